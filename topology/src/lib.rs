@@ -1,0 +1,15 @@
+//! What the components agree on: ids, `cells.toml`, placement, and the types that travel between them.
+//!
+//! Pure: no I/O, no clock, no async. Everything else in the workspace may import this crate; it imports none of them.
+
+pub mod config;
+pub mod ids;
+pub mod placement;
+pub mod problem;
+pub mod shares;
+pub mod wire;
+
+pub use config::{CellConfig, Config, ConfigError};
+pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, WalletId};
+pub use placement::{CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
+pub use problem::Problem;

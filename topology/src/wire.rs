@@ -1,0 +1,80 @@
+//! What travels between cell, router and control plane beside the public API: header names and internal bodies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CellId, WalletId};
+
+/// Correlates one request through router, cell and logs; made by the router when the client sends none.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The client's key for safe repetition of a POST.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `true` on an answer that repeats the result of an earlier request with the same key.
+pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+/// Names the wallet a request is routed by, so that the router need not read a transfer's body.
+pub const WALLET_ID: &str = "x-wallet-id";
+/// Milliseconds the sender is still willing to wait.
+pub const DEADLINE_MS: &str = "x-deadline-ms";
+/// On a 421: the id of the cell that the answering cell believes to own the wallet.
+pub const WALLET_CELL: &str = "x-wallet-cell";
+/// How many 421 hints the router has followed for this request.
+pub const HOPS: &str = "x-hops";
+/// Original client address, set by the router.
+pub const FORWARDED_FOR: &str = "x-forwarded-for";
+/// On a problem from a process that did nothing with the request: repeating it elsewhere is safe.
+pub const NOT_PROCESSED: &str = "x-not-processed";
+
+/// Paths on the router's internal address and on each cell; `{id}` is the wallet that receives.
+pub mod path {
+    /// `GET /internal/v1/wallets/{id}/receivable` → [`super::Receivable`].
+    pub const INTERNAL_WALLETS: &str = "/internal/v1/wallets/";
+    /// `POST /internal/v1/wallets/{id}/credits` [`super::Credit`] → [`super::CreditOutcome`].
+    pub const CREDITS: &str = "/credits";
+    pub const RECEIVABLE: &str = "/receivable";
+}
+
+/// Why a wallet cannot receive money (or take part in an operation at all).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CreditRefusal {
+    WalletFrozen,
+    WalletClosed,
+    /// The balance would exceed the largest one a wallet may hold.
+    BalanceLimit,
+}
+
+/// Asked by the paying cell before money leaves: can this wallet receive? An unknown wallet is a 404, not an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receivable {
+    pub wallet_id: WalletId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<CreditRefusal>,
+}
+
+/// One delivery of money that has left `from`. Repeating it is safe: the transfer id decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credit {
+    pub transfer_id: uuid::Uuid,
+    pub from_wallet_id: WalletId,
+    pub to_wallet_id: WalletId,
+    /// Minor units.
+    pub amount_minor: u64,
+    pub request_id: String,
+    pub actor: String,
+}
+
+/// The destination's final word on a [`Credit`], recorded in its chain before it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CreditOutcome {
+    Received,
+    Refused { reason: CreditRefusal },
+}
+
+/// Body extension of a 421: where the answering cell believes the wallet to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Misdirected {
+    pub cell: Option<CellId>,
+}
