@@ -1,1 +1,20 @@
+//! The ledger: a wallet is a chain of immutable blocks, and the only write is "append block n+1 if there is none".
+//!
+//! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`canonical`], [`chain`], [`decide`],
+//! [`rows`], [`keys`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
 
+pub mod block;
+pub mod canonical;
+pub mod chain;
+pub mod decide;
+pub mod keys;
+pub mod money;
+pub mod rows;
+pub mod store;
+pub mod time;
+
+pub use block::{Audit, Block, Entry, EntryKind, Hash, Key, Route, Status, TransactionId, WalletState};
+pub use chain::ChainFault;
+pub use decide::{Intent, Refusal, decide};
+pub use money::Money;
+pub use time::Timestamp;

@@ -1,0 +1,226 @@
+//! The rules of a chain: how the next block is made, and how any block is checked against the one before it.
+
+use topology::{CellId, UserId, WalletId};
+
+use crate::block::{Block, Entry, EntryKind, Hash, MAX_ENTRIES_PER_BLOCK, Status, WalletState};
+use crate::canonical;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// What is wrong with a block, seen from the block before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFault {
+    #[error("block {found} where {expected} was due")]
+    Number { expected: u64, found: u64 },
+    #[error("block {0} belongs to another wallet or user")]
+    Identity(u64),
+    #[error("block {0} does not name its predecessor's hash")]
+    Previous(u64),
+    #[error("block {0} is not what its hash says")]
+    Hash(u64),
+    #[error("block {0} is older than its predecessor")]
+    Time(u64),
+    #[error("block {number}, entry {entry}: the balance does not follow")]
+    Balance { number: u64, entry: usize },
+    #[error("block {number}, entry {entry}: not possible in the wallet's status")]
+    Status { number: u64, entry: usize },
+    #[error("block {0}: the state after it is not that of its last entry")]
+    State(u64),
+    #[error("block {0} changes its home without a move, or moves without changing it")]
+    Home(u64),
+    #[error("block {0} has no entry, or too many")]
+    Entries(u64),
+}
+
+/// Block 0 of a new wallet: an empty, active wallet with one `Opened` entry.
+pub fn open(wallet: WalletId, user: UserId, home: CellId, at: Timestamp, opened: Entry) -> Block {
+    let state = WalletState { user, created_at: at, balance: Money::ZERO, status: Status::Active };
+    seal(Block { wallet, number: 0, previous: Hash::ZERO, at, home, state, entries: vec![opened], hash: Hash::ZERO })
+}
+
+/// The block after `head`: `entries` decided in order, `state` being the running state after the last.
+pub fn next(head: &Block, state: WalletState, entries: Vec<Entry>, now: Timestamp) -> Block {
+    let home = entries.iter().rev().find_map(moved_to).unwrap_or(&head.home).clone();
+    seal(Block {
+        wallet: head.wallet,
+        number: head.number.checked_add(1).expect("a chain of 2^64 blocks cannot be written"),
+        previous: head.hash,
+        at: now.max(head.at),
+        home,
+        state,
+        entries,
+        hash: Hash::ZERO,
+    })
+}
+
+fn seal(mut block: Block) -> Block {
+    block.hash = canonical::hash(&canonical::encode(&block));
+    block
+}
+
+fn moved_to(entry: &Entry) -> Option<&CellId> {
+    match &entry.kind {
+        EntryKind::Moved { to, .. } => Some(to),
+        _ => None,
+    }
+}
+
+/// Checks `block` against its predecessor (`None`: it must be block 0), entry by entry.
+pub fn verify(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+    let number = block.number;
+    let expected = previous.map_or(0, |head| head.number.saturating_add(1));
+    if number != expected {
+        return Err(ChainFault::Number { expected, found: number });
+    }
+    if block.previous != previous.map_or(Hash::ZERO, |head| head.hash) {
+        return Err(ChainFault::Previous(number));
+    }
+    if canonical::hash(&canonical::encode(block)) != block.hash {
+        return Err(ChainFault::Hash(number));
+    }
+    if previous.is_some_and(|head| block.at < head.at) {
+        return Err(ChainFault::Time(number));
+    }
+    if block.entries.is_empty() || block.entries.len() > MAX_ENTRIES_PER_BLOCK {
+        return Err(ChainFault::Entries(number));
+    }
+    verify_identity(previous, block)?;
+    verify_entries(previous, block)?;
+    verify_home(previous, block)
+}
+
+fn verify_identity(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+    let same = match previous {
+        None => block.state.created_at == block.at,
+        Some(head) => {
+            head.wallet == block.wallet
+                && head.state.user == block.state.user
+                && head.state.created_at == block.state.created_at
+        }
+    };
+    same.then_some(()).ok_or(ChainFault::Identity(block.number))
+}
+
+fn verify_entries(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+    let number = block.number;
+    let (mut balance, mut status) =
+        previous.map_or((Money::ZERO, Status::Active), |head| (head.state.balance, head.state.status));
+    for (position, entry) in block.entries.iter().enumerate() {
+        let opens = matches!(entry.kind, EntryKind::Opened);
+        if opens != (previous.is_none() && position == 0) {
+            return Err(ChainFault::Status { number, entry: position });
+        }
+        status = entry.kind.status_after(status).ok_or(ChainFault::Status { number, entry: position })?;
+        balance = entry
+            .kind
+            .balance_after(balance, entry.amount)
+            .filter(|after| *after == entry.balance_after)
+            .ok_or(ChainFault::Balance { number, entry: position })?;
+    }
+    let follows = block.state.balance == balance && block.state.status == status;
+    follows.then_some(()).ok_or(ChainFault::State(number))
+}
+
+fn verify_home(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+    let Some(head) = previous else { return Ok(()) };
+    let mut home = &head.home;
+    for entry in &block.entries {
+        if let EntryKind::Moved { from, to, .. } = &entry.kind {
+            if from != home || to == home {
+                return Err(ChainFault::Home(block.number));
+            }
+            home = to;
+        }
+    }
+    (home == &block.home).then_some(()).ok_or(ChainFault::Home(block.number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Audit;
+    use crate::decide::{Intent, apply, decide};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn entry(kind: EntryKind, amount: Money, balance_after: Money) -> Entry {
+        Entry { id: Uuid::from_u128(1), kind, amount, balance_after, key: None, audit: Audit::default() }
+    }
+
+    fn opened() -> Block {
+        open(
+            WalletId::from_uuid(Uuid::from_u128(9)),
+            UserId::parse("ann").expect("sound"),
+            CellId::parse("cell-1").expect("sound"),
+            Timestamp::from_micros(1_000),
+            entry(EntryKind::Opened, Money::ZERO, Money::ZERO),
+        )
+    }
+
+    fn any_intent() -> impl Strategy<Value = Intent> {
+        let amount = (1..=Money::MAX_AMOUNT.minor()).prop_map(Money::from_minor);
+        prop_oneof![
+            amount.clone().prop_map(|amount| Intent::Deposit { amount }),
+            amount.prop_map(|amount| Intent::Withdraw { amount }),
+            Just(Intent::Freeze),
+            Just(Intent::Unfreeze),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is asked, in whatever batches: what `decide` allows makes a chain that verifies.
+        #[test]
+        fn every_decided_chain_verifies(batches in proptest::collection::vec(proptest::collection::vec(any_intent(), 1..8), 1..8)) {
+            let mut head = opened();
+            verify(None, &head).expect("block 0");
+            for (step, batch) in batches.iter().enumerate() {
+                let (mut state, mut entries) = (head.state.clone(), vec![]);
+                for intent in batch {
+                    if let Ok((kind, amount)) = decide(&state, intent) {
+                        state = apply(&state, &kind, amount).expect("decide and the chain rules agree");
+                        entries.push(entry(kind, amount, state.balance));
+                    }
+                }
+                if entries.is_empty() { continue; }
+                let now = Timestamp::from_micros(2_000 - step as i64);
+                let block = next(&head, state, entries, now);
+                prop_assert_eq!(verify(Some(&head), &block), Ok(()));
+                head = block;
+            }
+        }
+    }
+
+    #[test]
+    fn a_forged_block_is_found() {
+        let head = opened();
+        let state = WalletState { balance: Money::from_minor(5), ..head.state.clone() };
+        let deposit = entry(EntryKind::Deposit, Money::from_minor(5), Money::from_minor(5));
+        let good = next(&head, state.clone(), vec![deposit.clone()], Timestamp::from_micros(2_000));
+        assert_eq!(verify(Some(&head), &good), Ok(()));
+
+        let reseal = |change: &dyn Fn(&mut Block)| {
+            let mut block = good.clone();
+            change(&mut block);
+            seal(block)
+        };
+        let cases: Vec<(Block, ChainFault)> = vec![
+            (Block { hash: Hash::ZERO, ..good.clone() }, ChainFault::Hash(1)),
+            (reseal(&|b| b.number = 2), ChainFault::Number { expected: 1, found: 2 }),
+            (reseal(&|b| b.previous = Hash::ZERO), ChainFault::Previous(1)),
+            (reseal(&|b| b.at = Timestamp::from_micros(1)), ChainFault::Time(1)),
+            (reseal(&|b| b.entries.clear()), ChainFault::Entries(1)),
+            (reseal(&|b| b.state.balance = Money::from_minor(6)), ChainFault::State(1)),
+            (
+                reseal(&|b| b.entries[0].balance_after = Money::from_minor(6)),
+                ChainFault::Balance { number: 1, entry: 0 },
+            ),
+            (reseal(&|b| b.entries[0].kind = EntryKind::Withdrawal), ChainFault::Balance { number: 1, entry: 0 }),
+            (reseal(&|b| b.entries[0].kind = EntryKind::Unfrozen), ChainFault::Status { number: 1, entry: 0 }),
+            (reseal(&|b| b.home = CellId::parse("cell-2").expect("sound")), ChainFault::Home(1)),
+            (reseal(&|b| b.state.user = UserId::parse("bob").expect("sound")), ChainFault::Identity(1)),
+        ];
+        for (block, fault) in cases {
+            assert_eq!(verify(Some(&head), &block), Err(fault));
+        }
+    }
+}

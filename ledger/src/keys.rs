@@ -1,0 +1,88 @@
+//! The spill index of idempotency keys: per run of blocks, a compact list of the keys used in it. Like every row it
+//! follows from the blocks; a missing row only means that its blocks are read instead.
+
+use crate::block::Block;
+use crate::time::Timestamp;
+
+/// Blocks in a run: one spill row, and one snapshot, stand for each full run.
+pub const RUN_BLOCKS: u64 = 64;
+
+/// How long an idempotency key is remembered: exactly 24 hours after the entry it caused.
+pub const KEY_LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// The first eight bytes of a key's hash: enough to find the block where the whole key decides.
+pub type KeyPrefix = [u8; 8];
+
+/// Bytes of one key in a spill row: its prefix and the block's offset in the run.
+const ITEM_BYTES: usize = 9;
+
+pub fn prefix(key: &[u8; 16]) -> KeyPrefix {
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&key[..8]);
+    prefix
+}
+
+/// The run that `block` belongs to.
+pub fn run_of(number: u64) -> u64 {
+    number.checked_div(RUN_BLOCKS).unwrap_or(0)
+}
+
+/// The number of the last block of `run`.
+pub fn last_of(run: u64) -> u64 {
+    run.saturating_mul(RUN_BLOCKS).saturating_add(RUN_BLOCKS.saturating_sub(1))
+}
+
+/// The keys used in one full run of a wallet's blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRun {
+    pub run: u64,
+    /// Time of the run's last block: when all its keys have expired, the row says nothing any more.
+    pub last_at: Timestamp,
+    /// (prefix, block number), in entry order.
+    pub keys: Vec<(KeyPrefix, u64)>,
+}
+
+impl KeyRun {
+    /// Builds the row from the run's blocks, which must be all of them, in order.
+    pub fn of(blocks: &[Block]) -> Option<KeyRun> {
+        let (first, last) = (blocks.first()?, blocks.last()?);
+        let run = run_of(first.number);
+        let whole = first.number == run.saturating_mul(RUN_BLOCKS)
+            && last.number == last_of(run)
+            && u64::try_from(blocks.len()).ok()? == RUN_BLOCKS;
+        whole.then(|| KeyRun { run, last_at: last.at, keys: keys_in(blocks).collect() })
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let first = self.run.saturating_mul(RUN_BLOCKS);
+        let mut out = Vec::with_capacity(self.keys.len().saturating_mul(ITEM_BYTES));
+        for (prefix, number) in &self.keys {
+            out.extend_from_slice(prefix);
+            out.push(u8::try_from(number.saturating_sub(first)).expect("a run is shorter than 256 blocks"));
+        }
+        out
+    }
+
+    /// `None` if the bytes are not a list of keys.
+    pub fn from_bytes(run: u64, last_at: Timestamp, bytes: &[u8]) -> Option<KeyRun> {
+        let first = run.saturating_mul(RUN_BLOCKS);
+        let chunks = bytes.chunks_exact(ITEM_BYTES);
+        if !chunks.remainder().is_empty() {
+            return None;
+        }
+        let keys = chunks
+            .map(|item| {
+                let (prefix, offset) = item.split_at_checked(8)?;
+                Some((prefix.try_into().ok()?, first.checked_add(u64::from(*offset.first()?))?))
+            })
+            .collect::<Option<Vec<_>>>()?;
+        Some(KeyRun { run, last_at, keys })
+    }
+}
+
+/// The keys used in `blocks`, with the number of the block that holds each.
+pub fn keys_in(blocks: &[Block]) -> impl Iterator<Item = (KeyPrefix, u64)> + '_ {
+    blocks.iter().flat_map(|block| {
+        block.entries.iter().filter_map(move |entry| Some((prefix(&entry.key.as_ref()?.key), block.number)))
+    })
+}

@@ -1,0 +1,213 @@
+//! The storage port: the only way to the truth. Two implementations pass one contract suite: [`dynamodb`], and
+//! [`memory`], which injects faults for the simulator.
+//!
+//! The one write to a chain is [`Store::append`]; rows of `transfers` are derived from the blocks inside it, so no
+//! caller can write a block without its rows.
+
+pub mod commit;
+pub mod dynamodb;
+pub mod memory;
+
+use std::future::Future;
+
+use topology::{Bucket, CellId, WalletId};
+
+use crate::block::{Block, Hash, TransactionId};
+use crate::keys::KeyRun;
+use crate::money::Money;
+use crate::rows::{InRow, OutRow};
+use crate::time::Timestamp;
+
+/// Most items in one append, rows and conditions included: the limit of DynamoDB's `TransactWriteItems`.
+pub const MAX_APPEND_ITEMS: usize = 100;
+
+/// Bytes of the genesis bitmap: one bit for each bucket.
+pub const GENESIS_BYTES: usize = topology::BUCKETS / 8;
+
+/// A failed read, or a failed write of something that may be written again at will.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Throttled, timed out, not reachable: may be tried again.
+    #[error("the store did not answer: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be what was written. Never retried, never passed over.
+    #[error("the store holds something that cannot be: {0}")]
+    Corrupt(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// A condition failed: nothing was written, and at this place never will be by this append.
+    #[error("a condition failed: {0:?}")]
+    Conflict(Conflict),
+    /// Surely nothing was written; the same append may be tried again.
+    #[error("not written: {0}")]
+    NotApplied(String),
+    /// Nobody knows. It may be written already, or be written later.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// Which conditions of an append failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conflict {
+    /// Chains that already have a block of this number.
+    pub wallets: Vec<WalletId>,
+    /// Transfers whose row exists already (or is gone already, where it was to be deleted).
+    pub transfers: Vec<TransactionId>,
+    /// The cell may not create this wallet (see [`CreateGuard`]).
+    pub guard: bool,
+}
+
+/// What must hold of the cell's `homes` table for a wallet to be created in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateGuard {
+    /// The wallet's bucket is served here, by its row or, where there is none and `genesis` says so, from the start;
+    /// and no row sends this wallet elsewhere.
+    Bucket { genesis: bool },
+    /// A row grants this very wallet to the cell.
+    Granted,
+}
+
+/// One atomic write: a block for each of some wallets, with the rows that follow from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// At most one block for each wallet.
+    pub blocks: Vec<Block>,
+    /// Present exactly when the (only) block is a block 0.
+    pub guard: Option<CreateGuard>,
+}
+
+/// Who may create wallets: consulted only when a wallet is created or not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HomeKey {
+    Bucket(Bucket),
+    Wallet(WalletId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HomeState {
+    Serving,
+    /// Creations are held a moment: the bucket is about to move.
+    Closing,
+    Moved {
+        to: CellId,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeRow {
+    pub state: HomeState,
+    pub epoch: u64,
+}
+
+/// A point of a chain to start reading history from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    pub at: Timestamp,
+    pub block: u64,
+    pub balance: Money,
+    pub hash: Hash,
+}
+
+/// A part of a chain, both ends inclusive. A read returns as much of it as fits one page, from the end it starts at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRange {
+    pub first: u64,
+    pub last: u64,
+    pub newest_first: bool,
+}
+
+/// The tables of one cell. All reads are strongly consistent but that of [`Store::open_transfers`].
+pub trait Store: Clone + Send + Sync + 'static {
+    /// The last block of a chain; `None` if the cell holds no chain for this wallet.
+    fn head(&self, wallet: WalletId) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send;
+
+    /// One page of a chain: at most `limit` blocks and at most about 1 MB. Shorter than asked does not mean the end.
+    fn blocks(
+        &self,
+        wallet: WalletId,
+        range: BlockRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send;
+
+    /// Writes all blocks with their rows, or nothing.
+    fn append(&self, append: &Append) -> impl Future<Output = Result<(), AppendError>> + Send;
+
+    /// The row of a transfer that is still in flight out of `wallet`.
+    fn out_row(
+        &self,
+        wallet: WalletId,
+        transfer: TransactionId,
+    ) -> impl Future<Output = Result<Option<OutRow>, StoreError>> + Send;
+
+    /// The recorded answer of `wallet` to a transfer sent to it.
+    fn in_row(
+        &self,
+        wallet: WalletId,
+        transfer: TransactionId,
+    ) -> impl Future<Output = Result<Option<InRow>, StoreError>> + Send;
+
+    /// Some of the transfers in flight out of this cell, oldest first, at most `limit`. May be a moment behind.
+    fn open_transfers(&self, limit: usize) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
+
+    /// Records a full run: its keys and the snapshot at its end. Rows that exist already are the same.
+    fn put_run(
+        &self,
+        wallet: WalletId,
+        keys: &KeyRun,
+        snapshot: &Snapshot,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The recorded runs that end at or after `since`, newest first.
+    fn key_runs(
+        &self,
+        wallet: WalletId,
+        since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<KeyRun>, StoreError>> + Send;
+
+    /// The latest snapshot at or before `at`.
+    fn snapshot_before(
+        &self,
+        wallet: WalletId,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
+
+    /// The `homes` row of a bucket or a wallet.
+    fn home(&self, key: HomeKey) -> impl Future<Output = Result<Option<HomeRow>, StoreError>> + Send;
+
+    /// The buckets this cell may create wallets in from its start; `None` until the control plane has written them.
+    fn genesis(&self) -> impl Future<Output = Result<Option<Genesis>, StoreError>> + Send;
+}
+
+/// A bit for each bucket: byte `b / 8`, mask `0x80 >> (b % 8)`. Written once, before the cell serves; later changes of
+/// a bucket's owner are rows of their own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Genesis(pub Box<[u8; GENESIS_BYTES]>);
+
+impl Genesis {
+    pub fn of(buckets: impl IntoIterator<Item = Bucket>) -> Self {
+        let mut bits = Box::new([0_u8; GENESIS_BYTES]);
+        for bucket in buckets {
+            let (byte, mask) = Self::place(bucket);
+            bits[byte] |= mask;
+        }
+        Self(bits)
+    }
+
+    pub fn contains(&self, bucket: Bucket) -> bool {
+        let (byte, mask) = Self::place(bucket);
+        self.0[byte] & mask != 0
+    }
+
+    fn place(bucket: Bucket) -> (usize, u8) {
+        (bucket.index() >> 3, 0x80_u8 >> (bucket.0 & 7))
+    }
+}
+
+impl std::fmt::Debug for Genesis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count: u32 = self.0.iter().map(|byte| byte.count_ones()).sum();
+        write!(f, "Genesis({count} buckets)")
+    }
+}

@@ -1,0 +1,89 @@
+//! Carries an append to a known outcome: retries what surely was not written, reads back what may have been, and
+//! never guesses.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Append, AppendError, BlockRange, Conflict, Store, StoreError};
+use crate::block::Block;
+
+/// First pause between attempts; doubles up to [`MAX_BACKOFF`], each time with full jitter.
+const MIN_BACKOFF: Duration = Duration::from_millis(5);
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// Attempts at one append, whatever the time.
+const MAX_ATTEMPTS: u32 = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    Applied,
+    /// A condition failed. Every block of the append is void for ever.
+    Conflict(Conflict),
+    /// Gave up before the deadline; surely nothing was written.
+    NotApplied(String),
+    /// Gave up; the append may be there, or may still land.
+    Unknown(String),
+}
+
+/// Appends with bounded retries until the outcome is known or `deadline` has passed. `random` gives numbers in [0, 1).
+pub async fn commit<S: Store>(
+    store: &S,
+    append: &Append,
+    deadline: Instant,
+    mut random: impl FnMut() -> f64,
+) -> CommitOutcome {
+    let mut backoff = MIN_BACKOFF;
+    let mut uncertain = false;
+    let mut last = String::from("no attempt");
+    for _ in 0..MAX_ATTEMPTS {
+        match store.append(append).await {
+            Ok(()) => return CommitOutcome::Applied,
+            // A condition that fails on a repetition may have failed because of our own first attempt.
+            Err(AppendError::Conflict(conflict)) if uncertain => match read_back(store, append).await {
+                Ok(Found::Ours) => return CommitOutcome::Applied,
+                Ok(Found::Nothing | Found::Other) => return CommitOutcome::Conflict(conflict),
+                Err(error) => last = error.to_string(),
+            },
+            Err(AppendError::Conflict(conflict)) => return CommitOutcome::Conflict(conflict),
+            Err(AppendError::NotApplied(why)) => last = why,
+            Err(AppendError::Unknown(why)) => {
+                uncertain = true;
+                last = why;
+                match read_back(store, append).await {
+                    Ok(Found::Ours) => return CommitOutcome::Applied,
+                    Ok(Found::Other) => return CommitOutcome::Conflict(taken(append)),
+                    // Not there yet: it may still land, so the very same append is tried again, and one of the two wins.
+                    Ok(Found::Nothing) | Err(_) => {}
+                }
+            }
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        let pause = backoff.mul_f64(random()).min(deadline.saturating_duration_since(Instant::now()));
+        sleep(pause).await;
+        backoff = backoff.saturating_mul(2).min(MAX_BACKOFF);
+    }
+    if uncertain { CommitOutcome::Unknown(last) } else { CommitOutcome::NotApplied(last) }
+}
+
+enum Found {
+    Ours,
+    Other,
+    Nothing,
+}
+
+/// Whether the append was written. Its blocks are written together, so the first one speaks for all.
+async fn read_back<S: Store>(store: &S, append: &Append) -> Result<Found, StoreError> {
+    let Some(Block { wallet, number, hash, .. }) = append.blocks.first() else { return Ok(Found::Nothing) };
+    let range = BlockRange { first: *number, last: *number, newest_first: false };
+    Ok(match store.blocks(*wallet, range, 1).await?.first() {
+        None => Found::Nothing,
+        Some(block) if block.hash == *hash => Found::Ours,
+        Some(_) => Found::Other,
+    })
+}
+
+fn taken(append: &Append) -> Conflict {
+    Conflict { wallets: append.blocks.iter().map(|block| block.wallet).collect(), ..Conflict::default() }
+}

@@ -1,0 +1,324 @@
+//! The store on DynamoDB: four tables of one cell, named by a prefix. The same code runs against AWS, the local fleet
+//! and Amazon's DynamoDB Local; only endpoint and credentials differ.
+//!
+//! The SDK's own retries are off: a retry that hides a lost answer would turn our own write into a "conflict". What
+//! is retried, and when a write must be read back, is decided in [`super::commit`].
+
+mod errors;
+mod items;
+mod tables;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
+use topology::WalletId;
+
+use super::{
+    Append, AppendError, BlockRange, CreateGuard, Genesis, HomeKey, HomeRow, MAX_APPEND_ITEMS, Snapshot, Store,
+    StoreError,
+};
+use crate::block::{Block, TransactionId};
+use crate::keys::KeyRun;
+use crate::rows::{InRow, OutRow, RowChange, rows_of};
+use crate::time::Timestamp;
+
+pub use tables::{check_reachable, create_tables};
+
+/// One attempt at one call; bounded retries are the caller's.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shards of the sparse index over transfers in flight, so that no single index partition takes all of them.
+const OPEN_SHARDS: u8 = 4;
+/// Most pages read by one call that collects a whole answer; 1 MB each.
+const MAX_PAGES: usize = 64;
+
+/// How to reach a cell's tables. Without an endpoint it is AWS, with the credentials of the environment.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub endpoint: Option<String>,
+    pub region: String,
+}
+
+/// A client with this store's timeouts and no retries of its own.
+pub fn connect(connection: &Connection) -> Client {
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+    let mut config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version_latest()
+        .region(Region::new(connection.region.clone()))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(endpoint) = &connection.endpoint {
+        config = config
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new("local", "local", None, None, "local endpoint"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http());
+    }
+    Client::from_conf(config.build())
+}
+
+#[derive(Debug, Clone)]
+pub struct DynamoStore {
+    client: Client,
+    ledger: String,
+    transfers: String,
+    snapshots: String,
+    homes: String,
+}
+
+impl DynamoStore {
+    /// The tables `<prefix>ledger`, `<prefix>transfers`, `<prefix>snapshots`, `<prefix>homes`.
+    pub fn new(client: Client, prefix: &str) -> Self {
+        let name = |table| format!("{prefix}{table}");
+        Self {
+            client,
+            ledger: name("ledger"),
+            transfers: name("transfers"),
+            snapshots: name("snapshots"),
+            homes: name("homes"),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn put_block(&self, block: &Block) -> Put {
+        Put::builder()
+            .table_name(&self.ledger)
+            .set_item(Some(items::block(block)))
+            .condition_expression("attribute_not_exists(w)")
+            .build()
+            .expect("table and item are set")
+    }
+
+    fn row_item(&self, change: &RowChange) -> TransactWriteItem {
+        let put = |item, condition: &str| {
+            let put =
+                Put::builder().table_name(&self.transfers).set_item(Some(item)).condition_expression(condition).build();
+            TransactWriteItem::builder().put(put.expect("table and item are set")).build()
+        };
+        match change {
+            RowChange::PutOut(row) => put(items::out_row(row, OPEN_SHARDS), "attribute_not_exists(w)"),
+            RowChange::PutIn(row) => put(items::in_row(row), "attribute_not_exists(w)"),
+            RowChange::DeleteOut { wallet, transfer } => {
+                let delete = Delete::builder()
+                    .table_name(&self.transfers)
+                    .set_key(Some(items::transfer_key(*wallet, "out", *transfer)))
+                    .condition_expression("attribute_exists(w)")
+                    .build();
+                TransactWriteItem::builder().delete(delete.expect("table and key are set")).build()
+            }
+        }
+    }
+
+    fn guard_items(&self, wallet: WalletId, guard: CreateGuard) -> Vec<TransactWriteItem> {
+        let serving = "#s = :serving";
+        let check = |key: HomeKey, condition: &str| {
+            let mut check = ConditionCheck::builder()
+                .table_name(&self.homes)
+                .set_key(Some(items::home_key(key)))
+                .condition_expression(condition);
+            if condition.contains("#s") {
+                check = check
+                    .expression_attribute_names("#s", "state")
+                    .expression_attribute_values(":serving", AttributeValue::S("serving".into()));
+            }
+            TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
+        };
+        match guard {
+            CreateGuard::Granted => vec![check(HomeKey::Wallet(wallet), serving)],
+            CreateGuard::Bucket { genesis } => {
+                let bucket = if genesis { "attribute_not_exists(k) OR #s = :serving" } else { serving };
+                vec![
+                    check(HomeKey::Bucket(wallet.bucket()), bucket),
+                    check(HomeKey::Wallet(wallet), "attribute_not_exists(k)"),
+                ]
+            }
+        }
+    }
+
+    async fn append_one(&self, block: &Block) -> Result<(), AppendError> {
+        self.client
+            .put_item()
+            .table_name(&self.ledger)
+            .set_item(Some(items::block(block)))
+            .condition_expression("attribute_not_exists(w)")
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| errors::put_failed(block.wallet, &error))
+    }
+
+    async fn append_many(&self, append: &Append) -> Result<(), AppendError> {
+        let mut parts = Vec::new();
+        let mut sources = Vec::new();
+        for block in &append.blocks {
+            parts.push(TransactWriteItem::builder().put(self.put_block(block)).build());
+            sources.push(errors::Source::Block(block.wallet));
+            for change in rows_of(block) {
+                parts.push(self.row_item(&change));
+                sources.push(errors::Source::Row(change.transfer()));
+            }
+        }
+        if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
+            for check in self.guard_items(block.wallet, guard) {
+                parts.push(check);
+                sources.push(errors::Source::Guard);
+            }
+        }
+        assert!(parts.len() <= MAX_APPEND_ITEMS, "the sequencer bounds the items of a commit");
+        self.client
+            .transact_write_items()
+            .set_transact_items(Some(parts))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| errors::transaction_failed(&sources, &error))
+    }
+
+    async fn get(&self, table: &str, key: items::Item) -> Result<Option<items::Item>, StoreError> {
+        let answer = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().await;
+        answer.map(|output| output.item).map_err(|error| errors::read_failed(&error))
+    }
+}
+
+impl Store for DynamoStore {
+    async fn head(&self, wallet: WalletId) -> Result<Option<Block>, StoreError> {
+        let range = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+        Ok(self.blocks(wallet, range, 1).await?.pop())
+    }
+
+    async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.ledger)
+            .key_condition_expression("w = :w AND n BETWEEN :first AND :last")
+            .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
+            .expression_attribute_values(":first", AttributeValue::N(range.first.to_string()))
+            .expression_attribute_values(":last", AttributeValue::N(range.last.to_string()))
+            .scan_index_forward(!range.newest_first)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| errors::read_failed(&error))?;
+        answer.items().iter().map(|item| items::to_block(wallet, item)).collect()
+    }
+
+    async fn append(&self, append: &Append) -> Result<(), AppendError> {
+        match append.blocks.as_slice() {
+            [block] if append.guard.is_none() && rows_of(block).is_empty() => self.append_one(block).await,
+            _ => self.append_many(append).await,
+        }
+    }
+
+    async fn out_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<OutRow>, StoreError> {
+        let item = self.get(&self.transfers, items::transfer_key(wallet, "out", transfer)).await?;
+        item.map(|item| items::to_out_row(&item)).transpose()
+    }
+
+    async fn in_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<InRow>, StoreError> {
+        let item = self.get(&self.transfers, items::transfer_key(wallet, "in", transfer)).await?;
+        item.map(|item| items::to_in_row(&item)).transpose()
+    }
+
+    async fn open_transfers(&self, limit: usize) -> Result<Vec<OutRow>, StoreError> {
+        let mut rows = Vec::new();
+        for shard in 0..OPEN_SHARDS {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.transfers)
+                .index_name(tables::OPEN_INDEX)
+                .key_condition_expression("#open = :shard")
+                .expression_attribute_names("#open", "open")
+                .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(|error| errors::read_failed(&error))?;
+            for item in answer.items() {
+                rows.push(items::to_out_row(item)?);
+            }
+        }
+        rows.sort_by_key(|row| (row.at, row.transfer));
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
+        for item in [items::key_run(wallet, keys), items::snapshot(wallet, snapshot)] {
+            let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
+            put.send().await.map_err(|error| errors::write_failed(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn key_runs(&self, wallet: WalletId, since: Timestamp) -> Result<Vec<KeyRun>, StoreError> {
+        let mut runs = Vec::new();
+        let mut start = None;
+        for _ in 0..MAX_PAGES {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.snapshots)
+                .key_condition_expression("w = :w AND begins_with(s, :keys)")
+                .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
+                .expression_attribute_values(":keys", AttributeValue::S("keys#".into()))
+                .scan_index_forward(false)
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| errors::read_failed(&error))?;
+            for item in answer.items() {
+                let run = items::to_key_run(item)?;
+                if run.last_at < since {
+                    return Ok(runs);
+                }
+                runs.push(run);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(runs);
+            }
+        }
+        // More keys in a day than can be held: older runs are then read block by block.
+        Ok(runs)
+    }
+
+    async fn snapshot_before(&self, wallet: WalletId, at: Timestamp) -> Result<Option<Snapshot>, StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.snapshots)
+            .key_condition_expression("w = :w AND s BETWEEN :first AND :last")
+            .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
+            .expression_attribute_values(":first", AttributeValue::S("snap#".into()))
+            .expression_attribute_values(":last", AttributeValue::S(items::snapshot_sort_key(at, u64::MAX)))
+            .scan_index_forward(false)
+            .limit(1)
+            .select(Select::AllAttributes)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| errors::read_failed(&error))?;
+        answer.items().first().map(items::to_snapshot).transpose()
+    }
+
+    async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
+        self.get(&self.homes, items::home_key(key)).await?.map(|item| items::to_home(&item)).transpose()
+    }
+
+    async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
+        let item = self.get(&self.homes, items::genesis_key()).await?;
+        item.map(|item| items::to_genesis(&item)).transpose()
+    }
+}

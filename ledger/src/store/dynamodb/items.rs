@@ -1,0 +1,215 @@
+//! Types to items and back. Attribute names are short because every byte of every block is paid for.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use topology::wire::{CreditOutcome, CreditRefusal};
+use topology::{CellId, WalletId};
+use uuid::Uuid;
+
+use crate::block::{Block, Hash, TransactionId};
+use crate::canonical;
+use crate::keys::KeyRun;
+use crate::money::Money;
+use crate::rows::{InRow, OutRow};
+use crate::store::{GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, Snapshot, StoreError};
+use crate::time::Timestamp;
+
+pub type Item = HashMap<String, AttributeValue>;
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
+}
+
+fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A block as its canonical bytes. Block 0 also carries its bucket, which puts it into the sparse index of wallets.
+pub fn block(block: &Block) -> Item {
+    let mut item = item([
+        ("w", text(block.wallet.to_string())),
+        ("n", number(block.number)),
+        ("b", bytes(canonical::encode(block))),
+        ("h", bytes(block.hash.0)),
+    ]);
+    if block.number == 0 {
+        item.insert("k".into(), text(block.wallet.bucket().to_string()));
+    }
+    item
+}
+
+/// Reads a block and holds it against its key and its stored hash.
+pub fn to_block(wallet: WalletId, item: &Item) -> Result<Block, StoreError> {
+    let block = canonical::decode(field_bytes(item, "b")?)
+        .map_err(|error| StoreError::Corrupt(format!("a block of wallet {wallet}: {error}")))?;
+    let sound = block.wallet == wallet
+        && block.number == field_u64(item, "n")?
+        && block.hash.0.as_slice() == field_bytes(item, "h")?;
+    if sound {
+        Ok(block)
+    } else {
+        Err(StoreError::Corrupt(format!("block {} of wallet {wallet} is not what its key and hash say", block.number)))
+    }
+}
+
+pub fn transfer_key(wallet: WalletId, direction: &str, transfer: TransactionId) -> Item {
+    item([("w", text(wallet.to_string())), ("t", text(format!("{direction}#{transfer}")))])
+}
+
+/// `open` and `at` put the row into the sparse index of transfers in flight.
+pub fn out_row(row: &OutRow, shards: u8) -> Item {
+    let shard = row.wallet.as_bytes()[15].checked_rem(shards).unwrap_or(0);
+    let mut item = transfer_key(row.wallet, "out", row.transfer);
+    item.extend(self::item([
+        ("to", text(row.to.to_string())),
+        ("m", number(row.amount.minor())),
+        ("at", number(row.at.micros())),
+        ("n", number(row.block)),
+        ("open", text(shard.to_string())),
+    ]));
+    item
+}
+
+pub fn to_out_row(item: &Item) -> Result<OutRow, StoreError> {
+    Ok(OutRow {
+        wallet: field_wallet(item, "w")?,
+        transfer: transfer_of(item)?,
+        to: field_wallet(item, "to")?,
+        amount: Money::from_minor(field_u64(item, "m")?),
+        at: field_time(item, "at")?,
+        block: field_u64(item, "n")?,
+    })
+}
+
+pub fn in_row(row: &InRow) -> Item {
+    let mut item = transfer_key(row.wallet, "in", row.transfer);
+    let outcome = match row.outcome {
+        CreditOutcome::Received => "received",
+        CreditOutcome::Refused { reason: CreditRefusal::WalletFrozen } => "frozen",
+        CreditOutcome::Refused { reason: CreditRefusal::WalletClosed } => "closed",
+        CreditOutcome::Refused { reason: CreditRefusal::BalanceLimit } => "limit",
+    };
+    item.extend(self::item([("o", text(outcome)), ("n", number(row.block))]));
+    item
+}
+
+pub fn to_in_row(item: &Item) -> Result<InRow, StoreError> {
+    let outcome = match field_text(item, "o")? {
+        "received" => CreditOutcome::Received,
+        "frozen" => CreditOutcome::Refused { reason: CreditRefusal::WalletFrozen },
+        "closed" => CreditOutcome::Refused { reason: CreditRefusal::WalletClosed },
+        "limit" => CreditOutcome::Refused { reason: CreditRefusal::BalanceLimit },
+        other => return Err(StoreError::Corrupt(format!("outcome {other:?} of a received transfer"))),
+    };
+    let wallet = field_wallet(item, "w")?;
+    Ok(InRow { wallet, transfer: transfer_of(item)?, outcome, block: field_u64(item, "n")? })
+}
+
+pub fn key_run(wallet: WalletId, run: &KeyRun) -> Item {
+    item([
+        ("w", text(wallet.to_string())),
+        ("s", text(format!("keys#{:020}", run.run))),
+        ("r", number(run.run)),
+        ("at", number(run.last_at.micros())),
+        ("b", bytes(run.to_bytes())),
+    ])
+}
+
+pub fn to_key_run(item: &Item) -> Result<KeyRun, StoreError> {
+    KeyRun::from_bytes(field_u64(item, "r")?, field_time(item, "at")?, field_bytes(item, "b")?)
+        .ok_or_else(|| StoreError::Corrupt("a run of keys".into()))
+}
+
+/// Sorts by time, then block. Times before 1970 do not occur: a wallet is created now.
+pub fn snapshot_sort_key(at: Timestamp, block: u64) -> String {
+    format!("snap#{:019}#{block:020}", at.micros().max(0))
+}
+
+pub fn snapshot(wallet: WalletId, snapshot: &Snapshot) -> Item {
+    item([
+        ("w", text(wallet.to_string())),
+        ("s", text(snapshot_sort_key(snapshot.at, snapshot.block))),
+        ("at", number(snapshot.at.micros())),
+        ("n", number(snapshot.block)),
+        ("m", number(snapshot.balance.minor())),
+        ("h", bytes(snapshot.hash.0)),
+    ])
+}
+
+pub fn to_snapshot(item: &Item) -> Result<Snapshot, StoreError> {
+    let hash = field_bytes(item, "h")?.try_into().map_err(|_| corrupt("h"))?;
+    Ok(Snapshot {
+        at: field_time(item, "at")?,
+        block: field_u64(item, "n")?,
+        balance: Money::from_minor(field_u64(item, "m")?),
+        hash: Hash(hash),
+    })
+}
+
+pub fn home_key(key: HomeKey) -> Item {
+    let name = match key {
+        HomeKey::Bucket(bucket) => format!("bucket#{bucket}"),
+        HomeKey::Wallet(wallet) => format!("wallet#{wallet}"),
+    };
+    item([("k", text(name))])
+}
+
+pub fn genesis_key() -> Item {
+    item([("k", text("genesis"))])
+}
+
+pub fn to_home(item: &Item) -> Result<HomeRow, StoreError> {
+    let state = match field_text(item, "state")? {
+        "serving" => HomeState::Serving,
+        "closing" => HomeState::Closing,
+        "moved" => HomeState::Moved { to: CellId::parse(field_text(item, "to")?).map_err(|_| corrupt("to"))? },
+        other => return Err(StoreError::Corrupt(format!("home state {other:?}"))),
+    };
+    Ok(HomeRow { state, epoch: field_u64(item, "epoch")? })
+}
+
+pub fn to_genesis(item: &Item) -> Result<Genesis, StoreError> {
+    let bits: [u8; GENESIS_BYTES] = field_bytes(item, "bits")?.try_into().map_err(|_| corrupt("bits"))?;
+    Ok(Genesis(Box::new(bits)))
+}
+
+fn corrupt(name: &str) -> StoreError {
+    StoreError::Corrupt(format!("attribute {name:?} is missing or of another type"))
+}
+
+fn field_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, StoreError> {
+    item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or_else(|| corrupt(name))
+}
+
+fn field_bytes<'a>(item: &'a Item, name: &str) -> Result<&'a [u8], StoreError> {
+    item.get(name).and_then(|value| value.as_b().ok()).map(Blob::as_ref).ok_or_else(|| corrupt(name))
+}
+
+fn field_u64(item: &Item, name: &str) -> Result<u64, StoreError> {
+    let number = item.get(name).and_then(|value| value.as_n().ok());
+    number.and_then(|text| text.parse().ok()).ok_or_else(|| corrupt(name))
+}
+
+fn field_time(item: &Item, name: &str) -> Result<Timestamp, StoreError> {
+    let number = item.get(name).and_then(|value| value.as_n().ok());
+    number.and_then(|text| text.parse().ok()).map(Timestamp::from_micros).ok_or_else(|| corrupt(name))
+}
+
+fn field_wallet(item: &Item, name: &str) -> Result<WalletId, StoreError> {
+    field_text(item, name)?.parse().map_err(|_| corrupt(name))
+}
+
+fn transfer_of(item: &Item) -> Result<TransactionId, StoreError> {
+    let (_, id) = field_text(item, "t")?.split_once('#').ok_or_else(|| corrupt("t"))?;
+    Uuid::try_parse(id).map_err(|_| corrupt("t"))
+}

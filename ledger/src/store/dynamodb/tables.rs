@@ -1,0 +1,123 @@
+//! The four tables of a cell. Created by an explicit step; on AWS they are the infrastructure code's, which adds what
+//! this does not: point-in-time recovery, deletion protection, a key of one's own.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType, TableStatus,
+};
+use tokio::time::sleep;
+
+use crate::store::StoreError;
+
+/// Sparse index of `transfers`: only rows in flight carry its key.
+pub const OPEN_INDEX: &str = "open";
+/// Sparse index of `ledger`: only block 0 carries its key, the bucket. Lists the wallets of a bucket.
+pub const BUCKETS_INDEX: &str = "buckets";
+
+const POLL: Duration = Duration::from_millis(200);
+const MAX_POLLS: u32 = 150;
+
+type Attribute = (&'static str, ScalarAttributeType);
+
+struct Table {
+    name: &'static str,
+    partition: Attribute,
+    sort: Option<Attribute>,
+    index: Option<(&'static str, Attribute, Attribute, ProjectionType)>,
+}
+
+fn tables() -> [Table; 4] {
+    use ScalarAttributeType::{N, S};
+    [
+        Table {
+            name: "ledger",
+            partition: ("w", S),
+            sort: Some(("n", N)),
+            index: Some((BUCKETS_INDEX, ("k", S), ("w", S), ProjectionType::KeysOnly)),
+        },
+        Table {
+            name: "transfers",
+            partition: ("w", S),
+            sort: Some(("t", S)),
+            index: Some((OPEN_INDEX, ("open", S), ("at", N), ProjectionType::All)),
+        },
+        Table { name: "snapshots", partition: ("w", S), sort: Some(("s", S)), index: None },
+        Table { name: "homes", partition: ("k", S), sort: None, index: None },
+    ]
+}
+
+/// Creates what is missing and waits until all four tables are active. Safe to repeat.
+pub async fn create_tables(client: &Client, prefix: &str) -> Result<(), StoreError> {
+    for table in tables() {
+        let name = format!("{prefix}{}", table.name);
+        match create(client, &name, &table).send().await {
+            Ok(_) => {}
+            Err(error) if matches!(error.as_service_error(), Some(CreateTableError::ResourceInUseException(_))) => {}
+            Err(error) => return Err(super::errors::write_failed(&error)),
+        }
+    }
+    for table in tables() {
+        wait_until_active(client, &format!("{prefix}{}", table.name)).await?;
+    }
+    Ok(())
+}
+
+/// Whether the cell's tables answer: one read of `homes`.
+pub async fn check_reachable(client: &Client, prefix: &str) -> Result<(), StoreError> {
+    let name = format!("{prefix}homes");
+    let read = client.get_item().table_name(name).set_key(Some(super::items::genesis_key()));
+    read.send().await.map(drop).map_err(|error| super::errors::read_failed(&error))
+}
+
+fn create(
+    client: &Client,
+    name: &str,
+    table: &Table,
+) -> aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder {
+    let mut attributes = vec![table.partition.clone()];
+    attributes.extend(table.sort.clone());
+    let mut builder = client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_key_schema(Some(key_schema(&table.partition, table.sort.as_ref())));
+    if let Some((index, partition, sort, projection)) = &table.index {
+        attributes.extend([partition.clone(), sort.clone()]);
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(*index)
+            .set_key_schema(Some(key_schema(partition, Some(sort))))
+            .projection(Projection::builder().projection_type(projection.clone()).build());
+        builder = builder.global_secondary_indexes(index.build().expect("name and keys are set"));
+    }
+    attributes.sort_by_key(|(name, _)| *name);
+    attributes.dedup_by_key(|(name, _)| *name);
+    let definition = |(name, kind): (&str, ScalarAttributeType)| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("name and type are set")
+    };
+    builder.set_attribute_definitions(Some(attributes.into_iter().map(definition).collect()))
+}
+
+fn key_schema(partition: &Attribute, sort: Option<&Attribute>) -> Vec<KeySchemaElement> {
+    let element = |(name, _): &Attribute, kind| {
+        KeySchemaElement::builder().attribute_name(*name).key_type(kind).build().expect("name and type are set")
+    };
+    let mut keys = vec![element(partition, KeyType::Hash)];
+    keys.extend(sort.map(|sort| element(sort, KeyType::Range)));
+    keys
+}
+
+async fn wait_until_active(client: &Client, name: &str) -> Result<(), StoreError> {
+    for _ in 0..MAX_POLLS {
+        let answer = client.describe_table().table_name(name).send().await;
+        let status = answer.ok().and_then(|output| output.table).and_then(|table| table.table_status);
+        if status == Some(TableStatus::Active) {
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
+    Err(StoreError::Unavailable(format!("table {name} did not become active")))
+}

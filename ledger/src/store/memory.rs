@@ -1,0 +1,283 @@
+//! The store in memory: the same rules as DynamoDB, with faults injected by a plan. Deterministic: it reads no clock
+//! but tokio's (which a simulation pauses) and draws nothing at random itself.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use topology::WalletId;
+
+use super::{
+    Append, AppendError, BlockRange, Conflict, CreateGuard, Genesis, HomeKey, HomeRow, HomeState, Snapshot, Store,
+    StoreError,
+};
+use crate::block::{Block, TransactionId};
+use crate::keys::KeyRun;
+use crate::rows::{InRow, OutRow, RowChange, rows_of};
+use crate::time::Timestamp;
+
+/// Most blocks in one page, whatever the caller asks: small, so that simulations cross page boundaries.
+const PAGE_BLOCKS: usize = 16;
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    #[default]
+    None,
+    /// Nothing is done; the caller is told so.
+    Refused,
+    /// The call is done, but its answer is lost.
+    AnswerLost,
+    /// The answer is lost now, and the call is done only after this long: a zombie's write.
+    LandsLater(Duration),
+}
+
+/// Decides the fate of each call: (time before it is done, fault). Called once a call, in order.
+pub trait FaultPlan: Send + Sync + 'static {
+    fn next(&self, write: bool) -> (Duration, Fault);
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    chains: BTreeMap<WalletId, Vec<Block>>,
+    out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
+    in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
+    key_runs: BTreeMap<(WalletId, u64), KeyRun>,
+    snapshots: BTreeMap<(WalletId, Timestamp, u64), Snapshot>,
+    homes: BTreeMap<HomeKey, HomeRow>,
+    genesis: Option<Genesis>,
+}
+
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    tables: Arc<Mutex<Tables>>,
+    faults: Option<Arc<dyn FaultPlan>>,
+    mutation: Mutation,
+}
+
+/// A deliberate mistake, for showing that a simulation would find it. Never set outside tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mutation {
+    #[default]
+    None,
+    /// An append overwrites what is there.
+    NoCondition,
+    /// A received transfer leaves no row.
+    ForgetInRow,
+}
+
+impl MemoryStore {
+    pub fn new(genesis: Genesis) -> Self {
+        let store = Self::default();
+        store.lock().genesis = Some(genesis);
+        store
+    }
+
+    /// The same tables, seen through faults: one handle for each simulated instance.
+    pub fn with_faults(&self, faults: Arc<dyn FaultPlan>) -> Self {
+        Self { faults: Some(faults), ..self.clone() }
+    }
+
+    pub fn with_mutation(&self, mutation: Mutation) -> Self {
+        Self { mutation, ..self.clone() }
+    }
+
+    pub fn set_home(&self, key: HomeKey, row: HomeRow) {
+        self.lock().homes.insert(key, row);
+    }
+
+    /// All chains as they are now: what a checker examines.
+    pub fn chains(&self) -> BTreeMap<WalletId, Vec<Block>> {
+        self.lock().chains.clone()
+    }
+
+    /// All open and received rows as they are now.
+    pub fn transfer_rows(&self) -> (Vec<OutRow>, Vec<InRow>) {
+        let tables = self.lock();
+        (tables.out_rows.values().cloned().collect(), tables.in_rows.values().cloned().collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fate(&self, write: bool) -> Fault {
+        let Some(faults) = &self.faults else { return Fault::None };
+        let (delay, fault) = faults.next(write);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        fault
+    }
+
+    async fn read<T>(&self, look: impl FnOnce(&Tables) -> T + Send) -> Result<T, StoreError> {
+        match self.fate(false).await {
+            Fault::None => Ok(look(&self.lock())),
+            fault => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
+        }
+    }
+}
+
+impl Tables {
+    fn append(&mut self, append: &Append, mutation: Mutation) -> Result<(), AppendError> {
+        let conflict = self.conflict(append);
+        let void = mutation == Mutation::NoCondition && !conflict.guard && conflict.transfers.is_empty();
+        if conflict != Conflict::default() && !void {
+            return Err(AppendError::Conflict(conflict));
+        }
+        for block in &append.blocks {
+            for change in rows_of(block) {
+                self.apply(change, mutation);
+            }
+            let chain = self.chains.entry(block.wallet).or_default();
+            chain.truncate(usize::try_from(block.number).expect("test chains are short"));
+            chain.push(block.clone());
+        }
+        Ok(())
+    }
+
+    fn conflict(&self, append: &Append) -> Conflict {
+        let mut conflict = Conflict::default();
+        for block in &append.blocks {
+            let length = self.chains.get(&block.wallet).map_or(0, |chain| chain.len() as u64);
+            assert!(block.number <= length, "an append must not leave a hole in a chain");
+            if block.number < length {
+                conflict.wallets.push(block.wallet);
+            }
+            for change in rows_of(block) {
+                let holds = match &change {
+                    RowChange::PutOut(row) => !self.out_rows.contains_key(&(row.wallet, row.transfer)),
+                    RowChange::DeleteOut { wallet, transfer } => self.out_rows.contains_key(&(*wallet, *transfer)),
+                    RowChange::PutIn(row) => !self.in_rows.contains_key(&(row.wallet, row.transfer)),
+                };
+                if !holds {
+                    conflict.transfers.push(change.transfer());
+                }
+            }
+        }
+        if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
+            conflict.guard = !self.may_create(block.wallet, guard);
+        }
+        conflict
+    }
+
+    fn may_create(&self, wallet: WalletId, guard: CreateGuard) -> bool {
+        let serving = |key| self.homes.get(&key).map(|row| row.state == HomeState::Serving);
+        match guard {
+            CreateGuard::Granted => serving(HomeKey::Wallet(wallet)) == Some(true),
+            CreateGuard::Bucket { genesis } => {
+                serving(HomeKey::Bucket(wallet.bucket())).unwrap_or(genesis)
+                    && serving(HomeKey::Wallet(wallet)).is_none()
+            }
+        }
+    }
+
+    fn apply(&mut self, change: RowChange, mutation: Mutation) {
+        match change {
+            RowChange::PutOut(row) => {
+                self.out_rows.insert((row.wallet, row.transfer), row);
+            }
+            RowChange::DeleteOut { wallet, transfer } => {
+                self.out_rows.remove(&(wallet, transfer));
+            }
+            RowChange::PutIn(row) if mutation != Mutation::ForgetInRow => {
+                self.in_rows.insert((row.wallet, row.transfer), row);
+            }
+            RowChange::PutIn(_) => {}
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    async fn head(&self, wallet: WalletId) -> Result<Option<Block>, StoreError> {
+        self.read(|tables| tables.chains.get(&wallet).and_then(|chain| chain.last()).cloned()).await
+    }
+
+    async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let limit = limit.min(PAGE_BLOCKS);
+        self.read(|tables| {
+            let Some(chain) = tables.chains.get(&wallet) else { return vec![] };
+            let within = chain.iter().filter(|block| (range.first..=range.last).contains(&block.number));
+            if range.newest_first {
+                within.rev().take(limit).cloned().collect()
+            } else {
+                within.take(limit).cloned().collect()
+            }
+        })
+        .await
+    }
+
+    async fn append(&self, append: &Append) -> Result<(), AppendError> {
+        match self.fate(true).await {
+            Fault::None => self.lock().append(append, self.mutation),
+            Fault::Refused => Err(AppendError::NotApplied("injected: refused".into())),
+            Fault::AnswerLost => {
+                let _ = self.lock().append(append, self.mutation);
+                Err(AppendError::Unknown("injected: answer lost".into()))
+            }
+            Fault::LandsLater(delay) => {
+                let (store, append) = (self.clone(), append.clone());
+                // Deliberately owned by nobody: a write on its way outlives the process that sent it.
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let _ = store.lock().append(&append, store.mutation);
+                });
+                Err(AppendError::Unknown("injected: on its way".into()))
+            }
+        }
+    }
+
+    async fn out_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<OutRow>, StoreError> {
+        self.read(|tables| tables.out_rows.get(&(wallet, transfer)).cloned()).await
+    }
+
+    async fn in_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<InRow>, StoreError> {
+        self.read(|tables| tables.in_rows.get(&(wallet, transfer)).cloned()).await
+    }
+
+    async fn open_transfers(&self, limit: usize) -> Result<Vec<OutRow>, StoreError> {
+        self.read(|tables| {
+            let mut rows: Vec<_> = tables.out_rows.values().cloned().collect();
+            rows.sort_by_key(|row| (row.at, row.transfer));
+            rows.truncate(limit);
+            rows
+        })
+        .await
+    }
+
+    async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let (keys, snapshot) = (keys.clone(), *snapshot);
+        match self.fate(true).await {
+            Fault::None => {
+                let mut tables = self.lock();
+                tables.key_runs.insert((wallet, keys.run), keys);
+                tables.snapshots.insert((wallet, snapshot.at, snapshot.block), snapshot);
+                Ok(())
+            }
+            fault => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
+        }
+    }
+
+    async fn key_runs(&self, wallet: WalletId, since: Timestamp) -> Result<Vec<KeyRun>, StoreError> {
+        self.read(|tables| {
+            let of_wallet = tables.key_runs.range((wallet, 0)..=(wallet, u64::MAX)).rev();
+            of_wallet.map(|(_, run)| run).take_while(|run| run.last_at >= since).cloned().collect()
+        })
+        .await
+    }
+
+    async fn snapshot_before(&self, wallet: WalletId, at: Timestamp) -> Result<Option<Snapshot>, StoreError> {
+        let first = Bound::Included((wallet, Timestamp::from_micros(i64::MIN), 0));
+        let last = Bound::Included((wallet, at, u64::MAX));
+        self.read(|tables| tables.snapshots.range((first, last)).next_back().map(|(_, snapshot)| *snapshot)).await
+    }
+
+    async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
+        self.read(|tables| tables.homes.get(&key).cloned()).await
+    }
+
+    async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
+        self.read(|tables| tables.genesis.clone()).await
+    }
+}
