@@ -1,1 +1,16 @@
+//! A cell: a complete copy of the wallet service over its own tables.
+//!
+//! [`sequencer`] (pure) orders writes, [`driver`] runs it, [`wallets`] holds the use cases, [`courier`] carries
+//! transfers to other cells, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
 
+pub mod clock;
+pub mod courier;
+pub mod driver;
+pub mod failure;
+pub mod history;
+pub mod http;
+pub mod instance;
+
+pub mod peers;
+pub mod sequencer;
+pub mod wallets;

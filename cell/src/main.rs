@@ -1,1 +1,194 @@
-fn main() {}
+//! The cell's binary: reads flags and environment, puts the parts together, serves until told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use cell::clock::Clock;
+use cell::http::{Edge, routes, serve};
+use cell::peers::RouterPeers;
+use cell::sequencer::Limits;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ledger::block::MAX_ENTRIES_PER_BLOCK;
+use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use topology::{CellId, Config};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+/// From the first signal to the end of the process.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(9);
+/// Of that, for requests in flight; the rest is for the courier and the driver.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(7);
+
+#[derive(Parser)]
+#[command(name = "cell", about = "One instance of a wallet cell", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the wallet API over this cell's tables
+    Serve(ServeArgs),
+    /// The cell's tables
+    #[command(subcommand)]
+    Tables(TablesCommand),
+}
+
+#[derive(Subcommand)]
+enum TablesCommand {
+    /// Create what is missing (on AWS the infrastructure code does this)
+    Create(DatabaseArgs),
+}
+
+#[derive(Args)]
+struct DatabaseArgs {
+    /// DynamoDB endpoint; without it, AWS with the credentials of the environment
+    #[arg(long, env = "CELL_DYNAMODB_ENDPOINT")]
+    dynamodb_endpoint: Option<String>,
+    /// AWS region of the tables [default: that of cells.toml, or us-east-1]
+    #[arg(long, env = "CELL_REGION")]
+    region: Option<String>,
+    /// Prefix of the names of the tables, such as `cell-1-`
+    #[arg(long, env = "CELL_TABLE_PREFIX", default_value = "")]
+    table_prefix: String,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// This cell's id
+    #[arg(long = "id", env = "CELL_ID")]
+    cell: CellId,
+    /// This instance's name [default: the cell's id and the port]
+    #[arg(long, env = "CELL_INSTANCE")]
+    instance: Option<String>,
+    #[arg(long, env = "CELL_LISTEN", default_value = "127.0.0.1:8091")]
+    listen: SocketAddr,
+    /// Base URL of the router's internal listener
+    #[arg(long, env = "CELL_ROUTER", default_value = "http://127.0.0.1:8081")]
+    router: String,
+    /// cells.toml, for the namespace and the region
+    #[arg(long, env = "CELL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Namespace of the wallet ids, if not from --config
+    #[arg(long, env = "CELL_NAMESPACE")]
+    namespace: Option<Uuid>,
+    /// Entries in one block; 1 turns group commit off (for benchmarks)
+    #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = MAX_ENTRIES_PER_BLOCK)]
+    max_entries_per_block: usize,
+    #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Serve(args) => serve_cell(args).await,
+        Command::Tables(TablesCommand::Create(args)) => {
+            let connection =
+                Connection { endpoint: args.dynamodb_endpoint, region: args.region.unwrap_or("us-east-1".into()) };
+            create_tables(&connect(&connection), &args.table_prefix).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn serve_cell(args: ServeArgs) -> Result<()> {
+    start_logging(args.log_format);
+    let config = args.config.as_deref().map(read_config).transpose()?;
+    let Some(namespace) = args.namespace.or(config.as_ref().map(|config| config.deployment.namespace)) else {
+        bail!("say which namespace the wallet ids live in: --config cells.toml or --namespace UUID");
+    };
+    if !(1..=MAX_ENTRIES_PER_BLOCK).contains(&args.max_entries_per_block) {
+        bail!("--max-entries-per-block is 1 to {MAX_ENTRIES_PER_BLOCK}");
+    }
+    let region = args.database.region.or(config.map(|config| config.deployment.region));
+    let connection =
+        Connection { endpoint: args.database.dynamodb_endpoint, region: region.unwrap_or("us-east-1".into()) };
+    let client = connect(&connection);
+    if let Err(error) = check_reachable(&client, &args.database.table_prefix).await {
+        warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
+    }
+    let store = DynamoStore::new(client, &args.database.table_prefix);
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let instance_name = args.instance.unwrap_or_else(|| format!("{}-{}", args.cell, args.listen.port()));
+    let metrics = PrometheusBuilder::new()
+        .add_global_label("cell", args.cell.as_str())
+        .add_global_label("instance", &instance_name)
+        .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
+        .install_recorder()?;
+
+    let (stopper, stop) = watch::channel(false);
+    let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
+    let peers = RouterPeers::new(&args.router);
+    let mut instance = cell::instance::start(
+        args.cell.clone(),
+        namespace,
+        store.clone(),
+        peers,
+        Clock::system(),
+        limits,
+        stop.clone(),
+    );
+    let edge =
+        Arc::new(Edge { wallets: instance.wallets.clone(), store, metrics: Some(metrics), draining: stop.clone() });
+    drop(instance.wallets);
+    info!(cell = %args.cell, instance = instance_name, listen = %listener.local_addr()?, "serving");
+
+    let signals = tokio::spawn(stop_on_signal(stopper));
+    serve(listener, routes(edge), stop, REQUEST_PATIENCE).await;
+    let finished = async { while instance.tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(SHUTDOWN_PATIENCE - REQUEST_PATIENCE, finished).await.is_err() {
+        warn!("work was still under way when the patience of the shutdown ended; it resumes from the tables");
+    }
+    signals.abort();
+    info!("stopped");
+    Ok(())
+}
+
+/// The first signal drains; the second ends the process at once.
+async fn stop_on_signal(stopper: watch::Sender<bool>) {
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler can be installed");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler can be installed");
+    for first in [true, false] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if first {
+            info!("draining");
+            stopper.send_replace(true);
+        }
+    }
+    std::process::exit(1);
+}
+
+fn read_config(path: &std::path::Path) -> Result<Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Config::parse(&text)?)
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("CELL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}

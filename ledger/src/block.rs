@@ -119,6 +119,19 @@ pub struct Entry {
     pub audit: Audit,
 }
 
+impl Entry {
+    /// The transfer this entry is part of.
+    pub fn transfer(&self) -> Option<TransactionId> {
+        match self.kind {
+            EntryKind::TransferOut { .. } | EntryKind::TransferIn { .. } => Some(self.id),
+            EntryKind::TransferSettled { transfer }
+            | EntryKind::TransferReturned { transfer, .. }
+            | EntryKind::TransferRefused { transfer, .. } => Some(transfer),
+            _ => None,
+        }
+    }
+}
+
 /// A wallet as it stands after a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalletState {
@@ -143,7 +156,29 @@ pub struct Block {
     pub hash: Hash,
 }
 
+/// What the next block needs to know of the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub wallet: WalletId,
+    pub number: u64,
+    pub hash: Hash,
+    pub at: Timestamp,
+    pub home: CellId,
+    pub state: WalletState,
+}
+
 impl Block {
+    pub fn head(&self) -> Head {
+        Head {
+            wallet: self.wallet,
+            number: self.number,
+            hash: self.hash,
+            at: self.at,
+            home: self.home.clone(),
+            state: self.state.clone(),
+        }
+    }
+
     /// The entry with this transaction id, if this block holds it.
     pub fn entry(&self, id: TransactionId) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id == id)

@@ -2,7 +2,7 @@
 
 use topology::{CellId, UserId, WalletId};
 
-use crate::block::{Block, Entry, EntryKind, Hash, MAX_ENTRIES_PER_BLOCK, Status, WalletState};
+use crate::block::{Block, Entry, EntryKind, Hash, Head, MAX_ENTRIES_PER_BLOCK, Status, WalletState};
 use crate::canonical;
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -39,7 +39,7 @@ pub fn open(wallet: WalletId, user: UserId, home: CellId, at: Timestamp, opened:
 }
 
 /// The block after `head`: `entries` decided in order, `state` being the running state after the last.
-pub fn next(head: &Block, state: WalletState, entries: Vec<Entry>, now: Timestamp) -> Block {
+pub fn next(head: &Head, state: WalletState, entries: Vec<Entry>, now: Timestamp) -> Block {
     let home = entries.iter().rev().find_map(moved_to).unwrap_or(&head.home).clone();
     seal(Block {
         wallet: head.wallet,
@@ -66,7 +66,7 @@ fn moved_to(entry: &Entry) -> Option<&CellId> {
 }
 
 /// Checks `block` against its predecessor (`None`: it must be block 0), entry by entry.
-pub fn verify(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+pub fn verify(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let number = block.number;
     let expected = previous.map_or(0, |head| head.number.saturating_add(1));
     if number != expected {
@@ -89,7 +89,7 @@ pub fn verify(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault>
     verify_home(previous, block)
 }
 
-fn verify_identity(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+fn verify_identity(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let same = match previous {
         None => block.state.created_at == block.at,
         Some(head) => {
@@ -101,7 +101,7 @@ fn verify_identity(previous: Option<&Block>, block: &Block) -> Result<(), ChainF
     same.then_some(()).ok_or(ChainFault::Identity(block.number))
 }
 
-fn verify_entries(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+fn verify_entries(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let number = block.number;
     let (mut balance, mut status) =
         previous.map_or((Money::ZERO, Status::Active), |head| (head.state.balance, head.state.status));
@@ -121,7 +121,7 @@ fn verify_entries(previous: Option<&Block>, block: &Block) -> Result<(), ChainFa
     follows.then_some(()).ok_or(ChainFault::State(number))
 }
 
-fn verify_home(previous: Option<&Block>, block: &Block) -> Result<(), ChainFault> {
+fn verify_home(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let Some(head) = previous else { return Ok(()) };
     let mut home = &head.home;
     for entry in &block.entries {
@@ -183,8 +183,8 @@ mod tests {
                 }
                 if entries.is_empty() { continue; }
                 let now = Timestamp::from_micros(2_000 - step as i64);
-                let block = next(&head, state, entries, now);
-                prop_assert_eq!(verify(Some(&head), &block), Ok(()));
+                let block = next(&head.head(), state, entries, now);
+                prop_assert_eq!(verify(Some(&head.head()), &block), Ok(()));
                 head = block;
             }
         }
@@ -195,8 +195,8 @@ mod tests {
         let head = opened();
         let state = WalletState { balance: Money::from_minor(5), ..head.state.clone() };
         let deposit = entry(EntryKind::Deposit, Money::from_minor(5), Money::from_minor(5));
-        let good = next(&head, state.clone(), vec![deposit.clone()], Timestamp::from_micros(2_000));
-        assert_eq!(verify(Some(&head), &good), Ok(()));
+        let good = next(&head.head(), state.clone(), vec![deposit.clone()], Timestamp::from_micros(2_000));
+        assert_eq!(verify(Some(&head.head()), &good), Ok(()));
 
         let reseal = |change: &dyn Fn(&mut Block)| {
             let mut block = good.clone();
@@ -220,7 +220,7 @@ mod tests {
             (reseal(&|b| b.state.user = UserId::parse("bob").expect("sound")), ChainFault::Identity(1)),
         ];
         for (block, fault) in cases {
-            assert_eq!(verify(Some(&head), &block), Err(fault));
+            assert_eq!(verify(Some(&head.head()), &block), Err(fault));
         }
     }
 }

@@ -10,17 +10,11 @@ pub const RUN_BLOCKS: u64 = 64;
 /// How long an idempotency key is remembered: exactly 24 hours after the entry it caused.
 pub const KEY_LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// The first eight bytes of a key's hash: enough to find the block where the whole key decides.
-pub type KeyPrefix = [u8; 8];
+/// An idempotency key as entries hold it: see [`crate::Key`].
+pub type KeyHash = [u8; 16];
 
-/// Bytes of one key in a spill row: its prefix and the block's offset in the run.
-const ITEM_BYTES: usize = 9;
-
-pub fn prefix(key: &[u8; 16]) -> KeyPrefix {
-    let mut prefix = [0; 8];
-    prefix.copy_from_slice(&key[..8]);
-    prefix
-}
+/// Bytes of one key in a spill row: its hash and the block's offset in the run.
+const ITEM_BYTES: usize = 17;
 
 /// The run that `block` belongs to.
 pub fn run_of(number: u64) -> u64 {
@@ -38,8 +32,8 @@ pub struct KeyRun {
     pub run: u64,
     /// Time of the run's last block: when all its keys have expired, the row says nothing any more.
     pub last_at: Timestamp,
-    /// (prefix, block number), in entry order.
-    pub keys: Vec<(KeyPrefix, u64)>,
+    /// (key, block number), in entry order.
+    pub keys: Vec<(KeyHash, u64)>,
 }
 
 impl KeyRun {
@@ -56,8 +50,8 @@ impl KeyRun {
     pub fn to_bytes(&self) -> Vec<u8> {
         let first = self.run.saturating_mul(RUN_BLOCKS);
         let mut out = Vec::with_capacity(self.keys.len().saturating_mul(ITEM_BYTES));
-        for (prefix, number) in &self.keys {
-            out.extend_from_slice(prefix);
+        for (key, number) in &self.keys {
+            out.extend_from_slice(key);
             out.push(u8::try_from(number.saturating_sub(first)).expect("a run is shorter than 256 blocks"));
         }
         out
@@ -72,8 +66,8 @@ impl KeyRun {
         }
         let keys = chunks
             .map(|item| {
-                let (prefix, offset) = item.split_at_checked(8)?;
-                Some((prefix.try_into().ok()?, first.checked_add(u64::from(*offset.first()?))?))
+                let (key, offset) = item.split_at_checked(16)?;
+                Some((key.try_into().ok()?, first.checked_add(u64::from(*offset.first()?))?))
             })
             .collect::<Option<Vec<_>>>()?;
         Some(KeyRun { run, last_at, keys })
@@ -81,8 +75,8 @@ impl KeyRun {
 }
 
 /// The keys used in `blocks`, with the number of the block that holds each.
-pub fn keys_in(blocks: &[Block]) -> impl Iterator<Item = (KeyPrefix, u64)> + '_ {
-    blocks.iter().flat_map(|block| {
-        block.entries.iter().filter_map(move |entry| Some((prefix(&entry.key.as_ref()?.key), block.number)))
-    })
+pub fn keys_in(blocks: &[Block]) -> impl Iterator<Item = (KeyHash, u64)> + '_ {
+    blocks
+        .iter()
+        .flat_map(|block| block.entries.iter().filter_map(move |entry| Some((entry.key.as_ref()?.key, block.number))))
 }

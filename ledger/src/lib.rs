@@ -13,7 +13,7 @@ pub mod rows;
 pub mod store;
 pub mod time;
 
-pub use block::{Audit, Block, Entry, EntryKind, Hash, Key, Route, Status, TransactionId, WalletState};
+pub use block::{Audit, Block, Entry, EntryKind, Hash, Head, Key, Route, Status, TransactionId, WalletState};
 pub use chain::ChainFault;
 pub use decide::{Intent, Refusal, decide};
 pub use money::Money;

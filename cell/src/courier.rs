@@ -1,0 +1,258 @@
+//! Carries money that has left a wallet to its destination in another cell, and records the answer in the paying
+//! chain. Resumes from the rows of transfers in flight; may be killed anywhere and run any number of times at once,
+//! since both chains accept each step only once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use ledger::rows::OutRow;
+use ledger::store::Store;
+use ledger::{Audit, Timestamp, TransactionId};
+use metrics::{counter, gauge};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use topology::wire::{Credit, CreditOutcome};
+use tracing::{error, warn};
+
+use crate::clock::Clock;
+use crate::driver::Submitter;
+use crate::history::Outcome;
+use crate::peers::Peers;
+use crate::sequencer::{Command, Reply, Work};
+
+/// Deliveries under way at once; the rest wait.
+const MAX_DELIVERIES: usize = 64;
+/// Deliveries waiting; what does not fit is found by the next sweep.
+const MAX_WAITING: usize = 4_096;
+/// How often the rows in flight are looked through for what nobody is carrying.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Rows younger than this are their own instance's to deliver.
+const SWEEP_MIN_AGE_MICROS: i64 = 1_500_000;
+const SWEEP_ROWS: usize = 256;
+/// One question to another cell.
+const CREDIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Attempts at one delivery before it is left to the next sweep.
+const MAX_ATTEMPTS: u32 = 8;
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// In flight longer than this, a transfer is not carried any more and a human is asked. The destination's `in#` row,
+/// which makes repetitions harmless, is kept for ever.
+const GIVES_UP_AFTER_MICROS: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+/// The actor in the entries that the courier causes.
+const ACTOR: &str = "courier";
+
+struct Request {
+    row: OutRow,
+    done: oneshot::Sender<Outcome>,
+}
+
+/// Hands transfers to the courier of this instance.
+#[derive(Clone)]
+pub struct Courier(mpsc::Sender<Request>);
+
+impl Courier {
+    /// Delivers a transfer; its outcome if that is known by `deadline`, else in flight.
+    pub async fn deliver(&self, row: OutRow, deadline: Instant) -> Outcome {
+        let (done, answer) = oneshot::channel();
+        // A full mailbox loses nothing: the row is there, and the sweep finds it.
+        if self.0.try_send(Request { row, done }).is_err() {
+            return Outcome::InFlight;
+        }
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Outcome::InFlight,
+        }
+    }
+}
+
+pub struct CourierTask<S, P> {
+    store: S,
+    peers: P,
+    submitter: Submitter,
+    clock: Clock,
+    inbox: mpsc::Receiver<Request>,
+    waiting: VecDeque<OutRow>,
+    /// Who wants to know, for each transfer that is waiting or under way here.
+    listeners: BTreeMap<TransactionId, Vec<oneshot::Sender<Outcome>>>,
+    deliveries: JoinSet<(TransactionId, Outcome)>,
+}
+
+/// A courier that is not running yet: the handle is needed before the task's own parts exist.
+pub struct Mailbox(mpsc::Receiver<Request>);
+
+pub fn mailbox() -> (Courier, Mailbox) {
+    let (sender, inbox) = mpsc::channel(MAX_WAITING);
+    (Courier(sender), Mailbox(inbox))
+}
+
+impl<S: Store, P: Peers> CourierTask<S, P> {
+    pub fn new(mailbox: Mailbox, store: S, peers: P, submitter: Submitter, clock: Clock) -> Self {
+        Self {
+            store,
+            peers,
+            submitter,
+            clock,
+            inbox: mailbox.0,
+            waiting: VecDeque::new(),
+            listeners: BTreeMap::new(),
+            deliveries: JoinSet::new(),
+        }
+    }
+
+    /// Runs until `stop` says so; then finishes the deliveries under way. What is left is in the rows.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = crate::instance::stopped(&mut stop) => break,
+                Some(done) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
+                    let (transfer, outcome) = done.expect("a delivery neither panics nor is cancelled");
+                    self.finish(transfer, outcome);
+                }
+                Some(Request { row, done }) = self.inbox.recv() => {
+                    let transfer = row.transfer;
+                    self.enqueue(row);
+                    if let Some(listeners) = self.listeners.get_mut(&transfer) {
+                        listeners.push(done);
+                    }
+                }
+                _ = sweep.tick() => self.sweep().await,
+            }
+            self.start();
+        }
+        while let Some(done) = self.deliveries.join_next().await {
+            if let Ok((transfer, outcome)) = done {
+                self.finish(transfer, outcome);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, row: OutRow) {
+        if self.listeners.contains_key(&row.transfer) || self.waiting.len() >= MAX_WAITING {
+            return;
+        }
+        self.listeners.insert(row.transfer, Vec::new());
+        self.waiting.push_back(row);
+    }
+
+    fn start(&mut self) {
+        while self.deliveries.len() < MAX_DELIVERIES {
+            let Some(row) = self.waiting.pop_front() else { return };
+            let delivery =
+                Delivery { peers: self.peers.clone(), submitter: self.submitter.clone(), clock: self.clock.clone() };
+            self.deliveries.spawn(async move { (row.transfer, delivery.run(&row).await) });
+        }
+    }
+
+    fn finish(&mut self, transfer: TransactionId, outcome: Outcome) {
+        for listener in self.listeners.remove(&transfer).unwrap_or_default() {
+            // Whoever has stopped waiting reads the outcome later.
+            let _ = listener.send(outcome);
+        }
+    }
+
+    async fn sweep(&mut self) {
+        let rows = match self.store.open_transfers(SWEEP_ROWS).await {
+            Ok(rows) => rows,
+            Err(error) => return warn!(%error, "the transfers in flight could not be read"),
+        };
+        let now = self.clock.now();
+        let age = |row: &OutRow| now.micros().saturating_sub(row.at.micros());
+        gauge!("cell_transfers_in_flight").set(rows.len() as f64);
+        gauge!("cell_transfer_in_flight_oldest_seconds")
+            .set(rows.iter().map(age).max().unwrap_or(0) as f64 / 1_000_000.0);
+        let stuck = rows.iter().filter(|row| age(row) > GIVES_UP_AFTER_MICROS).count();
+        gauge!("cell_transfers_stuck").set(stuck as f64);
+        if stuck > 0 {
+            error!(stuck, "transfers in flight for more than seven days: a human must look");
+        }
+        for row in rows {
+            if (SWEEP_MIN_AGE_MICROS..=GIVES_UP_AFTER_MICROS).contains(&age(&row)) {
+                self.enqueue(row);
+            }
+        }
+    }
+}
+
+struct Delivery<P> {
+    peers: P,
+    submitter: Submitter,
+    clock: Clock,
+}
+
+impl<P: Peers> Delivery<P> {
+    /// Asks the destination until it answers, then records the answer; in flight still if it does not.
+    async fn run(&self, row: &OutRow) -> Outcome {
+        let credit = Credit {
+            transfer_id: row.transfer,
+            from_wallet_id: row.wallet,
+            to_wallet_id: row.to,
+            amount_minor: row.amount.minor(),
+            request_id: row.transfer.to_string(),
+            actor: ACTOR.into(),
+        };
+        let mut random = self.clock.random();
+        let mut backoff = MIN_BACKOFF;
+        let mut known = None;
+        for _ in 0..MAX_ATTEMPTS {
+            if known.is_none() {
+                match self.peers.credit(&credit, Instant::now() + CREDIT_TIMEOUT).await {
+                    Ok(outcome) => known = Some(outcome),
+                    // Also "unknown wallet": wallets never vanish, so it is a routing fault.
+                    Err(error) => warn!(transfer = %row.transfer, %error, "a credit was not answered"),
+                }
+            }
+            if let Some(outcome) = known {
+                match self.record(row, outcome).await {
+                    Recorded::Yes(at) => return outcome_at(outcome, at),
+                    Recorded::NotHere => return Outcome::InFlight,
+                    Recorded::NotYet => {}
+                }
+            }
+            sleep(backoff.mul_f64(0.5 + random.f64() / 2.0)).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+        counter!("cell_deliveries_given_up_total").increment(1);
+        Outcome::InFlight
+    }
+
+    async fn record(&self, row: &OutRow, outcome: CreditOutcome) -> Recorded {
+        let work = match outcome {
+            CreditOutcome::Received => Work::Settle { transfer: row.transfer },
+            CreditOutcome::Refused { reason } => Work::TakeBack { transfer: row.transfer, amount: row.amount, reason },
+        };
+        let command = Command {
+            id: self.clock.transaction_id(),
+            wallet: row.wallet,
+            work,
+            key: None,
+            audit: Audit { request_id: row.transfer.to_string(), actor: ACTOR.into(), ..Audit::default() },
+            expires_at: Timestamp::from_micros(i64::MAX),
+            expired_key: None,
+        };
+        match self.submitter.submit(command).await {
+            Reply::Done { block, .. } => Recorded::Yes(block.at),
+            // Another courier was faster; the destination's word is the same for both.
+            Reply::RowConflict => Recorded::Yes(self.clock.now()),
+            // The wallet has moved, and its rows with it: the courier of its new cell carries on.
+            Reply::Elsewhere { .. } | Reply::NoChain(_) => Recorded::NotHere,
+            _ => Recorded::NotYet,
+        }
+    }
+}
+
+enum Recorded {
+    Yes(Timestamp),
+    NotHere,
+    NotYet,
+}
+
+fn outcome_at(outcome: CreditOutcome, at: Timestamp) -> Outcome {
+    match outcome {
+        CreditOutcome::Received => Outcome::Settled { at },
+        CreditOutcome::Refused { reason } => Outcome::Returned { at, reason },
+    }
+}

@@ -1,0 +1,295 @@
+//! Runs the sequencer: one task owns it, carries its actions to the store and its replies to whoever asked.
+//!
+//! The task decides nothing itself. Store calls run as its own child tasks, which it joins before it ends.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::store::commit::{CommitOutcome, commit};
+use ledger::store::{BlockRange, Snapshot, Store, StoreError};
+use ledger::{Block, Timestamp, chain};
+use metrics::{counter, gauge, histogram};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use topology::{CellId, WalletId};
+use tracing::{error, warn};
+
+use crate::clock::Clock;
+use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, Reply, Sequencer};
+
+/// How long one commit is retried before its commands are told that the outcome is unknown or that nothing was done.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+/// Submissions on their way to the sequencer; senders wait above it.
+const MAILBOX: usize = 4_096;
+/// Submissions taken in before what can start is started.
+const INTAKE: usize = 1_024;
+/// Blocks asked for in one page.
+const PAGE_BLOCKS: usize = 256;
+/// Pages of new blocks read after another instance was found ahead; above it the wallet is read afresh.
+const MAX_TAIL_PAGES: usize = 16;
+/// Pages of unrecorded blocks read to learn the keys of the last 24 hours.
+const MAX_KEY_PAGES: usize = 4_096;
+/// Reads of a load before it is given up.
+const MAX_READS: u32 = 4;
+const READ_PAUSE: Duration = Duration::from_millis(20);
+
+struct Submission {
+    command: Command,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// Gives commands to the sequencer of this instance.
+#[derive(Clone)]
+pub struct Submitter(mpsc::Sender<Submission>);
+
+impl Submitter {
+    /// The sequencer's answer. When the instance is shutting down, nothing is done.
+    pub async fn submit(&self, command: Command) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Submission { command, reply }).await.is_err() {
+            return Reply::Unavailable("the instance is shutting down".into());
+        }
+        // The driver answers everything it has taken in; without an answer it was killed, and nobody knows.
+        answer.await.unwrap_or_else(|_| Reply::Unknown("the instance is shutting down".into()))
+    }
+}
+
+enum Event {
+    Loaded(WalletId, Loaded),
+    Committed(CommitId, CommitOutcome),
+    Recorded,
+}
+
+pub struct Driver<S> {
+    store: S,
+    clock: Clock,
+    sequencer: Sequencer,
+    waiting: HashMap<CommandId, oneshot::Sender<Reply>>,
+    inbox: mpsc::Receiver<Submission>,
+    work: JoinSet<Event>,
+}
+
+impl<S: Store> Driver<S> {
+    pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits) -> (Submitter, Self) {
+        let (sender, inbox) = mpsc::channel(MAILBOX);
+        let sequencer = Sequencer::new(cell, limits);
+        let driver = Self { store, clock, sequencer, waiting: HashMap::new(), inbox, work: JoinSet::new() };
+        (Submitter(sender), driver)
+    }
+
+    /// Runs until every submitter is gone and all that was taken in is answered.
+    pub async fn run(mut self) {
+        let mut open = true;
+        while open || !self.work.is_empty() {
+            tokio::select! {
+                biased;
+                Some(event) = self.work.join_next(), if !self.work.is_empty() => self.learn(event),
+                submission = self.inbox.recv(), if open => match submission {
+                    Some(submission) => self.take_in(submission),
+                    None => open = false,
+                },
+            }
+            self.drain();
+            for action in self.sequencer.pump(self.clock.now()) {
+                self.act(action);
+            }
+            gauge!("cell_queue_depth").set(self.sequencer.depth() as f64);
+        }
+    }
+
+    /// Takes in what has already arrived, so that it commits together.
+    fn drain(&mut self) {
+        while let Some(event) = self.work.try_join_next() {
+            self.learn(event);
+        }
+        for _ in 0..INTAKE {
+            let Ok(submission) = self.inbox.try_recv() else { return };
+            self.take_in(submission);
+        }
+    }
+
+    fn take_in(&mut self, Submission { command, reply }: Submission) {
+        let id = self.sequencer.submit(command);
+        self.waiting.insert(id, reply);
+    }
+
+    fn learn(&mut self, event: Result<Event, tokio::task::JoinError>) {
+        match event.expect("a store call neither panics nor is cancelled") {
+            Event::Loaded(wallet, loaded) => {
+                if let Loaded::Corrupt(what) = &loaded {
+                    error!(%wallet, what, "the chain is not what was written; the wallet stands still");
+                }
+                self.sequencer.loaded(wallet, loaded);
+            }
+            Event::Committed(id, outcome) => {
+                let label = match &outcome {
+                    CommitOutcome::Applied => "applied",
+                    CommitOutcome::Conflict(_) => "conflict",
+                    CommitOutcome::NotApplied(_) => "not_applied",
+                    CommitOutcome::Unknown(_) => "unknown",
+                };
+                counter!("cell_commits_total", "outcome" => label).increment(1);
+                if let CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) = &outcome {
+                    warn!(why, outcome = label, "a commit was given up");
+                }
+                self.sequencer.committed(id, outcome);
+            }
+            Event::Recorded => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let store = self.store.clone();
+        match action {
+            Action::Reply { command, reply } => {
+                // A client that has gone away does not hold the others up.
+                if let Some(waiting) = self.waiting.remove(&command) {
+                    let _ = waiting.send(reply);
+                }
+            }
+            Action::Load { wallet, after } => {
+                let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS);
+                self.work.spawn(async move { Event::Loaded(wallet, load(&store, wallet, after, since).await) });
+            }
+            Action::Commit { id, append } => {
+                let entries: usize = append.blocks.iter().map(|block| block.entries.len()).sum();
+                histogram!("cell_commit_entries").record(entries as f64);
+                let mut random = self.clock.random();
+                self.work.spawn(async move {
+                    let deadline = Instant::now() + COMMIT_PATIENCE;
+                    Event::Committed(id, commit(&store, &append, deadline, || random.f64()).await)
+                });
+            }
+            Action::RecordRun { wallet, run } => {
+                self.work.spawn(async move {
+                    if let Err(error) = record_run(&store, wallet, run).await {
+                        // Whoever next loads the wallet reads these blocks instead, and tries again.
+                        warn!(%wallet, run, %error, "a run of blocks was not recorded");
+                    }
+                    Event::Recorded
+                });
+            }
+        }
+    }
+}
+
+async fn load<S: Store>(store: &S, wallet: WalletId, after: Option<u64>, since: Timestamp) -> Loaded {
+    for attempt in 1..=MAX_READS {
+        let found = match after {
+            Some(number) => load_tail(store, wallet, number, since).await,
+            None => load_whole(store, wallet, since).await,
+        };
+        match found {
+            Ok(loaded) => return loaded,
+            Err(StoreError::Corrupt(what)) => return Loaded::Corrupt(what),
+            Err(StoreError::Unavailable(why)) if attempt == MAX_READS => return Loaded::Unavailable(why),
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(READ_PAUSE * attempt).await,
+        }
+    }
+    Loaded::Unavailable("no attempt".into())
+}
+
+/// The blocks after a known one, checked link by link.
+async fn load_tail<S: Store>(store: &S, wallet: WalletId, known: u64, since: Timestamp) -> Result<Loaded, StoreError> {
+    // Each page starts with the last block already known: it is what the rest is checked against, and a page that
+    // holds nothing else is the end of the chain.
+    let mut tail: Vec<Block> = Vec::new();
+    for _ in 0..MAX_TAIL_PAGES {
+        let first = tail.last().map_or(known, |block| block.number);
+        let range = BlockRange { first, last: u64::MAX, newest_first: false };
+        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
+        let ended = page.len() <= 1;
+        let repeated = usize::from(!tail.is_empty());
+        tail.extend(page.into_iter().skip(repeated));
+        if ended {
+            check_links(&tail)?;
+            return Ok(Loaded::Tail(tail.into_iter().skip(1).collect()));
+        }
+    }
+    match load_whole(store, wallet, since).await? {
+        // What was read on the way goes along: a command that was written after all is found in it.
+        Loaded::Whole { head, runs, blocks: recent } => {
+            tail.retain(|block| recent.first().is_none_or(|first| block.number < first.number));
+            tail.extend(recent);
+            Ok(Loaded::Whole { head, runs, blocks: tail })
+        }
+        other => Ok(other),
+    }
+}
+
+/// The head, and every key of the last 24 hours: from recorded runs, and from the blocks of runs not recorded yet.
+async fn load_whole<S: Store>(store: &S, wallet: WalletId, since: Timestamp) -> Result<Loaded, StoreError> {
+    let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+    let (page, runs) = tokio::join!(store.blocks(wallet, everything, 32), store.key_runs(wallet, since));
+    let (mut blocks, runs) = (page?, runs?);
+    let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
+    for _ in 0..MAX_KEY_PAGES {
+        let oldest = blocks.last().expect("the head is among them");
+        if oldest.at < since || oldest.number == 0 {
+            break;
+        }
+        let Some(last) = next_unrecorded(oldest.number - 1, &runs) else { break };
+        let range = BlockRange { first: 0, last, newest_first: true };
+        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
+        if page.is_empty() {
+            break;
+        }
+        blocks.extend(page);
+    }
+    blocks.reverse();
+    check_links(&blocks)?;
+    blocks.retain(|block| block.at >= since || block.number == head.number);
+    record_missing(store, wallet, &blocks, &runs).await;
+    Ok(Loaded::Whole { head, runs, blocks })
+}
+
+/// The newest block at or before `number` whose run is not among the recorded ones.
+fn next_unrecorded(mut number: u64, runs: &[KeyRun]) -> Option<u64> {
+    while runs.iter().any(|run| run.run == run_of(number)) {
+        number = (run_of(number) * RUN_BLOCKS).checked_sub(1)?;
+    }
+    Some(number)
+}
+
+/// Runs that were full but never recorded, because whoever filled them died first.
+async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block], runs: &[KeyRun]) {
+    for run in blocks.chunk_by(|a, b| run_of(a.number) == run_of(b.number)).filter_map(KeyRun::of) {
+        if !runs.iter().any(|known| known.run == run.run) {
+            let last = blocks.iter().find(|block| block.number == last_of(run.run));
+            let snapshot = snapshot_of(last.expect("the run is whole"));
+            if let Err(error) = store.put_run(wallet, &run, &snapshot).await {
+                warn!(%wallet, %error, "a run of blocks was not recorded");
+                return;
+            }
+        }
+    }
+}
+
+async fn record_run<S: Store>(store: &S, wallet: WalletId, run: u64) -> Result<(), StoreError> {
+    let mut blocks: Vec<Block> = Vec::new();
+    while blocks.len() < RUN_BLOCKS as usize {
+        let first = blocks.last().map_or(run * RUN_BLOCKS, |block| block.number + 1);
+        let range = BlockRange { first, last: last_of(run), newest_first: false };
+        let page = store.blocks(wallet, range, RUN_BLOCKS as usize).await?;
+        if page.is_empty() {
+            return Err(StoreError::Corrupt(format!("run {run} is full but block {first} is missing")));
+        }
+        blocks.extend(page);
+    }
+    let keys = KeyRun::of(&blocks).ok_or_else(|| StoreError::Corrupt(format!("run {run} is not whole")))?;
+    store.put_run(wallet, &keys, &snapshot_of(&blocks[blocks.len() - 1])).await
+}
+
+fn snapshot_of(block: &Block) -> Snapshot {
+    Snapshot { at: block.at, block: block.number, balance: block.state.balance, hash: block.hash }
+}
+
+/// Neighbours follow one another; where recorded runs were skipped there is nothing to compare.
+fn check_links(blocks: &[Block]) -> Result<(), StoreError> {
+    for pair in blocks.windows(2).filter(|pair| pair[0].number + 1 == pair[1].number) {
+        chain::verify(Some(&pair[0].head()), &pair[1]).map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
+    }
+    Ok(())
+}

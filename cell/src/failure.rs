@@ -1,0 +1,77 @@
+//! Why a request did not succeed: the client's doing, the wallet's whereabouts, or ours.
+
+use ledger::store::StoreError;
+use ledger::{Refusal, TransactionId};
+use topology::wire::CreditRefusal;
+use topology::{CellId, WalletId};
+
+use crate::sequencer::Reply;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("wallet {wallet}: {refusal}")]
+    Refused { wallet: WalletId, refusal: Refusal },
+    #[error("no wallet {0}")]
+    WalletNotFound(WalletId),
+    #[error("no transfer {0} out of this wallet")]
+    TransferNotFound(TransactionId),
+    #[error("the user already has wallet {0}")]
+    WalletExists(WalletId),
+    #[error("the idempotency key was used with another request")]
+    KeyReused,
+    #[error("a wallet cannot pay itself")]
+    SameWallet,
+    /// Refused by the receiving wallet before any money left.
+    #[error("the receiving wallet cannot receive: {0:?}")]
+    CannotReceive(CreditRefusal),
+    /// Refused by the receiving wallet after the money had left; it is back.
+    #[error("transfer {transfer} was refused by the receiving wallet and the money returned: {reason:?}")]
+    Returned { transfer: TransactionId, reason: CreditRefusal },
+    /// The wallet belongs to another cell, if known to that one.
+    #[error("the wallet is not served by this cell")]
+    Misdirected(Option<CellId>),
+    #[error("too much is waiting")]
+    Overloaded,
+    #[error("the deadline passed before the request was started")]
+    Expired,
+    #[error("other writers kept winning")]
+    Contended,
+    /// Nothing was done.
+    #[error("the store did not answer: {0}")]
+    Unavailable(String),
+    /// It may have been done.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+    #[error("the ledger of this wallet needs a human: {0}")]
+    Corrupt(String),
+}
+
+impl From<StoreError> for Failure {
+    /// For reads, which change nothing.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) => Failure::Unavailable(why),
+            StoreError::Corrupt(what) => Failure::Corrupt(what),
+        }
+    }
+}
+
+impl Failure {
+    /// The replies that are final for every kind of command; the others are for the caller to read.
+    pub fn of_reply(reply: Reply) -> Self {
+        match reply {
+            Reply::Refused { wallet, refusal } => Failure::Refused { wallet, refusal },
+            Reply::NoChain(wallet) => Failure::WalletNotFound(wallet),
+            Reply::Elsewhere { home, .. } => Failure::Misdirected(Some(home)),
+            Reply::Overloaded => Failure::Overloaded,
+            Reply::Expired => Failure::Expired,
+            Reply::Contended => Failure::Contended,
+            Reply::Unavailable(why) => Failure::Unavailable(why),
+            Reply::Unknown(why) => Failure::OutcomeUnknown(why),
+            Reply::Corrupt(what) => Failure::Corrupt(what),
+            Reply::Done { .. } | Reply::SeenKey { .. } | Reply::RowConflict => {
+                Failure::Unavailable("unexpected answer of the sequencer".into())
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Reads of the past: a wallet at a point in time, its transactions, the outcome of a transfer. Never replays a whole
+//! chain: a snapshot or a binary search finds the place, and a bounded number of blocks is read from there.
+
+use ledger::keys::RUN_BLOCKS;
+use ledger::store::{BlockRange, Store, StoreError};
+use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId};
+use topology::wire::CreditRefusal;
+
+use crate::clock::time_of;
+
+/// Blocks read in one go where the place is known to be near.
+const PAGE_BLOCKS: usize = 2 * RUN_BLOCKS as usize;
+/// Pages read by one listing or one search for an outcome.
+const MAX_PAGES: usize = 64;
+/// Steps of a binary search over 2^64 blocks.
+const MAX_STEPS: usize = 64;
+/// How far the clocks of the instances of a cell may differ.
+const CLOCK_SLACK_MICROS: i64 = 5_000_000;
+
+/// The last block at or before `at`, given the head; `None` if the wallet did not exist then.
+pub async fn block_at<S: Store>(store: &S, head: &Block, at: Timestamp) -> Result<Option<Block>, StoreError> {
+    if head.at <= at {
+        return Ok(Some(head.clone()));
+    }
+    if head.state.created_at > at {
+        return Ok(None);
+    }
+    let wallet = head.wallet;
+    // Invariant: block `low` is at or before `at`, block `high` is after it.
+    let mut low = store.snapshot_before(wallet, at).await?.map_or(0, |snapshot| snapshot.block);
+    let mut high = head.number;
+    for _ in 0..MAX_STEPS {
+        let range = BlockRange { first: low, last: high, newest_first: false };
+        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
+        let before = page.iter().take_while(|block| block.at <= at).count();
+        if before < page.len() {
+            return Ok(page.into_iter().take(before).next_back());
+        }
+        // Snapshots are missing here: halve what is left instead of reading all of it.
+        low = page.last().map_or(low, |block| block.number);
+        let middle = low + (high - low) / 2;
+        let probe = store.blocks(wallet, BlockRange { first: middle, last: middle, newest_first: false }, 1).await?;
+        match probe.first() {
+            Some(block) if block.at <= at => low = middle,
+            Some(_) => high = middle,
+            None => return Err(StoreError::Corrupt(format!("block {middle} of wallet {wallet} is missing"))),
+        }
+    }
+    Err(StoreError::Corrupt(format!("the times in wallet {wallet} are not in order")))
+}
+
+/// Where a listing goes on: after entry `entry` of block `block`, towards the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub block: u64,
+    pub entry: u16,
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub entry: Entry,
+    pub at: Timestamp,
+    pub block: u64,
+    pub hash: ledger::Hash,
+}
+
+/// Entries between `from` and `to` (both inclusive), newest first, at most `limit`; and where the next page starts.
+pub async fn transactions<S: Store>(
+    store: &S,
+    head: &Block,
+    from: Timestamp,
+    to: Timestamp,
+    start: Option<Position>,
+    limit: usize,
+) -> Result<(Vec<Line>, Option<Position>), StoreError> {
+    let mut lines = Vec::new();
+    let newest = match start {
+        Some(position) => Some(position.block.min(head.number)),
+        None => block_at(store, head, to).await?.map(|block| block.number),
+    };
+    let Some(mut last) = newest else { return Ok((lines, None)) };
+    for _ in 0..MAX_PAGES {
+        let range = BlockRange { first: 0, last, newest_first: true };
+        let page = store.blocks(head.wallet, range, limit.clamp(1, PAGE_BLOCKS)).await?;
+        for block in &page {
+            if block.at < from {
+                return Ok((lines, None));
+            }
+            for (index, entry) in block.entries.iter().enumerate().rev() {
+                let place = Position { block: block.number, entry: u16::try_from(index).expect("at most 100 entries") };
+                let passed = start.is_some_and(|s| place.block == s.block && place.entry >= s.entry);
+                if passed || block.at > to {
+                    continue;
+                }
+                if lines.len() == limit {
+                    let next = Position { entry: place.entry + 1, ..place };
+                    return Ok((lines, Some(next)));
+                }
+                lines.push(Line { entry: entry.clone(), at: block.at, block: block.number, hash: block.hash });
+            }
+        }
+        match page.last() {
+            Some(block) if block.number > 0 => last = block.number - 1,
+            _ => return Ok((lines, None)),
+        }
+    }
+    Ok((lines, Some(Position { block: last, entry: u16::MAX })))
+}
+
+/// What became of a transfer out of a wallet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferRecord {
+    pub out: Entry,
+    pub at: Timestamp,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    InFlight,
+    Settled { at: Timestamp },
+    Returned { at: Timestamp, reason: CreditRefusal },
+}
+
+/// Finds a transfer in the paying chain from the time in its id on; `None` if it never left this wallet.
+pub async fn transfer<S: Store>(
+    store: &S,
+    head: &Block,
+    transfer: TransactionId,
+) -> Result<Option<TransferRecord>, StoreError> {
+    let Some(made) = time_of(transfer) else { return Ok(None) };
+    let open = store.out_row(head.wallet, transfer).await?;
+    let mut first = match &open {
+        Some(row) => row.block,
+        None => {
+            let before = block_at(store, head, made.plus_micros(-CLOCK_SLACK_MICROS)).await?;
+            before.map_or(0, |block| block.number)
+        }
+    };
+    let mut found: Option<TransferRecord> = None;
+    for _ in 0..MAX_PAGES {
+        let range = BlockRange { first, last: u64::MAX, newest_first: false };
+        let page = store.blocks(head.wallet, range, PAGE_BLOCKS).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        first = last.number + 1;
+        for block in &page {
+            for entry in &block.entries {
+                match (&entry.kind, &mut found) {
+                    (EntryKind::TransferOut { route, .. }, None) if entry.id == transfer => {
+                        let outcome = match route {
+                            ledger::Route::Inside => Outcome::Settled { at: block.at },
+                            ledger::Route::Across => Outcome::InFlight,
+                        };
+                        let record = TransferRecord { out: entry.clone(), at: block.at, outcome };
+                        if open.is_some() || outcome != Outcome::InFlight {
+                            return Ok(Some(record));
+                        }
+                        found = Some(record);
+                    }
+                    (EntryKind::TransferSettled { transfer: id }, Some(record)) if *id == transfer => {
+                        record.outcome = Outcome::Settled { at: block.at };
+                        return Ok(found);
+                    }
+                    (EntryKind::TransferReturned { transfer: id, reason }, Some(record)) if *id == transfer => {
+                        record.outcome = Outcome::Returned { at: block.at, reason: *reason };
+                        return Ok(found);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if found.is_none() && last.at > made.plus_micros(CLOCK_SLACK_MICROS).plus_micros(COMMIT_SLACK_MICROS) {
+            return Ok(None);
+        }
+    }
+    Ok(found)
+}
+
+/// Longest time between a transfer's admission and its block: queueing and retries are bounded well below.
+const COMMIT_SLACK_MICROS: i64 = 120_000_000;

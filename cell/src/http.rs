@@ -1,0 +1,105 @@
+//! The edge: the wallet API and the internal API over HTTP. Parses into types that cannot be wrong, calls a use case,
+//! writes the answer; decides nothing.
+
+mod body;
+mod context;
+mod cursor;
+mod internal;
+mod problem;
+mod server;
+mod views;
+mod wallets;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use ledger::store::Store;
+use metrics::{counter, histogram};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::peers::Peers;
+use crate::wallets::Wallets;
+
+pub use problem::Fault;
+pub use server::serve;
+
+/// Largest request body: the API's own are below 1 KB.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Time to receive a request's body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shortest and longest deadline a client may ask for, and the one he gets who does not ask.
+pub const MIN_DEADLINE: Duration = Duration::from_millis(50);
+pub const MAX_DEADLINE: Duration = Duration::from_secs(30);
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(8);
+
+/// What the handlers share.
+pub struct Edge<S, P> {
+    pub wallets: Arc<Wallets<S, P>>,
+    pub store: S,
+    pub metrics: Option<PrometheusHandle>,
+    /// True from the moment the instance is asked to stop.
+    pub draining: watch::Receiver<bool>,
+}
+
+type Shared<S, P> = State<Arc<Edge<S, P>>>;
+
+/// All routes of a cell.
+pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
+    let api = Router::new()
+        .route("/api/v1/wallets", post(wallets::create::<S, P>).get(wallets::find::<S, P>))
+        .route("/api/v1/wallets/transfer", post(wallets::transfer::<S, P>))
+        .route("/api/v1/wallets/{id}", get(wallets::show::<S, P>))
+        .route("/api/v1/wallets/{id}/deposit", post(wallets::deposit::<S, P>))
+        .route("/api/v1/wallets/{id}/withdraw", post(wallets::withdraw::<S, P>))
+        .route("/api/v1/wallets/{id}/balance/historical", get(wallets::historical::<S, P>))
+        .route("/api/v1/wallets/{id}/transactions", get(wallets::transactions::<S, P>))
+        .route("/api/v1/wallets/{id}/transfers/{transfer}", get(wallets::transfer_status::<S, P>))
+        .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
+        .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
+        .route("/internal/v1/wallets/{id}/freeze", post(internal::freeze::<S, P>))
+        .route("/internal/v1/wallets/{id}/unfreeze", post(internal::unfreeze::<S, P>))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(edge.clone(), measured::<S, P>));
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready::<S, P>))
+        .route("/metrics", get(metrics_page::<S, P>))
+        .merge(api)
+        .fallback(problem::not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(edge)
+}
+
+/// Counts and times every request by route and status class; no label holds an id.
+async fn measured<S: Store, P: Peers>(_: Shared<S, P>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown".into(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    counter!("cell_requests_total", "route" => route.clone(), "status" => status).increment(1);
+    histogram!("cell_request_seconds", "route" => route).record(started.elapsed().as_secs_f64());
+    response
+}
+
+/// Ready: not draining, and the tables answer.
+async fn ready<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Response {
+    if *edge.draining.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    match edge.store.genesis().await {
+        Ok(_) => (StatusCode::OK, "ready\n").into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn metrics_page<S: Store, P: Peers>(State(edge): Shared<S, P>) -> String {
+    edge.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+}

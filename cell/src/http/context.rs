@@ -1,0 +1,86 @@
+//! What a request says about itself in its headers: id, key, deadline, and who is behind it.
+
+use axum::http::{HeaderMap, header};
+use ledger::block::{Audit, Key};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use topology::{WalletId, wire};
+use uuid::Uuid;
+
+use super::problem::Fault;
+use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MIN_DEADLINE};
+use crate::wallets::Context;
+
+/// Longest idempotency key, in bytes.
+const MAX_KEY_BYTES: usize = 128;
+/// Longest texts kept in the audit context, in bytes; what is longer is cut.
+const MAX_SOURCE_IP_BYTES: usize = 45;
+const MAX_USER_AGENT_BYTES: usize = 96;
+const MAX_REQUEST_ID_BYTES: usize = 64;
+/// The actor while nobody has to say who he is.
+const ANONYMOUS: &str = "";
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The router's request id, or a new one.
+pub fn request_id(headers: &HeaderMap) -> String {
+    match text(headers, wire::REQUEST_ID) {
+        Some(id) if !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES => id.to_owned(),
+        _ => Uuid::new_v4().to_string(),
+    }
+}
+
+/// The context of a request whose meaning is `operation` (its kind and parsed fields, so that `1` and `1.00` are the
+/// same request).
+pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result<Context, Fault> {
+    let wanted = text(headers, wire::DEADLINE_MS).and_then(|ms| ms.parse().ok()).map(std::time::Duration::from_millis);
+    let patience = wanted.unwrap_or(DEFAULT_DEADLINE).clamp(MIN_DEADLINE, MAX_DEADLINE);
+    Ok(Context {
+        key: key(headers, operation)?,
+        audit: Audit {
+            source_ip: cut(text(headers, wire::FORWARDED_FOR).unwrap_or(""), MAX_SOURCE_IP_BYTES),
+            user_agent: cut(text(headers, header::USER_AGENT.as_str()).unwrap_or(""), MAX_USER_AGENT_BYTES),
+            request_id: request_id.to_owned(),
+            actor: ANONYMOUS.into(),
+        },
+        deadline: Instant::now() + patience,
+    })
+}
+
+fn key(headers: &HeaderMap, operation: &str) -> Result<Option<Key>, Fault> {
+    let mut keys = headers.get_all(wire::IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    let bytes = key.as_bytes();
+    let sound = (1..=MAX_KEY_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    if !sound || keys.next().is_some() {
+        return Err(Fault::IdempotencyKey);
+    }
+    Ok(Some(Key { key: half_hash(bytes), request: half_hash(operation.as_bytes()) }))
+}
+
+fn half_hash(bytes: &[u8]) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    half
+}
+
+/// At most `most` bytes, cut between characters.
+fn cut(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// `X-Wallet-Id`, if sent, must name the wallet that the request is about.
+pub fn check_wallet_header(headers: &HeaderMap, wallet: WalletId) -> Result<(), Fault> {
+    let agrees = headers
+        .get_all(wire::WALLET_ID)
+        .iter()
+        .all(|value| value.to_str().ok().and_then(|id| id.parse().ok()) == Some(wallet));
+    agrees.then_some(()).ok_or(Fault::WalletHeader)
+}

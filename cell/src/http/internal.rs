@@ -1,0 +1,85 @@
+//! The internal API: what cells ask of one another through the router, and operators through the control plane. The
+//! router serves it on its internal address only.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use ledger::store::Store;
+use topology::wire::Credit;
+
+use super::problem::{Fault, Rejected};
+use super::views::WalletView;
+use super::wallets::{answered, json, wallet_in_path};
+use super::{Edge, body, context};
+use crate::peers::Peers;
+
+type Shared<S, P> = State<Arc<Edge<S, P>>>;
+
+pub async fn receivable<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let receivable = edge.wallets.receivable(wallet_in_path(&headers, &id)?).await?;
+        Ok(json(StatusCode::OK, &receivable))
+    })
+    .await
+}
+
+pub async fn credit<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let bytes = body::read(&headers, body).await?;
+        let credit: Credit = serde_json::from_slice(&bytes).map_err(|error| Fault::MalformedJson(error.to_string()))?;
+        if credit.to_wallet_id != wallet {
+            return Err(Fault::WalletHeader);
+        }
+        let mut context = context::context(&headers, &credit.request_id, "credit")?;
+        // The transfer's id is what makes a repetition harmless, not a client's key.
+        context.key = None;
+        context.audit.actor.clone_from(&credit.actor);
+        let outcome = edge.wallets.credit(&credit, context).await?;
+        Ok(json(StatusCode::OK, &outcome))
+    })
+    .await
+}
+
+pub async fn freeze<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    set_frozen(&edge, &headers, &id, true).await
+}
+
+pub async fn unfreeze<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    set_frozen(&edge, &headers, &id, false).await
+}
+
+async fn set_frozen<S: Store, P: Peers>(
+    edge: &Edge<S, P>,
+    headers: &HeaderMap,
+    id: &str,
+    frozen: bool,
+) -> Result<Response, Rejected> {
+    answered(headers, async |request_id| {
+        let wallet = wallet_in_path(headers, id)?;
+        let context = context::context(headers, request_id, if frozen { "freeze" } else { "unfreeze" })?;
+        let done = edge.wallets.freeze(wallet, frozen, context).await?;
+        Ok(json(StatusCode::OK, &WalletView::from(done.value)))
+    })
+    .await
+}

@@ -1,0 +1,188 @@
+//! Turns whatever went wrong into `application/problem+json`: the one place of this binary that does.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ledger::Refusal;
+use ledger::money::AmountError;
+use topology::wire::{self, CreditRefusal};
+use topology::{IdError, Problem, problem::PROBLEM_JSON};
+use tracing::{error, warn};
+
+use crate::failure::Failure;
+
+/// Seconds after which a client may try again what was refused for the moment.
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// What the edge itself finds wrong with a request, or a failure of the use case.
+#[derive(Debug)]
+pub enum Fault {
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    BodyTimeout,
+    UnsupportedMediaType,
+    MalformedJson(String),
+    MissingField(&'static str),
+    WrongType(&'static str, &'static str),
+    WalletId(IdError),
+    TransferId,
+    UserId(IdError),
+    Amount(AmountError),
+    IdempotencyKey,
+    Timestamp(&'static str),
+    TimestampInFuture,
+    Limit(usize),
+    Cursor,
+    WalletHeader,
+    Failure(Failure),
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Fault::Failure(failure)
+    }
+}
+
+/// A fault on its way out, with the request's id.
+pub struct Rejected {
+    pub fault: Fault,
+    pub request_id: String,
+}
+
+impl IntoResponse for Rejected {
+    fn into_response(self) -> Response {
+        let Self { fault, request_id } = self;
+        let problem = problem_of(&fault).request_id(request_id.clone());
+        log(&fault, &problem);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            headers.insert(wire::REQUEST_ID, id);
+        }
+        if matches!(problem.status, 429 | 503) {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        match &fault {
+            Fault::Failure(Failure::Misdirected(Some(cell))) => {
+                let cell = HeaderValue::from_str(cell.as_str()).expect("a cell id is plain ASCII");
+                headers.insert(wire::WALLET_CELL, cell);
+            }
+            Fault::Failure(Failure::Overloaded | Failure::Expired) => {
+                headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static("true"));
+            }
+            _ => {}
+        }
+        (status, headers, problem.to_json()).into_response()
+    }
+}
+
+fn log(fault: &Fault, problem: &Problem) {
+    match fault {
+        Fault::Failure(Failure::Corrupt(what)) => error!(what, request_id = problem.request_id, "corrupt ledger"),
+        _ if problem.status >= 500 => {
+            warn!(code = problem.code, detail = problem.detail, request_id = problem.request_id, "request failed");
+        }
+        _ => {}
+    }
+}
+
+fn problem_of(fault: &Fault) -> Problem {
+    let bad = |code, title| Problem::new(400, code, title);
+    match fault {
+        Fault::NotFound => Problem::new(404, "not_found", "There is nothing at this path"),
+        Fault::MethodNotAllowed => Problem::new(405, "method_not_allowed", "This path has no such method"),
+        Fault::BodyTooLarge => Problem::new(413, "body_too_large", "The request body is too large"),
+        Fault::BodyTimeout => Problem::new(408, "body_timeout", "The request body came too slowly"),
+        Fault::UnsupportedMediaType => {
+            Problem::new(415, "unsupported_media_type", "The request body must be application/json")
+        }
+        Fault::MalformedJson(why) => bad("malformed_json", "The request body is not valid JSON").detail(why.clone()),
+        Fault::MissingField(name) => bad("missing_field", "A required field is missing").detail(*name),
+        Fault::WrongType(name, wanted) => {
+            bad("wrong_type", "A field has the wrong type").detail(format!("{name} must be {wanted}"))
+        }
+        Fault::WalletId(error) => bad("invalid_wallet_id", "Not a wallet id").detail(error.to_string()),
+        Fault::TransferId => bad("invalid_transfer_id", "Not a transfer id").detail("a transfer id is a UUID"),
+        Fault::UserId(error) => bad("invalid_user_id", "Not a user id").detail(error.to_string()),
+        Fault::Amount(error) => {
+            let code = match error {
+                AmountError::NotExact => "invalid_amount",
+                AmountError::BelowMinimum => "amount_below_minimum",
+                AmountError::AboveMaximum => "amount_above_maximum",
+            };
+            bad(code, "The amount cannot be accepted").detail(error.to_string())
+        }
+        Fault::IdempotencyKey => bad("invalid_idempotency_key", "The Idempotency-Key cannot be accepted")
+            .detail("one header of 1 to 128 visible ASCII characters"),
+        Fault::Timestamp(name) => bad("invalid_timestamp", "Not an ISO-8601 timestamp").detail(*name),
+        Fault::TimestampInFuture => bad("timestamp_in_future", "The timestamp lies in the future"),
+        Fault::Limit(most) => bad("invalid_limit", "Not a page size").detail(format!("1 to {most}")),
+        Fault::Cursor => {
+            bad("invalid_cursor", "Not a cursor of this wallet").detail("pass nextCursor of the page before, unchanged")
+        }
+        Fault::WalletHeader => bad("wallet_header_mismatch", "X-Wallet-Id names another wallet than the request"),
+        Fault::Failure(failure) => problem_of_failure(failure),
+    }
+}
+
+fn problem_of_failure(failure: &Failure) -> Problem {
+    let problem = match failure {
+        Failure::Refused { refusal, .. } => match refusal {
+            Refusal::InsufficientBalance { .. } => {
+                Problem::new(400, "insufficient_balance", "The balance is too small")
+            }
+            Refusal::BalanceLimit => Problem::new(400, "balance_limit", "The balance would become too large"),
+            Refusal::Frozen => Problem::new(409, "wallet_frozen", "The wallet is frozen"),
+            Refusal::Closed => Problem::new(409, "wallet_closed", "The wallet is closed"),
+            Refusal::NotFrozen => Problem::new(409, "wallet_not_frozen", "The wallet is not frozen"),
+        },
+        Failure::WalletNotFound(_) => Problem::new(404, "wallet_not_found", "There is no such wallet"),
+        Failure::TransferNotFound(_) => {
+            Problem::new(404, "transfer_not_found", "There is no such transfer out of this wallet")
+        }
+        Failure::WalletExists(_) => Problem::new(409, "wallet_exists", "The user already has a wallet"),
+        Failure::KeyReused => {
+            Problem::new(422, "idempotency_key_reused", "The Idempotency-Key was used with another request")
+        }
+        Failure::SameWallet => Problem::new(400, "same_wallet", "A wallet cannot pay itself"),
+        Failure::CannotReceive(CreditRefusal::WalletFrozen) => {
+            Problem::new(409, "wallet_frozen", "The receiving wallet is frozen")
+        }
+        Failure::CannotReceive(CreditRefusal::WalletClosed) => {
+            Problem::new(409, "wallet_closed", "The receiving wallet is closed")
+        }
+        Failure::CannotReceive(CreditRefusal::BalanceLimit) => {
+            Problem::new(400, "balance_limit", "The receiving wallet's balance would become too large")
+        }
+        Failure::Returned { .. } => {
+            Problem::new(400, "transfer_returned", "The receiving wallet refused; the money is back")
+        }
+        Failure::Misdirected(_) => Problem::new(421, "misdirected", "The wallet is not served by this cell"),
+        Failure::Overloaded => Problem::new(503, "overloaded", "Too much is waiting; nothing was done"),
+        Failure::Expired => Problem::new(503, "overloaded", "The deadline passed while waiting; nothing was done"),
+        Failure::Contended => Problem::new(503, "contended", "Other writers kept winning; nothing was done"),
+        Failure::Unavailable(_) => {
+            Problem::new(503, "storage_unavailable", "The store does not answer; nothing was done")
+        }
+        Failure::OutcomeUnknown(_) => Problem::new(503, "outcome_unknown", "It is not known whether this was done"),
+        Failure::Corrupt(_) => Problem::new(500, "ledger_corrupt", "The wallet's ledger needs an operator"),
+    };
+    let detail = match failure {
+        Failure::OutcomeUnknown(_) => {
+            "repeat the request with the same Idempotency-Key; without one, read the wallet first".to_owned()
+        }
+        // What the store said is for the log, not for clients.
+        Failure::Unavailable(_) | Failure::Corrupt(_) => String::new(),
+        other => other.to_string(),
+    };
+    problem.detail(detail)
+}
+
+pub async fn not_found(headers: HeaderMap) -> Rejected {
+    Rejected { fault: Fault::NotFound, request_id: super::context::request_id(&headers) }
+}
+
+pub async fn method_not_allowed(headers: HeaderMap) -> Rejected {
+    Rejected { fault: Fault::MethodNotAllowed, request_id: super::context::request_id(&headers) }
+}

@@ -1,0 +1,242 @@
+//! The handlers of the public wallet API.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ledger::Timestamp;
+use ledger::store::Store;
+use serde::Serialize;
+use topology::{UserId, WalletId, wire};
+use uuid::Uuid;
+
+use super::problem::{Fault, Rejected};
+use super::views::{BEGINNING, TransactionsView, TransferView, WalletView};
+use super::{Edge, body, context, cursor};
+use crate::peers::Peers;
+use crate::wallets::{Answer, TransferStatus};
+
+/// Page sizes of a listing.
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 500;
+/// How far a client's clock may be ahead before a timestamp counts as the future.
+const FUTURE_SLACK_MICROS: i64 = 0;
+
+type Shared<S, P> = State<Arc<Edge<S, P>>>;
+
+/// Runs a handler's body and gives whatever it rejects the request's id.
+pub(super) async fn answered(
+    headers: &HeaderMap,
+    handler: impl AsyncFnOnce(&str) -> Result<Response, Fault>,
+) -> Result<Response, Rejected> {
+    let request_id = context::request_id(headers);
+    match handler(&request_id).await {
+        Ok(mut response) => {
+            if let Ok(id) = HeaderValue::from_str(&request_id) {
+                response.headers_mut().insert(wire::REQUEST_ID, id);
+            }
+            Ok(response)
+        }
+        Err(fault) => Err(Rejected { fault, request_id }),
+    }
+}
+
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("a view holds only strings and numbers");
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn answer<T>(status: StatusCode, answer: Answer<T>, view: impl Fn(T) -> Response) -> Response {
+    let mut response = view(answer.value);
+    *response.status_mut() = status;
+    if answer.replayed {
+        response.headers_mut().insert(wire::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+pub(super) fn wallet_in_path(headers: &HeaderMap, id: &str) -> Result<WalletId, Fault> {
+    let wallet = id.parse().map_err(Fault::WalletId)?;
+    context::check_wallet_header(headers, wallet)?;
+    Ok(wallet)
+}
+
+/// The value of a query parameter, percent-decoded; the last one if it is repeated.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    form_urlencoded::parse(query?.as_bytes()).filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
+}
+
+pub async fn create<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let bytes = body::read(&headers, body).await?;
+        let user = body::Fields::parse(&bytes)?.user_id()?;
+        context::check_wallet_header(&headers, edge.wallets.wallet_of(&user))?;
+        let context = context::context(&headers, request_id, &format!("create {user}"))?;
+        let created = edge.wallets.create(user, context).await?;
+        let location = format!("/api/v1/wallets/{}", created.value.id);
+        let mut response =
+            answer(StatusCode::CREATED, created, |wallet| json(StatusCode::CREATED, &WalletView::from(wallet)));
+        response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("plain ASCII"));
+        Ok(response)
+    })
+    .await
+}
+
+pub async fn find<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let user = parameter(query.as_deref(), "userId").ok_or(Fault::MissingField("userId"))?;
+        let user = UserId::parse(user).map_err(Fault::UserId)?;
+        let wallet = edge.wallets.wallet(edge.wallets.wallet_of(&user)).await?;
+        Ok(json(StatusCode::OK, &WalletView::from(wallet)))
+    })
+    .await
+}
+
+pub async fn show<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let wallet = edge.wallets.wallet(wallet_in_path(&headers, &id)?).await?;
+        Ok(json(StatusCode::OK, &WalletView::from(wallet)))
+    })
+    .await
+}
+
+pub async fn deposit<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let bytes = body::read(&headers, body).await?;
+        let amount = body::Fields::parse(&bytes)?.amount()?;
+        let context = context::context(&headers, request_id, &format!("deposit {amount}"))?;
+        let done = edge.wallets.deposit(wallet, amount, context).await?;
+        Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
+    })
+    .await
+}
+
+pub async fn withdraw<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let bytes = body::read(&headers, body).await?;
+        let amount = body::Fields::parse(&bytes)?.amount()?;
+        let context = context::context(&headers, request_id, &format!("withdraw {amount}"))?;
+        let done = edge.wallets.withdraw(wallet, amount, context).await?;
+        Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
+    })
+    .await
+}
+
+pub async fn transfer<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let bytes = body::read(&headers, body).await?;
+        let fields = body::Fields::parse(&bytes)?;
+        let (from, to) = (fields.payer()?, fields.payee()?);
+        let amount = fields.amount()?;
+        context::check_wallet_header(&headers, from)?;
+        let context = context::context(&headers, request_id, &format!("transfer {to} {amount}"))?;
+        let done = edge.wallets.transfer(from, to, amount, context).await?;
+        let location = format!("/api/v1/wallets/{from}/transfers/{}", done.value.id);
+        let in_flight = done.value.status == TransferStatus::InFlight;
+        let status = if in_flight { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let mut response = answer(status, done, |transfer| json(status, &TransferView::from(&transfer)));
+        if in_flight {
+            response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("plain ASCII"));
+        }
+        Ok(response)
+    })
+    .await
+}
+
+pub async fn transfer_status<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path((id, transfer)): Path<(String, String)>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let transfer = Uuid::try_parse(&transfer).map_err(|_| Fault::TransferId)?;
+        let transfer = edge.wallets.transfer_status(wallet, transfer).await?;
+        Ok(json(StatusCode::OK, &TransferView::from(&transfer)))
+    })
+    .await
+}
+
+pub async fn historical<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let at = timestamp(query.as_deref(), "timestamp")?.ok_or(Fault::MissingField("timestamp"))?;
+        if at > edge.wallets.now().plus_micros(FUTURE_SLACK_MICROS) {
+            return Err(Fault::TimestampInFuture);
+        }
+        let wallet = edge.wallets.wallet_at(wallet, at).await?;
+        Ok(json(StatusCode::OK, &WalletView::from(wallet)))
+    })
+    .await
+}
+
+pub async fn transactions<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let query = query.as_deref();
+        let from = timestamp(query, "from")?.unwrap_or(BEGINNING);
+        let to = timestamp(query, "to")?.unwrap_or(Timestamp::from_micros(i64::MAX));
+        let limit = match parameter(query, "limit") {
+            None => DEFAULT_LIMIT,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or(Fault::Limit(MAX_LIMIT))?
+            }
+        };
+        let start = match parameter(query, "cursor") {
+            None => None,
+            Some(text) => Some(cursor::decode(wallet, &text).ok_or(Fault::Cursor)?),
+        };
+        let (lines, next) = edge.wallets.transactions(wallet, from, to, start, limit).await?;
+        let page = TransactionsView {
+            transactions: lines.into_iter().map(Into::into).collect(),
+            next_cursor: next.map(|position| cursor::encode(wallet, position)),
+        };
+        Ok(json(StatusCode::OK, &page))
+    })
+    .await
+}
+
+fn timestamp(query: Option<&str>, name: &'static str) -> Result<Option<Timestamp>, Fault> {
+    let Some(text) = parameter(query, name) else { return Ok(None) };
+    Timestamp::parse(&text).map(Some).map_err(|_| Fault::Timestamp(name))
+}

@@ -1,0 +1,118 @@
+//! The other cells, as far as a cell knows of them: two questions asked of a wallet through the router.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+use topology::WalletId;
+use topology::wire::{self, Credit, CreditOutcome, Receivable};
+
+/// Largest answer read from another cell.
+const MAX_ANSWER_BYTES: usize = 16 * 1024;
+/// Below the keep-alive of the router's internal listener.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// The cell that would have created the wallet has none. Before money leaves this is final; afterwards wallets
+    /// never vanish, and it is a routing fault to be tried again.
+    #[error("no such wallet")]
+    UnknownWallet,
+    /// No answer, or none that can be understood. The question may be asked again.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// Implemented over HTTP for the service and in process for simulations.
+pub trait Peers: Clone + Send + Sync + 'static {
+    /// Can `wallet` receive money now?
+    fn receivable(
+        &self,
+        wallet: WalletId,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Receivable, PeerError>> + Send;
+
+    /// Delivers money. Safe to repeat; the answer is the destination's recorded word.
+    fn credit(
+        &self,
+        credit: &Credit,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<CreditOutcome, PeerError>> + Send;
+}
+
+/// Through the router's internal address.
+#[derive(Clone)]
+pub struct RouterPeers {
+    client: Client<HttpConnector, Full<Bytes>>,
+    router: String,
+}
+
+impl RouterPeers {
+    /// `router`: base URL of the router's internal listener, `http://host:port`.
+    pub fn new(router: &str) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self { client, router: router.trim_end_matches('/').to_owned() }
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<T, PeerError> {
+        let unreachable = |why: String| PeerError::Unreachable(why);
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.router))
+            .header("content-type", "application/json")
+            .header(wire::DEADLINE_MS, remaining.as_millis().max(1).to_string())
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| unreachable(error.to_string()))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+            match status {
+                StatusCode::OK => serde_json::from_slice(&body).map_err(|error| unreachable(error.to_string())),
+                StatusCode::NOT_FOUND if is_unknown_wallet(&body) => Err(PeerError::UnknownWallet),
+                other => Err(unreachable(format!("status {other}"))),
+            }
+        };
+        timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unreachable("deadline".into())))
+    }
+}
+
+/// Only a cell's own word counts; a 404 of anything on the way does not.
+fn is_unknown_wallet(body: &[u8]) -> bool {
+    serde_json::from_slice::<topology::Problem>(body).is_ok_and(|problem| problem.code == "wallet_not_found")
+}
+
+impl Peers for RouterPeers {
+    async fn receivable(&self, wallet: WalletId, deadline: Instant) -> Result<Receivable, PeerError> {
+        let path = format!("{}{wallet}{}", wire::path::INTERNAL_WALLETS, wire::path::RECEIVABLE);
+        self.ask(Method::GET, path, Vec::new(), deadline).await
+    }
+
+    async fn credit(&self, credit: &Credit, deadline: Instant) -> Result<CreditOutcome, PeerError> {
+        let path = format!("{}{}{}", wire::path::INTERNAL_WALLETS, credit.to_wallet_id, wire::path::CREDITS);
+        let body = serde_json::to_vec(credit).expect("a credit holds only strings and numbers");
+        self.ask(Method::POST, path, body, deadline).await
+    }
+}

@@ -1,0 +1,264 @@
+//! The use cases of the wallet API, over the store, the sequencer and the courier. Knows nothing of HTTP.
+
+mod create;
+mod transfers;
+
+use ledger::block::{Audit, Key};
+use ledger::keys::KEY_LIFETIME_MICROS;
+use ledger::store::{BlockRange, HomeKey, HomeState, Store};
+use ledger::{Block, Entry, Money, Timestamp, TransactionId, WalletState};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use topology::{CellId, UserId, WalletId};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::courier::Courier;
+use crate::driver::Submitter;
+use crate::failure::Failure;
+use crate::history::{self, Line, Position};
+use crate::peers::Peers;
+use crate::sequencer::{Command, Reply, Work};
+
+pub use transfers::{Transfer, TransferStatus};
+
+/// How often a command goes back to the sequencer because its key was found to have expired.
+const MAX_EXPIRED_KEYS: usize = 4;
+
+/// Who asks, how often he may ask, and how long he waits.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub key: Option<Key>,
+    pub audit: Audit,
+    pub deadline: Instant,
+}
+
+/// A wallet as a client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wallet {
+    pub id: WalletId,
+    pub user: UserId,
+    pub balance: Money,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A result, and whether it is the repetition of an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<T> {
+    pub value: T,
+    pub replayed: bool,
+}
+
+/// An entry that is in the chain, with what of its block an answer needs.
+#[derive(Debug, Clone)]
+struct Written {
+    wallet: WalletId,
+    entry: Entry,
+    at: Timestamp,
+    block: u64,
+    state: WalletState,
+    replayed: bool,
+}
+
+impl Written {
+    fn new(block: &Block, entry: &Entry, replayed: bool) -> Self {
+        Self {
+            wallet: block.wallet,
+            entry: entry.clone(),
+            at: block.at,
+            block: block.number,
+            state: block.state.clone(),
+            replayed,
+        }
+    }
+
+    /// The wallet as it was right after this entry.
+    fn into_answer(self) -> Answer<Wallet> {
+        let value = Wallet {
+            id: self.wallet,
+            user: self.state.user,
+            balance: self.entry.balance_after,
+            created_at: self.state.created_at,
+            updated_at: self.at,
+        };
+        Answer { value, replayed: self.replayed }
+    }
+}
+
+pub struct Wallets<S, P> {
+    cell: CellId,
+    namespace: Uuid,
+    store: S,
+    submitter: Submitter,
+    courier: Courier,
+    peers: P,
+    clock: Clock,
+    genesis: OnceCell<ledger::store::Genesis>,
+}
+
+impl<S: Store, P: Peers> Wallets<S, P> {
+    pub fn new(
+        cell: CellId,
+        namespace: Uuid,
+        store: S,
+        submitter: Submitter,
+        courier: Courier,
+        peers: P,
+        clock: Clock,
+    ) -> Self {
+        Self { cell, namespace, store, submitter, courier, peers, clock, genesis: OnceCell::new() }
+    }
+
+    pub fn wallet_of(&self, user: &UserId) -> WalletId {
+        WalletId::for_user(self.namespace, user)
+    }
+
+    pub async fn wallet(&self, wallet: WalletId) -> Result<Wallet, Failure> {
+        let head = self.head(wallet).await?;
+        Ok(view(&head))
+    }
+
+    pub async fn deposit(&self, wallet: WalletId, amount: Money, context: Context) -> Result<Answer<Wallet>, Failure> {
+        let written = self.perform(wallet, Work::Deposit { amount }, &context).await?;
+        Ok(written.into_answer())
+    }
+
+    pub async fn withdraw(&self, wallet: WalletId, amount: Money, context: Context) -> Result<Answer<Wallet>, Failure> {
+        let written = self.perform(wallet, Work::Withdraw { amount }, &context).await?;
+        Ok(written.into_answer())
+    }
+
+    pub async fn freeze(&self, wallet: WalletId, frozen: bool, context: Context) -> Result<Answer<Wallet>, Failure> {
+        let work = if frozen { Work::Freeze } else { Work::Unfreeze };
+        Ok(self.perform(wallet, work, &context).await?.into_answer())
+    }
+
+    /// The wallet with its balance at `at`; 0.00 before it existed.
+    pub async fn wallet_at(&self, wallet: WalletId, at: Timestamp) -> Result<Wallet, Failure> {
+        let head = self.head(wallet).await?;
+        let now = view(&head);
+        Ok(match history::block_at(&self.store, &head, at).await? {
+            Some(block) => view(&block),
+            None => Wallet { balance: Money::ZERO, updated_at: now.created_at, ..now },
+        })
+    }
+
+    /// Entries between two times, newest first.
+    pub async fn transactions(
+        &self,
+        wallet: WalletId,
+        from: Timestamp,
+        to: Timestamp,
+        start: Option<Position>,
+        limit: usize,
+    ) -> Result<(Vec<Line>, Option<Position>), Failure> {
+        let head = self.head(wallet).await?;
+        Ok(history::transactions(&self.store, &head, from, to, start, limit).await?)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The head of a chain that this cell serves.
+    async fn head(&self, wallet: WalletId) -> Result<Block, Failure> {
+        match self.store.head(wallet).await? {
+            Some(head) if head.home == self.cell => Ok(head),
+            Some(head) => Err(Failure::Misdirected(Some(head.home))),
+            None => Err(self.absent(wallet).await?),
+        }
+    }
+
+    /// Carries one piece of work to an entry in the chain, or finds the entry that an earlier request with the same
+    /// key made.
+    async fn perform(&self, wallet: WalletId, work: Work, context: &Context) -> Result<Written, Failure> {
+        self.perform_as(self.clock.transaction_id(), wallet, work, context).await
+    }
+
+    async fn perform_as(
+        &self,
+        id: TransactionId,
+        wallet: WalletId,
+        work: Work,
+        context: &Context,
+    ) -> Result<Written, Failure> {
+        let mut command = self.command(id, wallet, work, context);
+        for _ in 0..MAX_EXPIRED_KEYS {
+            match self.submitter.submit(command.clone()).await {
+                Reply::Done { block, entry } => return Ok(Written::new(&block, &block.entries[entry], false)),
+                Reply::SeenKey { block } => match self.first_result(wallet, block, &command).await? {
+                    Some(written) => return Ok(written),
+                    None => command.expired_key = Some(block),
+                },
+                Reply::NoChain(absent) if absent == wallet => return Err(self.absent(wallet).await?),
+                reply => return Err(Failure::of_reply(reply)),
+            }
+        }
+        Err(Failure::Contended)
+    }
+
+    fn command(&self, id: TransactionId, wallet: WalletId, work: Work, context: &Context) -> Command {
+        let patience = context.deadline.saturating_duration_since(Instant::now());
+        Command {
+            id,
+            wallet,
+            work,
+            key: context.key,
+            audit: context.audit.clone(),
+            expires_at: self.clock.now().plus_micros(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX)),
+            expired_key: None,
+        }
+    }
+
+    /// The entry that this command's key caused in `block`; `None` if that was more than 24 hours ago.
+    async fn first_result(&self, wallet: WalletId, block: u64, command: &Command) -> Result<Option<Written>, Failure> {
+        let range = BlockRange { first: block, last: block, newest_first: false };
+        let blocks = self.store.blocks(wallet, range, 1).await?;
+        let (Some(block), Some(key)) = (blocks.first(), command.key) else { return Ok(None) };
+        match block.entry_keyed(&key.key) {
+            Some(entry) if self.alive(block.at) && entry.key == Some(key) => Ok(Some(Written::new(block, entry, true))),
+            Some(_) if self.alive(block.at) => Err(Failure::KeyReused),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a key used at `at` still counts.
+    fn alive(&self, at: Timestamp) -> bool {
+        at.plus_micros(KEY_LIFETIME_MICROS) > self.clock.now()
+    }
+
+    /// Why there is no chain here: unknown to everyone, if this cell is where it would be created; else misdirected.
+    async fn absent(&self, wallet: WalletId) -> Result<Failure, Failure> {
+        match self.store.home(HomeKey::Wallet(wallet)).await?.map(|row| row.state) {
+            Some(HomeState::Moved { to }) => return Ok(Failure::Misdirected(Some(to))),
+            Some(HomeState::Serving) => return Ok(Failure::WalletNotFound(wallet)),
+            Some(HomeState::Closing) | None => {}
+        }
+        Ok(match self.store.home(HomeKey::Bucket(wallet.bucket())).await?.map(|row| row.state) {
+            Some(HomeState::Serving) => Failure::WalletNotFound(wallet),
+            Some(HomeState::Moved { to }) => Failure::Misdirected(Some(to)),
+            Some(HomeState::Closing) => Failure::Unavailable("the bucket is moving to another cell".into()),
+            None if self.serves_from_start(wallet).await? => Failure::WalletNotFound(wallet),
+            None => Failure::Misdirected(None),
+        })
+    }
+
+    async fn serves_from_start(&self, wallet: WalletId) -> Result<bool, Failure> {
+        let load = || async {
+            let genesis = self.store.genesis().await?;
+            genesis.ok_or_else(|| Failure::Unavailable("the cell has not been given its buckets yet".into()))
+        };
+        Ok(self.genesis.get_or_try_init(load).await?.contains(wallet.bucket()))
+    }
+}
+
+fn view(block: &Block) -> Wallet {
+    Wallet {
+        id: block.wallet,
+        user: block.state.user.clone(),
+        balance: block.state.balance,
+        created_at: block.state.created_at,
+        updated_at: block.at,
+    }
+}

@@ -1,0 +1,79 @@
+//! Creating a wallet: block 0, on the condition that this cell may create it. One user has one wallet by construction.
+
+use ledger::store::commit::{CommitOutcome, commit};
+use ledger::store::{Append, BlockRange, CreateGuard, HomeKey, HomeState, Store};
+use ledger::{Entry, EntryKind, Money, chain};
+use topology::{UserId, WalletId};
+
+use super::{Answer, Context, Wallet, Wallets, Written, view};
+use crate::failure::Failure;
+use crate::peers::Peers;
+
+impl<S: Store, P: Peers> Wallets<S, P> {
+    pub async fn create(&self, user: UserId, context: Context) -> Result<Answer<Wallet>, Failure> {
+        let wallet = self.wallet_of(&user);
+        let guard = CreateGuard::Bucket { genesis: self.serves_from_start(wallet).await? };
+        match self.create_guarded(wallet, &user, guard, &context).await? {
+            Some(answer) => Ok(answer),
+            // Not by its bucket: perhaps this very wallet was granted to the cell.
+            None => match self.store.home(HomeKey::Wallet(wallet)).await?.map(|row| row.state) {
+                Some(HomeState::Serving) => {
+                    self.create_guarded(wallet, &user, CreateGuard::Granted, &context).await?.ok_or(Failure::Contended)
+                }
+                _ => match self.absent(wallet).await? {
+                    Failure::WalletNotFound(_) => Err(Failure::Contended),
+                    elsewhere => Err(elsewhere),
+                },
+            },
+        }
+    }
+
+    /// `None` if the guard failed.
+    async fn create_guarded(
+        &self,
+        wallet: WalletId,
+        user: &UserId,
+        guard: CreateGuard,
+        context: &Context,
+    ) -> Result<Option<Answer<Wallet>>, Failure> {
+        let opened = Entry {
+            id: self.clock.transaction_id(),
+            kind: EntryKind::Opened,
+            amount: Money::ZERO,
+            balance_after: Money::ZERO,
+            key: context.key,
+            audit: context.audit.clone(),
+        };
+        let block = chain::open(wallet, user.clone(), self.cell.clone(), self.clock.now(), opened);
+        let value = view(&block);
+        let append = Append { blocks: vec![block], guard: Some(guard) };
+        let mut random = self.clock.random();
+        match commit(&self.store, &append, context.deadline, || random.f64()).await {
+            CommitOutcome::Applied => Ok(Some(Answer { value, replayed: false })),
+            CommitOutcome::Conflict(conflict) if !conflict.wallets.is_empty() => {
+                self.existing(wallet, context).await.map(Some)
+            }
+            CommitOutcome::Conflict(_) => Ok(None),
+            CommitOutcome::NotApplied(why) => Err(Failure::Unavailable(why)),
+            CommitOutcome::Unknown(why) => Err(Failure::OutcomeUnknown(why)),
+        }
+    }
+
+    /// The wallet is there already: by this very request, sent before, or by another.
+    async fn existing(&self, wallet: WalletId, context: &Context) -> Result<Answer<Wallet>, Failure> {
+        self.head(wallet).await?;
+        let first = self.store.blocks(wallet, BlockRange { first: 0, last: 0, newest_first: false }, 1).await?;
+        let opened = first.first().and_then(|block| Some((block, block.entries.first()?)));
+        match (opened, context.key) {
+            (Some((block, entry)), Some(key)) if self.alive(block.at) && entry.key == Some(key) => {
+                Ok(Written::new(block, entry, true).into_answer())
+            }
+            (Some((block, entry)), Some(key))
+                if self.alive(block.at) && entry.key.is_some_and(|first| first.key == key.key) =>
+            {
+                Err(Failure::KeyReused)
+            }
+            _ => Err(Failure::WalletExists(wallet)),
+        }
+    }
+}

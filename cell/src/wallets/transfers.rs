@@ -1,0 +1,189 @@
+//! Transfers: inside the cell in one commit, to another cell through the courier; and the receiving side of both.
+
+use ledger::decide::can_receive;
+use ledger::rows::OutRow;
+use ledger::store::Store;
+use ledger::{EntryKind, Money, Route, Timestamp, TransactionId};
+use topology::WalletId;
+use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};
+
+use super::{Answer, Context, Wallets, Written};
+use crate::failure::Failure;
+use crate::history::{self, Outcome};
+use crate::peers::{PeerError, Peers};
+use crate::sequencer::{Reply, Work};
+
+/// How often a credit looks for its row again after somebody else recorded it at the same moment.
+const MAX_ROW_RACES: usize = 8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferStatus {
+    InFlight,
+    Settled,
+    Returned(CreditRefusal),
+}
+
+/// A transfer as its paying side sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    pub id: TransactionId,
+    pub from: WalletId,
+    pub to: WalletId,
+    pub amount: Money,
+    pub status: TransferStatus,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// The payer's balance right after the money left.
+    pub balance_after: Money,
+}
+
+impl<S: Store, P: Peers> Wallets<S, P> {
+    /// Moves money. Returns when the outcome is known, or in flight at the deadline; a refusal after the money had
+    /// left is [`Failure::Returned`].
+    pub async fn transfer(
+        &self,
+        from: WalletId,
+        to: WalletId,
+        amount: Money,
+        context: Context,
+    ) -> Result<Answer<Transfer>, Failure> {
+        if from == to {
+            return Err(Failure::SameWallet);
+        }
+        let written = match self.perform(from, Work::TransferInside { to, amount }, &context).await {
+            // The payer is here (else he would have been named); the payee is not.
+            Err(Failure::WalletNotFound(wallet)) if wallet == to => {
+                self.send_across(from, to, amount, &context).await?
+            }
+            Err(Failure::Misdirected(Some(home))) => match self.head(from).await {
+                Ok(_) => self.send_across(from, to, amount, &context).await?,
+                Err(_) => return Err(Failure::Misdirected(Some(home))),
+            },
+            other => other?,
+        };
+        self.outcome_of(written, &context).await
+    }
+
+    /// Asks first whether the payee can receive; then the money leaves.
+    async fn send_across(
+        &self,
+        from: WalletId,
+        to: WalletId,
+        amount: Money,
+        context: &Context,
+    ) -> Result<Written, Failure> {
+        match self.peers.receivable(to, context.deadline).await {
+            Ok(Receivable { refusal: None, .. }) => {}
+            Ok(Receivable { refusal: Some(reason), .. }) => return Err(Failure::CannotReceive(reason)),
+            Err(PeerError::UnknownWallet) => return Err(Failure::WalletNotFound(to)),
+            Err(PeerError::Unreachable(why)) => {
+                return Err(Failure::Unavailable(format!("the receiving wallet's cell: {why}")));
+            }
+        }
+        self.perform(from, Work::SendAcross { to, amount }, context).await
+    }
+
+    /// The outcome of a transfer whose paying entry is in the chain, waiting for it up to the deadline.
+    async fn outcome_of(&self, written: Written, context: &Context) -> Result<Answer<Transfer>, Failure> {
+        let EntryKind::TransferOut { to, route } = written.entry.kind else {
+            // The key belongs to something else: its request differs, and was refused before.
+            return Err(Failure::KeyReused);
+        };
+        let outcome = match route {
+            Route::Inside => Outcome::Settled { at: written.at },
+            Route::Across => {
+                let row = OutRow {
+                    wallet: written.wallet,
+                    transfer: written.entry.id,
+                    to,
+                    amount: written.entry.amount,
+                    at: written.at,
+                    block: written.block,
+                };
+                self.across_outcome(row, written.replayed, context).await?
+            }
+        };
+        let transfer = transfer_view(&written, to, outcome);
+        match transfer.status {
+            TransferStatus::Returned(reason) => Err(Failure::Returned { transfer: transfer.id, reason }),
+            _ => Ok(Answer { value: transfer, replayed: written.replayed }),
+        }
+    }
+
+    async fn across_outcome(&self, row: OutRow, replayed: bool, context: &Context) -> Result<Outcome, Failure> {
+        if replayed {
+            let head = self.head(row.wallet).await?;
+            match history::transfer(&self.store, &head, row.transfer).await? {
+                Some(record) if record.outcome != Outcome::InFlight => return Ok(record.outcome),
+                _ => {}
+            }
+        }
+        Ok(self.courier.deliver(row, context.deadline).await)
+    }
+
+    /// A transfer out of `wallet`, as it stands now.
+    pub async fn transfer_status(&self, wallet: WalletId, transfer: TransactionId) -> Result<Transfer, Failure> {
+        let head = self.head(wallet).await?;
+        let record = history::transfer(&self.store, &head, transfer).await?;
+        let record = record.ok_or(Failure::TransferNotFound(transfer))?;
+        let EntryKind::TransferOut { to, .. } = record.out.kind else {
+            return Err(Failure::TransferNotFound(transfer));
+        };
+        let written =
+            Written { wallet, entry: record.out, at: record.at, block: 0, state: head.state, replayed: false };
+        Ok(transfer_view(&written, to, record.outcome))
+    }
+
+    /// Whether `wallet` could receive money now: asked by the paying cell before anything leaves.
+    pub async fn receivable(&self, wallet: WalletId) -> Result<Receivable, Failure> {
+        let head = self.head(wallet).await?;
+        let refusal = can_receive(&head.state, Money::MIN_AMOUNT).err().map(ledger::decide::credit_refusal);
+        Ok(Receivable { wallet_id: wallet, refusal })
+    }
+
+    /// Takes delivery of money from another cell, or records that it is refused. A repetition gets the same answer.
+    pub async fn credit(&self, credit: &Credit, context: Context) -> Result<CreditOutcome, Failure> {
+        let (wallet, id) = (credit.to_wallet_id, credit.transfer_id);
+        let work = Work::ReceiveAcross { from: credit.from_wallet_id, amount: Money::from_minor(credit.amount_minor) };
+        for _ in 0..MAX_ROW_RACES {
+            // A row may have come along with a chain that is served elsewhere by now: only its home answers.
+            self.head(wallet).await?;
+            if let Some(row) = self.store.in_row(wallet, id).await? {
+                return Ok(row.outcome);
+            }
+            let command = self.command(id, wallet, work.clone(), &context);
+            match self.submitter.submit(command).await {
+                Reply::Done { block, entry } => return Ok(outcome_of_entry(&block.entries[entry].kind)),
+                Reply::RowConflict => {}
+                Reply::NoChain(_) => return Err(self.absent(wallet).await?),
+                reply => return Err(Failure::of_reply(reply)),
+            }
+        }
+        Err(Failure::Contended)
+    }
+}
+
+fn outcome_of_entry(kind: &EntryKind) -> CreditOutcome {
+    match kind {
+        EntryKind::TransferRefused { reason, .. } => CreditOutcome::Refused { reason: *reason },
+        _ => CreditOutcome::Received,
+    }
+}
+
+fn transfer_view(written: &Written, to: WalletId, outcome: Outcome) -> Transfer {
+    let (status, updated_at) = match outcome {
+        Outcome::InFlight => (TransferStatus::InFlight, written.at),
+        Outcome::Settled { at } => (TransferStatus::Settled, at),
+        Outcome::Returned { at, reason } => (TransferStatus::Returned(reason), at),
+    };
+    Transfer {
+        id: written.entry.id,
+        from: written.wallet,
+        to,
+        amount: written.entry.amount,
+        status,
+        created_at: written.at,
+        updated_at,
+        balance_after: written.entry.balance_after,
+    }
+}
