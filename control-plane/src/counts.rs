@@ -18,6 +18,9 @@ const INDEX: &str = "buckets";
 /// A page is 1 MB of index rows, about 10,000 wallets: more pages than this are not read at one count.
 const PAGES_MAX: usize = 2_000;
 
+/// While some cell could not be counted, or there is none yet.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 pub struct Counts {
     customers: Mutex<HashMap<CellId, u64>>,
@@ -42,24 +45,31 @@ impl Counts {
 
     pub async fn keep_counting(&self, control: &ControlPlane, every: Duration) {
         loop {
-            if let Err(error) = self.count_all(control).await {
+            let all_counted = self.count_all(control).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "customers not counted; trying again");
-            }
-            tokio::time::sleep(every).await;
+                false
+            });
+            tokio::time::sleep(if all_counted { every } else { every.min(RETRY_EVERY) }).await;
         }
     }
 
     /// Counts every registered cell, one after the other; a cell that cannot be counted keeps its last number.
-    pub async fn count_all(&self, control: &ControlPlane) -> Result<()> {
-        for (id, record) in control.registry.all().await? {
+    /// Whether all were, and there was any.
+    pub async fn count_all(&self, control: &ControlPlane) -> Result<bool> {
+        let records = control.registry.all().await?;
+        let mut all_counted = !records.is_empty();
+        for (id, record) in records {
             let tables = &record.spec.dynamodb;
             let client = control.cell_client(tables);
             match count(&client, &format!("{}ledger", tables.table_prefix)).await {
                 Ok(customers) => self.set(&id, customers),
-                Err(error) => tracing::warn!(cell = %id, %error, "customers of a cell not counted"),
+                Err(error) => {
+                    all_counted = false;
+                    tracing::warn!(cell = %id, %error, "customers of a cell not counted");
+                }
             }
         }
-        Ok(())
+        Ok(all_counted)
     }
 }
 
