@@ -1,1 +1,22 @@
+//! Which cells exist, which cell owns which bucket, and how new customers get their cell: the control plane's HTTP API
+//! over its own DynamoDB tables, and `ctl`, the operators' command line over that API.
+//!
+//! It must never be on the path of a customer's request: routers keep the last placement they were given.
 
+pub mod api;
+pub mod bootstrap;
+pub mod cells;
+pub mod counts;
+pub mod ctl;
+pub mod dynamo;
+pub mod error;
+pub mod homes;
+pub mod instances;
+pub mod onboarding;
+pub mod placements;
+pub mod registry;
+pub mod state;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

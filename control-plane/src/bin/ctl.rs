@@ -1,1 +1,5 @@
-fn main() {}
+//! `ctl`: see `control_plane::ctl`.
+
+fn main() -> std::process::ExitCode {
+    control_plane::ctl::main()
+}

@@ -1,0 +1,154 @@
+//! The HTTP API: reads requests, calls what does the work, prints answers.
+//!
+//! It must never decide anything; and only `problem` turns errors into answers.
+
+mod problem;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use topology::{CellId, UserId};
+
+use crate::error::{Error, Result, no_placement, refused};
+use crate::state::ControlPlane;
+use crate::{bootstrap, cells, onboarding};
+
+/// Longest a reader may wait for a newer placement; below the idle timeouts of what may stand between.
+pub const WAIT_MAX: Duration = Duration::from_secs(25);
+const HISTORY_MAX: i32 = 500;
+const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+type Control = State<Arc<ControlPlane>>;
+type Answer = std::result::Result<Response, Error>;
+
+pub fn app(control: Arc<ControlPlane>, metrics: PrometheusHandle) -> Router {
+    Router::new()
+        .route("/v1/placement", get(placement))
+        .route("/v1/placement/history", get(history))
+        .route("/v1/bootstrap", post(first_placement))
+        .route("/v1/cells", get(list_cells).post(add_cell))
+        .route("/v1/cells/{id}", get(show_cell))
+        .route("/v1/cells/{id}/addresses", put(set_addresses))
+        .route("/v1/where/{id}", get(locate))
+        .route("/v1/customers", post(onboard))
+        .route("/v1/customers/{user}", get(show_customer))
+        .route("/v1/status", get(status))
+        .route_layer(from_fn(measured))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(move || std::future::ready(metrics.render())))
+        .fallback(|| async { refused(404, "not_found", "No such path", "see `ctl --help`") })
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .with_state(control)
+}
+
+async fn measured(path: MatchedPath, request: Request, next: Next) -> Response {
+    let (begun, method) = (Instant::now(), request.method().to_string());
+    let response = next.run(request).await;
+    let labels =
+        [("method", method), ("path", path.as_str().to_owned()), ("status", response.status().as_u16().to_string())];
+    metrics::counter!("control_plane_requests_total", &labels).increment(1);
+    metrics::histogram!("control_plane_request_seconds", &labels).record(begun.elapsed().as_secs_f64());
+    response
+}
+
+/// Ready when its tables answer, also before a placement exists.
+async fn ready(State(control): Control) -> Answer {
+    control.placements.refresh().await?;
+    Ok("ok\n".into_response())
+}
+
+#[derive(Deserialize)]
+struct Since {
+    #[serde(default)]
+    since: u64,
+    /// Seconds, with or without an `s`.
+    wait: Option<String>,
+}
+
+async fn placement(State(control): Control, Query(asked): Query<Since>) -> Answer {
+    let patience = patience(asked.wait.as_deref())?;
+    let known = match control.placements.known() {
+        Some(known) if known.placement.version() > asked.since => Some(known),
+        _ => control.placements.refresh().await?,
+    };
+    let newer = match known {
+        Some(known) if known.placement.version() > asked.since => Some(known),
+        _ if patience.is_zero() => None,
+        _ => control.placements.newer_than(asked.since, patience).await,
+    };
+    match newer {
+        Some(newer) => Ok(Json(newer.update_since(asked.since)).into_response()),
+        None if control.placements.known().is_none() => Err(no_placement()),
+        None => Ok(StatusCode::NOT_MODIFIED.into_response()),
+    }
+}
+
+fn patience(text: Option<&str>) -> Result<Duration> {
+    let Some(text) = text else { return Ok(Duration::ZERO) };
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<u64>();
+    let seconds = seconds.map_err(|_| refused(400, "bad_wait", "Not a number of seconds", "use wait=25"))?;
+    Ok(Duration::from_secs(seconds).min(WAIT_MAX))
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<i32>,
+}
+
+async fn history(State(control): Control, Query(Limit { limit }): Query<Limit>) -> Answer {
+    let rows = control.placements.history(limit.unwrap_or(20).clamp(1, HISTORY_MAX)).await?;
+    Ok(Json(rows.into_iter().map(|row| row.change).collect::<Vec<_>>()).into_response())
+}
+
+async fn first_placement(State(control): Control, body: Bytes) -> Answer {
+    Ok(Json(bootstrap::bootstrap(&control, &parse(&body)?).await?).into_response())
+}
+
+async fn list_cells(State(control): Control) -> Answer {
+    Ok(Json(cells::list(&control).await?).into_response())
+}
+
+async fn add_cell(State(control): Control, body: Bytes) -> Answer {
+    Ok((StatusCode::CREATED, Json(cells::add(&control, &parse(&body)?).await?)).into_response())
+}
+
+async fn show_cell(State(control): Control, Path(id): Path<String>) -> Answer {
+    Ok(Json(cells::show(&control, &CellId::parse(id)?).await?).into_response())
+}
+
+async fn set_addresses(State(control): Control, Path(id): Path<String>, body: Bytes) -> Answer {
+    Ok(Json(cells::set_addresses(&control, &CellId::parse(id)?, &parse(&body)?).await?).into_response())
+}
+
+async fn locate(State(control): Control, Path(id): Path<String>) -> Answer {
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    Ok(Json(onboarding::locate(&control, &now.placement, &id)?).into_response())
+}
+
+async fn onboard(State(control): Control, body: Bytes) -> Answer {
+    Ok((StatusCode::CREATED, Json(onboarding::onboard(&control, &parse(&body)?).await?)).into_response())
+}
+
+async fn show_customer(State(control): Control, Path(user): Path<String>) -> Answer {
+    Ok(Json(onboarding::show(&control, &UserId::parse(user)?).await?).into_response())
+}
+
+async fn status(State(control): Control) -> Answer {
+    Ok(Json(cells::status(&control).await?).into_response())
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .map_err(|error| refused(400, "bad_body", "Not the body that is asked for", error.to_string()))
+}

@@ -1,0 +1,73 @@
+//! The first placement: each cell is told the buckets it may create wallets in, then version 1 is published.
+//!
+//! May be killed anywhere and run again, also by two at once: what it writes follows from the cells and their weights
+//! alone, every row is put only if absent, and a different row stops it. It must never touch an existing placement.
+
+use topology::placement::{BucketRun, CellState};
+use topology::shares::{BucketMove, moves_to_fair_shares};
+use topology::{BUCKETS, Bucket, CellEntry, CellIndex, Placement, PlacementUpdate};
+
+use crate::error::{Error, Result, refused};
+use crate::homes::genesis_of;
+use crate::state::ControlPlane;
+use crate::wire::{Bootstrap, Bootstrapped, CellSpec};
+
+pub async fn bootstrap(control: &ControlPlane, wanted: &Bootstrap) -> Result<Bootstrapped> {
+    if let Some(now) = control.placements.refresh().await? {
+        return Ok(compared(&now.placement, wanted));
+    }
+    let first = first_placement(&wanted.cells)?;
+    for cell in &wanted.cells {
+        control.registry.put(cell).await?;
+    }
+    for cell in first.cells() {
+        let spec = wanted.cells.iter().find(|spec| spec.id == cell.id).expect("the placement was made from these");
+        let owned = Bucket::all().filter(|&bucket| first.owner_of(bucket) == cell.index);
+        if !control.homes(&spec.dynamodb).put_genesis(&genesis_of(owned)).await? {
+            return Err(genesis_differs(spec));
+        }
+    }
+    let (now, created) = control.placements.publish_first(&first.to_full(), &wanted.because).await?;
+    Ok(Bootstrapped { created, ..compared(&now.placement, wanted) })
+}
+
+/// Weights decide; the order in which cells are listed gives their numbers.
+pub fn first_placement(cells: &[CellSpec]) -> Result<Placement> {
+    let entries: Vec<CellEntry> = (0..)
+        .zip(cells)
+        .map(|(index, cell)| CellEntry {
+            index: CellIndex(index),
+            id: cell.id.clone(),
+            state: CellState::Active,
+            weight: cell.weight,
+            instances: cell.instances.clone(),
+        })
+        .collect();
+    if entries.iter().all(|cell| cell.weight == 0) {
+        return Err(refused(422, "no_weight", "No cell has a weight", "give at least one cell a weight above 0"));
+    }
+    let weights: Vec<_> = entries.iter().map(|cell| (cell.index, cell.weight)).collect();
+    let nobody = Box::new([CellIndex::NONE; BUCKETS]);
+    let single = |step: BucketMove| BucketRun { first: step.bucket.0, last: step.bucket.0, cell: step.to };
+    let buckets = moves_to_fair_shares(&nobody, &weights).into_iter().map(single).collect();
+    let update = PlacementUpdate { version: 1, base: None, intended: true, cells: entries, buckets, pins: vec![] };
+    Placement::from_full(&update).map_err(Error::from)
+}
+
+fn compared(placement: &Placement, wanted: &Bootstrap) -> Bootstrapped {
+    let missing = wanted.cells.iter().filter(|cell| placement.cell_named(&cell.id).is_none());
+    Bootstrapped {
+        version: placement.version(),
+        created: false,
+        not_registered: missing.map(|cell| cell.id.clone()).collect(),
+    }
+}
+
+fn genesis_differs(cell: &CellSpec) -> Error {
+    let detail = format!(
+        "the tables of {} ({}) were set up for other buckets: bootstrap with the cells and weights of the first try, \
+         or give the cell empty tables",
+        cell.id, cell.dynamodb.table_prefix
+    );
+    refused(409, "genesis_differs", "The cell's tables belong to another placement", detail)
+}

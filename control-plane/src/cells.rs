@@ -1,0 +1,145 @@
+//! Cells as an operator sees and adds them: the registry's record and the placement's entry together.
+//!
+//! It must never give an added cell a bucket: those come to it by moves, customers by pins.
+
+use std::collections::HashMap;
+
+use topology::placement::CellState;
+use topology::{BUCKETS, CellEntry, CellId, CellIndex, Placement};
+
+use crate::error::{Error, Result, no_placement, refused, unknown_cell};
+use crate::homes::genesis_of;
+use crate::placements::Delta;
+use crate::registry::Record;
+use crate::state::ControlPlane;
+use crate::wire::{AddCell, CellSpec, CellStatus, CellView, SetAddresses, Status};
+
+/// Registers a cell that owns nothing yet. Repeating it is harmless; another cell under the same name is refused.
+pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let spec = &wanted.cell;
+    if now.placement.cell_named(&spec.id).is_none() {
+        control.registry.put(spec).await?;
+        if !control.homes(&spec.dynamodb).put_genesis(&genesis_of(std::iter::empty())).await? {
+            let detail =
+                format!("the tables of {} already hold buckets of another placement: give it empty tables", spec.id);
+            return Err(refused(409, "genesis_differs", "The cell's tables belong to another placement", detail));
+        }
+        control.placements.change("cell_added", &wanted.because, |placement| added(placement, spec)).await?;
+    }
+    let record = control.registry.get(&spec.id).await?.ok_or_else(|| unknown_cell(&spec.id))?;
+    if record.spec.dynamodb != spec.dynamodb || record.spec.instances != spec.instances {
+        let detail = format!("{} is registered with other addresses; choose another name for a new cell", spec.id);
+        return Err(refused(409, "cell_exists", "There is a cell of this name", detail));
+    }
+    show(control, &spec.id).await
+}
+
+fn added(placement: &Placement, spec: &CellSpec) -> Result<Option<Delta>> {
+    if placement.cell_named(&spec.id).is_some() {
+        return Ok(None);
+    }
+    let next = placement.cells().iter().map(|cell| cell.index.0 + 1).max().unwrap_or(0);
+    if usize::from(next) >= topology::config::MAX_CELLS {
+        return Err(refused(422, "too_many_cells", "No further cell", "the registry is full"));
+    }
+    let mut cells = placement.cells().to_vec();
+    cells.push(CellEntry {
+        index: CellIndex(next),
+        id: spec.id.clone(),
+        state: CellState::Active,
+        weight: spec.weight,
+        instances: spec.instances.clone(),
+    });
+    Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
+}
+
+/// The cell is the same; its processes or tables have moved.
+pub async fn set_addresses(control: &ControlPlane, id: &CellId, wanted: &SetAddresses) -> Result<CellView> {
+    let record = control.registry.get(id).await?.ok_or_else(|| unknown_cell(id))?;
+    let spec = CellSpec { instances: wanted.instances.clone(), dynamodb: wanted.dynamodb.clone(), ..record.spec };
+    control.registry.put(&spec).await?;
+    let moved = |placement: &Placement| {
+        let entry = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
+        if entry.instances == wanted.instances {
+            return Ok(None);
+        }
+        let mut cells = placement.cells().to_vec();
+        for cell in cells.iter_mut().filter(|cell| &cell.id == id) {
+            cell.instances.clone_from(&wanted.instances);
+        }
+        Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
+    };
+    control.placements.change("cell_addresses", &wanted.because, moved).await?;
+    show(control, id).await
+}
+
+pub async fn show(control: &ControlPlane, id: &CellId) -> Result<CellView> {
+    list(control).await?.into_iter().find(|cell| &cell.id == id).ok_or_else(|| unknown_cell(id))
+}
+
+/// In the order of their numbers; empty before the first placement.
+pub async fn list(control: &ControlPlane) -> Result<Vec<CellView>> {
+    let Some(now) = control.placements.refresh().await? else { return Ok(Vec::new()) };
+    let records = control.registry.all().await?;
+    let mut buckets: HashMap<CellIndex, usize> = HashMap::new();
+    for &owner in now.placement.owners() {
+        *buckets.entry(owner).or_default() += 1;
+    }
+    let mut pins: HashMap<CellIndex, usize> = HashMap::new();
+    for &cell in now.placement.pins().values() {
+        *pins.entry(cell).or_default() += 1;
+    }
+    let number = |of: &HashMap<CellIndex, usize>, cell: &CellEntry| of.get(&cell.index).copied().unwrap_or(0);
+    let views = now.placement.cells().iter().map(|cell| {
+        let record = records.get(&cell.id).ok_or_else(|| Error::Unsound(format!("{} has no record", cell.id)))?;
+        Ok(view(control, cell, record, number(&buckets, cell), number(&pins, cell)))
+    });
+    views.collect()
+}
+
+fn view(control: &ControlPlane, cell: &CellEntry, record: &Record, buckets: usize, pins: usize) -> CellView {
+    CellView {
+        id: cell.id.clone(),
+        index: cell.index.0,
+        state: cell.state,
+        weight: cell.weight,
+        max_tps: record.spec.max_tps,
+        max_customers: record.spec.max_customers,
+        buckets,
+        pins,
+        customers: control.counts.of(&cell.id),
+        instances: cell.instances.clone(),
+        dynamodb: record.spec.dynamodb.clone(),
+        created_at: record.created_at.clone(),
+    }
+}
+
+/// All cells with the health of their instances, probed now and all at once.
+pub async fn status(control: &std::sync::Arc<ControlPlane>) -> Result<Status> {
+    let cells = list(control).await?;
+    let mut probes = Vec::new();
+    for cell in &cells {
+        let probed = cell.instances.iter().cloned().map(|instance| {
+            let control = std::sync::Arc::clone(control);
+            tokio::spawn(async move { control.instances.probe(&instance).await })
+        });
+        probes.push(probed.collect::<Vec<_>>());
+    }
+    let mut statuses = Vec::new();
+    for (cell, probed) in cells.into_iter().zip(probes) {
+        let mut health = Vec::new();
+        for probe in probed {
+            health.push(probe.await.expect("a probe does not panic"));
+        }
+        let share_percent = cell.buckets as f64 * 100.0 / BUCKETS as f64;
+        statuses.push(CellStatus { cell, share_percent, health });
+    }
+    let known = control.placements.known();
+    let missing = control.configured.iter().filter(|id| !statuses.iter().any(|status| &status.cell.id == *id));
+    Ok(Status {
+        placement_version: known.map_or(0, |known| known.placement.version()),
+        not_registered: missing.cloned().collect(),
+        cells: statuses,
+    })
+}

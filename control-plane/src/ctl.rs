@@ -1,0 +1,54 @@
+//! `ctl`: the operators' command line over the control plane's HTTP API, and the local fleet (`ctl up`).
+//!
+//! Data goes to stdout, everything else to stderr. It must never change a table itself: what a command does, the API
+//! does.
+
+mod api;
+mod child;
+mod commands;
+mod flags;
+mod fleet;
+mod local;
+mod ports;
+mod process;
+mod running;
+mod socket;
+mod supervisor;
+mod tables;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Exit codes: 0 done, 1 failed, 2 usage, 4 a precondition does not hold.
+pub const FAILED: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const PRECONDITION: u8 = 4;
+
+/// An error with the exit code it ends in; what is not one of these ends in [`FAILED`].
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub code: u8,
+    pub message: String,
+}
+
+pub fn failure(code: u8, message: impl Into<String>) -> anyhow::Error {
+    Failure { code, message: message.into() }.into()
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let flags = flags::Flags::parse();
+    // One thread: a child process is killed by the kernel when the thread that started it ends.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(commands::run(flags)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code))
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What each command does: one call of the API, printed.
+
+use anyhow::Result;
+use reqwest::Method;
+use serde::Serialize;
+use topology::placement::InstanceEntry;
+use topology::{InstanceId, PlacementUpdate};
+
+use super::api::Api;
+use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement};
+use super::socket::{self, Started};
+use super::{local, tables, up};
+use crate::wire;
+
+pub async fn run(flags: Flags) -> Result<()> {
+    let common = &flags.common;
+    match flags.noun {
+        Noun::Up(wanted) => return up::run(common, &wanted).await,
+        Noun::Local(verb) => return local::run(common, &verb).await,
+        _ => {}
+    }
+    let api = Api::new(common.server.as_deref(), &common.data)?;
+    match flags.noun {
+        Noun::Up(_) | Noun::Local(_) => unreachable!("handled above"),
+        Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,
+        Noun::Cell(Cell::List) => {
+            show(common, &api.get::<Vec<wire::CellView>>(&["v1", "cells"]).await?, |c| tables::cells(c))
+        }
+        Noun::Cell(Cell::Show { id }) => {
+            let cell: wire::CellView = api.get(&["v1", "cells", id.as_str()]).await?;
+            show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
+        }
+        Noun::Where { id } => show(common, &api.get::<wire::Where>(&["v1", "where", &id]).await?, tables::place),
+        Noun::Customer(Customer::Onboard { user, cell }) => {
+            let body = wire::Onboard { user_id: user, cell, because: because(common) };
+            let done: wire::Customer = api.send(Method::POST, &["v1", "customers"], Some(&body)).await?;
+            show(common, &done, tables::customer)
+        }
+        Noun::Customer(Customer::Show { user }) => {
+            show(common, &api.get::<wire::Customer>(&["v1", "customers", &user]).await?, tables::customer)
+        }
+        Noun::Placement(Placement::Get) => {
+            let placement: PlacementUpdate = api.get(&["v1", "placement"]).await?;
+            show(common, &placement, placement_table)
+        }
+        Noun::Placement(Placement::History { limit }) => {
+            show(common, &api.history::<Vec<wire::Change>>(limit).await?, |changes| tables::history(changes))
+        }
+        Noun::Status => show(common, &api.get::<wire::Status>(&["v1", "status"]).await?, tables::status),
+    }
+}
+
+pub fn because(common: &Common) -> wire::Because {
+    wire::Because { actor: common.actor.clone(), reason: common.reason.clone() }
+}
+
+/// Prints the answer as it came, or as a table.
+pub fn show<T: Serialize>(common: &Common, answer: &T, table: impl Fn(&T) -> String) -> Result<()> {
+    match common.output {
+        Output::Table => print!("{}", table(answer)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
+    }
+    Ok(())
+}
+
+fn placement_table(placement: &PlacementUpdate) -> String {
+    let name = |index| {
+        let found = placement.cells.iter().find(|cell| cell.index == index);
+        found.map_or_else(|| "?".to_owned(), |cell| cell.id.to_string())
+    };
+    let runs = placement.buckets.iter().map(|run| vec![format!("{:04x}-{:04x}", run.first, run.last), name(run.cell)]);
+    let pins = placement.pins.iter().filter_map(|pin| Some(vec![pin.wallet.to_string(), name(pin.cell?)]));
+    let rows: Vec<_> = runs.chain(pins).collect();
+    format!("{}placement version {}\n", tables::columns(&["BUCKETS OR WALLET", "CELL"], &rows), placement.version)
+}
+
+async fn add_cell(common: &Common, api: &Api, wanted: &AddCell) -> Result<()> {
+    let spec = match wanted.address.is_empty() {
+        true => {
+            let started: Started =
+                socket::ask(&common.data, &socket::Request::AddCell(local::new_cell(wanted))).await?;
+            started.cell
+        }
+        false => remote(wanted),
+    };
+    let body = wire::AddCell { cell: spec, because: because(common) };
+    let cell: wire::CellView = api.send(Method::POST, &["v1", "cells"], Some(&body)).await?;
+    show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
+}
+
+fn remote(wanted: &AddCell) -> wire::CellSpec {
+    let instances = ('a'..='z').zip(&wanted.address);
+    let instances = instances.map(|(letter, address)| InstanceEntry {
+        id: InstanceId(format!("{}-{letter}", wanted.id)),
+        address: address.clone(),
+    });
+    wire::CellSpec {
+        id: wanted.id.clone(),
+        weight: wanted.weight,
+        max_tps: wanted.max_tps,
+        max_customers: wanted.max_customers,
+        instances: instances.collect(),
+        dynamodb: wire::CellTables {
+            endpoint: wanted.dynamodb_endpoint.clone(),
+            region: wanted.region.clone(),
+            table_prefix: format!("{}-", wanted.id),
+        },
+    }
+}

@@ -1,0 +1,152 @@
+//! The grammar of the command line: nouns, then verbs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use topology::CellId;
+
+pub const DEFAULT_DATA: &str = ".fleet";
+
+/// Operate a cell-based wallet: cells, customers, placement, and a whole local fleet.
+#[derive(Parser)]
+#[command(version)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub noun: Noun,
+}
+
+#[derive(Args)]
+pub struct Common {
+    /// The control plane; default: the local fleet's in --data, else http://127.0.0.1:8083.
+    #[arg(long, global = true, env = "CTL_SERVER")]
+    pub server: Option<String>,
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Why; kept with the change.
+    #[arg(long, global = true, default_value = "not given")]
+    pub reason: String,
+    #[arg(long, global = true, env = "USER", default_value = "unknown")]
+    pub actor: String,
+    /// Directory of the local fleet.
+    #[arg(long, global = true, default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Noun {
+    /// Run a whole fleet on this machine until Ctrl-C.
+    Up(Up),
+    /// The processes of the local fleet.
+    #[command(subcommand)]
+    Local(Local),
+    #[command(subcommand)]
+    Cell(Cell),
+    /// Which cell serves a wallet or user.
+    Where { id: String },
+    #[command(subcommand)]
+    Customer(Customer),
+    #[command(subcommand)]
+    Placement(Placement),
+    /// Cells, their share of customers, and the health of their instances.
+    Status,
+}
+
+#[derive(Args)]
+pub struct Up {
+    #[arg(long, default_value = "cells.toml")]
+    pub config: PathBuf,
+    /// Processes per cell, at most 8; default: as last time, at first 2.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub instances: Option<u16>,
+    /// First port: the router's; all others follow from it. Default: as last time, at first 8080.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1024..=60_000))]
+    pub port: Option<u16>,
+    /// Throw away what an earlier fleet stored.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Leave what dies dead.
+    #[arg(long)]
+    pub no_restart: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Local {
+    Status,
+    /// Stop a process gracefully and keep it down.
+    Stop {
+        name: String,
+    },
+    Start {
+        name: String,
+    },
+    /// Kill a process with SIGKILL; it is started again unless told otherwise.
+    Kill {
+        name: String,
+        #[arg(long)]
+        keep_down: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Cell {
+    /// Register a cell that owns nothing yet. With a local fleet running, start it first.
+    Add(AddCell),
+    List,
+    Show {
+        id: CellId,
+    },
+}
+
+#[derive(Args)]
+pub struct AddCell {
+    pub id: CellId,
+    #[arg(long, default_value_t = 1)]
+    pub weight: u32,
+    /// Local fleet: processes to start; default: as the other cells.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub instances: Option<u16>,
+    #[arg(long, default_value_t = 1_000)]
+    pub max_tps: u32,
+    #[arg(long, default_value_t = 1_000_000)]
+    pub max_customers: u64,
+    /// `host:port` of an instance that runs already, once for each; then no local fleet is asked to start it.
+    #[arg(long)]
+    pub address: Vec<String>,
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    /// With --address: DynamoDB endpoint of the cell's tables; absent on AWS.
+    #[arg(long)]
+    pub dynamodb_endpoint: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Customer {
+    /// Give a new user his wallet.
+    Onboard {
+        #[arg(long)]
+        user: String,
+        /// Default: the cell of the user's bucket.
+        #[arg(long)]
+        cell: Option<CellId>,
+    },
+    Show {
+        user: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Placement {
+    Get,
+    History {
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+}

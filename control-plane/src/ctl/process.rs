@@ -1,0 +1,147 @@
+//! The processes of a fleet as data: name, program, arguments, where it says that it is ready.
+
+use std::path::{Path, PathBuf};
+
+use super::fleet::{Fleet, FleetCell};
+
+/// Processes stop in this order, so that nothing is taken from under what still serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Cell,
+    Router,
+    ControlPlane,
+    Database,
+}
+
+pub const STOP_ORDER: [Kind; 4] = [Kind::Cell, Kind::Router, Kind::ControlPlane, Kind::Database];
+
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: String,
+    pub kind: Kind,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// `host:port` that answers `/readyz`.
+    pub health: String,
+    /// All addresses that it listens on.
+    pub listens: Vec<String>,
+    pub log: PathBuf,
+}
+
+/// What every process of one fleet is told.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Where the programs are: beside this one.
+    pub programs: PathBuf,
+    pub data: PathBuf,
+    pub config: PathBuf,
+}
+
+pub const CONTROL_PLANE_DB: &str = "control-plane-db";
+pub const CONTROL_PLANE: &str = "control-plane";
+pub const ROUTER: &str = "router";
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).to_vec()
+}
+
+impl Layout {
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    fn spec(&self, name: &str, kind: Kind, program: &str, args: Vec<String>, listens: &[&str]) -> Spec {
+        let health = (*listens.last().expect("every process listens")).to_owned();
+        Spec {
+            name: name.to_owned(),
+            kind,
+            program: self.program(program),
+            args: [args, words(["--log-format", "json"])].concat(),
+            health,
+            listens: words_of(listens),
+            log: self.log(name),
+        }
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.data.join("logs").join(format!("{name}.log"))
+    }
+
+    fn text(path: &Path) -> String {
+        path.to_string_lossy().into_owned()
+    }
+
+    pub fn database(&self, name: &str, listen: &str) -> Spec {
+        let file = Self::text(&self.data.join("db").join(format!("{name}.sqlite")));
+        self.spec(name, Kind::Database, "local-dynamodb", words(["--listen", listen, "--data", &file]), &[listen])
+    }
+
+    pub fn control_plane(&self, fleet: &Fleet) -> Spec {
+        let listen = fleet.ports().control_plane();
+        let args = [self.control_plane_storage(fleet), words(["--listen", &listen])].concat();
+        self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen])
+    }
+
+    fn control_plane_storage(&self, fleet: &Fleet) -> Vec<String> {
+        let endpoint = format!("http://{}", fleet.ports().control_plane_db());
+        words(["--config", &Self::text(&self.config), "--dynamodb-endpoint", &endpoint, "--region", &fleet.region])
+    }
+
+    pub fn control_plane_tables(&self, fleet: &Fleet) -> Vec<String> {
+        [self.control_plane_storage(fleet), words(["tables", "create"])].concat()
+    }
+
+    pub fn router(&self, fleet: &Fleet) -> Spec {
+        let ports = fleet.ports();
+        let (public, internal, admin) = (ports.router(), ports.router_internal(), ports.router_admin());
+        let control_plane = format!("http://{}", ports.control_plane());
+        let (data, config) = (Self::text(&self.data.join("router")), Self::text(&self.config));
+        let listen = words(["--listen", &public, "--internal-listen", &internal, "--admin-listen", &admin]);
+        let rest = words(["--control-plane", &control_plane, "--data-dir", &data, "--config", &config]);
+        self.spec(ROUTER, Kind::Router, "router", [listen, rest].concat(), &[&public, &internal, &admin])
+    }
+
+    pub fn cell_database(&self, fleet: &Fleet, cell: &FleetCell) -> Spec {
+        self.database(&format!("{}-db", cell.id), &fleet.ports().cell_db(cell.number))
+    }
+
+    pub fn cell_instances(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<Spec> {
+        let storage = self.cell_storage(fleet, cell);
+        let router = format!("http://{}", fleet.ports().router_internal());
+        let config = Self::text(&self.config);
+        let instances = fleet.instances_of(cell).map(|(name, listen)| {
+            let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
+            let rest = words(["--router", &router, "--config", &config]);
+            self.spec(&name, Kind::Cell, "cell", [who, rest, storage.clone()].concat(), &[&listen])
+        });
+        instances.collect()
+    }
+
+    fn cell_storage(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {
+        let endpoint = format!("http://{}", fleet.ports().cell_db(cell.number));
+        words(["--dynamodb-endpoint", &endpoint, "--table-prefix", &format!("{}-", cell.id)])
+    }
+
+    pub fn cell_tables(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {
+        let region = words(["--region", &fleet.region]);
+        [words(["tables", "create"]), self.cell_storage(fleet, cell), region].concat()
+    }
+
+    /// Every process of the fleet, for the check that all ports are free.
+    pub fn all(&self, fleet: &Fleet) -> Vec<Spec> {
+        let own = [
+            self.database(CONTROL_PLANE_DB, &fleet.ports().control_plane_db()),
+            self.control_plane(fleet),
+            self.router(fleet),
+        ];
+        let cells = fleet
+            .cells
+            .iter()
+            .flat_map(|cell| std::iter::once(self.cell_database(fleet, cell)).chain(self.cell_instances(fleet, cell)));
+        own.into_iter().chain(cells).collect()
+    }
+}
+
+fn words_of(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

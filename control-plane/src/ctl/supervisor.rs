@@ -1,0 +1,225 @@
+//! Keeps processes running: one task owns each, starts it again when it dies, and stops it when told.
+//!
+//! It must never restart what an operator has stopped, nor restart in a tight loop.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::child;
+use super::process::{Kind, STOP_ORDER, Spec};
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Having run this long, a process counts as healthy and its next restart is quick again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// SIGTERM first; SIGKILL after this long.
+const STOP_PATIENCE: Duration = Duration::from_secs(12);
+const COMMANDS_MAX: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Running,
+    /// Died; will be started again shortly.
+    Waiting,
+    Stopped,
+}
+
+/// How a process is doing, as `ctl local status` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct View {
+    pub name: String,
+    pub state: State,
+    pub pid: Option<u32>,
+    /// Times that it died by itself.
+    pub deaths: u32,
+    pub address: String,
+    #[serde(default)]
+    pub ready: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Command {
+    Stop,
+    Start,
+    Kill { keep_down: bool },
+}
+
+struct Handle {
+    kind: Kind,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+}
+
+pub struct Supervisor {
+    restart: bool,
+    handles: Mutex<BTreeMap<String, Handle>>,
+}
+
+impl Supervisor {
+    pub fn new(restart: bool) -> Self {
+        Self { restart, handles: Mutex::default() }
+    }
+
+    /// Starts the process and keeps it running; nothing if it is supervised already.
+    pub fn add(&self, spec: Spec) {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        if handles.contains_key(&spec.name) {
+            return;
+        }
+        let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+        let first = View {
+            name: spec.name.clone(),
+            state: State::Waiting,
+            pid: None,
+            deaths: 0,
+            address: spec.health.clone(),
+            ready: false,
+        };
+        let (publish, view) = watch::channel(first);
+        handles.insert(spec.name.clone(), Handle { kind: spec.kind, commands, view });
+        tokio::spawn(Keeper { spec, restart: self.restart, orders, view: publish }.keep());
+    }
+
+    pub fn views(&self) -> Vec<View> {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.values().map(|handle| handle.view.borrow().clone()).collect()
+    }
+
+    pub fn watch(&self, name: &str) -> Option<watch::Receiver<View>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(|handle| handle.view.clone())
+    }
+
+    /// Gives the order and waits until it is carried out; `None`: no such process.
+    pub async fn order(&self, name: &str, command: Command) -> Option<View> {
+        let (commands, mut view) = {
+            let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+            let handle = handles.get(name)?;
+            (handle.commands.clone(), handle.view.clone())
+        };
+        let before = view.borrow().pid;
+        commands.send(command).await.ok()?;
+        let carried_out = |now: &View| match command {
+            Command::Stop | Command::Kill { keep_down: true } => now.state == State::Stopped,
+            Command::Start => now.state == State::Running,
+            Command::Kill { keep_down: false } => now.pid != before,
+        };
+        let patience = STOP_PATIENCE + BACKOFF_MAX;
+        let seen = timeout(patience, view.wait_for(carried_out)).await.ok()?.ok().map(|view| view.clone());
+        seen
+    }
+
+    /// Stops everything, what depends on others before the others.
+    pub async fn stop_all(&self) {
+        for kind in STOP_ORDER {
+            let of_kind: Vec<(mpsc::Sender<Command>, watch::Receiver<View>)> = {
+                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+                let alike = handles.values().filter(|handle| handle.kind == kind);
+                alike.map(|handle| (handle.commands.clone(), handle.view.clone())).collect()
+            };
+            for (commands, _) in &of_kind {
+                let _ = commands.send(Command::Stop).await;
+            }
+            for (_, mut view) in of_kind {
+                let _ = view.wait_for(|now| now.state == State::Stopped).await;
+            }
+        }
+    }
+}
+
+struct Keeper {
+    spec: Spec,
+    restart: bool,
+    orders: mpsc::Receiver<Command>,
+    view: watch::Sender<View>,
+}
+
+impl Keeper {
+    async fn keep(mut self) {
+        let mut backoff = BACKOFF_FIRST;
+        let mut wanted = true;
+        loop {
+            if !wanted {
+                self.show(State::Stopped, None);
+                match self.orders.recv().await {
+                    None => return,
+                    Some(Command::Start) => (wanted, backoff) = (true, BACKOFF_FIRST),
+                    Some(Command::Stop | Command::Kill { .. }) => {}
+                }
+                continue;
+            }
+            let began = Instant::now();
+            match child::spawn(&self.spec.program, &self.spec.args, &self.spec.log) {
+                Ok(child) => {
+                    self.show(State::Running, child.id());
+                    wanted = self.until_end(child).await;
+                }
+                Err(error) => tracing::error!(name = self.spec.name, %error, "cannot be started"),
+            }
+            if !wanted {
+                continue;
+            }
+            self.view.send_modify(|view| view.deaths += 1);
+            if !self.restart {
+                wanted = false;
+                continue;
+            }
+            self.show(State::Waiting, None);
+            backoff = if began.elapsed() > HEALTHY_AFTER { BACKOFF_FIRST } else { backoff };
+            tokio::select! {
+                () = sleep(backoff) => {}
+                order = self.orders.recv() => match order {
+                    Some(Command::Stop | Command::Kill { keep_down: true }) | None => wanted = false,
+                    Some(Command::Start | Command::Kill { keep_down: false }) => {}
+                },
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Waits for the end of the process, or brings it about; whether the process is still wanted then.
+    async fn until_end(&mut self, mut child: Child) -> bool {
+        loop {
+            let order = tokio::select! {
+                ended = child.wait() => {
+                    tracing::warn!(name = self.spec.name, ?ended, log = %self.spec.log.display(), "died");
+                    return true;
+                }
+                order = self.orders.recv() => order,
+            };
+            match order {
+                Some(Command::Start) => {}
+                Some(Command::Kill { keep_down }) => {
+                    let _ = child.kill().await;
+                    return !keep_down;
+                }
+                Some(Command::Stop) | None => {
+                    stop(&mut child, &self.spec.name).await;
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn show(&self, state: State, pid: Option<u32>) {
+        self.view.send_modify(|view| (view.state, view.pid) = (state, pid));
+    }
+}
+
+async fn stop(child: &mut Child, name: &str) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    if timeout(STOP_PATIENCE, child.wait()).await.is_err() {
+        tracing::warn!(name, "did not stop when asked to; killed");
+        let _ = child.kill().await;
+    }
+}

@@ -1,0 +1,118 @@
+//! How answers look to people: plain aligned columns, the same on a terminal and in a pipe.
+//!
+//! No colour at all, so `NO_COLOR` holds by itself.
+
+use crate::wire::{CellView, Change, Customer, Status, Where};
+
+/// Columns two spaces apart; the last one is not padded.
+pub fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect::<Vec<_>>();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    let mut text = line(&mut header.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+fn customers(count: Option<u64>) -> String {
+    count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+}
+
+fn state(cell: &CellView) -> String {
+    format!("{:?}", cell.state).to_lowercase()
+}
+
+pub fn cells(cells: &[CellView]) -> String {
+    let row = |cell: &CellView| {
+        let addresses: Vec<_> = cell.instances.iter().map(|instance| instance.address.as_str()).collect();
+        vec![
+            cell.id.to_string(),
+            state(cell),
+            cell.weight.to_string(),
+            cell.buckets.to_string(),
+            cell.pins.to_string(),
+            customers(cell.customers),
+            addresses.join(","),
+        ]
+    };
+    let header = ["CELL", "STATE", "WEIGHT", "BUCKETS", "PINS", "CUSTOMERS", "INSTANCES"];
+    columns(&header, &cells.iter().map(row).collect::<Vec<_>>())
+}
+
+pub fn status(status: &Status) -> String {
+    let row = |one: &crate::wire::CellStatus| {
+        let ready = one.health.iter().filter(|instance| instance.ready).count();
+        let troubles =
+            one.health.iter().filter_map(|instance| Some(format!("{} {}", instance.id, instance.why.as_ref()?)));
+        vec![
+            one.cell.id.to_string(),
+            state(&one.cell),
+            one.cell.weight.to_string(),
+            format!("{:.2} %", one.share_percent),
+            customers(one.cell.customers),
+            format!("{ready}/{}", one.health.len()),
+            troubles.collect::<Vec<_>>().join("; "),
+        ]
+    };
+    let header = ["CELL", "STATE", "WEIGHT", "SHARE", "CUSTOMERS", "READY", "TROUBLE"];
+    let mut text = columns(&header, &status.cells.iter().map(row).collect::<Vec<_>>());
+    text.push_str(&format!("placement version {}\n", status.placement_version));
+    for id in &status.not_registered {
+        text.push_str(&format!("{id} is in cells.toml but not registered: `ctl cell add {id}`\n"));
+    }
+    text
+}
+
+pub fn place(place: &Where) -> String {
+    let mut rows = vec![];
+    if let Some(user) = &place.user_id {
+        rows.push(("user", user.clone()));
+    }
+    rows.push(("wallet", place.wallet_id.to_string()));
+    rows.push(("bucket", place.bucket.clone()));
+    rows.push(("cell", format!("{}{}", place.cell, if place.pinned { " (pinned)" } else { "" })));
+    for instance in &place.instances {
+        rows.push(("instance", format!("{} {}", instance.id, instance.address)));
+    }
+    rows.iter().map(|(name, value)| format!("{name:9} {value}\n")).collect()
+}
+
+pub fn customer(customer: &Customer) -> String {
+    let mut text = place(&customer.place);
+    match &customer.wallet {
+        None => text.push_str("has no wallet\n"),
+        Some(wallet) => {
+            for name in ["status", "balance", "createdAt"] {
+                let value =
+                    wallet.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                text.extend(value.map(|value| format!("{name:9} {value}\n")));
+            }
+        }
+    }
+    text
+}
+
+pub fn history(changes: &[Change]) -> String {
+    let row = |change: &Change| {
+        vec![
+            change.version.to_string(),
+            change.at.clone(),
+            change.kind.clone(),
+            change.buckets.to_string(),
+            change.pins.to_string(),
+            change.actor.clone(),
+            change.reason.clone(),
+        ]
+    };
+    let header = ["VERSION", "AT", "KIND", "BUCKETS", "PINS", "ACTOR", "REASON"];
+    columns(&header, &changes.iter().map(row).collect::<Vec<_>>())
+}

@@ -1,0 +1,185 @@
+//! `ctl up`: a whole fleet on this machine, from nothing to ready in seconds, until Ctrl-C.
+//!
+//! It must never leave a process behind, nor throw away a directory that is not a fleet's.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use topology::{CellId, Config};
+
+use super::commands::because;
+use super::flags::{Common, Up};
+use super::fleet::Fleet;
+use super::ports::check_free;
+use super::process::Layout;
+use super::running::Running;
+use super::{PRECONDITION, failure, socket};
+
+const PROGRAMS: [&str; 4] = ["local-dynamodb", "control-plane", "router", "cell"];
+const LOCK: &str = "lock";
+
+pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().with_target(false).init();
+    let config_path = std::fs::canonicalize(&wanted.config).with_context(|| {
+        format!("cannot read {}: name the deployment's file with --config", wanted.config.display())
+    })?;
+    let config = Config::parse(&std::fs::read_to_string(&config_path)?)
+        .with_context(|| format!("{} is not sound", wanted.config.display()))?;
+    let programs = programs()?;
+    std::fs::create_dir_all(&common.data).with_context(|| format!("cannot create {}", common.data.display()))?;
+    let data = std::fs::canonicalize(&common.data)?;
+    let _lock = lock(&data)?;
+    if wanted.fresh {
+        empty(&data)?;
+    }
+    let earlier = Fleet::load(&data)?;
+    let mut fleet = earlier.unwrap_or_else(|| Fleet::new(&config));
+    fleet.adjust(wanted.port, wanted.instances);
+    let layout = Layout { programs, data: data.clone(), config: config_path };
+    let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
+        let name = spec.name;
+        spec.listens.into_iter().map(move |listen| (name.clone(), listen))
+    });
+    check_free(&listens.collect::<Vec<_>>())?;
+    for folder in ["db", "logs", "router"] {
+        std::fs::create_dir_all(data.join(folder))?;
+    }
+    fleet.save(&data)?;
+    let listener = socket::listen(&data)?;
+    let unknown: Vec<CellId> = not_in(&fleet, &config);
+    let running = Arc::new(Running::new(layout, fleet, !wanted.no_restart)?);
+    let served = serve(&running, &listener, common, &unknown).await;
+    eprintln!("stopping");
+    running.supervisor.stop_all().await;
+    let _ = std::fs::remove_file(socket::path(&data));
+    served
+}
+
+/// Until told to stop, or until something cannot start.
+async fn serve(running: &Arc<Running>, listener: &UnixListener, common: &Common, unknown: &[CellId]) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let start = async {
+        let unregistered = running.start(because(common)).await?;
+        let fleet = running.fleet.lock().await.clone();
+        greet(&fleet, &common.data, unknown.iter().chain(&unregistered));
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        started = start => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (mut stream, _) = accepted?;
+                let running = Arc::clone(running);
+                tokio::spawn(async move {
+                    if let Some(request) = socket::receive(&mut stream).await {
+                        let answer = running.answer(request).await;
+                        socket::reply(stream, answer).await;
+                    }
+                });
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+fn greet<'a>(fleet: &Fleet, data: &Path, unknown: impl Iterator<Item = &'a CellId>) {
+    for id in unknown {
+        eprintln!("{id} is in cells.toml but not registered; it owns nothing until `ctl cell add {id}`");
+    }
+    let ports = fleet.ports();
+    println!("router         http://{}", ports.router());
+    println!("router admin   http://{}", ports.router_admin());
+    println!("control plane  http://{}", ports.control_plane());
+    for cell in &fleet.cells {
+        let addresses: Vec<_> = fleet.instances_of(cell).map(|(_, address)| format!("http://{address}")).collect();
+        println!("{:13}  {}", cell.id.to_string(), addresses.join(" "));
+    }
+    println!("\ntry, in another terminal:");
+    println!(
+        "  curl -X POST http://{}/api/v1/wallets -H 'content-type: application/json' -H 'idempotency-key: 1' \
+         -d '{{\"userId\":\"ann\"}}'",
+        ports.router()
+    );
+    let program = std::env::args().next().unwrap_or_else(|| "ctl".to_owned());
+    let data = if data == Path::new(super::flags::DEFAULT_DATA) {
+        String::new()
+    } else {
+        format!(" --data {}", data.display())
+    };
+    println!("  {program}{data} where ann");
+    println!("  {program}{data} status");
+}
+
+/// The programs stand beside this one; all of them must be there.
+fn programs() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find out where this program is")?;
+    let folder = own.parent().context("this program is in no directory")?.to_owned();
+    match PROGRAMS.iter().find(|name| !folder.join(name).is_file()) {
+        None => Ok(folder),
+        Some(missing) => {
+            let message = format!(
+                "{} is missing: build it with `cargo build --workspace --bins`",
+                folder.join(missing).display()
+            );
+            Err(failure(PRECONDITION, message))
+        }
+    }
+}
+
+/// One `ctl up` for each directory. The lock goes with the process, however it ends.
+fn lock(data: &Path) -> Result<File> {
+    let path = data.join(LOCK);
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let message = format!(
+                "another `ctl up` (process {}) runs the fleet in {}: stop it, or choose another directory with --data",
+                holder.trim(),
+                data.display()
+            );
+            return Err(failure(PRECONDITION, message));
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        }
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+/// Removes what an earlier fleet stored, but nothing from a directory that does not look like a fleet's.
+fn empty(data: &Path) -> Result<()> {
+    let mut entries: Vec<_> = std::fs::read_dir(data)?.flatten().filter(|entry| entry.file_name() != LOCK).collect();
+    if !entries.is_empty() && !data.join("fleet.json").is_file() {
+        let message = format!("{} holds files but no fleet.json: --fresh won't remove them", data.display());
+        return Err(failure(PRECONDITION, message));
+    }
+    // The file by which the directory is known goes last: this may be interrupted.
+    entries.sort_by_key(|entry| entry.file_name() == "fleet.json");
+    for entry in entries {
+        let path = entry.path();
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn not_in(fleet: &Fleet, config: &Config) -> Vec<CellId> {
+    let known = |id: &CellId| fleet.cells.iter().any(|cell| &cell.id == id);
+    config.cells.iter().map(|cell| cell.id.clone()).filter(|id| !known(id)).collect()
+}

@@ -1,0 +1,99 @@
+//! How this program talks to DynamoDB: the client with its limits, the tables, and short names for attribute values.
+//!
+//! It must never know what a row means.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+
+use crate::error::{Error, Result};
+
+/// A call of one item answers in tens of milliseconds or is in trouble.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// All attempts together.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const ATTEMPTS_MAX: u32 = 4;
+const BACKOFF_FIRST: Duration = Duration::from_millis(25);
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// Where tables are: a region of AWS, or an endpoint that stands in for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Connection {
+    pub endpoint: Option<String>,
+    pub region: String,
+}
+
+/// A client for the tables at `connection`. With an endpoint the credentials are placeholders, as a local stand-in
+/// checks none; without one they come from the environment that the process runs in.
+pub fn connect(connection: &Connection) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    let mut config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(connection.region.clone()))
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(BACKOFF_FIRST))
+        .timeout_config(timeouts)
+        .http_client(aws_smithy_http_client::Builder::new().build_http());
+    if let Some(endpoint) = &connection.endpoint {
+        let placeholder = Credentials::new("local", "local", None, None, "placeholder");
+        config = config.endpoint_url(endpoint).credentials_provider(placeholder);
+    }
+    Client::from_conf(config.build())
+}
+
+pub fn s(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub fn n(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// The text attribute `name`, which every row of its kind has.
+pub fn text(item: &Item, name: &str) -> Result<String> {
+    let value = item.get(name).and_then(|value| value.as_s().ok());
+    value.cloned().ok_or_else(|| Error::Unsound(format!("a row without text attribute {name:?}")))
+}
+
+pub fn number(item: &Item, name: &str) -> Result<u64> {
+    let value = item.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok());
+    value.ok_or_else(|| Error::Unsound(format!("a row without number attribute {name:?}")))
+}
+
+/// A table's keys: text partition key and, perhaps, a number as sort key.
+pub struct TableShape {
+    pub name: String,
+    pub partition: &'static str,
+    pub sort: Option<&'static str>,
+}
+
+/// Creates the table unless it exists.
+pub async fn create_table(client: &Client, shape: &TableShape) -> Result<()> {
+    let keys = [(Some(shape.partition), KeyType::Hash), (shape.sort, KeyType::Range)];
+    let mut create = client.create_table().table_name(&shape.name).billing_mode(BillingMode::PayPerRequest);
+    for (name, role) in keys.into_iter().filter_map(|(name, role)| name.map(|name| (name, role))) {
+        let kind = if role == KeyType::Hash { ScalarAttributeType::S } else { ScalarAttributeType::N };
+        let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build();
+        let key = KeySchemaElement::builder().attribute_name(name).key_type(role).build();
+        create = create
+            .attribute_definitions(attribute.expect("name and type are given"))
+            .key_schema(key.expect("name and role are given"));
+    }
+    match create.send().await.map_err(Error::storage("creating a table")) {
+        Ok(_) => Ok(()),
+        Err(Error::Storage { code: Some(code), .. }) if code == "ResourceInUseException" => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,65 @@
+//! What can go wrong: a refusal, which tells the caller what to do, or a fault of something we depend on.
+//!
+//! It must never carry a secret or a request's body: refusals are shown to the caller.
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use topology::{IdError, PlacementError, Problem};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}: {}", .0.code, .0.detail)]
+    Refused(Box<Problem>),
+    /// DynamoDB did not do what was asked; `code` is its own name for the reason, where it gave one.
+    #[error("{what}: {message}")]
+    Storage { what: &'static str, code: Option<String>, message: String },
+    /// A stored row that this program cannot have written.
+    #[error("stored data is unsound: {0}")]
+    Unsound(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A refusal with a stable `code`; `detail` says what to do.
+pub fn refused(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Error {
+    Error::Refused(Box::new(Problem::new(status, code, title).detail(detail)))
+}
+
+pub fn no_placement() -> Error {
+    let todo = "run `control-plane bootstrap`, or `ctl up` for a local fleet";
+    refused(404, "no_placement", "No placement has been published yet", todo)
+}
+
+pub fn unknown_cell(id: impl std::fmt::Display) -> Error {
+    refused(404, "unknown_cell", "No such cell", format!("{id} is not registered; `ctl cell list` shows which are"))
+}
+
+impl Error {
+    /// For `map_err` on a DynamoDB call; `what` says what was being done.
+    pub fn storage<E, R>(what: &'static str) -> impl Fn(SdkError<E, R>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+        R: std::fmt::Debug + 'static,
+    {
+        move |error| Self::Storage {
+            what,
+            code: error.as_service_error().and_then(|e| e.code()).map(str::to_owned),
+            message: DisplayErrorContext(&error).to_string(),
+        }
+    }
+
+    pub fn is_condition_failed(&self) -> bool {
+        matches!(self, Self::Storage { code: Some(code), .. } if code == "ConditionalCheckFailedException")
+    }
+}
+
+impl From<IdError> for Error {
+    fn from(error: IdError) -> Self {
+        refused(400, "bad_id", "Not a sound id", error.to_string())
+    }
+}
+
+impl From<PlacementError> for Error {
+    fn from(error: PlacementError) -> Self {
+        Self::Unsound(error.to_string())
+    }
+}

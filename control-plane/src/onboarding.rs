@@ -1,0 +1,217 @@
+//! New customers: which cell they get, and the steps by which one gets a cell other than his bucket's.
+//!
+//! The order of the steps is what keeps a user from ever having two wallets: the bucket's home cell is denied the
+//! wallet first, then the chosen cell is granted it, then the wallet is created, and the pin comes last. Every step
+//! may be repeated; a denial that stands decides where a repeated onboarding goes.
+
+use topology::placement::{CellState, Pin};
+use topology::{CellEntry, CellId, Placement, UserId, WalletId};
+use uuid::Uuid;
+
+use crate::error::{Error, Result, no_placement, refused, unknown_cell};
+use crate::homes::{Denied, Homes, WalletRow};
+use crate::instances::Answer;
+use crate::placements::Delta;
+use crate::state::ControlPlane;
+use crate::wire::{Because, Customer, Onboard, Where};
+
+/// How often the steps start anew because the bucket got another owner meanwhile.
+const HOME_CHANGES_MAX: usize = 3;
+
+/// Where `id`, a wallet id or a user id, is served.
+pub fn locate(control: &ControlPlane, placement: &Placement, id: &str) -> Result<Where> {
+    let (wallet, user) = match id.parse::<WalletId>() {
+        Ok(wallet) => (wallet, None),
+        Err(_) => {
+            let user = UserId::parse(id)?;
+            (WalletId::for_user(control.namespace, &user), Some(user))
+        }
+    };
+    let cell = entry(placement, wallet)?;
+    Ok(Where {
+        user_id: user.map(String::from),
+        wallet_id: wallet,
+        bucket: wallet.bucket().to_string(),
+        cell: cell.id.clone(),
+        pinned: placement.pins().contains_key(&wallet),
+        placement_version: placement.version(),
+        instances: cell.instances.clone(),
+    })
+}
+
+/// Where a user is and his wallet, as the cell shows it.
+pub async fn show(control: &ControlPlane, user: &UserId) -> Result<Customer> {
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let wallet = WalletId::for_user(control.namespace, user);
+    let mut place = locate(control, &now.placement, &wallet.to_string())?;
+    place.user_id = Some(user.as_str().to_owned());
+    match control.instances.wallet(entry(&now.placement, wallet)?, wallet).await? {
+        Answer::Wallet(wallet) => Ok(Customer { place, wallet: Some(wallet) }),
+        Answer::Elsewhere(Some(other)) => {
+            let detail = format!("{} says that {other} has it: it is being moved, or was pinned by half", place.cell);
+            Err(refused(409, "wallet_elsewhere", "The wallet is not where the placement says", detail))
+        }
+        Answer::Absent | Answer::Exists | Answer::Elsewhere(None) => Ok(Customer { place, wallet: None }),
+    }
+}
+
+/// Gives a new user his wallet, in the cell that is asked for or the one that suits best.
+pub async fn onboard(control: &ControlPlane, wanted: &Onboard) -> Result<Customer> {
+    let user = UserId::parse(wanted.user_id.as_str())?;
+    let wallet = WalletId::for_user(control.namespace, &user);
+    for _ in 0..HOME_CHANGES_MAX {
+        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let plan = plan(control, &now.placement, wallet, wanted.cell.as_ref()).await?;
+        let Some(created) = carry_out(control, &plan, &user, wallet, &wanted.because).await? else { continue };
+        control.counts.add_one(&plan.target.id);
+        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let mut place = locate(control, &now.placement, &wallet.to_string())?;
+        place.user_id = Some(wanted.user_id.clone());
+        return Ok(Customer { place, wallet: Some(created) });
+    }
+    Err(refused(503, "bucket_moving", "The customer's bucket is being moved", "try again when the move is done"))
+}
+
+struct Plan {
+    /// The cell that would create the wallet if nothing were done.
+    home: CellEntry,
+    target: CellEntry,
+    pinned_already: bool,
+}
+
+async fn plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, asked: Option<&CellId>) -> Result<Plan> {
+    let owner = entry(placement, wallet)?;
+    // A cell whose compute is down does not stop this: the denial's condition finds a wallet in the home's tables.
+    if let Ok(Answer::Wallet(_)) = control.instances.wallet(owner, wallet).await {
+        return Err(wallet_exists(&owner.id));
+    }
+    let home = placement.cell(placement.owner_of(wallet.bucket())).expect("a sound placement lists its owners");
+    let begun = match homes(control, &home.id).await?.wallet_row(wallet).await? {
+        Some(WalletRow::Moved { to }) => Some(to),
+        _ => None,
+    };
+    let target = match (begun, asked) {
+        (Some(begun), Some(asked)) if &begun != asked => {
+            let detail =
+                format!("an earlier onboarding promised this customer to {begun}: finish it with --cell {begun}");
+            return Err(refused(409, "onboarding_begun", "The customer was promised to another cell", detail));
+        }
+        (Some(begun), _) => placement.cell_named(&begun).ok_or_else(|| unknown_cell(&begun))?,
+        (None, Some(asked)) => open_cell(placement.cell_named(asked).ok_or_else(|| unknown_cell(asked))?)?,
+        (None, None) => chosen(control, placement, owner).await?,
+    };
+    let pinned_already = placement.pins().get(&wallet) == Some(&target.index);
+    Ok(Plan { home: home.clone(), target: target.clone(), pinned_already })
+}
+
+/// `None`: the bucket got another home meanwhile, plan anew.
+async fn carry_out(
+    control: &ControlPlane,
+    plan: &Plan,
+    user: &UserId,
+    wallet: WalletId,
+    because: &Because,
+) -> Result<Option<serde_json::Value>> {
+    let elsewhere = plan.home.id != plan.target.id;
+    if elsewhere {
+        deny(control, plan, wallet).await?;
+        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+        if now.placement.owner_of(wallet.bucket()) != plan.home.index {
+            return Ok(None);
+        }
+        if !homes(control, &plan.target.id).await?.grant_wallet(wallet).await? {
+            let detail =
+                format!("{} has a row that forbids this wallet: `ctl where` shows where it is", plan.target.id);
+            return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
+        }
+    }
+    let key = creation_key(wallet, &plan.target.id);
+    let created = match control.instances.create_wallet(&plan.target, user, wallet, key).await? {
+        Answer::Wallet(created) => created,
+        // Of a rerun that finds its own wallet: only the pin is missing.
+        Answer::Exists if elsewhere && !plan.pinned_already => shown(control, &plan.target, wallet).await?,
+        Answer::Exists => return Err(wallet_exists(&plan.target.id)),
+        Answer::Absent | Answer::Elsewhere(_) => {
+            let detail = format!("{} does not take the wallet yet; run the same command again", plan.target.id);
+            return Err(refused(503, "cell_not_ready", "The cell does not know of the customer yet", detail));
+        }
+    };
+    if elsewhere {
+        pin(control, wallet, &plan.target, because).await?;
+    }
+    Ok(Some(created))
+}
+
+async fn deny(control: &ControlPlane, plan: &Plan, wallet: WalletId) -> Result<()> {
+    match homes(control, &plan.home.id).await?.deny_wallet(wallet, &plan.target.id).await? {
+        Denied::Yes => Ok(()),
+        Denied::AlreadyHasWallet => Err(wallet_exists(&plan.home.id)),
+        Denied::OtherRow => {
+            let detail = format!("{} has a row of its own for this wallet: look again, then retry", plan.home.id);
+            Err(refused(409, "wallet_not_deniable", "Somebody else decided on this customer", detail))
+        }
+    }
+}
+
+/// Publishes the pin unless it is there.
+pub async fn pin(control: &ControlPlane, wallet: WalletId, target: &CellEntry, because: &Because) -> Result<()> {
+    let decide = |placement: &Placement| {
+        let there = placement.pins().get(&wallet) == Some(&target.index);
+        let pins = vec![Pin { wallet, cell: Some(target.index) }];
+        Ok((!there).then(|| Delta { pins, ..Delta::default() }))
+    };
+    control.placements.change("customer_pinned", because, decide).await.map(|_| ())
+}
+
+/// The bucket's owner, unless it takes no more customers; then the cell with the most room for its weight.
+async fn chosen<'a>(control: &ControlPlane, placement: &'a Placement, owner: &'a CellEntry) -> Result<&'a CellEntry> {
+    let records = control.registry.all().await?;
+    let room = |cell: &CellEntry| -> f64 {
+        let most = records.get(&cell.id).map_or(0, |record| record.spec.max_customers);
+        let free = most.saturating_sub(control.counts.of(&cell.id).unwrap_or(0));
+        if cell.state == CellState::Active { free as f64 } else { 0.0 }
+    };
+    if room(owner) > 0.0 {
+        return Ok(owner);
+    }
+    // A cell of weight 0 is still better than none.
+    let score = |cell: &CellEntry| room(cell) * (f64::from(cell.weight) + f64::MIN_POSITIVE);
+    let best = placement.cells().iter().filter(|cell| room(cell) > 0.0).max_by(|a, b| score(a).total_cmp(&score(b)));
+    best.ok_or_else(|| refused(503, "no_room", "No cell takes new customers", "add a cell: `ctl cell add`"))
+}
+
+fn open_cell(cell: &CellEntry) -> Result<&CellEntry> {
+    match cell.state {
+        CellState::Active | CellState::Joining => Ok(cell),
+        state => {
+            let detail = format!("{} is {state:?}: name an active cell, or none", cell.id);
+            Err(refused(409, "cell_not_accepting", "The cell takes no new customers", detail))
+        }
+    }
+}
+
+async fn shown(control: &ControlPlane, cell: &CellEntry, wallet: WalletId) -> Result<serde_json::Value> {
+    match control.instances.wallet(cell, wallet).await? {
+        Answer::Wallet(wallet) => Ok(wallet),
+        other => Err(Error::Unsound(format!("{} says that wallet {wallet} exists, then {other:?}", cell.id))),
+    }
+}
+
+async fn homes(control: &ControlPlane, cell: &CellId) -> Result<Homes> {
+    let record = control.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
+    Ok(control.homes(&record.spec.dynamodb))
+}
+
+fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
+    let owner = placement.cell_of(wallet);
+    placement.cell(owner).ok_or_else(|| Error::Unsound(format!("cell {owner:?} is not listed")))
+}
+
+fn wallet_exists(cell: &CellId) -> Error {
+    refused(409, "wallet_exists", "The user has a wallet", format!("it is in {cell}"))
+}
+
+/// The same for every repetition of one onboarding.
+fn creation_key(wallet: WalletId, cell: &CellId) -> Uuid {
+    Uuid::new_v5(&wallet.as_uuid(), format!("onboard:{cell}").as_bytes())
+}

@@ -1,0 +1,89 @@
+//! What every handler shares: stores, clients, and the deployment's fixed facts.
+//!
+//! It must never hold a decision that the store does not: another control plane may run beside this one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use topology::{CellId, Config};
+use uuid::Uuid;
+
+use crate::counts::Counts;
+use crate::dynamo::{self, Connection};
+use crate::error::Result;
+use crate::homes::Homes;
+use crate::instances::Instances;
+use crate::placements::{self, Placements};
+use crate::registry::{self, Registry};
+use crate::wire::CellTables;
+
+/// How this control plane is told where things are.
+pub struct Settings {
+    pub connection: Connection,
+    pub table_prefix: String,
+    pub config: Config,
+    pub count_every: Duration,
+}
+
+pub struct ControlPlane {
+    /// Wallet ids derive from it.
+    pub namespace: Uuid,
+    /// Cells that the configuration names.
+    pub configured: Vec<CellId>,
+    pub placements: Placements,
+    pub registry: Registry,
+    pub instances: Instances,
+    pub counts: Counts,
+    cell_clients: Mutex<HashMap<Connection, Client>>,
+}
+
+impl ControlPlane {
+    pub fn new(settings: &Settings) -> Arc<Self> {
+        let client = dynamo::connect(&settings.connection);
+        Arc::new(Self {
+            namespace: settings.config.deployment.namespace,
+            configured: settings.config.cells.iter().map(|cell| cell.id.clone()).collect(),
+            placements: Placements::new(client.clone(), &settings.table_prefix),
+            registry: Registry::new(client, &settings.table_prefix),
+            instances: Instances::new(),
+            counts: Counts::default(),
+            cell_clients: Mutex::default(),
+        })
+    }
+
+    /// A client for a cell's tables; one is kept for each place.
+    pub fn cell_client(&self, tables: &CellTables) -> Client {
+        let connection = Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone() };
+        let mut clients = self.cell_clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(connection).or_insert_with_key(dynamo::connect).clone()
+    }
+
+    pub fn homes(&self, tables: &CellTables) -> Homes {
+        Homes::new(self.cell_client(tables), &tables.table_prefix)
+    }
+
+    /// Watches the store and counts customers, for ever.
+    pub async fn run_background(self: Arc<Self>, count_every: Duration) {
+        tokio::join!(self.placements.watch_store(), self.counts.keep_counting(&self, count_every));
+    }
+}
+
+/// Creates the control plane's own tables where they are missing.
+pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
+    let client = dynamo::connect(connection);
+    for shape in [placements::table(prefix), registry::table(prefix)] {
+        dynamo::create_table(&client, &shape).await?;
+    }
+    Ok(())
+}
+
+/// The wall clock, as it is stored and shown.
+pub fn now_rfc3339() -> String {
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_nanosecond(now.nanosecond() / 1_000_000 * 1_000_000).expect("fewer nanoseconds than before");
+    now.format(&Rfc3339).expect("a date of this age has a form")
+}

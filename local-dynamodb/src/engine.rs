@@ -1,0 +1,69 @@
+//! Opens the database: one SQLite file, held by one process.
+//!
+//! It must never let two processes write the same file: each keeps tables and indexes in memory and would not see the
+//! other's changes.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use dynoxide::Database;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{} is in use by process {holder}: stop it, or choose another --data file", path.display())]
+    InUse { path: PathBuf, holder: String },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: {message}", path.display())]
+    Engine { path: PathBuf, message: String },
+}
+
+/// An open database; the file stays locked until this is dropped.
+pub struct Engine {
+    pub database: Database,
+    _lock: Option<File>,
+}
+
+impl Engine {
+    /// Opens or creates the file at `path`. Every commit reaches the disk before it is answered.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| OpenError::Io { path: folder.into(), source })?;
+        }
+        let lock = lock(path)?;
+        let text = path.to_string_lossy();
+        let database = Database::new(&text)
+            .map_err(|error| OpenError::Engine { path: path.into(), message: error.to_string() })?;
+        Ok(Self { database, _lock: Some(lock) })
+    }
+
+    pub fn in_memory() -> Result<Self, OpenError> {
+        let database = Database::memory()
+            .map_err(|error| OpenError::Engine { path: ":memory:".into(), message: error.to_string() })?;
+        Ok(Self { database, _lock: None })
+    }
+}
+
+/// The lock goes with the process, however it ends: a file left behind never blocks the next start.
+fn lock(data: &Path) -> Result<File, OpenError> {
+    let mut path = data.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let failed = |source| OpenError::Io { path: path.clone(), source };
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = if holder.is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
+            return Err(OpenError::InUse { path: data.into(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    file.set_len(0).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}

@@ -1,0 +1,95 @@
+//! Faults that a test asks for: slow, throttled, conflicting, unavailable, or an answer lost after the commit.
+//!
+//! Seeded, so that a run can be repeated. It must never act unless asked: with no plan the cost is one atomic load.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `/_faults`. Percentages are 0 to 100; `operations` empty means all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plan {
+    pub latency_ms: u64,
+    pub throttle_percent: u8,
+    /// `TransactionCanceledException` with reasons `TransactionConflict`; only `TransactWriteItems`.
+    pub conflict_percent: u8,
+    /// The call is carried out and then answered with 500.
+    pub lost_answer_percent: u8,
+    /// Everything is refused with 500.
+    pub unavailable: bool,
+    pub operations: Vec<String>,
+    pub seed: u64,
+}
+
+impl Plan {
+    fn is_nothing(&self) -> bool {
+        self.latency_ms == 0
+            && self.throttle_percent == 0
+            && self.conflict_percent == 0
+            && self.lost_answer_percent == 0
+            && !self.unavailable
+    }
+}
+
+/// What befalls one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Unavailable,
+    Throttle,
+    Conflict,
+    LoseAnswer,
+}
+
+#[derive(Default)]
+pub struct Faults {
+    active: AtomicBool,
+    plan: RwLock<Arc<Plan>>,
+    dice: Mutex<Option<fastrand::Rng>>,
+}
+
+impl Faults {
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set(&self, plan: Plan) {
+        let active = !plan.is_nothing();
+        *self.dice.lock().unwrap_or_else(PoisonError::into_inner) = Some(fastrand::Rng::with_seed(plan.seed));
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        self.active.store(active, Ordering::Release);
+    }
+
+    /// The delay and the fault of the next call of `operation`.
+    pub fn next(&self, operation: &str) -> (Option<Duration>, Option<Fault>) {
+        if !self.active.load(Ordering::Acquire) {
+            return (None, None);
+        }
+        let plan = self.plan();
+        if !plan.operations.is_empty() && !plan.operations.iter().any(|name| name == operation) {
+            return (None, None);
+        }
+        let delay = (plan.latency_ms > 0).then(|| Duration::from_millis(plan.latency_ms));
+        (delay, self.roll(&plan, operation))
+    }
+
+    fn roll(&self, plan: &Plan, operation: &str) -> Option<Fault> {
+        if plan.unavailable {
+            return Some(Fault::Unavailable);
+        }
+        let mut guard = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        let dice = guard.get_or_insert_with(|| fastrand::Rng::with_seed(plan.seed));
+        let mut falls = |percent: u8| percent > 0 && dice.u8(0..100) < percent;
+        if falls(plan.throttle_percent) {
+            Some(Fault::Throttle)
+        } else if operation == "TransactWriteItems" && falls(plan.conflict_percent) {
+            Some(Fault::Conflict)
+        } else if falls(plan.lost_answer_percent) {
+            Some(Fault::LoseAnswer)
+        } else {
+            None
+        }
+    }
+}
