@@ -1,5 +1,6 @@
 //! Metrics with their handles made once, and the log. No label takes its values from outside.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -87,7 +88,8 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 /// Logs go to stderr; `RUST_LOG` filters them.
 pub fn install_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),
