@@ -1,1 +1,31 @@
-fn main() {}
+//! The router's process: flags, log, signals. Everything else is in the library.
+
+use anyhow::Context;
+use clap::Parser;
+use router::config::Args;
+use router::{server, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    telemetry::install_log(args.log_format);
+    let settings = args.settings()?;
+    let metrics = telemetry::install_metrics()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut running = server::start(&settings, metrics).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            failed = running.failed() => tracing::error!(reason = failed, "a part of the router ended by itself"),
+        }
+        tracing::info!("stopping; a second signal ends it at once");
+        tokio::select! {
+            finished = running.stop() => finished,
+            _ = terminate.recv() => anyhow::bail!("ended by a second signal"),
+            _ = interrupt.recv() => anyhow::bail!("ended by a second signal"),
+        }
+    })
+}

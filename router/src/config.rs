@@ -1,0 +1,93 @@
+//! Flags and their environment variables.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::{Parser, ValueEnum};
+use http::Uri;
+use uuid::Uuid;
+
+use crate::limits;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// Forwards wallet requests to the cell that owns the wallet.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "router", version)]
+pub struct Args {
+    /// Public address: `/api/v1/...`, `/docs/`, `/openapi.yaml`.
+    #[arg(long, env = "ROUTER_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address by which cells reach one another: `/internal/v1/wallets/{id}/...`. Never to be reachable from outside.
+    #[arg(long, env = "ROUTER_INTERNAL_LISTEN", default_value = "127.0.0.1:8081")]
+    pub internal_listen: SocketAddr,
+    /// Operators' address: `/livez`, `/readyz`, `/metrics`, `/v1/placement`.
+    #[arg(long, env = "ROUTER_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
+    pub admin_listen: SocketAddr,
+    /// Where placements come from, `http://host:port`.
+    #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8090")]
+    pub control_plane: Uri,
+    /// Keeps the last placement across restarts.
+    #[arg(long, env = "ROUTER_DATA_DIR", default_value = "router-data")]
+    pub data_dir: PathBuf,
+    /// The deployment's namespace of wallet ids; or give --config.
+    #[arg(long, env = "ROUTER_NAMESPACE", required_unless_present = "config")]
+    pub namespace: Option<Uuid>,
+    /// A cells.toml to take the namespace from.
+    #[arg(long, env = "ROUTER_CONFIG", conflicts_with = "namespace")]
+    pub config: Option<PathBuf>,
+    /// Worker threads; as many as cores if not given.
+    #[arg(long, env = "ROUTER_THREADS")]
+    pub threads: Option<usize>,
+    #[arg(long, env = "ROUTER_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// [`Args`], checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub internal_listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    /// `host:port`.
+    pub control_plane: String,
+    pub data_dir: PathBuf,
+    pub namespace: Uuid,
+    pub threads: usize,
+}
+
+impl Args {
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let namespace = match (&self.namespace, &self.config) {
+            (Some(namespace), _) => *namespace,
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+                topology::Config::parse(&text)?.deployment.namespace
+            }
+            (None, None) => anyhow::bail!("give --namespace or --config"),
+        };
+        ensure!(
+            self.control_plane.scheme_str() == Some("http"),
+            "--control-plane has to be http://host:port, not {}",
+            self.control_plane
+        );
+        let authority = self.control_plane.authority().context("--control-plane names no host")?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or_else(cores);
+        ensure!((1..=limits::THREADS_MAX).contains(&threads), "--threads is 1 to {}", limits::THREADS_MAX);
+        Ok(Settings {
+            listen: self.listen,
+            internal_listen: self.internal_listen,
+            admin_listen: self.admin_listen,
+            control_plane: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+            data_dir: self.data_dir.clone(),
+            namespace,
+            threads,
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Why the router itself answers a request, and the one function that makes the answer of it.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use topology::Problem;
+use topology::problem::PROBLEM_JSON;
+use topology::wire;
+
+use crate::limits;
+use crate::proxy::body::AnswerBody;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("there is nothing at this path")]
+    NotFound,
+    #[error("this path takes only {0}")]
+    MethodNotAllowed(&'static str),
+    #[error("a wallet id is a UUID of 36 characters")]
+    InvalidWalletId,
+    #[error("exactly one userId of 1 to {max} bytes is needed, without control characters", max = topology::ids::USER_ID_MAX_BYTES)]
+    InvalidUserId,
+    #[error("the header X-Wallet-Id names another wallet than the request")]
+    HeaderMismatch,
+    #[error("the field {0} is missing")]
+    MissingField(&'static str),
+    #[error("the field {0} is not a string")]
+    WrongType(&'static str),
+    #[error("the body is not the JSON object it should be: {0}")]
+    MalformedJson(String),
+    #[error("the body is larger than {max} bytes", max = limits::BODY_BUFFER_MAX_BYTES)]
+    BodyTooLarge,
+    #[error("the body ended or failed before its announced end")]
+    BodyIncomplete,
+    #[error("no byte of the body came for {} s", limits::BODY_STALL_TIMEOUT.as_secs())]
+    BodyTimeout,
+    #[error("Content-Length together with Transfer-Encoding")]
+    AmbiguousLength,
+    #[error("the protocol cannot be changed here")]
+    UpgradeRefused,
+    #[error("more than {max} header lines", max = limits::HEADERS_MAX)]
+    TooManyHeaders,
+    #[error("too many requests are in flight")]
+    Overloaded,
+    #[error("the router has not learnt yet which cell owns which wallet")]
+    NoPlacement,
+    #[error("the wallet is being moved between cells")]
+    WalletMoving,
+    #[error("no instance of the wallet's cell could be reached; nothing was done")]
+    UpstreamUnavailable,
+    #[error(
+        "the connection to the cell broke after the request was sent: it may or may not have been applied. Look before repeating it, or repeat requests that carry an Idempotency-Key"
+    )]
+    UpstreamUnknownOutcome,
+    #[error("the connection to the cell broke before it answered")]
+    UpstreamBroken,
+    #[error("the deadline passed before the request was sent to a cell; nothing was done")]
+    DeadlineUnsent,
+    #[error("the deadline passed before the cell answered")]
+    DeadlineExceeded,
+    #[error("the deadline passed before the cell answered: the request may or may not have been applied")]
+    DeadlineUnknownOutcome,
+}
+
+impl Failure {
+    /// Status, code and title; the detail is the error's own text.
+    fn facts(&self) -> (StatusCode, &'static str, &'static str) {
+        use Failure::*;
+        const BAD: StatusCode = StatusCode::BAD_REQUEST;
+        const AWAY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        match self {
+            NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
+            InvalidWalletId => (BAD, "invalid_wallet_id", "Invalid wallet id"),
+            InvalidUserId => (BAD, "invalid_user_id", "Invalid user id"),
+            HeaderMismatch => (BAD, "wallet_header_mismatch", "X-Wallet-Id does not match"),
+            MissingField(_) => (BAD, "missing_field", "Missing field"),
+            WrongType(_) => (BAD, "wrong_type", "Wrong type"),
+            MalformedJson(_) => (BAD, "malformed_json", "Malformed JSON"),
+            BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
+            BodyIncomplete => (BAD, "body_incomplete", "Body incomplete"),
+            BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Body too slow"),
+            AmbiguousLength => (BAD, "ambiguous_length", "Ambiguous body length"),
+            UpgradeRefused => (BAD, "upgrade_refused", "Upgrade refused"),
+            TooManyHeaders => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers", "Too many headers"),
+            Overloaded => (AWAY, "overloaded", "Overloaded"),
+            NoPlacement => (AWAY, "no_placement", "Not ready"),
+            WalletMoving => (AWAY, "wallet_moving", "Wallet is moving"),
+            UpstreamUnavailable => (AWAY, "upstream_unavailable", "Cell unavailable"),
+            UpstreamUnknownOutcome => (StatusCode::BAD_GATEWAY, "upstream_unknown_outcome", "Outcome unknown"),
+            UpstreamBroken => (StatusCode::BAD_GATEWAY, "upstream_broken", "Cell did not answer"),
+            DeadlineUnsent | DeadlineExceeded | DeadlineUnknownOutcome => {
+                (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded")
+            }
+        }
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.facts().1
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.facts().0
+    }
+}
+
+/// The only place where a failure becomes an answer.
+pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
+    let (status, code, title) = failure.facts();
+    let mut problem = Problem::new(status.as_u16(), code, title).detail(failure.to_string());
+    problem.request_id = request_id.to_str().ok().map(str::to_owned);
+    let mut answer = Response::new(AnswerBody::full(Bytes::from(problem.to_json())));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.insert(wire::REQUEST_ID, request_id.clone());
+    if let Failure::MethodNotAllowed(allow) = failure {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_S));
+    }
+    answer
+}

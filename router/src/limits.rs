@@ -1,0 +1,76 @@
+//! Every bound of the router, by name. Units stand last in the name.
+
+use std::time::Duration;
+
+/// Largest body that is buffered: peeked for its route, or kept so that it can be sent again.
+pub const BODY_BUFFER_MAX_BYTES: usize = 64 * 1024;
+/// Largest request head; hyper answers 431 above it.
+pub const HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Most header lines a request may have.
+pub const HEADERS_MAX: usize = 64;
+/// Longest `x-request-id` taken over from a client.
+pub const REQUEST_ID_MAX_BYTES: usize = 64;
+
+/// What a client may ask for in `x-deadline-ms`, and what it gets without asking.
+pub const DEADLINE_MIN_MS: u64 = 100;
+pub const DEADLINE_MAX_MS: u64 = 30_000;
+pub const DEADLINE_DEFAULT_MS: u64 = 10_000;
+
+/// Sends of one request, first one included, whatever made the later ones necessary.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// 421 hints followed for one request.
+pub const HOPS_MAX: u32 = 2;
+/// `Retry-After` of everything that passes by itself.
+pub const RETRY_AFTER_S: u64 = 1;
+
+/// Requests in flight on one worker thread, above which it sheds.
+pub const IN_FLIGHT_MAX: usize = 1_024;
+/// Client connections of one worker thread; further ones are closed as they come.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Idle connections kept per worker thread and cell instance.
+pub const POOL_IDLE_MAX: usize = 256;
+/// Below the cells' keep-alive timeout of 75 s, so that it is us who close.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Largest head of an answer from a cell.
+pub const ANSWER_HEAD_MAX_BYTES: usize = 64 * 1024;
+
+/// From the first byte of a request's head to its last.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Without a byte of a body that is still to come.
+pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without a byte of an answer that the client does not take, or the cell does not finish.
+pub const ANSWER_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two requests of one connection.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How often a worker looks for connections that outstayed one of the four above.
+pub const SWEEP_PERIOD: Duration = Duration::from_millis(250);
+
+/// Failed connects, or answers that say the request was not processed, in a row before an instance is ejected.
+pub const EJECT_AFTER_CONNECT_FAILURES: u32 = 1;
+pub const EJECT_AFTER_SHEDS: u32 = 5;
+pub const EJECTION_MIN: Duration = Duration::from_millis(250);
+pub const EJECTION_MAX: Duration = Duration::from_secs(5);
+/// Points each instance of a cell gets on the ring.
+pub const RING_POINTS: usize = 128;
+
+/// How long the control plane may hold a long poll, and how much longer we wait for it.
+pub const POLL_WAIT_S: u64 = 25;
+pub const POLL_GRACE: Duration = Duration::from_secs(5);
+pub const POLL_BACKOFF_MIN: Duration = Duration::from_millis(100);
+pub const POLL_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Polls forced by wallets in motion come no faster than this.
+pub const POLL_WAKE_SPACING: Duration = Duration::from_millis(100);
+/// Largest placement update: 65,536 runs and some 100,000 pins.
+pub const PLACEMENT_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Deltas stored before they are folded into the snapshot.
+pub const DELTAS_MAX: u64 = 64;
+
+/// From the first signal to the exit, in flight requests finished or not.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
+/// One warning about failing requests per thread and this long.
+pub const WARN_SPACING: Duration = Duration::from_secs(1);
+pub const LISTEN_BACKLOG: i32 = 1_024;
+/// Longest time to wait before accepting again when the process has no file descriptor left.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub const THREADS_MAX: usize = 256;

@@ -1,0 +1,204 @@
+//! The one task that owns the placement: reads the stored one at start, polls for newer ones, publishes them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use topology::{Placement, PlacementError, PlacementUpdate};
+
+use crate::limits;
+use crate::placement::fetch::{FetchError, update_since};
+use crate::placement::store::Store;
+use crate::routes::{Routes, SharedRoutes};
+use crate::telemetry::Counters;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    None,
+    Stored,
+    ControlPlane,
+}
+
+/// What operators may ask about the placement; written by the keeper alone.
+pub struct Standing {
+    started: Instant,
+    /// Milliseconds from `started`, plus one; 0 is never.
+    placed: AtomicU64,
+    contact: AtomicU64,
+    from_control_plane: std::sync::atomic::AtomicBool,
+}
+
+impl Standing {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            placed: AtomicU64::new(0),
+            contact: AtomicU64::new(0),
+            from_control_plane: false.into(),
+        })
+    }
+
+    fn mark(&self, what: &AtomicU64) {
+        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        what.store(since_start + 1, Ordering::Relaxed);
+    }
+
+    fn since(&self, what: &AtomicU64) -> Option<Duration> {
+        let at = Duration::from_millis(what.load(Ordering::Relaxed).checked_sub(1)?);
+        Some(self.started.elapsed().saturating_sub(at))
+    }
+
+    /// How long the placement in use has been in use.
+    pub fn age(&self) -> Option<Duration> {
+        self.since(&self.placed)
+    }
+
+    /// How long ago the control plane last answered anything sound.
+    pub fn silence(&self) -> Option<Duration> {
+        self.since(&self.contact)
+    }
+
+    pub fn source(&self) -> Source {
+        match (self.age(), self.from_control_plane.load(Ordering::Relaxed)) {
+            (None, _) => Source::None,
+            (Some(_), false) => Source::Stored,
+            (Some(_), true) => Source::ControlPlane,
+        }
+    }
+}
+
+pub struct Keeper {
+    routes: SharedRoutes,
+    store: Store,
+    control_plane: String,
+    poll_now: Arc<Notify>,
+    counters: Counters,
+    standing: Arc<Standing>,
+    /// The version last refused: one error in the log for each.
+    refused: Option<u64>,
+}
+
+impl Keeper {
+    /// Publishes the stored placement, if there is one.
+    pub fn new(
+        store: Store,
+        stored: Option<Placement>,
+        control_plane: String,
+        routes: SharedRoutes,
+        poll_now: Arc<Notify>,
+        counters: Counters,
+    ) -> Self {
+        let standing = Standing::new();
+        let keeper = Self { routes, store, control_plane, poll_now, counters, standing, refused: None };
+        if let Some(placement) = stored {
+            keeper.publish(placement);
+        }
+        keeper
+    }
+
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
+    }
+
+    /// Polls for ever. Ends only by being dropped.
+    pub async fn run(mut self) {
+        let mut backoff = limits::POLL_BACKOFF_MIN;
+        let mut whole = false;
+        loop {
+            let poll_now = Arc::clone(&self.poll_now);
+            let asked = Instant::now();
+            let since = if whole { 0 } else { self.version() };
+            let outcome = tokio::select! {
+                outcome = update_since(&self.control_plane, since, limits::POLL_WAIT_S) => outcome,
+                // A long poll tells at once anyway; asking again tells if it has been cut off unnoticed.
+                () = poll_now.notified(), if asked.elapsed() > limits::POLL_WAKE_SPACING => continue,
+            };
+            let pause = match outcome {
+                Ok(update) => {
+                    self.standing.mark(&self.standing.contact);
+                    backoff = limits::POLL_BACKOFF_MIN;
+                    // A control plane that answers at once with nothing must not be asked in a tight loop.
+                    match update.map(|update| self.take(&update)) {
+                        Some(Taken::Published) => Duration::ZERO,
+                        Some(Taken::OtherBase) if !whole => {
+                            whole = true;
+                            continue;
+                        }
+                        Some(Taken::OtherBase | Taken::Refused) => limits::POLL_BACKOFF_MAX,
+                        None => limits::POLL_WAKE_SPACING.saturating_sub(asked.elapsed()),
+                    }
+                }
+                Err(error) => {
+                    self.count(&error, backoff);
+                    let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
+                    backoff = (backoff * 2).min(limits::POLL_BACKOFF_MAX);
+                    pause
+                }
+            };
+            whole = false;
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = poll_now.notified() => tokio::time::sleep(pause.min(limits::POLL_WAKE_SPACING)).await,
+                }
+            }
+        }
+    }
+
+    fn version(&self) -> u64 {
+        self.routes.load().as_ref().map_or(0, |routes| routes.placement.version())
+    }
+
+    fn count(&self, error: &FetchError, backoff: Duration) {
+        self.counters.poll_failures.increment(1);
+        // Being without a control plane is a state we are built for: told when it begins, not for as long as it lasts.
+        if backoff == limits::POLL_BACKOFF_MIN {
+            tracing::warn!(%error, version = self.version(), "going on with the placement at hand");
+        }
+    }
+
+    fn take(&mut self, update: &PlacementUpdate) -> Taken {
+        let current = self.routes.load_full();
+        let next = match &current {
+            Some(routes) => routes.placement.updated(update),
+            None if update.base.is_some() => return Taken::OtherBase,
+            None => Placement::from_full(update),
+        };
+        match next {
+            Ok(placement) => {
+                if let Err(error) = self.store.keep(update, &placement) {
+                    tracing::error!(%error, version = update.version, "the placement is in use but not stored");
+                }
+                self.standing.from_control_plane.store(true, Ordering::Relaxed);
+                self.counters.placement_updates.increment(1);
+                tracing::info!(version = update.version, whole = update.base.is_none(), "new placement");
+                self.publish(placement);
+                Taken::Published
+            }
+            Err(PlacementError::OtherBase { .. }) => Taken::OtherBase,
+            Err(reason) => {
+                self.counters.placement_refused.increment(1);
+                if self.refused.replace(update.version) != Some(update.version) {
+                    tracing::error!(version = update.version, %reason, "placement refused; the old one stays");
+                }
+                Taken::Refused
+            }
+        }
+    }
+
+    fn publish(&self, placement: Placement) {
+        self.counters.placement_version.set(placement.version() as f64);
+        self.routes.store(Some(Arc::new(Routes::new(placement))));
+        self.standing.mark(&self.standing.placed);
+    }
+}
+
+enum Taken {
+    Published,
+    /// Only a whole placement can follow on ours.
+    OtherBase,
+    Refused,
+}

@@ -1,0 +1,228 @@
+//! Bodies in both directions. Small ones are held in one piece, so that they can be sent again and their connection
+//! goes back to the pool at once; large ones stream through.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::failure::Failure;
+use crate::limits::BODY_BUFFER_MAX_BYTES;
+use crate::proxy::client::{Client, Deadline};
+use crate::proxy::worker::Admitted;
+use crate::upstream::Upstream;
+use crate::upstream::link::Link;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request's body on its way to a cell.
+pub enum ForwardBody {
+    /// All of it; `None` once taken, or if there is none.
+    Whole(Option<Bytes>),
+    Stream {
+        first: Option<Bytes>,
+        rest: Incoming,
+        client: Rc<Client>,
+    },
+}
+
+impl ForwardBody {
+    /// Another of the same, if it is held whole.
+    pub fn again(&self) -> Option<Bytes> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.clone().unwrap_or_default()),
+            Self::Stream { .. } => None,
+        }
+    }
+
+    pub fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for ForwardBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream { first, rest, client } => {
+                if let Some(bytes) = first.take() {
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                let frame = Pin::new(rest).poll_frame(cx);
+                client.awaits_body(frame.is_pending());
+                if frame.is_pending() && client.body_stalled() {
+                    return Poll::Ready(Some(Err(Failure::BodyTimeout.into())));
+                }
+                frame.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Stream { first, rest, .. } => first.is_none() && rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Stream { first, rest, .. } => {
+                let first = first.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                rest.size_hint().exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(first + rest))
+            }
+        }
+    }
+}
+
+/// What reading up to the limit came to.
+pub enum Collected {
+    Whole(Bytes),
+    /// Larger than [`BODY_BUFFER_MAX_BYTES`]; this is how it starts.
+    Longer(Bytes),
+}
+
+/// Reads a body up to [`BODY_BUFFER_MAX_BYTES`].
+pub async fn collect(body: &mut Incoming, client: &Client, deadline: Deadline) -> Result<Collected, Failure> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    loop {
+        if body.is_end_stream() {
+            return Ok(Collected::Whole(if more.is_empty() { first } else { more.freeze() }));
+        }
+        let frame = std::future::poll_fn(|cx| {
+            let frame = Pin::new(&mut *body).poll_frame(cx);
+            client.awaits_body(frame.is_pending());
+            match frame {
+                Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+                Poll::Pending if client.body_stalled() => Poll::Ready(Err(Failure::BodyTimeout)),
+                Poll::Pending if client.expired(cx, deadline) => Poll::Ready(Err(Failure::DeadlineUnsent)),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let Some(frame) = frame.await? else {
+            return Ok(Collected::Whole(if more.is_empty() { first } else { more.freeze() }));
+        };
+        let Ok(data) = frame.map_err(|_| Failure::BodyIncomplete)?.into_data() else { continue };
+        if first.is_empty() && more.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+        }
+        if first.len().max(more.len()) > BODY_BUFFER_MAX_BYTES {
+            return Ok(Collected::Longer(if more.is_empty() { first } else { more.freeze() }));
+        }
+    }
+}
+
+/// An answer's body on its way to the client. Dropped when the answer is written or given up: that ends the request.
+pub struct AnswerBody {
+    kind: Kind,
+    pub admitted: Option<Admitted>,
+}
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Stream(Box<Streaming>),
+}
+
+struct Streaming {
+    first: Option<Bytes>,
+    rest: Incoming,
+    link: Option<Box<Link>>,
+    upstream: Rc<Upstream>,
+}
+
+impl AnswerBody {
+    pub fn full(bytes: Bytes) -> Self {
+        Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), admitted: None }
+    }
+
+    /// Takes what has arrived already. A body that is complete gives its connection back to the pool at once.
+    pub fn from_link(mut rest: Incoming, link: Box<Link>, upstream: &Rc<Upstream>) -> Self {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = None;
+        if !rest.is_end_stream()
+            && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut rest).poll_frame(&mut cx)
+        {
+            first = frame.into_data().ok();
+        }
+        if rest.is_end_stream() {
+            upstream.give_back(link);
+            return Self { kind: Kind::Whole(first), admitted: None };
+        }
+        let streaming = Streaming { first, rest, link: Some(link), upstream: Rc::clone(upstream) };
+        Self { kind: Kind::Stream(Box::new(streaming)), admitted: None }
+    }
+}
+
+impl Streaming {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(bytes) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        // What has come is taken before the connection is driven for more; the connection alone wakes us.
+        let mut silent = Context::from_waker(Waker::noop());
+        for driven in [false, true] {
+            match Pin::new(&mut self.rest).poll_frame(&mut silent) {
+                // Trailers are announced by a header that is not passed on.
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
+                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Poll::Ready(Some(Err(error))) => {
+                    self.link = None;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                Poll::Ready(None) => {
+                    if let Some(link) = self.link.take() {
+                        self.upstream.give_back(link);
+                    }
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {}
+            }
+            if let Some(link) = self.link.as_mut().filter(|_| !driven) {
+                link.drive(cx);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.get_mut().kind {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Stream(streaming) => streaming.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Stream(streaming) => streaming.first.is_none() && streaming.rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Stream(streaming) => {
+                let first = streaming.first.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                let rest = streaming.rest.size_hint().exact();
+                rest.map_or_else(SizeHint::new, |rest| SizeHint::with_exact(first + rest))
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One client connection: where it is in its request, and the timers that follow from that. Timers are one sweep per
+//! thread and quarter second, and one lazily armed deadline per connection, so that a request costs no timer of its own.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use http::{HeaderName, HeaderValue};
+use tokio::time::Sleep;
+
+use crate::limits;
+use crate::target::Side;
+
+pub type Deadline = Instant;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between requests.
+    Idle,
+    /// Some bytes of a head have come.
+    Head,
+    /// A cell has it.
+    Request,
+    /// Its answer is on the way to the client.
+    Answer,
+}
+
+/// A thread's clock, as coarse as the sweep that sets it.
+pub struct Clock(Cell<Instant>);
+
+impl Clock {
+    pub fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Self(Cell::new(now)))
+    }
+
+    pub fn now(&self) -> Instant {
+        self.0.get()
+    }
+
+    pub fn set(&self, now: Instant) {
+        self.0.set(now);
+    }
+}
+
+pub struct Client {
+    pub side: Side,
+    /// The peer's address, as it is passed on.
+    pub peer: HeaderValue,
+    clock: Rc<Clock>,
+    phase: Cell<Phase>,
+    phase_since: Cell<Instant>,
+    /// When a byte last went either way.
+    moved: Cell<Instant>,
+    awaits_body: Cell<bool>,
+    body_stalled: Cell<bool>,
+    over: Cell<bool>,
+    draining: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+    timer: RefCell<Option<Pin<Box<Sleep>>>>,
+    /// `Content-Length` lines read, less those of requests that were begun: see [`super::io`].
+    lengths_ahead: Cell<u32>,
+    /// The current request's header, in case it has to be sent again. Kept here for its capacity.
+    pub saved: RefCell<Vec<(HeaderName, HeaderValue)>>,
+}
+
+impl Client {
+    pub fn new(side: Side, peer: SocketAddr, clock: &Rc<Clock>) -> Rc<Self> {
+        let now = clock.now();
+        Rc::new(Self {
+            side,
+            peer: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
+            clock: Rc::clone(clock),
+            phase: Cell::new(Phase::Idle),
+            phase_since: Cell::new(now),
+            moved: Cell::new(now),
+            awaits_body: Cell::new(false),
+            body_stalled: Cell::new(false),
+            over: Cell::new(false),
+            draining: Cell::new(false),
+            task: RefCell::new(None),
+            timer: RefCell::new(None),
+            lengths_ahead: Cell::new(0),
+            saved: RefCell::new(Vec::new()),
+        })
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.phase_since.set(self.clock.now());
+    }
+
+    pub fn request_begun(&self) {
+        self.enter(Phase::Request);
+    }
+
+    pub fn answer_begun(&self) {
+        self.awaits_body.set(false);
+        self.enter(Phase::Answer);
+    }
+
+    pub fn request_over(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    pub fn bytes_read(&self) {
+        self.moved.set(self.clock.now());
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    pub fn bytes_written(&self) {
+        self.moved.set(self.clock.now());
+    }
+
+    /// Whether we wait for more of the request's body.
+    pub fn awaits_body(&self, awaits: bool) {
+        self.awaits_body.set(awaits);
+    }
+
+    pub fn body_stalled(&self) -> bool {
+        self.body_stalled.get()
+    }
+
+    pub fn length_line_read(&self) {
+        self.lengths_ahead.set(self.lengths_ahead.get().saturating_add(1));
+    }
+
+    /// Called once a request; true if it has a `Content-Length` that hyper dropped in favour of `Transfer-Encoding`.
+    pub fn ambiguous_length(&self, has_length: bool, is_chunked: bool) -> bool {
+        let ahead = self.lengths_ahead.get();
+        if ahead > 0 && (has_length || is_chunked) {
+            self.lengths_ahead.set(ahead - 1);
+        }
+        is_chunked && ahead > 0
+    }
+
+    /// Remembers whom to wake; called on every poll of the connection.
+    pub fn register(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Ends the connection after the request it is in.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.wake();
+    }
+
+    /// Ends what has lasted too long.
+    pub fn sweep(&self, now: Instant) {
+        let in_phase = now.saturating_duration_since(self.phase_since.get());
+        let unmoved = now.saturating_duration_since(self.moved.get()).min(in_phase);
+        match self.phase.get() {
+            Phase::Idle if in_phase > limits::KEEP_ALIVE_TIMEOUT => self.over.set(true),
+            Phase::Head if in_phase > limits::HEAD_TIMEOUT => self.over.set(true),
+            Phase::Request if self.awaits_body.get() && unmoved > limits::BODY_STALL_TIMEOUT => {
+                self.body_stalled.set(true);
+            }
+            Phase::Answer if unmoved > limits::ANSWER_STALL_TIMEOUT => self.over.set(true),
+            _ => return,
+        }
+        self.wake();
+    }
+
+    /// True when `deadline` has passed; else the task is woken when it does. The timer stays armed from one request
+    /// to the next and is only ever moved when it is too late, or has fired too early.
+    pub fn expired(&self, cx: &mut Context<'_>, deadline: Deadline) -> bool {
+        let at = tokio::time::Instant::from_std(deadline);
+        let mut timer = self.timer.borrow_mut();
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        if Instant::now() >= deadline {
+            return true;
+        }
+        timer.as_mut().reset(at);
+        timer.as_mut().poll(cx).is_ready()
+    }
+}

@@ -1,0 +1,159 @@
+//! One request from its head to the head of its answer: which wallet is it about, and then forward it.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use topology::WalletId;
+
+use crate::documents;
+use crate::failure::{Failure, problem_answer};
+use crate::limits;
+use crate::peek;
+use crate::proxy::body::{AnswerBody, Collected, ForwardBody, collect};
+use crate::proxy::client::{Client, Deadline};
+use crate::proxy::forward::forward;
+use crate::proxy::headers::{self, Facts};
+use crate::proxy::worker::Worker;
+use crate::target::{Side, Target, target};
+
+pub async fn serve(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let started = Instant::now();
+    client.request_begun();
+    let (head, body) = request.into_parts();
+    let request_id = headers::request_id(&head.headers);
+    let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
+    let admitted = worker.admit(&client);
+    let outcome = match &admitted {
+        Some(_) => answer(&worker, &client, head, body, &request_id, started).await,
+        None => Err(Failure::Overloaded),
+    };
+    let mut answer = outcome.unwrap_or_else(|failure| {
+        worker.shared.counters.failed(&failure);
+        if failure.status().is_server_error() && worker.may_warn() {
+            let request_id = request_id.to_str().unwrap_or_default();
+            tracing::warn!(code = failure.code(), request_id, "requests fail");
+        }
+        problem_answer(&failure, &request_id)
+    });
+    answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+    worker.shared.counters.answered(client.side, answer.status(), started);
+    if let Some((method, uri)) = debug {
+        let took_us = started.elapsed().as_micros();
+        tracing::debug!(%method, path = uri.path(), status = answer.status().as_u16(), took_us, "answered");
+    }
+    client.answer_begun();
+    answer.body_mut().admitted = admitted;
+    Ok(answer)
+}
+
+async fn answer(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    mut head: Parts,
+    mut body: Incoming,
+    request_id: &HeaderValue,
+    started: Instant,
+) -> Result<Response<AnswerBody>, Failure> {
+    let facts = headers::clean_request(&mut head.headers);
+    let (length, chunked) = facts.as_ref().map_or((false, false), |f| (f.content_length.is_some(), f.is_chunked));
+    if client.ambiguous_length(length, chunked) {
+        return Err(Failure::AmbiguousLength);
+    }
+    let facts = facts?;
+    if head.method == Method::CONNECT {
+        return Err(Failure::UpgradeRefused);
+    }
+    let deadline = started + facts.deadline();
+    let target = match target(client.side, &head.method, head.uri.path(), head.uri.query())? {
+        Target::Docs(None) => return Ok(documents::to_directory()),
+        Target::Docs(Some(path)) => return documents::page(&path),
+        Target::OpenApi => return Ok(documents::openapi()),
+        target => target,
+    };
+    let taken = take_body(&mut body, &facts, client, deadline).await?;
+    let body = taken.into_forward(body, client);
+    let wallet = wallet_of(&target, &body, &facts, worker)?;
+    address(&mut head.headers, client, request_id, &facts);
+    forward((worker, client), head, body, wallet, deadline, &facts).await
+}
+
+/// A body as far as it is read before the request goes on.
+enum Taken {
+    None,
+    Whole(bytes::Bytes),
+    Stream(bytes::Bytes),
+}
+
+impl Taken {
+    fn into_forward(self, rest: Incoming, client: &Rc<Client>) -> ForwardBody {
+        match self {
+            Taken::None => ForwardBody::Whole(None),
+            Taken::Whole(bytes) => ForwardBody::whole(bytes),
+            Taken::Stream(first) => {
+                let first = Some(first).filter(|first| !first.is_empty());
+                ForwardBody::Stream { first, rest, client: Rc::clone(client) }
+            }
+        }
+    }
+}
+
+/// Buffers a body that is small enough to be sent again; leaves a larger one to stream.
+async fn take_body(
+    body: &mut Incoming,
+    facts: &Facts,
+    client: &Client,
+    deadline: Deadline,
+) -> Result<Taken, Failure> {
+    let is_large = facts.content_length.is_some_and(|length| length > limits::BODY_BUFFER_MAX_BYTES as u64);
+    if hyper::body::Body::is_end_stream(body) {
+        return Ok(Taken::None);
+    }
+    if is_large {
+        return Ok(Taken::Stream(bytes::Bytes::new()));
+    }
+    Ok(match collect(body, client, deadline).await? {
+        Collected::Whole(bytes) => Taken::Whole(bytes),
+        Collected::Longer(first) => Taken::Stream(first),
+    })
+}
+
+/// The wallet a request is about. All that name it have to agree.
+fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker) -> Result<WalletId, Failure> {
+    let whole = || match body {
+        ForwardBody::Whole(bytes) => Ok(bytes.as_deref().unwrap_or_default()),
+        ForwardBody::Stream { .. } => Err(Failure::BodyTooLarge),
+    };
+    let namespace = worker.shared.namespace;
+    let wallet = match target {
+        Target::Wallet(wallet) => *wallet,
+        Target::User(user) => WalletId::for_user(namespace, user),
+        Target::Create => WalletId::for_user(namespace, &peek::user_of(whole()?)?),
+        Target::Transfer => match facts.wallet {
+            // The cell compares it with the body.
+            Some(wallet) => wallet,
+            None => peek::payer_of(whole()?)?,
+        },
+        Target::Docs(_) | Target::OpenApi => return Err(Failure::NotFound),
+    };
+    if facts.wallet.is_some_and(|named| named != wallet) {
+        return Err(Failure::HeaderMismatch);
+    }
+    Ok(wallet)
+}
+
+/// Adds what the cell is to know of where the request came from.
+fn address(headers: &mut HeaderMap, client: &Client, request_id: &HeaderValue, facts: &Facts) {
+    headers.insert(headers::REQUEST_ID, request_id.clone());
+    // A cell that calls another says for whom; the public is never believed.
+    if client.side == Side::Public || !facts.has_forwarded_for {
+        headers.insert(headers::FORWARDED_FOR, client.peer.clone());
+    }
+}

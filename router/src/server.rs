@@ -1,0 +1,139 @@
+//! Puts the parts together and takes them down again: listeners, workers, the placement's keeper, the admin pages.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::{Admin, pages};
+use crate::config::Settings;
+use crate::limits;
+use crate::placement::keeper::Keeper;
+use crate::placement::store::Store;
+use crate::proxy::worker::{Shared, run};
+use crate::routes::SharedRoutes;
+use crate::target::Side;
+use crate::telemetry::Counters;
+
+/// How often metrics that were recorded are folded into their buckets.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+pub struct Running {
+    pub public: SocketAddr,
+    pub internal: SocketAddr,
+    pub admin: SocketAddr,
+    drain: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    /// A worker sends its failure, or nothing, and drops its end when it is over.
+    worker_ends: mpsc::UnboundedReceiver<String>,
+    tasks: JoinSet<()>,
+}
+
+/// Starts everything; returns when requests can be taken.
+pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    let counters = Counters::new();
+    let routes = SharedRoutes::default();
+    let poll_now = Arc::new(Notify::new());
+    let (drain, draining) = watch::channel(false);
+    let (store, stored) = Store::open(&settings.data_dir)?;
+    let control_plane = settings.control_plane.clone();
+    let keeper =
+        Keeper::new(store, stored, control_plane, Arc::clone(&routes), Arc::clone(&poll_now), counters.clone());
+
+    let (public, publics) = listeners(settings.listen, settings.threads)?;
+    let (internal, internals) = listeners(settings.internal_listen, settings.threads)?;
+    let admin_listener = tokio::net::TcpListener::bind(settings.admin_listen).await;
+    let admin_listener = admin_listener.with_context(|| format!("listen on {}", settings.admin_listen))?;
+    let admin = admin_listener.local_addr()?;
+
+    let shared = Shared {
+        namespace: settings.namespace,
+        routes: Arc::clone(&routes),
+        poll_now,
+        counters: counters.clone(),
+        draining: draining.clone(),
+    };
+    let (end, worker_ends) = mpsc::unbounded_channel();
+    let mut workers = Vec::with_capacity(settings.threads);
+    for (number, (public, internal)) in publics.into_iter().zip(internals).enumerate() {
+        let (shared, end) = (shared.clone(), end.clone());
+        let work = move || {
+            if let Err(error) = run(shared, vec![(Side::Public, public), (Side::Internal, internal)]) {
+                // The receiver outlives the workers, or nobody is left to tell.
+                let _ = end.send(error.to_string());
+            }
+        };
+        workers.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
+    }
+
+    let admin_pages =
+        pages(Admin { routes, standing: keeper.standing(), counters, metrics: metrics.clone(), draining });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keeper.run());
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(admin_listener, admin_pages).await {
+            tracing::error!(%error, "the admin pages ended");
+        }
+    });
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            metrics.run_upkeep();
+        }
+    });
+    tracing::info!(%public, %internal, %admin, threads = settings.threads, "routing");
+    Ok(Running { public, internal, admin, drain, workers, worker_ends, tasks })
+}
+
+impl Running {
+    /// Waits until a part ends by itself, and says why.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            reason = self.worker_ends.recv() => reason.unwrap_or_else(|| "all workers ended".into()),
+            Some(ended) = self.tasks.join_next() => format!("a task ended: {ended:?}"),
+        }
+    }
+
+    /// Stops accepting, finishes what is in flight, and ends; an error if that took too long.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.drain.send_replace(true);
+        let drained = async { while self.worker_ends.recv().await.is_some() {} };
+        let in_time = tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, drained).await;
+        self.tasks.shutdown().await;
+        in_time.context("requests were still in flight")?;
+        for worker in self.workers {
+            worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+        }
+        Ok(())
+    }
+}
+
+/// One socket per thread on the same address; the kernel spreads connections over them.
+fn listeners(address: SocketAddr, threads: usize) -> anyhow::Result<(SocketAddr, Vec<TcpListener>)> {
+    // Without this, a second router on the same port would silently take half of the connections.
+    let probe = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+    drop(probe);
+    let first = listener(address).with_context(|| format!("listen on {address}"))?;
+    let address = first.local_addr()?;
+    let mut all = vec![first];
+    for _ in 1..threads {
+        all.push(listener(address).with_context(|| format!("listen on {address}"))?);
+    }
+    Ok((address, all))
+}
+
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,10 @@
+//! The router from outside: a whole one per test, over real sockets, before cells that do as they are told.
+
+mod fixture;
+mod http_client;
+
+mod moving;
+mod placements;
+mod repeating;
+mod routing;
+mod untrusted;

@@ -1,0 +1,262 @@
+//! Cells and a control plane in this process, each on a socket of its own, and a router before them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use topology::placement::{BucketRun, CellEntry, CellState, InstanceEntry};
+use topology::{CellId, CellIndex, InstanceId, PlacementUpdate};
+use uuid::Uuid;
+
+use crate::config::Settings;
+use crate::server::{Running, start};
+
+pub const NAMESPACE: Uuid = Uuid::from_u128(7);
+/// In the lower half of the buckets, and in the upper one.
+pub const LOW: &str = "1a836b5a-367e-4abc-8347-a2aaf56afd1c";
+pub const HIGH: &str = "fa836b5a-367e-4abc-8347-a2aaf56afd1c";
+
+/// What a cell does with the next request.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    /// Status, further header lines, body.
+    Answer(u16, &'static str, String),
+    /// Reads the request and closes the connection.
+    Die,
+    /// Answers, then closes the connection without having said so.
+    AnswerAndClose,
+    Hang,
+}
+
+/// One instance of a cell. Answers 200 with its name when it was told nothing else.
+#[derive(Clone)]
+pub struct Cell {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    deeds: Arc<Mutex<VecDeque<Deed>>>,
+    /// The requests it has read, head and body.
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Cell {
+    pub async fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let cell = Self { name, address, deeds: Arc::default(), seen: Arc::default() };
+        let serving = cell.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serving.clone().converse(stream));
+            }
+        });
+        cell
+    }
+
+    pub fn will(&self, deed: Deed) -> &Self {
+        self.deeds.lock().expect("sound").push_back(deed);
+        self
+    }
+
+    pub fn deeds_cleared(&self) -> &Self {
+        self.deeds.lock().expect("sound").clear();
+        self
+    }
+
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("sound").clone()
+    }
+
+    async fn converse(self, mut stream: TcpStream) {
+        let mut bytes = Vec::new();
+        while let Some(request) = read_request(&mut stream, &mut bytes).await {
+            self.seen.lock().expect("sound").push(request);
+            let deed = self.deeds.lock().expect("sound").pop_front();
+            let usual = Deed::Answer(200, "", self.name.into());
+            let closes = matches!(deed, Some(Deed::AnswerAndClose));
+            let (status, lines, body) = match deed.unwrap_or_else(|| usual.clone()) {
+                Deed::Answer(status, lines, body) => (status, lines, body),
+                Deed::AnswerAndClose => (200, "", self.name.into()),
+                Deed::Die => return,
+                Deed::Hang => std::future::pending().await,
+            };
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status} Some\r\n{lines}content-length: {length}\r\n\r\n{body}");
+            if stream.write_all(text.as_bytes()).await.is_err() || closes {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads one request; chunked bodies are kept as they came, up to their last chunk.
+async fn read_request(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<String> {
+    loop {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        if let Some(end) = text.find("\r\n\r\n").map(|end| end + 4) {
+            let head = text[..end].to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+            let chunked = head.contains("transfer-encoding: chunked");
+            let whole = if chunked { text.find("\r\n0\r\n\r\n").map(|at| at + 7) } else { Some(end + length) };
+            if let Some(whole) = whole.filter(|&whole| bytes.len() >= whole) {
+                let rest = bytes.split_off(whole);
+                let request = std::mem::replace(bytes, rest);
+                return String::from_utf8(request).ok();
+            }
+        }
+        if stream.read_buf(bytes).await.unwrap_or(0) == 0 {
+            return None;
+        }
+    }
+}
+
+/// Instances by cell: the first cell has the lower half of the buckets, the second one the upper.
+pub fn halves(version: u64, cells: [&[SocketAddr]; 2]) -> PlacementUpdate {
+    let cells = cells.iter().enumerate().map(|(number, addresses)| CellEntry {
+        index: CellIndex(u16::try_from(number).expect("two cells")),
+        id: CellId::parse(format!("cell-{number}")).expect("sound"),
+        state: CellState::Active,
+        weight: 1,
+        instances: (addresses.iter().enumerate())
+            .map(|(n, address)| InstanceEntry { id: InstanceId(format!("cell-{number}-{n}")), address: address.to_string() })
+            .collect(),
+    });
+    let run = |first, last, cell| BucketRun { first, last, cell: CellIndex(cell) };
+    let buckets = vec![run(0, 0x7fff, 0), run(0x8000, 0xffff, 1)];
+    PlacementUpdate { version, base: None, intended: false, cells: cells.collect(), buckets, pins: vec![] }
+}
+
+/// Publishes what it is given to whoever asks; asked lines are kept.
+pub struct ControlPlane {
+    pub address: SocketAddr,
+    pub publish: watch::Sender<Option<PlacementUpdate>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl ControlPlane {
+    pub async fn start(first: Option<PlacementUpdate>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (publish, published) = watch::channel(first);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(tell(stream, published.clone(), Arc::clone(&log)));
+            }
+        });
+        Self { address, publish, asked, task }
+    }
+
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("sound").clone()
+    }
+
+    pub fn stop(self) {
+        self.task.abort();
+    }
+}
+
+async fn tell(
+    mut stream: TcpStream,
+    mut published: watch::Receiver<Option<PlacementUpdate>>,
+    log: Arc<Mutex<Vec<String>>>,
+) {
+    let Some(request) = read_request(&mut stream, &mut Vec::new()).await else { return };
+    let line = request.lines().next().unwrap_or_default().to_owned();
+    let since = line.split("since=").nth(1).and_then(|rest| rest.split('&').next()?.parse::<u64>().ok()).unwrap_or(0);
+    log.lock().expect("sound").push(line);
+    let newer = |update: &Option<PlacementUpdate>| update.as_ref().is_some_and(|update| update.version != since);
+    let body = match published.wait_for(newer).await {
+        Ok(update) => serde_json::to_string(&*update).expect("serializes"),
+        Err(_) => return,
+    };
+    let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    // The router may have gone.
+    let _ = stream.write_all(text.as_bytes()).await;
+}
+
+pub struct Rig {
+    pub running: Running,
+    pub data_dir: PathBuf,
+}
+
+fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| crate::telemetry::install_metrics().expect("the only recorder")).clone()
+}
+
+pub fn fresh_dir() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("router-test-{}-{number}", std::process::id()));
+    // Left over from a process of the same number, if at all.
+    let _ = std::fs::remove_dir_all(&dir);
+    dir
+}
+
+impl Rig {
+    pub async fn start(control_plane: SocketAddr, data_dir: PathBuf) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = Settings {
+            listen: any,
+            internal_listen: any,
+            admin_listen: any,
+            control_plane: control_plane.to_string(),
+            data_dir: data_dir.clone(),
+            namespace: NAMESPACE,
+            threads: 1,
+        };
+        Self { running: start(&settings, metrics()).await.expect("the router starts"), data_dir }
+    }
+
+    /// A router that has learnt `update`.
+    pub async fn with(update: PlacementUpdate) -> (Self, ControlPlane) {
+        let version = update.version;
+        let control_plane = ControlPlane::start(Some(update)).await;
+        let rig = Self::start(control_plane.address, fresh_dir()).await;
+        rig.until_version(version).await;
+        (rig, control_plane)
+    }
+
+    /// A router before two cells of one instance each.
+    pub async fn with_two_cells() -> (Self, Cell, Cell) {
+        let (low, high) = (Cell::start("low").await, Cell::start("high").await);
+        let (rig, _) = Self::with(halves(1, [&[low.address], &[high.address]])).await;
+        (rig, low, high)
+    }
+
+    pub async fn placement(&self) -> serde_json::Value {
+        let answer = super::http_client::ask(self.running.admin, "GET", "/v1/placement", &[], "").await;
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+
+    pub async fn until_version(&self, version: u64) {
+        eventually(async || self.placement().await["version"] == version).await;
+    }
+}
+
+/// Waits for a condition, with a bound.
+pub async fn eventually(condition: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come about in 5 s");
+}
+
+/// An address that refuses connections.
+pub async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("bound")
+}

@@ -1,0 +1,48 @@
+//! A 421 is followed, within bounds, and never shown to a client.
+
+use super::fixture::{Deed, LOW, Rig, eventually, halves};
+use super::http_client::ask;
+
+fn elsewhere(line: &'static str) -> Deed {
+    Deed::Answer(421, line, "{}".into())
+}
+
+#[tokio::test]
+async fn a_request_follows_its_wallet_to_the_other_cell_with_its_body() {
+    let (rig, low, high) = Rig::with_two_cells().await;
+    low.will(elsewhere("x-wallet-cell: cell-1\r\n"));
+    let answer = ask(rig.running.public, "POST", &format!("/api/v1/wallets/{LOW}/deposit"), &[], r#"{"amount":1}"#).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "high"));
+    let seen = &high.seen()[0];
+    assert!(seen.ends_with(r#"{"amount":1}"#) && seen.contains("x-hops: 1\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn hints_that_lead_nowhere_end_in_503_and_a_look_at_the_placement() {
+    let (low, high) = (super::fixture::Cell::start("low").await, super::fixture::Cell::start("high").await);
+    let (rig, plane) = Rig::with(halves(1, [&[low.address], &[high.address]])).await;
+    let path = format!("/api/v1/wallets/{LOW}");
+    low.will(elsewhere("x-wallet-cell: cell-1\r\n")).will(elsewhere("x-wallet-cell: cell-1\r\n"));
+    high.will(elsewhere("x-wallet-cell: cell-0\r\n")).will(elsewhere("x-wallet-cell: cell-0\r\n"));
+    let answer = ask(rig.running.public, "GET", &path, &[], "").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "wallet_moving"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!((low.seen().len(), high.seen().len()), (2, 1), "two hops");
+
+    for hint in ["", "x-wallet-cell: cell-9\r\n"] {
+        high.deeds_cleared();
+        low.deeds_cleared().will(elsewhere(hint));
+        assert_eq!(ask(rig.running.public, "GET", &path, &[], "").await.code(), "wallet_moving");
+    }
+    eventually(async || plane.asked().iter().filter(|line| line.contains("since=1")).count() > 1).await;
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_be_kept_is_not_sent_elsewhere() {
+    let (rig, low, high) = Rig::with_two_cells().await;
+    low.will(elsewhere("x-wallet-cell: cell-1\r\n"));
+    let body = "x".repeat(100_000);
+    let answer = ask(rig.running.public, "POST", &format!("/api/v1/wallets/{LOW}/deposit"), &[], &body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "wallet_moving"));
+    assert!(high.seen().is_empty());
+}

@@ -1,0 +1,118 @@
+//! When a request is sent again, when it must not be, and what the client is told then.
+
+use std::time::Instant;
+
+use super::fixture::{Cell, Deed, LOW, Rig, halves, nobody};
+use super::http_client::ask;
+
+const BODY: &str = r#"{"amount":1}"#;
+
+fn deposit() -> String {
+    format!("/api/v1/wallets/{LOW}/deposit")
+}
+
+fn wallet() -> String {
+    format!("/api/v1/wallets/{LOW}")
+}
+
+#[tokio::test]
+async fn an_instance_that_refuses_connections_is_passed_over() {
+    let live = Cell::start("live").await;
+    for addresses in [[nobody().await, live.address], [live.address, nobody().await]] {
+        let (rig, _plane) = Rig::with(halves(1, [&addresses, &addresses])).await;
+        for _ in 0..3 {
+            assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, "live");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_any_instance_the_answer_says_that_nothing_was_done() {
+    let gone = nobody().await;
+    let (rig, _plane) = Rig::with(halves(1, [&[gone], &[gone]])).await;
+    let answer = ask(rig.running.public, "POST", &deposit(), &[], BODY).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unavailable"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_shed_request_goes_to_another_instance_and_back_to_the_client_if_all_shed() {
+    let (one, two) = (Cell::start("one").await, Cell::start("two").await);
+    let both = [one.address, two.address];
+    let (rig, _plane) = Rig::with(halves(1, [&both, &both])).await;
+    let preferred = ask(rig.running.public, "GET", &wallet(), &[], "").await.body;
+    let (first, second) = if preferred == "one" { (&one, &two) } else { (&two, &one) };
+    let shed = || Deed::Answer(503, "x-not-processed: true\r\n", "shed".into());
+    first.will(shed());
+    assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, second.name);
+    first.will(shed());
+    second.will(shed());
+    let answer = ask(rig.running.public, "POST", &deposit(), &[], BODY).await;
+    assert_eq!((answer.status, answer.body.as_str(), answer.header("x-not-processed")), (503, "shed", None));
+    first.will(Deed::Answer(503, "", "done, perhaps".into()));
+    assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, "done, perhaps");
+}
+
+#[tokio::test]
+async fn a_post_without_a_key_is_never_sent_twice() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    low.will(Deed::Die);
+    let answer = ask(rig.running.public, "POST", &deposit(), &[], BODY).await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unknown_outcome"));
+    assert!(answer.body.contains("may or may not have been applied"));
+    assert_eq!(low.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn reads_and_keyed_posts_are_sent_again() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    low.will(Deed::Die);
+    assert_eq!(ask(rig.running.public, "GET", &wallet(), &[], "").await.body, "low");
+    low.will(Deed::Die);
+    let key = [("Idempotency-Key", "k1")];
+    assert_eq!(ask(rig.running.public, "POST", &deposit(), &key, BODY).await.body, "low");
+    let seen = low.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(seen[3].contains("idempotency-key: k1\r\n") && seen[3].ends_with(BODY), "{}", seen[3]);
+    for _ in 0..crate::limits::ATTEMPTS_MAX {
+        low.will(Deed::Die);
+    }
+    assert_eq!(ask(rig.running.public, "GET", &wallet(), &[], "").await.code(), "upstream_broken");
+    assert_eq!(low.seen().len(), 4 + crate::limits::ATTEMPTS_MAX as usize, "bounded");
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_costs_no_request() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    for _ in 0..20 {
+        low.will(Deed::AnswerAndClose);
+        // Without a key: only a request that was provably not sent may be repeated.
+        let answer = ask(rig.running.public, "POST", &deposit(), &[], BODY).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "low"));
+        // What is tested is a connection that is known to be closed; give the kernel the time to know.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(low.seen().len(), 20);
+}
+
+#[tokio::test]
+async fn the_deadline_is_passed_on_and_kept() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let remaining = |seen: &str| -> u64 {
+        let line = seen.lines().find_map(|line| line.strip_prefix("x-deadline-ms: ")).expect("a deadline");
+        line.parse().expect("a number")
+    };
+    for (asked, expected) in [("2000", 1_500..=2_000), ("1", 50..=100), ("999999", 29_000..=30_000), ("x", 9_000..=10_000)] {
+        ask(rig.running.public, "GET", &wallet(), &[("x-deadline-ms", asked)], "").await;
+        let passed = remaining(low.seen().last().expect("one"));
+        assert!(expected.contains(&passed), "{asked}: {passed}");
+    }
+    for (method, path, body) in [("GET", wallet(), ""), ("POST", deposit(), BODY)] {
+        low.will(Deed::Hang);
+        let started = Instant::now();
+        let answer = ask(rig.running.public, method, &path, &[("x-deadline-ms", "300")], body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
+        assert_eq!(answer.body.contains("may or may not"), method == "POST");
+        assert!((300..2_000).contains(&started.elapsed().as_millis()));
+    }
+}

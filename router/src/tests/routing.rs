@@ -1,0 +1,131 @@
+//! Which request reaches which cell, and what the cell gets to see of it.
+
+use topology::{UserId, WalletId};
+
+use super::fixture::{Cell, HIGH, LOW, NAMESPACE, Rig};
+use super::http_client::{Conversation, ask};
+
+fn users() -> (String, String) {
+    let half = |user: &String| {
+        let user = UserId::parse(user.as_str()).expect("sound");
+        WalletId::for_user(NAMESPACE, &user).bucket().0 < 0x8000
+    };
+    let names = || (0..100).map(|number| format!("user {number}"));
+    (names().find(half).expect("one in two"), names().find(|user| !half(user)).expect("one in two"))
+}
+
+#[tokio::test]
+async fn path_query_header_and_body_each_lead_to_the_owner() {
+    let (rig, _low, _high) = Rig::with_two_cells().await;
+    let public = rig.running.public;
+    let (low_user, high_user) = users();
+    for (wallet, user, cell) in [(LOW, low_user, "low"), (HIGH, high_user, "high")] {
+        let by_path = ask(public, "GET", &format!("/api/v1/wallets/{wallet}"), &[], "").await;
+        assert_eq!((by_path.status, by_path.body.as_str()), (200, cell));
+        let query = format!("/api/v1/wallets?userId={}", user.replace(' ', "%20"));
+        assert_eq!(ask(public, "GET", &query, &[], "").await.body, cell);
+        let body = format!(r#"{{"userId":"{user}"}}"#);
+        assert_eq!(ask(public, "POST", "/api/v1/wallets", &[], &body).await.body, cell);
+        let body = format!(r#"{{"fromWalletId":"{wallet}"}}"#);
+        assert_eq!(ask(public, "POST", "/api/v1/wallets/transfer", &[], &body).await.body, cell);
+        let header = [("X-Wallet-Id", wallet)];
+        assert_eq!(ask(public, "POST", "/api/v1/wallets/transfer", &header, "anything").await.body, cell);
+        let path = format!("/internal/v1/wallets/{wallet}/credits");
+        assert_eq!(ask(rig.running.internal, "POST", &path, &[], "{}").await.body, cell);
+    }
+}
+
+#[tokio::test]
+async fn a_request_arrives_unchanged_and_an_answer_goes_back_so() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let sent = format!(r#"{{ "fromWalletId" : "{LOW}", "amount": 1.50 }}"#);
+    low.will(super::fixture::Deed::Answer(202, "location: /x\r\nx-own: 1\r\n", "{}".into()));
+    let answer = ask(rig.running.public, "POST", "/api/v1/wallets/transfer", &[("x-request-id", "mine")], &sent).await;
+    assert_eq!((answer.status, answer.header("location"), answer.header("x-own")), (202, Some("/x"), Some("1")));
+    assert_eq!(answer.header("x-request-id"), Some("mine"));
+    let seen = &low.seen()[0];
+    assert!(seen.ends_with(&sent) && seen.contains("x-request-id: mine\r\n"), "{seen}");
+    assert!(seen.starts_with("POST /api/v1/wallets/transfer HTTP/1.1\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn bodies_of_any_size_pass_both_ways() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let path = format!("/api/v1/wallets/{LOW}/deposit");
+    for size in [1, 60_000, 70_000, 3_000_000] {
+        let body = "x".repeat(size);
+        low.will(super::fixture::Deed::Answer(200, "", body.clone()));
+        let answer = ask(rig.running.public, "POST", &path, &[], &body).await;
+        assert_eq!(answer.body.len(), size);
+        assert!(low.seen().last().expect("one").ends_with(&body));
+    }
+    let mut chunked = Conversation::begin(rig.running.public).await;
+    for size in [10, 90_000] {
+        let body = "y".repeat(size);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+        chunked.send(&format!("{head}{size:x}\r\n{body}\r\n0\r\n\r\n")).await;
+        assert_eq!(chunked.answer().await.expect("an answer").status, 200);
+        let seen = low.seen().last().expect("one").replace("\r\n", "");
+        assert!(seen.matches('y').count() >= size, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn one_wallet_meets_in_one_instance_and_wallets_spread_over_all() {
+    let (one, two) = (Cell::start("one").await, Cell::start("two").await);
+    let both = [one.address, two.address];
+    let (rig, _plane) = Rig::with(super::fixture::halves(1, [&both, &both])).await;
+    let mut names = std::collections::HashSet::new();
+    for number in 0..20 {
+        let path = format!("/api/v1/wallets/{number:02x}836b5a-367e-4abc-8347-a2aaf56afd1c");
+        let first = ask(rig.running.public, "GET", &path, &[], "").await.body;
+        assert_eq!(ask(rig.running.public, "GET", &path, &[], "").await.body, first);
+        names.insert(first);
+    }
+    assert_eq!(names.len(), 2);
+}
+
+#[tokio::test]
+async fn the_description_is_served_from_the_binary() {
+    let (rig, ..) = Rig::with_two_cells().await;
+    assert!(ask(rig.running.public, "GET", "/openapi.yaml", &[], "").await.body.starts_with("openapi: 3.1"));
+    let page = ask(rig.running.public, "GET", "/docs/", &[], "").await;
+    assert!(page.body.contains("Swagger UI") && !page.body.contains("https://"), "{}", page.body);
+    assert!(ask(rig.running.public, "GET", "/docs/swagger-initializer.js", &[], "").await.body.contains("/openapi.yaml"));
+    assert_eq!(ask(rig.running.public, "GET", "/docs", &[], "").await.header("location"), Some("/docs/"));
+    assert_eq!(ask(rig.running.public, "GET", "/docs/none", &[], "").await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn what_cannot_be_routed_is_refused_with_a_reason() {
+    let (rig, low, high) = Rig::with_two_cells().await;
+    let large = format!(r#"{{"userId":"{}"}}"#, "u".repeat(70_000));
+    let from = format!(r#"{{"fromWalletId":"{LOW}"}}"#);
+    let wallet = format!("/api/v1/wallets/{LOW}");
+    let deposit = format!("/api/v1/wallets/{LOW}/deposit");
+    let wallets = "/api/v1/wallets";
+    let transfer = "/api/v1/wallets/transfer";
+    let other = [("X-Wallet-Id", HIGH)];
+    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 14] = [
+        ("GET", "/api/v1/wallets/x", &[], "", 400, "invalid_wallet_id"),
+        ("GET", &wallet, &[("X-Wallet-Id", "x")], "", 400, "invalid_wallet_id"),
+        ("GET", &wallet, &other, "", 400, "wallet_header_mismatch"),
+        ("POST", wallets, &other, r#"{"userId":"a"}"#, 400, "wallet_header_mismatch"),
+        ("GET", wallets, &[], "", 400, "invalid_user_id"),
+        ("GET", "/api/v1/wallets?userId=a&userId=b", &[], "", 400, "invalid_user_id"),
+        ("POST", wallets, &[], "{}", 400, "invalid_user_id"),
+        ("POST", wallets, &[], "{", 400, "malformed_json"),
+        ("POST", wallets, &[], &large, 413, "body_too_large"),
+        ("POST", transfer, &[], "{}", 400, "missing_field"),
+        ("POST", transfer, &[("transfer-encoding", "gzip, chunked")], &from, 400, "ambiguous_length"),
+        ("DELETE", &deposit, &[], "", 405, "method_not_allowed"),
+        ("GET", "/elsewhere", &[], "", 404, "not_found"),
+        ("GET", "/internal/v1/wallets/x/receivable", &[], "", 404, "not_found"),
+    ];
+    for (method, path, headers, body, status, code) in cases {
+        let answer = ask(rig.running.public, method, path, headers, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path}");
+    }
+    assert_eq!(ask(rig.running.public, "DELETE", &deposit, &[], "").await.header("allow"), Some("POST"));
+    assert!(low.seen().is_empty() && high.seen().is_empty());
+}

@@ -1,0 +1,111 @@
+//! What clients must not be able to do to a cell, or to the router.
+
+use std::time::{Duration, Instant};
+
+use super::fixture::{LOW, Rig};
+use super::http_client::{Conversation, ask};
+
+fn head(lines: &str) -> String {
+    format!("POST /api/v1/wallets/{LOW}/deposit HTTP/1.1\r\nhost: x\r\n{lines}\r\n")
+}
+
+#[tokio::test]
+async fn a_body_with_two_lengths_is_refused_and_the_connection_closed() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let smuggled = "0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    for lines in [
+        "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nCONTENT-LENGTH: 5\r\n",
+        "content-length: 5\r\ncontent-length: 6\r\n",
+    ] {
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send(&format!("{}{smuggled}", head(lines))).await;
+        assert_eq!(client.answer().await.expect("an answer").status, 400, "{lines}");
+        assert!(client.answer().await.is_none(), "closed");
+    }
+    assert!(low.seen().is_empty());
+    let mut honest = Conversation::begin(rig.running.public).await;
+    for _ in 0..3 {
+        honest.send(&format!("{}x", head("content-length: 1\r\n"))).await;
+        assert_eq!(honest.answer().await.expect("an answer").status, 200);
+        honest.send(&format!("{}1\r\nx\r\n0\r\n\r\n", head("transfer-encoding: chunked\r\n"))).await;
+        assert_eq!(honest.answer().await.expect("an answer").status, 200, "after a length");
+    }
+}
+
+#[tokio::test]
+async fn the_cell_sees_the_peer_and_nothing_the_client_made_up() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let made_up = [
+        ("X-Forwarded-For", "6.6.6.6"),
+        ("X-Wallet-Cell", "cell-9"),
+        ("X-Hops", "9"),
+        ("X-Not-Processed", "true"),
+        ("Connection", "close, x-secret"),
+        ("X-Secret", "1"),
+        ("Keep-Alive", "timeout=5"),
+        ("TE", "trailers"),
+        ("Proxy-Authorization", "x"),
+        ("X-Request-Id", "not sound"),
+    ];
+    let path = format!("/api/v1/wallets/{LOW}");
+    let answer = ask(rig.running.public, "GET", &path, &made_up, "").await;
+    assert_eq!(answer.status, 200);
+    let seen = low.seen()[0].to_ascii_lowercase();
+    assert!(seen.contains("x-forwarded-for: 127.0.0.1\r\n"), "{seen}");
+    for gone in ["6.6.6.6", "x-wallet-cell", "x-hops", "x-not-", "x-secret", "keep-alive", "te:", "proxy-", "not sound"] {
+        assert!(!seen.contains(gone), "{gone} in {seen}");
+    }
+    assert_eq!(answer.header("x-request-id").map(str::len), Some(36));
+
+    let path = format!("/internal/v1/wallets/{LOW}/receivable");
+    ask(rig.running.internal, "GET", &path, &[("X-Forwarded-For", "9.9.9.9")], "").await;
+    assert!(low.seen()[1].contains("x-forwarded-for: 9.9.9.9\r\n"), "a cell is believed");
+}
+
+#[tokio::test]
+async fn a_head_too_large_or_of_too_many_lines_is_refused() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let long = format!("x-long: {}\r\n", "x".repeat(crate::limits::HEAD_MAX_BYTES));
+    let many: String = (0..crate::limits::HEADERS_MAX).map(|number| format!("x-{number}: 1\r\n")).collect();
+    for lines in [long, many] {
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send(&head(&lines)).await;
+        assert_eq!(client.answer().await.expect("an answer").status, 431);
+    }
+    assert!(low.seen().is_empty());
+}
+
+#[tokio::test]
+async fn upgrades_are_refused_but_for_the_one_that_is_only_an_offer() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let path = format!("/api/v1/wallets/{LOW}/deposit");
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    assert_eq!(ask(rig.running.public, "POST", &path, &upgrade, "{}").await.code(), "upgrade_refused");
+    assert_eq!(ask(rig.running.public, "CONNECT", "x:1", &[], "").await.code(), "upgrade_refused");
+    assert!(low.seen().is_empty());
+    let offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk")];
+    let answer = ask(rig.running.public, "POST", &path, &offer, "{}").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "low"));
+    assert!(!low.seen()[0].contains("h2c"));
+}
+
+#[tokio::test]
+async fn slow_heads_and_slow_bodies_end() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let started = Instant::now();
+    let (mut slow_head, mut slow_body) =
+        (Conversation::begin(rig.running.public).await, Conversation::begin(rig.running.public).await);
+    let mut slow_stream = Conversation::begin(rig.running.public).await;
+    slow_head.send("GET /api/v1/wal").await;
+    slow_body.send(&format!("{}x", head("content-length: 2\r\n"))).await;
+    slow_stream.send(&format!("{}x", head("content-length: 100000\r\nx-deadline-ms: 30000\r\n"))).await;
+    for client in [&mut slow_body, &mut slow_stream] {
+        let answer = client.answer().await.expect("an answer");
+        assert_eq!((answer.status, answer.code().as_str()), (408, "body_timeout"));
+    }
+    assert!(slow_head.answer().await.is_none(), "closed");
+    let took = started.elapsed();
+    assert!((crate::limits::HEAD_TIMEOUT..crate::limits::HEAD_TIMEOUT + Duration::from_secs(2)).contains(&took), "{took:?}");
+    assert!(low.seen().is_empty());
+}

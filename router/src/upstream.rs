@@ -1,0 +1,65 @@
+//! One cell instance as one worker thread sees it: idle connections to it, and whether it is worth trying now.
+
+pub mod breaker;
+pub mod link;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::limits;
+use crate::proxy::client::Clock;
+use breaker::Breaker;
+use link::Link;
+
+pub struct Upstream {
+    pub address: Arc<str>,
+    pub breaker: Breaker,
+    clock: Rc<Clock>,
+    /// Last in, first out: the few in use stay warm and the rest age out.
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    link: Box<Link>,
+    since: Instant,
+}
+
+impl Upstream {
+    pub fn new(address: Arc<str>, clock: &Rc<Clock>) -> Rc<Self> {
+        Rc::new(Self { address, breaker: Breaker::default(), clock: Rc::clone(clock), idle: RefCell::default() })
+    }
+
+    pub fn take_idle(&self) -> Option<Box<Link>> {
+        self.idle.borrow_mut().pop().map(|idle| idle.link)
+    }
+
+    /// Keeps a connection for the next request, if it can take one.
+    pub fn give_back(&self, mut link: Box<Link>) {
+        let mut idle = self.idle.borrow_mut();
+        if link.rest() && idle.len() < limits::POOL_IDLE_MAX {
+            idle.push(Idle { link, since: self.clock.now() });
+        }
+    }
+
+    /// Closes connections that the other side is about to close.
+    pub fn sweep(&self, now: Instant) {
+        self.idle
+            .borrow_mut()
+            .retain(|idle| now.saturating_duration_since(idle.since) < limits::POOL_IDLE_TIMEOUT);
+    }
+
+    /// A new connection, made within `left` and [`limits::CONNECT_TIMEOUT`].
+    pub async fn connect(&self, left: Duration) -> Option<Box<Link>> {
+        let connecting = async {
+            let stream = TcpStream::connect(&*self.address).await?;
+            stream.set_nodelay(true)?;
+            Link::open(TokioIo::new(stream)).await.map_err(std::io::Error::other)
+        };
+        tokio::time::timeout(left.min(limits::CONNECT_TIMEOUT), connecting).await.ok()?.ok()
+    }
+}
