@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::driver::Submitter;
-use crate::history::Outcome;
+use crate::history::{self, Outcome};
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
 
@@ -141,8 +141,12 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
     fn start(&mut self) {
         while self.deliveries.len() < MAX_DELIVERIES {
             let Some(row) = self.waiting.pop_front() else { return };
-            let delivery =
-                Delivery { peers: self.peers.clone(), submitter: self.submitter.clone(), clock: self.clock.clone() };
+            let delivery = Delivery {
+                store: self.store.clone(),
+                peers: self.peers.clone(),
+                submitter: self.submitter.clone(),
+                clock: self.clock.clone(),
+            };
             self.deliveries.spawn(async move { (row.transfer, delivery.run(&row).await) });
         }
     }
@@ -177,13 +181,14 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
     }
 }
 
-struct Delivery<P> {
+struct Delivery<S, P> {
+    store: S,
     peers: P,
     submitter: Submitter,
     clock: Clock,
 }
 
-impl<P: Peers> Delivery<P> {
+impl<S: Store, P: Peers> Delivery<S, P> {
     /// Asks the destination until it answers, then records the answer; in flight still if it does not.
     async fn run(&self, row: &OutRow) -> Outcome {
         let credit = Credit {
@@ -207,7 +212,7 @@ impl<P: Peers> Delivery<P> {
             }
             if let Some(outcome) = known {
                 match self.record(row, outcome).await {
-                    Recorded::Yes(at) => return outcome_at(outcome, at),
+                    Recorded::Yes(outcome) => return outcome,
                     Recorded::NotHere => return Outcome::InFlight,
                     Recorded::NotYet => {}
                 }
@@ -234,18 +239,26 @@ impl<P: Peers> Delivery<P> {
             expired_key: None,
         };
         match self.submitter.submit(command).await {
-            Reply::Done { block, .. } => Recorded::Yes(block.at),
+            Reply::Done { block, .. } => Recorded::Yes(outcome_at(outcome, block.at)),
             // Another courier was faster; the destination's word is the same for both.
-            Reply::RowConflict => Recorded::Yes(self.clock.now()),
+            Reply::RowConflict => self.recorded_by_another(row).await,
             // The wallet has moved, and its rows with it: the courier of its new cell carries on.
             Reply::Elsewhere { .. } | Reply::NoChain(_) => Recorded::NotHere,
+            _ => Recorded::NotYet,
+        }
+    }
+
+    async fn recorded_by_another(&self, row: &OutRow) -> Recorded {
+        let Ok(Some(head)) = self.store.head(row.wallet).await else { return Recorded::NotYet };
+        match history::transfer(&self.store, &head, row.transfer).await {
+            Ok(Some(record)) if record.outcome != Outcome::InFlight => Recorded::Yes(record.outcome),
             _ => Recorded::NotYet,
         }
     }
 }
 
 enum Recorded {
-    Yes(Timestamp),
+    Yes(Outcome),
     NotHere,
     NotYet,
 }
