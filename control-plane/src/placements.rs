@@ -98,6 +98,10 @@ impl Placements {
         waited.ok().and_then(|found| found.ok().and_then(|found| found.clone()))
     }
 
+    pub fn waiting_readers(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Looks for changes made by other control planes; runs for ever.
     pub async fn watch_store(&self) {
         loop {
