@@ -76,6 +76,10 @@ async fn who_waits_in_vain_is_told_that_nothing_changed() {
     assert_eq!(poll(&plane, 1, "0").await.0, 304);
     assert_eq!(poll(&plane, 1, "1").await.0, 304);
     assert_eq!(poll(&plane, 1, "soon").await.0, 400);
+    plane.control.placements.release_readers();
+    let began = Instant::now();
+    assert_eq!(poll(&plane, 1, "20").await.0, 304);
+    assert!(began.elapsed() < Duration::from_secs(5), "a process that stops lets its readers go");
 }
 
 #[tokio::test]
