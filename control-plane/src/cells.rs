@@ -26,6 +26,7 @@ pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
             return Err(refused(409, "genesis_differs", "The cell's tables belong to another placement", detail));
         }
         control.placements.change("cell_added", &wanted.because, |placement| added(placement, spec)).await?;
+        control.counts.count_soon();
     }
     let record = control.registry.get(&spec.id).await?.ok_or_else(|| unknown_cell(&spec.id))?;
     if record.spec.dynamodb != spec.dynamodb || record.spec.instances != spec.instances {
