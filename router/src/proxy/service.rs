@@ -106,12 +106,7 @@ impl Taken {
 }
 
 /// Buffers a body that is small enough to be sent again; leaves a larger one to stream.
-async fn take_body(
-    body: &mut Incoming,
-    facts: &Facts,
-    client: &Client,
-    deadline: Deadline,
-) -> Result<Taken, Failure> {
+async fn take_body(body: &mut Incoming, facts: &Facts, client: &Client, deadline: Deadline) -> Result<Taken, Failure> {
     let is_large = facts.content_length.is_some_and(|length| length > limits::BODY_BUFFER_MAX_BYTES as u64);
     if hyper::body::Body::is_end_stream(body) {
         return Ok(Taken::None);
