@@ -190,6 +190,9 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
         number += 2;
         let client = Client::new(side, peer, &worker.clock);
         worker.clients.borrow_mut().insert(number, Rc::clone(&client));
+        if *draining.borrow() {
+            client.drain();
+        }
         let connection = converse(Rc::clone(&worker), client, stream, scratch.clone(), builder.clone());
         let worker = Rc::clone(&worker);
         // Not joined one by one: the worker ends when its table of clients is empty.
