@@ -68,7 +68,7 @@ impl Counts {
         let mut all_counted = !records.is_empty();
         for (id, record) in records {
             let tables = &record.spec.dynamodb;
-            let client = control.cell_client(tables);
+            let client = control.cell_client(tables).await;
             match count(&client, &format!("{}ledger", tables.table_prefix)).await {
                 Ok(customers) => self.set(&id, customers),
                 Err(error) => {

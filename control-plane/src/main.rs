@@ -114,7 +114,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         Some(Task::Tables(Tables::Create)) => Ok(create_tables(&settings.connection, &settings.table_prefix).await?),
         Some(Task::Bootstrap { actor, reason }) => {
             let wanted = Bootstrap { cells: specs(&settings.config), because: Because { actor, reason } };
-            let done = control_plane::bootstrap::bootstrap(&ControlPlane::new(&settings), &wanted).await?;
+            let done = control_plane::bootstrap::bootstrap(&*ControlPlane::new(&settings).await, &wanted).await?;
             println!("{}", serde_json::to_string(&done)?);
             Ok(())
         }
@@ -150,7 +150,7 @@ async fn serve(listen: SocketAddr, settings: &Settings) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
-    let control = ControlPlane::new(settings);
+    let control = ControlPlane::new(settings).await;
     let background = tokio::spawn(control.clone().run_background(settings.count_every));
     let upkeep = tokio::spawn({
         let metrics = metrics.clone();

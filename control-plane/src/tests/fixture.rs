@@ -80,7 +80,7 @@ impl Fixture {
         let tables =
             CellTables { endpoint: Some(database().await), region: "us-east-1".into(), table_prefix: format!("{id}-") };
         let stand_in = Cell {
-            client: connect(&at(tables.endpoint.as_deref().expect("given"))),
+            client: connect(&at(tables.endpoint.as_deref().expect("given"))).await,
             prefix: tables.table_prefix.clone(),
         };
         cell_tables(&stand_in).await;
@@ -109,7 +109,8 @@ impl Fixture {
             table_prefix: "control-".into(),
             config: Config::parse(&config).expect("sound"),
             count_every: Duration::from_secs(60),
-        });
+        })
+        .await;
         tokio::spawn(Arc::clone(&control).run_background(Duration::from_secs(60)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address: SocketAddr = listener.local_addr().expect("bound");

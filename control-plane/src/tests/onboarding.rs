@@ -19,11 +19,11 @@ async fn half_done(fixture: &Fixture, plane: &Plane, user: &UserId, wallet: Wall
     let now = plane.control.placements.known().expect("published");
     let target = now.placement.cell_named(&cell_id(2)).expect("listed");
     if steps >= 1 {
-        let home = plane.control.homes(&fixture.cells[0].dynamodb);
+        let home = plane.control.homes(&fixture.cells[0].dynamodb).await;
         assert_eq!(home.deny_wallet(wallet, &cell_id(2)).await.expect("answers"), Denied::Yes);
     }
     if steps >= 2 {
-        let granted = plane.control.homes(&fixture.cells[1].dynamodb).grant_wallet(wallet).await;
+        let granted = plane.control.homes(&fixture.cells[1].dynamodb).await.grant_wallet(wallet).await;
         assert!(granted.expect("answers"));
     }
     if steps >= 3 {
