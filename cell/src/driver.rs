@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{BlockRange, Snapshot, Store, StoreError};
+use ledger::store::{BlockRange, Snapshot, Store, StoreError, retry};
 use ledger::{Block, Timestamp, chain};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
@@ -31,9 +31,6 @@ const PAGE_BLOCKS: usize = 256;
 const MAX_TAIL_PAGES: usize = 16;
 /// Pages of unrecorded blocks read to learn the keys of the last 24 hours.
 const MAX_KEY_PAGES: usize = 4_096;
-/// Reads of a load before it is given up.
-const MAX_READS: u32 = 4;
-const READ_PAUSE: Duration = Duration::from_millis(20);
 
 struct Submission {
     command: Command,
@@ -151,7 +148,8 @@ impl<S: Store> Driver<S> {
             }
             Action::Load { wallet, after } => {
                 let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS);
-                self.work.spawn(async move { Event::Loaded(wallet, load(&store, wallet, after, since).await) });
+                let random = self.clock.random();
+                self.work.spawn(async move { Event::Loaded(wallet, load(&store, wallet, after, since, random).await) });
             }
             Action::Commit { id, append } => {
                 let entries: usize = append.blocks.iter().map(|block| block.entries.len()).sum();
@@ -175,20 +173,27 @@ impl<S: Store> Driver<S> {
     }
 }
 
-async fn load<S: Store>(store: &S, wallet: WalletId, after: Option<u64>, since: Timestamp) -> Loaded {
-    for attempt in 1..=MAX_READS {
-        let found = match after {
-            Some(number) => load_tail(store, wallet, number, since).await,
-            None => load_whole(store, wallet, since).await,
-        };
-        match found {
-            Ok(loaded) => return loaded,
-            Err(StoreError::Corrupt(what)) => return Loaded::Corrupt(what),
-            Err(StoreError::Unavailable(why)) if attempt == MAX_READS => return Loaded::Unavailable(why),
-            Err(StoreError::Unavailable(_)) => tokio::time::sleep(READ_PAUSE * attempt).await,
-        }
+async fn load<S: Store>(
+    store: &S,
+    wallet: WalletId,
+    after: Option<u64>,
+    since: Timestamp,
+    mut random: fastrand::Rng,
+) -> Loaded {
+    let found = retry::read(
+        || random.f64(),
+        || async {
+            match after {
+                Some(number) => load_tail(store, wallet, number, since).await,
+                None => load_whole(store, wallet, since).await,
+            }
+        },
+    );
+    match found.await {
+        Ok(loaded) => loaded,
+        Err(StoreError::Corrupt(what)) => Loaded::Corrupt(what),
+        Err(StoreError::Unavailable(why)) => Loaded::Unavailable(why),
     }
-    Loaded::Unavailable("no attempt".into())
 }
 
 /// The blocks after a known one, checked link by link.

@@ -5,7 +5,7 @@ mod transfers;
 
 use ledger::block::{Audit, Key};
 use ledger::keys::KEY_LIFETIME_MICROS;
-use ledger::store::{BlockRange, HomeKey, HomeState, Store};
+use ledger::store::{BlockRange, HomeKey, HomeState, Store, retry};
 use ledger::{Block, Entry, Money, Timestamp, TransactionId, WalletState};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -163,7 +163,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     /// The head of a chain that this cell serves.
     async fn head(&self, wallet: WalletId) -> Result<Block, Failure> {
-        match self.store.head(wallet).await? {
+        let mut random = self.clock.random();
+        match retry::read(|| random.f64(), || self.store.head(wallet)).await? {
             Some(head) if head.home == self.cell => Ok(head),
             Some(head) => Err(Failure::Misdirected(Some(head.home))),
             None => Err(self.absent(wallet).await?),

@@ -3,6 +3,8 @@
 //! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`canonical`], [`chain`], [`decide`],
 //! [`rows`], [`keys`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod block;
 pub mod canonical;
 pub mod chain;

@@ -7,6 +7,7 @@
 pub mod commit;
 pub mod dynamodb;
 pub mod memory;
+pub mod retry;
 
 use std::future::Future;
 
