@@ -1,2 +1,5 @@
 //! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `simulation`, which
 //! runs the real code on the in-memory store under seeded faults.
+
+mod fleet;
+mod two_cells;
