@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 const WALLET: &str = r#"{"walletId":"6a836b5a-367e-4abc-8347-a2aaf56afd1c","userId":"ann","balance":12.34,"createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:00Z"}"#;
 
 fn main() -> anyhow::Result<()> {
-    let address = |number| -> anyhow::Result<SocketAddr> { Ok(std::env::args().nth(number).unwrap_or_default().parse()?) };
+    let address =
+        |number| -> anyhow::Result<SocketAddr> { Ok(std::env::args().nth(number).unwrap_or_default().parse()?) };
     let (cell, control_plane) = (address(1)?, address(2)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

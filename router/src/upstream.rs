@@ -48,9 +48,7 @@ impl Upstream {
 
     /// Closes connections that the other side is about to close.
     pub fn sweep(&self, now: Instant) {
-        self.idle
-            .borrow_mut()
-            .retain(|idle| now.saturating_duration_since(idle.since) < limits::POOL_IDLE_TIMEOUT);
+        self.idle.borrow_mut().retain(|idle| now.saturating_duration_since(idle.since) < limits::POOL_IDLE_TIMEOUT);
     }
 
     /// A new connection, made within `left` and [`limits::CONNECT_TIMEOUT`].

@@ -79,8 +79,14 @@ async fn answer(
         target => target,
     };
     let taken = take_body(&mut body, &facts, client, deadline).await?;
-    let body = taken.into_forward(body, client);
-    let wallet = wallet_of(&target, &body, &facts, worker)?;
+    let mut body = taken.into_forward(body, client);
+    let wallet = match wallet_of(&target, &body, &facts, worker) {
+        Err(Failure::BodyTooLarge) => {
+            body.drain(client, deadline).await;
+            return Err(Failure::BodyTooLarge);
+        }
+        named => named?,
+    };
     address(&mut head.headers, client, request_id, &facts);
     forward((worker, client), head, body, wallet, deadline, &facts).await
 }
@@ -106,12 +112,7 @@ impl Taken {
 }
 
 /// Buffers a body that is small enough to be sent again; leaves a larger one to stream.
-async fn take_body(
-    body: &mut Incoming,
-    facts: &Facts,
-    client: &Client,
-    deadline: Deadline,
-) -> Result<Taken, Failure> {
+async fn take_body(body: &mut Incoming, facts: &Facts, client: &Client, deadline: Deadline) -> Result<Taken, Failure> {
     let is_large = facts.content_length.is_some_and(|length| length > limits::BODY_BUFFER_MAX_BYTES as u64);
     if hyper::body::Body::is_end_stream(body) {
         return Ok(Taken::None);

@@ -125,7 +125,10 @@ pub fn halves(version: u64, cells: [&[SocketAddr]; 2]) -> PlacementUpdate {
         state: CellState::Active,
         weight: 1,
         instances: (addresses.iter().enumerate())
-            .map(|(n, address)| InstanceEntry { id: InstanceId(format!("cell-{number}-{n}")), address: address.to_string() })
+            .map(|(n, address)| InstanceEntry {
+                id: InstanceId(format!("cell-{number}-{n}")),
+                address: address.to_string(),
+            })
             .collect(),
     });
     let run = |first, last, cell| BucketRun { first, last, cell: CellIndex(cell) };

@@ -11,7 +11,8 @@ fn elsewhere(line: &'static str) -> Deed {
 async fn a_request_follows_its_wallet_to_the_other_cell_with_its_body() {
     let (rig, low, high) = Rig::with_two_cells().await;
     low.will(elsewhere("x-wallet-cell: cell-1\r\n"));
-    let answer = ask(rig.running.public, "POST", &format!("/api/v1/wallets/{LOW}/deposit"), &[], r#"{"amount":1}"#).await;
+    let answer =
+        ask(rig.running.public, "POST", &format!("/api/v1/wallets/{LOW}/deposit"), &[], r#"{"amount":1}"#).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "high"));
     let seen = &high.seen()[0];
     assert!(seen.ends_with(r#"{"amount":1}"#) && seen.contains("x-hops: 1\r\n"), "{seen}");

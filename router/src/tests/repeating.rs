@@ -102,7 +102,9 @@ async fn the_deadline_is_passed_on_and_kept() {
         let line = seen.lines().find_map(|line| line.strip_prefix("x-deadline-ms: ")).expect("a deadline");
         line.parse().expect("a number")
     };
-    for (asked, expected) in [("2000", 1_500..=2_000), ("1", 50..=100), ("999999", 29_000..=30_000), ("x", 9_000..=10_000)] {
+    for (asked, expected) in
+        [("2000", 1_500..=2_000), ("1", 50..=100), ("999999", 29_000..=30_000), ("x", 9_000..=10_000)]
+    {
         ask(rig.running.public, "GET", &wallet(), &[("x-deadline-ms", asked)], "").await;
         let passed = remaining(low.seen().last().expect("one"));
         assert!(expected.contains(&passed), "{asked}: {passed}");

@@ -91,7 +91,9 @@ async fn the_description_is_served_from_the_binary() {
     assert!(ask(rig.running.public, "GET", "/openapi.yaml", &[], "").await.body.starts_with("openapi: 3.1"));
     let page = ask(rig.running.public, "GET", "/docs/", &[], "").await;
     assert!(page.body.contains("Swagger UI") && !page.body.contains("https://"), "{}", page.body);
-    assert!(ask(rig.running.public, "GET", "/docs/swagger-initializer.js", &[], "").await.body.contains("/openapi.yaml"));
+    assert!(
+        ask(rig.running.public, "GET", "/docs/swagger-initializer.js", &[], "").await.body.contains("/openapi.yaml")
+    );
     assert_eq!(ask(rig.running.public, "GET", "/docs", &[], "").await.header("location"), Some("/docs/"));
     assert_eq!(ask(rig.running.public, "GET", "/docs/none", &[], "").await.code(), "not_found");
 }

@@ -53,7 +53,8 @@ async fn the_cell_sees_the_peer_and_nothing_the_client_made_up() {
     assert_eq!(answer.status, 200);
     let seen = low.seen()[0].to_ascii_lowercase();
     assert!(seen.contains("x-forwarded-for: 127.0.0.1\r\n"), "{seen}");
-    for gone in ["6.6.6.6", "x-wallet-cell", "x-hops", "x-not-", "x-secret", "keep-alive", "te:", "proxy-", "not sound"] {
+    for gone in ["6.6.6.6", "x-wallet-cell", "x-hops", "x-not-", "x-secret", "keep-alive", "te:", "proxy-", "not sound"]
+    {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
     assert_eq!(answer.header("x-request-id").map(str::len), Some(36));
@@ -106,6 +107,9 @@ async fn slow_heads_and_slow_bodies_end() {
     }
     assert!(slow_head.answer().await.is_none(), "closed");
     let took = started.elapsed();
-    assert!((crate::limits::HEAD_TIMEOUT..crate::limits::HEAD_TIMEOUT + Duration::from_secs(2)).contains(&took), "{took:?}");
+    assert!(
+        (crate::limits::HEAD_TIMEOUT..crate::limits::HEAD_TIMEOUT + Duration::from_secs(2)).contains(&took),
+        "{took:?}"
+    );
     assert!(low.seen().is_empty());
 }
