@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::driver::Submitter;
-use crate::history::Outcome;
+use crate::history::{self, Outcome};
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
 
@@ -141,8 +141,12 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
     fn start(&mut self) {
         while self.deliveries.len() < MAX_DELIVERIES {
             let Some(row) = self.waiting.pop_front() else { return };
-            let delivery =
-                Delivery { peers: self.peers.clone(), submitter: self.submitter.clone(), clock: self.clock.clone() };
+            let delivery = Delivery {
+                store: self.store.clone(),
+                peers: self.peers.clone(),
+                submitter: self.submitter.clone(),
+                clock: self.clock.clone(),
+            };
             self.deliveries.spawn(async move { (row.transfer, delivery.run(&row).await) });
         }
     }
@@ -177,13 +181,14 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
     }
 }
 
-struct Delivery<P> {
+struct Delivery<S, P> {
+    store: S,
     peers: P,
     submitter: Submitter,
     clock: Clock,
 }
 
-impl<P: Peers> Delivery<P> {
+impl<S: Store, P: Peers> Delivery<S, P> {
     /// Asks the destination until it answers, then records the answer; in flight still if it does not.
     async fn run(&self, row: &OutRow) -> Outcome {
         let credit = Credit {
@@ -235,11 +240,20 @@ impl<P: Peers> Delivery<P> {
         };
         match self.submitter.submit(command).await {
             Reply::Done { block, .. } => Recorded::Yes(block.at),
-            // Another courier was faster; the destination's word is the same for both.
-            Reply::RowConflict => Recorded::Yes(self.clock.now()),
+            // Another courier was faster; the destination's word is the same for both, and the time is in the chain.
+            Reply::RowConflict => self.recorded_at(row).await.map_or(Recorded::NotYet, Recorded::Yes),
             // The wallet has moved, and its rows with it: the courier of its new cell carries on.
             Reply::Elsewhere { .. } | Reply::NoChain(_) => Recorded::NotHere,
             _ => Recorded::NotYet,
+        }
+    }
+
+    /// When the outcome of the transfer was recorded; `None` if that cannot be read now.
+    async fn recorded_at(&self, row: &OutRow) -> Option<Timestamp> {
+        let head = self.store.head(row.wallet).await.ok()??;
+        match history::transfer(&self.store, &head, row.transfer).await.ok()??.outcome {
+            Outcome::Settled { at } | Outcome::Returned { at, .. } => Some(at),
+            Outcome::InFlight => None,
         }
     }
 }
