@@ -34,7 +34,8 @@ async fn money_crosses_cells_and_every_balance_of_the_past_can_be_asked_for() {
         assert_eq!((client.balance(ann).await, client.balance(bob).await), ("350.00".into(), "350.00".into()));
 
         let left = client.send(&Call::get(format!("/api/v1/wallets/{ann}/transactions"))).await.expect(200).json();
-        let left = left["transactions"].as_array().and_then(|lines| lines.iter().find(|line| line["type"] == "TRANSFER_OUT"));
+        let left =
+            left["transactions"].as_array().and_then(|lines| lines.iter().find(|line| line["type"] == "TRANSFER_OUT"));
         let left = left.expect("the transfer is in the history")["timestamp"].as_str().expect("a time").to_owned();
         let left = Answer { text: format!(r#"{{"updatedAt":"{left}"}}"#), ..moved.clone() };
         for (wallet, answer, before, after) in [

@@ -164,7 +164,10 @@ impl Books {
                 (Told::Nothing, [] | [_]) => {}
                 (Told::Done { transfer }, [(wallet, entry)]) => {
                     check_done(deed, *wallet, entry, *transfer);
-                    assert!(transfer.is_none_or(|id| !returned.contains(&id)) || deed.told == Told::Nothing, "{deed:?}");
+                    assert!(
+                        transfer.is_none_or(|id| !returned.contains(&id)) || deed.told == Told::Nothing,
+                        "{deed:?}"
+                    );
                 }
                 (Told::Returned, [(_, entry)]) => assert!(returned.contains(&entry.id), "not returned: {deed:?}"),
                 (_, []) => panic!("acknowledged and lost: {deed:?}"),
