@@ -1,6 +1,6 @@
 //! The wallet API as clients meet it, through the router.
 
-mod bad_input;
+pub mod bad_input;
 mod history;
 mod replays;
 mod transfers;

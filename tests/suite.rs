@@ -3,8 +3,10 @@
 
 mod api;
 mod cost;
+mod directions;
 mod fleet;
 mod hot_wallet;
 mod kills;
+mod openapi;
 mod outages;
 mod two_cells;

@@ -6,11 +6,12 @@ use super::Town;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Call, wallet_of, within};
 
-type Case = (&'static str, Call, u16, &'static str);
+/// What is wrong, the request, and the answer's status and code.
+pub type Case = (&'static str, Call, u16, &'static str);
 
 const FAR_FUTURE: &str = "2999-01-01T00:00:00Z";
 
-fn bodies(town: &Town) -> Vec<Case> {
+pub fn bodies(town: &Town) -> Vec<Case> {
     let (ann, bob) = (town.ann, town.bob);
     let deposit = |body: &str| Call::post(format!("/api/v1/wallets/{ann}/deposit"), body);
     let transfer = |body: String| Call::post("/api/v1/wallets/transfer", body);
@@ -77,7 +78,7 @@ fn bodies(town: &Town) -> Vec<Case> {
     ]
 }
 
-fn requests(town: &Town) -> Vec<Case> {
+pub fn requests(town: &Town) -> Vec<Case> {
     let (ann, bob) = (town.ann, town.bob);
     let stranger = wallet_of("nobody ever created this one");
     let get = |path: String| Call::get(format!("/api/v1/wallets{path}"));
