@@ -1,4 +1,13 @@
 //! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `simulation`, which
 //! runs the real code on the in-memory store under seeded faults.
 
+mod api;
+mod cost;
+mod directions;
+mod fleet;
+mod hot_wallet;
+mod kills;
+mod openapi;
+mod outages;
 mod seeds;
+mod two_cells;

@@ -39,6 +39,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MIN_DEADLINE: Duration = Duration::from_millis(50);
 pub const MAX_DEADLINE: Duration = Duration::from_secs(30);
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(8);
+/// Of a deadline, what is kept for the answer's way back (at most a quarter): a router that stops waiting at the same
+/// moment would answer "outcome unknown" where the cell knows it.
+pub const ANSWER_RESERVE: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
 pub struct Edge<S, P> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Largest body that is buffered: peeked for its route, or kept so that it can be sent again.
 pub const BODY_BUFFER_MAX_BYTES: usize = 64 * 1024;
+/// How much more of a body that is refused for its size is read, so that the refusal reaches the client.
+pub const DRAIN_MAX_BYTES: usize = 1024 * 1024;
 /// Largest request head; hyper answers 431 above it.
 pub const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Most header lines a request may have.

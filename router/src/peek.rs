@@ -25,9 +25,10 @@ struct Transfer<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 pub fn user_of(body: &[u8]) -> Result<UserId, Failure> {
+    const FIELD: &str = "userId";
     let create: Create<'_> = parse(body)?;
-    let user = create.user_id.ok_or(Failure::InvalidUserId)?;
-    let Text(user) = serde_json::from_str(user.get()).map_err(|_| Failure::InvalidUserId)?;
+    let user = create.user_id.ok_or(Failure::MissingField(FIELD))?;
+    let Text(user) = serde_json::from_str(user.get()).map_err(|_| Failure::WrongType(FIELD))?;
     UserId::parse(user).map_err(|_| Failure::InvalidUserId)
 }
 
@@ -55,8 +56,9 @@ mod tests {
     fn a_body_gives_its_route_or_says_what_is_wrong() {
         let malformed = |body: &str| matches!(payer_of(body.as_bytes()), Err(Failure::MalformedJson(_)));
         assert_eq!(user_of(br#"{"x":[1],"userId":"a\u0062"}"#).expect("sound").as_str(), "ab");
-        assert_eq!(user_of(br#"{"userId":5}"#), Err(Failure::InvalidUserId));
-        assert_eq!(user_of(b"{}"), Err(Failure::InvalidUserId));
+        assert_eq!(user_of(br#"{"userId":5}"#), Err(Failure::WrongType("userId")));
+        assert_eq!(user_of(br#"{"userId":""}"#), Err(Failure::InvalidUserId));
+        assert_eq!(user_of(b"{}"), Err(Failure::MissingField("userId")));
         assert_eq!(payer_of(b"{}"), Err(Failure::MissingField("fromWalletId")));
         assert_eq!(payer_of(br#"{"fromWalletId":7}"#), Err(Failure::WrongType("fromWalletId")));
         assert_eq!(payer_of(br#"{"fromWalletId":"7"}"#), Err(Failure::InvalidWalletId));

@@ -8,7 +8,7 @@ use topology::{WalletId, wire};
 use uuid::Uuid;
 
 use super::problem::Fault;
-use super::{DEFAULT_DEADLINE, MAX_DEADLINE, MIN_DEADLINE};
+use super::{ANSWER_RESERVE, DEFAULT_DEADLINE, MAX_DEADLINE, MIN_DEADLINE};
 use crate::wallets::Context;
 
 /// Longest idempotency key, in bytes.
@@ -45,7 +45,7 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
             request_id: request_id.to_owned(),
             actor: ANONYMOUS.into(),
         },
-        deadline: Instant::now() + patience,
+        deadline: Instant::now() + patience - ANSWER_RESERVE.min(patience / 4),
     })
 }
 

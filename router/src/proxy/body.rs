@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::failure::Failure;
-use crate::limits::BODY_BUFFER_MAX_BYTES;
+use crate::limits::{BODY_BUFFER_MAX_BYTES, DRAIN_MAX_BYTES};
 use crate::proxy::client::{Client, Deadline};
 use crate::proxy::worker::Admitted;
 use crate::upstream::Upstream;
@@ -39,6 +39,15 @@ impl ForwardBody {
 
     pub fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// Reads on for a while without keeping it: a connection closed over unread bytes is reset, and the answer that
+    /// says why the body is refused is lost with it.
+    pub async fn drain(&mut self, client: &Client, deadline: Deadline) {
+        let Self::Stream { rest, .. } = self else { return };
+        for _ in 0..DRAIN_MAX_BYTES / BODY_BUFFER_MAX_BYTES {
+            let Ok(Collected::Longer(_)) = collect(rest, client, deadline).await else { return };
+        }
     }
 }
 

@@ -79,8 +79,14 @@ async fn answer(
         target => target,
     };
     let taken = take_body(&mut body, &facts, client, deadline).await?;
-    let body = taken.into_forward(body, client);
-    let wallet = wallet_of(&target, &body, &facts, worker)?;
+    let mut body = taken.into_forward(body, client);
+    let wallet = match wallet_of(&target, &body, &facts, worker) {
+        Err(Failure::BodyTooLarge) => {
+            body.drain(client, deadline).await;
+            return Err(Failure::BodyTooLarge);
+        }
+        named => named?,
+    };
     address(&mut head.headers, client, request_id, &facts);
     forward((worker, client), head, body, wallet, deadline, &facts).await
 }

@@ -1,0 +1,321 @@
+//! The auditor: reads every chain and row of every cell straight from the tables, and holds them against the rules of
+//! the ledger and against what clients were told. Trusts no process of the fleet but the databases.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::rows::{InRow, OutRow, RowChange, rows_of};
+use ledger::store::dynamodb::DynamoStore;
+use ledger::store::{BlockRange, Store};
+use ledger::{Block, Entry, EntryKind, Money, Route, Timestamp, TransactionId, chain};
+use topology::WalletId;
+use uuid::Uuid;
+
+use super::Fleet;
+use super::journal::{Deed, Told, What};
+
+const PAGE: usize = 1_000;
+/// Pages of one listing; a test that needs more should be a smaller one.
+const MAX_PAGES: usize = 10_000;
+
+/// Everything that one cell stores of its wallets.
+pub struct CellBooks {
+    pub name: String,
+    pub chains: BTreeMap<WalletId, Vec<Block>>,
+    out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
+    in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
+    key_runs: BTreeMap<(WalletId, u64), KeyRun>,
+}
+
+pub struct Books {
+    pub cells: Vec<CellBooks>,
+}
+
+/// Whether couriers may still be at work between the reads of two tables.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Moving,
+    Still,
+}
+
+/// What an audit adds up.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Totals {
+    pub deposits: u64,
+    pub withdrawals: u64,
+    pub balances: u64,
+    pub in_flight: u64,
+    pub open_transfers: usize,
+    pub blocks: usize,
+    pub entries: usize,
+}
+
+/// What the chains say of one transfer.
+#[derive(Default)]
+struct Legs {
+    out: Vec<(WalletId, WalletId, Route, Money)>,
+    received: Vec<(WalletId, WalletId, Route, Money)>,
+    refused: Vec<WalletId>,
+    settled: Vec<WalletId>,
+    returned: Vec<(WalletId, Money)>,
+}
+
+impl Books {
+    /// Money must not be sent meanwhile; it may still be arriving (see [`Moment`]).
+    pub async fn read(fleet: &Fleet) -> Self {
+        let mut cells = Vec::new();
+        for cell in 1..=fleet.shape.cells {
+            cells.push(CellBooks::read(&fleet.store(cell), &format!("cell-{cell}")).await);
+        }
+        Self { cells }
+    }
+
+    pub fn chains(&self) -> impl Iterator<Item = (&WalletId, &Vec<Block>)> {
+        self.cells.iter().flat_map(|cell| cell.chains.iter())
+    }
+
+    pub fn chain(&self, wallet: WalletId) -> &[Block] {
+        self.chains().find(|(own, _)| **own == wallet).map(|(_, chain)| chain.as_slice()).unwrap_or_default()
+    }
+
+    /// Panics at the first thing that cannot be.
+    pub fn audit(&self, moment: Moment) -> Totals {
+        let mut wallets = BTreeSet::new();
+        for cell in &self.cells {
+            for (wallet, blocks) in &cell.chains {
+                assert!(wallets.insert(*wallet), "wallet {wallet} has a chain in two cells");
+                check_chain(*wallet, blocks, &cell.name);
+            }
+            cell.check_runs();
+            if moment == Moment::Still {
+                cell.check_rows();
+            }
+        }
+        let mut totals = self.totals();
+        for (transfer, legs) in self.legs() {
+            if let Some(amount) = check_transfer(transfer, &legs) {
+                totals.in_flight += amount.minor();
+                totals.open_transfers += 1;
+            }
+        }
+        assert_eq!(
+            totals.balances + totals.in_flight,
+            totals.deposits - totals.withdrawals,
+            "money came from nowhere or went there: {totals:?}"
+        );
+        totals
+    }
+
+    fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for (_, blocks) in self.chains() {
+            totals.blocks += blocks.len();
+            totals.balances += blocks.last().map_or(0, |head| head.state.balance.minor());
+            for entry in blocks.iter().flat_map(|block| &block.entries) {
+                totals.entries += 1;
+                match entry.kind {
+                    EntryKind::Deposit => totals.deposits += entry.amount.minor(),
+                    EntryKind::Withdrawal => totals.withdrawals += entry.amount.minor(),
+                    _ => {}
+                }
+            }
+        }
+        totals
+    }
+
+    fn legs(&self) -> BTreeMap<TransactionId, Legs> {
+        let mut all: BTreeMap<TransactionId, Legs> = BTreeMap::new();
+        for (wallet, blocks) in self.chains() {
+            for entry in blocks.iter().flat_map(|block| &block.entries) {
+                let Some(transfer) = entry.transfer() else { continue };
+                let legs = all.entry(transfer).or_default();
+                match entry.kind {
+                    EntryKind::TransferOut { to, route } => legs.out.push((*wallet, to, route, entry.amount)),
+                    EntryKind::TransferIn { from, route } => legs.received.push((*wallet, from, route, entry.amount)),
+                    EntryKind::TransferSettled { .. } => legs.settled.push(*wallet),
+                    EntryKind::TransferReturned { .. } => legs.returned.push((*wallet, entry.amount)),
+                    EntryKind::TransferRefused { .. } => legs.refused.push(*wallet),
+                    _ => {}
+                }
+            }
+        }
+        all
+    }
+
+    /// Every acknowledged deed is in exactly one chain exactly once and as asked; no refused one is in any.
+    pub fn check_deeds<'a>(&self, deeds: impl IntoIterator<Item = &'a Deed>) {
+        let mut keyed: HashMap<[u8; 16], Vec<(WalletId, &Entry)>> = HashMap::new();
+        let mut returned = BTreeSet::new();
+        for (wallet, blocks) in self.chains() {
+            for entry in blocks.iter().flat_map(|block| &block.entries) {
+                if let Some(key) = &entry.key {
+                    keyed.entry(key.key).or_default().push((*wallet, entry));
+                }
+                if let EntryKind::TransferReturned { transfer, .. } = entry.kind {
+                    returned.insert(transfer);
+                }
+            }
+        }
+        for deed in deeds {
+            let entries = keyed.get(&deed.key_hash()).map_or(&[][..], Vec::as_slice);
+            match (&deed.told, entries) {
+                (Told::Refused(_), []) => {}
+                (Told::Refused(code), _) => panic!("refused ({code}) and yet done: {deed:?}"),
+                (Told::Nothing, [] | [_]) => {}
+                (Told::Done { transfer }, [(wallet, entry)]) => {
+                    check_done(deed, *wallet, entry, *transfer);
+                    assert!(
+                        transfer.is_none_or(|id| !returned.contains(&id)) || deed.told == Told::Nothing,
+                        "{deed:?}"
+                    );
+                }
+                (Told::Returned, [(_, entry)]) => assert!(returned.contains(&entry.id), "not returned: {deed:?}"),
+                (_, []) => panic!("acknowledged and lost: {deed:?}"),
+                (_, many) => panic!("done {} times: {deed:?}", many.len()),
+            }
+        }
+    }
+}
+
+impl CellBooks {
+    async fn read(store: &DynamoStore, name: &str) -> Self {
+        let mut books = Self {
+            name: name.to_owned(),
+            chains: BTreeMap::new(),
+            out_rows: BTreeMap::new(),
+            in_rows: BTreeMap::new(),
+            key_runs: BTreeMap::new(),
+        };
+        for [wallet, _] in scan(store, &format!("{name}-ledger"), Some("buckets"), ["w", "k"]).await {
+            let wallet = wallet.parse().expect("the key of a chain is a wallet id");
+            books.chains.insert(wallet, read_chain(store, wallet).await);
+            let runs = store.key_runs(wallet, Timestamp::from_micros(i64::MIN)).await.expect("the tables answer");
+            books.key_runs.extend(runs.into_iter().map(|run| ((wallet, run.run), run)));
+        }
+        for [wallet, row] in scan(store, &format!("{name}-transfers"), None, ["w", "t"]).await {
+            let wallet = wallet.parse().expect("the key of a row is a wallet id");
+            let (direction, id) = row.split_once('#').expect("the key of a row has two parts");
+            let id = Uuid::parse_str(id).expect("the key of a row ends in a transfer id");
+            // A row out may have gone since the scan.
+            if direction == "out" {
+                let row = store.out_row(wallet, id).await.expect("the tables answer");
+                books.out_rows.extend(row.map(|row| ((wallet, id), row)));
+            } else {
+                let row = store.in_row(wallet, id).await.expect("the tables answer");
+                books.in_rows.extend(row.map(|row| ((wallet, id), row)));
+            }
+        }
+        books
+    }
+
+    /// The rows are exactly what a replay of the chains gives.
+    fn check_rows(&self) {
+        let (mut out_rows, mut in_rows) = (BTreeMap::new(), BTreeMap::new());
+        for change in self.chains.values().flatten().flat_map(rows_of) {
+            match change {
+                RowChange::PutOut(row) => {
+                    assert!(out_rows.insert((row.wallet, row.transfer), row).is_none(), "a second row out");
+                }
+                RowChange::DeleteOut { wallet, transfer } => {
+                    assert!(out_rows.remove(&(wallet, transfer)).is_some(), "no row {transfer} to delete");
+                }
+                RowChange::PutIn(row) => {
+                    assert!(in_rows.insert((row.wallet, row.transfer), row).is_none(), "a second row in");
+                }
+            }
+        }
+        assert_eq!(self.out_rows, out_rows, "{}: rows out", self.name);
+        assert_eq!(self.in_rows, in_rows, "{}: rows in", self.name);
+    }
+
+    /// A run of keys that is recorded is what its blocks say. One may be missing: it is only an index.
+    fn check_runs(&self) {
+        for ((wallet, number), run) in &self.key_runs {
+            let first = usize::try_from(number * RUN_BLOCKS).expect("a short chain");
+            let last = usize::try_from(last_of(*number)).expect("a short chain");
+            let blocks = self.chains.get(wallet).and_then(|chain| chain.get(first..=last));
+            let expected = blocks.and_then(KeyRun::of);
+            assert_eq!(Some(run), expected.as_ref(), "run {number} (of block {}) of {wallet}", run_of(first as u64));
+        }
+    }
+}
+
+fn check_chain(wallet: WalletId, blocks: &[Block], cell: &str) {
+    let (mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let mut head = None;
+    for block in blocks {
+        assert_eq!((block.wallet, block.home.as_str()), (wallet, cell));
+        chain::verify(head.as_ref(), block).unwrap_or_else(|fault| panic!("wallet {wallet} in {cell}: {fault}"));
+        head = Some(block.head());
+        for entry in &block.entries {
+            assert!(ids.insert(entry.id), "wallet {wallet}: entry {} twice", entry.id);
+            let fresh = entry.key.is_none_or(|key| keys.insert(key.key));
+            assert!(fresh, "wallet {wallet}: two entries with the key of entry {}", entry.id);
+        }
+    }
+    assert!(head.is_some(), "wallet {wallet} in {cell} has no block");
+}
+
+/// The amount, if the transfer is in flight.
+fn check_transfer(id: TransactionId, legs: &Legs) -> Option<Money> {
+    let [(from, to, route, amount)] = legs.out.as_slice() else {
+        panic!("transfer {id} left {} wallets", legs.out.len());
+    };
+    let expected = (*to, *from, *route, *amount);
+    assert!(legs.received.iter().all(|leg| *leg == expected), "transfer {id}: the legs differ");
+    assert!(legs.returned.iter().all(|leg| *leg == (*from, *amount)), "transfer {id}: another sum came back");
+    assert!(legs.settled.iter().all(|wallet| wallet == from), "transfer {id}: settled in another chain");
+    assert!(legs.refused.iter().all(|wallet| wallet == to), "transfer {id}: refused by another wallet");
+    let counts = (legs.received.len(), legs.refused.len(), legs.settled.len(), legs.returned.len());
+    match (route, counts) {
+        (Route::Inside, (1, 0, 0, 0)) => None,
+        // In flight: on its way, refused but not back yet; received but not settled is no money in flight.
+        (Route::Across, (0, 0 | 1, 0, 0)) => Some(*amount),
+        (Route::Across, (1, 0, 0 | 1, 0) | (0, 1, 0, 1)) => None,
+        _ => panic!("transfer {id}, {route:?}: (received, refused, settled, returned) = {counts:?}"),
+    }
+}
+
+fn check_done(deed: &Deed, wallet: WalletId, entry: &Entry, transfer: Option<Uuid>) {
+    let (kind, amount) = match deed.what {
+        What::Deposit { amount, .. } => (matches!(entry.kind, EntryKind::Deposit), amount),
+        What::Withdraw { amount, .. } => (matches!(entry.kind, EntryKind::Withdrawal), amount),
+        What::Transfer { to, amount, .. } => {
+            (matches!(entry.kind, EntryKind::TransferOut { to: other, .. } if other == to), amount)
+        }
+    };
+    let same = kind && amount == entry.amount && wallet == deed.payer() && transfer.is_none_or(|id| id == entry.id);
+    assert!(same, "asked: {deed:?}; done, in {wallet}: {entry:?}");
+}
+
+pub async fn read_chain(store: &DynamoStore, wallet: WalletId) -> Vec<Block> {
+    let mut chain: Vec<Block> = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let range = BlockRange { first: chain.len() as u64, last: u64::MAX, newest_first: false };
+        let page = store.blocks(wallet, range, PAGE).await.expect("the tables answer");
+        if page.is_empty() {
+            return chain;
+        }
+        chain.extend(page);
+    }
+    panic!("wallet {wallet}: more than {MAX_PAGES} pages");
+}
+
+/// Two text attributes of every item of a table or index.
+async fn scan(store: &DynamoStore, table: &str, index: Option<&str>, fields: [&str; 2]) -> Vec<[String; 2]> {
+    let mut rows = Vec::new();
+    let mut start = None;
+    for _ in 0..MAX_PAGES {
+        let scan = store.client().scan().table_name(table).set_index_name(index.map(Into::into));
+        let page = scan.set_exclusive_start_key(start).send().await.expect("the tables answer");
+        for item in page.items() {
+            let field = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().expect("a text");
+            rows.push(fields.map(field));
+        }
+        start = page.last_evaluated_key;
+        if start.is_none() {
+            return rows;
+        }
+    }
+    panic!("{table}: more than {MAX_PAGES} pages");
+}

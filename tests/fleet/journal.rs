@@ -1,0 +1,80 @@
+//! What clients asked for and what they were told: the other side of the books.
+
+use ledger::Money;
+use sha2::{Digest, Sha256};
+use topology::WalletId;
+use uuid::Uuid;
+
+use super::client::{Answer, Call};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Deposit { wallet: WalletId, amount: Money },
+    Withdraw { wallet: WalletId, amount: Money },
+    Transfer { from: WalletId, to: WalletId, amount: Money },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    Nothing,
+    /// The money moved, or is on its way.
+    Done {
+        transfer: Option<Uuid>,
+    },
+    /// The money had left and came back.
+    Returned,
+    Refused(String),
+}
+
+/// One operation of a client, under a key that no other one has.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    pub what: What,
+    pub key: String,
+    pub told: Told,
+}
+
+impl Deed {
+    pub fn new(what: What, key: impl Into<String>) -> Self {
+        Self { what, key: key.into(), told: Told::Nothing }
+    }
+
+    pub fn call(&self) -> Call {
+        let call = match self.what {
+            What::Deposit { wallet, amount } => Call::deposit(wallet, &amount.to_string()),
+            What::Withdraw { wallet, amount } => Call::withdraw(wallet, &amount.to_string()),
+            What::Transfer { from, to, amount } => Call::transfer(from, to, &amount.to_string()),
+        };
+        call.key(&self.key)
+    }
+
+    pub fn answered(mut self, answer: &Answer) -> Self {
+        self.told = if answer.is_success() {
+            let transfer = matches!(self.what, What::Transfer { .. })
+                .then(|| Uuid::parse_str(&answer.string("transferId")).expect("a transfer id"));
+            Told::Done { transfer }
+        } else {
+            match answer.code() {
+                code if code == "transfer_returned" => Told::Returned,
+                code => Told::Refused(code),
+            }
+        };
+        self
+    }
+
+    /// The wallet whose chain keeps the key.
+    pub fn payer(&self) -> WalletId {
+        match self.what {
+            What::Deposit { wallet, .. } | What::Withdraw { wallet, .. } => wallet,
+            What::Transfer { from, .. } => from,
+        }
+    }
+
+    /// The key as entries hold it: half of its SHA-256.
+    pub fn key_hash(&self) -> [u8; 16] {
+        let digest: [u8; 32] = Sha256::digest(self.key.as_bytes()).into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        half
+    }
+}

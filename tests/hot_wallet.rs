@@ -1,0 +1,89 @@
+//! One wallet that everybody pays into, through two instances of its cell at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ledger::Money;
+use topology::WalletId;
+
+use crate::fleet::books::{Books, Moment};
+use crate::fleet::journal::{Deed, What};
+use crate::fleet::{Call, Client, Fleet, setting, until, within};
+
+const CLIENTS: u64 = 64;
+const CENT: Money = Money::from_minor(1);
+
+/// `count` deposits of a cent, by [`CLIENTS`] clients at once. Half of the requests start at one instance and half at
+/// the other; a client goes to the other one when the first does not answer. `begun` counts as they go.
+async fn deposit_cents(fleet: &Fleet, wallet: WalletId, count: u64, begun: &Arc<AtomicU64>) -> Vec<Deed> {
+    let instances = [fleet.instance_client(1, 0), fleet.instance_client(1, 1)];
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (instances, begun) = (instances.clone(), begun.clone());
+        clients.spawn(async move {
+            let mut deeds = Vec::new();
+            loop {
+                let number = begun.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return deeds;
+                }
+                let first = usize::try_from(number % 2).expect("0 or 1");
+                let deed = Deed::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
+                let answer = Client::insist_at(&[&instances[first], &instances[1 - first]], &deed.call()).await;
+                deeds.push(deed.answered(&answer.expect(200)));
+            }
+        });
+    }
+    clients.join_all().await.into_iter().flatten().collect()
+}
+
+async fn check(fleet: &Fleet, wallet: WalletId, deeds: &[Deed], expected: &str) {
+    assert_eq!(fleet.client().balance(wallet).await, expected);
+    let books = Books::read(fleet).await;
+    books.audit(Moment::Still);
+    books.check_deeds(deeds);
+    let chain = books.chain(wallet);
+    let entries: usize = chain.iter().map(|block| block.entries.len()).sum();
+    eprintln!("{} deposits in {} blocks", deeds.len(), chain.len() - 1);
+    // The opening, the first deposit, and each of the others once.
+    assert_eq!(entries, deeds.len() + 2);
+}
+
+async fn begin() -> (Fleet, WalletId) {
+    let fleet = Fleet::start(1, 2).await;
+    let wallet = fleet.client().create("merchant").await;
+    fleet.client().send(&Call::deposit(wallet, "7.00")).await.expect(200);
+    (fleet, wallet)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_deposits_through_two_instances_are_each_counted_once() {
+    within(120, "the test", async {
+        let (fleet, wallet) = begin().await;
+        let deeds = deposit_cents(&fleet, wallet, 10_000, &Arc::default()).await;
+        check(&fleet, wallet, &deeds, "107.00").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deposits_survive_instances_killed_under_them() {
+    within(180, "the test", async {
+        let kills = setting("WALLET_HOT_KILLS", 5);
+        let count = 2_000 * kills;
+        let (fleet, wallet) = begin().await;
+        let begun = Arc::new(AtomicU64::new(0));
+        let killer = async {
+            for kill in 0..kills {
+                // Spread over the work: the n-th kill comes when so many deposits have begun.
+                let due = (kill * 2 + 1) * count / (kills * 2);
+                until(120, "deposits go on", async || begun.load(Ordering::Relaxed) >= due).await;
+                fleet.kill(if kill % 2 == 0 { "cell-1-a" } else { "cell-1-b" }).await;
+            }
+        };
+        let (deeds, ()) = tokio::join!(deposit_cents(&fleet, wallet, count, &begun), killer);
+        let expected = Money::from_minor(700 + count).to_string();
+        check(&fleet, wallet, &deeds, &expected).await;
+    })
+    .await;
+}

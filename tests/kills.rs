@@ -1,0 +1,149 @@
+//! Random transfers over three cells while processes are killed with SIGKILL at random. Seeded: the seed is printed,
+//! and `WALLET_SEED` repeats what was asked of whom (not the timing).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use fastrand::Rng;
+use ledger::Money;
+use tokio::sync::RwLock;
+use topology::WalletId;
+
+use crate::fleet::books::{Books, Moment};
+use crate::fleet::journal::{Deed, Told, What};
+use crate::fleet::{Client, Fleet, setting, until, within};
+
+const CELLS: u16 = 3;
+const WALLETS: usize = 50;
+const CLIENTS: u64 = 16;
+/// Requests between two kills, on average.
+const DEEDS_A_KILL: u64 = 100;
+const KILLS_A_CHECK: u64 = 5;
+/// After the last kill, every transfer has its outcome within this long.
+const SETTLED_WITHIN_S: u64 = 10;
+const FIRST_DEPOSIT: Money = Money::from_minor(10_000);
+
+struct Play {
+    client: Client,
+    wallets: Vec<WalletId>,
+    /// Held for reading by whoever moves money, for writing by the auditor.
+    gate: RwLock<()>,
+    done: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Play {
+    /// Moves money at random until told to stop.
+    async fn client(&self, number: u64, seed: u64) -> Vec<Deed> {
+        let mut dice = Rng::with_seed(seed ^ (number << 32));
+        let mut deeds = Vec::new();
+        while !self.over.load(Ordering::Acquire) {
+            let open = self.gate.read().await;
+            let deed = Deed::new(self.invent(&mut dice), format!("{number}-{}", deeds.len()));
+            let (deed, _) = self.client.carry_out(deed).await;
+            drop(open);
+            deeds.push(deed);
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
+        deeds
+    }
+
+    fn invent(&self, dice: &mut Rng) -> What {
+        let from = dice.usize(0..WALLETS);
+        let to = (from + dice.usize(1..WALLETS)) % WALLETS;
+        let (wallet, to) = (self.wallets[from], self.wallets[to]);
+        // Large enough that many are refused for want of money.
+        let amount = Money::from_minor(dice.u64(1..12_000));
+        match dice.u8(0..20) {
+            0 => What::Deposit { wallet, amount: Money::from_minor(dice.u64(1..500)) },
+            1 => What::Withdraw { wallet, amount },
+            _ => What::Transfer { from: wallet, to, amount },
+        }
+    }
+
+    async fn audit(&self, fleet: &Fleet, moment: Moment) -> Books {
+        let _closed = within(90, "every request is answered", self.gate.write()).await;
+        let books = Books::read(fleet).await;
+        let totals = books.audit(moment);
+        eprintln!("after {} requests: {totals:?}", self.done.load(Ordering::Relaxed));
+        books
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_is_neither_lost_nor_doubled_while_processes_are_killed() {
+    let seed = setting("WALLET_SEED", fastrand::u64(..));
+    let kills = setting("WALLET_KILLS", 20);
+    eprintln!("WALLET_SEED={seed} WALLET_KILLS={kills}");
+    within(120 + kills * 4, "the test", run(seed, kills)).await;
+}
+
+async fn run(seed: u64, kills: u64) {
+    let fleet = Fleet::start(CELLS, 2).await;
+    let mut dice = Rng::with_seed(seed);
+    let play = Arc::new(Play {
+        client: fleet.client(),
+        wallets: open_wallets(&fleet).await,
+        gate: RwLock::default(),
+        done: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+    });
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let play = play.clone();
+        clients.spawn(async move { play.client(number, seed).await });
+    }
+    let mut victims = vec!["router".to_owned(), "control-plane".to_owned()];
+    victims.extend((1..=CELLS).flat_map(|cell| ["a", "b"].map(|instance| format!("cell-{cell}-{instance}"))));
+    if setting("WALLET_KILL_DATABASES", 0) == 1 {
+        victims.extend((1..=CELLS).map(|cell| format!("cell-{cell}-db")));
+    }
+    for kill in 1..=kills {
+        let due = play.done.load(Ordering::Relaxed) + dice.u64(1..2 * DEEDS_A_KILL);
+        until(60, "requests are answered", async || play.done.load(Ordering::Relaxed) >= due).await;
+        fleet.kill(dice.choice(&victims).expect("there are victims")).await;
+        if kill % KILLS_A_CHECK == 0 && kill < kills {
+            play.audit(&fleet, Moment::Moving).await;
+        }
+    }
+    let last_kill = Instant::now();
+    play.over.store(true, Ordering::Release);
+    let deeds: Vec<Deed> = clients.join_all().await.into_iter().flatten().collect();
+    let still = async || {
+        let mut open = 0;
+        for cell in 1..=CELLS {
+            open += open_transfers(&fleet, cell).await;
+        }
+        open == 0
+    };
+    until(SETTLED_WITHIN_S.saturating_sub(last_kill.elapsed().as_secs()), "all transfers have an outcome", still).await;
+    eprintln!("settled {:?} after the last kill", last_kill.elapsed());
+    let books = play.audit(&fleet, Moment::Still).await;
+    books.check_deeds(&deeds);
+    let done = deeds.iter().filter(|deed| matches!(deed.told, Told::Done { .. })).count();
+    let refused = deeds.iter().filter(|deed| matches!(deed.told, Told::Refused(_))).count();
+    eprintln!("{} requests: {done} done, {refused} refused", deeds.len());
+    assert!(done > 0 && refused > 0);
+    for deed in &deeds {
+        if let Told::Refused(code) = &deed.told {
+            assert_eq!(code, "insufficient_balance", "{deed:?}");
+        }
+    }
+}
+
+async fn open_transfers(fleet: &Fleet, cell: u16) -> usize {
+    use ledger::store::Store;
+    fleet.store(cell).open_transfers(usize::from(u16::MAX)).await.expect("the tables answer").len()
+}
+
+async fn open_wallets(fleet: &Fleet) -> Vec<WalletId> {
+    let mut wallets = Vec::new();
+    for number in 0..WALLETS {
+        let wallet = fleet.client().create(&format!("user-{number}")).await;
+        let deed = Deed::new(What::Deposit { wallet, amount: FIRST_DEPOSIT }, "first");
+        fleet.client().carry_out(deed).await.1.expect(200);
+        wallets.push(wallet);
+    }
+    wallets
+}

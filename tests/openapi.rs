@@ -1,0 +1,118 @@
+//! openapi.yaml says what the service does: every answer that these tests meet is documented, with its status and its
+//! code. The YAML is read by python3 with PyYAML; where that is missing, or nothing is documented yet, the test says so.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::api::Town;
+use crate::api::bad_input::{bodies, requests};
+use crate::fleet::seen::{Kind, template};
+use crate::fleet::{Answer, Call, within};
+
+const TO_JSON: &str = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout, default=str)";
+
+/// What is documented: the document, and its text for the codes.
+struct Document {
+    json: Value,
+    text: String,
+}
+
+impl Document {
+    fn read() -> Result<Self, String> {
+        let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi.yaml");
+        let path = std::env::var_os("WALLET_OPENAPI").map_or(usual, Into::into);
+        let text = std::fs::read_to_string(&path).expect("openapi.yaml is there");
+        let output = Command::new("python3").args(["-c", TO_JSON]).arg(&path).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| format!("python3 cannot be run: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("python3 cannot read it: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        let json: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+        if json["paths"].as_object().is_none_or(serde_json::Map::is_empty) {
+            return Err("it describes no path yet".into());
+        }
+        Ok(Self { json, text })
+    }
+
+    /// The operation at a path, whatever its parameters are called.
+    fn operation(&self, method: &str, path: &str) -> Option<&Value> {
+        let paths = self.json["paths"].as_object()?;
+        let anonymous = |path: &str| {
+            let segments = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+            segments.collect::<Vec<_>>().join("/")
+        };
+        let (_, item) = paths.iter().find(|(known, _)| anonymous(known) == path)?;
+        Some(&item[method.to_lowercase()]).filter(|operation| !operation.is_null())
+    }
+
+    fn documents(&self, (method, path, status, code): &Kind) -> Result<(), String> {
+        // An operation that does not exist has no place to document that it does not.
+        if !matches!(code.as_str(), "method_not_allowed" | "not_found") {
+            let operation = self.operation(method, path).ok_or("not documented")?;
+            if operation["responses"][status.to_string()].is_null() {
+                return Err("the status is not documented".into());
+            }
+        }
+        let listed = |word: &str| self.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|w| w == word);
+        if code.is_empty() || listed(code) { Ok(()) } else { Err("the code is not listed".into()) }
+    }
+}
+
+/// The answers of a walk over the whole API: what works, and every kind of bad input.
+async fn walk(town: &Town) -> BTreeSet<Kind> {
+    let (ann, bob) = (town.ann, town.bob);
+    let transfer = Call::transfer(ann, bob, "1").key("walk");
+    let sent = town.client.send(&transfer).await.expect(200);
+    let user = town.client.send(&Call::show(ann)).await.string("userId");
+    let get = |path: String| Call::get(format!("/api/v1/wallets{path}"));
+    let mut calls = vec![
+        Call::create(&town.newcomer().await).key("walk"),
+        Call::create(&user),
+        get(format!("?userId={user}")),
+        Call::show(ann),
+        Call::deposit(ann, "1").key("walk-deposit"),
+        Call::withdraw(ann, "1"),
+        transfer,
+        get(format!("/{ann}/transfers/{}", sent.string("transferId"))),
+        get(format!("/{ann}/transactions?limit=1")),
+        get(format!("/{ann}/balance/historical?timestamp={}", sent.string("createdAt"))),
+        Call::deposit(ann, "2").key("walk-deposit"),
+    ];
+    calls.extend(bodies(town).into_iter().chain(requests(town)).map(|(_, call, _, _)| call));
+    let mut kinds = BTreeSet::new();
+    for call in calls {
+        kinds.insert(kind_of(&call, &town.client.send(&call).await));
+    }
+    kinds
+}
+
+fn kind_of(call: &Call, answer: &Answer) -> Kind {
+    let path = template(&call.path).expect("a path of the wallet API");
+    let code = if answer.is_success() { String::new() } else { answer.code() };
+    (call.method.to_string(), path, answer.status, code)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openapi_yaml_documents_every_answer_that_is_met() {
+    within(60, "the test", async {
+        let document = match Document::read() {
+            Ok(document) => document,
+            Err(why) => return eprintln!("SKIPPED: openapi.yaml is not checked: {why}"),
+        };
+        let town = Town::new().await;
+        let mut kinds = walk(&town).await;
+        // And what the tests that run beside this one have met so far: outages, frozen wallets, slow transfers.
+        kinds.extend(crate::fleet::seen::all());
+        let faults =
+            kinds.iter().filter_map(|kind| document.documents(kind).err().map(|why| format!("{kind:?}: {why}")));
+        let faults: Vec<_> = faults.collect();
+        eprintln!("{} kinds of answers held against openapi.yaml", kinds.len());
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        assert!(kinds.iter().any(|(method, ..)| *method == Method::POST.as_str()));
+    })
+    .await;
+}
