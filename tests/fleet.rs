@@ -122,9 +122,9 @@ impl Fleet {
     }
 
     /// A cell's tables, read past its processes.
-    pub fn store(&self, cell: u16) -> DynamoStore {
+    pub async fn store(&self, cell: u16) -> DynamoStore {
         let connection = Connection { endpoint: Some(self.ports.cell_db(cell)), region: REGION.into() };
-        DynamoStore::new(connect(&connection), &format!("cell-{cell}-"))
+        DynamoStore::new(connect(&connection).await, &format!("cell-{cell}-"))
     }
 
     /// Users whose wallets are created in `cell`, the same ones every time.
@@ -136,7 +136,7 @@ impl Fleet {
 
     async fn genesis(&self, cell: u16) -> ledger::store::Genesis {
         use ledger::store::Store;
-        self.store(cell).genesis().await.expect("the tables answer").expect("the cell owns buckets")
+        self.store(cell).await.genesis().await.expect("the tables answer").expect("the cell owns buckets")
     }
 
     /// `ctl <words>` on this fleet; its JSON output.
