@@ -4,13 +4,15 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
 use topology::{CellEntry, CellId, Problem, UserId, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
-use crate::wire::InstanceHealth;
+use crate::wire::{InstanceHealth, WalletView};
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +24,7 @@ pub struct Instances {
 /// What a cell said of a wallet.
 #[derive(Debug)]
 pub enum Answer {
-    Wallet(Value),
+    Wallet(WalletView),
     /// The wallet would be here and is not.
     Absent,
     /// The wallet belongs to another cell.
@@ -87,15 +89,34 @@ impl Instances {
     }
 }
 
+/// What a cell's answer about a wallet is read for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    #[serde(borrow)]
+    balance: &'a RawValue,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<Shown<'_>> for WalletView {
+    fn from(shown: Shown<'_>) -> Self {
+        let Shown { balance, created_at, updated_at } = shown;
+        Self { balance: balance.get().to_owned(), created_at, updated_at }
+    }
+}
+
 async fn understood(cell: &CellId, response: reqwest::Response) -> Result<Answer> {
     let status = response.status().as_u16();
     let owner = response.headers().get(wire::WALLET_CELL).and_then(|value| value.to_str().ok());
     let owner = owner.and_then(|text| CellId::parse(text).ok());
     let body = response.bytes().await.unwrap_or_default();
     match status {
-        200 | 201 => serde_json::from_slice(&body)
-            .map(Answer::Wallet)
-            .map_err(|error| Error::Unsound(format!("{cell} answered {status} with a body that is not JSON: {error}"))),
+        200 | 201 => {
+            serde_json::from_slice::<Shown<'_>>(&body).map(|shown| Answer::Wallet(shown.into())).map_err(|error| {
+                Error::Unsound(format!("{cell} answered {status} with something that is no wallet: {error}"))
+            })
+        }
         404 => Ok(Answer::Absent),
         409 => Ok(Answer::Exists),
         421 => Ok(Answer::Elsewhere(owner)),

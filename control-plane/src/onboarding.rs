@@ -13,7 +13,7 @@ use crate::homes::{Denied, Homes, WalletRow};
 use crate::instances::Answer;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
-use crate::wire::{Because, Customer, Onboard, Where};
+use crate::wire::{Because, Customer, Onboard, WalletView, Where};
 
 /// How often the steps start anew because the bucket got another owner meanwhile.
 const HOME_CHANGES_MAX: usize = 3;
@@ -111,7 +111,7 @@ async fn carry_out(
     user: &UserId,
     wallet: WalletId,
     because: &Because,
-) -> Result<Option<serde_json::Value>> {
+) -> Result<Option<WalletView>> {
     let elsewhere = plan.home.id != plan.target.id;
     if elsewhere {
         deny(control, plan, wallet).await?;
@@ -190,7 +190,7 @@ fn open_cell(cell: &CellEntry) -> Result<&CellEntry> {
     }
 }
 
-async fn shown(control: &ControlPlane, cell: &CellEntry, wallet: WalletId) -> Result<serde_json::Value> {
+async fn shown(control: &ControlPlane, cell: &CellEntry, wallet: WalletId) -> Result<WalletView> {
     match control.instances.wallet(cell, wallet).await? {
         Answer::Wallet(wallet) => Ok(wallet),
         other => Err(Error::Unsound(format!("{} says that wallet {wallet} exists, then {other:?}", cell.id))),

