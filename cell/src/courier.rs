@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ledger::rows::OutRow;
 use ledger::store::Store;
-use ledger::{Audit, Timestamp, TransactionId};
+use ledger::{Audit, ShortText, Timestamp, TransactionId};
 use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -234,7 +234,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             wallet: row.wallet,
             work,
             key: None,
-            audit: Audit { request_id: row.transfer.to_string(), actor: ACTOR.into(), ..Audit::default() },
+            audit: Audit { request_id: short(&row.transfer.to_string()), actor: short(ACTOR), ..Audit::default() },
             expires_at: Timestamp::from_micros(i64::MAX),
             expired_key: None,
         };
@@ -255,6 +255,10 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             _ => Recorded::NotYet,
         }
     }
+}
+
+fn short(text: &str) -> ShortText {
+    ShortText::cut(text, ShortText::MAX_BYTES)
 }
 
 enum Recorded {

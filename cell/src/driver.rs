@@ -42,11 +42,11 @@ struct Submission {
 pub struct Submitter(mpsc::Sender<Submission>);
 
 impl Submitter {
-    /// The sequencer's answer. When the instance is shutting down, nothing is done.
+    /// The sequencer's answer. When the driver has ended, nothing is done.
     pub async fn submit(&self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         if self.0.send(Submission { command, reply }).await.is_err() {
-            return Reply::Unavailable("the instance is shutting down".into());
+            return Reply::Overloaded;
         }
         // The driver answers everything it has taken in; without an answer it was killed, and nobody knows.
         answer.await.unwrap_or_else(|_| Reply::Unknown("the instance is shutting down".into()))

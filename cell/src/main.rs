@@ -175,7 +175,15 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     info!(cell = %args.cell, instance = instance_name, listen = %listener.local_addr()?, "serving");
 
     let signals = tokio::spawn(stop_on_signal(stopper));
-    serve(listener, routes(edge), stop, REQUEST_PATIENCE).await;
+    // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
+    // process goes, so that nothing is served by half of it, and starts again from the tables.
+    tokio::select! {
+        () = serve(listener, routes(edge), stop.clone(), REQUEST_PATIENCE) => {}
+        Some(Err(error)) = instance.tasks.join_next() => {
+            tracing::error!(%error, "a part of the instance died");
+            std::process::abort();
+        }
+    }
     let finished = async { while instance.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_PATIENCE - REQUEST_PATIENCE, finished).await.is_err() {
         warn!("work was still under way when the patience of the shutdown ended; it resumes from the tables");

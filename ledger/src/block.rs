@@ -99,13 +99,35 @@ pub struct Key {
     pub request: [u8; 16],
 }
 
-/// Who caused an entry. Each text is at most 255 bytes; the edge keeps them shorter.
+/// A text of at most 255 bytes: what a block has room for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShortText(String);
+
+impl ShortText {
+    /// Longest text, in bytes: its length is one byte of the canonical form.
+    pub const MAX_BYTES: usize = 255;
+
+    /// The text, or as much of its beginning as fits into `most` bytes, cut between characters.
+    pub fn cut(text: &str, most: usize) -> Self {
+        let mut end = text.len().min(most).min(Self::MAX_BYTES);
+        while !text.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        Self(text[..end].to_owned())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who caused an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audit {
-    pub source_ip: String,
-    pub user_agent: String,
-    pub request_id: String,
-    pub actor: String,
+    pub source_ip: ShortText,
+    pub user_agent: ShortText,
+    pub request_id: ShortText,
+    pub actor: ShortText,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,16 +8,12 @@ use topology::wire::CreditRefusal;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
-use crate::block::{Audit, Block, Entry, EntryKind, Hash, Key, Route, Status, WalletState};
+use crate::block::{Audit, Block, Entry, EntryKind, Hash, Key, Route, ShortText, Status, WalletState};
 use crate::money::Money;
 use crate::time::Timestamp;
 
 /// First byte of every block.
 pub const VERSION: u8 = 1;
-
-/// Largest canonical form of a block. DynamoDB refuses items above 400 KB; a full block of 100 entries stays near
-/// 16 KB, and at most 100 KB if every audit text is as long as it may be.
-pub const MAX_BLOCK_BYTES: usize = 200_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -81,7 +77,9 @@ pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.push(u8::try_from(text.len()).expect("texts in a block are bounded to 255 bytes where they enter"));
+    out.push(
+        u8::try_from(text.len()).expect("user ids, cell ids and short texts are at most 255 bytes by construction"),
+    );
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -130,7 +128,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     }
     let Audit { source_ip, user_agent, request_id, actor } = &entry.audit;
     for text in [source_ip, user_agent, request_id, actor] {
-        put_text(out, text);
+        put_text(out, text.as_str());
     }
 }
 
@@ -214,6 +212,10 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::Invalid("UTF-8 text"))
     }
 
+    fn short_text(&mut self) -> Result<ShortText, DecodeError> {
+        self.text().map(|text| ShortText::cut(text, ShortText::MAX_BYTES))
+    }
+
     fn cell(&mut self) -> Result<CellId, DecodeError> {
         CellId::parse(self.text()?).map_err(|_| DecodeError::Invalid("cell id"))
     }
@@ -265,10 +267,10 @@ impl<'a> Reader<'a> {
             _ => return Err(DecodeError::Invalid("key flag")),
         };
         let audit = Audit {
-            source_ip: self.text()?.to_owned(),
-            user_agent: self.text()?.to_owned(),
-            request_id: self.text()?.to_owned(),
-            actor: self.text()?.to_owned(),
+            source_ip: self.short_text()?,
+            user_agent: self.short_text()?,
+            request_id: self.short_text()?,
+            actor: self.short_text()?,
         };
         Ok(Entry { id, kind, amount, balance_after, key, audit })
     }
@@ -310,9 +312,9 @@ pub(crate) mod tests {
         fn any_entry()(
             id in any::<u128>(), kind in any_kind(), amount in any::<u64>(), after in any::<u64>(),
             key in proptest::option::of((any::<[u8; 16]>(), any::<[u8; 16]>())),
-            texts in proptest::array::uniform4("\\PC{0,40}"),
+            texts in proptest::array::uniform4("\\PC{0,80}"),
         ) -> Entry {
-            let [source_ip, user_agent, request_id, actor] = texts;
+            let [source_ip, user_agent, request_id, actor] = texts.map(|text| ShortText::cut(&text, 255));
             Entry {
                 id: Uuid::from_u128(id), kind, amount: Money::from_minor(amount), balance_after: Money::from_minor(after),
                 key: key.map(|(key, request)| Key { key, request }),

@@ -81,7 +81,9 @@ pub fn verify(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> 
     if previous.is_some_and(|head| block.at < head.at) {
         return Err(ChainFault::Time(number));
     }
-    if block.entries.is_empty() || block.entries.len() > MAX_ENTRIES_PER_BLOCK {
+    // Block 0 holds its `Opened` entry and nothing else.
+    let most = if previous.is_none() { 1 } else { MAX_ENTRIES_PER_BLOCK };
+    if block.entries.is_empty() || block.entries.len() > most {
         return Err(ChainFault::Entries(number));
     }
     verify_identity(previous, block)?;

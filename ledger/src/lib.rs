@@ -15,7 +15,9 @@ pub mod rows;
 pub mod store;
 pub mod time;
 
-pub use block::{Audit, Block, Entry, EntryKind, Hash, Head, Key, Route, Status, TransactionId, WalletState};
+pub use block::{
+    Audit, Block, Entry, EntryKind, Hash, Head, Key, Route, ShortText, Status, TransactionId, WalletState,
+};
 pub use chain::ChainFault;
 pub use decide::{Intent, Refusal, decide};
 pub use money::Money;

@@ -1,7 +1,7 @@
 //! What a request says about itself in its headers: id, key, deadline, and who is behind it.
 
 use axum::http::{HeaderMap, header};
-use ledger::block::{Audit, Key};
+use ledger::block::{Audit, Key, ShortText};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use topology::{WalletId, wire};
@@ -14,11 +14,11 @@ use crate::wallets::Context;
 /// Longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 128;
 /// Longest texts kept in the audit context, in bytes; what is longer is cut.
+/// Longest actor, in bytes.
+pub const MAX_ACTOR_BYTES: usize = 64;
 const MAX_SOURCE_IP_BYTES: usize = 45;
 const MAX_USER_AGENT_BYTES: usize = 96;
 const MAX_REQUEST_ID_BYTES: usize = 64;
-/// The actor while nobody has to say who he is.
-const ANONYMOUS: &str = "";
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
@@ -40,10 +40,10 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
     Ok(Context {
         key: key(headers, operation)?,
         audit: Audit {
-            source_ip: cut(text(headers, wire::FORWARDED_FOR).unwrap_or(""), MAX_SOURCE_IP_BYTES),
-            user_agent: cut(text(headers, header::USER_AGENT.as_str()).unwrap_or(""), MAX_USER_AGENT_BYTES),
-            request_id: request_id.to_owned(),
-            actor: ANONYMOUS.into(),
+            source_ip: ShortText::cut(text(headers, wire::FORWARDED_FOR).unwrap_or(""), MAX_SOURCE_IP_BYTES),
+            user_agent: ShortText::cut(text(headers, header::USER_AGENT.as_str()).unwrap_or(""), MAX_USER_AGENT_BYTES),
+            request_id: ShortText::cut(request_id, MAX_REQUEST_ID_BYTES),
+            actor: ShortText::default(),
         },
         deadline: Instant::now() + patience - ANSWER_RESERVE.min(patience / 4),
     })
@@ -65,15 +65,6 @@ fn half_hash(bytes: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     half
-}
-
-/// At most `most` bytes, cut between characters.
-fn cut(text: &str, most: usize) -> String {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 /// `X-Wallet-Id`, if sent, must name the wallet that the request is about.

@@ -7,13 +7,16 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use ledger::money::AmountError;
 use ledger::store::Store;
+use ledger::{Money, ShortText};
 use topology::wire::Credit;
 
 use super::problem::{Fault, Rejected};
 use super::views::WalletView;
 use super::wallets::{answered, json, wallet_in_path};
 use super::{Edge, body, context};
+use crate::failure::Failure;
 use crate::peers::Peers;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
@@ -43,10 +46,19 @@ pub async fn credit<S: Store, P: Peers>(
         if credit.to_wallet_id != wallet {
             return Err(Fault::WalletHeader);
         }
+        if credit.from_wallet_id == wallet {
+            return Err(Fault::Failure(Failure::SameWallet));
+        }
+        if credit.amount_minor < Money::MIN_AMOUNT.minor() {
+            return Err(Fault::Amount(AmountError::BelowMinimum));
+        }
+        if credit.amount_minor > Money::MAX_AMOUNT.minor() {
+            return Err(Fault::Amount(AmountError::AboveMaximum));
+        }
         let mut context = context::context(&headers, &credit.request_id, "credit")?;
         // The transfer's id is what makes a repetition harmless, not a client's key.
         context.key = None;
-        context.audit.actor.clone_from(&credit.actor);
+        context.audit.actor = ShortText::cut(&credit.actor, context::MAX_ACTOR_BYTES);
         let outcome = edge.wallets.credit(&credit, context).await?;
         Ok(json(StatusCode::OK, &outcome))
     })

@@ -97,7 +97,7 @@ impl From<Line> for TransactionView {
             timestamp: line.at.to_string(),
             related_wallet_id: entry.kind.related_wallet(),
             transfer_id: entry.transfer(),
-            request_id: entry.audit.request_id,
+            request_id: entry.audit.request_id.as_str().to_owned(),
             transaction_hash: line.hash.to_string(),
             block_number: line.block,
         }
