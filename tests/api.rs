@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 mod history;
+mod internal;
 mod replays;
 mod transfers;
 
