@@ -21,7 +21,7 @@ use ledger::store::dynamodb::{Connection, DynamoStore, connect};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use topology::{CellId, UserId, WalletId};
+use topology::{UserId, WalletId};
 use uuid::Uuid;
 
 pub use client::{Answer, Call, Client};
@@ -117,14 +117,10 @@ impl Fleet {
         Client::new(self.http.clone(), self.ports.router_internal())
     }
 
-    pub fn cell_id(&self, cell: u16) -> CellId {
-        CellId::parse(format!("cell-{cell}")).expect("a sound id")
-    }
-
     /// A cell's tables, read past its processes.
-    pub fn store(&self, cell: u16) -> DynamoStore {
+    pub async fn store(&self, cell: u16) -> DynamoStore {
         let connection = Connection { endpoint: Some(self.ports.cell_db(cell)), region: REGION.into() };
-        DynamoStore::new(connect(&connection), &format!("cell-{cell}-"))
+        DynamoStore::new(connect(&connection).await, &format!("cell-{cell}-"))
     }
 
     /// Users whose wallets are created in `cell`, the same ones every time.
@@ -136,7 +132,7 @@ impl Fleet {
 
     async fn genesis(&self, cell: u16) -> ledger::store::Genesis {
         use ledger::store::Store;
-        self.store(cell).genesis().await.expect("the tables answer").expect("the cell owns buckets")
+        self.store(cell).await.genesis().await.expect("the tables answer").expect("the cell owns buckets")
     }
 
     /// `ctl <words>` on this fleet; its JSON output.

@@ -212,7 +212,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             }
             if let Some(outcome) = known {
                 match self.record(row, outcome).await {
-                    Recorded::Yes(at) => return outcome_at(outcome, at),
+                    Recorded::Yes(outcome) => return outcome,
                     Recorded::NotHere => return Outcome::InFlight,
                     Recorded::NotYet => {}
                 }
@@ -239,27 +239,26 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             expired_key: None,
         };
         match self.submitter.submit(command).await {
-            Reply::Done { block, .. } => Recorded::Yes(block.at),
-            // Another courier was faster; the destination's word is the same for both, and the time is in the chain.
-            Reply::RowConflict => self.recorded_at(row).await.map_or(Recorded::NotYet, Recorded::Yes),
+            Reply::Done { block, .. } => Recorded::Yes(outcome_at(outcome, block.at)),
+            // Another courier was faster; the destination's word is the same for both.
+            Reply::RowConflict => self.recorded_by_another(row).await,
             // The wallet has moved, and its rows with it: the courier of its new cell carries on.
             Reply::Elsewhere { .. } | Reply::NoChain(_) => Recorded::NotHere,
             _ => Recorded::NotYet,
         }
     }
 
-    /// When the outcome of the transfer was recorded; `None` if that cannot be read now.
-    async fn recorded_at(&self, row: &OutRow) -> Option<Timestamp> {
-        let head = self.store.head(row.wallet).await.ok()??;
-        match history::transfer(&self.store, &head, row.transfer).await.ok()??.outcome {
-            Outcome::Settled { at } | Outcome::Returned { at, .. } => Some(at),
-            Outcome::InFlight => None,
+    async fn recorded_by_another(&self, row: &OutRow) -> Recorded {
+        let Ok(Some(head)) = self.store.head(row.wallet).await else { return Recorded::NotYet };
+        match history::transfer(&self.store, &head, row.transfer).await {
+            Ok(Some(record)) if record.outcome != Outcome::InFlight => Recorded::Yes(record.outcome),
+            _ => Recorded::NotYet,
         }
     }
 }
 
 enum Recorded {
-    Yes(Timestamp),
+    Yes(Outcome),
     NotHere,
     NotYet,
 }

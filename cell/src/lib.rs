@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod courier;
 pub mod driver;
+pub mod export;
 pub mod failure;
 pub mod history;
 pub mod http;

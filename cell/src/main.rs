@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use topology::{CellId, Config};
+use topology::{CellId, Config, WalletId};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -41,6 +41,20 @@ enum Command {
     /// The cell's tables
     #[command(subcommand)]
     Tables(TablesCommand),
+    /// The chains in the cell's tables
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+#[derive(Subcommand)]
+enum LedgerCommand {
+    /// Print a wallet's chain as JSON lines, for scripts/verify-chain
+    Export {
+        #[arg(long)]
+        wallet: WalletId,
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
 }
 
 #[derive(Subcommand)]
@@ -60,6 +74,13 @@ struct DatabaseArgs {
     /// Prefix of the names of the tables, such as `cell-1-`
     #[arg(long, env = "CELL_TABLE_PREFIX", default_value = "")]
     table_prefix: String,
+}
+
+impl DatabaseArgs {
+    fn connection(&self, configured_region: Option<&str>) -> Connection {
+        let region = self.region.as_deref().or(configured_region).unwrap_or("us-east-1").to_owned();
+        Connection { endpoint: self.dynamodb_endpoint.clone(), region }
+    }
 }
 
 #[derive(Args)]
@@ -101,9 +122,13 @@ async fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Serve(args) => serve_cell(args).await,
         Command::Tables(TablesCommand::Create(args)) => {
-            let connection =
-                Connection { endpoint: args.dynamodb_endpoint, region: args.region.unwrap_or("us-east-1".into()) };
-            create_tables(&connect(&connection), &args.table_prefix).await?;
+            create_tables(&connect(&args.connection(None)).await, &args.table_prefix).await?;
+            Ok(())
+        }
+        Command::Ledger(LedgerCommand::Export { wallet, database }) => {
+            let store = DynamoStore::new(connect(&database.connection(None)).await, &database.table_prefix);
+            let blocks = cell::export::export(&store, wallet, &mut std::io::stdout().lock()).await?;
+            anyhow::ensure!(blocks > 0, "these tables hold no chain of wallet {wallet}");
             Ok(())
         }
     }
@@ -118,10 +143,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     if !(1..=MAX_ENTRIES_PER_BLOCK).contains(&args.max_entries_per_block) {
         bail!("--max-entries-per-block is 1 to {MAX_ENTRIES_PER_BLOCK}");
     }
-    let region = args.database.region.or(config.map(|config| config.deployment.region));
-    let connection =
-        Connection { endpoint: args.database.dynamodb_endpoint, region: region.unwrap_or("us-east-1".into()) };
-    let client = connect(&connection);
+    let connection = args.database.connection(config.as_ref().map(|config| config.deployment.region.as_str()));
+    let client = connect(&connection).await;
     if let Err(error) = check_reachable(&client, &args.database.table_prefix).await {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
     }

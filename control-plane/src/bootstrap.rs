@@ -23,7 +23,7 @@ pub async fn bootstrap(control: &ControlPlane, wanted: &Bootstrap) -> Result<Boo
     for cell in first.cells() {
         let spec = wanted.cells.iter().find(|spec| spec.id == cell.id).expect("the placement was made from these");
         let owned = Bucket::all().filter(|&bucket| first.owner_of(bucket) == cell.index);
-        if !control.homes(&spec.dynamodb).put_genesis(&genesis_of(owned)).await? {
+        if !control.homes(&spec.dynamodb).await.put_genesis(&genesis_of(owned)).await? {
             return Err(genesis_differs(spec));
         }
     }

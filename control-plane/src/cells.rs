@@ -20,12 +20,13 @@ pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
     let spec = &wanted.cell;
     if now.placement.cell_named(&spec.id).is_none() {
         control.registry.put(spec).await?;
-        if !control.homes(&spec.dynamodb).put_genesis(&genesis_of(std::iter::empty())).await? {
+        if !control.homes(&spec.dynamodb).await.put_genesis(&genesis_of(std::iter::empty())).await? {
             let detail =
                 format!("the tables of {} already hold buckets of another placement: give it empty tables", spec.id);
             return Err(refused(409, "genesis_differs", "The cell's tables belong to another placement", detail));
         }
         control.placements.change("cell_added", &wanted.because, |placement| added(placement, spec)).await?;
+        control.counts.count_soon();
     }
     let record = control.registry.get(&spec.id).await?.ok_or_else(|| unknown_cell(&spec.id))?;
     if record.spec.dynamodb != spec.dynamodb || record.spec.instances != spec.instances {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::Select;
+use tokio::sync::Notify;
 use topology::CellId;
 
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Counts {
     customers: Mutex<HashMap<CellId, u64>>,
+    asked: Notify,
 }
 
 impl Counts {
@@ -39,6 +41,11 @@ impl Counts {
         }
     }
 
+    /// Counts now, without anybody waiting for it.
+    pub fn count_soon(&self) {
+        self.asked.notify_one();
+    }
+
     pub fn set(&self, cell: &CellId, count: u64) {
         self.customers.lock().unwrap_or_else(PoisonError::into_inner).insert(cell.clone(), count);
     }
@@ -49,7 +56,8 @@ impl Counts {
                 tracing::warn!(%error, "customers not counted; trying again");
                 false
             });
-            tokio::time::sleep(if all_counted { every } else { every.min(RETRY_EVERY) }).await;
+            let pause = if all_counted { every } else { every.min(RETRY_EVERY) };
+            let _ = tokio::time::timeout(pause, self.asked.notified()).await;
         }
     }
 
@@ -60,7 +68,7 @@ impl Counts {
         let mut all_counted = !records.is_empty();
         for (id, record) in records {
             let tables = &record.spec.dynamodb;
-            let client = control.cell_client(tables);
+            let client = control.cell_client(tables).await;
             match count(&client, &format!("{}ledger", tables.table_prefix)).await {
                 Ok(customers) => self.set(&id, customers),
                 Err(error) => {

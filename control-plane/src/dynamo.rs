@@ -8,12 +8,15 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 
+use ledger::store::dynamodb::client_config;
+
 use crate::error::{Error, Result};
+
+pub use ledger::store::dynamodb::Connection;
 
 /// A call of one item answers in tens of milliseconds or is in trouble.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,31 +28,16 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(25);
 
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Where tables are: a region of AWS, or an endpoint that stands in for it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Connection {
-    pub endpoint: Option<String>,
-    pub region: String,
-}
-
-/// A client for the tables at `connection`. With an endpoint the credentials are placeholders, as a local stand-in
-/// checks none; without one they come from the environment that the process runs in.
-pub fn connect(connection: &Connection) -> Client {
+/// A client for the tables at `connection`, with this program's limits: it repeats what failed, since each of its
+/// writes may be repeated.
+pub async fn connect(connection: &Connection) -> Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    let mut config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(connection.region.clone()))
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(BACKOFF_FIRST))
-        .timeout_config(timeouts)
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
-    if let Some(endpoint) = &connection.endpoint {
-        let placeholder = Credentials::new("local", "local", None, None, "placeholder");
-        config = config.endpoint_url(endpoint).credentials_provider(placeholder);
-    }
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(BACKOFF_FIRST);
+    let config = client_config(connection).await.retry_config(retries).timeout_config(timeouts);
     Client::from_conf(config.build())
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use topology::placement::InstanceEntry;
 use topology::{Config, InstanceId};
 
-/// Waiting readers are cut off after this long when the process is told to stop.
+/// Requests that still run are cut off after this long when the process is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The registry of cells and the placement of customers.
@@ -76,8 +77,17 @@ enum Tables {
     Create,
 }
 
-fn main() -> anyhow::Result<()> {
-    let flags = Flags::parse();
+fn main() -> ExitCode {
+    match start(Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(flags: Flags) -> anyhow::Result<()> {
     let logs = tracing_subscriber::fmt().with_writer(std::io::stderr);
     match flags.common.log_format {
         LogFormat::Text => logs.init(),
@@ -104,7 +114,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         Some(Task::Tables(Tables::Create)) => Ok(create_tables(&settings.connection, &settings.table_prefix).await?),
         Some(Task::Bootstrap { actor, reason }) => {
             let wanted = Bootstrap { cells: specs(&settings.config), because: Because { actor, reason } };
-            let done = control_plane::bootstrap::bootstrap(&ControlPlane::new(&settings), &wanted).await?;
+            let done = control_plane::bootstrap::bootstrap(&*ControlPlane::new(&settings).await, &wanted).await?;
             println!("{}", serde_json::to_string(&done)?);
             Ok(())
         }
@@ -140,7 +150,7 @@ async fn serve(listen: SocketAddr, settings: &Settings) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
-    let control = ControlPlane::new(settings);
+    let control = ControlPlane::new(settings).await;
     let background = tokio::spawn(control.clone().run_background(settings.count_every));
     let upkeep = tokio::spawn({
         let metrics = metrics.clone();
@@ -153,8 +163,10 @@ async fn serve(listen: SocketAddr, settings: &Settings) -> anyhow::Result<()> {
     });
     tracing::info!(listen = %listener.local_addr()?, "serving");
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    let server = axum::serve(listener, control_plane::api::app(control, metrics)).with_graceful_shutdown(async move {
+    let app = control_plane::api::app(control.clone(), metrics);
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         told_to_stop().await;
+        control.placements.release_readers();
         let _ = stopping.send(true);
     });
     let cut_off = async {
@@ -163,7 +175,7 @@ async fn serve(listen: SocketAddr, settings: &Settings) -> anyhow::Result<()> {
     };
     tokio::select! {
         served = server => served?,
-        () = cut_off => tracing::info!("readers that still waited were cut off"),
+        () = cut_off => tracing::info!("requests that still ran were cut off"),
     }
     background.abort();
     upkeep.abort();

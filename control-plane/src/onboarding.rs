@@ -199,7 +199,7 @@ async fn shown(control: &ControlPlane, cell: &CellEntry, wallet: WalletId) -> Re
 
 async fn homes(control: &ControlPlane, cell: &CellId) -> Result<Homes> {
     let record = control.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
-    Ok(control.homes(&record.spec.dynamodb))
+    Ok(control.homes(&record.spec.dynamodb).await)
 }
 
 fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {

@@ -52,6 +52,7 @@ pub struct Placements {
     refreshing: Mutex<()>,
     waiting: AtomicUsize,
     somebody_waits: Notify,
+    closing: watch::Sender<bool>,
 }
 
 /// The table this module keeps.
@@ -67,6 +68,7 @@ impl Placements {
             refreshing: Mutex::new(()),
             waiting: AtomicUsize::new(0),
             somebody_waits: Notify::new(),
+            closing: watch::Sender::new(false),
         }
     }
 
@@ -94,8 +96,21 @@ impl Placements {
         let _awaited = Awaited::enter(self);
         let mut changes = self.current.subscribe();
         let is_newer = |now: &Option<Arc<Published>>| now.as_ref().is_some_and(|now| now.placement.version() > since);
-        let waited = tokio::time::timeout(patience, changes.wait_for(is_newer)).await;
-        waited.ok().and_then(|found| found.ok().and_then(|found| found.clone()))
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            found = changes.wait_for(is_newer) => found.ok().and_then(|found| found.clone()),
+            _ = closing.wait_for(|closing| *closing) => None,
+            () = tokio::time::sleep(patience) => None,
+        }
+    }
+
+    /// Answers all who wait, now and from now on, without waiting: this process is about to stop.
+    pub fn release_readers(&self) {
+        self.closing.send_replace(true);
+    }
+
+    pub fn waiting_readers(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// Looks for changes made by other control planes; runs for ever.

@@ -3,12 +3,13 @@
 //! It must never hold a decision that the store does not: another control plane may run beside this one.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::Mutex;
 use topology::{CellId, Config};
 use uuid::Uuid;
 
@@ -42,8 +43,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub fn new(settings: &Settings) -> Arc<Self> {
-        let client = dynamo::connect(&settings.connection);
+    pub async fn new(settings: &Settings) -> Arc<Self> {
+        let client = dynamo::connect(&settings.connection).await;
         Arc::new(Self {
             namespace: settings.config.deployment.namespace,
             configured: settings.config.cells.iter().map(|cell| cell.id.clone()).collect(),
@@ -56,14 +57,18 @@ impl ControlPlane {
     }
 
     /// A client for a cell's tables; one is kept for each place.
-    pub fn cell_client(&self, tables: &CellTables) -> Client {
+    pub async fn cell_client(&self, tables: &CellTables) -> Client {
         let connection = Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone() };
-        let mut clients = self.cell_clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(connection).or_insert_with_key(dynamo::connect).clone()
+        let mut clients = self.cell_clients.lock().await;
+        if let Some(client) = clients.get(&connection) {
+            return client.clone();
+        }
+        let client = dynamo::connect(&connection).await;
+        clients.entry(connection).or_insert(client).clone()
     }
 
-    pub fn homes(&self, tables: &CellTables) -> Homes {
-        Homes::new(self.cell_client(tables), &tables.table_prefix)
+    pub async fn homes(&self, tables: &CellTables) -> Homes {
+        Homes::new(self.cell_client(tables).await, &tables.table_prefix)
     }
 
     /// Watches the store and counts customers, for ever.
@@ -74,7 +79,7 @@ impl ControlPlane {
 
 /// Creates the control plane's own tables where they are missing.
 pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
-    let client = dynamo::connect(connection);
+    let client = dynamo::connect(connection).await;
     for shape in [placements::table(prefix), registry::table(prefix)] {
         dynamo::create_table(&client, &shape).await?;
     }

@@ -1,1 +1,7 @@
+//! The control plane over real HTTP and a real DynamoDB API, several of them at once where that matters.
 
+mod bootstrap;
+mod cell;
+mod fixture;
+mod onboarding;
+mod placement;

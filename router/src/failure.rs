@@ -1,7 +1,7 @@
 //! Why the router itself answers a request, and the one function that makes the answer of it.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use topology::Problem;
 use topology::problem::PROBLEM_JSON;
@@ -34,7 +34,7 @@ pub enum Failure {
     BodyIncomplete,
     #[error("no byte of the body came for {} s", limits::BODY_STALL_TIMEOUT.as_secs())]
     BodyTimeout,
-    #[error("Content-Length together with Transfer-Encoding")]
+    #[error("Content-Length together with Transfer-Encoding, or a Transfer-Encoding other than chunked")]
     AmbiguousLength,
     #[error("the protocol cannot be changed here")]
     UpgradeRefused,
@@ -116,6 +116,10 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
     headers.insert(wire::REQUEST_ID, request_id.clone());
     if let Failure::MethodNotAllowed(allow) = failure {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    // Where the body ends is unknown, or not worth waiting for: nothing after it can be trusted to be a request.
+    if matches!(failure, Failure::AmbiguousLength | Failure::BodyTimeout | Failure::BodyIncomplete) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_S));

@@ -6,5 +6,6 @@ pub mod client;
 pub mod forward;
 pub mod headers;
 pub mod io;
+pub mod saved;
 pub mod service;
 pub mod worker;

@@ -65,7 +65,7 @@ impl Books {
     pub async fn read(fleet: &Fleet) -> Self {
         let mut cells = Vec::new();
         for cell in 1..=fleet.shape.cells {
-            cells.push(CellBooks::read(&fleet.store(cell), &format!("cell-{cell}")).await);
+            cells.push(CellBooks::read(&fleet.store(cell).await, &format!("cell-{cell}")).await);
         }
         Self { cells }
     }

@@ -13,7 +13,7 @@ use super::ports::Ports;
 use crate::wire::{CellSpec, CellTables};
 
 const FIRST_PORT: u16 = 8080;
-const INSTANCES: u16 = 2;
+const INSTANCES: u16 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

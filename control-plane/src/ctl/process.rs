@@ -130,9 +130,9 @@ impl Layout {
     /// Every process of the fleet, for the check that all ports are free.
     pub fn all(&self, fleet: &Fleet) -> Vec<Spec> {
         let own = [
-            self.database(CONTROL_PLANE_DB, &fleet.ports().control_plane_db()),
-            self.control_plane(fleet),
             self.router(fleet),
+            self.control_plane(fleet),
+            self.database(CONTROL_PLANE_DB, &fleet.ports().control_plane_db()),
         ];
         let cells = fleet
             .cells

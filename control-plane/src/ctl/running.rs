@@ -162,7 +162,15 @@ impl Running {
             let names: Vec<_> = self.supervisor.views().into_iter().map(|view| view.name).collect();
             bail!("no process {name:?}; there are {}", names.join(", "));
         }
-        let view = self.supervisor.order(&name, order).await.with_context(|| format!("{name} did not obey in time"))?;
+        let mut view =
+            self.supervisor.order(&name, order).await.with_context(|| format!("{name} did not obey in time"))?;
+        if matches!(order, Command::Start) {
+            let deadline = Instant::now() + READY_PATIENCE;
+            while !view.ready && Instant::now() < deadline {
+                view.ready = self.is_ready(&view.address).await;
+                sleep(READY_POLL).await;
+            }
+        }
         Ok(serde_json::to_value([view])?)
     }
 

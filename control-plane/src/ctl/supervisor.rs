@@ -39,7 +39,7 @@ pub struct View {
     pub name: String,
     pub state: State,
     pub pid: Option<u32>,
-    /// Times that it died by itself.
+    /// Times that it ended without having been stopped.
     pub deaths: u32,
     pub address: String,
     #[serde(default)]
@@ -110,11 +110,12 @@ impl Supervisor {
         let carried_out = |now: &View| match command {
             Command::Stop | Command::Kill { keep_down: true } => now.state == State::Stopped,
             Command::Start => now.state == State::Running,
-            Command::Kill { keep_down: false } => now.pid != before,
+            // What is stopped already cannot be killed.
+            Command::Kill { keep_down: false } => now.pid != before || now.state == State::Stopped,
         };
         let patience = STOP_PATIENCE + BACKOFF_MAX;
-        let seen = timeout(patience, view.wait_for(carried_out)).await.ok()?.ok().map(|view| view.clone());
-        seen
+        timeout(patience, view.wait_for(carried_out)).await.ok()?.ok()?;
+        Some(view.borrow().clone())
     }
 
     /// Stops everything, what depends on others before the others.
@@ -221,5 +222,60 @@ async fn stop(child: &mut Child, name: &str) {
     if timeout(STOP_PATIENCE, child.wait()).await.is_err() {
         tracing::warn!(name, "did not stop when asked to; killed");
         let _ = child.kill().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn sleeper(name: &str, folder: &Path, script: &str) -> Spec {
+        Spec {
+            name: name.to_owned(),
+            kind: Kind::Cell,
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            health: "127.0.0.1:1".into(),
+            listens: vec![],
+            log: folder.join(format!("{name}.log")),
+        }
+    }
+
+    fn alive(pid: Option<u32>) -> bool {
+        pid.is_some_and(|pid| kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), None).is_ok())
+    }
+
+    #[tokio::test]
+    async fn what_dies_is_started_again_unless_it_was_told_to_stay_down() {
+        let supervisor = Supervisor::new(true);
+        let folder = std::env::temp_dir();
+        supervisor.add(sleeper("supervised", &folder, "exec sleep 60"));
+        let started = supervisor.order("supervised", Command::Start).await.expect("started");
+        assert!(alive(started.pid));
+        supervisor.order("supervised", Command::Kill { keep_down: false }).await.expect("killed");
+        let again = supervisor.order("supervised", Command::Start).await.expect("started again");
+        assert!(again.pid != started.pid && alive(again.pid) && !alive(started.pid));
+        assert_eq!(again.deaths, 1);
+
+        let down = supervisor.order("supervised", Command::Kill { keep_down: true }).await.expect("killed");
+        assert_eq!((down.state, down.pid), (State::Stopped, None));
+        let last = supervisor.order("supervised", Command::Start).await.expect("started by hand");
+        assert!(alive(last.pid));
+        assert!(supervisor.order("nobody", Command::Stop).await.is_none());
+        supervisor.stop_all().await;
+        assert!(!alive(last.pid));
+    }
+
+    #[tokio::test]
+    async fn what_dies_at_once_is_not_started_in_a_tight_loop() {
+        let supervisor = Supervisor::new(true);
+        let began = Instant::now();
+        supervisor.add(sleeper("hopeless", &std::env::temp_dir(), "exit 1"));
+        let mut view = supervisor.watch("hopeless").expect("added");
+        view.wait_for(|now| now.deaths == 3).await.expect("supervised");
+        assert!(began.elapsed() >= BACKOFF_FIRST * 3, "100 ms, then 200 ms");
+        supervisor.stop_all().await;
     }
 }

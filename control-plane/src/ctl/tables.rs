@@ -116,3 +116,93 @@ pub fn history(changes: &[Change]) -> String {
     let header = ["VERSION", "AT", "KIND", "BUCKETS", "PINS", "ACTOR", "REASON"];
     columns(&header, &changes.iter().map(row).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use topology::placement::{CellState, InstanceEntry};
+    use topology::{CellId, InstanceId};
+
+    use super::*;
+    use crate::wire::{CellStatus, CellTables, InstanceHealth};
+
+    fn cell(number: u16, customers: Option<u64>) -> CellView {
+        let id = CellId::parse(format!("cell-{number}")).expect("sound");
+        CellView {
+            index: number,
+            state: CellState::Active,
+            weight: 1,
+            max_tps: 1_000,
+            max_customers: 10,
+            buckets: 32_768,
+            pins: 0,
+            customers,
+            instances: ["a", "b"]
+                .map(|letter| InstanceEntry { id: InstanceId(format!("{id}-{letter}")), address: "127.0.0.1:1".into() })
+                .into(),
+            dynamodb: CellTables { endpoint: None, region: "us-east-1".into(), table_prefix: format!("{id}-") },
+            created_at: "2026-01-02T03:04:05Z".into(),
+            id,
+        }
+    }
+
+    #[test]
+    fn cells_are_a_table() {
+        let golden = "\
+CELL    STATE   WEIGHT  BUCKETS  PINS  CUSTOMERS  INSTANCES
+cell-1  active  1       32768    0     7          127.0.0.1:1,127.0.0.1:1
+cell-2  active  1       32768    0     unknown    127.0.0.1:1,127.0.0.1:1
+";
+        assert_eq!(cells(&[cell(1, Some(7)), cell(2, None)]), golden);
+    }
+
+    #[test]
+    fn status_names_what_is_not_ready_and_what_is_not_registered() {
+        let health = |letter: &str, why: Option<&str>| InstanceHealth {
+            id: format!("cell-1-{letter}"),
+            ready: why.is_none(),
+            why: why.map(str::to_owned),
+        };
+        let one = CellStatus {
+            cell: cell(1, Some(7)),
+            share_percent: 50.0,
+            health: vec![health("a", None), health("b", Some("not reachable"))],
+        };
+        let shown = status(&Status {
+            placement_version: 3,
+            cells: vec![one],
+            not_registered: vec![CellId::parse("cell-4").expect("sound")],
+        });
+        let golden = "\
+CELL    STATE   WEIGHT  SHARE    CUSTOMERS  READY  TROUBLE
+cell-1  active  1       50.00 %  7          1/2    cell-1-b not reachable
+placement version 3
+cell-4 is in cells.toml but not registered: `ctl cell add cell-4`
+";
+        assert_eq!(shown, golden);
+    }
+
+    #[test]
+    fn a_customer_is_shown_with_his_place() {
+        let wallet_id: topology::WalletId = "6a836b5a-367e-4abc-8347-a2aaf56afd1c".parse().expect("a UUID");
+        let place = Where {
+            user_id: Some("ann".into()),
+            wallet_id,
+            bucket: "6a83".into(),
+            cell: CellId::parse("cell-2").expect("sound"),
+            pinned: true,
+            placement_version: 2,
+            instances: vec![InstanceEntry { id: InstanceId("cell-2-a".into()), address: "127.0.0.1:1".into() }],
+        };
+        let golden = "\
+user      ann
+wallet    6a836b5a-367e-4abc-8347-a2aaf56afd1c
+bucket    6a83
+cell      cell-2 (pinned)
+instance  cell-2-a 127.0.0.1:1
+status    ACTIVE
+balance   1.50
+";
+        let wallet = Some(serde_json::json!({"status": "ACTIVE", "balance": "1.50"}));
+        assert_eq!(customer(&Customer { place, wallet }), golden);
+    }
+}

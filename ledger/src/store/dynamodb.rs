@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
 use topology::WalletId;
 
@@ -37,28 +37,48 @@ const OPEN_SHARDS: u8 = 4;
 const MAX_PAGES: usize = 64;
 
 /// How to reach a cell's tables. Without an endpoint it is AWS, with the credentials of the environment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Connection {
     pub endpoint: Option<String>,
     pub region: String,
 }
 
+/// What every client of these tables shares: where they are, and whose credentials are used. With an endpoint it is a
+/// local stand-in, which checks no credentials; without one it is AWS over TLS, with the environment's (container,
+/// web identity or instance credentials, or variables).
+pub async fn client_config(connection: &Connection) -> aws_sdk_dynamodb::config::Builder {
+    let region = Region::new(connection.region.clone());
+    match &connection.endpoint {
+        Some(endpoint) if endpoint.starts_with("http://") => aws_sdk_dynamodb::Config::builder()
+            .behavior_version_latest()
+            .region(region)
+            .endpoint_url(endpoint)
+            .credentials_provider(Credentials::new("local", "local", None, None, "local endpoint"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http()),
+        endpoint => {
+            let ring = aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring;
+            let tls = aws_smithy_http_client::Builder::new()
+                .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(ring))
+                .build_https();
+            let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(tls).load().await;
+            let config = aws_sdk_dynamodb::config::Builder::from(&shared);
+            match endpoint {
+                Some(endpoint) => config.endpoint_url(endpoint),
+                None => config,
+            }
+        }
+    }
+}
+
 /// A client with this store's timeouts and no retries of its own.
-pub fn connect(connection: &Connection) -> Client {
+pub async fn connect(connection: &Connection) -> Client {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    let mut config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version_latest()
-        .region(Region::new(connection.region.clone()))
+    let config = client_config(connection)
+        .await
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    if let Some(endpoint) = &connection.endpoint {
-        config = config
-            .endpoint_url(endpoint)
-            .credentials_provider(Credentials::new("local", "local", None, None, "local endpoint"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http());
-    }
     Client::from_conf(config.build())
 }
 

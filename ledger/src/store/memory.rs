@@ -33,9 +33,18 @@ pub enum Fault {
     LandsLater(Duration),
 }
 
-/// Decides the fate of each call: (time before it is done, fault). Called once a call, in order.
+/// What happens to one call, and when: whoever is killed before `before` has passed has done nothing; between the two,
+/// it is done and nobody was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fate {
+    pub before: Duration,
+    pub fault: Fault,
+    pub after: Duration,
+}
+
+/// Decides the fate of each call. Asked once a call, in order.
 pub trait FaultPlan: Send + Sync + 'static {
-    fn next(&self, write: bool) -> (Duration, Fault);
+    fn next(&self, write: bool) -> Fate;
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +74,8 @@ pub enum Mutation {
     NoCondition,
     /// A received transfer leaves no row.
     ForgetInRow,
+    /// An append is confirmed before it is done, and now and then (where it should have been refused) never is.
+    AnswerFirst,
 }
 
 impl MemoryStore {
@@ -102,20 +113,27 @@ impl MemoryStore {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn fate(&self, write: bool) -> Fault {
-        let Some(faults) = &self.faults else { return Fault::None };
-        let (delay, fault) = faults.next(write);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        fault
+    async fn fate(&self, write: bool) -> (Fault, Duration) {
+        let fate = self.faults.as_ref().map(|faults| faults.next(write)).unwrap_or_default();
+        pause(fate.before).await;
+        (fate.fault, fate.after)
     }
 
     async fn read<T>(&self, look: impl FnOnce(&Tables) -> T + Send) -> Result<T, StoreError> {
         match self.fate(false).await {
-            Fault::None => Ok(look(&self.lock())),
-            fault => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
+            (Fault::None, after) => {
+                let seen = look(&self.lock());
+                pause(after).await;
+                Ok(seen)
+            }
+            (fault, _) => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
         }
+    }
+}
+
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
     }
 }
 
@@ -209,7 +227,9 @@ impl Store for MemoryStore {
     }
 
     async fn append(&self, append: &Append) -> Result<(), AppendError> {
-        match self.fate(true).await {
+        let (fault, after) = self.fate(true).await;
+        let done = match fault {
+            Fault::Refused if self.mutation == Mutation::AnswerFirst => Ok(()),
             Fault::None => self.lock().append(append, self.mutation),
             Fault::Refused => Err(AppendError::NotApplied("injected: refused".into())),
             Fault::AnswerLost => {
@@ -225,7 +245,9 @@ impl Store for MemoryStore {
                 });
                 Err(AppendError::Unknown("injected: on its way".into()))
             }
-        }
+        };
+        pause(after).await;
+        done
     }
 
     async fn out_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<OutRow>, StoreError> {
@@ -249,13 +271,13 @@ impl Store for MemoryStore {
     async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
         let (keys, snapshot) = (keys.clone(), *snapshot);
         match self.fate(true).await {
-            Fault::None => {
+            (Fault::None, _) => {
                 let mut tables = self.lock();
                 tables.key_runs.insert((wallet, keys.run), keys);
                 tables.snapshots.insert((wallet, snapshot.at, snapshot.block), snapshot);
                 Ok(())
             }
-            fault => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
+            (fault, _) => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
         }
     }
 

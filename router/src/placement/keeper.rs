@@ -114,7 +114,10 @@ impl Keeper {
             let outcome = tokio::select! {
                 outcome = update_since(&self.control_plane, since, limits::POLL_WAIT_S) => outcome,
                 // A long poll tells at once anyway; asking again tells if it has been cut off unnoticed.
-                () = poll_now.notified(), if asked.elapsed() > limits::POLL_WAKE_SPACING => continue,
+                () = async {
+                    tokio::time::sleep(limits::POLL_WAKE_SPACING).await;
+                    poll_now.notified().await;
+                } => continue,
             };
             let pause = match outcome {
                 Ok(update) => {

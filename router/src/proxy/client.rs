@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use tokio::time::Sleep;
 
 use crate::limits;
+use crate::proxy::saved::SavedHead;
 use crate::target::Side;
 
 pub type Deadline = Instant;
@@ -63,7 +64,7 @@ pub struct Client {
     /// `Content-Length` lines read, less those of requests that were begun: see [`super::io`].
     lengths_ahead: Cell<u32>,
     /// The current request's header, in case it has to be sent again. Kept here for its capacity.
-    pub saved: RefCell<Vec<(HeaderName, HeaderValue)>>,
+    pub saved: RefCell<SavedHead>,
 }
 
 impl Client {
@@ -83,7 +84,7 @@ impl Client {
             task: RefCell::new(None),
             timer: RefCell::new(None),
             lengths_ahead: Cell::new(0),
-            saved: RefCell::new(Vec::new()),
+            saved: RefCell::default(),
         })
     }
 

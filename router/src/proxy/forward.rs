@@ -29,7 +29,6 @@ struct Course<'a> {
     wallet: WalletId,
     deadline: Deadline,
     method: Method,
-    uri: Uri,
     /// None if the body cannot be sent again.
     body: Option<Bytes>,
     /// Repeating it does no harm even if the first was applied.
@@ -88,7 +87,6 @@ pub async fn forward(
         client,
         wallet,
         deadline,
-        uri: origin_form(head.uri),
         method: head.method,
         is_repeatable: again.is_some() && is_safe,
         body: again,
@@ -99,8 +97,11 @@ pub async fn forward(
     if !facts.has_host {
         headers.insert(header::HOST, HeaderValue::from_static(NO_HOST));
     }
-    course.save(&headers);
-    let request = Some(Box::new(course.request(headers, body)));
+    let uri = origin_form(head.uri);
+    if course.body.is_some() {
+        client.saved.borrow_mut().save(&uri, &headers);
+    }
+    let request = Some(Box::new(course.request(uri, headers, body)));
     course.run(&local, Progress { cell, tried: Tried::default(), hops: 0, was_sent: false, request, shed: None }).await
 }
 
@@ -221,6 +222,12 @@ impl Course<'_> {
                 Err(Broken::Expired) => return Ok(Sent::Expired),
             }
         }
+        // Boxed because it is rare and large: every request would carry its size around.
+        Box::pin(self.send_fresh(upstream, request)).await
+    }
+
+    async fn send_fresh(&self, upstream: &Rc<Upstream>, request: Box<Request<ForwardBody>>) -> Result<Sent, Failure> {
+        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, self.deadline);
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::DeadlineUnsent);
@@ -238,34 +245,22 @@ impl Course<'_> {
         if self.method == Method::GET { Failure::UpstreamBroken } else { Failure::UpstreamUnknownOutcome }
     }
 
-    /// Keeps the header for another send: values share their bytes, and the list its room with the next request.
-    fn save(&self, headers: &HeaderMap) {
-        let mut saved = self.client.saved.borrow_mut();
-        saved.clear();
-        if self.body.is_some() {
-            saved.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
-    }
-
-    fn request(&self, headers: HeaderMap, body: ForwardBody) -> Request<ForwardBody> {
+    fn request(&self, uri: Uri, headers: HeaderMap, body: ForwardBody) -> Request<ForwardBody> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         request
     }
 
     fn rebuilt(&self, hops: u32) -> Result<Request<ForwardBody>, Failure> {
-        let mut headers: HeaderMap = HeaderMap::new();
-        for (name, value) in self.client.saved.borrow().iter() {
-            headers.append(name.clone(), value.clone());
-        }
+        let body = self.body.clone().ok_or(Failure::WalletMoving)?;
+        let (uri, mut headers) = self.client.saved.borrow().restore();
         headers.insert(headers::DEADLINE_MS, remaining(self.deadline).ok_or(Failure::DeadlineUnsent)?);
         if hops > 0 {
             headers.insert(headers::HOPS, HeaderValue::from(hops));
         }
-        let body = self.body.clone().ok_or(Failure::WalletMoving)?;
-        Ok(self.request(headers, ForwardBody::whole(body)))
+        Ok(self.request(uri, headers, ForwardBody::whole(body)))
     }
 }
 

@@ -39,9 +39,15 @@ pub fn clean_request(headers: &mut HeaderMap) -> Result<Facts, Failure> {
         match name.as_str() {
             "content-length" => facts.content_length = value.to_str().ok().and_then(|text| text.parse().ok()),
             "transfer-encoding" => {
+                // Any other coding would have to be undone, or passed on together with this hop's own.
+                if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Failure::AmbiguousLength);
+                }
                 facts.is_chunked = true;
                 drops.push(name);
             }
+            // Answered here, as soon as the body is read.
+            "expect" => drops.push(name),
             "host" => facts.has_host = true,
             "upgrade" => {
                 // Clients that try to speak HTTP/2 on every first request take no answer for a no.

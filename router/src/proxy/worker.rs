@@ -165,7 +165,11 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
     let scratch = Scratch::default();
     let mut builder = http1::Builder::new();
     // The sweep has the head's timeout; hyper's own would cost two timer operations a request.
-    builder.header_read_timeout(None).max_buf_size(limits::HEAD_MAX_BYTES).max_header_size(limits::HEAD_MAX_BYTES);
+    builder
+        .header_read_timeout(None)
+        .writev(false)
+        .max_buf_size(limits::HEAD_MAX_BYTES)
+        .max_header_size(limits::HEAD_MAX_BYTES);
     let mut number = u64::from(side == Side::Internal);
     loop {
         let accepted = tokio::select! {
@@ -186,6 +190,9 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
         number += 2;
         let client = Client::new(side, peer, &worker.clock);
         worker.clients.borrow_mut().insert(number, Rc::clone(&client));
+        if *draining.borrow() {
+            client.drain();
+        }
         let connection = converse(Rc::clone(&worker), client, stream, scratch.clone(), builder.clone());
         let worker = Rc::clone(&worker);
         // Not joined one by one: the worker ends when its table of clients is empty.

@@ -98,6 +98,9 @@ async fn the_description_is_served_from_the_binary() {
     assert_eq!(ask(rig.running.public, "GET", "/docs/none", &[], "").await.code(), "not_found");
 }
 
+/// Method, target, header, body; status and code of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn what_cannot_be_routed_is_refused_with_a_reason() {
     let (rig, low, high) = Rig::with_two_cells().await;
@@ -108,7 +111,7 @@ async fn what_cannot_be_routed_is_refused_with_a_reason() {
     let wallets = "/api/v1/wallets";
     let transfer = "/api/v1/wallets/transfer";
     let other = [("X-Wallet-Id", HIGH)];
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 14] = [
+    let cases: [Case<'_>; 14] = [
         ("GET", "/api/v1/wallets/x", &[], "", 400, "invalid_wallet_id"),
         ("GET", &wallet, &[("X-Wallet-Id", "x")], "", 400, "invalid_wallet_id"),
         ("GET", &wallet, &other, "", 400, "wallet_header_mismatch"),

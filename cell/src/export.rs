@@ -1,0 +1,38 @@
+//! A chain as text, for whoever wants to check it without us: one JSON object a block, with the canonical bytes that
+//! the hash is made of. `docs/ledger-format.md` says how to read them.
+
+use std::io::{self, Write};
+
+use ledger::store::{BlockRange, Store, StoreError};
+use ledger::{Block, canonical};
+use serde_json::json;
+use topology::WalletId;
+
+/// Blocks asked for in one page.
+const PAGE_BLOCKS: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot write: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Writes the whole chain in order and returns the number of its blocks.
+pub async fn export<S: Store>(store: &S, wallet: WalletId, out: &mut impl Write) -> Result<u64, ExportError> {
+    let mut first = 0;
+    loop {
+        let page = store.blocks(wallet, BlockRange { first, last: u64::MAX, newest_first: false }, PAGE_BLOCKS).await?;
+        let Some(last) = page.last() else { return Ok(first) };
+        first = last.number + 1;
+        for block in &page {
+            writeln!(out, "{}", line(block))?;
+        }
+    }
+}
+
+fn line(block: &Block) -> serde_json::Value {
+    let bytes: String = canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({ "wallet": block.wallet, "number": block.number, "hash": block.hash.to_string(), "canonical": bytes })
+}

@@ -1,0 +1,188 @@
+//! A small deployment for one test: databases, cells, and as many control planes as it asks for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
+};
+use local_dynamodb::engine::Engine;
+use local_dynamodb::http::{Server, app};
+use topology::placement::InstanceEntry;
+use topology::{CellId, Config, InstanceId, UserId, WalletId};
+
+use super::cell::{Cell, NAMESPACE};
+use crate::dynamo::{Connection, TableShape, connect, create_table};
+use crate::error::Error;
+use crate::state::{ControlPlane, Settings, create_tables};
+use crate::wire::{Because, Bootstrap, CellSpec, CellTables};
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Fixture {
+    /// Each cell's own tables are in a database of their own.
+    pub database: String,
+    pub cells: Vec<CellSpec>,
+    pub stand_ins: Vec<Cell>,
+}
+
+/// One control plane: its state, and its API's address.
+pub struct Plane {
+    pub control: Arc<ControlPlane>,
+    pub url: String,
+}
+
+pub fn because() -> Because {
+    Because { actor: "test".into(), reason: "to see".into() }
+}
+
+pub fn cell_id(number: usize) -> CellId {
+    CellId::parse(format!("cell-{number}")).expect("sound")
+}
+
+/// The stable code of a refusal.
+pub fn code<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => "done".into(),
+        Err(Error::Refused(problem)) => problem.code,
+        Err(other) => other.to_string(),
+    }
+}
+
+pub async fn database() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = Server::new(Engine::in_memory().expect("opens"));
+    tokio::spawn(async move { axum::serve(listener, app(server)).await });
+    url
+}
+
+pub fn at(endpoint: &str) -> Connection {
+    Connection { endpoint: Some(endpoint.to_owned()), region: "us-east-1".into() }
+}
+
+impl Fixture {
+    /// Databases, tables and `count` cells; nothing is published yet.
+    pub async fn new(count: usize) -> Self {
+        let database = database().await;
+        create_tables(&at(&database), "control-").await.expect("created");
+        let mut fixture = Self { database, cells: vec![], stand_ins: vec![] };
+        for _ in 0..count {
+            fixture.start_cell().await;
+        }
+        fixture
+    }
+
+    pub async fn start_cell(&mut self) -> CellSpec {
+        let id = cell_id(self.cells.len() + 1);
+        let tables =
+            CellTables { endpoint: Some(database().await), region: "us-east-1".into(), table_prefix: format!("{id}-") };
+        let stand_in = Cell {
+            client: connect(&at(tables.endpoint.as_deref().expect("given"))).await,
+            prefix: tables.table_prefix.clone(),
+        };
+        cell_tables(&stand_in).await;
+        let address = stand_in.clone().serve().await;
+        let spec = CellSpec {
+            instances: vec![InstanceEntry { id: InstanceId(format!("{id}-a")), address: address.to_string() }],
+            id,
+            weight: 1,
+            max_tps: 1_000,
+            max_customers: 10,
+            dynamodb: tables,
+        };
+        self.cells.push(spec.clone());
+        self.stand_ins.push(stand_in);
+        spec
+    }
+
+    /// A further control plane over the same tables.
+    pub async fn plane(&self) -> Plane {
+        let mut config = format!("[deployment]\nname='t'\nnamespace='{NAMESPACE}'\nregion='us-east-1'\n");
+        for cell in &self.cells {
+            config.push_str(&format!("[[cells]]\nid='{}'\n", cell.id));
+        }
+        let control = ControlPlane::new(&Settings {
+            connection: at(&self.database),
+            table_prefix: "control-".into(),
+            config: Config::parse(&config).expect("sound"),
+            count_every: Duration::from_secs(60),
+        })
+        .await;
+        tokio::spawn(Arc::clone(&control).run_background(Duration::from_secs(60)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address: SocketAddr = listener.local_addr().expect("bound");
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        let api = crate::api::app(Arc::clone(&control), metrics);
+        tokio::spawn(async move { axum::serve(listener, api).await });
+        Plane { control, url: format!("http://{address}") }
+    }
+
+    /// A control plane with the first placement published.
+    pub async fn bootstrapped(count: usize) -> (Self, Plane) {
+        let fixture = Self::new(count).await;
+        let plane = fixture.plane().await;
+        let done = crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+        assert!(done.created);
+        (fixture, plane)
+    }
+
+    pub fn request(&self) -> Bootstrap {
+        Bootstrap { cells: self.cells.clone(), because: because() }
+    }
+
+    /// In how many cells the wallet's chain begins: never more than one.
+    pub async fn chains_of(&self, wallet: WalletId) -> Vec<CellId> {
+        let mut found = vec![];
+        for (spec, cell) in self.cells.iter().zip(&self.stand_ins) {
+            if cell.has(wallet).await {
+                found.push(spec.id.clone());
+            }
+        }
+        found
+    }
+}
+
+/// A user whose bucket is the given cell's.
+pub fn user_of(plane: &Plane, cell: &CellId) -> (UserId, WalletId) {
+    let now = plane.control.placements.known().expect("published");
+    let of = |number: u32| {
+        let user = UserId::parse(format!("user-{number}")).expect("sound");
+        let wallet = WalletId::for_user(NAMESPACE, &user);
+        (user, wallet)
+    };
+    let index = now.placement.cell_named(cell).expect("listed").index;
+    let lives_there = |(_, wallet): &(UserId, WalletId)| now.placement.owner_of(wallet.bucket()) == index;
+    (0..).map(of).find(lives_there).expect("every cell has buckets")
+}
+
+async fn cell_tables(cell: &Cell) {
+    let homes = TableShape { name: format!("{}homes", cell.prefix), partition: "k", sort: None };
+    create_table(&cell.client, &homes).await.expect("created");
+    let attribute = |name: &str, kind| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("complete")
+    };
+    let key =
+        |name: &str, role| KeySchemaElement::builder().attribute_name(name).key_type(role).build().expect("complete");
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("buckets")
+        .key_schema(key("k", KeyType::Hash))
+        .key_schema(key("w", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .expect("complete");
+    let create = cell.client.create_table().table_name(format!("{}ledger", cell.prefix));
+    create
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("w", ScalarAttributeType::S))
+        .attribute_definitions(attribute("n", ScalarAttributeType::N))
+        .attribute_definitions(attribute("k", ScalarAttributeType::S))
+        .key_schema(key("w", KeyType::Hash))
+        .key_schema(key("n", KeyType::Range))
+        .global_secondary_indexes(index)
+        .send()
+        .await
+        .expect("created");
+}

@@ -1,0 +1,142 @@
+//! A user gets one wallet, in one cell, however often and wherever the steps are broken off.
+
+use topology::placement::CellState;
+use topology::{CellId, UserId, WalletId};
+use uuid::Uuid;
+
+use super::fixture::{Fixture, Plane, because, cell_id, code, user_of};
+use crate::homes::Denied;
+use crate::onboarding::{onboard, pin};
+use crate::placements::Delta;
+use crate::wire::Onboard;
+
+fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
+    Onboard { user_id: user.to_string(), cell, because: because() }
+}
+
+/// Does the first `steps` steps of bringing a customer of cell 1 to cell 2.
+async fn half_done(fixture: &Fixture, plane: &Plane, user: &UserId, wallet: WalletId, steps: usize) {
+    let now = plane.control.placements.known().expect("published");
+    let target = now.placement.cell_named(&cell_id(2)).expect("listed");
+    if steps >= 1 {
+        let home = plane.control.homes(&fixture.cells[0].dynamodb).await;
+        assert_eq!(home.deny_wallet(wallet, &cell_id(2)).await.expect("answers"), Denied::Yes);
+    }
+    if steps >= 2 {
+        let granted = plane.control.homes(&fixture.cells[1].dynamodb).await.grant_wallet(wallet).await;
+        assert!(granted.expect("answers"));
+    }
+    if steps >= 3 {
+        plane.control.instances.create_wallet(target, user, wallet, Uuid::from_u128(1)).await.expect("created");
+    }
+    if steps >= 4 {
+        pin(&plane.control, wallet, target, &because()).await.expect("pinned");
+    }
+}
+
+#[tokio::test]
+async fn an_onboarding_broken_off_after_any_step_is_finished_by_the_next() {
+    for steps in 0..=4 {
+        let (fixture, plane) = Fixture::bootstrapped(3).await;
+        let (user, wallet) = user_of(&plane, &cell_id(1));
+        half_done(&fixture, &plane, &user, wallet, steps).await;
+        let finished = onboard(&plane.control, &request(&user, Some(cell_id(2)))).await;
+        if steps == 4 {
+            assert_eq!(code(finished), "wallet_exists", "all was done");
+        } else {
+            let place = finished.unwrap_or_else(|error| panic!("after {steps} steps: {error}")).place;
+            assert_eq!((place.cell, place.pinned), (cell_id(2), true));
+        }
+        assert_eq!(fixture.chains_of(wallet).await, [cell_id(2)], "after {steps} steps");
+        let now = plane.control.placements.known().expect("published");
+        assert_eq!(now.placement.version(), 2, "pinned once");
+    }
+}
+
+#[tokio::test]
+async fn two_onboardings_to_different_cells_make_one_wallet() {
+    let (fixture, plane) = Fixture::bootstrapped(3).await;
+    let other = fixture.plane().await;
+    let (user, wallet) = user_of(&plane, &cell_id(1));
+    let (to_two, to_three) = (request(&user, Some(cell_id(2))), request(&user, Some(cell_id(3))));
+    let (two, three) = tokio::join!(onboard(&plane.control, &to_two), onboard(&other.control, &to_three));
+    assert!(two.is_ok() != three.is_ok(), "{:?} {:?}", code(two), code(three));
+    assert_eq!(fixture.chains_of(wallet).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_promise_to_one_cell_is_kept() {
+    let (fixture, plane) = Fixture::bootstrapped(3).await;
+    let (user, wallet) = user_of(&plane, &cell_id(1));
+    half_done(&fixture, &plane, &user, wallet, 1).await;
+    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(3)))).await), "onboarding_begun");
+    let place = onboard(&plane.control, &request(&user, None)).await.expect("goes where it was promised").place;
+    assert_eq!(place.cell, cell_id(2));
+}
+
+#[tokio::test]
+async fn who_has_a_wallet_gets_no_second_even_if_the_home_cell_does_not_answer() {
+    let (fixture, plane) = Fixture::bootstrapped(2).await;
+    let (user, wallet) = user_of(&plane, &cell_id(1));
+    let place = onboard(&plane.control, &request(&user, None)).await.expect("created").place;
+    assert_eq!((place.cell, place.pinned), (cell_id(1), false));
+    assert_eq!(code(onboard(&plane.control, &request(&user, None)).await), "wallet_exists");
+    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
+
+    let nowhere = crate::wire::SetAddresses {
+        instances: vec![],
+        dynamodb: fixture.cells[0].dynamodb.clone(),
+        because: because(),
+    };
+    crate::cells::set_addresses(&plane.control, &cell_id(1), &nowhere).await.expect("set");
+    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
+    assert_eq!(fixture.chains_of(wallet).await, [cell_id(1)]);
+}
+
+#[tokio::test]
+async fn a_full_or_draining_cell_passes_new_customers_to_the_one_with_most_room() {
+    let (fixture, plane) = Fixture::bootstrapped(3).await;
+    let control = &plane.control;
+    control.counts.count_all(control).await.expect("counted");
+    assert_eq!(control.counts.of(&cell_id(1)), Some(0));
+    control.counts.set(&cell_id(1), 10);
+    control.counts.set(&cell_id(2), 7);
+    let (user, wallet) = user_of(&plane, &cell_id(1));
+    let place = onboard(control, &request(&user, None)).await.expect("created").place;
+    assert_eq!((place.cell, place.pinned), (cell_id(3), true));
+    assert_eq!(fixture.chains_of(wallet).await, [cell_id(3)]);
+    assert_eq!(control.counts.of(&cell_id(3)), Some(1), "counted at once");
+
+    let draining = |placement: &topology::Placement| {
+        let mut cells = placement.cells().to_vec();
+        cells[2].state = CellState::Draining;
+        Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
+    };
+    control.placements.change("test", &because(), draining).await.expect("published");
+    let (user, _) = user_of(&plane, &cell_id(3));
+    assert_eq!(code(onboard(control, &request(&user, Some(cell_id(3)))).await), "cell_not_accepting");
+    assert_eq!(onboard(control, &request(&user, None)).await.expect("created").place.cell, cell_id(2));
+}
+
+#[tokio::test]
+async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (user, wallet) = user_of(&plane, &cell_id(2));
+    for id in [user.to_string(), wallet.to_string()] {
+        let found = reqwest::get(format!("{}/v1/where/{id}", plane.url)).await.expect("answers");
+        let found: crate::wire::Where = found.json().await.expect("JSON");
+        assert_eq!((found.wallet_id, found.cell), (wallet, cell_id(2)));
+    }
+    let post = |body: &str| {
+        let post = reqwest::Client::new().post(format!("{}/v1/customers", plane.url));
+        post.body(body.to_owned()).send()
+    };
+    let unknown = post(r#"{"userId":"x","cell":"cell-9","actor":"a","reason":"r"}"#).await.expect("answers");
+    assert_eq!(unknown.headers()["content-type"], "application/problem+json");
+    let problem: topology::Problem = unknown.json().await.expect("a problem");
+    assert_eq!((problem.status, problem.code.as_str()), (404, "unknown_cell"));
+    assert_eq!(post("{}").await.expect("answers").status(), 400);
+    let status: crate::wire::Status =
+        reqwest::get(format!("{}/v1/status", plane.url)).await.expect("answers").json().await.expect("JSON");
+    assert!(status.cells.iter().all(|cell| cell.health.iter().all(|instance| instance.ready)));
+}

@@ -1,0 +1,201 @@
+//! What must hold: at any moment, and at the end.
+
+use std::collections::BTreeMap;
+
+use ledger::rows::{InRow, OutRow, RowChange, rows_of};
+use ledger::{Block, Entry, EntryKind, Money, Route, TransactionId, chain};
+use topology::WalletId;
+
+use super::client::{Log, Operation, Told, What};
+use super::world::World;
+use super::{Report, Violation};
+
+fn violated<T>(words: String) -> Result<T, Violation> {
+    Err(Violation(words))
+}
+
+/// Chains verify, rows follow from them, no transfer has happened twice, and no money was made or lost.
+pub fn at_any_time(world: &World) -> Result<(), Violation> {
+    let mut chains = BTreeMap::new();
+    for cell in &world.cells {
+        let own = cell.store.chains();
+        check_rows(&own, cell.store.transfer_rows())?;
+        for (wallet, blocks) in own {
+            check_chain(&blocks)?;
+            if chains.insert(wallet, blocks).is_some() {
+                return violated(format!("wallet {wallet} has two chains"));
+            }
+        }
+    }
+    check_transfers(&chains)?;
+    check_conservation(&chains)
+}
+
+fn check_chain(blocks: &[Block]) -> Result<(), Violation> {
+    let mut head = None;
+    let mut ids = BTreeMap::new();
+    for block in blocks {
+        chain::verify(head.as_ref(), block).map_err(|fault| Violation(format!("wallet {}: {fault}", block.wallet)))?;
+        head = Some(block.head());
+        for entry in &block.entries {
+            if ids.insert(entry.id, block.number).is_some() {
+                return violated(format!("wallet {}: entry {} is there twice", block.wallet, entry.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replaying the chains gives exactly the rows.
+fn check_rows(
+    chains: &BTreeMap<WalletId, Vec<Block>>,
+    (out_rows, in_rows): (Vec<OutRow>, Vec<InRow>),
+) -> Result<(), Violation> {
+    let (mut out, mut received) = (BTreeMap::new(), BTreeMap::new());
+    for change in chains.values().flatten().flat_map(rows_of) {
+        match change {
+            RowChange::PutOut(row) => drop(out.insert((row.wallet, row.transfer), row)),
+            RowChange::DeleteOut { wallet, transfer } => drop(out.remove(&(wallet, transfer))),
+            RowChange::PutIn(row) => drop(received.insert((row.wallet, row.transfer), row)),
+        }
+    }
+    let same = out.into_values().eq(out_rows) && received.into_values().eq(in_rows);
+    if same { Ok(()) } else { violated("the rows do not follow from the chains".into()) }
+}
+
+/// Where each transfer stands, by all the entries about it in all chains.
+#[derive(Default)]
+struct Story {
+    out: Vec<(Money, Route)>,
+    received: Vec<Money>,
+    refused: usize,
+    settled: usize,
+    returned: Vec<Money>,
+}
+
+fn stories(chains: &BTreeMap<WalletId, Vec<Block>>) -> BTreeMap<TransactionId, Story> {
+    let mut stories: BTreeMap<TransactionId, Story> = BTreeMap::new();
+    for entry in chains.values().flatten().flat_map(|block| &block.entries) {
+        let Some(transfer) = entry.transfer() else { continue };
+        let story = stories.entry(transfer).or_default();
+        match &entry.kind {
+            EntryKind::TransferOut { route, .. } => story.out.push((entry.amount, *route)),
+            EntryKind::TransferIn { .. } => story.received.push(entry.amount),
+            EntryKind::TransferRefused { .. } => story.refused += 1,
+            EntryKind::TransferSettled { .. } => story.settled += 1,
+            EntryKind::TransferReturned { .. } => story.returned.push(entry.amount),
+            _ => {}
+        }
+    }
+    stories
+}
+
+fn check_transfers(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Violation> {
+    for (transfer, story) in stories(chains) {
+        let wrong = |what: &str| violated(format!("transfer {transfer} {what}"));
+        let [(amount, route)] = story.out[..] else { return wrong("did not leave exactly once") };
+        if story.received.len() + story.refused > 1 {
+            return wrong("was answered more than once");
+        }
+        if story.settled + story.returned.len() > 1 {
+            return wrong("was concluded more than once");
+        }
+        if story.received.iter().chain(&story.returned).any(|other| *other != amount) {
+            return wrong("changed its amount");
+        }
+        if story.settled > 0 && story.received.is_empty() {
+            return wrong("was settled but never received: money lost");
+        }
+        if !story.returned.is_empty() && story.refused == 0 {
+            return wrong("came back without having been refused");
+        }
+        if route == Route::Inside && story.received.len() != 1 {
+            return wrong("left a wallet of its own cell without arriving");
+        }
+    }
+    Ok(())
+}
+
+/// Σ balances + Σ in flight = Σ deposits − Σ withdrawals.
+fn check_conservation(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Violation> {
+    let balances: u64 = chains.values().filter_map(|blocks| blocks.last()).map(|b| b.state.balance.minor()).sum();
+    let in_flight: u64 = stories(chains)
+        .values()
+        .filter(|story| story.received.is_empty() && story.returned.is_empty())
+        .flat_map(|story| &story.out)
+        .map(|(amount, _)| amount.minor())
+        .sum();
+    let sum = |wanted: fn(&EntryKind) -> bool| -> u64 {
+        let entries = chains.values().flatten().flat_map(|block| &block.entries);
+        entries.filter(|entry| wanted(&entry.kind)).map(|entry| entry.amount.minor()).sum()
+    };
+    let deposited = sum(|kind| matches!(kind, EntryKind::Deposit));
+    let withdrawn = sum(|kind| matches!(kind, EntryKind::Withdrawal));
+    if balances + in_flight + withdrawn == deposited {
+        Ok(())
+    } else {
+        violated(format!("{balances} + {in_flight} in flight ≠ {deposited} − {withdrawn}"))
+    }
+}
+
+/// Nothing in flight; everything that clients were told is so.
+pub fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
+    if let Some(stale) = log.stale_reads().first() {
+        return violated(format!("a read was stale: {stale}"));
+    }
+    let chains: BTreeMap<_, _> = world.cells.iter().flat_map(|cell| cell.store.chains()).collect();
+    let operations = log.operations();
+    for operation in &operations {
+        check_operation(&chains, operation)?;
+    }
+    let (calls, faults) = world.calls();
+    let stories = stories(&chains);
+    let told = |wanted: fn(&Told) -> bool| operations.iter().filter(|operation| wanted(&operation.told)).count();
+    Ok(Report {
+        blocks: chains.values().map(Vec::len).sum(),
+        entries: chains.values().flatten().map(|block| block.entries.len()).sum(),
+        acknowledged: told(|told| *told == Told::Done),
+        refused: told(|told| matches!(told, Told::Refused { .. })),
+        unknown: log.unanswered(),
+        transfers_across: stories.values().filter(|story| story.out.iter().any(|(_, r)| *r == Route::Across)).count(),
+        returned: stories.values().filter(|story| !story.returned.is_empty()).count(),
+        calls,
+        faults,
+    })
+}
+
+/// An acknowledged operation is in its chain once, a refused one not at all (at most once, if an earlier attempt went
+/// unanswered: that one may have been carried out after the later one was refused).
+fn check_operation(chains: &BTreeMap<WalletId, Vec<Block>>, operation: &Operation) -> Result<(), Violation> {
+    let Operation { wallet, what, key, told } = operation;
+    let blocks = chains.get(wallet).map_or(&[][..], Vec::as_slice);
+    let entries: Vec<&Entry> =
+        blocks.iter().flat_map(|block| &block.entries).filter(|entry| entry.key == Some(*key)).collect();
+    let possible = match told {
+        Told::Done | Told::Returned => 1..=1,
+        Told::Refused { sure: true } => 0..=0,
+        Told::Refused { sure: false } => 0..=1,
+    };
+    if !possible.contains(&entries.len()) {
+        return violated(format!("{what:?} of {wallet}, told {told:?}, is in the chain {} times", entries.len()));
+    }
+    let Some(entry) = entries.first() else { return Ok(()) };
+    let as_asked = match (*what, &entry.kind) {
+        (What::Create, EntryKind::Opened) => true,
+        (What::Deposit(amount), EntryKind::Deposit) | (What::Withdraw(amount), EntryKind::Withdrawal) => {
+            entry.amount == amount
+        }
+        (What::Transfer(wanted, amount), EntryKind::TransferOut { to, .. }) => *to == wanted && entry.amount == amount,
+        _ => false,
+    };
+    if !as_asked {
+        return violated(format!("{what:?} of {wallet} is in the chain as {entry:?}"));
+    }
+    let transfer = stories(chains).remove(&entry.id);
+    match (told, transfer) {
+        (Told::Returned, Some(story)) if story.returned.is_empty() => {
+            violated(format!("{what:?} of {wallet} was said to have come back, and has not"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,242 @@
+//! Clients: each does random things to random wallets, repeats with the same key what was not answered, and writes
+//! down what it was told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cell::failure::Failure;
+use cell::wallets::{Answer, Context, TransferStatus, Wallet};
+use ledger::block::{Audit, Key};
+use ledger::{Money, Timestamp};
+use tokio::time::{Instant, sleep};
+use topology::{UserId, WalletId};
+
+use super::world::{NAMESPACE, World};
+
+/// Attempts at one operation, enough to outlast every fault.
+const MAX_ATTEMPTS: usize = 400;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Create,
+    Deposit(Money),
+    Withdraw(Money),
+    Transfer(WalletId, Money),
+}
+
+/// What a client was told in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Done,
+    /// The money left and came back.
+    Returned,
+    /// Refused; `sure` if no attempt before it went unanswered.
+    Refused {
+        sure: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub wallet: WalletId,
+    pub what: What,
+    pub key: Key,
+    pub told: Told,
+}
+
+#[derive(Default)]
+pub struct Log {
+    operations: Mutex<Vec<Operation>>,
+    unanswered: Mutex<usize>,
+    /// The latest acknowledged change of each wallet: no read that begins later may see an older state.
+    acknowledged: Mutex<BTreeMap<WalletId, Timestamp>>,
+    stale_reads: Mutex<Vec<String>>,
+}
+
+impl Log {
+    pub fn operations(&self) -> Vec<Operation> {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn unanswered(&self) -> usize {
+        *self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn stale_reads(&self) -> Vec<String> {
+        self.stale_reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn acknowledged(&self, wallet: WalletId) -> Option<Timestamp> {
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).get(&wallet).copied()
+    }
+
+    fn acknowledge(&self, wallet: WalletId, at: Timestamp) {
+        let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = acknowledged.entry(wallet).or_insert(at);
+        *latest = at.max(*latest);
+    }
+}
+
+pub struct Client {
+    number: usize,
+    wallets: usize,
+    world: Arc<World>,
+    log: Arc<Log>,
+    random: fastrand::Rng,
+}
+
+enum Outcome {
+    Told(Told),
+    Again { unknown: bool },
+}
+
+impl Client {
+    pub fn new(number: usize, wallets: usize, world: Arc<World>, log: Arc<Log>, random: fastrand::Rng) -> Self {
+        Self { number, wallets, world, log, random }
+    }
+
+    pub async fn run(mut self, operations: usize) {
+        for number in 0..operations {
+            let user = self.user();
+            let wallet = WalletId::for_user(NAMESPACE, &user);
+            let what = match self.random.u32(0..100) {
+                _ if number < 2 => What::Create,
+                0..8 => What::Create,
+                8..40 => What::Deposit(self.amount(80_00)),
+                40..60 => What::Withdraw(self.amount(60_00)),
+                60..92 => What::Transfer(WalletId::for_user(NAMESPACE, &self.user()), self.amount(40_00)),
+                92..96 => {
+                    self.read(wallet).await;
+                    continue;
+                }
+                _ => {
+                    self.toggle_frozen(wallet).await;
+                    continue;
+                }
+            };
+            self.carry_out(number, user, wallet, what).await;
+            sleep(Duration::from_micros(self.random.u64(1..30_000))).await;
+        }
+    }
+
+    fn user(&mut self) -> UserId {
+        UserId::parse(format!("user-{}", self.random.usize(..self.wallets))).expect("sound")
+    }
+
+    fn amount(&mut self, most: u64) -> Money {
+        Money::from_minor(self.random.u64(1..most))
+    }
+
+    async fn carry_out(&mut self, number: usize, user: UserId, wallet: WalletId, what: What) {
+        let mut half = [0_u8; 16];
+        half[..8].copy_from_slice(&(self.number as u64).to_be_bytes());
+        half[8..].copy_from_slice(&(number as u64).to_be_bytes());
+        let key = Key { key: half, request: half };
+        let mut unanswered = false;
+        for _ in 0..MAX_ATTEMPTS {
+            match self.attempt(&user, wallet, what, key).await {
+                Outcome::Told(Told::Refused { .. }) => {
+                    return self.note(wallet, what, key, Told::Refused { sure: !unanswered });
+                }
+                Outcome::Told(told) => return self.note(wallet, what, key, told),
+                Outcome::Again { unknown } => unanswered |= unknown,
+            }
+            *self.log.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += usize::from(unanswered);
+            sleep(Duration::from_millis(self.random.u64(1..200))).await;
+        }
+        panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts");
+    }
+
+    fn note(&self, wallet: WalletId, what: What, key: Key, told: Told) {
+        let operation = Operation { wallet, what, key, told };
+        self.log.operations.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
+    }
+
+    async fn attempt(&mut self, user: &UserId, wallet: WalletId, what: What, key: Key) -> Outcome {
+        let choice = self.random.usize(..);
+        let patience = Duration::from_millis(self.random.u64(50..4_000));
+        let context = Context { key: Some(key), audit: Audit::default(), deadline: Instant::now() + patience };
+        let cell = self.world.cell_of(wallet);
+        let user = user.clone();
+        let answer = match what {
+            What::Create => self.world.ask(cell, choice, |s| async move { s.create(user, context).await }).await,
+            What::Deposit(amount) => {
+                self.world.ask(cell, choice, |s| async move { s.deposit(wallet, amount, context).await }).await
+            }
+            What::Withdraw(amount) => {
+                self.world.ask(cell, choice, |s| async move { s.withdraw(wallet, amount, context).await }).await
+            }
+            What::Transfer(to, amount) => return self.attempt_transfer(wallet, to, amount, choice, context).await,
+        };
+        match answer {
+            Ok(Ok(Answer { value, .. })) => {
+                self.log.acknowledge(wallet, value.updated_at);
+                Outcome::Told(Told::Done)
+            }
+            Ok(Err(failure)) => outcome_of(&failure),
+            Err(_) => Outcome::Again { unknown: true },
+        }
+    }
+
+    async fn attempt_transfer(
+        &self,
+        from: WalletId,
+        to: WalletId,
+        amount: Money,
+        choice: usize,
+        context: Context,
+    ) -> Outcome {
+        let cell = self.world.cell_of(from);
+        let answer = self.world.ask(cell, choice, |s| async move { s.transfer(from, to, amount, context).await }).await;
+        match answer {
+            Ok(Ok(Answer { value, .. })) => {
+                self.log.acknowledge(from, value.created_at);
+                if value.status == TransferStatus::Settled {
+                    self.log.acknowledge(from, value.updated_at);
+                }
+                Outcome::Told(Told::Done)
+            }
+            Ok(Err(Failure::Returned { .. })) => Outcome::Told(Told::Returned),
+            Ok(Err(failure)) => outcome_of(&failure),
+            Err(_) => Outcome::Again { unknown: true },
+        }
+    }
+
+    async fn read(&mut self, wallet: WalletId) {
+        let known = self.log.acknowledged(wallet);
+        let choice = self.random.usize(..);
+        let cell = self.world.cell_of(wallet);
+        let answer = self.world.ask(cell, choice, |s| async move { s.wallet(wallet).await }).await;
+        let stale = match (answer, known) {
+            (Ok(Ok(Wallet { updated_at, .. })), Some(known)) if updated_at < known => format!("{updated_at} < {known}"),
+            (Ok(Err(Failure::WalletNotFound(_))), Some(known)) => format!("not found after {known}"),
+            _ => return,
+        };
+        let stale = format!("wallet {wallet}: {stale}");
+        self.log.stale_reads.lock().unwrap_or_else(PoisonError::into_inner).push(stale);
+    }
+
+    async fn toggle_frozen(&mut self, wallet: WalletId) {
+        let (choice, frozen) = (self.random.usize(..), self.random.u32(0..3) == 0);
+        let context = Context { key: None, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(1) };
+        let cell = self.world.cell_of(wallet);
+        // Nobody relies on the answer.
+        let _ = self.world.ask(cell, choice, |s| async move { s.freeze(wallet, frozen, context).await }).await;
+    }
+}
+
+fn outcome_of(failure: &Failure) -> Outcome {
+    match failure {
+        Failure::Refused { .. }
+        | Failure::CannotReceive(_)
+        | Failure::WalletNotFound(_)
+        | Failure::WalletExists(_)
+        | Failure::SameWallet => Outcome::Told(Told::Refused { sure: true }),
+        Failure::OutcomeUnknown(_) => Outcome::Again { unknown: true },
+        Failure::Overloaded | Failure::Expired | Failure::Contended | Failure::Unavailable(_) => {
+            Outcome::Again { unknown: false }
+        }
+        other => panic!("no client of a sound deployment is told: {other:?}"),
+    }
+}
