@@ -3,7 +3,7 @@
 //!
 //! Everything runs on the machine that it measures, this client too: read ratios, not absolute numbers.
 
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod fleet;
 
 use std::collections::BTreeMap;
