@@ -21,7 +21,7 @@ use ledger::store::dynamodb::{Connection, DynamoStore, connect};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use topology::{CellId, UserId, WalletId};
+use topology::{UserId, WalletId};
 use uuid::Uuid;
 
 pub use client::{Answer, Call, Client};
@@ -115,10 +115,6 @@ impl Fleet {
 
     pub fn internal_client(&self) -> Client {
         Client::new(self.http.clone(), self.ports.router_internal())
-    }
-
-    pub fn cell_id(&self, cell: u16) -> CellId {
-        CellId::parse(format!("cell-{cell}")).expect("a sound id")
     }
 
     /// A cell's tables, read past its processes.

@@ -1,7 +1,8 @@
-//! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `simulation`, which
+//! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `seeds`, which
 //! runs the real code on the in-memory store under seeded faults.
 
 mod api;
+mod contract;
 mod cost;
 mod directions;
 mod fleet;

@@ -1,10 +1,13 @@
 //! The two customers of the brochure: money goes in, across and out, and the past stays readable.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use ledger::Timestamp;
+use topology::WalletId;
 
 use crate::fleet::books::{Books, Moment};
-use crate::fleet::{Answer, Call, Client, Fleet, within};
-use topology::WalletId;
+use crate::fleet::{Answer, Call, Client, Fleet, programs, within};
 
 /// The balance at a moment that many microseconds from when `answer` says that it happened.
 async fn balance_at(client: &Client, wallet: WalletId, answer: &Answer, offset_micros: i64) -> String {
@@ -51,6 +54,29 @@ async fn money_crosses_cells_and_every_balance_of_the_past_can_be_asked_for() {
         }
         let totals = Books::read(&fleet).await.audit(Moment::Still);
         assert_eq!((totals.deposits, totals.withdrawals, totals.in_flight), (80_000, 10_000, 0));
+        for (cell, wallet) in [(1, ann), (2, bob)] {
+            verify_elsewhere(&fleet, cell, wallet);
+        }
     })
     .await;
+}
+
+/// The chain as it is exported, verified by the program that shares no line with the service.
+fn verify_elsewhere(fleet: &Fleet, cell: u16, wallet: WalletId) {
+    let verifier = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/verify-chain");
+    if !verifier.is_file() || Command::new("python3").arg("--version").output().is_err() {
+        return eprintln!("SKIPPED: scripts/verify-chain or python3 is missing");
+    }
+    let endpoint = fleet.ports.cell_db(cell);
+    let mut export = Command::new(programs::program("cell"))
+        .args(["ledger", "export", "--wallet", &wallet.to_string(), "--table-prefix", &format!("cell-{cell}-")])
+        .args(["--dynamodb-endpoint", &endpoint])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the cell's program can be run");
+    let chain = export.stdout.take().expect("a pipe");
+    let verified = Command::new(verifier).stdin(chain).output().expect("it can be run");
+    assert!(export.wait().expect("a child of this process").success());
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    eprint!("{}", String::from_utf8_lossy(&verified.stdout));
 }

@@ -27,10 +27,6 @@ impl Ports {
         url(self.0 + 1)
     }
 
-    pub fn router_admin(self) -> String {
-        url(self.0 + 2)
-    }
-
     /// Cells count from 1.
     pub fn cell_db(self, cell: u16) -> String {
         url(self.0 + CELL_STRIDE * cell)

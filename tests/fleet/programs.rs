@@ -7,10 +7,13 @@ use std::process::Command;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
-/// `target/<profile>/<name>`; this test is in `target/<profile>/deps`.
+/// `target/<profile>/<name>`; this program is in a folder beside it, such as `deps`.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
-    let folder = own.parent().and_then(|deps| deps.parent()).expect("cargo puts tests into target/<profile>/deps");
+    let folder = own
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("cargo puts tests and examples one folder below the binaries");
     let path = folder.join(name);
     assert!(path.is_file(), "{} is missing: run scripts/test, or `cargo build --workspace --bins`", path.display());
     path

@@ -1,0 +1,188 @@
+//! One suite over the storage port, run on every engine that claims to be one: the store in memory, our local stand-in
+//! for DynamoDB, Amazon's own DynamoDB Local, and DynamoDB itself where a region is given.
+//!
+//! Every check makes wallets of its own, so that all of them can share the tables of one engine.
+
+mod appends;
+mod creation;
+mod engines;
+mod reads;
+mod rows;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use ledger::block::{Audit, Key};
+use ledger::store::dynamodb::DynamoStore;
+use ledger::store::memory::MemoryStore;
+use ledger::store::{Append, CreateGuard, Genesis, HomeKey, HomeRow, HomeState, Store};
+use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, decide};
+use topology::{Bucket, CellId, UserId, WalletId};
+use uuid::Uuid;
+
+/// When the first chain of this suite begins; each later one begins a microsecond after, so that no two transfers have
+/// the same time.
+const START: Timestamp = Timestamp::from_micros(1_760_000_000_000_000);
+
+static CHAINS: AtomicI64 = AtomicI64::new(0);
+
+/// A store, and the way past it to write what only the control plane writes.
+struct Subject<S> {
+    store: S,
+    backdoor: Backdoor,
+}
+
+enum Backdoor {
+    Memory(MemoryStore),
+    Tables { client: Client, prefix: String },
+}
+
+/// The buckets that the cell under test owns from its start.
+fn genesis() -> Genesis {
+    Genesis::of(Bucket::all().filter(|bucket| bucket.0 < 0x8000))
+}
+
+impl Subject<MemoryStore> {
+    fn memory() -> Self {
+        let store = MemoryStore::new(genesis());
+        Self { backdoor: Backdoor::Memory(store.clone()), store }
+    }
+}
+
+impl Subject<DynamoStore> {
+    async fn tables(client: Client, prefix: &str) -> Self {
+        ledger::store::dynamodb::create_tables(&client, prefix).await.expect("the tables can be created");
+        let bits = aws_sdk_dynamodb::primitives::Blob::new(genesis().0.as_slice());
+        let put = client.put_item().table_name(format!("{prefix}homes"));
+        let put = put.item("k", text("genesis")).item("bits", AttributeValue::B(bits));
+        put.send().await.expect("the tables can be written");
+        let store = DynamoStore::new(client.clone(), prefix);
+        Self { store, backdoor: Backdoor::Tables { client, prefix: prefix.to_owned() } }
+    }
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+impl<S: Store> Subject<S> {
+    /// Writes a `homes` row as the control plane does.
+    async fn set_home(&self, key: HomeKey, state: HomeState, epoch: u64) {
+        match &self.backdoor {
+            Backdoor::Memory(store) => store.set_home(key, HomeRow { state, epoch }),
+            Backdoor::Tables { client, prefix } => {
+                let name = match key {
+                    HomeKey::Bucket(bucket) => format!("bucket#{bucket}"),
+                    HomeKey::Wallet(wallet) => format!("wallet#{wallet}"),
+                };
+                let (word, to) = match &state {
+                    HomeState::Serving => ("serving", None),
+                    HomeState::Closing => ("closing", None),
+                    HomeState::Moved { to } => ("moved", Some(to)),
+                };
+                let mut put = client.put_item().table_name(format!("{prefix}homes")).item("k", text(name));
+                put = put.item("state", text(word)).item("epoch", AttributeValue::N(epoch.to_string()));
+                if let Some(to) = to {
+                    put = put.item("to", text(to.as_str()));
+                }
+                put.send().await.expect("the tables can be written");
+            }
+        }
+    }
+
+    /// A wallet with its block 0, written on the strength of the genesis bitmap.
+    async fn opened(&self) -> Block {
+        let block = block_zero(wallet_in(0..0x8000));
+        self.create(&block, CreateGuard::Bucket { genesis: true }).await.expect("the cell may create it");
+        block
+    }
+
+    async fn create(&self, block: &Block, guard: CreateGuard) -> Result<(), ledger::store::AppendError> {
+        self.store.append(&Append { blocks: vec![block.clone()], guard: Some(guard) }).await
+    }
+
+    async fn append(&self, blocks: &[&Block]) -> Result<(), ledger::store::AppendError> {
+        let blocks = blocks.iter().map(|block| (*block).clone()).collect();
+        self.store.append(&Append { blocks, guard: None }).await
+    }
+
+    /// A wallet with a balance: block 1 is a deposit.
+    async fn funded(&self) -> Block {
+        let block = after(&self.opened().await, vec![deposit(1_000)]);
+        self.append(&[&block]).await.expect("nobody else writes to it");
+        block
+    }
+}
+
+/// A wallet that nobody else has, in one of these buckets.
+fn wallet_in(buckets: std::ops::Range<u16>) -> WalletId {
+    let mut bytes = *Uuid::new_v4().as_bytes();
+    let bucket = buckets.start + u16::from_be_bytes([bytes[0], bytes[1]]) % (buckets.end - buckets.start);
+    bytes[..2].copy_from_slice(&bucket.to_be_bytes());
+    WalletId::from_uuid(Uuid::from_bytes(bytes))
+}
+
+fn cell() -> CellId {
+    CellId::parse("cell-1").expect("sound")
+}
+
+fn block_zero(wallet: WalletId) -> Block {
+    let user = UserId::parse(format!("user of {wallet}")).expect("sound");
+    let at = START.plus_micros(CHAINS.fetch_add(1, Ordering::Relaxed));
+    chain::open(wallet, user, cell(), at, entry(EntryKind::Opened, 0, 0))
+}
+
+fn entry(kind: EntryKind, amount: u64, balance: u64) -> Entry {
+    Entry {
+        id: Uuid::new_v4(),
+        kind,
+        amount: Money::from_minor(amount),
+        balance_after: Money::from_minor(balance),
+        key: Some(Key { key: *Uuid::new_v4().as_bytes(), request: [7; 16] }),
+        audit: Audit { source_ip: "192.0.2.1".into(), user_agent: "contract".into(), ..Audit::default() },
+    }
+}
+
+/// Something to put into a block: what, how much, and under which id.
+type Happening = (EntryKind, u64, TransactionId);
+
+fn deposit(amount: u64) -> Happening {
+    (EntryKind::Deposit, amount, Uuid::new_v4())
+}
+
+/// The block after `previous`, a second later.
+fn after(previous: &Block, happenings: Vec<Happening>) -> Block {
+    after_with(previous, happenings, Audit::default())
+}
+
+fn after_with(previous: &Block, happenings: Vec<Happening>, audit: Audit) -> Block {
+    let (mut state, mut entries) = (previous.state.clone(), vec![]);
+    for (kind, amount, id) in happenings {
+        state = decide::apply(&state, &kind, Money::from_minor(amount)).expect("the suite writes sound chains");
+        let mut entry = Entry { id, audit: audit.clone(), ..entry(kind, amount, state.balance.minor()) };
+        entry.balance_after = state.balance;
+        entries.push(entry);
+    }
+    let block = chain::next(&previous.head(), state, entries, previous.at.plus_micros(1_000_000));
+    chain::verify(Some(&previous.head()), &block).expect("the suite writes sound chains");
+    block
+}
+
+/// Everything that any engine has to do.
+async fn whole_contract<S: Store>(subject: &Subject<S>) {
+    appends::a_block_is_appended_once(subject).await;
+    appends::one_of_many_concurrent_appends_wins(subject).await;
+    appends::a_commit_over_several_wallets_is_all_or_nothing(subject).await;
+    appends::a_conflict_names_what_it_met(subject).await;
+    creation::a_wallet_is_created_where_its_bucket_is_served(subject).await;
+    creation::a_wallet_row_overrides_its_bucket(subject).await;
+    creation::homes_are_read_as_they_were_written(subject).await;
+    rows::transfers_leave_and_take_their_rows(subject).await;
+    rows::open_transfers_come_oldest_first(subject).await;
+    rows::runs_of_keys_come_newest_first(subject).await;
+    rows::the_latest_snapshot_before_a_time_is_found(subject).await;
+    reads::chains_are_read_in_pages_from_either_end(subject).await;
+    reads::what_is_not_there_is_not_found(subject).await;
+    reads::a_spoilt_block_is_noticed(subject).await;
+}

@@ -1,0 +1,123 @@
+//! The engines, and the suite on each.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use ledger::store::dynamodb::{Connection, connect};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use uuid::Uuid;
+
+use super::{Backdoor, Subject, whole_contract};
+use crate::fleet::{ports, programs, until, within};
+
+const REGION: &str = "us-east-1";
+/// What `scripts/dynamodb-local` exits with when Java or the download is missing.
+const NOT_AVAILABLE: i32 = 77;
+/// A first download takes its time.
+const DOWNLOAD_PATIENCE_S: u64 = 300;
+const TABLES: [&str; 4] = ["ledger", "transfers", "snapshots", "homes"];
+
+/// A process that this test started, and stops.
+struct Engine(Child);
+
+impl Engine {
+    fn start(mut command: Command) -> Self {
+        programs::die_with_this_thread(&mut command);
+        Self(command.stdin(Stdio::null()).spawn().expect("the program can be run"))
+    }
+
+    /// Waits until the port is listened on. The exit code, if the process ends instead.
+    async fn listens(&mut self, port: u16) -> Result<(), Option<i32>> {
+        let mut ended = None;
+        until(DOWNLOAD_PATIENCE_S, "the engine listens", async || {
+            ended = self.0.try_wait().expect("a child of this process");
+            ended.is_some() || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        ended.map_or(Ok(()), |status| Err(status.code()))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(i32::try_from(self.0.id()).expect("a process id")), Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while matches!(self.0.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                let _ = self.0.kill();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+async fn client_at(port: u16) -> Client {
+    connect(&Connection { endpoint: Some(format!("http://127.0.0.1:{port}")), region: REGION.into() }).await
+}
+
+async fn on_tables(client: Client, prefix: &str) {
+    let subject = Subject::tables(client, prefix).await;
+    whole_contract(&subject).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_in_memory_keeps_the_contract() {
+    within(60, "the contract", whole_contract(&Subject::memory())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_local_stand_in_keeps_the_contract() {
+    let port = ports::free_port();
+    let file = std::env::temp_dir().join(format!("wallet-contract-{}.sqlite", Uuid::new_v4()));
+    let mut command = Command::new(programs::program("local-dynamodb"));
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&file).stderr(Stdio::null());
+    let mut engine = Engine::start(command);
+    engine.listens(port).await.expect("it starts");
+    within(60, "the contract", on_tables(client_at(port).await, "contract-")).await;
+    drop(engine);
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{ending}", file.display()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amazons_dynamodb_local_keeps_the_contract() {
+    let port = ports::free_port();
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/dynamodb-local");
+    let mut command = Command::new(script);
+    command.arg(port.to_string()).stdout(Stdio::null());
+    let mut engine = Engine::start(command);
+    match engine.listens(port).await {
+        Err(Some(NOT_AVAILABLE)) => return eprintln!("SKIPPED: Amazon's DynamoDB Local is not available here"),
+        ended => ended.expect("it starts"),
+    }
+    within(120, "the contract", on_tables(client_at(port).await, "contract-")).await;
+}
+
+/// On AWS itself, with the credentials of the environment: `WALLET_CONTRACT_AWS_REGION=eu-central-1`. Creates four
+/// tables under `WALLET_CONTRACT_AWS_PREFIX` (one of its own unless given) and deletes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dynamodb_keeps_the_contract() {
+    let Ok(region) = std::env::var("WALLET_CONTRACT_AWS_REGION") else {
+        return eprintln!("SKIPPED: set WALLET_CONTRACT_AWS_REGION to run the contract on DynamoDB itself");
+    };
+    let prefix = std::env::var("WALLET_CONTRACT_AWS_PREFIX");
+    let prefix = prefix.unwrap_or_else(|_| format!("wallet-contract-{}-", Uuid::new_v4().simple()));
+    let client = connect(&Connection { endpoint: None, region }).await;
+    let subject = Subject::tables(client, &prefix).await;
+    // On a thread of its own, so that the tables are deleted even if a check fails.
+    let Backdoor::Tables { client, .. } = &subject.backdoor else { unreachable!("made of tables") };
+    let client = client.clone();
+    let here = tokio::runtime::Handle::current();
+    let checks = move || here.block_on(within(600, "the contract", whole_contract(&subject)));
+    let checked = tokio::task::spawn_blocking(checks).await;
+    for table in TABLES {
+        let name = format!("{prefix}{table}");
+        if let Err(error) = client.delete_table().table_name(&name).send().await {
+            eprintln!("{name} was not deleted: {error:?}");
+        }
+    }
+    checked.expect("the contract is kept");
+}

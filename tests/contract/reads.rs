@@ -1,0 +1,123 @@
+//! Reading chains: pages from either end, what is not there, and what was spoilt.
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use ledger::block::Audit;
+use ledger::store::{BlockRange, Store, StoreError};
+use ledger::{Block, canonical};
+use topology::WalletId;
+use uuid::Uuid;
+
+use super::{Backdoor, Subject, after, after_with, deposit, text, wallet_in};
+
+/// Large enough that the whole chain takes several pages of 1 MB.
+const BLOCKS: u64 = 26;
+const ENTRIES: usize = 100;
+/// "About 1 MB": DynamoDB stops before it, DynamoDB Local after the item that goes past it.
+const PAGE_BYTES: usize = 1 << 20;
+const ITEM_MAX_BYTES: usize = 400 << 10;
+const MAX_PAGES: usize = 100;
+
+fn range(first: u64, last: u64, newest_first: bool) -> BlockRange {
+    BlockRange { first, last, newest_first }
+}
+
+/// Reads a range page by page. The store in memory bounds its pages by a number of blocks instead of bytes.
+async fn read_all<S: Store>(subject: &Subject<S>, wallet: WalletId, mut range: BlockRange, limit: usize) -> Vec<Block> {
+    let page_max =
+        if matches!(subject.backdoor, Backdoor::Memory(_)) { usize::MAX } else { PAGE_BYTES + ITEM_MAX_BYTES };
+    let mut blocks: Vec<Block> = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let page = subject.store.blocks(wallet, range, limit).await.expect("it answers");
+        assert!(page.len() <= limit);
+        let bytes: usize = page.iter().map(|block| canonical::encode(block).len()).sum();
+        assert!(bytes <= page_max, "a page of {bytes} bytes");
+        let Some(end) = page.last() else { return blocks };
+        let done = end.number == if range.newest_first { range.first } else { range.last };
+        let next = end.number;
+        blocks.extend(page);
+        if done {
+            return blocks;
+        }
+        (range.first, range.last) = if range.newest_first { (range.first, next - 1) } else { (next + 1, range.last) };
+    }
+    panic!("more than {MAX_PAGES} pages");
+}
+
+pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subject<S>) {
+    let wide = |letter: &str| letter.repeat(255);
+    let audit = Audit { source_ip: wide("i"), user_agent: wide("u"), request_id: wide("r"), actor: wide("a") };
+    let mut chain = vec![subject.opened().await];
+    for _ in 1..BLOCKS {
+        let deposits = (0..ENTRIES).map(|_| deposit(1)).collect();
+        let block = after_with(chain.last().expect("it has a block"), deposits, audit.clone());
+        subject.append(&[&block]).await.expect("nobody else writes to it");
+        chain.push(block);
+    }
+    let wallet = chain[0].wallet;
+    let bytes: usize = chain.iter().map(|block| canonical::encode(block).len()).sum();
+    assert!(bytes > 2 * PAGE_BYTES, "{bytes} bytes fit into two pages");
+    assert_eq!(subject.store.head(wallet).await.expect("it answers").as_ref(), chain.last());
+    for (first, last) in [(0, u64::MAX), (0, BLOCKS - 1), (3, 20), (7, 7)] {
+        let end = usize::try_from(last.min(BLOCKS - 1)).expect("small");
+        let mut expected = chain[usize::try_from(first).expect("small")..=end].to_vec();
+        for limit in [1_000, 4, 1] {
+            assert!(
+                read_all(subject, wallet, range(first, last, false), limit).await == expected,
+                "{first}..={last}, {limit}"
+            );
+        }
+        expected.reverse();
+        for limit in [1_000, 4, 1] {
+            assert!(
+                read_all(subject, wallet, range(first, last, true), limit).await == expected,
+                "{last}..={first}, {limit}"
+            );
+        }
+    }
+}
+
+pub async fn what_is_not_there_is_not_found<S: Store>(subject: &Subject<S>) {
+    let (nobody, head) = (wallet_in(0..0x8000), subject.funded().await);
+    let store = &subject.store;
+    assert_eq!(store.head(nobody).await, Ok(None));
+    assert_eq!(store.blocks(nobody, range(0, u64::MAX, false), 10).await, Ok(vec![]));
+    assert_eq!(store.blocks(head.wallet, range(2, u64::MAX, false), 10).await, Ok(vec![]));
+    assert_eq!(store.out_row(head.wallet, Uuid::new_v4()).await, Ok(None));
+    assert_eq!(store.in_row(nobody, Uuid::new_v4()).await, Ok(None));
+}
+
+/// Only where bytes are stored: the store in memory keeps blocks as they are.
+pub async fn a_spoilt_block_is_noticed<S: Store>(subject: &Subject<S>) {
+    let Backdoor::Tables { client, prefix } = &subject.backdoor else { return };
+    let zero = subject.opened().await;
+    let (one, other) = (after(&zero, vec![deposit(100)]), subject.funded().await);
+    let encoded = canonical::encode(&one);
+    let flipped = |position: usize| {
+        let mut bytes = encoded.clone();
+        bytes[position] ^= 1;
+        bytes
+    };
+    let hash = one.hash.0.to_vec();
+    let put = async |bytes: Vec<u8>, hash: Vec<u8>| {
+        let put = client.put_item().table_name(format!("{prefix}ledger"));
+        let put = put.item("w", text(one.wallet.to_string())).item("n", AttributeValue::N("1".into()));
+        let put = put.item("b", AttributeValue::B(Blob::new(bytes))).item("h", AttributeValue::B(Blob::new(hash)));
+        put.send().await.expect("the tables can be written");
+    };
+    put(encoded.clone(), hash.clone()).await;
+    assert_eq!(subject.store.head(one.wallet).await, Ok(Some(one.clone())));
+    let mut cases: Vec<_> = (0..encoded.len()).step_by(7).map(|at| (flipped(at), hash.clone())).collect();
+    cases.push((encoded[..encoded.len() - 1].to_vec(), hash.clone()));
+    cases.push((vec![], hash.clone()));
+    cases.push((encoded.clone(), vec![0; 32]));
+    cases.push((encoded.clone(), vec![]));
+    // Sound bytes of another place are as wrong here as spoilt ones.
+    cases.push((canonical::encode(&other), other.hash.0.to_vec()));
+    cases.push((canonical::encode(&zero), zero.hash.0.to_vec()));
+    for (number, (bytes, hash)) in cases.into_iter().enumerate() {
+        put(bytes, hash).await;
+        let read = subject.store.head(one.wallet).await;
+        assert!(matches!(read, Err(StoreError::Corrupt(_))), "case {number}: {read:?}");
+    }
+}
