@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use topology::WalletId;
 
@@ -15,10 +15,10 @@ use crate::limits;
 use crate::peek;
 use crate::proxy::body::{AnswerBody, Collected, ForwardBody, collect};
 use crate::proxy::client::{Client, Deadline};
-use crate::proxy::forward::forward;
+use crate::proxy::forward::{Forwarded, forward};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
-use crate::target::{Side, Target, target};
+use crate::target::{Target, target};
 
 pub async fn serve(
     worker: Rc<Worker>,
@@ -62,7 +62,7 @@ async fn answer(
     request_id: &HeaderValue,
     started: Instant,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let facts = headers::clean_request(&mut head.headers);
+    let facts = headers::clean_request(&mut head.headers, client.side);
     let (length, chunked) = facts.as_ref().map_or((false, false), |f| (f.content_length.is_some(), f.is_chunked));
     if client.ambiguous_length(length, chunked) {
         return Err(Failure::AmbiguousLength);
@@ -79,10 +79,9 @@ async fn answer(
         target => target,
     };
     let taken = take_body(&mut body, &facts, client, deadline).await?;
-    let body = taken.into_forward(body, client);
+    let body = taken.into_forward(body, client, facts.content_length);
     let wallet = wallet_of(&target, &body, &facts, worker)?;
-    address(&mut head.headers, client, request_id, &facts);
-    forward((worker, client), head, body, wallet, deadline, &facts).await
+    forward(worker, client, Forwarded { head, body, wallet, deadline, facts, request_id }).await
 }
 
 /// A body as far as it is read before the request goes on.
@@ -93,13 +92,13 @@ enum Taken {
 }
 
 impl Taken {
-    fn into_forward(self, rest: Incoming, client: &Rc<Client>) -> ForwardBody {
+    fn into_forward(self, rest: Incoming, client: &Rc<Client>, length: Option<u64>) -> ForwardBody {
         match self {
-            Taken::None => ForwardBody::Whole(None),
-            Taken::Whole(bytes) => ForwardBody::whole(bytes),
+            Taken::None => ForwardBody::Whole(bytes::Bytes::new()),
+            Taken::Whole(bytes) => ForwardBody::Whole(bytes),
             Taken::Stream(first) => {
                 let first = Some(first).filter(|first| !first.is_empty());
-                ForwardBody::Stream { first, rest, client: Rc::clone(client) }
+                ForwardBody::Stream { first, rest, length, client: Rc::clone(client) }
             }
         }
     }
@@ -123,7 +122,7 @@ async fn take_body(body: &mut Incoming, facts: &Facts, client: &Client, deadline
 /// The wallet a request is about. All that name it have to agree.
 fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker) -> Result<WalletId, Failure> {
     let whole = || match body {
-        ForwardBody::Whole(bytes) => Ok(bytes.as_deref().unwrap_or_default()),
+        ForwardBody::Whole(bytes) => Ok(&bytes[..]),
         ForwardBody::Stream { .. } => Err(Failure::BodyTooLarge),
     };
     let namespace = worker.shared.namespace;
@@ -142,13 +141,4 @@ fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker
         return Err(Failure::HeaderMismatch);
     }
     Ok(wallet)
-}
-
-/// Adds what the cell is to know of where the request came from.
-fn address(headers: &mut HeaderMap, client: &Client, request_id: &HeaderValue, facts: &Facts) {
-    headers.insert(headers::REQUEST_ID, request_id.clone());
-    // A cell that calls another says for whom; the public is never believed.
-    if client.side == Side::Public || !facts.has_forwarded_for {
-        headers.insert(headers::FORWARDED_FOR, client.peer.clone());
-    }
 }
