@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use topology::{WalletId, wire};
@@ -23,11 +22,10 @@ use crate::upstream::request::Outgoing;
 
 /// A request whose header is clean.
 pub struct Forwarded<'a> {
-    pub head: Parts,
-    pub body: ForwardBody,
+    pub head: &'a Parts,
     pub wallet: WalletId,
     pub deadline: Deadline,
-    pub facts: Facts,
+    pub facts: &'a Facts,
     pub request_id: &'a HeaderValue,
 }
 
@@ -80,22 +78,19 @@ enum Sent {
 pub async fn forward(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    mut request: Forwarded<'_>,
+    request: &Forwarded<'_>,
+    body: &mut ForwardBody,
 ) -> Result<Response<AnswerBody>, Failure> {
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
-    let mut body = std::mem::replace(&mut request.body, ForwardBody::Whole(Bytes::new()));
     let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
     let has_key = request.head.method == Method::POST && request.facts.has_key;
     let can_repeat = body.is_whole();
     let is_repeatable = can_repeat && (is_read || has_key);
-    let course = Course { worker, client, request: &request, is_read, can_repeat, is_repeatable };
+    let course = Course { worker, client, request, is_read, can_repeat, is_repeatable };
     let cell = local.routes.owner(request.wallet);
     let mut progress = Progress { cell, tried: Tried::default(), hops: 0, was_sent: false, shed: None };
-    let outcome = course.run(&local, &mut body, &mut progress).await;
-    let outcome = outcome.map_err(|failure| course.in_full(failure, &progress));
-    request.head.headers.clear();
-    worker.spare.set(request.head.headers);
-    outcome
+    let outcome = course.run(&local, body, &mut progress).await;
+    outcome.map_err(|failure| course.in_full(failure, &progress))
 }
 
 impl Course<'_> {
@@ -237,17 +232,17 @@ impl Course<'_> {
 
     /// None if nothing was sent.
     async fn exchange(&self, mut link: Box<Link>, body: &mut ForwardBody, hops: u32) -> Result<Option<Sent>, Failure> {
-        let Forwarded { head, deadline, facts, request_id, .. } = self.request;
+        let &Forwarded { head, deadline, facts, request_id, .. } = self.request;
         let outgoing = Outgoing {
             head,
             request_id,
             forwarded_for: (!facts.has_forwarded_for).then_some(&self.client.peer),
             has_host: facts.has_host,
-            deadline_ms: remaining_ms(*deadline).ok_or(Failure::DeadlineUnsent)?,
+            deadline_ms: remaining_ms(deadline).ok_or(Failure::DeadlineUnsent)?,
             hops,
         };
-        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, *deadline);
-        Ok(match link.exchange(&outgoing, body, self.worker.spare.take(), expired).await {
+        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, deadline);
+        Ok(match link.exchange(&outgoing, body, &self.worker.spare, expired).await {
             Ok(answer) => Some(Sent::Answer(answer, link)),
             Err(Broken::Unsent) => None,
             Err(Broken::Sent) => Some(Sent::Broken),

@@ -143,7 +143,8 @@ impl LengthLines {
             if let Some(matched) = self.matched {
                 let wanted = &LENGTH_LINE[matched..];
                 let length = wanted.len().min(rest.len());
-                if rest[..length].eq_ignore_ascii_case(&wanted[..length]) {
+                let may = rest.first().is_none_or(|byte| byte.eq_ignore_ascii_case(&wanted[0]));
+                if may && rest[..length].eq_ignore_ascii_case(&wanted[..length]) {
                     if length < wanted.len() {
                         self.matched = Some(matched + length);
                         return;

@@ -27,12 +27,12 @@ pub async fn serve(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let started = Instant::now();
     client.request_begun();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let request_id = headers::request_id(&head.headers);
     let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
     let admitted = worker.admit(&client);
     let outcome = match &admitted {
-        Some(_) => answer(&worker, &client, head, body, &request_id, started).await,
+        Some(_) => answer(&worker, &client, &mut head, body, &request_id, started).await,
         None => Err(Failure::Overloaded),
     };
     let mut answer = outcome.unwrap_or_else(|failure| {
@@ -43,6 +43,8 @@ pub async fn serve(
         }
         problem_answer(&failure, &request_id)
     });
+    head.headers.clear();
+    worker.spare.set(head.headers);
     answer.headers_mut().insert(headers::REQUEST_ID, request_id);
     worker.shared.counters.answered(client.side, answer.status(), started);
     if let Some((method, uri)) = debug {
@@ -57,7 +59,7 @@ pub async fn serve(
 async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    mut head: Parts,
+    head: &mut Parts,
     mut body: Incoming,
     request_id: &HeaderValue,
     started: Instant,
@@ -79,9 +81,9 @@ async fn answer(
         target => target,
     };
     let taken = take_body(&mut body, &facts, client, deadline).await?;
-    let body = taken.into_forward(body, client, facts.content_length);
+    let mut body = taken.into_forward(body, client, facts.content_length);
     let wallet = wallet_of(&target, &body, &facts, worker)?;
-    forward(worker, client, Forwarded { head, body, wallet, deadline, facts, request_id }).await
+    forward(worker, client, &Forwarded { head, wallet, deadline, facts: &facts, request_id }, &mut body).await
 }
 
 /// A body as far as it is read before the request goes on.

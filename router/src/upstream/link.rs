@@ -4,6 +4,7 @@
 //!
 //! It never guesses where an answer ends: what does not plainly say so breaks the link.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -60,23 +61,23 @@ impl Link {
         Box::new(Self { stream, scratch, input: Bytes::new(), output: Vec::new(), is_kept: true })
     }
 
-    /// Sends a request and waits for the head of its answer, or until `expired` says so. The answer's header is put
-    /// into `headers`, which is empty and brings its capacity.
+    /// Sends a request and waits for the head of its answer, or until `expired` says so. The answer's header gets the
+    /// capacity of `spare`, which is empty.
     pub async fn exchange(
         &mut self,
         request: &Outgoing<'_>,
         body: &mut ForwardBody,
-        mut headers: HeaderMap,
+        spare: &Cell<HeaderMap>,
         mut expired: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<Answer, Broken> {
         self.output.clear();
         let coding = request.write(&mut self.output, body);
         let mut sending = Sending { written: 0, was_begun: false, coding };
-        let (status, framing) = poll_fn(|cx| {
+        let answer = poll_fn(|cx| {
             let outcome = match self.poll_send(cx, &mut sending, body) {
-                Ok(()) => self.poll_head(cx, request, &mut headers),
+                Ok(()) => self.poll_head(cx, request, spare),
                 // A cell that answers before it has read everything may close its side for more.
-                Err(_) => match self.poll_head(cx, request, &mut headers) {
+                Err(_) => match self.poll_head(cx, request, spare) {
                     Poll::Ready(Some(head)) => Poll::Ready(Some(head)),
                     Poll::Ready(None) | Poll::Pending => Poll::Ready(None),
                 },
@@ -92,7 +93,7 @@ impl Link {
         .await?;
         // An answer that did not wait for the whole request leaves the rest of it unsent.
         self.is_kept &= sending.coding == Coding::Done && sending.written == self.output.len();
-        Ok(Answer { status, headers, framing })
+        Ok(answer)
     }
 
     /// Writes what can be written now.
@@ -122,23 +123,25 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
         request: &Outgoing<'_>,
-        headers: &mut HeaderMap,
-    ) -> Poll<Option<(StatusCode, Framing)>> {
+        spare: &Cell<HeaderMap>,
+    ) -> Poll<Option<Answer>> {
         loop {
             if !matches!(ready!(self.poll_fill(cx)), Ok(1..)) {
                 return Poll::Ready(None);
             }
+            let mut headers = spare.take();
             loop {
-                match answer::take_head(&mut self.input, headers, &request.head.method) {
+                match answer::take_head(&mut self.input, &mut headers, &request.head.method) {
                     Ok(Some(head)) if head.status.is_informational() => headers.clear(),
                     Ok(Some(head)) => {
                         self.is_kept = head.is_kept;
-                        return Poll::Ready(Some((head.status, head.framing)));
+                        return Poll::Ready(Some(Answer { status: head.status, headers, framing: head.framing }));
                     }
                     Ok(None) if self.input.len() < limits::ANSWER_HEAD_MAX_BYTES => break,
                     Ok(None) | Err(_) => return Poll::Ready(None),
                 }
             }
+            spare.set(headers);
         }
     }
 
