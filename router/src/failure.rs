@@ -167,3 +167,32 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_tells_whether_anything_may_have_been_done() {
+        use Failure::*;
+        let of_the_router = [
+            Overloaded,
+            NoPlacement,
+            WalletMoving,
+            UpstreamUnavailable,
+            UpstreamUnknownOutcome,
+            UpstreamBroken,
+            DeadlineUnsent,
+            DeadlineExceeded,
+            DeadlineUnknownOutcome,
+        ];
+        let mut codes = std::collections::HashSet::new();
+        for failure in of_the_router {
+            let (text, code) = (failure.to_string(), failure.code());
+            assert!(codes.insert(code), "{code} means one thing");
+            assert_eq!(text.contains("may or may not"), code.ends_with("unknown_outcome"), "{text}");
+            let only_read = ["upstream_broken", "deadline_exceeded"].contains(&code);
+            assert!(only_read || text.contains("may or may not") != text.contains("nothing was done"), "{text}");
+        }
+    }
+}

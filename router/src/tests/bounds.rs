@@ -70,3 +70,28 @@ async fn all_threads_take_connections_and_all_of_them_stop() {
         assert!(client.answer().await.is_none(), "closed");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_has_said_its_all_gets_its_answer_and_the_end() {
+    let (rig, _cell) = Rig::with_one_cell(1, Bounds::default()).await;
+    let mut client = Conversation::begin(rig.running.public).await;
+    client.send(&request()).await;
+    client.end().await;
+    assert_eq!(client.answer().await.expect("an answer").body, "only");
+    assert!(client.answer().await.is_none(), "closed");
+    let mut silent = Conversation::begin(rig.running.public).await;
+    silent.end().await;
+    assert!(silent.answer().await.is_none(), "closed");
+}
+
+#[tokio::test]
+async fn a_request_goes_on_when_its_client_is_gone() {
+    let (rig, cell) = Rig::with_one_cell(1, Bounds { in_flight_max: 1, ..Bounds::default() }).await;
+    cell.will(Deed::Hang);
+    let mut client = Conversation::begin(rig.running.public).await;
+    client.send(&request()).await;
+    eventually(async || cell.seen().len() == 1).await;
+    drop(client);
+    let answer = ask(rig.running.public, "GET", &path(), &[], "").await;
+    assert_eq!(answer.code(), "overloaded", "the first request is still in flight");
+}
