@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
@@ -59,6 +60,20 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub namespace: Uuid,
     pub threads: usize,
+    pub bounds: Bounds,
+}
+
+/// Those of the [`limits`] that a test cannot reach or wait for.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub in_flight_max: usize,
+    pub keep_alive_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { in_flight_max: limits::IN_FLIGHT_MAX, keep_alive_timeout: limits::KEEP_ALIVE_TIMEOUT }
+    }
 }
 
 impl Args {
@@ -88,6 +103,7 @@ impl Args {
             data_dir: self.data_dir.clone(),
             namespace,
             threads,
+            bounds: Bounds::default(),
         })
     }
 }

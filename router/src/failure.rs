@@ -40,11 +40,19 @@ pub enum Failure {
     UpgradeRefused,
     #[error("more than {max} header lines", max = limits::HEADERS_MAX)]
     TooManyHeaders,
-    #[error("too many requests are in flight")]
+    #[error("the request is not HTTP/1.1 as it should be")]
+    MalformedRequest,
+    #[error("the request target is too long")]
+    TargetTooLong,
+    #[error("the request head is larger than {max} bytes or has too many lines", max = limits::HEAD_MAX_BYTES)]
+    HeadTooLarge,
+    #[error("the request head did not arrive within {} s", limits::HEAD_TIMEOUT.as_secs())]
+    HeadTimeout,
+    #[error("too many requests are in flight; nothing was done")]
     Overloaded,
-    #[error("the router has not learnt yet which cell owns which wallet")]
+    #[error("the router has not learnt yet which cell owns which wallet; nothing was done")]
     NoPlacement,
-    #[error("the wallet is being moved between cells")]
+    #[error("the wallet is being moved between cells; nothing was done")]
     WalletMoving,
     #[error("no instance of the wallet's cell could be reached; nothing was done")]
     UpstreamUnavailable,
@@ -63,11 +71,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Status, code and title; the detail is the error's own text.
+    /// Status, code and title; the detail is the error's own text. A code tells what became of the request: with one
+    /// that ends in `unknown_outcome` it may or may not have been applied, with any other nothing was changed.
+    /// `upstream_broken` and `deadline_exceeded` are for requests that only read.
     fn facts(&self) -> (StatusCode, &'static str, &'static str) {
         use Failure::*;
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         const AWAY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        const LATE: StatusCode = StatusCode::GATEWAY_TIMEOUT;
         match self {
             NotFound => (StatusCode::NOT_FOUND, "not_found", "Not found"),
             MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
@@ -83,15 +94,28 @@ impl Failure {
             AmbiguousLength => (BAD, "ambiguous_length", "Ambiguous body length"),
             UpgradeRefused => (BAD, "upgrade_refused", "Upgrade refused"),
             TooManyHeaders => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers", "Too many headers"),
+            MalformedRequest => (BAD, "malformed_request", "Malformed request"),
+            TargetTooLong => (StatusCode::URI_TOO_LONG, "target_too_long", "Request target too long"),
+            HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "Request head too large"),
+            HeadTimeout => (StatusCode::REQUEST_TIMEOUT, "head_timeout", "Request head too slow"),
             Overloaded => (AWAY, "overloaded", "Overloaded"),
             NoPlacement => (AWAY, "no_placement", "Not ready"),
             WalletMoving => (AWAY, "wallet_moving", "Wallet is moving"),
             UpstreamUnavailable => (AWAY, "upstream_unavailable", "Cell unavailable"),
             UpstreamUnknownOutcome => (StatusCode::BAD_GATEWAY, "upstream_unknown_outcome", "Outcome unknown"),
             UpstreamBroken => (StatusCode::BAD_GATEWAY, "upstream_broken", "Cell did not answer"),
-            DeadlineUnsent | DeadlineExceeded | DeadlineUnknownOutcome => {
-                (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", "Deadline exceeded")
-            }
+            DeadlineUnsent => (LATE, "deadline_unsent", "Deadline exceeded before sending"),
+            DeadlineExceeded => (LATE, "deadline_exceeded", "Deadline exceeded"),
+            DeadlineUnknownOutcome => (LATE, "deadline_unknown_outcome", "Deadline exceeded, outcome unknown"),
+        }
+    }
+
+    /// Answered where hyper would answer by itself, or would not answer at all.
+    pub fn of_head(status: StatusCode) -> Self {
+        match status {
+            StatusCode::URI_TOO_LONG => Self::TargetTooLong,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadTooLarge,
+            _ => Self::MalformedRequest,
         }
     }
 
@@ -104,12 +128,28 @@ impl Failure {
     }
 }
 
-/// The only place where a failure becomes an answer.
-pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
+fn problem_of(failure: &Failure, request_id: &HeaderValue) -> Vec<u8> {
     let (status, code, title) = failure.facts();
     let mut problem = Problem::new(status.as_u16(), code, title).detail(failure.to_string());
     problem.request_id = request_id.to_str().ok().map(str::to_owned);
-    let mut answer = Response::new(AnswerBody::full(Bytes::from(problem.to_json())));
+    problem.to_json()
+}
+
+/// The bytes of the last answer on a connection, where no request came about that hyper could answer.
+pub fn last_answer(failure: &Failure, request_id: &HeaderValue) -> Bytes {
+    let body = problem_of(failure, request_id);
+    let (status, id) = (failure.status(), request_id.to_str().unwrap_or_default());
+    let (request_id, length) = (wire::REQUEST_ID, body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_JSON}\r\n{request_id}: {id}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    [head.into_bytes(), body].concat().into()
+}
+
+/// The only place where a failure becomes an answer, but for [`last_answer`].
+pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
+    let status = failure.status();
+    let mut answer = Response::new(AnswerBody::full(Bytes::from(problem_of(failure, request_id))));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -118,11 +158,41 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     // Where the body ends is unknown, or not worth waiting for: nothing after it can be trusted to be a request.
-    if matches!(failure, Failure::AmbiguousLength | Failure::BodyTimeout | Failure::BodyIncomplete) {
+    use Failure::{AmbiguousLength, BodyIncomplete, BodyTimeout};
+    if matches!(failure, AmbiguousLength | BodyTimeout | BodyIncomplete) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_S));
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_tells_whether_anything_may_have_been_done() {
+        use Failure::*;
+        let of_the_router = [
+            Overloaded,
+            NoPlacement,
+            WalletMoving,
+            UpstreamUnavailable,
+            UpstreamUnknownOutcome,
+            UpstreamBroken,
+            DeadlineUnsent,
+            DeadlineExceeded,
+            DeadlineUnknownOutcome,
+        ];
+        let mut codes = std::collections::HashSet::new();
+        for failure in of_the_router {
+            let (text, code) = (failure.to_string(), failure.code());
+            assert!(codes.insert(code), "{code} means one thing");
+            assert_eq!(text.contains("may or may not"), code.ends_with("unknown_outcome"), "{text}");
+            let only_read = ["upstream_broken", "deadline_exceeded"].contains(&code);
+            assert!(only_read || text.contains("may or may not") != text.contains("nothing was done"), "{text}");
+        }
+    }
 }

@@ -34,8 +34,13 @@ pub const POOL_IDLE_MAX: usize = 256;
 /// Below the cells' keep-alive timeout of 75 s, so that it is us who close.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Largest head of an answer from a cell.
+/// Largest head of an answer from a cell, and most lines of it.
 pub const ANSWER_HEAD_MAX_BYTES: usize = 64 * 1024;
+pub const ANSWER_HEADERS_MAX: usize = 100;
+/// Longest line between two chunks of a cell's answer.
+pub const CHUNK_LINE_MAX_BYTES: usize = 4 * 1024;
+/// What an idle connection to a cell keeps of the buffer that its requests are written from.
+pub const LINK_OUTPUT_KEPT_BYTES: usize = 4 * 1024;
 
 /// From the first byte of a request's head to its last.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,6 +6,5 @@ pub mod client;
 pub mod forward;
 pub mod headers;
 pub mod io;
-pub mod saved;
 pub mod service;
 pub mod worker;

@@ -57,6 +57,7 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
         routes: Arc::clone(&routes),
         poll_now,
         counters: counters.clone(),
+        bounds: settings.bounds,
         draining: draining.clone(),
     };
     let (end, worker_ends) = mpsc::unbounded_channel();

@@ -3,6 +3,7 @@
 mod fixture;
 mod http_client;
 
+mod bounds;
 mod moving;
 mod placements;
 mod repeating;

@@ -1,18 +1,20 @@
 //! One cell instance as one worker thread sees it: idle connections to it, and whether it is worth trying now.
 
+pub mod answer;
 pub mod breaker;
 pub mod link;
+pub mod request;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::limits;
 use crate::proxy::client::Clock;
+use crate::proxy::io::Scratch;
 use breaker::Breaker;
 use link::Link;
 
@@ -20,6 +22,7 @@ pub struct Upstream {
     pub address: Arc<str>,
     pub breaker: Breaker,
     clock: Rc<Clock>,
+    scratch: Scratch,
     /// Last in, first out: the few in use stay warm and the rest age out.
     idle: RefCell<Vec<Idle>>,
 }
@@ -30,12 +33,15 @@ struct Idle {
 }
 
 impl Upstream {
-    pub fn new(address: Arc<str>, clock: &Rc<Clock>) -> Rc<Self> {
-        Rc::new(Self { address, breaker: Breaker::default(), clock: Rc::clone(clock), idle: RefCell::default() })
+    pub fn new(address: Arc<str>, clock: &Rc<Clock>, scratch: &Scratch) -> Rc<Self> {
+        let (clock, scratch) = (Rc::clone(clock), scratch.clone());
+        Rc::new(Self { address, breaker: Breaker::default(), clock, scratch, idle: RefCell::default() })
     }
 
+    /// A connection that is open as far as is known; those that were closed meanwhile are forgotten.
     pub fn take_idle(&self) -> Option<Box<Link>> {
-        self.idle.borrow_mut().pop().map(|idle| idle.link)
+        let mut idle = self.idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).map(|idle| idle.link).find_map(|mut link| link.is_quiet().then_some(link))
     }
 
     /// Keeps a connection for the next request, if it can take one.
@@ -56,7 +62,7 @@ impl Upstream {
         let connecting = async {
             let stream = TcpStream::connect(&*self.address).await?;
             stream.set_nodelay(true)?;
-            Link::open(TokioIo::new(stream)).await.map_err(std::io::Error::other)
+            std::io::Result::Ok(Link::new(stream, self.scratch.clone()))
         };
         tokio::time::timeout(left.min(limits::CONNECT_TIMEOUT), connecting).await.ok()?.ok()
     }

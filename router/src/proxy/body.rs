@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -13,32 +13,45 @@ use crate::limits::{BODY_BUFFER_MAX_BYTES, DRAIN_MAX_BYTES};
 use crate::proxy::client::{Client, Deadline};
 use crate::proxy::worker::Admitted;
 use crate::upstream::Upstream;
+use crate::upstream::answer::{Framing, Piece};
 use crate::upstream::link::Link;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request's body on its way to a cell.
 pub enum ForwardBody {
-    /// All of it; `None` once taken, or if there is none.
-    Whole(Option<Bytes>),
+    /// All of it, so that it can be sent again; empty if there is none.
+    Whole(Bytes),
     Stream {
         first: Option<Bytes>,
         rest: Incoming,
+        /// As the client announced it; None if it comes in chunks.
+        length: Option<u64>,
         client: Rc<Client>,
     },
 }
 
 impl ForwardBody {
-    /// Another of the same, if it is held whole.
-    pub fn again(&self) -> Option<Bytes> {
-        match self {
-            Self::Whole(bytes) => Some(bytes.clone().unwrap_or_default()),
-            Self::Stream { .. } => None,
-        }
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
     }
 
-    pub fn whole(bytes: Bytes) -> Self {
-        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    /// The next piece of a body that streams; None at its end.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let Self::Stream { first, rest, client, .. } = self else { return Poll::Ready(None) };
+        if let Some(bytes) = first.take() {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        let frame = Pin::new(rest).poll_frame(cx);
+        client.awaits_body(frame.is_pending());
+        match frame {
+            Poll::Pending if client.body_stalled() => Poll::Ready(Some(Err(Failure::BodyTimeout.into()))),
+            Poll::Pending => Poll::Pending,
+            // Trailers are announced by a header that is not passed on.
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame.into_data().unwrap_or_default()))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+        }
     }
 
     /// Reads on for a while without keeping it: a connection closed over unread bytes is reset, and the answer that
@@ -47,45 +60,6 @@ impl ForwardBody {
         let Self::Stream { rest, .. } = self else { return };
         for _ in 0..DRAIN_MAX_BYTES / BODY_BUFFER_MAX_BYTES {
             let Ok(Collected::Longer(_)) = collect(rest, client, deadline).await else { return };
-        }
-    }
-}
-
-impl Body for ForwardBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream { first, rest, client } => {
-                if let Some(bytes) = first.take() {
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                let frame = Pin::new(rest).poll_frame(cx);
-                client.awaits_body(frame.is_pending());
-                if frame.is_pending() && client.body_stalled() {
-                    return Poll::Ready(Some(Err(Failure::BodyTimeout.into())));
-                }
-                frame.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_none(),
-            Self::Stream { first, rest, .. } => first.is_none() && rest.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream { first, rest, .. } => {
-                let first = first.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                rest.size_hint().exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(first + rest))
-            }
         }
     }
 }
@@ -146,7 +120,8 @@ enum Kind {
 
 struct Streaming {
     first: Option<Bytes>,
-    rest: Incoming,
+    rest: Framing,
+    /// None once the body is over or broken.
     link: Option<Box<Link>>,
     upstream: Rc<Upstream>,
 }
@@ -157,18 +132,20 @@ impl AnswerBody {
     }
 
     /// Takes what has arrived already. A body that is complete gives its connection back to the pool at once.
-    pub fn from_link(mut rest: Incoming, link: Box<Link>, upstream: &Rc<Upstream>) -> Self {
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut first = None;
-        if !rest.is_end_stream()
-            && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut rest).poll_frame(&mut cx)
-        {
-            first = frame.into_data().ok();
+    pub fn from_link(mut rest: Framing, mut link: Box<Link>, upstream: &Rc<Upstream>) -> Self {
+        let mut first = Bytes::new();
+        // A piece that is malformed is met again, and answered for, when the body is read on.
+        while let Ok(piece @ (Piece::Data(_) | Piece::End)) = link.arrived(&mut rest) {
+            match piece {
+                Piece::Data(data) if first.is_empty() => first = data,
+                Piece::Data(data) => first = [first, data].concat().into(),
+                Piece::End | Piece::NotYet => {
+                    upstream.give_back(link);
+                    return Self::full(first);
+                }
+            }
         }
-        if rest.is_end_stream() {
-            upstream.give_back(link);
-            return Self { kind: Kind::Whole(first), admitted: None };
-        }
+        let first = Some(first).filter(|first| !first.is_empty());
         let streaming = Streaming { first, rest, link: Some(link), upstream: Rc::clone(upstream) };
         Self { kind: Kind::Stream(Box::new(streaming)), admitted: None }
     }
@@ -179,30 +156,20 @@ impl Streaming {
         if let Some(bytes) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        // What has come is taken before the connection is driven for more; the connection alone wakes us.
-        let mut silent = Context::from_waker(Waker::noop());
-        for driven in [false, true] {
-            match Pin::new(&mut self.rest).poll_frame(&mut silent) {
-                // Trailers are announced by a header that is not passed on.
-                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => {}
-                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
-                Poll::Ready(Some(Err(error))) => {
-                    self.link = None;
-                    return Poll::Ready(Some(Err(error.into())));
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
+        match ready!(link.poll_body(&mut self.rest, cx)) {
+            Ok(Some(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(None) => {
+                if let Some(link) = self.link.take() {
+                    self.upstream.give_back(link);
                 }
-                Poll::Ready(None) => {
-                    if let Some(link) = self.link.take() {
-                        self.upstream.give_back(link);
-                    }
-                    return Poll::Ready(None);
-                }
-                Poll::Pending => {}
+                Poll::Ready(None)
             }
-            if let Some(link) = self.link.as_mut().filter(|_| !driven) {
-                link.drive(cx);
+            Err(error) => {
+                self.link = None;
+                Poll::Ready(Some(Err(error.into())))
             }
         }
-        Poll::Pending
     }
 }
 
@@ -220,7 +187,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Stream(streaming) => streaming.first.is_none() && streaming.rest.is_end_stream(),
+            Kind::Stream(streaming) => streaming.first.is_none() && streaming.link.is_none(),
         }
     }
 
@@ -229,7 +196,7 @@ impl Body for AnswerBody {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Stream(streaming) => {
                 let first = streaming.first.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                let rest = streaming.rest.size_hint().exact();
+                let rest = streaming.rest.left();
                 rest.map_or_else(SizeHint::new, |rest| SizeHint::with_exact(first + rest))
             }
         }

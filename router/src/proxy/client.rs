@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use tokio::time::Sleep;
 
 use crate::limits;
-use crate::proxy::saved::SavedHead;
 use crate::target::Side;
 
 pub type Deadline = Instant;
@@ -58,13 +57,13 @@ pub struct Client {
     awaits_body: Cell<bool>,
     body_stalled: Cell<bool>,
     over: Cell<bool>,
+    /// What is being written is an answer of ours.
+    answers: Cell<bool>,
     draining: Cell<bool>,
     task: RefCell<Option<Waker>>,
     timer: RefCell<Option<Pin<Box<Sleep>>>>,
     /// `Content-Length` lines read, less those of requests that were begun: see [`super::io`].
     lengths_ahead: Cell<u32>,
-    /// The current request's header, in case it has to be sent again. Kept here for its capacity.
-    pub saved: RefCell<SavedHead>,
 }
 
 impl Client {
@@ -80,11 +79,11 @@ impl Client {
             awaits_body: Cell::new(false),
             body_stalled: Cell::new(false),
             over: Cell::new(false),
+            answers: Cell::new(false),
             draining: Cell::new(false),
             task: RefCell::new(None),
             timer: RefCell::new(None),
             lengths_ahead: Cell::new(0),
-            saved: RefCell::default(),
         })
     }
 
@@ -99,11 +98,28 @@ impl Client {
 
     pub fn answer_begun(&self) {
         self.awaits_body.set(false);
+        self.answers.set(true);
         self.enter(Phase::Answer);
     }
 
     pub fn request_over(&self) {
+        // The last of its answer is still to be written.
+        self.answers.set(true);
         self.enter(Phase::Idle);
+    }
+
+    pub fn all_written(&self) {
+        self.answers.set(false);
+    }
+
+    /// Whether what is written now is nobody's answer to a request, hence hyper's own to what is none.
+    pub fn is_unasked(&self) -> bool {
+        !self.answers.get() && !matches!(self.phase.get(), Phase::Request | Phase::Answer)
+    }
+
+    /// Whether it ended because a head did not arrive in time.
+    pub fn is_over_in_head(&self) -> bool {
+        self.over.get() && self.phase.get() == Phase::Head
     }
 
     pub fn bytes_read(&self) {
@@ -168,11 +184,11 @@ impl Client {
     }
 
     /// Ends what has lasted too long.
-    pub fn sweep(&self, now: Instant) {
+    pub fn sweep(&self, now: Instant, keep_alive_timeout: Duration) {
         let in_phase = now.saturating_duration_since(self.phase_since.get());
         let unmoved = now.saturating_duration_since(self.moved.get()).min(in_phase);
         match self.phase.get() {
-            Phase::Idle if in_phase > limits::KEEP_ALIVE_TIMEOUT => self.over.set(true),
+            Phase::Idle if in_phase > keep_alive_timeout => self.over.set(true),
             Phase::Head if in_phase > limits::HEAD_TIMEOUT => self.over.set(true),
             Phase::Request if self.awaits_body.get() && unmoved > limits::BODY_STALL_TIMEOUT => {
                 self.body_stalled.set(true);

@@ -2,13 +2,10 @@
 //! was done, to another cell when the first one says so, never twice when the first may have been applied.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use topology::{WalletId, wire};
 
 use crate::failure::Failure;
@@ -20,17 +17,27 @@ use crate::proxy::worker::{LocalRoutes, Worker};
 use crate::routes::InstanceSlot;
 use crate::target::Side;
 use crate::upstream::Upstream;
-use crate::upstream::link::{Broken, Link};
+use crate::upstream::link::{Answer, Broken, Link};
+use crate::upstream::request::Outgoing;
+
+/// A request whose header is clean.
+pub struct Forwarded<'a> {
+    pub head: &'a Parts,
+    pub wallet: WalletId,
+    pub deadline: Deadline,
+    pub facts: &'a Facts,
+    pub request_id: &'a HeaderValue,
+}
 
 /// What is the same in every send of one request.
 struct Course<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<Client>,
-    wallet: WalletId,
-    deadline: Deadline,
-    method: Method,
-    /// None if the body cannot be sent again.
-    body: Option<Bytes>,
+    request: &'a Forwarded<'a>,
+    /// Asks without changing anything: what became of it does not matter.
+    is_read: bool,
+    /// Its body is held whole.
+    can_repeat: bool,
     /// Repeating it does no harm even if the first was applied.
     is_repeatable: bool,
 }
@@ -41,8 +48,6 @@ struct Progress {
     tried: Tried,
     hops: u32,
     was_sent: bool,
-    /// Not sent yet, or given back unsent; None when it has to be built again.
-    request: Option<Box<Request<ForwardBody>>>,
     /// What the last instance said that did nothing: the answer, if no other one does better.
     shed: Option<Response<AnswerBody>>,
 }
@@ -64,111 +69,106 @@ impl Tried {
 }
 
 enum Sent {
-    Answer(Response<Incoming>, Box<Link>),
-    NotConnected(Box<Request<ForwardBody>>),
+    Answer(Answer, Box<Link>),
+    NotConnected,
     Broken,
     Expired,
 }
 
-/// Forwards a request whose header is clean and complete but for the deadline.
 pub async fn forward(
-    (worker, client): (&Rc<Worker>, &Rc<Client>),
-    head: Parts,
-    body: ForwardBody,
-    wallet: WalletId,
-    deadline: Deadline,
-    facts: &Facts,
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: &Forwarded<'_>,
+    body: &mut ForwardBody,
 ) -> Result<Response<AnswerBody>, Failure> {
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
-    let again = body.again();
-    let is_safe = matches!(head.method, Method::GET | Method::HEAD) || (head.method == Method::POST && facts.has_key);
-    let course = Course {
-        worker,
-        client,
-        wallet,
-        deadline,
-        method: head.method,
-        is_repeatable: again.is_some() && is_safe,
-        body: again,
-    };
-    let cell = local.routes.owner(wallet);
-    let mut headers = head.headers;
-    headers.insert(headers::DEADLINE_MS, remaining(deadline).ok_or(Failure::DeadlineUnsent)?);
-    if !facts.has_host {
-        headers.insert(header::HOST, HeaderValue::from_static(NO_HOST));
-    }
-    let uri = origin_form(head.uri);
-    if course.body.is_some() {
-        client.saved.borrow_mut().save(&uri, &headers);
-    }
-    let request = Some(Box::new(course.request(uri, headers, body)));
-    course.run(&local, Progress { cell, tried: Tried::default(), hops: 0, was_sent: false, request, shed: None }).await
+    let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
+    let has_key = request.head.method == Method::POST && request.facts.has_key;
+    let can_repeat = body.is_whole();
+    let is_repeatable = can_repeat && (is_read || has_key);
+    let course = Course { worker, client, request, is_read, can_repeat, is_repeatable };
+    let cell = local.routes.owner(request.wallet);
+    let mut progress = Progress { cell, tried: Tried::default(), hops: 0, was_sent: false, shed: None };
+    let outcome = course.run(&local, body, &mut progress).await;
+    outcome.map_err(|failure| course.in_full(failure, &progress))
 }
 
-/// What an HTTP/1.0 request without a `Host` is given, since HTTP/1.1 needs one.
-const NO_HOST: &str = "router";
-
 impl Course<'_> {
-    async fn run(&self, local: &LocalRoutes, mut at: Progress) -> Result<Response<AnswerBody>, Failure> {
+    async fn run(
+        &self,
+        local: &LocalRoutes,
+        body: &mut ForwardBody,
+        at: &mut Progress,
+    ) -> Result<Response<AnswerBody>, Failure> {
         let counters = &self.worker.shared.counters;
         for attempt in 0..limits::ATTEMPTS_MAX {
             let Some((slot, upstream)) = self.pick(local, at.cell, at.tried) else { break };
-            let request = match at.request.take() {
-                Some(request) => request,
-                None => Box::new(self.rebuilt(at.hops)?),
-            };
             if attempt > 0 {
                 counters.resent.increment(1);
             }
-            match self.send(upstream, request).await? {
-                Sent::Answer(answer, link) => match self.judge(answer, link, upstream, local, &mut at, slot)? {
+            match self.send(upstream, body, at.hops).await? {
+                Sent::Answer(answer, link) => match self.judge(answer, link, upstream, local, at, slot)? {
                     Some(answer) => return Ok(answer),
-                    None if self.body.is_none() => return at.shed.ok_or(Failure::WalletMoving),
+                    None if !self.can_repeat => return at.shed.take().ok_or(Failure::WalletMoving),
                     None => {}
                 },
-                Sent::NotConnected(request) => {
+                Sent::NotConnected => {
                     counters.connect_failures.increment(1);
                     if upstream.breaker.could_not_connect(Instant::now()) {
                         counters.ejections.increment(1);
                     }
                     at.tried.add(slot);
-                    at.request = Some(request);
                 }
                 Sent::Broken if self.client.body_stalled() => return Err(Failure::BodyTimeout),
                 Sent::Broken if self.is_repeatable => at.was_sent = true,
                 Sent::Broken => return Err(self.lost()),
-                Sent::Expired if self.method == Method::GET => return Err(Failure::DeadlineExceeded),
+                Sent::Expired if self.is_read => return Err(Failure::DeadlineExceeded),
                 Sent::Expired => return Err(Failure::DeadlineUnknownOutcome),
             }
         }
-        match at.shed {
+        match at.shed.take() {
             _ if at.was_sent => Err(self.lost()),
             Some(answer) => Ok(answer),
             None => Err(Failure::UpstreamUnavailable),
         }
     }
 
+    fn lost(&self) -> Failure {
+        if self.is_read { Failure::UpstreamBroken } else { Failure::UpstreamUnknownOutcome }
+    }
+
+    /// What says that nothing was done is true of the last send only: an earlier one may have been applied.
+    fn in_full(&self, failure: Failure, at: &Progress) -> Failure {
+        match failure {
+            _ if self.is_read || !at.was_sent => failure,
+            Failure::DeadlineUnsent => Failure::DeadlineUnknownOutcome,
+            Failure::WalletMoving | Failure::UpstreamUnavailable => Failure::UpstreamUnknownOutcome,
+            failure => failure,
+        }
+    }
+
     /// An answer for the client, or None if another send is called for.
     fn judge(
         &self,
-        answer: Response<Incoming>,
+        answer: Answer,
         link: Box<Link>,
         upstream: &Rc<Upstream>,
         local: &LocalRoutes,
         at: &mut Progress,
         slot: InstanceSlot,
     ) -> Result<Option<Response<AnswerBody>>, Failure> {
-        let (mut head, body) = answer.into_parts();
-        let body = AnswerBody::from_link(body, link, upstream);
-        head.version = Version::HTTP_11;
-        let was_shed = head.status == StatusCode::SERVICE_UNAVAILABLE
-            && head.headers.get(wire::NOT_PROCESSED).is_some_and(|value| value == "true");
-        if head.status == StatusCode::MISDIRECTED_REQUEST {
-            self.follow(&head.headers, local, at)?;
+        let Answer { status, mut headers, framing } = answer;
+        let body = AnswerBody::from_link(framing, link, upstream);
+        let was_shed = status == StatusCode::SERVICE_UNAVAILABLE
+            && headers.get(wire::NOT_PROCESSED).is_some_and(|value| value == "true");
+        if status == StatusCode::MISDIRECTED_REQUEST {
+            self.follow(&headers, local, at)?;
             return Ok(None);
         }
-        headers::clean_answer(&mut head.headers, self.client.side == Side::Public);
-        let answer = Response::from_parts(head, body);
+        headers::clean_answer(&mut headers, self.client.side == Side::Public);
+        let mut answer = Response::new(body);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
         if !was_shed {
             upstream.breaker.succeeded();
             return Ok(Some(answer));
@@ -202,7 +202,7 @@ impl Course<'_> {
     fn pick<'l>(&self, local: &'l LocalRoutes, cell: usize, tried: Tried) -> Option<(InstanceSlot, &'l Rc<Upstream>)> {
         let upstreams = &local.upstreams[cell];
         let mut fallback = None;
-        for slot in local.routes.cells[cell].candidates(self.wallet).filter(|&slot| !tried.has(slot)) {
+        for slot in local.routes.cells[cell].candidates(self.request.wallet).filter(|&slot| !tried.has(slot)) {
             if upstreams[slot].breaker.admits(Instant::now) {
                 return Some((slot, &upstreams[slot]));
             }
@@ -211,75 +211,49 @@ impl Course<'_> {
         fallback.map(|slot| (slot, &upstreams[slot]))
     }
 
-    async fn send(&self, upstream: &Rc<Upstream>, mut request: Box<Request<ForwardBody>>) -> Result<Sent, Failure> {
-        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, self.deadline);
-        if let Some(mut link) = upstream.take_idle() {
-            match link.exchange(*request, expired).await {
-                Ok(answer) => return Ok(Sent::Answer(answer, link)),
-                // Closed while it was idle; so are probably the others of the pool.
-                Err(Broken::Unsent(unsent)) => request = unsent,
-                Err(Broken::Sent) => return Ok(Sent::Broken),
-                Err(Broken::Expired) => return Ok(Sent::Expired),
-            }
+    async fn send(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, hops: u32) -> Result<Sent, Failure> {
+        if let Some(link) = upstream.take_idle()
+            && let Some(sent) = self.exchange(link, body, hops).await?
+        {
+            return Ok(sent);
         }
         // Boxed because it is rare and large: every request would carry its size around.
-        Box::pin(self.send_fresh(upstream, request)).await
+        Box::pin(self.send_fresh(upstream, body, hops)).await
     }
 
-    async fn send_fresh(&self, upstream: &Rc<Upstream>, request: Box<Request<ForwardBody>>) -> Result<Sent, Failure> {
-        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, self.deadline);
-        let left = self.deadline.saturating_duration_since(Instant::now());
+    async fn send_fresh(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, hops: u32) -> Result<Sent, Failure> {
+        let left = self.request.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::DeadlineUnsent);
         }
-        let Some(mut link) = upstream.connect(left).await else { return Ok(Sent::NotConnected(request)) };
-        Ok(match link.exchange(*request, expired).await {
-            Ok(answer) => Sent::Answer(answer, link),
-            Err(Broken::Unsent(request)) => Sent::NotConnected(request),
-            Err(Broken::Sent) => Sent::Broken,
-            Err(Broken::Expired) => Sent::Expired,
+        let Some(link) = upstream.connect(left).await else { return Ok(Sent::NotConnected) };
+        Ok(self.exchange(link, body, hops).await?.unwrap_or(Sent::NotConnected))
+    }
+
+    /// None if nothing was sent.
+    async fn exchange(&self, mut link: Box<Link>, body: &mut ForwardBody, hops: u32) -> Result<Option<Sent>, Failure> {
+        let &Forwarded { head, deadline, facts, request_id, .. } = self.request;
+        let outgoing = Outgoing {
+            head,
+            request_id,
+            forwarded_for: (!facts.has_forwarded_for).then_some(&self.client.peer),
+            has_host: facts.has_host,
+            deadline_ms: remaining_ms(deadline).ok_or(Failure::DeadlineUnsent)?,
+            hops,
+        };
+        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, deadline);
+        Ok(match link.exchange(&outgoing, body, &self.worker.spare, expired).await {
+            Ok(answer) => Some(Sent::Answer(answer, link)),
+            Err(Broken::Unsent) => None,
+            Err(Broken::Sent) => Some(Sent::Broken),
+            Err(Broken::Expired) => Some(Sent::Expired),
         })
     }
-
-    fn lost(&self) -> Failure {
-        if self.method == Method::GET { Failure::UpstreamBroken } else { Failure::UpstreamUnknownOutcome }
-    }
-
-    fn request(&self, uri: Uri, headers: HeaderMap, body: ForwardBody) -> Request<ForwardBody> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        request
-    }
-
-    fn rebuilt(&self, hops: u32) -> Result<Request<ForwardBody>, Failure> {
-        let body = self.body.clone().ok_or(Failure::WalletMoving)?;
-        let (uri, mut headers) = self.client.saved.borrow().restore();
-        headers.insert(headers::DEADLINE_MS, remaining(self.deadline).ok_or(Failure::DeadlineUnsent)?);
-        if hops > 0 {
-            headers.insert(headers::HOPS, HeaderValue::from(hops));
-        }
-        Ok(self.request(uri, headers, ForwardBody::whole(body)))
-    }
 }
 
-/// Whole milliseconds until `deadline`; None once it has passed.
-fn remaining(deadline: Deadline) -> Option<HeaderValue> {
-    const DEFAULT: HeaderValue = HeaderValue::from_static("10000");
-    const JUST_BEGUN: Duration = Duration::from_millis(limits::DEADLINE_DEFAULT_MS - 1);
+/// Whole milliseconds until `deadline`; None once it has passed. One that was hardly begun is still whole.
+fn remaining_ms(deadline: Deadline) -> Option<u64> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left > JUST_BEGUN && left.as_millis() < u128::from(limits::DEADLINE_DEFAULT_MS) {
-        return Some(DEFAULT);
-    }
-    let left_ms = u64::try_from(left.as_millis()).ok().filter(|&left_ms| left_ms > 0)?;
-    Some(HeaderValue::from(left_ms))
-}
-
-/// What stands on the request line to an origin server, whatever the client wrote.
-fn origin_form(uri: Uri) -> Uri {
-    if uri.authority().is_none() {
-        return uri;
-    }
-    Uri::from(uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")))
+    let left_ms = u64::try_from(left.as_micros().div_ceil(1_000)).ok()?;
+    (!left.is_zero()).then_some(left_ms)
 }

@@ -8,6 +8,7 @@ use topology::{WalletId, wire};
 
 use crate::failure::Failure;
 use crate::limits;
+use crate::target::Side;
 
 /// What one pass over a request's header tells.
 #[derive(Debug, Default)]
@@ -28,8 +29,8 @@ impl Facts {
     }
 }
 
-/// Reads what the router needs of a request's header and takes out what must not pass on.
-pub fn clean_request(headers: &mut HeaderMap) -> Result<Facts, Failure> {
+/// Reads what the router needs of a request's header and takes out what must not pass on, or is written anew.
+pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failure> {
     if headers.len() > limits::HEADERS_MAX {
         return Err(Failure::TooManyHeaders);
     }
@@ -57,8 +58,13 @@ pub fn clean_request(headers: &mut HeaderMap) -> Result<Facts, Failure> {
                 drops.push(name);
             }
             wire::IDEMPOTENCY_KEY => facts.has_key = true,
-            wire::FORWARDED_FOR => facts.has_forwarded_for = true,
-            wire::DEADLINE_MS => facts.deadline_ms = value.to_str().ok().and_then(|text| text.parse().ok()),
+            // A cell that calls another says for whom; the public is never believed.
+            wire::FORWARDED_FOR if side == Side::Internal => facts.has_forwarded_for = true,
+            wire::DEADLINE_MS => {
+                facts.deadline_ms = value.to_str().ok().and_then(|text| text.parse().ok());
+                drops.push(name);
+            }
+            wire::FORWARDED_FOR | wire::REQUEST_ID => drops.push(name),
             wire::WALLET_ID => {
                 let wallet = value.to_str().ok().and_then(|text| text.parse().ok());
                 let wallet = wallet.ok_or(Failure::InvalidWalletId)?;
@@ -147,6 +153,10 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     if let Some(given) = headers.get(&REQUEST_ID).filter(sound) {
         return given.clone();
     }
+    new_request_id()
+}
+
+pub fn new_request_id() -> HeaderValue {
     let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text = id.as_hyphenated().encode_lower(&mut text);
@@ -154,6 +164,3 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static(wire::REQUEST_ID);
-pub const FORWARDED_FOR: HeaderName = HeaderName::from_static(wire::FORWARDED_FOR);
-pub const DEADLINE_MS: HeaderName = HeaderName::from_static(wire::DEADLINE_MS);
-pub const HOPS: HeaderName = HeaderName::from_static(wire::HOPS);

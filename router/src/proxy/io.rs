@@ -1,22 +1,30 @@
 //! A client's socket as hyper reads it. It marks when bytes move, and counts `Content-Length` lines: hyper silently
 //! drops that header when `Transfer-Encoding` stands beside it, and we refuse such a request instead of guessing what
 //! the sender, or a proxy before us, took for its end. A line inside a body counts too; that can only refuse more.
+//!
+//! It also puts a problem in place of the empty answer that hyper gives by itself to what it cannot read.
 
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
+use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use topology::wire;
+
+use crate::failure::{Failure, last_answer};
 use crate::proxy::client::Client;
+use crate::proxy::headers;
 
 const SCRATCH_BYTES: usize = 16 * 1024;
 const LENGTH_LINE: &[u8] = b"content-length";
 
-/// What a thread's connections read into before hyper's own buffers; saves unsafe code for a short copy.
+/// What all of a thread's connections read into before their own buffers; saves unsafe code for a short copy.
 #[derive(Clone)]
 pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
 
@@ -26,16 +34,44 @@ impl Default for Scratch {
     }
 }
 
+impl Scratch {
+    /// Reads once, at most `room` bytes, and hands on what came; zero bytes are the end of the stream.
+    pub fn poll_read(
+        &self,
+        stream: &mut TcpStream,
+        room: usize,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<std::io::Result<usize>> {
+        let mut scratch = self.0.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch[..room.min(SCRATCH_BYTES)]);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let bytes = buffer.filled();
+        if !bytes.is_empty() {
+            take(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+}
+
 pub struct ClientIo {
     stream: TcpStream,
     client: Rc<Client>,
     scratch: Scratch,
     lines: LengthLines,
+    /// What is left of the problem that is written in place of hyper's answer: the last thing on this connection.
+    instead: Option<Bytes>,
 }
 
 impl ClientIo {
     pub fn new(stream: TcpStream, client: Rc<Client>, scratch: Scratch) -> Self {
-        Self { stream, client, scratch, lines: LengthLines::default() }
+        Self { stream, client, scratch, lines: LengthLines::default(), instead: None }
+    }
+
+    /// Says why the connection ends, as far as the socket takes it at once.
+    pub fn last_words(&self, failure: &Failure) {
+        // A client that is gone needs no reason.
+        let _ = self.stream.try_write(&last_answer(failure, &headers::new_request_id()));
     }
 }
 
@@ -46,33 +82,51 @@ impl Read for ClientIo {
         mut into: ReadBufCursor<'_>,
     ) -> Poll<Result<(), std::io::Error>> {
         let this = self.get_mut();
-        let mut scratch = this.scratch.0.borrow_mut();
-        let room = into.remaining().min(SCRATCH_BYTES);
-        let mut buffer = ReadBuf::new(&mut scratch[..room]);
-        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer))?;
-        let bytes = buffer.filled();
-        if !bytes.is_empty() {
-            this.client.bytes_read();
-            this.lines.scan(bytes, || this.client.length_line_read());
+        let (client, lines) = (&this.client, &mut this.lines);
+        let read = this.scratch.poll_read(&mut this.stream, into.remaining(), cx, |bytes| {
+            client.bytes_read();
+            lines.scan(bytes, || client.length_line_read());
             into.put_slice(bytes);
-        }
-        Poll::Ready(Ok(()))
+        });
+        read.map_ok(|_| ())
     }
 }
 
 impl Write for ClientIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.client.bytes_written();
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let this = self.get_mut();
+        this.client.bytes_written();
+        if this.client.is_unasked() && this.instead.is_none() {
+            this.instead = own_answer(bytes).map(|status| {
+                let failure = Failure::of_head(status);
+                last_answer(&failure, &headers::new_request_id())
+            });
+        }
+        let Some(instead) = &mut this.instead else { return Pin::new(&mut this.stream).poll_write(cx, bytes) };
+        while !instead.is_empty() {
+            let count = ready!(Pin::new(&mut this.stream).poll_write(cx, instead))?;
+            instead.advance(count);
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.client.all_written();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// The status, if this is the whole of an answer that hyper gives by itself. Ours always name the request.
+fn own_answer(bytes: &[u8]) -> Option<StatusCode> {
+    let status = StatusCode::from_bytes(bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?).ok()?;
+    let is_own = status.is_client_error()
+        && bytes.ends_with(b"\r\n\r\n")
+        && memchr::memmem::find(bytes, wire::REQUEST_ID.as_bytes()).is_none();
+    is_own.then_some(status)
 }
 
 /// Finds lines that start with the header's name, across reads.
@@ -89,7 +143,8 @@ impl LengthLines {
             if let Some(matched) = self.matched {
                 let wanted = &LENGTH_LINE[matched..];
                 let length = wanted.len().min(rest.len());
-                if rest[..length].eq_ignore_ascii_case(&wanted[..length]) {
+                let may = rest.first().is_none_or(|byte| byte.eq_ignore_ascii_case(&wanted[0]));
+                if may && rest[..length].eq_ignore_ascii_case(&wanted[..length]) {
                     if length < wanted.len() {
                         self.matched = Some(matched + length);
                         return;

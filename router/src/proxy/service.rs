@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use topology::WalletId;
 
@@ -15,10 +15,10 @@ use crate::limits;
 use crate::peek;
 use crate::proxy::body::{AnswerBody, Collected, ForwardBody, collect};
 use crate::proxy::client::{Client, Deadline};
-use crate::proxy::forward::forward;
+use crate::proxy::forward::{Forwarded, forward};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
-use crate::target::{Side, Target, target};
+use crate::target::{Target, target};
 
 pub async fn serve(
     worker: Rc<Worker>,
@@ -27,12 +27,12 @@ pub async fn serve(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let started = Instant::now();
     client.request_begun();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let request_id = headers::request_id(&head.headers);
     let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
     let admitted = worker.admit(&client);
     let outcome = match &admitted {
-        Some(_) => answer(&worker, &client, head, body, &request_id, started).await,
+        Some(_) => answer(&worker, &client, &mut head, body, &request_id, started).await,
         None => Err(Failure::Overloaded),
     };
     let mut answer = outcome.unwrap_or_else(|failure| {
@@ -43,6 +43,8 @@ pub async fn serve(
         }
         problem_answer(&failure, &request_id)
     });
+    head.headers.clear();
+    worker.spare.set(head.headers);
     answer.headers_mut().insert(headers::REQUEST_ID, request_id);
     worker.shared.counters.answered(client.side, answer.status(), started);
     if let Some((method, uri)) = debug {
@@ -57,12 +59,12 @@ pub async fn serve(
 async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    mut head: Parts,
+    head: &mut Parts,
     mut body: Incoming,
     request_id: &HeaderValue,
     started: Instant,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let facts = headers::clean_request(&mut head.headers);
+    let facts = headers::clean_request(&mut head.headers, client.side);
     let (length, chunked) = facts.as_ref().map_or((false, false), |f| (f.content_length.is_some(), f.is_chunked));
     if client.ambiguous_length(length, chunked) {
         return Err(Failure::AmbiguousLength);
@@ -79,7 +81,7 @@ async fn answer(
         target => target,
     };
     let taken = take_body(&mut body, &facts, client, deadline).await?;
-    let mut body = taken.into_forward(body, client);
+    let mut body = taken.into_forward(body, client, facts.content_length);
     let wallet = match wallet_of(&target, &body, &facts, worker) {
         Err(Failure::BodyTooLarge) => {
             body.drain(client, deadline).await;
@@ -87,8 +89,7 @@ async fn answer(
         }
         named => named?,
     };
-    address(&mut head.headers, client, request_id, &facts);
-    forward((worker, client), head, body, wallet, deadline, &facts).await
+    forward(worker, client, &Forwarded { head, wallet, deadline, facts: &facts, request_id }, &mut body).await
 }
 
 /// A body as far as it is read before the request goes on.
@@ -99,13 +100,13 @@ enum Taken {
 }
 
 impl Taken {
-    fn into_forward(self, rest: Incoming, client: &Rc<Client>) -> ForwardBody {
+    fn into_forward(self, rest: Incoming, client: &Rc<Client>, length: Option<u64>) -> ForwardBody {
         match self {
-            Taken::None => ForwardBody::Whole(None),
-            Taken::Whole(bytes) => ForwardBody::whole(bytes),
+            Taken::None => ForwardBody::Whole(bytes::Bytes::new()),
+            Taken::Whole(bytes) => ForwardBody::Whole(bytes),
             Taken::Stream(first) => {
                 let first = Some(first).filter(|first| !first.is_empty());
-                ForwardBody::Stream { first, rest, client: Rc::clone(client) }
+                ForwardBody::Stream { first, rest, length, client: Rc::clone(client) }
             }
         }
     }
@@ -129,7 +130,7 @@ async fn take_body(body: &mut Incoming, facts: &Facts, client: &Client, deadline
 /// The wallet a request is about. All that name it have to agree.
 fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker) -> Result<WalletId, Failure> {
     let whole = || match body {
-        ForwardBody::Whole(bytes) => Ok(bytes.as_deref().unwrap_or_default()),
+        ForwardBody::Whole(bytes) => Ok(&bytes[..]),
         ForwardBody::Stream { .. } => Err(Failure::BodyTooLarge),
     };
     let namespace = worker.shared.namespace;
@@ -148,13 +149,4 @@ fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker
         return Err(Failure::HeaderMismatch);
     }
     Ok(wallet)
-}
-
-/// Adds what the cell is to know of where the request came from.
-fn address(headers: &mut HeaderMap, client: &Client, request_id: &HeaderValue, facts: &Facts) {
-    headers.insert(headers::REQUEST_ID, request_id.clone());
-    // A cell that calls another says for whom; the public is never believed.
-    if client.side == Side::Public || !facts.has_forwarded_for {
-        headers.insert(headers::FORWARDED_FOR, client.peer.clone());
-    }
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::TcpListener;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,12 +11,15 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use arc_swap::cache::Cache;
+use http::HeaderMap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::config::Bounds;
+use crate::failure::Failure;
 use crate::limits;
 use crate::proxy::client::{Client, Clock};
 use crate::proxy::io::{ClientIo, Scratch};
@@ -34,6 +37,7 @@ pub struct Shared {
     /// Asks the placement's keeper to look for a newer one at once.
     pub poll_now: Arc<tokio::sync::Notify>,
     pub counters: Counters,
+    pub bounds: Bounds,
     /// Turns true when the process is to end.
     pub draining: watch::Receiver<bool>,
 }
@@ -41,6 +45,9 @@ pub struct Shared {
 pub struct Worker {
     pub shared: Shared,
     pub clock: Rc<Clock>,
+    scratch: Scratch,
+    /// An empty header with the capacity of a former request's: each request brings one and each answer needs one.
+    pub spare: Cell<HeaderMap>,
     routes: RefCell<Cache<SharedRoutes, Option<Arc<Routes>>>>,
     local: RefCell<Option<Rc<LocalRoutes>>>,
     in_flight: Cell<usize>,
@@ -73,6 +80,8 @@ impl Worker {
             routes: RefCell::new(Cache::new(Arc::<ArcSwapOption<Routes>>::clone(&shared.routes))),
             shared,
             clock: Clock::new(Instant::now()),
+            scratch: Scratch::default(),
+            spare: Cell::default(),
             local: RefCell::default(),
             in_flight: Cell::new(0),
             clients: RefCell::default(),
@@ -81,7 +90,7 @@ impl Worker {
     }
 
     pub fn admit(self: &Rc<Self>, client: &Rc<Client>) -> Option<Admitted> {
-        if self.in_flight.get() >= limits::IN_FLIGHT_MAX {
+        if self.in_flight.get() >= self.shared.bounds.in_flight_max {
             return None;
         }
         self.in_flight.set(self.in_flight.get() + 1);
@@ -99,7 +108,7 @@ impl Worker {
         let known = local.iter().flat_map(|local| local.upstreams.iter().flatten());
         let known: HashMap<_, _> = known.map(|upstream| (Arc::clone(&upstream.address), Rc::clone(upstream))).collect();
         let upstream = |address: &Arc<str>| {
-            known.get(address).map_or_else(|| Upstream::new(Arc::clone(address), &self.clock), Rc::clone)
+            known.get(address).map_or_else(|| Upstream::new(Arc::clone(address), &self.clock, &self.scratch), Rc::clone)
         };
         let upstreams = newest.cells.iter().map(|cell| cell.addresses.iter().map(upstream).collect()).collect();
         let next = Rc::new(LocalRoutes { routes: Arc::clone(newest), upstreams });
@@ -121,7 +130,7 @@ impl Worker {
         let now = Instant::now();
         self.clock.set(now);
         for client in self.clients.borrow().values() {
-            client.sweep(now);
+            client.sweep(now, self.shared.bounds.keep_alive_timeout);
         }
         if let Some(local) = self.local.borrow().as_ref() {
             local.upstreams.iter().flatten().for_each(|upstream| upstream.sweep(now));
@@ -162,12 +171,14 @@ pub fn run(shared: Shared, listeners: Vec<(Side, TcpListener)>) -> std::io::Resu
 
 async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListener) {
     let mut draining = worker.shared.draining.clone();
-    let scratch = Scratch::default();
     let mut builder = http1::Builder::new();
     // The sweep has the head's timeout; hyper's own would cost two timer operations a request.
     builder
         .header_read_timeout(None)
         .writev(false)
+        // A request goes on when its client is gone: to break it off would only leave more outcomes unknown. Not looking
+        // for the client's end at every turn also spares a buffer and a read a request.
+        .half_close(true)
         .max_buf_size(limits::HEAD_MAX_BYTES)
         .max_header_size(limits::HEAD_MAX_BYTES);
     let mut number = u64::from(side == Side::Internal);
@@ -193,7 +204,7 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
         if *draining.borrow() {
             client.drain();
         }
-        let connection = converse(Rc::clone(&worker), client, stream, scratch.clone(), builder.clone());
+        let connection = converse(Rc::clone(&worker), client, stream, builder.clone());
         let worker = Rc::clone(&worker);
         // Not joined one by one: the worker ends when its table of clients is empty.
         tokio::task::spawn_local(async move {
@@ -203,16 +214,10 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
     }
 }
 
-async fn converse(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    stream: TcpStream,
-    scratch: Scratch,
-    builder: http1::Builder,
-) {
-    let io = ClientIo::new(stream, Rc::clone(&client), scratch);
+async fn converse(worker: Rc<Worker>, client: Rc<Client>, stream: TcpStream, builder: http1::Builder) {
+    let io = ClientIo::new(stream, Rc::clone(&client), worker.scratch.clone());
     let service = service_fn(|request| serve(Rc::clone(&worker), Rc::clone(&client), request));
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = builder.serve_connection(io, service);
     let mut shutting = false;
     // How a connection ended is the client's affair; requests are counted where they are answered.
     let _ = std::future::poll_fn(|cx| {
@@ -222,9 +227,12 @@ async fn converse(
         }
         if client.is_draining() && !shutting {
             shutting = true;
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        Pin::new(&mut connection).poll(cx)
     })
     .await;
+    if client.is_over_in_head() {
+        connection.into_parts().io.last_words(&Failure::HeadTimeout);
+    }
 }

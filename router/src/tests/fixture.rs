@@ -16,7 +16,7 @@ use topology::placement::{BucketRun, CellEntry, CellState, InstanceEntry};
 use topology::{CellId, CellIndex, InstanceId, PlacementUpdate};
 use uuid::Uuid;
 
-use crate::config::Settings;
+use crate::config::{Bounds, Settings};
 use crate::server::{Running, start};
 
 pub const NAMESPACE: Uuid = Uuid::from_u128(7);
@@ -34,6 +34,8 @@ pub enum Deed {
     /// Answers, then closes the connection without having said so.
     AnswerAndClose,
     Hang,
+    /// Sends these bytes and nothing more.
+    Stall(&'static str),
 }
 
 /// One instance of a cell. Answers 200 with its name when it was told nothing else.
@@ -44,16 +46,19 @@ pub struct Cell {
     deeds: Arc<Mutex<VecDeque<Deed>>>,
     /// The requests it has read, head and body.
     seen: Arc<Mutex<Vec<String>>>,
+    /// Connections it has accepted.
+    connections: Arc<AtomicU32>,
 }
 
 impl Cell {
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let cell = Self { name, address, deeds: Arc::default(), seen: Arc::default() };
+        let cell = Self { name, address, deeds: Arc::default(), seen: Arc::default(), connections: Arc::default() };
         let serving = cell.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                serving.connections.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(serving.clone().converse(stream));
             }
         });
@@ -74,6 +79,10 @@ impl Cell {
         self.seen.lock().expect("sound").clone()
     }
 
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     async fn converse(self, mut stream: TcpStream) {
         let mut bytes = Vec::new();
         while let Some(request) = read_request(&mut stream, &mut bytes).await {
@@ -86,6 +95,11 @@ impl Cell {
                 Deed::AnswerAndClose => (200, "", self.name.into()),
                 Deed::Die => return,
                 Deed::Hang => std::future::pending().await,
+                Deed::Stall(bytes) => {
+                    // The router may have gone.
+                    let _ = stream.write_all(bytes.as_bytes()).await;
+                    std::future::pending().await
+                }
             };
             let length = body.len();
             let text = format!("HTTP/1.1 {status} Some\r\n{lines}content-length: {length}\r\n\r\n{body}");
@@ -208,6 +222,10 @@ pub fn fresh_dir() -> PathBuf {
 
 impl Rig {
     pub async fn start(control_plane: SocketAddr, data_dir: PathBuf) -> Self {
+        Self::start_bound(control_plane, data_dir, 1, Bounds::default()).await
+    }
+
+    pub async fn start_bound(control_plane: SocketAddr, data_dir: PathBuf, threads: usize, bounds: Bounds) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
             listen: any,
@@ -216,7 +234,8 @@ impl Rig {
             control_plane: control_plane.to_string(),
             data_dir: data_dir.clone(),
             namespace: NAMESPACE,
-            threads: 1,
+            threads,
+            bounds,
         };
         Self { running: start(&settings, metrics()).await.expect("the router starts"), data_dir }
     }
@@ -228,6 +247,15 @@ impl Rig {
         let rig = Self::start(control_plane.address, fresh_dir()).await;
         rig.until_version(version).await;
         (rig, control_plane)
+    }
+
+    /// A router before one cell, which has all buckets.
+    pub async fn with_one_cell(threads: usize, bounds: Bounds) -> (Self, Cell) {
+        let cell = Cell::start("only").await;
+        let control_plane = ControlPlane::start(Some(halves(1, [&[cell.address], &[cell.address]]))).await;
+        let rig = Self::start_bound(control_plane.address, fresh_dir(), threads, bounds).await;
+        rig.until_version(1).await;
+        (rig, cell)
     }
 
     /// A router before two cells of one instance each.

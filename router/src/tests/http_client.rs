@@ -42,6 +42,11 @@ impl Conversation {
         self.0.write_all(text.as_bytes()).await.expect("the router reads");
     }
 
+    /// Says that nothing more will be sent.
+    pub async fn end(&mut self) {
+        self.0.shutdown().await.expect("the router is there");
+    }
+
     /// The next answer; None if the connection is closed instead.
     pub async fn answer(&mut self) -> Option<Answer> {
         tokio::time::timeout(PATIENCE, self.read_answer()).await.expect("an answer in time")

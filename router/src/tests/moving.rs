@@ -33,7 +33,9 @@ async fn hints_that_lead_nowhere_end_in_503_and_a_look_at_the_placement() {
     for hint in ["", "x-wallet-cell: cell-9\r\n"] {
         high.deeds_cleared();
         low.deeds_cleared().will(elsewhere(hint));
-        assert_eq!(ask(rig.running.public, "GET", &path, &[], "").await.code(), "wallet_moving");
+        let answer = ask(rig.running.public, "POST", &format!("{path}/deposit"), &[], "{}").await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "wallet_moving"), "{hint}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
     }
     eventually(async || plane.asked().iter().filter(|line| line.contains("since=1")).count() > 1).await;
 }

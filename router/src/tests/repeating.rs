@@ -113,8 +113,64 @@ async fn the_deadline_is_passed_on_and_kept() {
         low.will(Deed::Hang);
         let started = Instant::now();
         let answer = ask(rig.running.public, method, &path, &[("x-deadline-ms", "300")], body).await;
-        assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_exceeded"));
+        let code = if method == "GET" { "deadline_exceeded" } else { "deadline_unknown_outcome" };
+        assert_eq!((answer.status, answer.code().as_str()), (504, code));
         assert_eq!(answer.body.contains("may or may not"), method == "POST");
         assert!((300..2_000).contains(&started.elapsed().as_millis()));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stalls_in_its_head_ends_at_the_deadline() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    for bytes in ["HTTP/1.1 200 OK\r\ncontent-le", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        low.will(Deed::Stall(bytes));
+        let answer = ask(rig.running.public, "POST", &deposit(), &[("x-deadline-ms", "300")], BODY).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "deadline_unknown_outcome"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_http_leaves_the_outcome_unknown() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    for bytes in ["HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "SSH-2.0\r\n\r\n"] {
+        low.will(Deed::Stall(bytes));
+        assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.code(), "upstream_unknown_outcome");
+    }
+    // Bytes that nobody asked for are not taken for the answer to the next request.
+    low.will(Deed::Answer(200, "", "first".into()));
+    low.will(Deed::Stall(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbad",
+    ));
+    assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, "first");
+    assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, "ok");
+    assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, "low");
+}
+
+#[tokio::test]
+async fn the_only_instances_refusal_reaches_the_client_unchanged() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let lines = "x-not-processed: true\r\nretry-after: 7\r\ncontent-type: application/problem+json\r\n";
+    low.will(Deed::Answer(503, lines, r#"{"code":"overloaded"}"#.into()));
+    let answer = ask(rig.running.public, "POST", &deposit(), &[], BODY).await;
+    assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"code":"overloaded"}"#));
+    assert_eq!((answer.header("retry-after"), answer.header("x-not-processed")), (Some("7"), None));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(low.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_was_done_is_never_said_after_a_send_whose_outcome_is_unknown() {
+    let key = [("Idempotency-Key", "k1")];
+    let later = [
+        Deed::Answer(421, "", "{}".into()),
+        Deed::Answer(421, "x-wallet-cell: cell-9\r\n", "{}".into()),
+        Deed::Answer(503, "x-not-processed: true\r\n", "shed".into()),
+    ];
+    for deed in later {
+        let (rig, low, _) = Rig::with_two_cells().await;
+        low.will(Deed::Die).will(deed.clone());
+        let answer = ask(rig.running.public, "POST", &deposit(), &key, BODY).await;
+        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unknown_outcome"), "{deed:?}");
     }
 }

@@ -21,7 +21,9 @@ async fn a_body_with_two_lengths_is_refused_and_the_connection_closed() {
     ] {
         let mut client = Conversation::begin(rig.running.public).await;
         client.send(&format!("{}{smuggled}", head(lines))).await;
-        assert_eq!(client.answer().await.expect("an answer").status, 400, "{lines}");
+        let answer = client.answer().await.expect("an answer");
+        let code = if lines.contains("5\r\ncontent-length: 6") { "malformed_request" } else { "ambiguous_length" };
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{lines}");
         assert!(client.answer().await.is_none(), "closed");
     }
     assert!(low.seen().is_empty());
@@ -70,10 +72,11 @@ async fn a_head_too_large_or_of_too_many_lines_is_refused() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let long = format!("x-long: {}\r\n", "x".repeat(crate::limits::HEAD_MAX_BYTES));
     let many: String = (0..crate::limits::HEADERS_MAX).map(|number| format!("x-{number}: 1\r\n")).collect();
-    for lines in [long, many] {
+    for (lines, code) in [(long, "head_too_large"), (many, "too_many_headers")] {
         let mut client = Conversation::begin(rig.running.public).await;
         client.send(&head(&lines)).await;
-        assert_eq!(client.answer().await.expect("an answer").status, 431);
+        let answer = client.answer().await.expect("an answer");
+        assert_eq!((answer.status, answer.code().as_str()), (431, code));
     }
     assert!(low.seen().is_empty());
 }
@@ -106,9 +109,37 @@ async fn slow_heads_and_slow_bodies_end() {
         let answer = client.answer().await.expect("an answer");
         assert_eq!((answer.status, answer.code().as_str()), (408, "body_timeout"));
     }
+    let answer = slow_head.answer().await.expect("an answer");
+    assert_eq!((answer.status, answer.code().as_str()), (408, "head_timeout"));
     assert!(slow_head.answer().await.is_none(), "closed");
     let took = started.elapsed();
     let expected = crate::limits::HEAD_TIMEOUT - crate::limits::SWEEP_PERIOD;
     assert!((expected..expected + Duration::from_secs(2)).contains(&took), "{took:?}");
     assert!(low.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused_with_a_problem_also_behind_a_sound_request() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let sound = format!("GET /api/v1/wallets/{LOW} HTTP/1.1\r\nhost: x\r\n\r\n");
+    for (bad, status, code) in [
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET / HTTP/1.1\r\nx : y\r\n\r\n".to_owned(), 400, "malformed_request"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(crate::limits::HEAD_MAX_BYTES)), 431, "head_too_large"),
+    ] {
+        for before in ["", &sound] {
+            let mut client = Conversation::begin(rig.running.public).await;
+            client.send(&format!("{before}{bad}")).await;
+            if !before.is_empty() {
+                assert_eq!(client.answer().await.expect("an answer").body, "low");
+            }
+            let answer = client.answer().await.expect("an answer");
+            assert_eq!((answer.status, answer.code().as_str()), (status, code), "{bad}");
+            assert!(client.answer().await.is_none(), "closed");
+        }
+    }
+    // An answer that says what hyper would say is the cell's, and passes.
+    low.will(super::fixture::Deed::Answer(400, "", String::new()));
+    let answer = ask(rig.running.public, "GET", &format!("/api/v1/wallets/{LOW}"), &[], "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (400, ""));
 }

@@ -1,83 +1,195 @@
-//! A connection to a cell instance together with what drives it. No task of its own: the request that uses it polls
-//! it, which saves two task switches a request and makes "was it sent?" a question with an answer.
+//! A connection to a cell instance, one exchange at a time. HTTP/1.1 is spoken by hand here: a general client's channels,
+//! futures and copies cost more than all else that the router does for a request. No task of its own: the request that
+//! uses a link polls it, which makes "was it sent?" a question with an answer.
+//!
+//! It never guesses where an answer ends: what does not plainly say so breaks the link.
 
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use super::answer::{self, Framing, Piece};
+use super::request::{Coding, Outgoing};
 use crate::limits;
 use crate::proxy::body::ForwardBody;
+use crate::proxy::io::Scratch;
 
 pub struct Link {
-    sender: SendRequest<ForwardBody>,
-    /// None once the connection is closed. Dropping it gives an unsent request back.
-    driver: Option<Connection<TokioIo<TcpStream>, ForwardBody>>,
+    stream: TcpStream,
+    scratch: Scratch,
+    /// What has come and is not taken yet.
+    input: Bytes,
+    output: Vec<u8>,
+    /// Whether another request may follow once this one's answer is taken.
+    is_kept: bool,
+}
+
+/// An answer's head, and how its body ends.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub framing: Framing,
 }
 
 /// Why an exchange brought no answer.
 pub enum Broken {
-    /// Nothing was written; here it is back.
-    Unsent(Box<Request<ForwardBody>>),
+    /// Nothing was written, and nothing of the body taken.
+    Unsent,
     /// Some or all of it was written. Whether it was processed is unknown.
     Sent,
     /// The caller's patience ended after it was written.
     Expired,
 }
 
+/// How much of a request is on its way.
+struct Sending {
+    written: usize,
+    /// What has been written before what is in the output now.
+    was_begun: bool,
+    coding: Coding,
+}
+
 impl Link {
-    pub async fn open(io: TokioIo<TcpStream>) -> hyper::Result<Box<Self>> {
-        let mut builder = Builder::new();
-        // Head and body in one piece: a short copy costs less than a gathering write.
-        builder.max_buf_size(limits::ANSWER_HEAD_MAX_BYTES).writev(false);
-        let (sender, driver) = builder.handshake(io).await?;
-        Ok(Box::new(Self { sender, driver: Some(driver) }))
+    pub fn new(stream: TcpStream, scratch: Scratch) -> Box<Self> {
+        Box::new(Self { stream, scratch, input: Bytes::new(), output: Vec::new(), is_kept: true })
     }
 
-    /// Sends a request and waits for the head of its answer, or until `expired` says so.
+    /// Sends a request and waits for the head of its answer, or until `expired` says so. The answer's header gets the
+    /// capacity of `spare`, which is empty.
     pub async fn exchange(
         &mut self,
-        request: Request<ForwardBody>,
+        request: &Outgoing<'_>,
+        body: &mut ForwardBody,
+        spare: &Cell<HeaderMap>,
         mut expired: impl FnMut(&mut Context<'_>) -> bool,
-    ) -> Result<Response<Incoming>, Broken> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        // The answer only ever comes from driving the connection, which happens right before it is looked for: its own
-        // waker would wake the very task that is running.
-        let mut silent = Context::from_waker(Waker::noop());
-        poll_fn(|cx| {
-            drive(&mut self.driver, cx);
-            match answer.as_mut().poll(&mut silent) {
-                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
-                Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                    Some(request) => Broken::Unsent(Box::new(request)),
-                    None => Broken::Sent,
-                })),
-                Poll::Pending if self.driver.is_none() => Poll::Ready(Err(Broken::Sent)),
+    ) -> Result<Answer, Broken> {
+        self.output.clear();
+        let coding = request.write(&mut self.output, body);
+        let mut sending = Sending { written: 0, was_begun: false, coding };
+        let answer = poll_fn(|cx| {
+            let outcome = match self.poll_send(cx, &mut sending, body) {
+                Ok(()) => self.poll_head(cx, request, spare),
+                // A cell that answers before it has read everything may close its side for more.
+                Err(_) => match self.poll_head(cx, request, spare) {
+                    Poll::Ready(Some(head)) => Poll::Ready(Some(head)),
+                    Poll::Ready(None) | Poll::Pending => Poll::Ready(None),
+                },
+            };
+            match outcome {
+                Poll::Ready(Some(head)) => Poll::Ready(Ok(head)),
+                Poll::Ready(None) if sending.written == 0 && !sending.was_begun => Poll::Ready(Err(Broken::Unsent)),
+                Poll::Ready(None) => Poll::Ready(Err(Broken::Sent)),
                 Poll::Pending if expired(cx) => Poll::Ready(Err(Broken::Expired)),
                 Poll::Pending => Poll::Pending,
             }
         })
-        .await
+        .await?;
+        // An answer that did not wait for the whole request leaves the rest of it unsent.
+        self.is_kept &= sending.coding == Coding::Done && sending.written == self.output.len();
+        Ok(answer)
     }
 
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driver, cx);
+    /// Writes what can be written now.
+    fn poll_send(&mut self, cx: &mut Context<'_>, sending: &mut Sending, body: &mut ForwardBody) -> io::Result<()> {
+        loop {
+            while sending.written < self.output.len() {
+                match Pin::new(&mut self.stream).poll_write(cx, &self.output[sending.written..])? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(count) => sending.written += count,
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            if sending.coding == Coding::Done {
+                return Ok(());
+            }
+            let Poll::Ready(data) = body.poll_data(cx) else { return Ok(()) };
+            let data = data.transpose().map_err(io::Error::other)?;
+            sending.was_begun = true;
+            sending.written = 0;
+            self.output.clear();
+            sending.coding.encode(data, &mut self.output);
+        }
     }
 
-    /// Detaches the connection from the task that used it; true if it can take another request.
+    /// Reads until the head of an answer is there; None when the link is broken.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &Outgoing<'_>,
+        spare: &Cell<HeaderMap>,
+    ) -> Poll<Option<Answer>> {
+        loop {
+            if !matches!(ready!(self.poll_fill(cx)), Ok(1..)) {
+                return Poll::Ready(None);
+            }
+            let mut headers = spare.take();
+            loop {
+                match answer::take_head(&mut self.input, &mut headers, &request.head.method) {
+                    Ok(Some(head)) if head.status.is_informational() => headers.clear(),
+                    Ok(Some(head)) => {
+                        self.is_kept = head.is_kept;
+                        return Poll::Ready(Some(Answer { status: head.status, headers, framing: head.framing }));
+                    }
+                    Ok(None) if self.input.len() < limits::ANSWER_HEAD_MAX_BYTES => break,
+                    Ok(None) | Err(_) => return Poll::Ready(None),
+                }
+            }
+            spare.set(headers);
+        }
+    }
+
+    /// What has arrived of an answer's body and not been taken.
+    pub fn arrived(&mut self, framing: &mut Framing) -> Result<Piece, answer::Malformed> {
+        framing.take(&mut self.input)
+    }
+
+    /// The next piece of an answer's body; None at its end.
+    pub fn poll_body(&mut self, framing: &mut Framing, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        loop {
+            match framing.take(&mut self.input) {
+                Ok(Piece::Data(data)) => return Poll::Ready(Ok(Some(data))),
+                Ok(Piece::End) => return Poll::Ready(Ok(None)),
+                Ok(Piece::NotYet) => {}
+                Err(malformed) => return Poll::Ready(Err(io::Error::other(malformed))),
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                let ends = matches!(framing, Framing::UntilClose);
+                return Poll::Ready(if ends { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) });
+            }
+        }
+    }
+
+    /// Reads once; zero bytes are the end of the stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let input = &mut self.input;
+        self.scratch.poll_read(&mut self.stream, usize::MAX, cx, |bytes| {
+            if input.is_empty() {
+                *input = Bytes::copy_from_slice(bytes);
+            } else {
+                let mut both = BytesMut::with_capacity(input.len() + bytes.len());
+                both.extend_from_slice(input);
+                both.extend_from_slice(bytes);
+                *input = both.freeze();
+            }
+        })
+    }
+
+    /// Whether an idle link is still open, as far as is known here. Costs no system call while nothing has come.
+    pub fn is_quiet(&mut self) -> bool {
+        self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// True if it can take another request: its answer was taken to the end, and nothing follows.
     pub fn rest(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.driver.is_some() && self.sender.is_ready()
-    }
-}
-
-fn drive(driver: &mut Option<Connection<TokioIo<TcpStream>, ForwardBody>>, cx: &mut Context<'_>) {
-    if driver.as_mut().is_some_and(|driver| Pin::new(driver).poll(cx).is_ready()) {
-        *driver = None;
+        self.output.clear();
+        self.output.shrink_to(limits::LINK_OUTPUT_KEPT_BYTES);
+        self.is_kept && self.input.is_empty()
     }
 }
