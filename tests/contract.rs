@@ -21,9 +21,14 @@ use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, de
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
+use crate::fleet::until;
+
 /// When the first chain of this suite begins; each later one begins a microsecond after, so that no two transfers have
 /// the same time.
 const START: Timestamp = Timestamp::from_micros(1_760_000_000_000_000);
+
+/// From an engine's start to its first answers within the store's own timeout.
+const WARM_UP_S: u64 = 60;
 
 static CHAINS: AtomicI64 = AtomicI64::new(0);
 
@@ -52,7 +57,11 @@ impl Subject<MemoryStore> {
 
 impl Subject<DynamoStore> {
     async fn tables(client: Client, prefix: &str) -> Self {
-        ledger::store::dynamodb::create_tables(&client, prefix).await.expect("the tables can be created");
+        // A Java engine that has just started takes its time for the first calls.
+        until(WARM_UP_S, "the tables are created", async || {
+            ledger::store::dynamodb::create_tables(&client, prefix).await.is_ok()
+        })
+        .await;
         let bits = aws_sdk_dynamodb::primitives::Blob::new(genesis().0.as_slice());
         let put = client.put_item().table_name(format!("{prefix}homes"));
         let put = put.item("k", text("genesis")).item("bits", AttributeValue::B(bits));

@@ -118,7 +118,7 @@ async fn what_cannot_be_routed_is_refused_with_a_reason() {
         ("POST", wallets, &other, r#"{"userId":"a"}"#, 400, "wallet_header_mismatch"),
         ("GET", wallets, &[], "", 400, "invalid_user_id"),
         ("GET", "/api/v1/wallets?userId=a&userId=b", &[], "", 400, "invalid_user_id"),
-        ("POST", wallets, &[], "{}", 400, "invalid_user_id"),
+        ("POST", wallets, &[], "{}", 400, "missing_field"),
         ("POST", wallets, &[], "{", 400, "malformed_json"),
         ("POST", wallets, &[], &large, 413, "body_too_large"),
         ("POST", transfer, &[], "{}", 400, "missing_field"),
