@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::block::{Audit, Key};
+use ledger::block::{Audit, Key, ShortText};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::memory::MemoryStore;
 use ledger::store::{Append, CreateGuard, Genesis, HomeKey, HomeRow, HomeState, Store};
@@ -149,7 +149,7 @@ fn entry(kind: EntryKind, amount: u64, balance: u64) -> Entry {
         amount: Money::from_minor(amount),
         balance_after: Money::from_minor(balance),
         key: Some(Key { key: *Uuid::new_v4().as_bytes(), request: [7; 16] }),
-        audit: Audit { source_ip: "192.0.2.1".into(), user_agent: "contract".into(), ..Audit::default() },
+        audit: Audit { source_ip: ShortText::cut("192.0.2.1", 45), user_agent: ShortText::cut("contract", 45), ..Audit::default() },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::block::Audit;
+use ledger::block::{Audit, ShortText};
 use ledger::store::{BlockRange, Store, StoreError};
 use ledger::{Block, canonical};
 use topology::WalletId;
@@ -45,7 +45,7 @@ async fn read_all<S: Store>(subject: &Subject<S>, wallet: WalletId, mut range: B
 }
 
 pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subject<S>) {
-    let wide = |letter: &str| letter.repeat(255);
+    let wide = |letter: &str| ShortText::cut(&letter.repeat(255), ShortText::MAX_BYTES);
     let audit = Audit { source_ip: wide("i"), user_agent: wide("u"), request_id: wide("r"), actor: wide("a") };
     let mut chain = vec![subject.opened().await];
     for _ in 1..BLOCKS {
