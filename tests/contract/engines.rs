@@ -1,5 +1,6 @@
 //! The engines, and the suite on each.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,17 @@ impl Engine {
     }
 }
 
+/// A database file, gone at the end of the test, with what is kept beside it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for ending in ["", "-wal", "-shm", ".lock"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", self.0.display()));
+        }
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         let _ = kill(Pid::from_raw(i32::try_from(self.0.id()).expect("a process id")), Signal::SIGTERM);
@@ -70,16 +82,13 @@ async fn the_store_in_memory_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_local_stand_in_keeps_the_contract() {
     let port = ports::free_port();
-    let file = std::env::temp_dir().join(format!("wallet-contract-{}.sqlite", Uuid::new_v4()));
+    // Before the engine, so that it goes after it.
+    let file = Scratch(std::env::temp_dir().join(format!("wallet-contract-{}.sqlite", Uuid::new_v4())));
     let mut command = Command::new(programs::program("local-dynamodb"));
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&file).stderr(Stdio::null());
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&file.0).stderr(Stdio::null());
     let mut engine = Engine::start(command);
     engine.listens(port).await.expect("it starts");
     within(60, "the contract", on_tables(client_at(port).await, "contract-")).await;
-    drop(engine);
-    for ending in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{ending}", file.display()));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
