@@ -149,7 +149,11 @@ fn entry(kind: EntryKind, amount: u64, balance: u64) -> Entry {
         amount: Money::from_minor(amount),
         balance_after: Money::from_minor(balance),
         key: Some(Key { key: *Uuid::new_v4().as_bytes(), request: [7; 16] }),
-        audit: Audit { source_ip: ShortText::cut("192.0.2.1", 45), user_agent: ShortText::cut("contract", 45), ..Audit::default() },
+        audit: Audit {
+            source_ip: ShortText::cut("192.0.2.1", 45),
+            user_agent: ShortText::cut("contract", 45),
+            ..Audit::default()
+        },
     }
 }
 

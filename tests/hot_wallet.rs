@@ -87,3 +87,31 @@ async fn deposits_survive_instances_killed_under_them() {
     })
     .await;
 }
+
+/// Keys are remembered for a day, however much happens in it and whoever has to look them up: `WALLET_KEYS` deposits,
+/// then both instances die with all they had in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_long_ago_is_found_by_an_instance_that_never_saw_it() {
+    within(1_800, "the test", async {
+        let count = setting("WALLET_KEYS", 10_000);
+        let (fleet, wallet) = begin().await;
+        deposit_cents(&fleet, wallet, count, &Arc::default()).await;
+        let client = fleet.client();
+        let balance = client.balance(wallet).await;
+        for name in ["cell-1-a", "cell-1-b"] {
+            fleet.kill(name).await;
+        }
+        fleet.until_all_ready(&["cell-1-a", "cell-1-b"]).await;
+        for number in [0, count / 2, count - 1] {
+            let deed = Deed::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
+            let started = std::time::Instant::now();
+            let answer = client.insist(&deed.call()).await.expect(200);
+            eprintln!("key {number} of {count} found in {} ms", started.elapsed().as_millis());
+            assert!(answer.is_replay(), "{answer:?}");
+            let other = Call::deposit(wallet, "0.02").key(format!("cent-{number}"));
+            assert_eq!(client.send(&other).await.expect(422).code(), "idempotency_key_reused");
+        }
+        assert_eq!(client.balance(wallet).await, balance, "nothing was done twice");
+    })
+    .await;
+}

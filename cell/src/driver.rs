@@ -2,7 +2,7 @@
 //!
 //! The task decides nothing itself. Store calls run as its own child tasks, which it joins before it ends.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
@@ -230,12 +230,13 @@ async fn load_whole<S: Store>(store: &S, wallet: WalletId, since: Timestamp) -> 
     let (page, runs) = tokio::join!(store.blocks(wallet, everything, 32), store.key_runs(wallet, since));
     let (mut blocks, runs) = (page?, runs?);
     let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
+    let recorded: BTreeSet<u64> = runs.iter().map(|run| run.run).collect();
     for _ in 0..MAX_KEY_PAGES {
         let oldest = blocks.last().expect("the head is among them");
         if oldest.at < since || oldest.number == 0 {
             break;
         }
-        let Some(last) = next_unrecorded(oldest.number - 1, &runs) else { break };
+        let Some(last) = next_unrecorded(oldest.number - 1, &recorded) else { break };
         let range = BlockRange { first: 0, last, newest_first: true };
         let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
         if page.is_empty() {
@@ -246,22 +247,22 @@ async fn load_whole<S: Store>(store: &S, wallet: WalletId, since: Timestamp) -> 
     blocks.reverse();
     check_links(&blocks)?;
     blocks.retain(|block| block.at >= since || block.number == head.number);
-    record_missing(store, wallet, &blocks, &runs).await;
+    record_missing(store, wallet, &blocks, &recorded).await;
     Ok(Loaded::Whole { head, runs, blocks })
 }
 
 /// The newest block at or before `number` whose run is not among the recorded ones.
-fn next_unrecorded(mut number: u64, runs: &[KeyRun]) -> Option<u64> {
-    while runs.iter().any(|run| run.run == run_of(number)) {
+fn next_unrecorded(mut number: u64, recorded: &BTreeSet<u64>) -> Option<u64> {
+    while recorded.contains(&run_of(number)) {
         number = (run_of(number) * RUN_BLOCKS).checked_sub(1)?;
     }
     Some(number)
 }
 
 /// Runs that were full but never recorded, because whoever filled them died first.
-async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block], runs: &[KeyRun]) {
+async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block], recorded: &BTreeSet<u64>) {
     for run in blocks.chunk_by(|a, b| run_of(a.number) == run_of(b.number)).filter_map(KeyRun::of) {
-        if !runs.iter().any(|known| known.run == run.run) {
+        if !recorded.contains(&run.run) {
             let last = blocks.iter().find(|block| block.number == last_of(run.run));
             let snapshot = snapshot_of(last.expect("the run is whole"));
             if let Err(error) = store.put_run(wallet, &run, &snapshot).await {
