@@ -119,18 +119,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(view(&head))
     }
 
-    pub async fn deposit(&self, wallet: WalletId, amount: Money, context: Context) -> Result<Answer<Wallet>, Failure> {
-        let written = self.perform(wallet, Work::Deposit { amount }, &context).await?;
-        Ok(written.into_answer())
-    }
-
-    pub async fn withdraw(&self, wallet: WalletId, amount: Money, context: Context) -> Result<Answer<Wallet>, Failure> {
-        let written = self.perform(wallet, Work::Withdraw { amount }, &context).await?;
-        Ok(written.into_answer())
-    }
-
-    pub async fn freeze(&self, wallet: WalletId, frozen: bool, context: Context) -> Result<Answer<Wallet>, Failure> {
-        let work = if frozen { Work::Freeze } else { Work::Unfreeze };
+    /// Carries out work that concerns this wallet alone; the wallet as it was right after it.
+    pub async fn change(&self, wallet: WalletId, work: Work, context: Context) -> Result<Answer<Wallet>, Failure> {
         Ok(self.perform(wallet, work, &context).await?.into_answer())
     }
 

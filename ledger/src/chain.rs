@@ -66,6 +66,9 @@ fn moved_to(entry: &Entry) -> Option<&CellId> {
 }
 
 /// Checks `block` against its predecessor (`None`: it must be block 0), entry by entry.
+///
+/// What spans more than one link is not seen here: that a settled or returned transfer had left before is kept by the
+/// conditions on the rows of `transfers` when it is written, and checked over whole chains by `scripts/verify-chain`.
 pub fn verify(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let number = block.number;
     let expected = previous.map_or(0, |head| head.number.saturating_add(1));

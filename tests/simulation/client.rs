@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cell::failure::Failure;
+use cell::sequencer::Work;
 use cell::wallets::{Answer, Context, TransferStatus, Wallet};
 use ledger::block::{Audit, Key};
 use ledger::{Money, Timestamp};
@@ -162,10 +163,14 @@ impl Client {
         let answer = match what {
             What::Create => self.world.ask(cell, choice, |s| async move { s.create(user, context).await }).await,
             What::Deposit(amount) => {
-                self.world.ask(cell, choice, |s| async move { s.deposit(wallet, amount, context).await }).await
+                self.world
+                    .ask(cell, choice, |s| async move { s.change(wallet, Work::Deposit { amount }, context).await })
+                    .await
             }
             What::Withdraw(amount) => {
-                self.world.ask(cell, choice, |s| async move { s.withdraw(wallet, amount, context).await }).await
+                self.world
+                    .ask(cell, choice, |s| async move { s.change(wallet, Work::Withdraw { amount }, context).await })
+                    .await
             }
             What::Transfer(to, amount) => return self.attempt_transfer(wallet, to, amount, choice, context).await,
         };
@@ -218,11 +223,12 @@ impl Client {
     }
 
     async fn toggle_frozen(&mut self, wallet: WalletId) {
-        let (choice, frozen) = (self.random.usize(..), self.random.u32(0..3) == 0);
+        let choice = self.random.usize(..);
+        let work = if self.random.u32(0..3) == 0 { Work::Freeze } else { Work::Unfreeze };
         let context = Context { key: None, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(1) };
         let cell = self.world.cell_of(wallet);
         // Nobody relies on the answer.
-        let _ = self.world.ask(cell, choice, |s| async move { s.freeze(wallet, frozen, context).await }).await;
+        let _ = self.world.ask(cell, choice, |s| async move { s.change(wallet, work, context).await }).await;
     }
 }
 

@@ -18,6 +18,7 @@ use super::wallets::{answered, json, wallet_in_path};
 use super::{Edge, body, context};
 use crate::failure::Failure;
 use crate::peers::Peers;
+use crate::sequencer::Work;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
@@ -90,7 +91,8 @@ async fn set_frozen<S: Store, P: Peers>(
     answered(headers, async |request_id| {
         let wallet = wallet_in_path(headers, id)?;
         let context = context::context(headers, request_id, if frozen { "freeze" } else { "unfreeze" })?;
-        let done = edge.wallets.freeze(wallet, frozen, context).await?;
+        let work = if frozen { Work::Freeze } else { Work::Unfreeze };
+        let done = edge.wallets.change(wallet, work, context).await?;
         Ok(json(StatusCode::OK, &WalletView::from(done.value)))
     })
     .await

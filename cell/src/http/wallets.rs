@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ledger::Timestamp;
 use ledger::store::Store;
+use ledger::{Money, Timestamp};
 use serde::Serialize;
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
@@ -16,13 +16,12 @@ use super::problem::{Fault, Rejected};
 use super::views::{BEGINNING, TransactionsView, TransferView, WalletView};
 use super::{Edge, body, context, cursor};
 use crate::peers::Peers;
+use crate::sequencer::Work;
 use crate::wallets::{Answer, TransferStatus};
 
 /// Page sizes of a listing.
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
-/// How far a client's clock may be ahead before a timestamp counts as the future.
-const FUTURE_SLACK_MICROS: i64 = 0;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
@@ -120,15 +119,7 @@ pub async fn deposit<S: Store, P: Peers>(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Rejected> {
-    answered(&headers, async |request_id| {
-        let wallet = wallet_in_path(&headers, &id)?;
-        let bytes = body::read(&headers, body).await?;
-        let amount = body::Fields::parse(&bytes)?.amount()?;
-        let context = context::context(&headers, request_id, &format!("deposit {amount}"))?;
-        let done = edge.wallets.deposit(wallet, amount, context).await?;
-        Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
-    })
-    .await
+    change_balance(&edge, &headers, &id, body, "deposit", |amount| Work::Deposit { amount }).await
 }
 
 pub async fn withdraw<S: Store, P: Peers>(
@@ -137,12 +128,23 @@ pub async fn withdraw<S: Store, P: Peers>(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Rejected> {
-    answered(&headers, async |request_id| {
-        let wallet = wallet_in_path(&headers, &id)?;
-        let bytes = body::read(&headers, body).await?;
+    change_balance(&edge, &headers, &id, body, "withdraw", |amount| Work::Withdraw { amount }).await
+}
+
+async fn change_balance<S: Store, P: Peers>(
+    edge: &Edge<S, P>,
+    headers: &HeaderMap,
+    id: &str,
+    body: Body,
+    operation: &str,
+    work: impl FnOnce(Money) -> Work,
+) -> Result<Response, Rejected> {
+    answered(headers, async |request_id| {
+        let wallet = wallet_in_path(headers, id)?;
+        let bytes = body::read(headers, body).await?;
         let amount = body::Fields::parse(&bytes)?.amount()?;
-        let context = context::context(&headers, request_id, &format!("withdraw {amount}"))?;
-        let done = edge.wallets.withdraw(wallet, amount, context).await?;
+        let context = context::context(headers, request_id, &format!("{operation} {amount}"))?;
+        let done = edge.wallets.change(wallet, work(amount), context).await?;
         Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
     })
     .await
@@ -196,7 +198,7 @@ pub async fn historical<S: Store, P: Peers>(
     answered(&headers, async |_| {
         let wallet = wallet_in_path(&headers, &id)?;
         let at = timestamp(query.as_deref(), "timestamp")?.ok_or(Fault::MissingField("timestamp"))?;
-        if at > edge.wallets.now().plus_micros(FUTURE_SLACK_MICROS) {
+        if at > edge.wallets.now() {
             return Err(Fault::TimestampInFuture);
         }
         let wallet = edge.wallets.wallet_at(wallet, at).await?;

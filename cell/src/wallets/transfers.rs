@@ -55,10 +55,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             Err(Failure::WalletNotFound(wallet)) if wallet == to => {
                 self.send_across(from, to, amount, &context).await?
             }
-            Err(Failure::Misdirected(Some(home))) => match self.head(from).await {
-                Ok(_) => self.send_across(from, to, amount, &context).await?,
-                Err(_) => return Err(Failure::Misdirected(Some(home))),
-            },
+            // One of the two has moved away. If it is the payer, looking at him says so, and where to.
+            Err(Failure::Misdirected(_)) => {
+                self.head(from).await?;
+                self.send_across(from, to, amount, &context).await?
+            }
             other => other?,
         };
         self.outcome_of(written, &context).await
