@@ -31,11 +31,12 @@ impl Answer {
     }
 }
 
-pub struct Conversation(TcpStream);
+/// The connection, and what has come of the answer after the one that was read last.
+pub struct Conversation(TcpStream, Vec<u8>);
 
 impl Conversation {
     pub async fn begin(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.expect("the router listens"))
+        Self(TcpStream::connect(address).await.expect("the router listens"), Vec::new())
     }
 
     pub async fn send(&mut self, text: &str) {
@@ -53,7 +54,7 @@ impl Conversation {
     }
 
     async fn read_answer(&mut self) -> Option<Answer> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.1);
         let end = loop {
             if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
@@ -69,6 +70,7 @@ impl Conversation {
         while bytes.len() < end + length {
             assert_ne!(self.0.read_buf(&mut bytes).await.expect("a whole body"), 0, "body broke off");
         }
+        self.1 = bytes.split_off(end + length);
         answer.body = String::from_utf8(bytes.split_off(end)).expect("a body is text");
         Some(answer)
     }
