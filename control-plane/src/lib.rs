@@ -12,6 +12,7 @@ pub mod dynamo;
 pub mod error;
 pub mod homes;
 pub mod instances;
+pub mod mover;
 pub mod onboarding;
 pub mod placements;
 pub mod registry;
