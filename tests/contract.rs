@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Audit, Key, ShortText};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::memory::MemoryStore;
-use ledger::store::{Append, CreateGuard, Genesis, HomeKey, HomeRow, HomeState, Store};
+use ledger::store::{Append, Guard, Genesis, HomeKey, HomeRow, HomeState, Store};
 use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, decide};
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
@@ -103,11 +103,11 @@ impl<S: Store> Subject<S> {
     /// A wallet with its block 0, written on the strength of the genesis bitmap.
     async fn opened(&self) -> Block {
         let block = block_zero(wallet_in(0..0x8000));
-        self.create(&block, CreateGuard::Bucket { genesis: true }).await.expect("the cell may create it");
+        self.create(&block, Guard::Bucket { genesis: true }).await.expect("the cell may create it");
         block
     }
 
-    async fn create(&self, block: &Block, guard: CreateGuard) -> Result<(), ledger::store::AppendError> {
+    async fn create(&self, block: &Block, guard: Guard) -> Result<(), ledger::store::AppendError> {
         self.store.append(&Append { blocks: vec![block.clone()], guard: Some(guard) }).await
     }
 

@@ -1,6 +1,6 @@
 //! Who may create a wallet: the bucket's row, the genesis bitmap where there is none, and the wallet's own row.
 
-use ledger::store::{AppendError, Conflict, CreateGuard, HomeKey, HomeRow, HomeState, Store};
+use ledger::store::{AppendError, Conflict, Guard, HomeKey, HomeRow, HomeState, Store};
 
 use super::{Subject, block_zero, cell, genesis, wallet_in};
 
@@ -11,7 +11,7 @@ fn moved() -> HomeState {
     HomeState::Moved { to: cell() }
 }
 
-async fn creates<S: Store>(subject: &Subject<S>, wallet: topology::WalletId, guard: CreateGuard) -> bool {
+async fn creates<S: Store>(subject: &Subject<S>, wallet: topology::WalletId, guard: Guard) -> bool {
     let block = block_zero(wallet);
     match subject.create(&block, guard).await {
         Ok(()) => {
@@ -43,21 +43,21 @@ pub async fn a_wallet_is_created_where_its_bucket_is_served<S: Store>(subject: &
         if let Some(state) = row.clone() {
             subject.set_home(HomeKey::Bucket(wallet.bucket()), state, 3).await;
         }
-        let created = creates(subject, wallet, CreateGuard::Bucket { genesis }).await;
+        let created = creates(subject, wallet, Guard::Bucket { genesis }).await;
         assert_eq!(created, expected, "row {row:?}, genesis {genesis}");
     }
 }
 
 pub async fn a_wallet_row_overrides_its_bucket<S: Store>(subject: &Subject<S>) {
     let cases = [
-        (None, CreateGuard::Granted, false),
-        (Some(HomeState::Serving), CreateGuard::Granted, true),
-        (Some(HomeState::Closing), CreateGuard::Granted, false),
-        (Some(moved()), CreateGuard::Granted, false),
+        (None, Guard::Granted, false),
+        (Some(HomeState::Serving), Guard::Granted, true),
+        (Some(HomeState::Closing), Guard::Granted, false),
+        (Some(moved()), Guard::Granted, false),
         // Whatever the row says, the bucket no longer decides.
-        (Some(HomeState::Serving), CreateGuard::Bucket { genesis: true }, false),
-        (Some(HomeState::Closing), CreateGuard::Bucket { genesis: true }, false),
-        (Some(moved()), CreateGuard::Bucket { genesis: true }, false),
+        (Some(HomeState::Serving), Guard::Bucket { genesis: true }, false),
+        (Some(HomeState::Closing), Guard::Bucket { genesis: true }, false),
+        (Some(moved()), Guard::Bucket { genesis: true }, false),
     ];
     for (row, guard, expected) in cases {
         let wallet = wallet_in(0..0x8000);
