@@ -223,7 +223,13 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
         }
         // More rows of one microsecond than a page holds are not waited for: their own instances deliver them.
         self.sweep_from = match (first, last) {
-            (Some(first), Some(last)) if !is_last_page => if first == last { last.plus_micros(1) } else { last },
+            (Some(first), Some(last)) if !is_last_page => {
+                if first == last {
+                    last.plus_micros(1)
+                } else {
+                    last
+                }
+            }
             _ => {
                 std::mem::take(&mut self.pass).publish();
                 Timestamp::from_micros(0)

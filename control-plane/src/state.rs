@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use ledger::store::dynamodb::DynamoStore;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex;
@@ -16,7 +17,6 @@ use uuid::Uuid;
 use crate::counts::Counts;
 use crate::dynamo::{self, Connection};
 use crate::error::Result;
-use crate::homes::Homes;
 use crate::instances::Instances;
 use crate::placements::{self, Placements};
 use crate::registry::{self, Registry};
@@ -40,6 +40,7 @@ pub struct ControlPlane {
     pub instances: Instances,
     pub counts: Counts,
     cell_clients: Mutex<HashMap<Connection, Client>>,
+    store_clients: Mutex<HashMap<Connection, Client>>,
 }
 
 impl ControlPlane {
@@ -53,6 +54,7 @@ impl ControlPlane {
             instances: Instances::new(),
             counts: Counts::default(),
             cell_clients: Mutex::default(),
+            store_clients: Mutex::default(),
         })
     }
 
@@ -67,8 +69,18 @@ impl ControlPlane {
         clients.entry(connection).or_insert(client).clone()
     }
 
-    pub async fn homes(&self, tables: &CellTables) -> Homes {
-        Homes::new(self.cell_client(tables).await, &tables.table_prefix)
+    /// A cell's own tables, as the cell itself uses them; one client is kept for each place.
+    pub async fn store(&self, tables: &CellTables) -> DynamoStore {
+        let connection = Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone() };
+        let mut clients = self.store_clients.lock().await;
+        let client = match clients.get(&connection) {
+            Some(client) => client.clone(),
+            None => {
+                let client = ledger::store::dynamodb::connect(&connection).await;
+                clients.entry(connection).or_insert(client).clone()
+            }
+        };
+        DynamoStore::new(client, &tables.table_prefix)
     }
 
     /// Watches the store and counts customers, for ever.

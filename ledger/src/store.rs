@@ -213,6 +213,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// The `homes` row of a bucket or a wallet.
     fn home(&self, key: HomeKey) -> impl Future<Output = Result<Option<HomeRow>, StoreError>> + Send;
 
+    /// Several rows of `homes` at once, at most [`MAX_HOME_CHANGES`], in the order asked for.
+    fn homes(&self, keys: &[HomeKey]) -> impl Future<Output = Result<Vec<Option<HomeRow>>, StoreError>> + Send;
+
     /// The buckets this cell may create wallets in from its start; `None` until the control plane has written them.
     fn genesis(&self) -> impl Future<Output = Result<Option<Genesis>, StoreError>> + Send;
 

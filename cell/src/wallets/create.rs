@@ -21,7 +21,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 return Ok(answer);
             }
             // Not by its bucket: perhaps this very wallet was granted to the cell.
-            let granted = self.store.home(HomeKey::Wallet(wallet)).await?.is_some_and(|r| r.state == HomeState::Serving);
+            let granted =
+                self.store.home(HomeKey::Wallet(wallet)).await?.is_some_and(|r| r.state == HomeState::Serving);
             if granted && let Some(answer) = self.create_guarded(wallet, &user, Guard::Granted, &context).await? {
                 return Ok(answer);
             }

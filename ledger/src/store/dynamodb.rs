@@ -351,6 +351,10 @@ impl Store for DynamoStore {
         self.get(&self.homes, items::home_key(key)).await?.map(|item| items::to_home(&item)).transpose()
     }
 
+    async fn homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
+        self.read_homes(keys).await
+    }
+
     async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
         let item = self.get(&self.homes, items::genesis_key()).await?;
         item.map(|item| items::to_genesis(&item)).transpose()

@@ -96,10 +96,6 @@ impl MemoryStore {
         Self { mutation, ..self.clone() }
     }
 
-    pub fn set_home(&self, key: HomeKey, row: HomeRow) {
-        self.lock().homes.insert(key, row);
-    }
-
     /// All blocks as they are now, in order: what a checker examines.
     pub fn chains(&self) -> BTreeMap<WalletId, Vec<Block>> {
         let in_order = |chain: &BTreeMap<u64, Block>| chain.values().cloned().collect();
@@ -388,6 +384,10 @@ impl Store for MemoryStore {
 
     async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
         self.read(|tables| tables.homes.get(&key).cloned()).await
+    }
+
+    async fn homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
+        self.read(|tables| keys.iter().map(|key| tables.homes.get(key).cloned()).collect()).await
     }
 
     async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {

@@ -224,7 +224,12 @@ impl Course<'_> {
         Box::pin(self.send_fresh(upstream, body, at)).await
     }
 
-    async fn send_fresh(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, at: &Progress) -> Result<Sent, Failure> {
+    async fn send_fresh(
+        &self,
+        upstream: &Rc<Upstream>,
+        body: &mut ForwardBody,
+        at: &Progress,
+    ) -> Result<Sent, Failure> {
         let left = self.request.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::DeadlineUnsent);
@@ -234,7 +239,12 @@ impl Course<'_> {
     }
 
     /// None if nothing was sent.
-    async fn exchange(&self, mut link: Box<Link>, body: &mut ForwardBody, at: &Progress) -> Result<Option<Sent>, Failure> {
+    async fn exchange(
+        &self,
+        mut link: Box<Link>,
+        body: &mut ForwardBody,
+        at: &Progress,
+    ) -> Result<Option<Sent>, Failure> {
         let &Forwarded { head, deadline, facts, request_id, .. } = self.request;
         let outgoing = Outgoing {
             head,

@@ -1,13 +1,17 @@
 //! The `homes` table and the list of a bucket's wallets: who may create which wallet, changed by compare-and-set.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes, Put, TransactWriteItem};
 use topology::{Bucket, WalletId};
 
 use super::{DynamoStore, errors, items};
-use crate::store::{Genesis, HomeChange, HomeKey, MAX_HOME_CHANGES, Store, StoreError};
+use crate::store::{Genesis, HomeChange, HomeKey, HomeRow, MAX_HOME_CHANGES, Store, StoreError};
 
+/// A batch may be answered in parts; more of them than this mean that the table is overloaded.
+const MAX_BATCH_READS: usize = 8;
 /// Partitions of the list of members, by the first byte of the bucket: a run of up to 256 buckets is one query.
 const MEMBER_PARTITIONS: usize = 256;
 
@@ -46,6 +50,28 @@ impl DynamoStore {
             other => other.and_then(ProvideErrorMetadata::code) == Some("ConditionalCheckFailedException"),
         };
         if failed { Ok(false) } else { Err(errors::write_failed(&error)) }
+    }
+
+    pub(super) async fn read_homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
+        let mut found = HashMap::new();
+        let mut missing: Vec<items::Item> = keys.iter().map(|key| items::home_key(*key)).collect();
+        for _ in 0..MAX_BATCH_READS {
+            if missing.is_empty() {
+                break;
+            }
+            let wanted = KeysAndAttributes::builder().set_keys(Some(missing)).consistent_read(true).build();
+            let read = self.client.batch_get_item().request_items(&self.homes, wanted.expect("keys are set"));
+            let answer = read.send().await.map_err(|error| errors::read_failed(&error))?;
+            for item in answer.responses.unwrap_or_default().remove(&self.homes).unwrap_or_default() {
+                found.insert(items::home_name(&item)?.to_owned(), items::to_home(&item)?);
+            }
+            let left = answer.unprocessed_keys.unwrap_or_default().remove(&self.homes);
+            missing = left.map(|left| left.keys).unwrap_or_default();
+        }
+        if !missing.is_empty() {
+            return Err(StoreError::Unavailable("rows of homes were left unread".into()));
+        }
+        keys.iter().map(|key| Ok(found.remove(items::home_name(&items::home_key(*key))?))).collect()
     }
 
     fn home_put(&self, change: &HomeChange) -> TransactWriteItem {

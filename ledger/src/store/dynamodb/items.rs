@@ -172,6 +172,10 @@ pub fn home_key(key: HomeKey) -> Item {
     item([("k", text(name))])
 }
 
+pub fn home_name(item: &Item) -> Result<&str, StoreError> {
+    field_text(item, "k")
+}
+
 /// The name of a state, and the cell it points to.
 pub fn home_state(state: &HomeState) -> (&'static str, Option<&CellId>) {
     match state {
