@@ -23,7 +23,10 @@ async fn money_in_flight_arrives_once_while_both_wallets_move() {
         fleet.faults(2, Some(json!({ "latency_ms": SLOW_MS }))).await;
         let pay = |number: usize| {
             let (from, to) = if number.is_multiple_of(4) { (payee, payer) } else { (payer, payee) };
-            Deed::new(What::Transfer { from, to, amount: ledger::Money::from_minor(100 + number as u64) }, format!("{number}"))
+            Deed::new(
+                What::Transfer { from, to, amount: ledger::Money::from_minor(100 + number as u64) },
+                format!("{number}"),
+            )
         };
         let paying = async {
             let mut deeds = tokio::task::JoinSet::new();
@@ -35,9 +38,15 @@ async fn money_in_flight_arrives_once_while_both_wallets_move() {
             deeds.join_all().await
         };
         let moving = async {
-            for (wallet, from, to) in
-                [(payer, 1, 3), (payee, 2, 3), (payer, 3, 2), (payee, 3, 1), (payer, 2, 1), (payee, 1, 2), (payee, 2, 3)]
-            {
+            for (wallet, from, to) in [
+                (payer, 1, 3),
+                (payee, 2, 3),
+                (payer, 3, 2),
+                (payee, 3, 1),
+                (payer, 2, 1),
+                (payee, 1, 2),
+                (payee, 2, 3),
+            ] {
                 there(&fleet, wallet, from, to).await;
             }
         };

@@ -85,8 +85,8 @@ async fn a_customer_who_comes_while_his_bucket_moves_gets_one_wallet() {
             let way = Way::new(&fleet, 1, 2, &user).await;
             let client = fleet.client();
             let create = Call::create(&user).key(user.clone());
-            let (moved, created, again) =
-                tokio::join!(insist(&way, group), client.send(&create), client.send(&create.clone().key("other")));
+            let other = create.clone().key("other");
+            let (moved, created, again) = tokio::join!(insist(&way, group), client.send(&create), client.send(&other));
             moved.expect("nobody else moves it");
             let statuses = [created.status, again.status];
             assert!(statuses == [201, 409] || statuses == [409, 201], "{created:?} {again:?}");
@@ -110,12 +110,18 @@ async fn a_group_taken_back_is_as_if_it_had_never_been_moved() {
         let there = Way::new(&fleet, 1, 2, "there").await;
         // As far as the cutover of its wallet; then the operator thinks better of it.
         there.mover().move_wallet(wallet).await.expect("moved");
-        assert_eq!(there.mover().return_group(group).await.expect("taken back"), control_plane::mover::Returned::TakenBack);
+        assert_eq!(
+            there.mover().return_group(group).await.expect("taken back"),
+            control_plane::mover::Returned::TakenBack
+        );
         assert_eq!(Books::read(&fleet).await.home(wallet), Some("cell-1"));
         assert_eq!(creators(&fleet, group.first).await, [1]);
         // Done to the end, it is too late.
         insist(&there, group).await.expect("moved");
-        assert_eq!(there.mover().return_group(group).await.expect("an answer"), control_plane::mover::Returned::TooLate);
+        assert_eq!(
+            there.mover().return_group(group).await.expect("an answer"),
+            control_plane::mover::Returned::TooLate
+        );
         assert_eq!(creators(&fleet, group.first).await, [2]);
         fleet.client().send(&Call::deposit(wallet, "1")).await.expect(200);
         Books::read(&fleet).await.audit(Moment::Still);

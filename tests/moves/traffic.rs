@@ -16,7 +16,6 @@ use crate::fleet::{Call, Client};
 /// One request and what became of it.
 pub struct Seen {
     pub wallet: WalletId,
-    pub began: Instant,
     pub took: Duration,
     /// Absent for reads.
     pub deed: Option<Deed>,
@@ -83,7 +82,7 @@ async fn one(client: &Client, wallets: &[WalletId], dice: &mut Rng, key: String)
         (Some(deed), Ok(answer)) if answer.is_success() || answer.status < 500 => Some(deed.answered(answer)),
         (deed, _) => deed,
     };
-    Seen { wallet, began, took, deed, complaint }
+    Seen { wallet, took, deed, complaint }
 }
 
 pub fn complaints(seen: &[Seen]) -> Vec<&str> {
