@@ -9,3 +9,4 @@ pub mod plan;
 pub mod record;
 pub mod state;
 pub mod step;
+pub mod table;
