@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
-use topology::{CellEntry, CellId, Problem, UserId, WalletId, wire};
+use topology::{CellEntry, CellId, InstanceId, Problem, UserId, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
@@ -16,6 +16,8 @@ use crate::wire::{InstanceHealth, WalletView};
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// `POST /internal/v1/wallets/{id}/fence`: remember nothing of the wallet.
+const FENCE: &str = "/fence";
 
 pub struct Instances {
     http: reqwest::Client,
@@ -42,6 +44,32 @@ impl Default for Instances {
 impl Instances {
     pub fn new() -> Self {
         Self { http: reqwest::Client::builder().no_proxy().build().expect("a client without options builds") }
+    }
+
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
+    /// Has each instance confirm that it remembers nothing of the wallet, but those that are known to be stopped for
+    /// good. The error names the first that did not.
+    pub async fn fenced(
+        &self,
+        instances: &[InstanceEntry],
+        stopped: &[InstanceId],
+        wallet: WalletId,
+    ) -> std::result::Result<(), String> {
+        for instance in instances.iter().filter(|instance| !stopped.contains(&instance.id)) {
+            let url = format!("http://{}{}{wallet}{FENCE}", instance.address, wire::path::INTERNAL_WALLETS);
+            match self.http.post(url).timeout(CALL_TIMEOUT).send().await {
+                Ok(response) if response.status().is_success() => {}
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    return Err(format!("{} answers {status} when asked to let go of {wallet}", instance.id));
+                }
+                Err(error) => return Err(format!("{} does not answer: {}", instance.id, root_cause(&error))),
+            }
+        }
+        Ok(())
     }
 
     /// `GET /readyz`.

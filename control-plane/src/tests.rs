@@ -4,4 +4,5 @@ mod bootstrap;
 mod cell;
 mod fixture;
 mod onboarding;
+mod operations;
 mod placement;

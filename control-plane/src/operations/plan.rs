@@ -80,6 +80,24 @@ pub fn reverse(placement: &Placement, completed: &[Step]) -> Result<Plan> {
     Ok(plan_of(placement, steps, |_, _| "taken back".to_owned()))
 }
 
+/// The completed steps again, whose sources are to forget; refused if one has come back there since.
+pub fn forget(placement: &Placement, completed: Vec<Step>) -> Result<Plan> {
+    for step in &completed {
+        let from = placement.cell_named(&step.from).map(|cell| cell.index);
+        let returned = match step.piece {
+            Piece::Buckets(range) => {
+                (range.first.0..=range.last.0).any(|bucket| Some(placement.owner_of(Bucket(bucket))) == from)
+            }
+            Piece::Wallet { wallet } => Some(placement.cell_of(wallet)) == from,
+        };
+        if returned {
+            let detail = format!("{step}: {} has a part of it again", step.from);
+            return Err(refused(409, "plan_stale", "What was moved has come back", detail));
+        }
+    }
+    Ok(plan_of(placement, completed, |_, _| "moved away for good".to_owned()))
+}
+
 /// The first step whose source no longer owns what it is to give.
 pub fn stale_step<'a>(placement: &Placement, steps: &'a [Step]) -> Option<&'a Step> {
     steps.iter().find(|step| {

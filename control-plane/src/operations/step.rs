@@ -71,9 +71,12 @@ pub fn publication(placement: &Placement, step: &Step, strays: &[(WalletId, Cell
     if delta.buckets.is_empty() && delta.pins.is_empty() {
         return Ok(None);
     }
-    if !delta.buckets.is_empty() {
-        delta.cells = with_state(placement, &step.to, &[CellState::Joining], CellState::Active);
-    }
+    // A cell that was emptied may be given something back by a reversal.
+    let become_active: &[CellState] = match delta.buckets.is_empty() {
+        true => &[CellState::Empty],
+        false => &[CellState::Joining, CellState::Empty],
+    };
+    delta.cells = with_state(placement, &step.to, become_active, CellState::Active);
     delta.intended = true;
     Ok(Some(delta))
 }
@@ -122,6 +125,14 @@ pub fn pins_elsewhere(placement: &Placement, step: &Step) -> Vec<(WalletId, Cell
         .collect();
     pins.sort();
     pins
+}
+
+/// Wallets of the step's buckets that live at its source by a pin.
+pub fn pinned_at_source(placement: &Placement, step: &Step) -> Vec<WalletId> {
+    let Piece::Buckets(range) = step.piece else { return vec![] };
+    let from = placement.cell_named(&step.from).map(|cell| cell.index);
+    let there = placement.pins().iter().filter(|&(_, &cell)| Some(cell) == from).map(|(&wallet, _)| wallet);
+    there.filter(|wallet| (range.first..=range.last).contains(&wallet.bucket())).collect()
 }
 
 /// The list of cells with the state of `id` changed to `to`; `None` if it is none of `from`.

@@ -101,14 +101,15 @@ impl Operations {
     }
 
     /// Writes a new operation under the next number, with its claim and its audit entry; `seen` is the register that
-    /// it was judged by, `marked` another operation that changes with it. `None`: something came first, judge anew.
+    /// it was judged by, `forgotten` the operation whose moves it makes the source forget. `None`: something came
+    /// first, judge anew.
     pub async fn create(
         &self,
         mut operation: Operation,
         claim: &Claim,
         seen: &Register,
         entry: AuditEntry,
-        marked: Option<&Operation>,
+        forgotten: Option<Operation>,
     ) -> Result<Option<Operation>> {
         let newest = self.newest(1).await?.first().map_or(0, |newest| newest.number);
         (operation.number, operation.version) = (newest + 1, 1);
@@ -120,8 +121,9 @@ impl Operations {
             TransactWriteItem::builder().update(claimed).build(),
             put(self.put_audit(&entry)),
         ];
-        if let Some(marked) = marked {
-            let next = Operation { version: marked.version + 1, ..marked.clone() };
+        if let Some(forgotten) = forgotten {
+            let (version, by) = (forgotten.version + 1, Some(operation.id()));
+            let next = Operation { version, forgotten_by: by, ..forgotten };
             items.push(put(self.put_operation(&next, Uuid::new_v4())));
         }
         let created = self.write(items, operation.number, write).await?;
@@ -187,14 +189,13 @@ impl Operations {
 
     /// Puts the row in the place of the version before it.
     fn put_operation(&self, operation: &Operation, write: Uuid) -> Put {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(rows::operation_item(OPERATION, operation, write)));
+        let put =
+            Put::builder().table_name(&self.table).set_item(Some(rows::operation_item(OPERATION, operation, write)));
         let put = match operation.version {
             1 => put.condition_expression("attribute_not_exists(v)"),
-            version => put
-                .condition_expression("version = :before")
-                .expression_attribute_values(":before", n(version - 1)),
+            version => {
+                put.condition_expression("version = :before").expression_attribute_values(":before", n(version - 1))
+            }
         };
         put.build().expect("table and item are given")
     }
