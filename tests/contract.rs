@@ -6,6 +6,7 @@
 mod appends;
 mod creation;
 mod engines;
+mod moves;
 mod reads;
 mod rows;
 
@@ -16,7 +17,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Audit, Key, ShortText};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::memory::MemoryStore;
-use ledger::store::{Append, CreateGuard, Genesis, HomeKey, HomeRow, HomeState, Store};
+use ledger::store::{Append, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, decide};
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
@@ -32,14 +33,14 @@ const WARM_UP_S: u64 = 60;
 
 static CHAINS: AtomicI64 = AtomicI64::new(0);
 
-/// A store, and the way past it to write what only the control plane writes.
+/// A store, and the way past it to spoil what it wrote.
 struct Subject<S> {
     store: S,
     backdoor: Backdoor,
 }
 
 enum Backdoor {
-    Memory(MemoryStore),
+    Memory,
     Tables { client: Client, prefix: String },
 }
 
@@ -50,8 +51,7 @@ fn genesis() -> Genesis {
 
 impl Subject<MemoryStore> {
     fn memory() -> Self {
-        let store = MemoryStore::new(genesis());
-        Self { backdoor: Backdoor::Memory(store.clone()), store }
+        Self { backdoor: Backdoor::Memory, store: MemoryStore::new(genesis()) }
     }
 }
 
@@ -62,11 +62,8 @@ impl Subject<DynamoStore> {
             ledger::store::dynamodb::create_tables(&client, prefix).await.is_ok()
         })
         .await;
-        let bits = aws_sdk_dynamodb::primitives::Blob::new(genesis().0.as_slice());
-        let put = client.put_item().table_name(format!("{prefix}homes"));
-        let put = put.item("k", text("genesis")).item("bits", AttributeValue::B(bits));
-        put.send().await.expect("the tables can be written");
         let store = DynamoStore::new(client.clone(), prefix);
+        assert_eq!(store.put_genesis(&genesis()).await, Ok(true));
         Self { store, backdoor: Backdoor::Tables { client, prefix: prefix.to_owned() } }
     }
 }
@@ -76,38 +73,21 @@ fn text(value: impl Into<String>) -> AttributeValue {
 }
 
 impl<S: Store> Subject<S> {
-    /// Writes a `homes` row as the control plane does.
+    /// Gives a bucket or wallet this row, whatever it had.
     async fn set_home(&self, key: HomeKey, state: HomeState, epoch: u64) {
-        match &self.backdoor {
-            Backdoor::Memory(store) => store.set_home(key, HomeRow { state, epoch }),
-            Backdoor::Tables { client, prefix } => {
-                let name = match key {
-                    HomeKey::Bucket(bucket) => format!("bucket#{bucket}"),
-                    HomeKey::Wallet(wallet) => format!("wallet#{wallet}"),
-                };
-                let (word, to) = match &state {
-                    HomeState::Serving => ("serving", None),
-                    HomeState::Closing => ("closing", None),
-                    HomeState::Moved { to } => ("moved", Some(to)),
-                };
-                let mut put = client.put_item().table_name(format!("{prefix}homes")).item("k", text(name));
-                put = put.item("state", text(word)).item("epoch", AttributeValue::N(epoch.to_string()));
-                if let Some(to) = to {
-                    put = put.item("to", text(to.as_str()));
-                }
-                put.send().await.expect("the tables can be written");
-            }
-        }
+        let expected = self.store.home(key).await.expect("it answers");
+        let change = HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false };
+        assert_eq!(self.store.change_homes(&[change]).await, Ok(true));
     }
 
     /// A wallet with its block 0, written on the strength of the genesis bitmap.
     async fn opened(&self) -> Block {
         let block = block_zero(wallet_in(0..0x8000));
-        self.create(&block, CreateGuard::Bucket { genesis: true }).await.expect("the cell may create it");
+        self.create(&block, Guard::Bucket { genesis: true }).await.expect("the cell may create it");
         block
     }
 
-    async fn create(&self, block: &Block, guard: CreateGuard) -> Result<(), ledger::store::AppendError> {
+    async fn create(&self, block: &Block, guard: Guard) -> Result<(), ledger::store::AppendError> {
         self.store.append(&Append { blocks: vec![block.clone()], guard: Some(guard) }).await
     }
 
@@ -191,6 +171,12 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     creation::a_wallet_is_created_where_its_bucket_is_served(subject).await;
     creation::a_wallet_row_overrides_its_bucket(subject).await;
     creation::homes_are_read_as_they_were_written(subject).await;
+    creation::homes_change_all_at_once_and_only_from_what_was_seen(subject).await;
+    creation::a_denial_waits_for_nobody_and_comes_after_no_wallet(subject).await;
+    moves::a_chain_is_copied_with_its_rows_and_listed(subject).await;
+    moves::members_are_listed_by_bucket_in_pages(subject).await;
+    moves::what_was_forgotten_can_be_copied_back(subject).await;
+    moves::nothing_is_forgotten_of_a_chain_that_goes_on(subject).await;
     rows::transfers_leave_and_take_their_rows(subject).await;
     rows::open_transfers_come_oldest_first(subject).await;
     rows::runs_of_keys_come_newest_first(subject).await;

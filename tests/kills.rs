@@ -134,7 +134,13 @@ async fn run(seed: u64, kills: u64) {
 
 async fn open_transfers(fleet: &Fleet, cell: u16) -> usize {
     use ledger::store::Store;
-    fleet.store(cell).await.open_transfers(usize::from(u16::MAX)).await.expect("the tables answer").len()
+    fleet
+        .store(cell)
+        .await
+        .open_transfers(ledger::Timestamp::from_micros(0), usize::from(u16::MAX))
+        .await
+        .expect("the tables answer")
+        .len()
 }
 
 async fn open_wallets(fleet: &Fleet) -> Vec<WalletId> {

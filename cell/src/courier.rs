@@ -2,7 +2,7 @@
 //! chain. Resumes from the rows of transfers in flight; may be killed anywhere and run any number of times at once,
 //! since both chains accept each step only once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use ledger::rows::OutRow;
@@ -12,6 +12,7 @@ use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use topology::CellId;
 use topology::wire::{Credit, CreditOutcome};
 use tracing::{error, warn};
 
@@ -27,6 +28,9 @@ const MAX_DELIVERIES: usize = 64;
 const MAX_WAITING: usize = 4_096;
 /// How often the rows in flight are looked through for what nobody is carrying.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long the row of a wallet that was found to have left is passed over: it stays until the wallet is forgotten.
+const LEFT_FOR: Duration = Duration::from_secs(30);
+const MAX_LEFT: usize = 65_536;
 /// Rows younger than this are their own instance's to deliver.
 const SWEEP_MIN_AGE_MICROS: i64 = 1_500_000;
 const SWEEP_ROWS: usize = 256;
@@ -67,15 +71,36 @@ impl Courier {
 }
 
 pub struct CourierTask<S, P> {
+    cell: CellId,
     store: S,
     peers: P,
     submitter: Submitter,
     clock: Clock,
     inbox: mpsc::Receiver<Request>,
-    waiting: VecDeque<OutRow>,
+    waiting: VecDeque<(OutRow, bool)>,
     /// Who wants to know, for each transfer that is waiting or under way here.
     listeners: BTreeMap<TransactionId, Vec<oneshot::Sender<Outcome>>>,
-    deliveries: JoinSet<(TransactionId, Outcome)>,
+    deliveries: JoinSet<(TransactionId, Delivered)>,
+    /// Transfers whose wallet lives elsewhere now, and until when that is believed.
+    left: HashMap<TransactionId, Instant>,
+    /// Where the next sweep goes on, and what this pass over all rows has seen.
+    sweep_from: Timestamp,
+    pass: Pass,
+}
+
+/// What one pass over all rows in flight adds up.
+#[derive(Default)]
+struct Pass {
+    rows: usize,
+    stuck: usize,
+    oldest_micros: i64,
+}
+
+/// How a delivery ended.
+enum Delivered {
+    Outcome(Outcome),
+    /// The wallet has left this cell: the courier of its new home carries on.
+    NotHere,
 }
 
 /// A courier that is not running yet: the handle is needed before the task's own parts exist.
@@ -87,8 +112,9 @@ pub fn mailbox() -> (Courier, Mailbox) {
 }
 
 impl<S: Store, P: Peers> CourierTask<S, P> {
-    pub fn new(mailbox: Mailbox, store: S, peers: P, submitter: Submitter, clock: Clock) -> Self {
+    pub fn new(cell: CellId, mailbox: Mailbox, store: S, peers: P, submitter: Submitter, clock: Clock) -> Self {
         Self {
+            cell,
             store,
             peers,
             submitter,
@@ -97,6 +123,9 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
             waiting: VecDeque::new(),
             listeners: BTreeMap::new(),
             deliveries: JoinSet::new(),
+            left: HashMap::new(),
+            sweep_from: Timestamp::from_micros(0),
+            pass: Pass::default(),
         }
     }
 
@@ -109,12 +138,12 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
                 biased;
                 () = crate::instance::stopped(&mut stop) => break,
                 Some(done) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
-                    let (transfer, outcome) = done.expect("a delivery neither panics nor is cancelled");
-                    self.finish(transfer, outcome);
+                    let (transfer, delivered) = done.expect("a delivery neither panics nor is cancelled");
+                    self.finish(transfer, delivered);
                 }
                 Some(Request { row, done }) = self.inbox.recv() => {
                     let transfer = row.transfer;
-                    self.enqueue(row);
+                    self.enqueue(row, false);
                     if let Some(listeners) = self.listeners.get_mut(&transfer) {
                         listeners.push(done);
                     }
@@ -124,34 +153,49 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
             self.start();
         }
         while let Some(done) = self.deliveries.join_next().await {
-            if let Ok((transfer, outcome)) = done {
-                self.finish(transfer, outcome);
+            if let Ok((transfer, delivered)) = done {
+                self.finish(transfer, delivered);
             }
         }
     }
 
-    fn enqueue(&mut self, row: OutRow) {
+    /// `swept`: found among the rows, and perhaps left behind by a wallet that has moved away.
+    fn enqueue(&mut self, row: OutRow, swept: bool) {
         if self.listeners.contains_key(&row.transfer) || self.waiting.len() >= MAX_WAITING {
             return;
         }
         self.listeners.insert(row.transfer, Vec::new());
-        self.waiting.push_back(row);
+        self.waiting.push_back((row, swept));
     }
 
     fn start(&mut self) {
         while self.deliveries.len() < MAX_DELIVERIES {
-            let Some(row) = self.waiting.pop_front() else { return };
+            let Some((row, swept)) = self.waiting.pop_front() else { return };
             let delivery = Delivery {
+                cell: self.cell.clone(),
                 store: self.store.clone(),
                 peers: self.peers.clone(),
                 submitter: self.submitter.clone(),
                 clock: self.clock.clone(),
             };
-            self.deliveries.spawn(async move { (row.transfer, delivery.run(&row).await) });
+            self.deliveries.spawn(async move {
+                let gone = swept && !delivery.is_here(&row).await;
+                (row.transfer, if gone { Delivered::NotHere } else { delivery.run(&row).await })
+            });
         }
     }
 
-    fn finish(&mut self, transfer: TransactionId, outcome: Outcome) {
+    fn finish(&mut self, transfer: TransactionId, delivered: Delivered) {
+        let outcome = match delivered {
+            Delivered::Outcome(outcome) => outcome,
+            Delivered::NotHere => {
+                if self.left.len() >= MAX_LEFT {
+                    self.left.clear();
+                }
+                self.left.insert(transfer, Instant::now() + LEFT_FOR);
+                Outcome::InFlight
+            }
+        };
         for listener in self.listeners.remove(&transfer).unwrap_or_default() {
             // Whoever has stopped waiting reads the outcome later.
             let _ = listener.send(outcome);
@@ -159,29 +203,54 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
     }
 
     async fn sweep(&mut self) {
-        let rows = match self.store.open_transfers(SWEEP_ROWS).await {
+        let rows = match self.store.open_transfers(self.sweep_from, SWEEP_ROWS).await {
             Ok(rows) => rows,
             Err(error) => return warn!(%error, "the transfers in flight could not be read"),
         };
         let now = self.clock.now();
         let age = |row: &OutRow| now.micros().saturating_sub(row.at.micros());
-        gauge!("cell_transfers_in_flight").set(rows.len() as f64);
-        gauge!("cell_transfer_in_flight_oldest_seconds")
-            .set(rows.iter().map(age).max().unwrap_or(0) as f64 / 1_000_000.0);
-        let stuck = rows.iter().filter(|row| age(row) > GIVES_UP_AFTER_MICROS).count();
-        gauge!("cell_transfers_stuck").set(stuck as f64);
-        if stuck > 0 {
-            error!(stuck, "transfers in flight for more than seven days: a human must look");
-        }
-        for row in rows {
-            if (SWEEP_MIN_AGE_MICROS..=GIVES_UP_AFTER_MICROS).contains(&age(&row)) {
-                self.enqueue(row);
+        let (first, last) = (rows.first().map(|row| row.at), rows.last().map(|row| row.at));
+        let is_last_page = rows.len() < SWEEP_ROWS;
+        self.left.retain(|_, until| *until > Instant::now());
+        for row in rows.into_iter().filter(|row| !self.left.contains_key(&row.transfer)).collect::<Vec<_>>() {
+            let age = age(&row);
+            self.pass.rows += 1;
+            self.pass.oldest_micros = self.pass.oldest_micros.max(age);
+            self.pass.stuck += usize::from(age > GIVES_UP_AFTER_MICROS);
+            if (SWEEP_MIN_AGE_MICROS..=GIVES_UP_AFTER_MICROS).contains(&age) {
+                self.enqueue(row, true);
             }
+        }
+        // More rows of one microsecond than a page holds are not waited for: their own instances deliver them.
+        self.sweep_from = match (first, last) {
+            (Some(first), Some(last)) if !is_last_page => {
+                if first == last {
+                    last.plus_micros(1)
+                } else {
+                    last
+                }
+            }
+            _ => {
+                std::mem::take(&mut self.pass).publish();
+                Timestamp::from_micros(0)
+            }
+        };
+    }
+}
+
+impl Pass {
+    fn publish(self) {
+        gauge!("cell_transfers_in_flight").set(self.rows as f64);
+        gauge!("cell_transfer_in_flight_oldest_seconds").set(self.oldest_micros as f64 / 1_000_000.0);
+        gauge!("cell_transfers_stuck").set(self.stuck as f64);
+        if self.stuck > 0 {
+            error!(stuck = self.stuck, "transfers in flight for more than seven days: a human must look");
         }
     }
 }
 
 struct Delivery<S, P> {
+    cell: CellId,
     store: S,
     peers: P,
     submitter: Submitter,
@@ -189,8 +258,17 @@ struct Delivery<S, P> {
 }
 
 impl<S: Store, P: Peers> Delivery<S, P> {
+    /// Whether the paying wallet lives in this cell; believed where the store does not say.
+    async fn is_here(&self, row: &OutRow) -> bool {
+        match self.store.head(row.wallet).await {
+            Ok(Some(head)) => head.home == self.cell,
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
     /// Asks the destination until it answers, then records the answer; in flight still if it does not.
-    async fn run(&self, row: &OutRow) -> Outcome {
+    async fn run(&self, row: &OutRow) -> Delivered {
         let credit = Credit {
             transfer_id: row.transfer,
             from_wallet_id: row.wallet,
@@ -212,8 +290,8 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             }
             if let Some(outcome) = known {
                 match self.record(row, outcome).await {
-                    Recorded::Yes(outcome) => return outcome,
-                    Recorded::NotHere => return Outcome::InFlight,
+                    Recorded::Yes(outcome) => return Delivered::Outcome(outcome),
+                    Recorded::NotHere => return Delivered::NotHere,
                     Recorded::NotYet => {}
                 }
             }
@@ -221,7 +299,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
         counter!("cell_deliveries_given_up_total").increment(1);
-        Outcome::InFlight
+        Delivered::Outcome(Outcome::InFlight)
     }
 
     async fn record(&self, row: &OutRow, outcome: CreditOutcome) -> Recorded {

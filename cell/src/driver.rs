@@ -12,7 +12,7 @@ use ledger::{Block, Timestamp, chain};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use topology::{CellId, WalletId};
 use tracing::{error, warn};
 
@@ -32,9 +32,15 @@ const MAX_TAIL_PAGES: usize = 16;
 /// Pages of unrecorded blocks read to learn the keys of the last 24 hours.
 const MAX_KEY_PAGES: usize = 4_096;
 
-struct Submission {
-    command: Command,
-    reply: oneshot::Sender<Reply>,
+enum Submission {
+    Command {
+        command: Box<Command>,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// Start nothing for this wallet for so long.
+    Hold(WalletId, Duration),
+    Release(WalletId),
+    Fence(WalletId, oneshot::Sender<bool>),
 }
 
 /// Gives commands to the sequencer of this instance.
@@ -45,11 +51,28 @@ impl Submitter {
     /// The sequencer's answer. When the driver has ended, nothing is done.
     pub async fn submit(&self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Submission { command, reply }).await.is_err() {
+        if self.0.send(Submission::Command { command: Box::new(command), reply }).await.is_err() {
             return Reply::Overloaded;
         }
         // The driver answers everything it has taken in; without an answer it was killed, and nobody knows.
         answer.await.unwrap_or_else(|_| Reply::Unknown("the instance is shutting down".into()))
+    }
+
+    /// Nothing of the wallet is started any more, until it is released or so much time has passed.
+    pub async fn hold(&self, wallet: WalletId, at_most: Duration) {
+        // A driver that has ended starts nothing either.
+        let _ = self.0.send(Submission::Hold(wallet, at_most)).await;
+    }
+
+    pub async fn release(&self, wallet: WalletId) {
+        let _ = self.0.send(Submission::Release(wallet)).await;
+    }
+
+    /// Whether the sequencer remembers nothing of the wallet any more and has nothing of it under way.
+    pub async fn fence(&self, wallet: WalletId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.0.send(Submission::Fence(wallet, reply)).await;
+        answer.await.unwrap_or(false)
     }
 }
 
@@ -57,6 +80,7 @@ enum Event {
     Loaded(WalletId, Loaded),
     Committed(CommitId, CommitOutcome),
     Recorded,
+    HeldLongEnough(WalletId),
 }
 
 pub struct Driver<S> {
@@ -107,9 +131,23 @@ impl<S: Store> Driver<S> {
         }
     }
 
-    fn take_in(&mut self, Submission { command, reply }: Submission) {
-        let id = self.sequencer.submit(command);
-        self.waiting.insert(id, reply);
+    fn take_in(&mut self, submission: Submission) {
+        match submission {
+            Submission::Command { command, reply } => {
+                let id = self.sequencer.submit(*command);
+                self.waiting.insert(id, reply);
+            }
+            Submission::Hold(wallet, at_most) => {
+                self.sequencer.hold(wallet, true);
+                self.work.spawn(async move {
+                    sleep(at_most).await;
+                    Event::HeldLongEnough(wallet)
+                });
+            }
+            Submission::Release(wallet) => self.sequencer.hold(wallet, false),
+            // Whoever asked may have gone.
+            Submission::Fence(wallet, reply) => drop(reply.send(self.sequencer.fence(wallet))),
+        }
     }
 
     fn learn(&mut self, event: Result<Event, tokio::task::JoinError>) {
@@ -134,6 +172,7 @@ impl<S: Store> Driver<S> {
                 self.sequencer.committed(id, outcome);
             }
             Event::Recorded => {}
+            Event::HeldLongEnough(wallet) => self.sequencer.hold(wallet, false),
         }
     }
 

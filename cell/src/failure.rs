@@ -1,7 +1,7 @@
 //! Why a request did not succeed: the client's doing, the wallet's whereabouts, or ours.
 
 use ledger::store::StoreError;
-use ledger::{Refusal, TransactionId};
+use ledger::{Block, Refusal, TransactionId};
 use topology::wire::CreditRefusal;
 use topology::{CellId, WalletId};
 
@@ -27,9 +27,9 @@ pub enum Failure {
     /// Refused by the receiving wallet after the money had left; it is back.
     #[error("transfer {transfer} was refused by the receiving wallet and the money returned: {reason:?}")]
     Returned { transfer: TransactionId, reason: CreditRefusal },
-    /// The wallet belongs to another cell, if known to that one.
+    /// The wallet belongs to another cell: to this one, if known; the block by which it left, if it lived here.
     #[error("the wallet is not served by this cell")]
-    Misdirected(Option<CellId>),
+    Misdirected { to: Option<CellId>, moved: Option<Box<Block>> },
     #[error("too much is waiting")]
     Overloaded,
     #[error("the deadline passed before the request was started")]
@@ -57,12 +57,23 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
+    /// The wallet would be created, or was, in another cell.
+    pub fn not_created_here(to: Option<CellId>) -> Self {
+        Failure::Misdirected { to, moved: None }
+    }
+
+    /// `head`, the last block here, says that the wallet lives in another cell.
+    pub fn lives_elsewhere(head: Block) -> Self {
+        let moved = matches!(head.entries[..], [ledger::Entry { kind: ledger::EntryKind::Moved { .. }, .. }]);
+        Failure::Misdirected { to: Some(head.home.clone()), moved: moved.then(|| Box::new(head)) }
+    }
+
     /// The replies that are final for every kind of command; the others are for the caller to read.
     pub fn of_reply(reply: Reply) -> Self {
         match reply {
             Reply::Refused { wallet, refusal } => Failure::Refused { wallet, refusal },
             Reply::NoChain(wallet) => Failure::WalletNotFound(wallet),
-            Reply::Elsewhere { home, .. } => Failure::Misdirected(Some(home)),
+            Reply::Elsewhere { home, .. } => Failure::Misdirected { to: Some(home), moved: None },
             Reply::Overloaded => Failure::Overloaded,
             Reply::Expired => Failure::Expired,
             Reply::Contended => Failure::Contended,

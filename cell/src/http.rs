@@ -5,6 +5,7 @@ mod body;
 mod context;
 mod cursor;
 mod internal;
+mod moved;
 mod problem;
 mod server;
 mod views;
@@ -67,9 +68,13 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/api/v1/wallets/{id}/transfers/{transfer}", get(wallets::transfer_status::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
+        .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))
+        .route("/internal/v1/wallets/{id}/release", post(internal::release::<S, P>))
+        .route("/internal/v1/wallets/{id}/fence", post(internal::fence::<S, P>))
         .route("/internal/v1/wallets/{id}/freeze", post(internal::freeze::<S, P>))
         .route("/internal/v1/wallets/{id}/unfreeze", post(internal::unfreeze::<S, P>))
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(edge.clone(), moved::adopt::<S, P>))
         .layer(from_fn_with_state(edge.clone(), measured::<S, P>));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

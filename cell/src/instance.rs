@@ -36,7 +36,7 @@ pub fn start<S: Store, P: Peers>(
     let (submitter, driver) = Driver::new(cell.clone(), store.clone(), clock.clone(), limits);
     tasks.spawn(driver.run());
     let (courier, inbox) = mailbox();
-    let task = CourierTask::new(inbox, store.clone(), peers.clone(), submitter.clone(), clock.clone());
+    let task = CourierTask::new(cell.clone(), inbox, store.clone(), peers.clone(), submitter.clone(), clock.clone());
     tasks.spawn(task.run(stop));
     let wallets = Wallets::new(cell, namespace, store, submitter, courier, peers, clock);
     Instance { wallets: Arc::new(wallets), tasks }

@@ -190,6 +190,26 @@ impl Sequencer {
         std::mem::take(&mut self.actions)
     }
 
+    /// Starts nothing more for this wallet, or starts again. A commit under way goes on.
+    pub fn hold(&mut self, wallet: WalletId, held: bool) {
+        if held || self.slots.contains_key(&wallet) {
+            self.slots.entry(wallet).or_default().held = held;
+            self.ready.insert(wallet);
+        }
+    }
+
+    /// Forgets what is remembered of the wallet; `false` while something of it is under way.
+    pub fn fence(&mut self, wallet: WalletId) -> bool {
+        match self.slots.get_mut(&wallet) {
+            None => true,
+            Some(slot) if slot.busy != Busy::No => false,
+            Some(slot) => {
+                slot.forget();
+                true
+            }
+        }
+    }
+
     /// A load that was asked for has ended.
     pub fn loaded(&mut self, wallet: WalletId, loaded: Loaded) {
         self.tick += 1;
@@ -298,10 +318,6 @@ impl Sequencer {
     fn after_load(&mut self, wallet: WalletId, blocks: &[Block]) {
         let slot = self.slots.get(&wallet).expect("just loaded");
         let home = slot.head.as_ref().map(|head| head.home.clone()).expect("just loaded");
-        if home != self.cell {
-            self.answer_all(wallet, &Reply::Elsewhere { wallet, home });
-            return;
-        }
         let waiting: Vec<_> = slot.queue.iter().copied().collect();
         for id in waiting {
             let pending = &self.pending[&id];
@@ -315,6 +331,9 @@ impl Sequencer {
             if let Some((block, entry)) = written {
                 self.answer(id, Reply::Done { block, entry });
             }
+        }
+        if home != self.cell {
+            self.answer_all(wallet, &Reply::Elsewhere { wallet, home });
         }
     }
 
@@ -351,7 +370,7 @@ impl Sequencer {
     fn try_start(&mut self, wallet: WalletId, now: Timestamp) {
         self.tick += 1;
         let Some(slot) = self.slots.get_mut(&wallet) else { return };
-        if slot.busy != Busy::No {
+        if slot.busy != Busy::No || slot.held {
             return;
         }
         if slot.queue.is_empty() {

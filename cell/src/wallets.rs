@@ -1,14 +1,17 @@
 //! The use cases of the wallet API, over the store, the sequencer and the courier. Knows nothing of HTTP.
 
+mod arrivals;
 mod create;
 mod transfers;
+
+use std::time::Duration;
 
 use ledger::block::{Audit, Key};
 use ledger::keys::KEY_LIFETIME_MICROS;
 use ledger::store::{BlockRange, HomeKey, HomeState, Store, retry};
 use ledger::{Block, Entry, Money, Timestamp, TransactionId, WalletState};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -22,8 +25,13 @@ use crate::sequencer::{Command, Reply, Work};
 
 pub use transfers::{Transfer, TransferStatus};
 
-/// How often a command goes back to the sequencer because its key was found to have expired.
+/// How often a command goes back to the sequencer because its key was found to have expired, or because the wallet
+/// had left and is back.
 const MAX_EXPIRED_KEYS: usize = 4;
+/// How long whoever asks for a wallet that is not here waits while the right to create it moves to another cell, and
+/// how often he looks.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSING_POLL: Duration = Duration::from_millis(20);
 
 /// Who asks, how often he may ask, and how long he waits.
 #[derive(Debug, Clone)]
@@ -156,7 +164,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let mut random = self.clock.random();
         match retry::read(|| random.f64(), || self.store.head(wallet)).await? {
             Some(head) if head.home == self.cell => Ok(head),
-            Some(head) => Err(Failure::Misdirected(Some(head.home))),
+            Some(head) => Err(Failure::lives_elsewhere(head)),
             None => Err(self.absent(wallet).await?),
         }
     }
@@ -183,6 +191,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                     None => command.expired_key = Some(block),
                 },
                 Reply::NoChain(absent) if absent == wallet => return Err(self.absent(wallet).await?),
+                // Looking at the chain says where it lives, and by which block it left.
+                Reply::Elsewhere { wallet: moved, .. } if moved == wallet => drop(self.head(wallet).await?),
                 reply => return Err(Failure::of_reply(reply)),
             }
         }
@@ -220,18 +230,34 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     }
 
     /// Why there is no chain here: unknown to everyone, if this cell is where it would be created; else misdirected.
+    /// While the right to create the wallet is moving, waits for the end of it: nobody can tell before.
     async fn absent(&self, wallet: WalletId) -> Result<Failure, Failure> {
+        let patience = Instant::now() + CLOSING_PATIENCE;
+        loop {
+            if let Some(why) = self.absent_now(wallet).await? {
+                return Ok(why);
+            }
+            if Instant::now() >= patience {
+                return Ok(Failure::Unavailable("the bucket is moving to another cell".into()));
+            }
+            sleep(CLOSING_POLL).await;
+        }
+    }
+
+    /// `None` while it is being decided.
+    async fn absent_now(&self, wallet: WalletId) -> Result<Option<Failure>, Failure> {
         match self.store.home(HomeKey::Wallet(wallet)).await?.map(|row| row.state) {
-            Some(HomeState::Moved { to }) => return Ok(Failure::Misdirected(Some(to))),
-            Some(HomeState::Serving) => return Ok(Failure::WalletNotFound(wallet)),
-            Some(HomeState::Closing) | None => {}
+            Some(HomeState::Moved { to }) => return Ok(Some(Failure::not_created_here(Some(to)))),
+            Some(HomeState::Serving) => return Ok(Some(Failure::WalletNotFound(wallet))),
+            Some(HomeState::Closing { .. }) => return Ok(None),
+            None => {}
         }
         Ok(match self.store.home(HomeKey::Bucket(wallet.bucket())).await?.map(|row| row.state) {
-            Some(HomeState::Serving) => Failure::WalletNotFound(wallet),
-            Some(HomeState::Moved { to }) => Failure::Misdirected(Some(to)),
-            Some(HomeState::Closing) => Failure::Unavailable("the bucket is moving to another cell".into()),
-            None if self.serves_from_start(wallet).await? => Failure::WalletNotFound(wallet),
-            None => Failure::Misdirected(None),
+            Some(HomeState::Serving) => Some(Failure::WalletNotFound(wallet)),
+            Some(HomeState::Moved { to }) => Some(Failure::not_created_here(Some(to))),
+            Some(HomeState::Closing { .. }) => None,
+            None if self.serves_from_start(wallet).await? => Some(Failure::WalletNotFound(wallet)),
+            None => Some(Failure::not_created_here(None)),
         })
     }
 

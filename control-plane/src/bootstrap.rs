@@ -3,12 +3,12 @@
 //! May be killed anywhere and run again, also by two at once: what it writes follows from the cells and their weights
 //! alone, every row is put only if absent, and a different row stops it. It must never touch an existing placement.
 
+use ledger::store::{Genesis, Store};
 use topology::placement::{BucketRun, CellState};
 use topology::shares::{BucketMove, moves_to_fair_shares};
 use topology::{BUCKETS, Bucket, CellEntry, CellIndex, Placement, PlacementUpdate};
 
 use crate::error::{Error, Result, refused};
-use crate::homes::genesis_of;
 use crate::state::ControlPlane;
 use crate::wire::{Bootstrap, Bootstrapped, CellSpec};
 
@@ -23,7 +23,7 @@ pub async fn bootstrap(control: &ControlPlane, wanted: &Bootstrap) -> Result<Boo
     for cell in first.cells() {
         let spec = wanted.cells.iter().find(|spec| spec.id == cell.id).expect("the placement was made from these");
         let owned = Bucket::all().filter(|&bucket| first.owner_of(bucket) == cell.index);
-        if !control.homes(&spec.dynamodb).await.put_genesis(&genesis_of(owned)).await? {
+        if !control.store(&spec.dynamodb).await.put_genesis(&Genesis::of(owned)).await? {
             return Err(genesis_differs(spec));
         }
     }

@@ -6,11 +6,11 @@ pub mod life;
 
 use std::collections::HashMap;
 
+use ledger::store::{Genesis, Store};
 use topology::placement::CellState;
 use topology::{BUCKETS, CellEntry, CellId, CellIndex, Placement};
 
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::homes::genesis_of;
 use crate::placements::Delta;
 use crate::registry::Record;
 use crate::state::ControlPlane;
@@ -22,7 +22,7 @@ pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
     let spec = &wanted.cell;
     if now.placement.cell_named(&spec.id).is_none() {
         control.registry.put(spec).await?;
-        if !control.homes(&spec.dynamodb).await.put_genesis(&genesis_of(std::iter::empty())).await? {
+        if !control.store(&spec.dynamodb).await.put_genesis(&Genesis::of(std::iter::empty())).await? {
             let detail =
                 format!("the tables of {} already hold buckets of another placement: give it empty tables", spec.id);
             return Err(refused(409, "genesis_differs", "The cell's tables belong to another placement", detail));

@@ -3,6 +3,7 @@
 //! It must never carry a secret or a request's body: refusals are shown to the caller.
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use ledger::store::StoreError;
 use topology::{IdError, PlacementError, Problem};
 
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,15 @@ impl Error {
 impl From<IdError> for Error {
     fn from(error: IdError) -> Self {
         refused(400, "bad_id", "Not a sound id", error.to_string())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(message) => Self::Storage { what: "a cell's tables", code: None, message },
+            StoreError::Corrupt(what) => Self::Unsound(what),
+        }
     }
 }
 

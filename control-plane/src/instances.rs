@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
+use topology::wire::path::{FENCE, INTERNAL_WALLETS};
 use topology::{CellEntry, CellId, InstanceId, Problem, UserId, WalletId, wire};
 use uuid::Uuid;
 
@@ -16,8 +17,6 @@ use crate::wire::{InstanceHealth, WalletView};
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// `POST /internal/v1/wallets/{id}/fence`: remember nothing of the wallet.
-const FENCE: &str = "/fence";
 
 pub struct Instances {
     http: reqwest::Client,
@@ -59,7 +58,7 @@ impl Instances {
         wallet: WalletId,
     ) -> std::result::Result<(), String> {
         for instance in instances.iter().filter(|instance| !stopped.contains(&instance.id)) {
-            let url = format!("http://{}{}{wallet}{FENCE}", instance.address, wire::path::INTERNAL_WALLETS);
+            let url = format!("http://{}{INTERNAL_WALLETS}{wallet}{FENCE}", instance.address);
             match self.http.post(url).timeout(CALL_TIMEOUT).send().await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => {

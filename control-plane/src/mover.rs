@@ -1,16 +1,25 @@
 //! Moves wallets from the tables of one cell to those of another, storage to storage: the cells' compute need not be
-//! alive. Keeps nothing between calls: everything may be called again, by anybody, at any time.
+//! alive. What comes next for a wallet is decided by [`ledger::moving`]; this carries it out.
+//!
+//! Keeps nothing between calls, and must never need to: everything may be called again, by anybody, at any time.
+
+mod forget;
+mod group;
+mod homes;
+mod pace;
+mod wallet;
 
 use std::future::Future;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
+use ledger::Timestamp;
 use ledger::store::{Store, StoreError};
 use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 
+pub use pace::{Pace, Progress};
+
 /// Most buckets of one group: their `homes` rows change in one transaction.
-pub const GROUP_BUCKETS: usize = 64;
+pub const GROUP_BUCKETS: usize = ledger::store::MAX_HOME_CHANGES;
 
 /// A cell and its tables.
 #[derive(Clone)]
@@ -24,6 +33,13 @@ pub struct Side<S> {
 pub struct Route<S> {
     pub from: Side<S>,
     pub to: Side<S>,
+}
+
+impl<S: Clone> Route<S> {
+    /// The way back.
+    pub fn reversed(&self) -> Self {
+        Self { from: self.to.clone(), to: self.from.clone() }
+    }
 }
 
 /// Who moves and why: written into every `Moved` block.
@@ -44,6 +60,12 @@ pub struct Group {
     pub last: Bucket,
 }
 
+impl Group {
+    fn buckets(self) -> impl Iterator<Item = Bucket> {
+        (self.first.0..=self.last.0).map(Bucket)
+    }
+}
+
 /// Asks the source's compute to hold a wallet's writes for the moment of its cutover. A courtesy, never needed for
 /// safety: whoever does not answer is moved without.
 pub trait Holds: Send + Sync {
@@ -51,45 +73,20 @@ pub trait Holds: Send + Sync {
     fn release(&self, wallet: WalletId) -> impl Future<Output = ()> + Send;
 }
 
-/// How fast a mover may go, and how far it has come. One for an operation; shared by all its wallets.
-pub struct Pace {
-    pub max_concurrent: usize,
-    pub max_bytes_per_sec: Option<u64>,
-    pub progress: Progress,
-}
-
-/// Counted since this process began to work on the operation.
-#[derive(Default)]
-pub struct Progress {
-    pub wallets: AtomicU64,
-    pub blocks: AtomicU64,
-    pub bytes: AtomicU64,
-    /// Longest time between the last copied block and the cutover, of all wallets.
-    pub longest_cutover_micros: AtomicU64,
-    /// Wallets allowed at once now: lowered while the source answers slowly.
-    pub concurrent_now: AtomicU64,
-}
-
-impl Pace {
-    pub fn new(max_concurrent: usize, max_bytes_per_sec: Option<u64>) -> Self {
-        Self { max_concurrent, max_bytes_per_sec, progress: Progress::default() }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Told to stop: what was begun is whole or not begun.
+    /// Told to stop: what was begun can be gone on with, or taken back.
     #[error("stopped")]
     Stopped,
-    /// The buckets' rows say something else than the plan: somebody else moves them, or moved them.
+    /// The cells' rows say something else than the plan: somebody else moves this, or moved it.
     #[error("{0}")]
     NotOurs(String),
     /// The two cells hold different chains of one wallet. Needs a human.
     #[error("wallet {wallet}: {what}")]
     Diverged { wallet: WalletId, what: String },
-    #[error("wallet {0} kept being written to")]
+    #[error("wallet {0} was written to at every attempt to move it")]
     Contended(WalletId),
 }
 
@@ -103,51 +100,42 @@ pub enum Moved {
     Absent,
 }
 
-/// Everything a mover needs beside the route.
+/// What became of a group that was to be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    TakenBack,
+    /// The target had the right to create wallets already: the group has to be finished, and moved back as a whole.
+    TooLate,
+}
+
+/// Wallets of a group that live in a third cell: the placement should pin them there.
+pub type Strays = Vec<(WalletId, CellId)>;
+
+/// Everything needed to move beside the wallets' names.
 pub struct Mover<'a, S, H> {
     pub route: &'a Route<S>,
     pub order: &'a Order,
     pub pace: &'a Pace,
     pub holds: &'a H,
+    /// Becomes true: stop between two wallets.
     pub stop: watch::Receiver<bool>,
+    pub clock: &'a (dyn Fn() -> Timestamp + Send + Sync),
 }
-
-/// Where wallets of a group ended up other than at the target: they need pins.
-pub type Strays = Vec<(WalletId, CellId)>;
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
-    /// Copies one wallet and cuts it over.
-    pub async fn move_wallet(&self, _wallet: WalletId) -> Result<Moved, MoveError> {
-        Err(MoveError::Stopped)
+    fn check_stop(&self) -> Result<(), MoveError> {
+        if *self.stop.borrow() { Err(MoveError::Stopped) } else { Ok(()) }
     }
 
-    /// Moves every wallet of the buckets, then the right to create wallets in them. Afterwards the placement may be
-    /// published. `known_elsewhere`: the placement's pins of wallets of these buckets, which are left where they are.
-    pub async fn move_group(&self, _group: Group, _pins: &[(WalletId, CellId)]) -> Result<Strays, MoveError> {
-        Err(MoveError::Stopped)
-    }
-
-    /// Takes back a group whose move was begun and not finished: wallets that were cut over return to the source, and
-    /// the source may create wallets again.
-    pub async fn return_group(&self, _group: Group) -> Result<(), MoveError> {
-        Err(MoveError::Stopped)
-    }
-
-    /// Deletes at the source what was moved away, but for each chain's last block; returns the number of blocks.
-    pub async fn forget_wallet(&self, _wallet: WalletId) -> Result<u64, MoveError> {
-        Err(MoveError::Stopped)
-    }
-
-    /// Wallets of the group, page by page, that have a chain or a row of their own at the source.
-    pub async fn wallets_at_source(&self, _group: Group, _after: Option<WalletId>) -> Result<Vec<WalletId>, MoveError> {
-        Err(MoveError::Stopped)
-    }
-
-    /// Wallet by wallet: the target's chain begins with the source's, hash by hash at the source's head.
-    pub async fn verify_wallet(&self, _wallet: WalletId) -> Result<(), MoveError> {
-        Err(MoveError::Stopped)
+    /// The same mover on the way back.
+    fn reversed<'b>(&'b self, route: &'b Route<S>) -> Mover<'b, S, H> {
+        let Mover { order, pace, holds, clock, .. } = *self;
+        Mover { route, order, pace, holds, stop: self.stop.clone(), clock }
     }
 }
 
-/// How long a source may hold a wallet's writes at most.
-pub const HOLD_MAX: Duration = Duration::from_millis(200);
+/// What a deployment's movers tell the time by.
+pub fn wall_clock() -> Timestamp {
+    let micros = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
+    Timestamp::from_micros(i64::try_from(micros).expect("this age fits"))
+}

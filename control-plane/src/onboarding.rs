@@ -4,12 +4,14 @@
 //! wallet first, then the chosen cell is granted it, then the wallet is created, and the pin comes last. Every step
 //! may be repeated; a denial that stands decides where a repeated onboarding goes.
 
+use ledger::store::dynamodb::DynamoStore;
+use ledger::store::{HomeKey, HomeState, Store};
 use topology::placement::{CellState, Pin};
 use topology::{CellEntry, CellId, Placement, UserId, WalletId};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::homes::{Denied, Homes, WalletRow};
+use crate::homes::{self, Denied};
 use crate::instances::Answer;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
@@ -86,8 +88,9 @@ async fn plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, a
         return Err(wallet_exists(&owner.id));
     }
     let home = placement.cell(placement.owner_of(wallet.bucket())).expect("a sound placement lists its owners");
-    let begun = match homes(control, &home.id).await?.wallet_row(wallet).await? {
-        Some(WalletRow::Moved { to }) => Some(to),
+    let row = store(control, &home.id).await?.home(HomeKey::Wallet(wallet)).await?;
+    let begun = match row.map(|row| row.state) {
+        Some(HomeState::Moved { to }) => Some(to),
         _ => None,
     };
     let target = match (begun, asked) {
@@ -119,7 +122,7 @@ async fn carry_out(
         if now.placement.owner_of(wallet.bucket()) != plan.home.index {
             return Ok(None);
         }
-        if !homes(control, &plan.target.id).await?.grant_wallet(wallet).await? {
+        if !homes::grant(&store(control, &plan.target.id).await?, wallet).await? {
             let detail =
                 format!("{} has a row that forbids this wallet: `ctl where` shows where it is", plan.target.id);
             return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
@@ -143,7 +146,7 @@ async fn carry_out(
 }
 
 async fn deny(control: &ControlPlane, plan: &Plan, wallet: WalletId) -> Result<()> {
-    match homes(control, &plan.home.id).await?.deny_wallet(wallet, &plan.target.id).await? {
+    match homes::deny(&store(control, &plan.home.id).await?, wallet, &plan.target.id).await? {
         Denied::Yes => Ok(()),
         Denied::AlreadyHasWallet => Err(wallet_exists(&plan.home.id)),
         Denied::OtherRow => {
@@ -197,9 +200,9 @@ async fn shown(control: &ControlPlane, cell: &CellEntry, wallet: WalletId) -> Re
     }
 }
 
-async fn homes(control: &ControlPlane, cell: &CellId) -> Result<Homes> {
+async fn store(control: &ControlPlane, cell: &CellId) -> Result<DynamoStore> {
     let record = control.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
-    Ok(control.homes(&record.spec.dynamodb).await)
+    Ok(control.store(&record.spec.dynamodb).await)
 }
 
 fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {

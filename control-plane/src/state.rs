@@ -17,7 +17,6 @@ use uuid::Uuid;
 use crate::counts::Counts;
 use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
-use crate::homes::Homes;
 use crate::instances::Instances;
 use crate::mover::Side;
 use crate::operations::reconciler;
@@ -46,7 +45,7 @@ pub struct ControlPlane {
     pub operations: Operations,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
-    ledger_clients: Mutex<HashMap<Connection, Client>>,
+    store_clients: Mutex<HashMap<Connection, Client>>,
 }
 
 impl ControlPlane {
@@ -61,7 +60,7 @@ impl ControlPlane {
             instances: Instances::new(),
             counts: Counts::default(),
             cell_clients: Mutex::default(),
-            ledger_clients: Mutex::default(),
+            store_clients: Mutex::default(),
         })
     }
 
@@ -76,16 +75,10 @@ impl ControlPlane {
         clients.entry(connection).or_insert(client).clone()
     }
 
-    pub async fn homes(&self, tables: &CellTables) -> Homes {
-        Homes::new(self.cell_client(tables).await, &tables.table_prefix)
-    }
-
-    /// A cell's chains and rows, as the registry says now where they are.
-    pub async fn side(&self, cell: &CellId) -> Result<Side<DynamoStore>> {
-        let record = self.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
-        let tables = &record.spec.dynamodb;
+    /// A cell's own tables, as the cell itself uses them; one client is kept for each place.
+    pub async fn store(&self, tables: &CellTables) -> DynamoStore {
         let connection = Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone() };
-        let mut clients = self.ledger_clients.lock().await;
+        let mut clients = self.store_clients.lock().await;
         let client = match clients.get(&connection) {
             Some(client) => client.clone(),
             None => {
@@ -93,7 +86,13 @@ impl ControlPlane {
                 clients.entry(connection).or_insert(client).clone()
             }
         };
-        Ok(Side { cell: cell.clone(), store: DynamoStore::new(client, &tables.table_prefix) })
+        DynamoStore::new(client, &tables.table_prefix)
+    }
+
+    /// A cell's chains and rows, as the registry says now where they are.
+    pub async fn side(&self, cell: &CellId) -> Result<Side<DynamoStore>> {
+        let record = self.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
+        Ok(Side { cell: cell.clone(), store: self.store(&record.spec.dynamodb).await })
     }
 
     /// Watches the store, counts customers and carries out operations, for ever.

@@ -53,7 +53,7 @@ pub enum Route {
 }
 
 /// One thing that happened to a wallet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     Opened,
     Deposit,
@@ -100,7 +100,7 @@ pub struct Key {
 }
 
 /// A text of at most 255 bytes: what a block has room for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct ShortText(String);
 
 impl ShortText {
@@ -122,7 +122,7 @@ impl ShortText {
 }
 
 /// Who caused an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Audit {
     pub source_ip: ShortText,
     pub user_agent: ShortText,
@@ -130,7 +130,7 @@ pub struct Audit {
     pub actor: ShortText,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub id: TransactionId,
     pub kind: EntryKind,
@@ -155,7 +155,7 @@ impl Entry {
 }
 
 /// A wallet as it stands after a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WalletState {
     pub user: UserId,
     pub created_at: Timestamp,
@@ -164,7 +164,7 @@ pub struct WalletState {
 }
 
 /// One link of a wallet's chain. `hash` is SHA-256 of the canonical bytes of everything else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Block {
     pub wallet: WalletId,
     pub number: u64,
@@ -179,7 +179,7 @@ pub struct Block {
 }
 
 /// What the next block needs to know of the last one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Head {
     pub wallet: WalletId,
     pub number: u64,

@@ -27,7 +27,7 @@ pub fn last_of(run: u64) -> u64 {
 }
 
 /// The keys used in one full run of a wallet's blocks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyRun {
     pub run: u64,
     /// Time of the run's last block: when all its keys have expired, the row says nothing any more.

@@ -1,7 +1,7 @@
 //! The ledger: a wallet is a chain of immutable blocks, and the only write is "append block n+1 if there is none".
 //!
 //! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`canonical`], [`chain`], [`decide`],
-//! [`rows`], [`keys`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
+//! [`rows`], [`keys`], [`moving`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -11,6 +11,7 @@ pub mod chain;
 pub mod decide;
 pub mod keys;
 pub mod money;
+pub mod moving;
 pub mod rows;
 pub mod store;
 pub mod time;

@@ -9,7 +9,7 @@ use crate::money::Money;
 use crate::time::Timestamp;
 
 /// A transfer out of `wallet` that is still in flight.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OutRow {
     pub wallet: WalletId,
     pub transfer: TransactionId,
@@ -21,7 +21,7 @@ pub struct OutRow {
 }
 
 /// The final word of `wallet` on a transfer sent to it. Never deleted while the paying side may still ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InRow {
     pub wallet: WalletId,
     pub transfer: TransactionId,
@@ -30,7 +30,7 @@ pub struct InRow {
 }
 
 /// What a block does to the rows. Each is conditional, and fails the whole commit when its condition does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RowChange {
     /// If the row does not exist.
     PutOut(OutRow),

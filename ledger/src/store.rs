@@ -56,27 +56,30 @@ pub struct Conflict {
     pub wallets: Vec<WalletId>,
     /// Transfers whose row exists already (or is gone already, where it was to be deleted).
     pub transfers: Vec<TransactionId>,
-    /// The cell may not create this wallet (see [`CreateGuard`]).
+    /// The cell may not create this wallet (see [`Guard`]).
     pub guard: bool,
 }
 
-/// What must hold of the cell's `homes` table for a wallet to be created in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CreateGuard {
-    /// The wallet's bucket is served here, by its row or, where there is none and `genesis` says so, from the start;
-    /// and no row sends this wallet elsewhere.
+/// What must hold, beside that the blocks' places are free, for an append to be made. It is about the first block's
+/// wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// Creating: the wallet's bucket is served here, by its row or, where there is none and `genesis` says so, from
+    /// the start; and no row sends this wallet elsewhere.
     Bucket { genesis: bool },
-    /// A row grants this very wallet to the cell.
+    /// Creating: a row grants this very wallet to the cell.
     Granted,
+    /// Copying to where the wallet may be forgotten at the same time: the two blocks before the first one exist.
+    Unbroken,
 }
 
-/// One atomic write: a block for each of some wallets, with the rows that follow from them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One atomic write: blocks of one or several wallets, with the rows that follow from them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Append {
-    /// At most one block for each wallet.
+    /// At most one block for each wallet, or consecutive blocks of one wallet: a part of a chain that is copied.
     pub blocks: Vec<Block>,
-    /// Present exactly when the (only) block is a block 0.
-    pub guard: Option<CreateGuard>,
+    /// One of the creating guards exactly when a wallet is created.
+    pub guard: Option<Guard>,
 }
 
 /// Who may create wallets: consulted only when a wallet is created or not found.
@@ -86,24 +89,52 @@ pub enum HomeKey {
     Wallet(WalletId),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HomeState {
     Serving,
-    /// Creations are held a moment: the bucket is about to move.
-    Closing,
+    /// Creations are held a moment: the right to create is about to move to this cell.
+    Closing {
+        to: CellId,
+    },
     Moved {
         to: CellId,
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HomeRow {
     pub state: HomeState,
+    /// Rises with each change of the row.
     pub epoch: u64,
 }
 
+/// A change of one `homes` row: a compare-and-set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HomeChange {
+    pub key: HomeKey,
+    /// What the row has to be now; `None`: there is none.
+    pub expected: Option<HomeRow>,
+    pub row: HomeRow,
+    /// Of a wallet's row: and the cell holds no chain of it.
+    pub unless_chain: bool,
+}
+
+/// Most rows in one change of `homes`: each may take three items of a transaction.
+pub const MAX_HOME_CHANGES: usize = 64;
+
+/// How far the deletion of a moved wallet has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forgotten {
+    /// This many items were deleted; there are more.
+    Some(usize),
+    /// Only the tombstone is left.
+    All,
+    /// The chain goes on after the tombstone, or is being copied back: nothing may be deleted.
+    Refused,
+}
+
 /// A point of a chain to start reading history from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     pub at: Timestamp,
     pub block: u64,
@@ -149,8 +180,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         transfer: TransactionId,
     ) -> impl Future<Output = Result<Option<InRow>, StoreError>> + Send;
 
-    /// Some of the transfers in flight out of this cell, oldest first, at most `limit`. May be a moment behind.
-    fn open_transfers(&self, limit: usize) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
+    /// Some of the transfers in flight out of this cell since `from` or later, oldest first, at most `limit`. May be a
+    /// moment behind.
+    fn open_transfers(
+        &self,
+        from: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
 
     /// Records a full run: its keys and the snapshot at its end. Rows that exist already are the same.
     fn put_run(
@@ -177,13 +213,37 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// The `homes` row of a bucket or a wallet.
     fn home(&self, key: HomeKey) -> impl Future<Output = Result<Option<HomeRow>, StoreError>> + Send;
 
+    /// Several rows of `homes` at once, at most [`MAX_HOME_CHANGES`], in the order asked for.
+    fn homes(&self, keys: &[HomeKey]) -> impl Future<Output = Result<Vec<Option<HomeRow>>, StoreError>> + Send;
+
     /// The buckets this cell may create wallets in from its start; `None` until the control plane has written them.
     fn genesis(&self) -> impl Future<Output = Result<Option<Genesis>, StoreError>> + Send;
+
+    /// Writes the genesis of a new cell, once; `false` if it holds another one already.
+    fn put_genesis(&self, genesis: &Genesis) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Changes all these rows of `homes`, at most [`MAX_HOME_CHANGES`], or none: `false` if a condition failed. After
+    /// an error nobody knows; reading the rows tells.
+    fn change_homes(&self, changes: &[HomeChange]) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The wallets of some buckets, both ends inclusive, that have a chain or a row of `homes` in this cell, in the
+    /// order of their ids, after `after`, at most `limit`; none: that was all. Exact: written with block 0.
+    fn members(
+        &self,
+        buckets: (Bucket, Bucket),
+        after: Option<WalletId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<WalletId>, StoreError>> + Send;
+
+    /// Deletes a part of what is stored of a wallet that has moved away, whose last block here has this number: first
+    /// the blocks below it, newest first, then rows. What was deleted once may have been copied back since: each
+    /// deletion has conditions that then fail.
+    fn forget(&self, wallet: WalletId, tombstone: u64) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
 }
 
 /// A bit for each bucket: byte `b / 8`, mask `0x80 >> (b % 8)`. Written once, before the cell serves; later changes of
 /// a bucket's owner are rows of their own.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Genesis(pub Box<[u8; GENESIS_BYTES]>);
 
 impl Genesis {

@@ -2,11 +2,12 @@
 //!
 //! Seeded, so that a run can be repeated. It must never act unless asked: with no plan the cost is one atomic load.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Body of `/_faults`. Percentages are 0 to 100; `operations` empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,10 @@ pub struct Plan {
     pub lost_answer_percent: u8,
     /// Everything is refused with 500.
     pub unavailable: bool,
+    /// So many writes are carried out; the next one and all after it get no answer for as long as this plan stands.
+    pub hang_after_writes: Option<u64>,
+    /// The first write that gets no answer is carried out all the same.
+    pub hang_applied: bool,
     pub operations: Vec<String>,
     pub seed: u64,
 }
@@ -31,6 +36,7 @@ impl Plan {
             && self.conflict_percent == 0
             && self.lost_answer_percent == 0
             && !self.unavailable
+            && self.hang_after_writes.is_none()
     }
 }
 
@@ -41,13 +47,24 @@ pub enum Fault {
     Throttle,
     Conflict,
     LoseAnswer,
+    /// No answer; carried out all the same if `applied`.
+    Hang {
+        applied: bool,
+    },
 }
+
+const WRITES: [&str; 5] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"];
+/// A call that hangs is answered after this long even if nobody changes the plan.
+const HANG_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub struct Faults {
     active: AtomicBool,
     plan: RwLock<Arc<Plan>>,
     dice: Mutex<Option<fastrand::Rng>>,
+    /// Writes seen under this plan.
+    writes: AtomicU64,
+    changed: Notify,
 }
 
 impl Faults {
@@ -59,7 +76,25 @@ impl Faults {
         let active = !plan.is_nothing();
         *self.dice.lock().unwrap_or_else(PoisonError::into_inner) = Some(fastrand::Rng::with_seed(plan.seed));
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        self.writes.store(0, Ordering::Release);
         self.active.store(active, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Writes that were let hang under this plan.
+    pub fn hung(&self) -> u64 {
+        let allowed = self.plan().hang_after_writes;
+        allowed.map_or(0, |allowed| self.writes.load(Ordering::Acquire).saturating_sub(allowed))
+    }
+
+    /// Until the plan changes.
+    pub async fn hang(&self) {
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if self.plan().hang_after_writes.is_some() {
+            let _ = tokio::time::timeout(HANG_MAX, changed).await;
+        }
     }
 
     /// The delay and the fault of the next call of `operation`.
@@ -78,6 +113,14 @@ impl Faults {
     fn roll(&self, plan: &Plan, operation: &str) -> Option<Fault> {
         if plan.unavailable {
             return Some(Fault::Unavailable);
+        }
+        if let Some(allowed) = plan.hang_after_writes
+            && WRITES.contains(&operation)
+        {
+            let before = self.writes.fetch_add(1, Ordering::AcqRel);
+            if before >= allowed {
+                return Some(Fault::Hang { applied: plan.hang_applied && before == allowed });
+            }
         }
         let mut guard = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
         let dice = guard.get_or_insert_with(|| fastrand::Rng::with_seed(plan.seed));

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dynoxide::DynoxideError;
+use serde::Serialize;
 
 use crate::consumed::{Consumed, OPERATIONS, operation_index};
 use crate::dispatch;
@@ -70,6 +71,13 @@ async fn call(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes
             return refusal(id, StatusCode::BAD_REQUEST, "ThrottlingException", "injected: rate exceeded");
         }
         Some(Fault::Conflict) => return conflict(id, &body),
+        Some(Fault::Hang { applied }) => {
+            if applied {
+                execute(&server, operation, body, id).await;
+            }
+            server.faults.hang().await;
+            return refusal(id, StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected: no answer");
+        }
     }
     execute(&server, operation, body, id).await
 }
@@ -133,8 +141,16 @@ fn reply(id: u64, status: StatusCode, json: String) -> Response {
     response
 }
 
-async fn faults(State(server): State<Arc<Server>>) -> Json<Plan> {
-    Json(server.faults.plan().as_ref().clone())
+/// The plan, and how many writes it has let hang.
+#[derive(Serialize)]
+struct Faulty {
+    #[serde(flatten)]
+    plan: Plan,
+    hung: u64,
+}
+
+async fn faults(State(server): State<Arc<Server>>) -> Json<Faulty> {
+    Json(Faulty { plan: server.faults.plan().as_ref().clone(), hung: server.faults.hung() })
 }
 
 async fn set_faults(State(server): State<Arc<Server>>, body: Bytes) -> Response {

@@ -147,6 +147,33 @@ async fn faults_are_what_the_client_meets() {
 }
 
 #[tokio::test]
+async fn the_write_after_so_many_gets_no_answer_until_the_plan_changes() {
+    for applied in [true, false] {
+        let fixture = started().await;
+        fixture.faults(&format!(r#"{{"hang_after_writes":1,"hang_applied":{applied}}}"#)).await;
+        let put = |key: &str| fixture.client.put_item().table_name("items").set_item(Some(item(key, "x"))).send();
+        put("a").await.expect("the first one is carried out");
+        let hanging = tokio::spawn(put("b"));
+        let plan = loop {
+            let asked = fixture.http.get(format!("{}/_faults", fixture.url)).send().await.expect("answers");
+            let plan: serde_json::Value = asked.json().await.expect("a plan");
+            if plan["hung"] == 1 {
+                break plan;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(plan["hang_applied"], applied);
+        let there = || fixture.client.get_item().table_name("items").key("k", AttributeValue::S("b".into())).send();
+        if !applied {
+            assert!(there().await.expect("reads are answered").item.is_none());
+        }
+        fixture.http.delete(format!("{}/_faults", fixture.url)).send().await.expect("answers");
+        assert!(hanging.await.expect("no panic").is_err());
+        assert_eq!(there().await.expect("answers").item.is_some(), applied);
+    }
+}
+
+#[tokio::test]
 async fn the_same_seed_gives_the_same_faults() {
     let fixture = started().await;
     let mut runs = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ledger::block::{EntryKind, Route};
 use ledger::rows::rows_of;
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, AppendError, Conflict, CreateGuard, Store};
+use ledger::store::{Append, AppendError, Conflict, Guard, Store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use topology::wire::CreditRefusal;
@@ -34,7 +34,7 @@ pub async fn a_block_is_appended_once<S: Store>(subject: &Subject<S>) {
             Conflict { wallets: wallets.clone(), ..Conflict::default() }
         );
     }
-    let again = subject.create(&block_zero(zero.wallet), CreateGuard::Bucket { genesis: true }).await;
+    let again = subject.create(&block_zero(zero.wallet), Guard::Bucket { genesis: true }).await;
     assert_eq!(conflict(again), Conflict { wallets, ..Conflict::default() });
     assert_eq!(subject.store.head(zero.wallet).await, Ok(Some(one)));
 }
@@ -114,6 +114,6 @@ pub async fn a_conflict_names_what_it_met<S: Store>(subject: &Subject<S>) {
         }
     }
     assert_eq!(subject.store.head(head.wallet).await, Ok(Some(received)));
-    let existing = conflict(subject.create(&block_zero(head.wallet), CreateGuard::Bucket { genesis: false }).await);
+    let existing = conflict(subject.create(&block_zero(head.wallet), Guard::Bucket { genesis: false }).await);
     assert_eq!(existing, Conflict { wallets: vec![head.wallet], transfers: vec![], guard: true });
 }

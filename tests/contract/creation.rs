@@ -1,6 +1,7 @@
 //! Who may create a wallet: the bucket's row, the genesis bitmap where there is none, and the wallet's own row.
 
-use ledger::store::{AppendError, Conflict, CreateGuard, HomeKey, HomeRow, HomeState, Store};
+use ledger::store::{AppendError, Conflict, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState, Store};
+use topology::Bucket;
 
 use super::{Subject, block_zero, cell, genesis, wallet_in};
 
@@ -11,7 +12,11 @@ fn moved() -> HomeState {
     HomeState::Moved { to: cell() }
 }
 
-async fn creates<S: Store>(subject: &Subject<S>, wallet: topology::WalletId, guard: CreateGuard) -> bool {
+fn closing() -> HomeState {
+    HomeState::Closing { to: cell() }
+}
+
+async fn creates<S: Store>(subject: &Subject<S>, wallet: topology::WalletId, guard: Guard) -> bool {
     let block = block_zero(wallet);
     match subject.create(&block, guard).await {
         Ok(()) => {
@@ -33,8 +38,8 @@ pub async fn a_wallet_is_created_where_its_bucket_is_served<S: Store>(subject: &
         (None, false, false),
         (Some(HomeState::Serving), true, true),
         (Some(HomeState::Serving), false, true),
-        (Some(HomeState::Closing), true, false),
-        (Some(HomeState::Closing), false, false),
+        (Some(closing()), true, false),
+        (Some(closing()), false, false),
         (Some(moved()), true, false),
         (Some(moved()), false, false),
     ];
@@ -43,21 +48,21 @@ pub async fn a_wallet_is_created_where_its_bucket_is_served<S: Store>(subject: &
         if let Some(state) = row.clone() {
             subject.set_home(HomeKey::Bucket(wallet.bucket()), state, 3).await;
         }
-        let created = creates(subject, wallet, CreateGuard::Bucket { genesis }).await;
+        let created = creates(subject, wallet, Guard::Bucket { genesis }).await;
         assert_eq!(created, expected, "row {row:?}, genesis {genesis}");
     }
 }
 
 pub async fn a_wallet_row_overrides_its_bucket<S: Store>(subject: &Subject<S>) {
     let cases = [
-        (None, CreateGuard::Granted, false),
-        (Some(HomeState::Serving), CreateGuard::Granted, true),
-        (Some(HomeState::Closing), CreateGuard::Granted, false),
-        (Some(moved()), CreateGuard::Granted, false),
+        (None, Guard::Granted, false),
+        (Some(HomeState::Serving), Guard::Granted, true),
+        (Some(closing()), Guard::Granted, false),
+        (Some(moved()), Guard::Granted, false),
         // Whatever the row says, the bucket no longer decides.
-        (Some(HomeState::Serving), CreateGuard::Bucket { genesis: true }, false),
-        (Some(HomeState::Closing), CreateGuard::Bucket { genesis: true }, false),
-        (Some(moved()), CreateGuard::Bucket { genesis: true }, false),
+        (Some(HomeState::Serving), Guard::Bucket { genesis: true }, false),
+        (Some(closing()), Guard::Bucket { genesis: true }, false),
+        (Some(moved()), Guard::Bucket { genesis: true }, false),
     ];
     for (row, guard, expected) in cases {
         let wallet = wallet_in(0..0x8000);
@@ -73,9 +78,47 @@ pub async fn homes_are_read_as_they_were_written<S: Store>(subject: &Subject<S>)
     let wallet = wallet_in(0xf800..0xf900);
     for key in [HomeKey::Wallet(wallet), HomeKey::Bucket(wallet.bucket())] {
         assert_eq!(subject.store.home(key).await, Ok(None));
-        for (state, epoch) in [(HomeState::Serving, 1), (HomeState::Closing, 2), (moved(), 3)] {
+        for (state, epoch) in [(HomeState::Serving, 1), (closing(), 2), (moved(), 3)] {
             subject.set_home(key, state.clone(), epoch).await;
             assert_eq!(subject.store.home(key).await, Ok(Some(HomeRow { state, epoch })));
         }
     }
+}
+
+pub async fn homes_change_all_at_once_and_only_from_what_was_seen<S: Store>(subject: &Subject<S>) {
+    assert_eq!(subject.store.put_genesis(&genesis()).await, Ok(true), "the same one again");
+    assert_eq!(subject.store.put_genesis(&Genesis::of([Bucket(1)])).await, Ok(false));
+    let buckets = [Bucket(0xf201), Bucket(0xf202), Bucket(0xf203)];
+    let keys = buckets.map(HomeKey::Bucket);
+    let row = |state, epoch| HomeRow { state, epoch };
+    let change = |key, expected, row| HomeChange { key, expected, row, unless_chain: false };
+    let first = [change(keys[0], None, row(HomeState::Serving, 1)), change(keys[1], None, row(closing(), 1))];
+    assert_eq!(subject.store.change_homes(&first).await, Ok(true));
+    let seen = [Some(row(HomeState::Serving, 1)), Some(row(closing(), 1)), None];
+    assert_eq!(subject.store.homes(&keys).await, Ok(seen.to_vec()));
+    let wrong = [Some(row(HomeState::Serving, 2)), Some(row(closing(), 1)), Some(row(moved(), 1)), None];
+    for expected in wrong {
+        let both = [change(keys[2], None, row(moved(), 1)), change(keys[0], expected.clone(), row(moved(), 2))];
+        assert_eq!(subject.store.change_homes(&both).await, Ok(false), "{expected:?}");
+        assert_eq!(subject.store.homes(&keys).await, Ok(seen.to_vec()), "nothing was changed");
+    }
+    let right = [change(keys[1], seen[1].clone(), row(moved(), 2)), change(keys[2], None, row(moved(), 1))];
+    assert_eq!(subject.store.change_homes(&right).await, Ok(true));
+    assert_eq!(subject.store.home(keys[1]).await, Ok(Some(row(moved(), 2))));
+}
+
+pub async fn a_denial_waits_for_nobody_and_comes_after_no_wallet<S: Store>(subject: &Subject<S>) {
+    let denial = |wallet| HomeChange {
+        key: HomeKey::Wallet(wallet),
+        expected: None,
+        row: HomeRow { state: moved(), epoch: 1 },
+        unless_chain: true,
+    };
+    let there = subject.opened().await.wallet;
+    assert_eq!(subject.store.change_homes(&[denial(there)]).await, Ok(false), "the wallet is there");
+    let wallet = wallet_in(0..0x8000);
+    assert_eq!(subject.store.change_homes(&[denial(wallet)]).await, Ok(true));
+    assert!(!creates(subject, wallet, Guard::Bucket { genesis: true }).await);
+    let listed = subject.store.members((wallet.bucket(), wallet.bucket()), None, 10).await;
+    assert!(listed.expect("it answers").contains(&wallet), "whoever moves the bucket finds the promise");
 }

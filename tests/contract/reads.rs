@@ -24,8 +24,7 @@ fn range(first: u64, last: u64, newest_first: bool) -> BlockRange {
 
 /// Reads a range page by page. The store in memory bounds its pages by a number of blocks instead of bytes.
 async fn read_all<S: Store>(subject: &Subject<S>, wallet: WalletId, mut range: BlockRange, limit: usize) -> Vec<Block> {
-    let page_max =
-        if matches!(subject.backdoor, Backdoor::Memory(_)) { usize::MAX } else { PAGE_BYTES + ITEM_MAX_BYTES };
+    let page_max = if matches!(subject.backdoor, Backdoor::Memory) { usize::MAX } else { PAGE_BYTES + ITEM_MAX_BYTES };
     let mut blocks: Vec<Block> = Vec::new();
     for _ in 0..MAX_PAGES {
         let page = subject.store.blocks(wallet, range, limit).await.expect("it answers");

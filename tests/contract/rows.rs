@@ -67,7 +67,7 @@ pub async fn open_transfers_come_oldest_first<S: Store>(subject: &Subject<S>) {
     }
     rows.sort_by_key(|row| (row.at, row.transfer));
     let mine = async |limit| {
-        let open = subject.store.open_transfers(limit).await.expect("it answers");
+        let open = subject.store.open_transfers(ledger::Timestamp::from_micros(0), limit).await.expect("it answers");
         assert!(open.len() <= limit && open.is_sorted_by_key(|row| (row.at, row.transfer)), "{open:?}");
         open
     };

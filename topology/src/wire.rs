@@ -16,6 +16,9 @@ pub const WALLET_ID: &str = "x-wallet-id";
 pub const DEADLINE_MS: &str = "x-deadline-ms";
 /// On a 421: the id of the cell that the answering cell believes to own the wallet.
 pub const WALLET_CELL: &str = "x-wallet-cell";
+/// On a 421: the block by which the wallet left the answering cell, as hexadecimal digits of its canonical bytes. The
+/// router carries it to the cell it names, which may be missing just that block.
+pub const MOVED_BLOCK: &str = "x-moved-block";
 /// How many 421 hints the router has followed for this request.
 pub const HOPS: &str = "x-hops";
 /// Original client address, set by the router.
@@ -30,10 +33,16 @@ pub mod path {
     /// `POST /internal/v1/wallets/{id}/credits` [`super::Credit`] → [`super::CreditOutcome`].
     pub const CREDITS: &str = "/credits";
     pub const RECEIVABLE: &str = "/receivable";
+    /// `POST`: hold the wallet's writes for a moment, because it is about to leave this cell.
+    pub const HOLD: &str = "/hold";
+    /// `POST`: hold no longer.
+    pub const RELEASE: &str = "/release";
+    /// `POST`: remember nothing of the wallet; 204 once that is so.
+    pub const FENCE: &str = "/fence";
 }
 
 /// Why a wallet cannot receive money (or take part in an operation at all).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CreditRefusal {
     WalletFrozen,
@@ -65,7 +74,7 @@ pub struct Credit {
 }
 
 /// The destination's final word on a [`Credit`], recorded in its chain before it is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CreditOutcome {
     Received,

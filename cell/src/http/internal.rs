@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use ledger::money::AmountError;
 use ledger::store::Store;
 use ledger::{Money, ShortText};
@@ -62,6 +62,44 @@ pub async fn credit<S: Store, P: Peers>(
         context.audit.actor = ShortText::cut(&credit.actor, context::MAX_ACTOR_BYTES);
         let outcome = edge.wallets.credit(&credit, context).await?;
         Ok(json(StatusCode::OK, &outcome))
+    })
+    .await
+}
+
+/// The wallet is about to leave: hold its writes for a moment.
+pub async fn hold<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        edge.wallets.hold(wallet_in_path(&headers, &id)?).await;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+pub async fn release<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        edge.wallets.release(wallet_in_path(&headers, &id)?).await;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// Whether this instance remembers nothing of the wallet: 204, or 503 while it is at work on it.
+pub async fn fence<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        edge.wallets.fence(wallet_in_path(&headers, &id)?).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
 }

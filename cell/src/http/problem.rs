@@ -64,9 +64,12 @@ impl IntoResponse for Rejected {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         match &fault {
-            Fault::Failure(Failure::Misdirected(Some(cell))) => {
+            Fault::Failure(Failure::Misdirected { to: Some(cell), moved }) => {
                 let cell = HeaderValue::from_str(cell.as_str()).expect("a cell id is plain ASCII");
                 headers.insert(wire::WALLET_CELL, cell);
+                if let Some(block) = moved {
+                    headers.insert(wire::MOVED_BLOCK, super::moved::header(block));
+                }
             }
             Fault::Failure(Failure::Overloaded | Failure::Expired) => {
                 headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static("true"));
@@ -158,7 +161,7 @@ fn problem_of_failure(failure: &Failure) -> Problem {
         Failure::Returned { .. } => {
             Problem::new(400, "transfer_returned", "The receiving wallet refused; the money is back")
         }
-        Failure::Misdirected(_) => Problem::new(421, "misdirected", "The wallet is not served by this cell"),
+        Failure::Misdirected { .. } => Problem::new(421, "misdirected", "The wallet is not served by this cell"),
         Failure::Overloaded => Problem::new(503, "overloaded", "Too much is waiting; nothing was done"),
         Failure::Expired => Problem::new(503, "overloaded", "The deadline passed while waiting; nothing was done"),
         Failure::Contended => Problem::new(503, "contended", "Other writers kept winning; nothing was done"),

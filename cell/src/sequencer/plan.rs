@@ -122,16 +122,13 @@ impl Plan {
         }
         let slot = sequencer.slots.get(&wallet).expect("submitting made a slot for each wallet");
         match slot.busy {
+            Busy::No if slot.held => Err(pass_over(sequencer, id)),
             Busy::No if slot.head.is_some() && !slot.stale => Ok(()),
             Busy::No => {
                 self.loads.insert(wallet);
                 Err(Skip::Later)
             }
-            Busy::Loading { .. } | Busy::Committing => {
-                let pending = sequencer.pending.get_mut(&id).expect("queued commands are pending");
-                pending.passes += 1;
-                Err(if pending.passes > sequencer.limits.passes { Skip::Hold } else { Skip::Later })
-            }
+            Busy::Loading { .. } | Busy::Committing => Err(pass_over(sequencer, id)),
         }
     }
 
@@ -232,6 +229,13 @@ impl Plan {
             }
         }
     }
+}
+
+/// The command's turn comes later; after too many times, nothing of its wallet goes before it.
+fn pass_over(sequencer: &mut Sequencer, id: CommandId) -> Skip {
+    let pending = sequencer.pending.get_mut(&id).expect("queued commands are pending");
+    pending.passes += 1;
+    if pending.passes > sequencer.limits.passes { Skip::Hold } else { Skip::Later }
 }
 
 /// A refusal recorded for a transfer gets an id of its own, so that ids stay unique within the chain even if the

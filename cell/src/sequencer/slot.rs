@@ -23,6 +23,8 @@ pub struct Slot {
     /// Another instance has appended: reload before deciding again.
     pub stale: bool,
     pub busy: Busy,
+    /// The wallet is about to leave this cell: nothing is started for a moment.
+    pub held: bool,
     pub queue: VecDeque<CommandId>,
     /// When the load or commit began that last proved `head` to be the head.
     pub confirmed: u64,

@@ -1,7 +1,7 @@
 //! Creating a wallet: block 0, on the condition that this cell may create it. One user has one wallet by construction.
 
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, BlockRange, CreateGuard, HomeKey, HomeState, Store};
+use ledger::store::{Append, BlockRange, Guard, HomeKey, HomeState, Store};
 use ledger::{Entry, EntryKind, Money, chain};
 use topology::{UserId, WalletId};
 
@@ -9,23 +9,30 @@ use super::{Answer, Context, Wallet, Wallets, Written, view};
 use crate::failure::Failure;
 use crate::peers::Peers;
 
+/// How often a creation starts anew because the right to create came to this cell meanwhile.
+const MAX_ATTEMPTS: usize = 4;
+
 impl<S: Store, P: Peers> Wallets<S, P> {
     pub async fn create(&self, user: UserId, context: Context) -> Result<Answer<Wallet>, Failure> {
         let wallet = self.wallet_of(&user);
-        let guard = CreateGuard::Bucket { genesis: self.serves_from_start(wallet).await? };
-        match self.create_guarded(wallet, &user, guard, &context).await? {
-            Some(answer) => Ok(answer),
+        let by_bucket = Guard::Bucket { genesis: self.serves_from_start(wallet).await? };
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(answer) = self.create_guarded(wallet, &user, by_bucket, &context).await? {
+                return Ok(answer);
+            }
             // Not by its bucket: perhaps this very wallet was granted to the cell.
-            None => match self.store.home(HomeKey::Wallet(wallet)).await?.map(|row| row.state) {
-                Some(HomeState::Serving) => {
-                    self.create_guarded(wallet, &user, CreateGuard::Granted, &context).await?.ok_or(Failure::Contended)
-                }
-                _ => match self.absent(wallet).await? {
-                    Failure::WalletNotFound(_) => Err(Failure::Contended),
-                    elsewhere => Err(elsewhere),
-                },
-            },
+            let granted =
+                self.store.home(HomeKey::Wallet(wallet)).await?.is_some_and(|r| r.state == HomeState::Serving);
+            if granted && let Some(answer) = self.create_guarded(wallet, &user, Guard::Granted, &context).await? {
+                return Ok(answer);
+            }
+            match self.absent(wallet).await? {
+                // The right to create it was moving, and has come here, or back.
+                Failure::WalletNotFound(_) => {}
+                elsewhere => return Err(elsewhere),
+            }
         }
+        Err(Failure::Contended)
     }
 
     /// `None` if the guard failed.
@@ -33,7 +40,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         &self,
         wallet: WalletId,
         user: &UserId,
-        guard: CreateGuard,
+        guard: Guard,
         context: &Context,
     ) -> Result<Option<Answer<Wallet>>, Failure> {
         let opened = Entry {

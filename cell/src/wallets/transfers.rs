@@ -56,7 +56,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 self.send_across(from, to, amount, &context).await?
             }
             // One of the two has moved away. If it is the payer, looking at him says so, and where to.
-            Err(Failure::Misdirected(_)) => {
+            Err(Failure::Misdirected { .. }) => {
                 self.head(from).await?;
                 self.send_across(from, to, amount, &context).await?
             }
@@ -155,7 +155,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             let command = self.command(id, wallet, work.clone(), &context);
             match self.submitter.submit(command).await {
                 Reply::Done { block, entry } => return Ok(outcome_of_entry(&block.entries[entry].kind)),
-                Reply::RowConflict => {}
+                // Another delivery was faster, or the wallet has just left: looking again tells.
+                Reply::RowConflict | Reply::Elsewhere { .. } => {}
                 Reply::NoChain(_) => return Err(self.absent(wallet).await?),
                 reply => return Err(Failure::of_reply(reply)),
             }

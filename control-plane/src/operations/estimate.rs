@@ -11,7 +11,7 @@ use topology::{CellId, Placement};
 
 use super::hands::{Courtesy, route};
 use super::start::rooms;
-use crate::mover::{Group, Mover, Order, Pace};
+use crate::mover::{Group, Mover, Order, Pace, wall_clock};
 use crate::state::ControlPlane;
 use crate::wire::{Headroom, Piece, Plan, Step};
 
@@ -85,6 +85,13 @@ impl Looking {
     }
 
     pub fn mover<'a>(&'a self, route: &'a crate::mover::Route<DynamoStore>) -> Mover<'a, DynamoStore, Courtesy> {
-        Mover { route, order: &self.order, pace: &self.pace, holds: &self.courtesy, stop: self.stop.clone() }
+        Mover {
+            route,
+            order: &self.order,
+            pace: &self.pace,
+            holds: &self.courtesy,
+            stop: self.stop.clone(),
+            clock: &wall_clock,
+        }
     }
 }

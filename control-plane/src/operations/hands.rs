@@ -16,7 +16,7 @@ use topology::placement::InstanceEntry;
 use topology::{CellId, InstanceId, WalletId};
 
 use crate::error::Result;
-use crate::mover::{Group, MoveError, Moved, Mover, Order, Pace, Route};
+use crate::mover::{Group, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
 use crate::state::ControlPlane;
 use crate::wire::{Piece, Step};
 
@@ -92,16 +92,22 @@ impl Hands {
 async fn carry(control: &ControlPlane, job: &Job) -> Carried {
     let route = route(control, &job.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
     let courtesy = Courtesy::new(control.instances.http(), job.instances.clone());
-    let mover = Mover { route: &route, order: &job.order, pace: &job.pace, holds: &courtesy, stop: job.stop.clone() };
+    let stop = job.stop.clone();
+    let mover = Mover { route: &route, order: &job.order, pace: &job.pace, holds: &courtesy, stop, clock: &wall_clock };
     let done = match (&job.task, job.step.piece) {
         (Task::Move, Piece::Buckets(range)) => {
             let group = Group { first: range.first, last: range.last };
-            mover.move_group(group, &job.pins).await.map(|strays| Outcome { strays, completed: true })
+            whole(&mover, group, &job.pins).await
         }
         (Task::Move, Piece::Wallet { wallet }) => return single(&mover, &route, wallet).await,
         (Task::TakeBack, Piece::Buckets(range)) => {
             let group = Group { first: range.first, last: range.last };
-            mover.return_group(group).await.map(|()| Outcome::default())
+            match mover.return_group(group).await {
+                Ok(Returned::TakenBack) => Ok(Outcome::default()),
+                // The target creates wallets already: what is left of the step is little, and is done.
+                Ok(Returned::TooLate) => whole(&mover, group, &job.pins).await,
+                Err(error) => Err(error),
+            }
         }
         (Task::TakeBack, Piece::Wallet { wallet }) => match route.from.store.head(wallet).await {
             Ok(Some(head)) if head.home != route.from.cell => return single(&mover, &route, wallet).await,
@@ -114,6 +120,14 @@ async fn carry(control: &ControlPlane, job: &Job) -> Carried {
         Ok(outcome) => Ok(outcome),
         Err(error) => Err(trouble(&route, error).await),
     }
+}
+
+async fn whole(
+    mover: &Mover<'_, DynamoStore, Courtesy>,
+    group: Group,
+    pins: &[(WalletId, CellId)],
+) -> std::result::Result<Outcome, MoveError> {
+    mover.move_group(group, pins).await.map(|strays| Outcome { strays, completed: true })
 }
 
 async fn single(mover: &Mover<'_, DynamoStore, Courtesy>, route: &Route<DynamoStore>, wallet: WalletId) -> Carried {

@@ -121,7 +121,7 @@ impl Worker {
         let Some((operation, carried)) = self.carried(operation, &step, task).await? else {
             return Ok(Advanced::Again);
         };
-        self.conclude(operation, number, &step, carried, memory).await
+        self.conclude(operation, &step, carried, &[OperationState::Running, OperationState::Pausing], memory).await
     }
 
     async fn take_back(&self, operation: Operation, number: u64, memory: &mut Memory) -> Result<Advanced> {
@@ -141,23 +141,24 @@ impl Worker {
                 cells::before_aborted(&self.control, &operation).await?;
                 self.happen(operation, Event::Settle, None).await
             }
-            carried => self.conclude(operation, number, &step, carried, memory).await,
+            carried => self.conclude(operation, &step, carried, &[OperationState::Aborting], memory).await,
         }
     }
 
-    /// After the hands are done: what came of it is published and recorded, or why not.
+    /// After the hands are done: what came of it is published, if the operation is in one of these states, and recorded;
+    /// or why not.
     async fn conclude(
         &self,
         operation: Operation,
-        number: u64,
         step: &Step,
         carried: Carried,
+        states: &[OperationState],
         memory: &mut Memory,
     ) -> Result<Advanced> {
         match carried {
             Ok(outcome) => {
                 memory.failures = 0;
-                match self.publish(&operation, step, &outcome).await {
+                match self.publish(&operation, step, &outcome, states).await {
                     Ok(()) => self.record(operation, &outcome).await,
                     Err(Error::Refused(problem)) if problem.code == "operation_changed" => Ok(Advanced::Again),
                     Err(Error::Refused(problem)) => self.happen(operation, Event::Fail, Some(problem.detail)).await,
@@ -170,7 +171,7 @@ impl Worker {
                 Ok(if goes_on { Advanced::After(memory.backoff()) } else { Advanced::Again })
             }
             Err(Trouble::Later(why)) => {
-                tracing::warn!(operation = %operation.id(), step = number, why, "step not done; trying again");
+                tracing::warn!(operation = %operation.id(), %step, why, "step not done; trying again");
                 let said = Operation { last_error: Some(why), ..operation.clone() };
                 if said.last_error != operation.last_error {
                     self.control.operations.change(&said, None).await?;
@@ -224,17 +225,17 @@ impl Worker {
         Ok(Some((operation, carried)))
     }
 
-    async fn publish(&self, operation: &Operation, step: &Step, outcome: &Outcome) -> Result<()> {
+    /// What was moved for an operation that is aborting by now is not published: it is to be taken back like a step in
+    /// progress. Only what could not be taken back is.
+    async fn publish(
+        &self,
+        operation: &Operation,
+        step: &Step,
+        outcome: &Outcome,
+        states: &[OperationState],
+    ) -> Result<()> {
         if !operation.moves_wallets() {
             return Ok(());
-        }
-        let states: &[OperationState] = match operation.state {
-            OperationState::Aborting => &[OperationState::Aborting],
-            _ => &[OperationState::Running, OperationState::Pausing],
-        };
-        // A move that ended whole just as the abort came is taken back like one in progress.
-        if operation.state == OperationState::Aborting && !matches!(step.piece, crate::wire::Piece::Wallet { .. }) {
-            return Err(crate::error::refused(409, "operation_changed", "Aborting", "the group is to be taken back"));
         }
         let guard = self.control.operations.still_at(operation, states);
         let because = placement_reason(operation);

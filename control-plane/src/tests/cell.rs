@@ -1,22 +1,21 @@
 //! A cell as far as onboarding meets it: it creates a wallet only if its rows allow it, by a condition on its real
 //! tables. The cell's own program is another crate's, which this one may not import.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use ledger::store::dynamodb::DynamoStore;
+use ledger::store::{Genesis, HomeKey, HomeState, Store};
 use serde_json::{Value, json};
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
 
 use crate::dynamo::{n, s};
-use crate::homes::{Homes, WalletRow};
 
 pub const NAMESPACE: Uuid = Uuid::from_u128(7);
 
@@ -51,22 +50,19 @@ impl Cell {
 
     /// Whether the cell may create the wallet, and who may if it is known.
     async fn may_create(&self, wallet: WalletId) -> Result<(), Option<String>> {
-        let row = Homes::new(self.client.clone(), &self.prefix).wallet_row(wallet).await.expect("answers");
-        match row {
-            Some(WalletRow::Serving) => return Ok(()),
-            Some(WalletRow::Moved { to }) => return Err(Some(to.to_string())),
-            Some(WalletRow::Closing) => return Err(None),
+        let store = DynamoStore::new(self.client.clone(), &self.prefix);
+        match store.home(HomeKey::Wallet(wallet)).await.expect("answers").map(|row| row.state) {
+            Some(HomeState::Serving) => return Ok(()),
+            Some(HomeState::Moved { to }) => return Err(Some(to.to_string())),
+            Some(HomeState::Closing { .. }) => return Err(None),
             None => {}
         }
-        let genesis = self.genesis().await;
-        let index = wallet.bucket().index();
-        if genesis[index / 8] & (0x80 >> (index % 8)) != 0 { Ok(()) } else { Err(None) }
+        if self.genesis().await.contains(wallet.bucket()) { Ok(()) } else { Err(None) }
     }
 
-    pub async fn genesis(&self) -> Vec<u8> {
-        let get = self.client.get_item().table_name(self.table("homes")).key("k", s("genesis")).consistent_read(true);
-        let item: HashMap<String, AttributeValue> = get.send().await.expect("answers").item.expect("written");
-        item["bits"].as_b().expect("bytes").as_ref().to_vec()
+    pub async fn genesis(&self) -> Genesis {
+        let store = DynamoStore::new(self.client.clone(), &self.prefix);
+        store.genesis().await.expect("answers").expect("written")
     }
 }
 

@@ -4,17 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
-};
 use local_dynamodb::engine::Engine;
 use local_dynamodb::http::{Server, app};
 use topology::placement::InstanceEntry;
 use topology::{CellId, Config, InstanceId, UserId, WalletId};
 
 use super::cell::{Cell, NAMESPACE};
-use crate::dynamo::{Connection, TableShape, connect, create_table};
+use crate::dynamo::{Connection, connect};
 use crate::error::Error;
 use crate::state::{ControlPlane, Settings, create_tables};
 use crate::wire::{Because, Bootstrap, CellSpec, CellTables};
@@ -173,30 +169,5 @@ pub fn user_of(plane: &Plane, cell: &CellId) -> (UserId, WalletId) {
 }
 
 async fn cell_tables(cell: &Cell) {
-    let homes = TableShape { name: format!("{}homes", cell.prefix), partition: "k", sort: None };
-    create_table(&cell.client, &homes).await.expect("created");
-    let attribute = |name: &str, kind| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("complete")
-    };
-    let key =
-        |name: &str, role| KeySchemaElement::builder().attribute_name(name).key_type(role).build().expect("complete");
-    let index = GlobalSecondaryIndex::builder()
-        .index_name("buckets")
-        .key_schema(key("k", KeyType::Hash))
-        .key_schema(key("w", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-        .build()
-        .expect("complete");
-    let create = cell.client.create_table().table_name(format!("{}ledger", cell.prefix));
-    create
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("w", ScalarAttributeType::S))
-        .attribute_definitions(attribute("n", ScalarAttributeType::N))
-        .attribute_definitions(attribute("k", ScalarAttributeType::S))
-        .key_schema(key("w", KeyType::Hash))
-        .key_schema(key("n", KeyType::Range))
-        .global_secondary_indexes(index)
-        .send()
-        .await
-        .expect("created");
+    ledger::store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
 }

@@ -5,7 +5,7 @@ use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Plane, because, cell_id, code, user_of};
-use crate::homes::Denied;
+use crate::homes::{Denied, deny, grant};
 use crate::onboarding::{onboard, pin};
 use crate::placements::Delta;
 use crate::wire::Onboard;
@@ -19,12 +19,12 @@ async fn half_done(fixture: &Fixture, plane: &Plane, user: &UserId, wallet: Wall
     let now = plane.control.placements.known().expect("published");
     let target = now.placement.cell_named(&cell_id(2)).expect("listed");
     if steps >= 1 {
-        let home = plane.control.homes(&fixture.cells[0].dynamodb).await;
-        assert_eq!(home.deny_wallet(wallet, &cell_id(2)).await.expect("answers"), Denied::Yes);
+        let home = plane.control.store(&fixture.cells[0].dynamodb).await;
+        assert_eq!(deny(&home, wallet, &cell_id(2)).await.expect("answers"), Denied::Yes);
     }
     if steps >= 2 {
-        let granted = plane.control.homes(&fixture.cells[1].dynamodb).await.grant_wallet(wallet).await;
-        assert!(granted.expect("answers"));
+        let target = plane.control.store(&fixture.cells[1].dynamodb).await;
+        assert!(grant(&target, wallet).await.expect("answers"));
     }
     if steps >= 3 {
         plane.control.instances.create_wallet(target, user, wallet, Uuid::from_u128(1)).await.expect("created");

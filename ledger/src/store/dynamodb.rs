@@ -5,6 +5,8 @@
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
 
 mod errors;
+mod forget;
+mod homes;
 mod items;
 mod tables;
 
@@ -15,11 +17,11 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
-use topology::WalletId;
+use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, CreateGuard, Genesis, HomeKey, HomeRow, MAX_APPEND_ITEMS, Snapshot, Store,
-    StoreError,
+    Append, AppendError, BlockRange, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, MAX_APPEND_ITEMS,
+    Snapshot, Store, StoreError,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -137,7 +139,8 @@ impl DynamoStore {
         }
     }
 
-    fn guard_items(&self, wallet: WalletId, guard: CreateGuard) -> Vec<TransactWriteItem> {
+    fn guard_items(&self, first: &Block, guard: Guard) -> Vec<TransactWriteItem> {
+        let wallet = first.wallet;
         let serving = "#s = :serving";
         let check = |key: HomeKey, condition: &str| {
             let mut check = ConditionCheck::builder()
@@ -152,8 +155,11 @@ impl DynamoStore {
             TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
         };
         match guard {
-            CreateGuard::Granted => vec![check(HomeKey::Wallet(wallet), serving)],
-            CreateGuard::Bucket { genesis } => {
+            Guard::Unbroken => (first.number.saturating_sub(2)..first.number)
+                .map(|number| self.check_block(wallet, number, "attribute_exists(w)"))
+                .collect(),
+            Guard::Granted => vec![check(HomeKey::Wallet(wallet), serving)],
+            Guard::Bucket { genesis } => {
                 let bucket = if genesis { "attribute_not_exists(k) OR #s = :serving" } else { serving };
                 vec![
                     check(HomeKey::Bucket(wallet.bucket()), bucket),
@@ -181,13 +187,17 @@ impl DynamoStore {
         for block in &append.blocks {
             parts.push(TransactWriteItem::builder().put(self.put_block(block)).build());
             sources.push(errors::Source::Block(block.wallet));
+            if block.number == 0 {
+                parts.push(TransactWriteItem::builder().put(self.member_put(block.wallet)).build());
+                sources.push(errors::Source::Nothing);
+            }
             for change in rows_of(block) {
                 parts.push(self.row_item(&change));
                 sources.push(errors::Source::Row(change.transfer()));
             }
         }
         if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
-            for check in self.guard_items(block.wallet, guard) {
+            for check in self.guard_items(block, guard) {
                 parts.push(check);
                 sources.push(errors::Source::Guard);
             }
@@ -234,7 +244,9 @@ impl Store for DynamoStore {
 
     async fn append(&self, append: &Append) -> Result<(), AppendError> {
         match append.blocks.as_slice() {
-            [block] if append.guard.is_none() && rows_of(block).is_empty() => self.append_one(block).await,
+            [block] if append.guard.is_none() && block.number > 0 && rows_of(block).is_empty() => {
+                self.append_one(block).await
+            }
             _ => self.append_many(append).await,
         }
     }
@@ -249,7 +261,7 @@ impl Store for DynamoStore {
         item.map(|item| items::to_in_row(&item)).transpose()
     }
 
-    async fn open_transfers(&self, limit: usize) -> Result<Vec<OutRow>, StoreError> {
+    async fn open_transfers(&self, from: Timestamp, limit: usize) -> Result<Vec<OutRow>, StoreError> {
         let mut rows = Vec::new();
         for shard in 0..OPEN_SHARDS {
             let answer = self
@@ -257,8 +269,10 @@ impl Store for DynamoStore {
                 .query()
                 .table_name(&self.transfers)
                 .index_name(tables::OPEN_INDEX)
-                .key_condition_expression("#open = :shard")
+                .key_condition_expression("#open = :shard AND #at >= :from")
                 .expression_attribute_names("#open", "open")
+                .expression_attribute_names("#at", "at")
+                .expression_attribute_values(":from", AttributeValue::N(from.micros().to_string()))
                 .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
                 .limit(i32::try_from(limit).unwrap_or(i32::MAX))
                 .send()
@@ -337,8 +351,33 @@ impl Store for DynamoStore {
         self.get(&self.homes, items::home_key(key)).await?.map(|item| items::to_home(&item)).transpose()
     }
 
+    async fn homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
+        self.read_homes(keys).await
+    }
+
     async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
         let item = self.get(&self.homes, items::genesis_key()).await?;
         item.map(|item| items::to_genesis(&item)).transpose()
+    }
+
+    async fn put_genesis(&self, genesis: &Genesis) -> Result<bool, StoreError> {
+        self.write_genesis(genesis).await
+    }
+
+    async fn change_homes(&self, changes: &[HomeChange]) -> Result<bool, StoreError> {
+        self.write_homes(changes).await
+    }
+
+    async fn members(
+        &self,
+        buckets: (Bucket, Bucket),
+        after: Option<WalletId>,
+        limit: usize,
+    ) -> Result<Vec<WalletId>, StoreError> {
+        self.list_members(buckets, after, limit).await
+    }
+
+    async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
+        self.forget_some(wallet, tombstone).await
     }
 }

@@ -1,16 +1,16 @@
 //! The store in memory: the same rules as DynamoDB, with faults injected by a plan. Deterministic: it reads no clock
 //! but tokio's (which a simulation pauses) and draws nothing at random itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use topology::WalletId;
+use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, Conflict, CreateGuard, Genesis, HomeKey, HomeRow, HomeState, Snapshot, Store,
-    StoreError,
+    Append, AppendError, BlockRange, Conflict, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState,
+    Snapshot, Store, StoreError,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -47,9 +47,11 @@ pub trait FaultPlan: Send + Sync + 'static {
     fn next(&self, write: bool) -> Fate;
 }
 
-#[derive(Debug, Default)]
-struct Tables {
-    chains: BTreeMap<WalletId, Vec<Block>>,
+/// The tables of one cell, with the conditions that the store puts on every write: plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Tables {
+    chains: BTreeMap<WalletId, BTreeMap<u64, Block>>,
+    members: BTreeSet<WalletId>,
     out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
     in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
     key_runs: BTreeMap<(WalletId, u64), KeyRun>,
@@ -94,13 +96,10 @@ impl MemoryStore {
         Self { mutation, ..self.clone() }
     }
 
-    pub fn set_home(&self, key: HomeKey, row: HomeRow) {
-        self.lock().homes.insert(key, row);
-    }
-
-    /// All chains as they are now: what a checker examines.
+    /// All blocks as they are now, in order: what a checker examines.
     pub fn chains(&self) -> BTreeMap<WalletId, Vec<Block>> {
-        self.lock().chains.clone()
+        let in_order = |chain: &BTreeMap<u64, Block>| chain.values().cloned().collect();
+        self.lock().chains.iter().map(|(wallet, chain)| (*wallet, in_order(chain))).collect()
     }
 
     /// All open and received rows as they are now.
@@ -117,6 +116,23 @@ impl MemoryStore {
         let fate = self.faults.as_ref().map(|faults| faults.next(write)).unwrap_or_default();
         pause(fate.before).await;
         (fate.fault, fate.after)
+    }
+
+    /// A write that is safe to repeat: what is lost is only its answer.
+    async fn write<T>(&self, change: impl FnOnce(&mut Tables) -> T + Send) -> Result<T, StoreError> {
+        match self.fate(true).await {
+            (Fault::None, after) => {
+                let done = change(&mut self.lock());
+                pause(after).await;
+                Ok(done)
+            }
+            (Fault::AnswerLost | Fault::LandsLater(_), after) => {
+                let _ = change(&mut self.lock());
+                pause(after).await;
+                Err(StoreError::Unavailable("injected: answer lost".into()))
+            }
+            (Fault::Refused, _) => Err(StoreError::Unavailable("injected: refused".into())),
+        }
     }
 
     async fn read<T>(&self, look: impl FnOnce(&Tables) -> T + Send) -> Result<T, StoreError> {
@@ -138,7 +154,8 @@ async fn pause(duration: Duration) {
 }
 
 impl Tables {
-    fn append(&mut self, append: &Append, mutation: Mutation) -> Result<(), AppendError> {
+    /// Makes the append if its conditions hold.
+    pub fn append(&mut self, append: &Append, mutation: Mutation) -> Result<(), AppendError> {
         let conflict = self.conflict(append);
         let void = mutation == Mutation::NoCondition && !conflict.guard && conflict.transfers.is_empty();
         if conflict != Conflict::default() && !void {
@@ -149,18 +166,85 @@ impl Tables {
                 self.apply(change, mutation);
             }
             let chain = self.chains.entry(block.wallet).or_default();
-            chain.truncate(usize::try_from(block.number).expect("test chains are short"));
-            chain.push(block.clone());
+            if void {
+                chain.split_off(&block.number);
+            }
+            chain.insert(block.number, block.clone());
+            self.members.insert(block.wallet);
         }
         Ok(())
+    }
+
+    /// The blocks of a wallet, by number.
+    pub fn chain(&self, wallet: WalletId) -> impl DoubleEndedIterator<Item = &Block> {
+        self.chains.get(&wallet).into_iter().flat_map(|chain| chain.values())
+    }
+
+    /// The newest block of a wallet.
+    pub fn head(&self, wallet: WalletId) -> Option<&Block> {
+        self.chain(wallet).next_back()
+    }
+
+    pub fn out_rows(&self) -> impl Iterator<Item = &OutRow> {
+        self.out_rows.values()
+    }
+
+    pub fn in_rows(&self) -> impl Iterator<Item = &InRow> {
+        self.in_rows.values()
+    }
+
+    /// Deletes what may be deleted of a moved wallet: see [`Store::forget`].
+    pub fn forget(&mut self, wallet: WalletId, tombstone: u64, limit: usize) -> Forgotten {
+        let Some(chain) = self.chains.get_mut(&wallet) else { return Forgotten::Refused };
+        if chain.keys().next_back() != Some(&tombstone) {
+            return Forgotten::Refused;
+        }
+        let below: Vec<u64> = chain.range(..tombstone).rev().map(|(number, _)| *number).take(limit).collect();
+        if !below.is_empty() {
+            chain.retain(|number, _| !below.contains(number));
+            return Forgotten::Some(below.len());
+        }
+        let before = self.rows();
+        self.out_rows.retain(|(of, _), _| *of != wallet);
+        self.in_rows.retain(|(of, _), _| *of != wallet);
+        self.key_runs.retain(|(of, _), _| *of != wallet);
+        self.snapshots.retain(|(of, _, _), _| *of != wallet);
+        match before.saturating_sub(self.rows()) {
+            0 => Forgotten::All,
+            deleted => Forgotten::Some(deleted),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        [self.out_rows.len(), self.in_rows.len(), self.key_runs.len(), self.snapshots.len()].into_iter().sum()
+    }
+
+    /// Makes all changes if each finds what it expects.
+    pub fn change_homes(&mut self, changes: &[HomeChange]) -> bool {
+        let holds = |change: &HomeChange| {
+            let chain = match change.key {
+                HomeKey::Wallet(wallet) => self.chains.get(&wallet).is_some_and(|chain| chain.contains_key(&0)),
+                HomeKey::Bucket(_) => false,
+            };
+            self.homes.get(&change.key) == change.expected.as_ref() && !(change.unless_chain && chain)
+        };
+        if !changes.iter().all(holds) {
+            return false;
+        }
+        for HomeChange { key, row, .. } in changes {
+            self.homes.insert(*key, row.clone());
+            if let HomeKey::Wallet(wallet) = key {
+                self.members.insert(*wallet);
+            }
+        }
+        true
     }
 
     fn conflict(&self, append: &Append) -> Conflict {
         let mut conflict = Conflict::default();
         for block in &append.blocks {
-            let length = self.chains.get(&block.wallet).map_or(0, |chain| chain.len() as u64);
-            assert!(block.number <= length, "an append must not leave a hole in a chain");
-            if block.number < length {
+            let taken = self.chains.get(&block.wallet).is_some_and(|chain| chain.contains_key(&block.number));
+            if taken && conflict.wallets.last() != Some(&block.wallet) {
                 conflict.wallets.push(block.wallet);
             }
             for change in rows_of(block) {
@@ -175,16 +259,20 @@ impl Tables {
             }
         }
         if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
-            conflict.guard = !self.may_create(block.wallet, guard);
+            conflict.guard = !self.admits(block, guard);
         }
         conflict
     }
 
-    fn may_create(&self, wallet: WalletId, guard: CreateGuard) -> bool {
+    fn admits(&self, block: &Block, guard: Guard) -> bool {
+        let wallet = block.wallet;
         let serving = |key| self.homes.get(&key).map(|row| row.state == HomeState::Serving);
+        let chain = self.chains.get(&wallet);
+        let exists = |number| chain.is_some_and(|chain| chain.contains_key(&number));
         match guard {
-            CreateGuard::Granted => serving(HomeKey::Wallet(wallet)) == Some(true),
-            CreateGuard::Bucket { genesis } => {
+            Guard::Unbroken => (block.number.saturating_sub(2)..block.number).all(exists),
+            Guard::Granted => serving(HomeKey::Wallet(wallet)) == Some(true),
+            Guard::Bucket { genesis } => {
                 serving(HomeKey::Bucket(wallet.bucket())).unwrap_or(genesis)
                     && serving(HomeKey::Wallet(wallet)).is_none()
             }
@@ -209,14 +297,13 @@ impl Tables {
 
 impl Store for MemoryStore {
     async fn head(&self, wallet: WalletId) -> Result<Option<Block>, StoreError> {
-        self.read(|tables| tables.chains.get(&wallet).and_then(|chain| chain.last()).cloned()).await
+        self.read(|tables| tables.head(wallet).cloned()).await
     }
 
     async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
         let limit = limit.min(PAGE_BLOCKS);
         self.read(|tables| {
-            let Some(chain) = tables.chains.get(&wallet) else { return vec![] };
-            let within = chain.iter().filter(|block| (range.first..=range.last).contains(&block.number));
+            let within = tables.chain(wallet).filter(|block| (range.first..=range.last).contains(&block.number));
             if range.newest_first {
                 within.rev().take(limit).cloned().collect()
             } else {
@@ -258,9 +345,9 @@ impl Store for MemoryStore {
         self.read(|tables| tables.in_rows.get(&(wallet, transfer)).cloned()).await
     }
 
-    async fn open_transfers(&self, limit: usize) -> Result<Vec<OutRow>, StoreError> {
+    async fn open_transfers(&self, from: Timestamp, limit: usize) -> Result<Vec<OutRow>, StoreError> {
         self.read(|tables| {
-            let mut rows: Vec<_> = tables.out_rows.values().cloned().collect();
+            let mut rows: Vec<_> = tables.out_rows.values().filter(|row| row.at >= from).cloned().collect();
             rows.sort_by_key(|row| (row.at, row.transfer));
             rows.truncate(limit);
             rows
@@ -299,7 +386,37 @@ impl Store for MemoryStore {
         self.read(|tables| tables.homes.get(&key).cloned()).await
     }
 
+    async fn homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
+        self.read(|tables| keys.iter().map(|key| tables.homes.get(key).cloned()).collect()).await
+    }
+
     async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
         self.read(|tables| tables.genesis.clone()).await
+    }
+
+    async fn put_genesis(&self, genesis: &Genesis) -> Result<bool, StoreError> {
+        self.write(|tables| tables.genesis.get_or_insert_with(|| genesis.clone()) == genesis).await
+    }
+
+    async fn change_homes(&self, changes: &[HomeChange]) -> Result<bool, StoreError> {
+        self.write(|tables| tables.change_homes(changes)).await
+    }
+
+    async fn members(
+        &self,
+        (first, last): (Bucket, Bucket),
+        after: Option<WalletId>,
+        limit: usize,
+    ) -> Result<Vec<WalletId>, StoreError> {
+        let limit = limit.min(PAGE_BLOCKS);
+        self.read(|tables| {
+            let within = |wallet: &&WalletId| (first..=last).contains(&wallet.bucket()) && after < Some(**wallet);
+            tables.members.iter().filter(within).take(limit).copied().collect()
+        })
+        .await
+    }
+
+    async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
+        self.write(|tables| tables.forget(wallet, tombstone, PAGE_BLOCKS)).await
     }
 }

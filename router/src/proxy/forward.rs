@@ -47,6 +47,8 @@ struct Progress {
     cell: usize,
     tried: Tried,
     hops: u32,
+    /// Brought along from the cell that sent us on.
+    moved: Option<HeaderValue>,
     was_sent: bool,
     /// What the last instance said that did nothing: the answer, if no other one does better.
     shed: Option<Response<AnswerBody>>,
@@ -88,7 +90,7 @@ pub async fn forward(
     let is_repeatable = can_repeat && (is_read || has_key);
     let course = Course { worker, client, request, is_read, can_repeat, is_repeatable };
     let cell = local.routes.owner(request.wallet);
-    let mut progress = Progress { cell, tried: Tried::default(), hops: 0, was_sent: false, shed: None };
+    let mut progress = Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, shed: None };
     let outcome = course.run(&local, body, &mut progress).await;
     outcome.map_err(|failure| course.in_full(failure, &progress))
 }
@@ -106,7 +108,7 @@ impl Course<'_> {
             if attempt > 0 {
                 counters.resent.increment(1);
             }
-            match self.send(upstream, body, at.hops).await? {
+            match self.send(upstream, body, at).await? {
                 Sent::Answer(answer, link) => match self.judge(answer, link, upstream, local, at, slot)? {
                     Some(answer) => return Ok(answer),
                     None if !self.can_repeat => return at.shed.take().ok_or(Failure::WalletMoving),
@@ -192,6 +194,7 @@ impl Course<'_> {
         }
         at.hops += 1;
         at.cell = cell;
+        at.moved = headers.get(wire::MOVED_BLOCK).cloned();
         at.tried = Tried::default();
         at.shed = None;
         Ok(())
@@ -211,27 +214,37 @@ impl Course<'_> {
         fallback.map(|slot| (slot, &upstreams[slot]))
     }
 
-    async fn send(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, hops: u32) -> Result<Sent, Failure> {
+    async fn send(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, at: &Progress) -> Result<Sent, Failure> {
         if let Some(link) = upstream.take_idle()
-            && let Some(sent) = self.exchange(link, body, hops).await?
+            && let Some(sent) = self.exchange(link, body, at).await?
         {
             return Ok(sent);
         }
         // Boxed because it is rare and large: every request would carry its size around.
-        Box::pin(self.send_fresh(upstream, body, hops)).await
+        Box::pin(self.send_fresh(upstream, body, at)).await
     }
 
-    async fn send_fresh(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, hops: u32) -> Result<Sent, Failure> {
+    async fn send_fresh(
+        &self,
+        upstream: &Rc<Upstream>,
+        body: &mut ForwardBody,
+        at: &Progress,
+    ) -> Result<Sent, Failure> {
         let left = self.request.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::DeadlineUnsent);
         }
         let Some(link) = upstream.connect(left).await else { return Ok(Sent::NotConnected) };
-        Ok(self.exchange(link, body, hops).await?.unwrap_or(Sent::NotConnected))
+        Ok(self.exchange(link, body, at).await?.unwrap_or(Sent::NotConnected))
     }
 
     /// None if nothing was sent.
-    async fn exchange(&self, mut link: Box<Link>, body: &mut ForwardBody, hops: u32) -> Result<Option<Sent>, Failure> {
+    async fn exchange(
+        &self,
+        mut link: Box<Link>,
+        body: &mut ForwardBody,
+        at: &Progress,
+    ) -> Result<Option<Sent>, Failure> {
         let &Forwarded { head, deadline, facts, request_id, .. } = self.request;
         let outgoing = Outgoing {
             head,
@@ -239,7 +252,8 @@ impl Course<'_> {
             forwarded_for: (!facts.has_forwarded_for).then_some(&self.client.peer),
             has_host: facts.has_host,
             deadline_ms: remaining_ms(deadline).ok_or(Failure::DeadlineUnsent)?,
-            hops,
+            hops: at.hops,
+            moved: at.moved.as_ref(),
         };
         let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, deadline);
         Ok(match link.exchange(&outgoing, body, &self.worker.spare, expired).await {

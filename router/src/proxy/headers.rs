@@ -73,7 +73,7 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
                 }
                 facts.wallet = Some(wallet);
             }
-            wire::WALLET_CELL | wire::HOPS | wire::NOT_PROCESSED => drops.push(name),
+            wire::WALLET_CELL | wire::MOVED_BLOCK | wire::HOPS | wire::NOT_PROCESSED => drops.push(name),
             other if is_hop_by_hop(other) => drops.push(name),
             _ => {}
         }
@@ -87,7 +87,7 @@ pub fn clean_answer(headers: &mut HeaderMap, for_client: bool) {
     let mut drops = Drops::default();
     for name in headers.keys() {
         match name.as_str() {
-            "transfer-encoding" | "upgrade" | wire::WALLET_CELL | wire::HOPS => drops.push(name),
+            "transfer-encoding" | "upgrade" | wire::WALLET_CELL | wire::MOVED_BLOCK | wire::HOPS => drops.push(name),
             wire::NOT_PROCESSED if for_client => drops.push(name),
             other if is_hop_by_hop(other) => drops.push(name),
             _ => {}

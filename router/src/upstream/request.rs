@@ -20,6 +20,8 @@ pub struct Outgoing<'a> {
     pub has_host: bool,
     pub deadline_ms: u64,
     pub hops: u32,
+    /// The block by which the wallet left the cell that sent us here.
+    pub moved: Option<&'a HeaderValue>,
 }
 
 /// How the rest of a body is written.
@@ -62,6 +64,9 @@ impl Outgoing<'_> {
         }
         if self.hops > 0 {
             number_line(into, wire::HOPS, u64::from(self.hops));
+        }
+        if let Some(moved) = self.moved {
+            line(into, wire::MOVED_BLOCK, moved.as_bytes());
         }
         self.write_body(into, body)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use topology::WalletId;
 use topology::placement::InstanceEntry;
-use topology::wire::path::INTERNAL_WALLETS;
+use topology::wire::path::{HOLD, INTERNAL_WALLETS, RELEASE};
 
 use crate::mover::Holds;
 
@@ -26,7 +26,7 @@ impl Courtesy {
     async fn tell(&self, wallet: WalletId, what: &str) {
         let mut told = tokio::task::JoinSet::new();
         for instance in &self.instances {
-            let url = format!("http://{}{INTERNAL_WALLETS}{wallet}/{what}", instance.address);
+            let url = format!("http://{}{INTERNAL_WALLETS}{wallet}{what}", instance.address);
             told.spawn(self.http.post(url).timeout(ANSWER_MAX).send());
         }
         while told.join_next().await.is_some() {}
@@ -35,10 +35,10 @@ impl Courtesy {
 
 impl Holds for Courtesy {
     async fn hold(&self, wallet: WalletId) {
-        self.tell(wallet, "hold").await;
+        self.tell(wallet, HOLD).await;
     }
 
     async fn release(&self, wallet: WalletId) {
-        self.tell(wallet, "release").await;
+        self.tell(wallet, RELEASE).await;
     }
 }

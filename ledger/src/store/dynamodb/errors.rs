@@ -28,6 +28,8 @@ pub enum Source {
     Block(WalletId),
     Row(TransactionId),
     Guard,
+    /// A write without a condition.
+    Nothing,
 }
 
 pub fn put_failed(wallet: WalletId, error: &SdkError<PutItemError>) -> AppendError {
@@ -47,9 +49,11 @@ pub fn transaction_failed(sources: &[Source], error: &SdkError<TransactWriteItem
             continue;
         }
         match source {
+            Source::Block(wallet) if conflict.wallets.last() == Some(wallet) => {}
             Source::Block(wallet) => conflict.wallets.push(*wallet),
             Source::Row(transfer) => conflict.transfers.push(*transfer),
             Source::Guard => conflict.guard = true,
+            Source::Nothing => {}
         }
     }
     if conflict == Conflict::default() {

@@ -48,6 +48,14 @@ pub fn block(block: &Block) -> Item {
     item
 }
 
+pub fn block_key(wallet: WalletId, number: u64) -> Item {
+    item([("w", text(wallet.to_string())), ("n", self::number(number))])
+}
+
+pub fn to_number(item: &Item) -> Result<u64, StoreError> {
+    field_u64(item, "n")
+}
+
 /// Reads a block and holds it against its key and its stored hash.
 pub fn to_block(wallet: WalletId, item: &Item) -> Result<Block, StoreError> {
     let block = canonical::decode(field_bytes(item, "b")?)
@@ -164,15 +172,57 @@ pub fn home_key(key: HomeKey) -> Item {
     item([("k", text(name))])
 }
 
+pub fn home_name(item: &Item) -> Result<&str, StoreError> {
+    field_text(item, "k")
+}
+
+/// The name of a state, and the cell it points to.
+pub fn home_state(state: &HomeState) -> (&'static str, Option<&CellId>) {
+    match state {
+        HomeState::Serving => ("serving", None),
+        HomeState::Closing { to } => ("closing", Some(to)),
+        HomeState::Moved { to } => ("moved", Some(to)),
+    }
+}
+
+pub fn home(key: HomeKey, row: &HomeRow) -> Item {
+    let mut item = home_key(key);
+    let (state, to) = home_state(&row.state);
+    item.extend(self::item([("state", text(state)), ("epoch", number(row.epoch))]));
+    item.extend(to.map(|to| ("to".to_owned(), text(to.as_str()))));
+    item
+}
+
+/// Members are listed beside the snapshots: a partition for each first byte of a bucket, sorted by wallet id.
+pub fn member_partition(first_byte: u16) -> String {
+    format!("members#{first_byte:02x}")
+}
+
+pub fn member(wallet: WalletId) -> Item {
+    let partition = member_partition(wallet.bucket().0 >> 8);
+    item([("w", text(partition)), ("s", text(wallet.to_string()))])
+}
+
+pub fn to_member(item: &Item) -> Result<WalletId, StoreError> {
+    field_wallet(item, "s")
+}
+
+pub fn genesis(genesis: &Genesis) -> Item {
+    let mut item = genesis_key();
+    item.insert("bits".to_owned(), bytes(genesis.0.as_slice()));
+    item
+}
+
 pub fn genesis_key() -> Item {
     item([("k", text("genesis"))])
 }
 
 pub fn to_home(item: &Item) -> Result<HomeRow, StoreError> {
+    let to = || CellId::parse(field_text(item, "to")?).map_err(|_| corrupt("to"));
     let state = match field_text(item, "state")? {
         "serving" => HomeState::Serving,
-        "closing" => HomeState::Closing,
-        "moved" => HomeState::Moved { to: CellId::parse(field_text(item, "to")?).map_err(|_| corrupt("to"))? },
+        "closing" => HomeState::Closing { to: to()? },
+        "moved" => HomeState::Moved { to: to()? },
         other => return Err(StoreError::Corrupt(format!("home state {other:?}"))),
     };
     Ok(HomeRow { state, epoch: field_u64(item, "epoch")? })

@@ -1,0 +1,57 @@
+//! Wallets on their way to this cell, or away from it: what this cell does for a move beside keeping the ledger's rules.
+//! A move needs none of it to be safe; it makes the moment of the cutover short.
+
+use std::time::Duration;
+
+use ledger::store::commit::commit;
+use ledger::store::{Append, Store};
+use ledger::{Block, moving};
+use tokio::time::Instant;
+use topology::WalletId;
+use tracing::warn;
+
+use super::Wallets;
+use crate::failure::Failure;
+use crate::peers::Peers;
+
+/// How long the last block of a move is tried to be appended before the request goes on without it.
+const ADOPTION_PATIENCE: Duration = Duration::from_secs(2);
+/// How long writes of a wallet that is about to leave are held at most.
+pub const HOLD_MAX: Duration = Duration::from_millis(200);
+
+impl<S: Store, P: Peers> Wallets<S, P> {
+    /// The block by which a wallet left another cell for this one, brought by a request that met the other cell
+    /// first: if it is the only one missing here, the move is completed, whatever has become of the migrator.
+    pub async fn adopt(&self, moved: &Block) {
+        let head = match self.store.head(moved.wallet).await {
+            Ok(Some(head)) => head.head(),
+            Ok(None) => return,
+            Err(error) => return warn!(wallet = %moved.wallet, %error, "a move was not completed"),
+        };
+        if moving::adopts(&self.cell, &head, moved) {
+            let append = Append { blocks: vec![moved.clone()], guard: None };
+            let mut random = self.clock.random();
+            // Whatever comes of it, the request that follows reads the chain.
+            let outcome = commit(&self.store, &append, Instant::now() + ADOPTION_PATIENCE, || random.f64()).await;
+            metrics::counter!("cell_moves_completed_total").increment(1);
+            tracing::debug!(wallet = %moved.wallet, ?outcome, "completed a move");
+        }
+    }
+
+    /// Holds the wallet's writes for at most [`HOLD_MAX`].
+    pub async fn hold(&self, wallet: WalletId) {
+        self.submitter.hold(wallet, HOLD_MAX).await;
+    }
+
+    pub async fn release(&self, wallet: WalletId) {
+        self.submitter.release(wallet).await;
+    }
+
+    /// Forgets what this instance remembers of the wallet, so that it cannot append after an old head.
+    pub async fn fence(&self, wallet: WalletId) -> Result<(), Failure> {
+        match self.submitter.fence(wallet).await {
+            true => Ok(()),
+            false => Err(Failure::Contended),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Forgetting: what a wallet left behind in the cell it moved away from is deleted, but for its last block, which goes
+//! on telling where it went.
+//!
+//! Must only be called once no instance of the source can hold an older head of the wallet: what is deleted leaves
+//! places free that such an instance would append to.
+
+use ledger::store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
+use topology::WalletId;
+
+use super::{Holds, MoveError, Mover};
+
+/// Deletions of one wallet, some hundred items each.
+const STEPS_MAX: u32 = 10_000_000;
+
+impl<S: Store, H: Holds> Mover<'_, S, H> {
+    /// Deletes at the source what was moved away; returns the number of items. Nothing is deleted of a wallet that is
+    /// (or is about to be) at the source, or that the target does not hold whole.
+    pub async fn forget_wallet(&self, wallet: WalletId) -> Result<u64, MoveError> {
+        let source = &self.route.from;
+        let Some(head) = source.store.head(wallet).await? else { return Ok(0) };
+        if head.home == source.cell {
+            return Err(MoveError::NotOurs(format!("wallet {wallet} is at home in {}", source.cell)));
+        }
+        self.verify_wallet(wallet).await?;
+        // With block 0 gone, only a row says that the wallet must not be created here again.
+        let key = HomeKey::Wallet(wallet);
+        let state = HomeState::Moved { to: head.home.clone() };
+        let expected = source.store.home(key).await?;
+        if expected.as_ref().map(|row| &row.state) != Some(&state) {
+            let epoch = expected.as_ref().map_or(1, |row| row.epoch.saturating_add(1));
+            let change = HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false };
+            if !source.store.change_homes(&[change]).await? {
+                return Err(MoveError::NotOurs(format!("somebody else decides on wallet {wallet}")));
+            }
+        }
+        let mut deleted = 0;
+        for _ in 0..STEPS_MAX {
+            self.check_stop()?;
+            match source.store.forget(wallet, head.number).await? {
+                Forgotten::Some(items) => deleted += items as u64,
+                Forgotten::All => return Ok(deleted),
+                Forgotten::Refused => {
+                    return Err(MoveError::NotOurs(format!("wallet {wallet} is coming back to {}", source.cell)));
+                }
+            }
+        }
+        Err(MoveError::Contended(wallet))
+    }
+}

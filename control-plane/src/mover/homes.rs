@@ -1,0 +1,180 @@
+//! Hands over the right to create wallets: the `homes` rows of a group's buckets at the source and at the target.
+//!
+//! A bucket's epoch rises with every change, in whichever cell, and decides: the source is `closing` at epoch e, and
+//! the *target's* row at e+1 is the point of no return. It is either `serving` (handed over) or, if the group was
+//! taken back first, `moved` back to the source. Each is written only over a lower epoch, so only one can be.
+
+use ledger::store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Store, StoreError};
+use topology::{Bucket, CellId};
+
+use super::{Group, MoveError};
+
+/// Attempts at one change of rows that others change at the same time.
+const ATTEMPTS_MAX: usize = 16;
+
+/// One cell's side of a group.
+pub struct Buckets<'a, S> {
+    pub cell: &'a CellId,
+    pub store: &'a S,
+    pub group: Group,
+}
+
+/// A bucket's row, or what stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stand {
+    pub bucket: Bucket,
+    /// `None`: the genesis speaks for it, or nothing does.
+    pub row: Option<HomeRow>,
+    from_genesis: bool,
+}
+
+impl Stand {
+    pub fn is_serving(&self) -> bool {
+        self.row.as_ref().map_or(self.from_genesis, |row| row.state == HomeState::Serving)
+    }
+
+    pub fn has_moved_to(&self, cell: &CellId) -> bool {
+        self.row.as_ref().is_some_and(|row| row.state == HomeState::Moved { to: cell.clone() })
+    }
+
+    /// 0 where there is no row.
+    pub fn epoch(&self) -> u64 {
+        self.row.as_ref().map_or(0, |row| row.epoch)
+    }
+
+    fn change(&self, state: HomeState, epoch: u64) -> HomeChange {
+        let row = HomeRow { state, epoch };
+        HomeChange { key: HomeKey::Bucket(self.bucket), expected: self.row.clone(), row, unless_chain: false }
+    }
+}
+
+impl<S: Store> Buckets<'_, S> {
+    pub async fn read(&self) -> Result<Vec<Stand>, MoveError> {
+        let keys: Vec<HomeKey> = self.group.buckets().map(HomeKey::Bucket).collect();
+        let rows = self.store.homes(&keys).await?;
+        let genesis = match rows.iter().all(Option::is_some) {
+            true => None,
+            false => self.store.genesis().await?,
+        };
+        let in_genesis = |bucket| genesis.as_ref().is_some_and(|genesis: &Genesis| genesis.contains(bucket));
+        Ok(self
+            .group
+            .buckets()
+            .zip(rows)
+            .map(|(bucket, row)| Stand { bucket, row, from_genesis: in_genesis(bucket) })
+            .collect())
+    }
+
+    /// Makes the changes that `decide` finds right for what the rows say now, all at once; decides anew when somebody
+    /// else was faster. Rows for which it finds none stay.
+    pub async fn change(
+        &self,
+        decide: impl Fn(&Stand) -> Result<Option<(HomeState, u64)>, MoveError>,
+    ) -> Result<(), MoveError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let mut changes = Vec::new();
+            for stand in self.read().await? {
+                if let Some((state, epoch)) = decide(&stand)? {
+                    changes.push(stand.change(state, epoch));
+                }
+            }
+            if changes.is_empty() || self.store.change_homes(&changes).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable(format!("the rows of {}'s buckets kept changing", self.cell)).into())
+    }
+
+    /// The source creates no more wallets, until the group is handed over or taken back. `seen`: how its rows stood when
+    /// this move began; what was handed over or taken back since is not closed again. The epochs at which it closed;
+    /// `None` for buckets that it has handed over already.
+    pub async fn close(&self, to: &CellId, seen: &[Stand]) -> Result<Vec<Option<u64>>, MoveError> {
+        self.change(|stand| match stand.row.as_ref().map(|row| &row.state) {
+            Some(HomeState::Closing { to: other } | HomeState::Moved { to: other }) if other == to => Ok(None),
+            _ if stand.is_serving() && seen.contains(stand) => {
+                Ok(Some((HomeState::Closing { to: to.clone() }, stand.epoch().saturating_add(1))))
+            }
+            _ if stand.is_serving() => Err(not_ours(stand, format!("{} was given it back meanwhile", self.cell))),
+            Some(HomeState::Closing { to: other }) => {
+                Err(not_ours(stand, format!("{} is handing it to {other}", self.cell)))
+            }
+            Some(HomeState::Moved { to: other }) => {
+                Err(not_ours(stand, format!("{} has handed it to {other}", self.cell)))
+            }
+            _ => Err(not_ours(stand, format!("{} does not have it", self.cell))),
+        })
+        .await?;
+        let closed = self.read().await?.into_iter().map(|stand| {
+            let closing = stand.row.filter(|row| matches!(row.state, HomeState::Closing { .. }));
+            closing.map(|row| row.epoch)
+        });
+        Ok(closed.collect())
+    }
+
+    /// The target may create wallets, for each bucket that the source closed at the given epoch.
+    pub async fn open(&self, from: &CellId, closed: &[Option<u64>]) -> Result<(), MoveError> {
+        self.change(|stand| {
+            let Some(epoch) = self.after_closing(stand.bucket, closed) else { return Ok(None) };
+            if stand.epoch() < epoch && !(stand.row.is_none() && stand.from_genesis) {
+                return Ok(Some((HomeState::Serving, epoch)));
+            }
+            match stand.row.as_ref().map(|row| &row.state) {
+                Some(HomeState::Moved { to }) if stand.epoch() == epoch && to == from => {
+                    Err(not_ours(stand, format!("its move from {from} was taken back")))
+                }
+                None => Err(not_ours(stand, format!("{} has had it from the start", self.cell))),
+                // Opened already, or even moved on.
+                _ => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// The source sends whoever wants to create a wallet on.
+    pub async fn hand_over(&self, to: &CellId, closed: &[Option<u64>]) -> Result<(), MoveError> {
+        self.change(|stand| {
+            let after = self.after_closing(stand.bucket, closed);
+            let next = after.filter(|epoch| stand.epoch() < *epoch);
+            Ok(next.map(|epoch| (HomeState::Moved { to: to.clone() }, epoch)))
+        })
+        .await
+    }
+
+    /// At the target: this group will not be opened. `false` for a bucket that is open.
+    pub async fn refuse(&self, from: &CellId, closed: &[Option<u64>]) -> Result<bool, MoveError> {
+        self.change(|stand| {
+            let after = self.after_closing(stand.bucket, closed);
+            let next = after.filter(|epoch| stand.epoch() < *epoch);
+            Ok(next.map(|epoch| (HomeState::Moved { to: from.clone() }, epoch)))
+        })
+        .await?;
+        let refused = |stand: &Stand| match self.after_closing(stand.bucket, closed) {
+            None => true,
+            Some(epoch) => {
+                let back = HomeRow { state: HomeState::Moved { to: from.clone() }, epoch };
+                stand.row.as_ref() == Some(&back)
+            }
+        };
+        Ok(self.read().await?.iter().all(refused))
+    }
+
+    /// At the source, after the target refused: it creates wallets again.
+    pub async fn reopen(&self, to: &CellId) -> Result<(), MoveError> {
+        self.change(|stand| match stand.row.as_ref().map(|row| &row.state) {
+            Some(HomeState::Closing { to: other }) if other == to => {
+                Ok(Some((HomeState::Serving, stand.epoch().saturating_add(2))))
+            }
+            _ => Ok(None),
+        })
+        .await
+    }
+
+    fn after_closing(&self, bucket: Bucket, closed: &[Option<u64>]) -> Option<u64> {
+        let place = usize::from(bucket.0.checked_sub(self.group.first.0)?);
+        Some(closed.get(place).copied().flatten()?.saturating_add(1))
+    }
+}
+
+fn not_ours(stand: &Stand, why: String) -> MoveError {
+    MoveError::NotOurs(format!("bucket {}: {why}", stand.bucket))
+}

@@ -1,0 +1,143 @@
+//! How fast a mover goes: so many wallets at once, so many bytes a second, and slower by itself while the source's
+//! tables answer slowly: customers are served from them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Slower than the best by this factor and this much means that the source is under strain.
+const STRAIN_FACTOR: u32 = 4;
+const STRAIN_MIN: Duration = Duration::from_millis(15);
+/// Weight of one answer in the running mean, as a power of two.
+const MEAN_SHIFT: u32 = 4;
+/// Between two changes of the number of wallets moved at once.
+const ADJUST_EVERY: Duration = Duration::from_millis(200);
+
+/// One for an operation; shared by all its wallets.
+pub struct Pace {
+    max_concurrent: usize,
+    max_bytes_per_sec: Option<u64>,
+    pub progress: Progress,
+    meter: Mutex<Meter>,
+}
+
+struct Meter {
+    best: Duration,
+    mean: Duration,
+    adjusted: Instant,
+    concurrent: usize,
+    /// When the bytes taken so far are paid for.
+    paid_until: Instant,
+}
+
+/// Counted since this process began to work on the operation.
+#[derive(Default)]
+pub struct Progress {
+    pub wallets: AtomicU64,
+    pub blocks: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Longest time from the `Moved` block in the source to the same block in the target, of all wallets.
+    pub longest_cutover_micros: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn moved_one(&self, cutover: Duration) {
+        self.wallets.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(cutover.as_micros()).unwrap_or(u64::MAX);
+        self.longest_cutover_micros.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    pub(super) fn copied(&self, blocks: u64, bytes: u64) {
+        self.blocks.fetch_add(blocks, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Pace {
+    /// At most so many wallets at once, at least one, and so many bytes of blocks a second.
+    pub fn new(max_concurrent: usize, max_bytes_per_sec: Option<u64>) -> Self {
+        let now = Instant::now();
+        let max_concurrent = max_concurrent.max(1);
+        let meter = Meter {
+            best: Duration::MAX,
+            mean: Duration::ZERO,
+            adjusted: now,
+            concurrent: max_concurrent,
+            paid_until: now,
+        };
+        Self { max_concurrent, max_bytes_per_sec, progress: Progress::default(), meter: Mutex::new(meter) }
+    }
+
+    /// Wallets allowed at once now.
+    pub fn concurrent(&self) -> usize {
+        self.meter().concurrent
+    }
+
+    /// Halves the wallets at once while the source is under strain, and gives back one at a time when it is not.
+    pub(super) fn source_answered(&self, after: Duration) {
+        let mut meter = self.meter();
+        meter.best = meter.best.min(after);
+        meter.mean = meter.mean - meter.mean / (1 << MEAN_SHIFT) + after / (1 << MEAN_SHIFT);
+        if meter.adjusted.elapsed() < ADJUST_EVERY {
+            return;
+        }
+        meter.adjusted = Instant::now();
+        let limit = STRAIN_MIN.max(meter.best * STRAIN_FACTOR);
+        meter.concurrent = match meter.mean > limit {
+            true => (meter.concurrent / 2).max(1),
+            false => (meter.concurrent + 1).min(self.max_concurrent),
+        };
+    }
+
+    /// Waits until these bytes are paid for.
+    pub(super) async fn take_bytes(&self, bytes: u64) {
+        let Some(rate) = self.max_bytes_per_sec.filter(|rate| *rate > 0) else { return };
+        let wait = {
+            let mut meter = self.meter();
+            let begin = meter.paid_until.max(Instant::now());
+            meter.paid_until = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            begin.saturating_duration_since(Instant::now())
+        };
+        tokio::time::sleep(wait).await;
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_under_strain_is_given_less_to_do_and_more_again_when_it_recovers() {
+        let pace = Pace::new(8, None);
+        let answer = |after: Duration| {
+            pace.meter().adjusted = Instant::now() - ADJUST_EVERY;
+            pace.source_answered(after);
+        };
+        answer(Duration::from_millis(1));
+        assert_eq!(pace.concurrent(), 8);
+        for _ in 0..64 {
+            answer(Duration::from_millis(200));
+        }
+        assert_eq!(pace.concurrent(), 1);
+        for _ in 0..128 {
+            answer(Duration::from_millis(1));
+        }
+        assert_eq!(pace.concurrent(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_paid_for_in_advance_of_the_next_ones() {
+        let pace = Pace::new(1, Some(1_000));
+        let began = Instant::now();
+        pace.take_bytes(100).await;
+        assert!(began.elapsed() < Duration::from_millis(50), "the first bytes do not wait");
+        let paid = pace.meter().paid_until;
+        assert!(paid > began + Duration::from_millis(90));
+    }
+}

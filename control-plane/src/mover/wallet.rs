@@ -1,0 +1,238 @@
+//! One wallet: copy, tail, cut over.
+
+use std::time::Duration;
+
+use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::moving::{self, Copy, Step};
+use ledger::store::commit::{CommitOutcome, commit};
+use ledger::store::{Append, BlockRange, Guard, Snapshot, Store, StoreError, retry};
+use ledger::{Audit, Block, Head, ShortText, canonical};
+use tokio::time::Instant;
+use topology::WalletId;
+use uuid::Uuid;
+
+use super::{Holds, MoveError, Moved, Mover};
+
+/// Blocks read in one page.
+const PAGE_BLOCKS: usize = 256;
+/// How long one write is tried.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// Steps of one wallet, a page of blocks each: far more than the longest chain takes.
+const STEPS_MAX: u32 = 10_000_000;
+/// Cutovers tried without asking the source to hold the wallet's writes, and in all.
+const POLITE_AFTER: u32 = 2;
+const CUTOVERS_MAX: u32 = 64;
+
+/// What both cells hold, as it was last seen.
+struct Seen {
+    source: Option<Head>,
+    copy: Copy,
+}
+
+impl<S: Store, H: Holds> Mover<'_, S, H> {
+    /// Copies one wallet and cuts it over. Ends early where somebody else did it.
+    pub async fn move_wallet(&self, wallet: WalletId) -> Result<Moved, MoveError> {
+        let mut cutovers = 0;
+        let mut held = false;
+        let moved = self.steps(wallet, &mut cutovers, &mut held).await;
+        if held {
+            self.holds.release(wallet).await;
+        }
+        moved
+    }
+
+    async fn steps(&self, wallet: WalletId, cutovers: &mut u32, held: &mut bool) -> Result<Moved, MoveError> {
+        let (from, to) = (&self.route.from.cell, &self.route.to.cell);
+        let mut seen = self.look(wallet).await?;
+        let mut begun: Option<Instant> = None;
+        for _ in 0..STEPS_MAX {
+            seen = match moving::next(from, to, seen.source.as_ref(), &seen.copy) {
+                Step::Absent => return Ok(Moved::Absent),
+                Step::Elsewhere { home } => return Ok(Moved::Elsewhere(home)),
+                Step::Diverged { number } => {
+                    return Err(diverged(wallet, format!("the cells differ at block {number}")));
+                }
+                Step::Done => {
+                    if let Some(begun) = begun {
+                        self.pace.progress.moved_one(begun.elapsed());
+                    }
+                    return Ok(Moved::Done);
+                }
+                Step::Copy { first, last } => {
+                    // Once the wallet has left the source, what is missing is never left for later.
+                    if seen.source.as_ref().is_some_and(|head| head.home == *from) {
+                        self.check_stop()?;
+                    }
+                    self.copy(wallet, seen, first, last).await?
+                }
+                Step::CutOver { after } => {
+                    self.check_stop()?;
+                    *cutovers += 1;
+                    if *cutovers > CUTOVERS_MAX {
+                        return Err(MoveError::Contended(wallet));
+                    }
+                    if *cutovers > POLITE_AFTER && !*held {
+                        *held = true;
+                        self.holds.hold(wallet).await;
+                        seen = self.look(wallet).await?;
+                        continue;
+                    }
+                    begun.get_or_insert_with(Instant::now);
+                    let cut = self.cut_over(wallet, seen, &after).await?;
+                    if cut.source.as_ref().is_some_and(|head| head.home == *from) {
+                        // Written to meanwhile. A hold ends by itself: ask for it anew.
+                        *held = false;
+                        begun = None;
+                    }
+                    cut
+                }
+            };
+        }
+        Err(MoveError::Contended(wallet))
+    }
+
+    async fn look(&self, wallet: WalletId) -> Result<Seen, MoveError> {
+        let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+        let began = Instant::now();
+        let source = async {
+            let head = retry::read(random(wallet), || self.route.from.store.head(wallet)).await;
+            self.pace.source_answered(began.elapsed());
+            head
+        };
+        let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2));
+        let (source, target) = tokio::join!(source, target);
+        Ok(Seen { source: source?.map(|block| block.head()), copy: Copy::of(&self.route.to.cell, &target?) })
+    }
+
+    /// Copies one page of blocks, with the rows that follow from them, in order.
+    async fn copy(&self, wallet: WalletId, mut seen: Seen, first: u64, last: u64) -> Result<Seen, MoveError> {
+        let range = BlockRange { first, last, newest_first: false };
+        let page = retry::read(random(wallet), || self.route.from.store.blocks(wallet, range, PAGE_BLOCKS)).await?;
+        moving::check_links(seen.copy.prefix.as_ref(), &page).map_err(|fault| diverged(wallet, fault.to_string()))?;
+        if page.is_empty() {
+            // What was there is gone: forgotten, after it was moved by somebody else.
+            return self.look(wallet).await;
+        }
+        let mut rest = &page[..];
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(moving::chunk(rest));
+            let bytes = chunk.iter().map(|block| canonical::encode(block).len() as u64).sum();
+            self.pace.take_bytes(bytes).await;
+            let guard = seen.copy.may_be_forgotten().then_some(Guard::Unbroken);
+            if !self.append_at(&self.route.to.store, wallet, Append { blocks: chunk.to_vec(), guard }).await? {
+                return self.look(wallet).await;
+            }
+            self.pace.progress.copied(chunk.len() as u64, bytes);
+            rest = after;
+        }
+        self.record_runs(wallet, &page).await;
+        let head = page.last().expect("it is not empty").head();
+        // What was refilled reaches up to the tombstone now, or the chain has gone on after it.
+        if seen.copy.tombstone.is_some() {
+            return self.look(wallet).await;
+        }
+        seen.copy.prefix = Some(head);
+        Ok(seen)
+    }
+
+    /// The runs that ended in this page: without them the target would read their blocks to find idempotency keys, so
+    /// a failure costs time and nothing else.
+    async fn record_runs(&self, wallet: WalletId, page: &[Block]) {
+        for block in page.iter().filter(|block| block.number == last_of(run_of(block.number))) {
+            let snapshot =
+                Snapshot { at: block.at, block: block.number, balance: block.state.balance, hash: block.hash };
+            match self.run(run_of(block.number), wallet, page).await {
+                Ok(Some(run)) => {
+                    if let Err(error) = self.route.to.store.put_run(wallet, &run, &snapshot).await {
+                        tracing::debug!(%wallet, %error, "a run was not recorded");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%wallet, %error, "a run was not read"),
+            }
+        }
+    }
+
+    async fn run(&self, run: u64, wallet: WalletId, page: &[Block]) -> Result<Option<KeyRun>, StoreError> {
+        let within: Vec<Block> = page.iter().filter(|block| run_of(block.number) == run).cloned().collect();
+        if let Some(whole) = KeyRun::of(&within) {
+            return Ok(Some(whole));
+        }
+        let mut blocks: Vec<Block> = Vec::new();
+        while (blocks.len() as u64) < RUN_BLOCKS {
+            let first = blocks.last().map_or(run * RUN_BLOCKS, |block| block.number + 1);
+            let range = BlockRange { first, last: last_of(run), newest_first: false };
+            let page = self.route.from.store.blocks(wallet, range, PAGE_BLOCKS).await?;
+            if page.is_empty() {
+                return Ok(None);
+            }
+            blocks.extend(page);
+        }
+        Ok(KeyRun::of(&blocks))
+    }
+
+    /// Appends the `Moved` block to the source: the moment from which nobody can write there.
+    async fn cut_over(&self, wallet: WalletId, mut seen: Seen, after: &Head) -> Result<Seen, MoveError> {
+        let order = self.order;
+        let short = |text: &str| ShortText::cut(text, MAX_AUDIT_BYTES);
+        let audit = Audit { actor: short(&order.actor), request_id: short(&order.operation), ..Audit::default() };
+        let name = format!("{}:{}", order.operation, after.number);
+        let id = Uuid::new_v5(&wallet.as_uuid(), name.as_bytes());
+        let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
+        let append = Append { blocks: vec![block.clone()], guard: None };
+        if !self.append_at(&self.route.from.store, wallet, append).await? {
+            return self.look(wallet).await;
+        }
+        seen.source = Some(block.head());
+        // The one write between the two homes: whoever asks meanwhile is sent on with this very block.
+        let last =
+            Append { blocks: vec![block.clone()], guard: seen.copy.may_be_forgotten().then_some(Guard::Unbroken) };
+        if !self.append_at(&self.route.to.store, wallet, last).await? || seen.copy.tombstone.is_some() {
+            return self.look(wallet).await;
+        }
+        seen.copy.prefix = Some(block.head());
+        Ok(seen)
+    }
+
+    /// Whether it was written; `false` if a condition failed, and both cells have to be looked at again.
+    async fn append_at(&self, store: &S, wallet: WalletId, append: Append) -> Result<bool, MoveError> {
+        let deadline = Instant::now() + WRITE_PATIENCE;
+        match commit(store, &append, deadline, random(wallet)).await {
+            CommitOutcome::Applied => Ok(true),
+            CommitOutcome::Conflict(_) => Ok(false),
+            CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
+        }
+    }
+
+    /// Whether the target's chain begins with all of the source's: same block at the number of the source's last one,
+    /// and nothing missing before it.
+    pub async fn verify_wallet(&self, wallet: WalletId) -> Result<(), MoveError> {
+        let Seen { source: Some(source), copy } = self.look(wallet).await? else { return Ok(()) };
+        if source.home == self.route.from.cell {
+            return Err(diverged(wallet, format!("it has not left {}", source.home)));
+        }
+        let range = BlockRange { first: source.number, last: source.number, newest_first: false };
+        let same = self.route.to.store.blocks(wallet, range, 1).await?;
+        let whole = copy.prefix.as_ref().is_some_and(|prefix| prefix.number >= source.number);
+        match same.first() {
+            Some(block) if whole && block.hash == source.hash => Ok(()),
+            Some(block) if block.hash != source.hash => {
+                Err(diverged(wallet, format!("block {} has two hashes", source.number)))
+            }
+            _ => Err(diverged(wallet, format!("{} does not hold all of it", self.route.to.cell))),
+        }
+    }
+}
+
+/// Longest actor and operation written into a block: the block has to fit into a header.
+const MAX_AUDIT_BYTES: usize = 128;
+
+fn diverged(wallet: WalletId, what: String) -> MoveError {
+    MoveError::Diverged { wallet, what }
+}
+
+/// Jitter that is the same in every run of a simulation.
+fn random(wallet: WalletId) -> impl FnMut() -> f64 {
+    let mut random = fastrand::Rng::with_seed(wallet.as_uuid().as_u64_pair().1);
+    move || random.f64()
+}

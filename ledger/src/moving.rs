@@ -1,0 +1,284 @@
+//! How a wallet moves from one cell to another: what comes next, seen from what both cells hold. The chain is the
+//! lock: a block whose `home` is the new cell is appended to the old cell's chain, and from then on nobody can append
+//! there; the same block, appended to the copy, makes the new cell serve.
+//!
+//! Pure, and the one description of the protocol: the migrator, the cells, the simulator and the model all run this.
+
+use std::collections::HashSet;
+
+use topology::CellId;
+
+use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
+use crate::chain::{self, ChainFault};
+use crate::money::Money;
+use crate::rows::rows_of;
+use crate::store::MAX_APPEND_ITEMS;
+use crate::time::Timestamp;
+
+/// Most blocks copied in one transaction.
+pub const COPY_BLOCKS: usize = 32;
+/// Most bytes of blocks in one transaction; DynamoDB takes 4 MB.
+pub const COPY_BYTES: usize = 3_000_000;
+/// Items of an append that are taken by its guard.
+const GUARD_ITEMS: usize = 2;
+
+/// What the target holds of a wallet: the unbroken beginning of the chain, and perhaps a tombstone further on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Copy {
+    /// The last block of the unbroken beginning.
+    pub prefix: Option<Head>,
+    /// The target's newest block says that the wallet moved away from there: what is below it may have been
+    /// forgotten, or may be about to be.
+    pub tombstone: Option<Head>,
+}
+
+impl Copy {
+    /// From the target's two newest blocks, newest first.
+    pub fn of(target: &CellId, newest: &[Block]) -> Copy {
+        let Some(head) = newest.first() else { return Copy::default() };
+        let below = newest.get(1);
+        let unbroken = head.number == 0 || below.is_some_and(|below| below.number.checked_add(1) == Some(head.number));
+        Copy {
+            prefix: if unbroken { Some(head.head()) } else { below.map(Block::head) },
+            tombstone: is_tombstone(target, head).then(|| head.head()),
+        }
+    }
+
+    fn newest(&self) -> Option<&Head> {
+        self.tombstone.as_ref().or(self.prefix.as_ref())
+    }
+
+    /// Whether what is copied next has to hold its own against somebody who forgets the wallet at the same time.
+    pub fn may_be_forgotten(&self) -> bool {
+        self.tombstone.is_some()
+    }
+}
+
+fn is_tombstone(cell: &CellId, block: &Block) -> bool {
+    matches!(block.entries.last().map(|entry| &entry.kind), Some(EntryKind::Moved { from, .. }) if from == cell)
+}
+
+/// What a migrator does next for one wallet. Every step may be repeated, by any number of migrators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Copy these blocks, both inclusive, from the source to the target, in order.
+    Copy { first: u64, last: u64 },
+    /// The target has everything up to the source's head: append [`moved_block`] after it at the source.
+    CutOver { after: Head },
+    /// The target has the `Moved` block: it serves, or has served.
+    Done,
+    /// The source's chain says that a third cell has the wallet.
+    Elsewhere { home: CellId },
+    /// The source has no chain.
+    Absent,
+    /// The two chains differ at this block. Nothing may be done before a human has looked.
+    Diverged { number: u64 },
+}
+
+/// The next step of moving a wallet `from` a cell `to` another, where the source's head and the target's copy were
+/// seen to be these, however long ago: each step carries its own condition.
+pub fn next(from: &CellId, to: &CellId, source: Option<&Head>, copy: &Copy) -> Step {
+    let Some(source) = source else { return Step::Absent };
+    let has_left = source.home == *to;
+    if !has_left && source.home != *from {
+        return Step::Elsewhere { home: source.home.clone() };
+    }
+    if let Some(newest) = copy.newest() {
+        let differs = newest.number == source.number && newest.hash != source.hash;
+        // A copy may be ahead only of a source that the wallet has left.
+        if differs || (newest.number > source.number && !has_left) {
+            return Step::Diverged { number: newest.number };
+        }
+    }
+    match &copy.prefix {
+        Some(prefix) if prefix.number >= source.number && has_left => Step::Done,
+        Some(prefix) if prefix.number >= source.number => Step::CutOver { after: source.clone() },
+        prefix => {
+            let first = prefix.as_ref().map_or(0, |prefix| prefix.number.saturating_add(1));
+            // The tombstone itself is there already: what was forgotten ends below it.
+            let hole_end = copy.tombstone.as_ref().filter(|stone| first < stone.number);
+            let last = hole_end.map_or(source.number, |stone| stone.number.saturating_sub(1).min(source.number));
+            Step::Copy { first, last }
+        }
+    }
+}
+
+/// The block that ends `head`'s time in its cell: one `Moved` entry and nothing else, so that it brings no rows.
+pub fn moved_block(head: &Head, to: &CellId, epoch: u64, id: TransactionId, audit: Audit, now: Timestamp) -> Block {
+    let entry = Entry {
+        id,
+        kind: EntryKind::Moved { from: head.home.clone(), to: to.clone(), epoch },
+        amount: Money::ZERO,
+        balance_after: head.state.balance,
+        key: None,
+        audit,
+    };
+    chain::next(head, head.state.clone(), vec![entry], now)
+}
+
+/// Whether `cell`, which holds a copy up to `head`, may append this `Moved` block by itself: it was appended to the
+/// chain that was copied, names this cell, and follows the copy, so the copy is complete.
+pub fn adopts(cell: &CellId, head: &Head, moved: &Block) -> bool {
+    let is_move = matches!(&moved.entries[..], [Entry { kind: EntryKind::Moved { to, .. }, .. }] if to == cell);
+    is_move && head.home != *cell && moved.wallet == head.wallet && chain::verify(Some(head), moved).is_ok()
+}
+
+/// Checks that `blocks` continue the copy, one by one.
+pub fn check_links(prefix: Option<&Head>, blocks: &[Block]) -> Result<(), ChainFault> {
+    let mut before = prefix.cloned();
+    for block in blocks {
+        chain::verify(before.as_ref(), block)?;
+        before = Some(block.head());
+    }
+    Ok(())
+}
+
+/// How many of `blocks` (consecutive, of one wallet) fit into one append: no row twice, within the limits of a
+/// transaction. At least one, since each was itself written in one.
+pub fn chunk(blocks: &[Block]) -> usize {
+    let (mut items, mut bytes, mut rows) = (GUARD_ITEMS, 0_usize, HashSet::new());
+    for (taken, block) in blocks.iter().enumerate() {
+        let changes = rows_of(block);
+        items = items.saturating_add(changes.len()).saturating_add(if block.number == 0 { 2 } else { 1 });
+        bytes = bytes.saturating_add(crate::canonical::encode(block).len());
+        let repeated = !changes.iter().all(|change| rows.insert(change.transfer()));
+        if taken > 0 && (taken >= COPY_BLOCKS || items > MAX_APPEND_ITEMS || bytes > COPY_BYTES || repeated) {
+            return taken;
+        }
+    }
+    blocks.len()
+}
+
+/// Whether the source's block of the copy's last number is that very block.
+pub fn agrees(copy: &Head, source: &Block) -> bool {
+    copy.number == source.number && copy.hash == source.hash && copy.hash != Hash::ZERO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{Route, WalletState};
+    use topology::{UserId, WalletId};
+    use uuid::Uuid;
+
+    fn cell(name: &str) -> CellId {
+        CellId::parse(name).expect("sound")
+    }
+
+    fn opened(home: &str) -> Block {
+        let wallet = WalletId::from_uuid(Uuid::from_u128(9));
+        let entry = Entry {
+            id: Uuid::from_u128(1),
+            kind: EntryKind::Opened,
+            amount: Money::ZERO,
+            balance_after: Money::ZERO,
+            key: None,
+            audit: Audit::default(),
+        };
+        chain::open(wallet, UserId::parse("ann").expect("sound"), cell(home), Timestamp::from_micros(1), entry)
+    }
+
+    fn deposit(head: &Head, minor: u64) -> Block {
+        let balance = Money::from_minor(head.state.balance.minor() + minor);
+        let entry = Entry {
+            id: Uuid::from_u128(u128::from(head.number) + 10),
+            kind: EntryKind::Deposit,
+            amount: Money::from_minor(minor),
+            balance_after: balance,
+            key: None,
+            audit: Audit::default(),
+        };
+        chain::next(head, WalletState { balance, ..head.state.clone() }, vec![entry], head.at)
+    }
+
+    fn moved(head: &Head, to: &str) -> Block {
+        moved_block(head, &cell(to), 1, Uuid::from_u128(99), Audit::default(), head.at)
+    }
+
+    fn copy_of(target: &str, blocks: &[&Block]) -> Copy {
+        let newest: Vec<Block> = blocks.iter().rev().map(|block| (*block).clone()).collect();
+        Copy::of(&cell(target), &newest)
+    }
+
+    #[test]
+    fn the_next_step_follows_from_what_both_hold() {
+        let zero = opened("a");
+        let one = deposit(&zero.head(), 5);
+        let other = deposit(&zero.head(), 6);
+        let left = moved(&one.head(), "b");
+        let back = moved(&left.head(), "a");
+        let third = moved(&one.head(), "c");
+        let after = |block: &Block| Step::CutOver { after: block.head() };
+        let table = [
+            (None, copy_of("b", &[]), Step::Absent),
+            (Some(&one), copy_of("b", &[]), Step::Copy { first: 0, last: 1 }),
+            (Some(&one), copy_of("b", &[&zero]), Step::Copy { first: 1, last: 1 }),
+            (Some(&one), copy_of("b", &[&zero, &one]), after(&one)),
+            (Some(&one), copy_of("b", &[&zero, &other]), Step::Diverged { number: 1 }),
+            (Some(&zero), copy_of("b", &[&zero, &one]), Step::Diverged { number: 1 }),
+            (Some(&left), copy_of("b", &[&zero, &one]), Step::Copy { first: 2, last: 2 }),
+            (Some(&left), copy_of("b", &[&zero, &one, &left]), Step::Done),
+            (Some(&left), copy_of("b", &[&one, &left, &back]), Step::Done),
+            (Some(&third), copy_of("b", &[&zero]), Step::Elsewhere { home: cell("c") }),
+        ];
+        for (source, copy, expected) in table {
+            assert_eq!(next(&cell("a"), &cell("b"), source.map(Block::head).as_ref(), &copy), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_is_copied_again_from_where_the_chain_breaks() {
+        let zero = opened("a");
+        let one = deposit(&zero.head(), 5);
+        let left = moved(&one.head(), "b");
+        let two = deposit(&left.head(), 1);
+        let step = |held: &[&Block]| next(&cell("b"), &cell("a"), Some(&two.head()), &copy_of("a", held));
+        assert_eq!(step(&[&left]), Step::Copy { first: 0, last: 1 });
+        assert_eq!(step(&[&zero, &left]), Step::Copy { first: 1, last: 1 });
+        assert_eq!(step(&[&one, &left]), Step::Copy { first: 3, last: 3 });
+        assert!(copy_of("a", &[&one, &left]).may_be_forgotten());
+        assert!(!copy_of("b", &[&one, &left]).may_be_forgotten());
+    }
+
+    #[test]
+    fn a_cell_adopts_only_the_move_to_itself_that_follows_its_whole_copy() {
+        let zero = opened("a");
+        let one = deposit(&zero.head(), 5);
+        let left = moved(&one.head(), "b");
+        assert!(adopts(&cell("b"), &one.head(), &left));
+        assert!(!adopts(&cell("b"), &zero.head(), &left), "a block is missing");
+        assert!(!adopts(&cell("c"), &one.head(), &left), "another cell's");
+        assert!(!adopts(&cell("b"), &left.head(), &left), "there already");
+        let deposited = deposit(&one.head(), 1);
+        assert!(!adopts(&cell("b"), &one.head(), &deposited), "no move");
+        let mut forged = left.clone();
+        forged.hash = one.hash;
+        assert!(!adopts(&cell("b"), &one.head(), &forged));
+    }
+
+    #[test]
+    fn a_row_is_not_written_twice_in_one_transaction() {
+        let zero = opened("a");
+        let rich = deposit(&zero.head(), 50);
+        let transfer = Uuid::from_u128(7);
+        let entry = |kind, amount, balance_after, id| Entry {
+            id,
+            kind,
+            amount: Money::from_minor(amount),
+            balance_after: Money::from_minor(balance_after),
+            key: None,
+            audit: Audit::default(),
+        };
+        let to = WalletId::from_uuid(Uuid::from_u128(3));
+        let paid = WalletState { balance: Money::from_minor(40), ..rich.state.clone() };
+        let out = entry(EntryKind::TransferOut { to, route: Route::Across }, 10, 40, transfer);
+        let out = chain::next(&rich.head(), paid.clone(), vec![out], rich.at);
+        let settled = entry(EntryKind::TransferSettled { transfer }, 0, 40, Uuid::from_u128(8));
+        let settled = chain::next(&out.head(), paid, vec![settled], rich.at);
+        let blocks = [zero, rich, out, settled];
+        assert_eq!(chunk(&blocks), 3);
+        assert_eq!(chunk(&blocks[3..]), 1);
+        assert_eq!(check_links(None, &blocks), Ok(()));
+        assert!(agrees(&blocks[1].head(), &blocks[1]) && !agrees(&blocks[1].head(), &blocks[2]));
+    }
+}
