@@ -194,7 +194,9 @@ pub async fn completed(control: &ControlPlane, id: OperationId) -> Result<(Opera
         let detail = format!("{id} is {}: wait for its end, or abort it", operation.state.as_str());
         return Err(refused(409, "operation_not_over", "The operation is not over", detail));
     }
-    if let Some(by) = operation.forgotten_by {
+    if let Some(by) = operation.forgotten_by
+        && get(control, by).await?.state != OperationState::Aborted
+    {
         let detail = format!("{by} made the source forget what {id} moved");
         return Err(refused(409, "operation_forgotten", "The source has forgotten", detail));
     }
