@@ -8,7 +8,7 @@ use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 
 use super::show;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::mover::{GROUP_BUCKETS, Group, Route};
+use crate::mover::{Group, Route};
 use crate::operations::estimate::Looking;
 use crate::operations::limits;
 use crate::operations::plan::state_name;
@@ -19,6 +19,8 @@ use crate::wire::{Because, CellSpec, CellView, RemoveCell};
 
 /// Chains looked at before a cell is removed; one with more is first made to forget what was moved away.
 const CHAINS_MAX: usize = 50_000;
+/// Buckets listed at once: those with the same first two digits.
+const LOOKED_AT: usize = 256;
 
 /// The cell takes no new customers and keeps those it has.
 pub async fn drain(control: &ControlPlane, id: &CellId, because: &Because) -> Result<CellView> {
@@ -101,9 +103,8 @@ async fn check_no_wallets(control: &ControlPlane, id: &CellId) -> Result<()> {
     let looking = Looking::new(control);
     let mover = looking.mover(&route);
     let mut seen = 0;
-    let groups = Bucket::all().step_by(GROUP_BUCKETS);
-    let last = |first: Bucket| Bucket(first.0 + u16::try_from(GROUP_BUCKETS - 1).expect("a small number"));
-    for group in groups.map(|first| Group { first, last: last(first) }) {
+    for first in Bucket::all().step_by(LOOKED_AT) {
+        let group = Group { first, last: Bucket(first.0 | 0xff) };
         let mut after: Option<WalletId> = None;
         loop {
             let page = mover.wallets_at_source(group, after).await.map_err(|error| unreadable(id, &error))?;

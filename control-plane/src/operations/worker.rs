@@ -20,7 +20,7 @@ use super::step::{self, Next};
 use super::transition;
 use crate::error::{Error, Result, no_placement};
 use crate::mover::{Order, Pace};
-use crate::state::ControlPlane;
+use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::{Because, OperationState, Step, Wanted};
 
 /// After this long without a sign of life another worker may take over.
@@ -282,7 +282,8 @@ impl Worker {
 
     fn leased(&self, operation: Operation) -> Operation {
         let until_ms = now_ms() + i64::try_from(LEASE.as_millis()).expect("seconds");
-        Operation { lease: Some(Lease { owner: self.me, until_ms }), ..operation }
+        let lease = Some(Lease { owner: self.me, until_ms });
+        Operation { lease, updated_at: now_rfc3339(), ..operation }
     }
 }
 
