@@ -8,6 +8,7 @@ mod directions;
 mod fleet;
 mod hot_wallet;
 mod kills;
+mod moves;
 mod openapi;
 mod outages;
 mod seeds;

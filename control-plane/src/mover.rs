@@ -5,6 +5,7 @@
 
 mod forget;
 mod group;
+mod holds;
 mod homes;
 mod pace;
 mod wallet;
@@ -16,6 +17,7 @@ use ledger::store::{Store, StoreError};
 use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 
+pub use holds::InstanceHolds;
 pub use pace::{Pace, Progress};
 
 /// Most buckets of one group: their `homes` rows change in one transaction.

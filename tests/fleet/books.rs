@@ -8,7 +8,7 @@ use ledger::rows::{InRow, OutRow, RowChange, rows_of};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{BlockRange, Store};
 use ledger::{Block, Entry, EntryKind, Money, Route, Timestamp, TransactionId, chain};
-use topology::WalletId;
+use topology::{Bucket, WalletId};
 use uuid::Uuid;
 
 use super::Fleet;
@@ -29,6 +29,8 @@ pub struct CellBooks {
 
 pub struct Books {
     pub cells: Vec<CellBooks>,
+    /// Which of the cells has each wallet's longest chain; what others hold of it was left behind, or is on its way.
+    longest: BTreeMap<WalletId, usize>,
 }
 
 /// Whether couriers may still be at work between the reads of two tables.
@@ -67,11 +69,54 @@ impl Books {
         for cell in 1..=fleet.shape.cells {
             cells.push(CellBooks::read(&fleet.store(cell).await, &format!("cell-{cell}")).await);
         }
-        Self { cells }
+        let mut longest: BTreeMap<WalletId, usize> = BTreeMap::new();
+        let last = |cell: &CellBooks, wallet| cell.chains.get(wallet).and_then(|chain| chain.last()).map(|b| b.number);
+        for (position, cell) in cells.iter().enumerate() {
+            for wallet in cell.chains.keys() {
+                let known = longest.entry(*wallet).or_insert(position);
+                // Right after a cutover both end with the same block: the one at home serves.
+                let (mine, best) = (last(cell, wallet), last(&cells[*known], wallet));
+                if mine > best || (mine == best && cell.is_home_of(wallet)) {
+                    *known = position;
+                }
+            }
+        }
+        Self { cells, longest }
     }
 
+    /// Every wallet's chain, wherever it lives.
     pub fn chains(&self) -> impl Iterator<Item = (&WalletId, &Vec<Block>)> {
-        self.cells.iter().flat_map(|cell| cell.chains.iter())
+        self.longest.iter().map(|(wallet, cell)| (wallet, &self.cells[*cell].chains[wallet]))
+    }
+
+    /// The cell that serves the wallet.
+    pub fn home(&self, wallet: WalletId) -> Option<&str> {
+        self.longest.get(&wallet).map(|cell| self.cells[*cell].name.as_str())
+    }
+
+    /// Copies of one chain agree block by block; only the longest is at home, and it is whole.
+    fn check_copies(&self, moment: Moment) {
+        for (wallet, whole) in self.chains() {
+            for cell in self.cells.iter().filter(|cell| cell.chains.contains_key(wallet)) {
+                let copy = &cell.chains[wallet];
+                for block in copy {
+                    let number = usize::try_from(block.number).expect("a short chain");
+                    assert_eq!(
+                        Some(block.hash),
+                        whole.get(number).map(|b| b.hash),
+                        "{wallet} differs in {}",
+                        cell.name
+                    );
+                }
+                let serves = cell.is_home_of(wallet);
+                let is_longest = self.home(*wallet) == Some(cell.name.as_str());
+                assert!(!serves || is_longest, "{wallet} is served in {} from an old chain", cell.name);
+                assert!(serves || !is_longest || moment == Moment::Moving, "{wallet} is served nowhere");
+                let numbers = copy.iter().map(|block| block.number);
+                let is_whole = numbers.eq(0..copy.len() as u64);
+                assert!(is_whole || (!is_longest && copy.len() == 1), "{wallet} has a hole in {}", cell.name);
+            }
+        }
     }
 
     pub fn chain(&self, wallet: WalletId) -> &[Block] {
@@ -80,12 +125,11 @@ impl Books {
 
     /// Panics at the first thing that cannot be.
     pub fn audit(&self, moment: Moment) -> Totals {
-        let mut wallets = BTreeSet::new();
+        self.check_copies(moment);
+        for (wallet, blocks) in self.chains() {
+            check_chain(*wallet, blocks);
+        }
         for cell in &self.cells {
-            for (wallet, blocks) in &cell.chains {
-                assert!(wallets.insert(*wallet), "wallet {wallet} has a chain in two cells");
-                check_chain(*wallet, blocks, &cell.name);
-            }
             cell.check_runs();
             if moment == Moment::Still {
                 cell.check_rows();
@@ -186,13 +230,16 @@ impl CellBooks {
             in_rows: BTreeMap::new(),
             key_runs: BTreeMap::new(),
         };
-        for [wallet, _] in scan(store, &format!("{name}-ledger"), Some("buckets"), ["w", "k"]).await {
-            let wallet = wallet.parse().expect("the key of a chain is a wallet id");
-            books.chains.insert(wallet, read_chain(store, wallet).await);
+        for wallet in members(store).await {
+            let chain = read_chain(store, wallet).await;
+            if chain.is_empty() {
+                continue;
+            }
+            books.chains.insert(wallet, chain);
             let runs = store.key_runs(wallet, Timestamp::from_micros(i64::MIN)).await.expect("the tables answer");
             books.key_runs.extend(runs.into_iter().map(|run| ((wallet, run.run), run)));
         }
-        for [wallet, row] in scan(store, &format!("{name}-transfers"), None, ["w", "t"]).await {
+        for [wallet, row] in scan(store, &format!("{name}-transfers"), ["w", "t"]).await {
             let wallet = wallet.parse().expect("the key of a row is a wallet id");
             let (direction, id) = row.split_once('#').expect("the key of a row has two parts");
             let id = Uuid::parse_str(id).expect("the key of a row ends in a transfer id");
@@ -206,6 +253,16 @@ impl CellBooks {
             }
         }
         books
+    }
+
+    /// Transfers in flight out of wallets that live here.
+    pub fn open_at_home(&self) -> usize {
+        self.out_rows.keys().filter(|(wallet, _)| self.is_home_of(wallet)).count()
+    }
+
+    fn is_home_of(&self, wallet: &WalletId) -> bool {
+        let head = self.chains.get(wallet).and_then(|chain| chain.last());
+        head.is_some_and(|head| head.home.as_str() == self.name)
     }
 
     /// The rows are exactly what a replay of the chains gives.
@@ -240,12 +297,12 @@ impl CellBooks {
     }
 }
 
-fn check_chain(wallet: WalletId, blocks: &[Block], cell: &str) {
+fn check_chain(wallet: WalletId, blocks: &[Block]) {
     let (mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new());
     let mut head = None;
     for block in blocks {
-        assert_eq!((block.wallet, block.home.as_str()), (wallet, cell));
-        chain::verify(head.as_ref(), block).unwrap_or_else(|fault| panic!("wallet {wallet} in {cell}: {fault}"));
+        assert_eq!(block.wallet, wallet);
+        chain::verify(head.as_ref(), block).unwrap_or_else(|fault| panic!("wallet {wallet}: {fault}"));
         head = Some(block.head());
         for entry in &block.entries {
             assert!(ids.insert(entry.id), "wallet {wallet}: entry {} twice", entry.id);
@@ -253,7 +310,7 @@ fn check_chain(wallet: WalletId, blocks: &[Block], cell: &str) {
             assert!(fresh, "wallet {wallet}: two entries with the key of entry {}", entry.id);
         }
     }
-    assert!(head.is_some(), "wallet {wallet} in {cell} has no block");
+    assert!(head.is_some(), "wallet {wallet} has no block");
 }
 
 /// The amount, if the transfer is in flight.
@@ -288,10 +345,25 @@ fn check_done(deed: &Deed, wallet: WalletId, entry: &Entry, transfer: Option<Uui
     assert!(same, "asked: {deed:?}; done, in {wallet}: {entry:?}");
 }
 
+/// Every wallet that has left something in the cell.
+async fn members(store: &DynamoStore) -> Vec<WalletId> {
+    let mut members = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let all = (Bucket(0), Bucket(u16::MAX));
+        let page = store.members(all, members.last().copied(), PAGE).await.expect("the tables answer");
+        if page.is_empty() {
+            return members;
+        }
+        members.extend(page);
+    }
+    panic!("more than {MAX_PAGES} pages of wallets");
+}
+
 pub async fn read_chain(store: &DynamoStore, wallet: WalletId) -> Vec<Block> {
     let mut chain: Vec<Block> = Vec::new();
     for _ in 0..MAX_PAGES {
-        let range = BlockRange { first: chain.len() as u64, last: u64::MAX, newest_first: false };
+        let first = chain.last().map_or(0, |block| block.number + 1);
+        let range = BlockRange { first, last: u64::MAX, newest_first: false };
         let page = store.blocks(wallet, range, PAGE).await.expect("the tables answer");
         if page.is_empty() {
             return chain;
@@ -301,12 +373,12 @@ pub async fn read_chain(store: &DynamoStore, wallet: WalletId) -> Vec<Block> {
     panic!("wallet {wallet}: more than {MAX_PAGES} pages");
 }
 
-/// Two text attributes of every item of a table or index.
-async fn scan(store: &DynamoStore, table: &str, index: Option<&str>, fields: [&str; 2]) -> Vec<[String; 2]> {
+/// Two text attributes of every item of a table.
+async fn scan(store: &DynamoStore, table: &str, fields: [&str; 2]) -> Vec<[String; 2]> {
     let mut rows = Vec::new();
     let mut start = None;
     for _ in 0..MAX_PAGES {
-        let scan = store.client().scan().table_name(table).set_index_name(index.map(Into::into));
+        let scan = store.client().scan().table_name(table);
         let page = scan.set_exclusive_start_key(start).send().await.expect("the tables answer");
         for item in page.items() {
             let field = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().expect("a text");

@@ -1,0 +1,7 @@
+//! Wallets on the move: under load, across kills, against rivals. Real processes, real tables, the shipped mover.
+
+mod in_flight;
+mod rivals;
+mod support;
+mod there_and_back;
+mod traffic;
