@@ -54,16 +54,23 @@ pub fn main() -> ExitCode {
     // One thread: a child process is killed by the kernel when the thread that started it ends.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(commands::run(flags)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match told_once(&error) {
-                told if told.is_empty() => {}
-                told => eprintln!("error: {told}"),
-            }
-            ExitCode::from(error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code))
-        }
+    ExitCode::from(done.map_or_else(|error| told(&error), |()| 0))
+}
+
+/// Says what is wrong, unless that has been said, and answers the exit code.
+fn told(error: &anyhow::Error) -> u8 {
+    match told_once(error) {
+        told if told.is_empty() => {}
+        told => eprintln!("error: {told}"),
     }
+    error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code)
+}
+
+/// One command line, as a process would run it; its exit code.
+#[cfg(test)]
+pub async fn run_line(line: Vec<String>) -> u8 {
+    let flags = flags::Flags::try_parse_from(line).expect("sound flags");
+    commands::run(flags).await.map_or_else(|error| told(&error), |()| 0)
 }
 
 /// The error and its causes, without those that repeat what was said.

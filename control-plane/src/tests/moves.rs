@@ -222,3 +222,64 @@ async fn the_api_says_what_is_wrong_before_any_work_is_done() {
     let audit: Vec<crate::wire::AuditEntry> = audit.json().await.expect("entries");
     assert_eq!(audit.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["finish", "begin"]);
 }
+
+#[tokio::test]
+async fn the_command_line_runs_an_operation_to_its_end() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let api = crate::ctl::api::Api::new(Some(&plane.url), std::path::Path::new("")).expect("a URL");
+    let wanted = StartOperation::new(Wanted::Rebalance { max_moves: None }, because());
+    let nothing = crate::ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
+    assert_eq!((nothing.state, nothing.steps), (OperationState::Done, 0));
+    let bucket = wallet.bucket().0;
+    let wanted = StartOperation::new(buckets(bucket, bucket, 2), because());
+    let moved = crate::ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
+    assert_eq!((moved.state, moved.progress.wallets), (OperationState::Done, 1));
+    let command = |line: &str| {
+        let line = format!("ctl --server {} --reason test {line}", plane.url);
+        line.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cases = [
+        (format!("migrate verify {}", moved.id), 0),
+        (format!("op show {}", moved.id), 0),
+        ("audit".to_owned(), 0),
+        ("rebalance --dry-run --explain".to_owned(), 3),
+        ("rebalance".to_owned(), 2),
+        (format!("migrate forget {} --yes", moved.id), 4),
+        (format!("migrate reverse {} --yes -o json", moved.id), 0),
+        ("migrate resume op-99".to_owned(), 4),
+        ("migrate --to cell-2".to_owned(), 2),
+        ("rebalance --yes --wait 5".to_owned(), 0),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(crate::ctl::run_line(command(&line)).await, expected, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_named_and_waited_for() {
+    let (fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let endpoint = fixture.cells[0].dynamodb.endpoint.as_deref().expect("given");
+    let set_faults = async |plan: &'static str| {
+        let put = reqwest::Client::new().put(format!("{endpoint}/_faults")).body(plan).send().await;
+        assert!(put.expect("answers").status().is_success());
+    };
+    set_faults(r#"{"unavailable":true}"#).await;
+    let bucket = wallet.bucket().0;
+    let id = start(&plane, &StartOperation::new(buckets(bucket, bucket, 2), because())).await;
+    let said = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let view = operations::get(&plane.control, id).await.expect("there").view();
+            assert!(!view.state.is_at_rest(), "it is not given up");
+            if let Some(said) = view.last_error {
+                return said;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let said = said.await.expect("it is shown");
+    assert_eq!(said, "the database of cell-1 does not answer: its wallets cannot be moved until it does");
+    set_faults("{}").await;
+    assert_eq!(at_rest(&plane, id).await.state, OperationState::Done);
+}
