@@ -9,9 +9,9 @@ use ledger::store::dynamodb::DynamoStore;
 use tokio::time::{Instant, timeout_at};
 use topology::{CellId, Placement};
 
-use super::hands::{Courtesy, route};
+use super::hands::route;
 use super::start::rooms;
-use crate::mover::{Group, Mover, Order, Pace, wall_clock};
+use crate::mover::{Group, InstanceHolds, Mover, Order, Pace, wall_clock};
 use crate::state::ControlPlane;
 use crate::wire::{Headroom, Piece, Plan, Step};
 
@@ -71,25 +71,25 @@ async fn count(control: &ControlPlane, placement: &Placement, step: &Step) -> Op
 pub struct Looking {
     order: Order,
     pace: Pace,
-    courtesy: Courtesy,
+    holds: InstanceHolds,
     stop: tokio::sync::watch::Receiver<bool>,
 }
 
 impl Looking {
     pub fn new(control: &ControlPlane) -> Self {
         let order = Order { operation: "look".to_owned(), actor: "control-plane".to_owned(), epoch: 0 };
-        let courtesy = Courtesy::new(control.instances.http(), vec![]);
+        let holds = InstanceHolds::new(control.instances.http(), &[]);
         // A receiver keeps its last value when the sender is gone.
         let (_, stop) = tokio::sync::watch::channel(false);
-        Self { order, pace: Pace::new(1, None), courtesy, stop }
+        Self { order, pace: Pace::new(1, None), holds, stop }
     }
 
-    pub fn mover<'a>(&'a self, route: &'a crate::mover::Route<DynamoStore>) -> Mover<'a, DynamoStore, Courtesy> {
+    pub fn mover<'a>(&'a self, route: &'a crate::mover::Route<DynamoStore>) -> Mover<'a, DynamoStore, InstanceHolds> {
         Mover {
             route,
             order: &self.order,
             pace: &self.pace,
-            holds: &self.courtesy,
+            holds: &self.holds,
             stop: self.stop.clone(),
             clock: &wall_clock,
         }

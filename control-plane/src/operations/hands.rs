@@ -2,7 +2,6 @@
 //!
 //! It must never touch the operation or the placement: it may be called again for the same step, also by two at once.
 
-mod courtesy;
 mod forget;
 
 use std::future::Future;
@@ -16,11 +15,9 @@ use topology::placement::InstanceEntry;
 use topology::{CellId, InstanceId, WalletId};
 
 use crate::error::Result;
-use crate::mover::{Group, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
+use crate::mover::{Group, InstanceHolds, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
 use crate::state::ControlPlane;
 use crate::wire::{Piece, Step};
-
-pub use courtesy::Courtesy;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
@@ -91,9 +88,9 @@ impl Hands {
 
 async fn carry(control: &ControlPlane, job: &Job) -> Carried {
     let route = route(control, &job.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
-    let courtesy = Courtesy::new(control.instances.http(), job.instances.clone());
+    let holds = InstanceHolds::new(control.instances.http(), &job.instances);
     let stop = job.stop.clone();
-    let mover = Mover { route: &route, order: &job.order, pace: &job.pace, holds: &courtesy, stop, clock: &wall_clock };
+    let mover = Mover { route: &route, order: &job.order, pace: &job.pace, holds: &holds, stop, clock: &wall_clock };
     let done = match (&job.task, job.step.piece) {
         (Task::Move, Piece::Buckets(range)) => {
             let group = Group { first: range.first, last: range.last };
@@ -123,14 +120,18 @@ async fn carry(control: &ControlPlane, job: &Job) -> Carried {
 }
 
 async fn whole(
-    mover: &Mover<'_, DynamoStore, Courtesy>,
+    mover: &Mover<'_, DynamoStore, InstanceHolds>,
     group: Group,
     pins: &[(WalletId, CellId)],
 ) -> std::result::Result<Outcome, MoveError> {
     mover.move_group(group, pins).await.map(|strays| Outcome { strays, completed: true })
 }
 
-async fn single(mover: &Mover<'_, DynamoStore, Courtesy>, route: &Route<DynamoStore>, wallet: WalletId) -> Carried {
+async fn single(
+    mover: &Mover<'_, DynamoStore, InstanceHolds>,
+    route: &Route<DynamoStore>,
+    wallet: WalletId,
+) -> Carried {
     match mover.move_wallet(wallet).await {
         Ok(Moved::Done) => Ok(Outcome { strays: vec![], completed: true }),
         Ok(Moved::Elsewhere(cell)) => Err(Trouble::Fatal(format!("wallet {wallet} lives in {cell} by now"))),

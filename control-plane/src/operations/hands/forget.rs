@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use ledger::store::dynamodb::DynamoStore;
 use topology::{InstanceId, WalletId};
 
-use super::{Carried, Courtesy, Job, Outcome, Trouble, trouble};
-use crate::mover::{Group, Mover};
+use super::{Carried, Job, Outcome, Trouble, trouble};
+use crate::mover::{Group, InstanceHolds, Mover};
 use crate::state::ControlPlane;
 use crate::wire::Piece;
 
@@ -19,7 +19,7 @@ const PAGES_MAX: usize = 1_000_000;
 
 pub async fn forget(
     control: &ControlPlane,
-    mover: &Mover<'_, DynamoStore, Courtesy>,
+    mover: &Mover<'_, DynamoStore, InstanceHolds>,
     job: &Job,
     stopped: &[InstanceId],
 ) -> Carried {
@@ -48,7 +48,7 @@ pub async fn forget(
 /// All instances confirm all wallets of the page before the first block is deleted.
 async fn forget_page(
     control: &ControlPlane,
-    mover: &Mover<'_, DynamoStore, Courtesy>,
+    mover: &Mover<'_, DynamoStore, InstanceHolds>,
     job: &Job,
     stopped: &[InstanceId],
     page: &[WalletId],
@@ -73,6 +73,6 @@ async fn forget_page(
     Ok(())
 }
 
-fn stop_if_told(mover: &Mover<'_, DynamoStore, Courtesy>) -> Result<(), Trouble> {
+fn stop_if_told(mover: &Mover<'_, DynamoStore, InstanceHolds>) -> Result<(), Trouble> {
     if *mover.stop.borrow() { Err(Trouble::Stopped) } else { Ok(()) }
 }
