@@ -2,6 +2,8 @@
 //!
 //! It must never give an added cell a bucket: those come to it by moves, customers by pins.
 
+pub mod life;
+
 use std::collections::HashMap;
 
 use ledger::store::{Genesis, Store};
@@ -14,7 +16,7 @@ use crate::registry::Record;
 use crate::state::ControlPlane;
 use crate::wire::{AddCell, CellSpec, CellStatus, CellView, SetAddresses, Status};
 
-/// Registers a cell that owns nothing yet. Repeating it is harmless; another cell under the same name is refused.
+/// Registers a cell that owns nothing yet: it is joining until it owns a bucket or is taken into service. Repeating it is harmless; another cell under the same name is refused.
 pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     let spec = &wanted.cell;
@@ -48,7 +50,7 @@ fn added(placement: &Placement, spec: &CellSpec) -> Result<Option<Delta>> {
     cells.push(CellEntry {
         index: CellIndex(next),
         id: spec.id.clone(),
-        state: CellState::Active,
+        state: CellState::Joining,
         weight: spec.weight,
         instances: spec.instances.clone(),
     });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::Select;
 use tokio::sync::Notify;
-use topology::CellId;
+use topology::{CellId, CellState};
 
 use crate::error::{Error, Result};
 use crate::state::ControlPlane;
@@ -66,7 +66,16 @@ impl Counts {
     pub async fn count_all(&self, control: &ControlPlane) -> Result<bool> {
         let records = control.registry.all().await?;
         let mut all_counted = !records.is_empty();
+        let known = control.placements.known();
+        let removed = |id: &CellId| {
+            let cell = known.as_ref().and_then(|known| known.placement.cell_named(id));
+            cell.is_some_and(|cell| cell.state == CellState::Removed)
+        };
         for (id, record) in records {
+            // Its tables may be gone.
+            if removed(&id) {
+                continue;
+            }
             let tables = &record.spec.dynamodb;
             let client = control.cell_client(tables).await;
             match count(&client, &format!("{}ledger", tables.table_prefix)).await {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TransactWriteItem,
 };
 
 use ledger::store::dynamodb::client_config;
@@ -25,6 +26,10 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(6);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPTS_MAX: u32 = 4;
 const BACKOFF_FIRST: Duration = Duration::from_millis(25);
+
+/// The SDK does not repeat a transaction that met another one.
+const CONFLICT_ATTEMPTS_MAX: u32 = 8;
+const CONFLICT_BACKOFF: Duration = Duration::from_millis(10);
 
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -83,5 +88,40 @@ pub async fn create_table(client: &Client, shape: &TableShape) -> Result<()> {
         Ok(_) => Ok(()),
         Err(Error::Storage { code: Some(code), .. }) if code == "ResourceInUseException" => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Transacted {
+    Done,
+    /// Nothing was written: the conditions of the items at these places do not hold.
+    ConditionsFailed(Vec<usize>),
+}
+
+/// Writes all `items` or none. What meets another transaction is tried again, a bounded number of times.
+///
+/// A lost answer may make a transaction's own success look like a failed condition: who calls looks at the row.
+pub async fn transact(client: &Client, what: &'static str, items: Vec<TransactWriteItem>) -> Result<Transacted> {
+    let mut attempt = 1;
+    loop {
+        let Err(error) = client.transact_write_items().set_transact_items(Some(items.clone())).send().await else {
+            return Ok(Transacted::Done);
+        };
+        let codes = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or("None")).collect()
+            }
+            _ => Vec::new(),
+        };
+        let failed: Vec<usize> =
+            codes.iter().enumerate().filter(|(_, code)| **code == "ConditionalCheckFailed").map(|(i, _)| i).collect();
+        if !failed.is_empty() {
+            return Ok(Transacted::ConditionsFailed(failed));
+        }
+        if !codes.contains(&"TransactionConflict") || attempt >= CONFLICT_ATTEMPTS_MAX {
+            return Err(Error::storage(what)(error));
+        }
+        tokio::time::sleep(CONFLICT_BACKOFF * attempt).await;
+        attempt += 1;
     }
 }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
-use topology::{CellEntry, CellId, Problem, UserId, WalletId, wire};
+use topology::wire::path::{FENCE, INTERNAL_WALLETS};
+use topology::{CellEntry, CellId, InstanceId, Problem, UserId, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
@@ -42,6 +43,32 @@ impl Default for Instances {
 impl Instances {
     pub fn new() -> Self {
         Self { http: reqwest::Client::builder().no_proxy().build().expect("a client without options builds") }
+    }
+
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
+    /// Has each instance confirm that it remembers nothing of the wallet, but those that are known to be stopped for
+    /// good. The error names the first that did not.
+    pub async fn fenced(
+        &self,
+        instances: &[InstanceEntry],
+        stopped: &[InstanceId],
+        wallet: WalletId,
+    ) -> std::result::Result<(), String> {
+        for instance in instances.iter().filter(|instance| !stopped.contains(&instance.id)) {
+            let url = format!("http://{}{INTERNAL_WALLETS}{wallet}{FENCE}", instance.address);
+            match self.http.post(url).timeout(CALL_TIMEOUT).send().await {
+                Ok(response) if response.status().is_success() => {}
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    return Err(format!("{} answers {status} when asked to let go of {wallet}", instance.id));
+                }
+                Err(error) => return Err(format!("{} does not answer: {}", instance.id, root_cause(&error))),
+            }
+        }
+        Ok(())
     }
 
     /// `GET /readyz`.

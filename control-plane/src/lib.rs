@@ -14,6 +14,7 @@ pub mod homes;
 pub mod instances;
 pub mod mover;
 pub mod onboarding;
+pub mod operations;
 pub mod placements;
 pub mod registry;
 pub mod state;

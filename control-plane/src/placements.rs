@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::ConditionCheck;
 use tokio::sync::{Mutex, Notify, watch};
 use topology::placement::{BucketRun, Pin};
 use topology::{CellEntry, Placement, PlacementUpdate};
@@ -134,6 +135,20 @@ impl Placements {
     where
         F: Fn(&Placement) -> Result<Option<Delta>>,
     {
+        self.change_while(kind, because, None, decide).await
+    }
+
+    /// [`Self::change`], published only while the condition of `guard` holds.
+    pub async fn change_while<F>(
+        &self,
+        kind: &str,
+        because: &Because,
+        guard: Option<ConditionCheck>,
+        decide: F,
+    ) -> Result<Arc<Published>>
+    where
+        F: Fn(&Placement) -> Result<Option<Delta>>,
+    {
         for attempt in 0..CHANGE_ATTEMPTS_MAX {
             let now = self.refresh().await?.ok_or_else(crate::error::no_placement)?;
             let Some(delta) = decide(&now.placement)? else { return Ok(now) };
@@ -149,7 +164,7 @@ impl Placements {
             let next = now.placement.updated(&update).map_err(|error| {
                 refused(409, "unsound_change", "The change would make an unsound placement", error.to_string())
             })?;
-            if self.log.append(&update, &Note::new(kind, because)).await? {
+            if self.log.append(&update, &Note::new(kind, because), guard.clone()).await? {
                 self.keep_snapshot(&next).await;
                 return self.refresh().await?.ok_or_else(crate::error::no_placement);
             }
@@ -163,7 +178,7 @@ impl Placements {
     /// Publishes version 1, unless a placement exists; answers the newest and whether it was this one.
     pub async fn publish_first(&self, update: &PlacementUpdate, because: &Because) -> Result<(Arc<Published>, bool)> {
         Placement::from_full(update)?;
-        let won = self.log.append(update, &Note::new("bootstrap", because)).await?;
+        let won = self.log.append(update, &Note::new("bootstrap", because), None).await?;
         let now = self.refresh().await?.ok_or_else(crate::error::no_placement)?;
         Ok((now, won))
     }

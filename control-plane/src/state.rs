@@ -16,8 +16,11 @@ use uuid::Uuid;
 
 use crate::counts::Counts;
 use crate::dynamo::{self, Connection};
-use crate::error::Result;
+use crate::error::{Result, unknown_cell};
 use crate::instances::Instances;
+use crate::mover::Side;
+use crate::operations::reconciler;
+use crate::operations::table::{self as operations, Operations};
 use crate::placements::{self, Placements};
 use crate::registry::{self, Registry};
 use crate::wire::CellTables;
@@ -39,7 +42,9 @@ pub struct ControlPlane {
     pub registry: Registry,
     pub instances: Instances,
     pub counts: Counts,
+    pub operations: Operations,
     cell_clients: Mutex<HashMap<Connection, Client>>,
+    /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
 }
 
@@ -50,7 +55,8 @@ impl ControlPlane {
             namespace: settings.config.deployment.namespace,
             configured: settings.config.cells.iter().map(|cell| cell.id.clone()).collect(),
             placements: Placements::new(client.clone(), &settings.table_prefix),
-            registry: Registry::new(client, &settings.table_prefix),
+            registry: Registry::new(client.clone(), &settings.table_prefix),
+            operations: Operations::new(client, &settings.table_prefix),
             instances: Instances::new(),
             counts: Counts::default(),
             cell_clients: Mutex::default(),
@@ -83,16 +89,26 @@ impl ControlPlane {
         DynamoStore::new(client, &tables.table_prefix)
     }
 
-    /// Watches the store and counts customers, for ever.
+    /// A cell's chains and rows, as the registry says now where they are.
+    pub async fn side(&self, cell: &CellId) -> Result<Side<DynamoStore>> {
+        let record = self.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
+        Ok(Side { cell: cell.clone(), store: self.store(&record.spec.dynamodb).await })
+    }
+
+    /// Watches the store, counts customers and carries out operations, for ever.
     pub async fn run_background(self: Arc<Self>, count_every: Duration) {
-        tokio::join!(self.placements.watch_store(), self.counts.keep_counting(&self, count_every));
+        tokio::join!(
+            self.placements.watch_store(),
+            self.counts.keep_counting(&self, count_every),
+            reconciler::keep_reconciling(&self)
+        );
     }
 }
 
 /// Creates the control plane's own tables where they are missing.
 pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
     let client = dynamo::connect(connection).await;
-    for shape in [placements::table(prefix), registry::table(prefix)] {
+    for shape in [placements::table(prefix), registry::table(prefix), operations::table(prefix)] {
         dynamo::create_table(&client, &shape).await?;
     }
     Ok(())

@@ -3,5 +3,7 @@
 mod bootstrap;
 mod cell;
 mod fixture;
+mod moves;
 mod onboarding;
+mod operations;
 mod placement;

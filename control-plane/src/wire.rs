@@ -2,12 +2,16 @@
 //!
 //! Fields are added, never renamed: an older `ctl` talks to a newer control plane.
 
+mod operations;
+
 use serde::{Deserialize, Serialize};
 use topology::placement::{CellState, InstanceEntry};
 use topology::{CellId, WalletId};
 
+pub use operations::*;
+
 /// Who asks for a change and why; kept with it for ever.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Because {
     pub actor: String,
     pub reason: String,

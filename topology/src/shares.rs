@@ -16,12 +16,24 @@ pub struct BucketMove {
 /// # Panics
 /// When all weights are zero: there would be nowhere to put a bucket.
 pub fn fair_shares(weights: &[(CellIndex, u32)], owned: impl Fn(CellIndex) -> usize) -> Vec<(CellIndex, usize)> {
+    fair_shares_of(BUCKETS, weights, owned)
+}
+
+/// [`fair_shares`] of only so many `buckets`: the others are not up for sharing.
+///
+/// # Panics
+/// When all weights are zero: there would be nowhere to put a bucket.
+pub fn fair_shares_of(
+    buckets: usize,
+    weights: &[(CellIndex, u32)],
+    owned: impl Fn(CellIndex) -> usize,
+) -> Vec<(CellIndex, usize)> {
     let total: u64 = weights.iter().map(|&(_, weight)| u64::from(weight)).sum();
     assert!(total > 0, "some cell must have a weight");
-    let exact = |weight: u32| u64::from(weight) * BUCKETS as u64;
+    let exact = |weight: u32| u64::from(weight) * buckets as u64;
     let mut shares: Vec<_> =
         weights.iter().map(|&(cell, weight)| (cell, (exact(weight) / total) as usize, exact(weight) % total)).collect();
-    let missing = BUCKETS - shares.iter().map(|share| share.1).sum::<usize>();
+    let missing = buckets - shares.iter().map(|share| share.1).sum::<usize>();
     let mut order: Vec<usize> = (0..shares.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(shares[i].2), std::cmp::Reverse(owned(shares[i].0)), shares[i].0));
     for &i in order.iter().take(missing) {
@@ -33,7 +45,11 @@ pub fn fair_shares(weights: &[(CellIndex, u32)], owned: impl Fn(CellIndex) -> us
 /// The fewest moves that bring `owners` to the fair shares of `weights`. Cells without a weight give up all they have.
 pub fn moves_to_fair_shares(owners: &[CellIndex; BUCKETS], weights: &[(CellIndex, u32)]) -> Vec<BucketMove> {
     let owned = |cell| owners.iter().filter(|&&owner| owner == cell).count();
-    let shares = fair_shares(weights, owned);
+    moves_to_shares(owners, &fair_shares(weights, owned))
+}
+
+/// The fewest moves that bring `owners` to the given shares. Cells that are not listed give up all they have.
+pub fn moves_to_shares(owners: &[CellIndex; BUCKETS], shares: &[(CellIndex, usize)]) -> Vec<BucketMove> {
     let share_of = |cell| shares.iter().find(|&&(index, _)| index == cell).map_or(0, |&(_, share)| share);
 
     let mut kept = std::collections::BTreeMap::<CellIndex, usize>::new();
@@ -49,7 +65,7 @@ pub fn moves_to_fair_shares(owners: &[CellIndex; BUCKETS], weights: &[(CellIndex
     }
     let mut surplus = surplus.into_iter();
     let mut moves = Vec::new();
-    for &(to, share) in &shares {
+    for &(to, share) in shares {
         let room = share - kept.get(&to).copied().unwrap_or(0).min(share);
         moves.extend(surplus.by_ref().take(room).map(|(bucket, from)| BucketMove { bucket, from, to }));
     }

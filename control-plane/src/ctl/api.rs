@@ -34,8 +34,12 @@ impl Api {
     }
 
     pub async fn history<T: DeserializeOwned>(&self, limit: u32) -> Result<T> {
-        let mut url = self.url(&["v1", "placement", "history"])?;
-        url.set_query(Some(&format!("limit={limit}")));
+        self.get_with(&["v1", "placement", "history"], &[("limit", limit.to_string())]).await
+    }
+
+    pub async fn get_with<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
         self.answer(self.http.get(url)).await
     }
 

@@ -7,9 +7,10 @@ use topology::placement::InstanceEntry;
 use topology::{InstanceId, PlacementUpdate};
 
 use super::api::Api;
+use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement};
 use super::socket::{self, Started};
-use super::{local, tables, up};
+use super::{local, operations, tables, up};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -30,6 +31,14 @@ pub async fn run(flags: Flags) -> Result<()> {
             let cell: wire::CellView = api.get(&["v1", "cells", id.as_str()]).await?;
             show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
         }
+        Noun::Cell(Cell::Drain { id }) => operations::set_cell(common, &api, &id, "drain").await,
+        Noun::Cell(Cell::Undrain { id }) => operations::set_cell(common, &api, &id, "undrain").await,
+        Noun::Cell(Cell::Evacuate(wanted)) => operations::evacuate(common, &api, wanted).await,
+        Noun::Cell(Cell::Remove(wanted)) => operations::remove_cell(common, &api, &wanted).await,
+        Noun::Migrate(wanted) => operations::migrate(common, &api, *wanted).await,
+        Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
+        Noun::Op(verb) => operations::op(common, &api, verb).await,
+        Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
         Noun::Where { id } => show(common, &api.get::<wire::Where>(&["v1", "where", &id]).await?, tables::place),
         Noun::Customer(Customer::Onboard { user, cell }) => {
             let body = wire::Onboard { user_id: user, cell, because: because(common) };
@@ -85,7 +94,12 @@ async fn add_cell(common: &Common, api: &Api, wanted: &AddCell) -> Result<()> {
     };
     let body = wire::AddCell { cell: spec, because: because(common) };
     let cell: wire::CellView = api.send(Method::POST, &["v1", "cells"], Some(&body)).await?;
-    show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
+    show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))?;
+    if !wanted.rebalance {
+        return Ok(());
+    }
+    let wait = Waiting { detach: wanted.detach, wait: None };
+    operations::rebalance(common, api, None, &Change { yes: wanted.yes, wait, ..Change::default() }).await
 }
 
 fn remote(wanted: &AddCell) -> wire::CellSpec {

@@ -1,9 +1,13 @@
 //! The grammar of the command line: nouns, then verbs.
 
+pub mod operations;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::CellId;
+
+use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 
 pub const DEFAULT_DATA: &str = ".fleet";
 
@@ -50,11 +54,21 @@ pub enum Noun {
     #[command(subcommand)]
     Cell(Cell),
     /// Which cell serves a wallet or user.
-    Where { id: String },
+    Where {
+        id: String,
+    },
     #[command(subcommand)]
     Customer(Customer),
     #[command(subcommand)]
     Placement(Placement),
+    Migrate(Box<Migrate>),
+    /// Give each cell its share of buckets by weight, with the fewest moves.
+    Rebalance(Rebalance),
+    /// Operations: what is under way and what was.
+    #[command(subcommand)]
+    Op(Op),
+    /// Who changed what, when and why.
+    Audit(Audit),
     /// Cells, their share of customers, and the health of their instances.
     Status,
 }
@@ -103,6 +117,18 @@ pub enum Cell {
     Show {
         id: CellId,
     },
+    /// Take no new customers; those that are there stay.
+    Drain {
+        id: CellId,
+    },
+    /// Take new customers: again, or a new cell for the first time.
+    Undrain {
+        id: CellId,
+    },
+    /// Move everything to the other cells.
+    Evacuate(Evacuate),
+    /// Take an empty cell out of the registry.
+    Remove(Remove),
 }
 
 #[derive(Args)]
@@ -125,6 +151,15 @@ pub struct AddCell {
     /// With --address: DynamoDB endpoint of the cell's tables; absent on AWS.
     #[arg(long)]
     pub dynamodb_endpoint: Option<String>,
+    /// Then give it its share of buckets.
+    #[arg(long)]
+    pub rebalance: bool,
+    /// With --rebalance: do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// With --rebalance: do not wait for the end.
+    #[arg(long)]
+    pub detach: bool,
 }
 
 #[derive(Subcommand)]

@@ -2,6 +2,8 @@
 //!
 //! No colour at all, so `NO_COLOR` holds by itself.
 
+pub mod operations;
+
 use crate::wire::{CellView, Change, Customer, Status, Where};
 
 /// Columns two spaces apart; the last one is not padded.

@@ -4,11 +4,11 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
 use topology::{Placement, PlacementUpdate};
 use uuid::Uuid;
 
-use crate::dynamo::{Item, TableShape, n, number, s, text};
+use crate::dynamo::{Item, TableShape, Transacted, n, number, s, text, transact};
 use crate::error::{Error, Result, refused};
 use crate::wire::{Because, Change};
 
@@ -55,14 +55,15 @@ impl Log {
         Self { client, table: table(prefix).name }
     }
 
-    /// Writes `update` as its version unless that version exists; `false`: another change has it.
-    pub async fn append(&self, update: &PlacementUpdate, note: &Note) -> Result<bool> {
+    /// Writes `update` as its version unless that version exists; `false`: another change has it. With a `guard`, a row
+    /// of another table, only while its condition holds: else the change is refused.
+    pub async fn append(&self, update: &PlacementUpdate, note: &Note, guard: Option<ConditionCheck>) -> Result<bool> {
         let json = serde_json::to_string(update).expect("an update is plain data");
         if json.len() > CHANGE_MAX_BYTES {
             let todo = format!("{} bytes, at most {CHANGE_MAX_BYTES}: make it in several steps", json.len());
             return Err(refused(422, "change_too_large", "The change is too large for one version", todo));
         }
-        let put = self.client.put_item().table_name(&self.table).condition_expression("attribute_not_exists(v)");
+        let put = Put::builder().table_name(&self.table).condition_expression("attribute_not_exists(v)");
         let put = put
             .item("k", s(LOG))
             .item("v", n(update.version))
@@ -71,15 +72,47 @@ impl Log {
             .item("actor", s(&note.because.actor))
             .item("reason", s(&note.because.reason))
             .item("at", s(&note.at))
-            .item("id", s(note.id.to_string()));
-        match put.send().await.map_err(Error::storage("writing a placement version")) {
-            Ok(_) => Ok(true),
+            .item("id", s(note.id.to_string()))
+            .build()
+            .expect("table and item are given");
+        let written = match guard {
+            None => self.put(put).await,
+            Some(guard) => self.put_guarded(put, guard).await,
+        };
+        match written {
+            Ok(true) => Ok(true),
             // The answer of an attempt may have been lost after it was carried out: look whose row it is.
-            Err(error) if error.is_condition_failed() => self.is_mine(update.version, note).await,
+            Ok(false) => self.is_mine(update.version, note).await,
             Err(error) => match self.is_mine(update.version, note).await {
                 Ok(true) => Ok(true),
                 _ => Err(error),
             },
+        }
+    }
+
+    /// `false`: the version exists.
+    async fn put(&self, put: Put) -> Result<bool> {
+        let sent = self.client.put_item().table_name(put.table_name).set_item(Some(put.item));
+        let sent = sent.set_condition_expression(put.condition_expression).send().await;
+        match sent.map_err(Error::storage("writing a placement version")) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_condition_failed() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put_guarded(&self, put: Put, guard: ConditionCheck) -> Result<bool> {
+        let items = vec![
+            TransactWriteItem::builder().put(put).build(),
+            TransactWriteItem::builder().condition_check(guard).build(),
+        ];
+        match transact(&self.client, "writing a placement version", items).await? {
+            Transacted::Done => Ok(true),
+            Transacted::ConditionsFailed(failed) if failed.contains(&1) && !failed.contains(&0) => {
+                let detail = "what the change was made for has changed meanwhile; nothing was published";
+                Err(refused(409, "operation_changed", "The operation was changed meanwhile", detail))
+            }
+            Transacted::ConditionsFailed(_) => Ok(false),
         }
     }
 

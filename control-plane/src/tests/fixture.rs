@@ -96,6 +96,13 @@ impl Fixture {
 
     /// A further control plane over the same tables.
     pub async fn plane(&self) -> Plane {
+        let plane = self.idle_plane().await;
+        tokio::spawn(Arc::clone(&plane.control).run_background(Duration::from_secs(60)));
+        plane
+    }
+
+    /// One that does nothing by itself.
+    pub async fn idle_plane(&self) -> Plane {
         let mut config = format!("[deployment]\nname='t'\nnamespace='{NAMESPACE}'\nregion='us-east-1'\n");
         for cell in &self.cells {
             config.push_str(&format!("[[cells]]\nid='{}'\n", cell.id));
@@ -107,7 +114,6 @@ impl Fixture {
             count_every: Duration::from_secs(60),
         })
         .await;
-        tokio::spawn(Arc::clone(&control).run_background(Duration::from_secs(60)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address: SocketAddr = listener.local_addr().expect("bound");
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
@@ -122,6 +128,14 @@ impl Fixture {
         let plane = fixture.plane().await;
         let done = crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
         assert!(done.created);
+        (fixture, plane)
+    }
+
+    /// The same, with a control plane that does nothing by itself.
+    pub async fn idle(count: usize) -> (Self, Plane) {
+        let fixture = Self::new(count).await;
+        let plane = fixture.idle_plane().await;
+        crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
         (fixture, plane)
     }
 

@@ -1,0 +1,147 @@
+//! Operations: every change of where wallets live, stored in the control plane's own tables, carried out step by step,
+//! paused, resumed, taken back, and written down.
+//!
+//! What is in memory here never matters: a process may be killed at any write and another one carries on, or two at
+//! once.
+
+pub mod claims;
+pub mod estimate;
+pub mod hands;
+pub mod limits;
+pub mod plan;
+pub mod reconciler;
+pub mod record;
+pub mod start;
+pub mod state;
+pub mod step;
+pub mod table;
+pub mod verify;
+pub mod worker;
+
+use std::time::Duration;
+
+use record::Operation;
+use state::Event;
+
+use crate::error::{Error, Result, refused};
+use crate::state::{ControlPlane, now_rfc3339};
+use crate::wire::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan};
+
+pub use start::{Started, start};
+
+/// How often a change is decided anew because another one came first.
+const ATTEMPTS_MAX: u32 = 32;
+const BACKOFF_MAX_MS: u64 = 40;
+/// Operations or audit entries in one answer.
+pub const LIST_MAX: usize = 500;
+
+pub async fn list(control: &ControlPlane, limit: i32) -> Result<Vec<OperationView>> {
+    Ok(control.operations.newest(limit).await?.iter().map(Operation::view).collect())
+}
+
+pub async fn get(control: &ControlPlane, id: OperationId) -> Result<Operation> {
+    control.operations.get(id.0).await?.ok_or_else(|| {
+        refused(
+            404,
+            "unknown_operation",
+            "No such operation",
+            format!("there is no {id}: `ctl op list` shows which are"),
+        )
+    })
+}
+
+/// The plan as it is carried out.
+pub async fn plan_of(control: &ControlPlane, id: OperationId) -> Result<Plan> {
+    let operation = get(control, id).await?;
+    Ok(Plan {
+        placement_version: operation.placement_version,
+        steps: control.operations.read_plan(&operation.plan).await?,
+        moves: operation.plan.moves,
+        wallets: operation.plan.wallets,
+        headroom: vec![],
+    })
+}
+
+pub async fn pause(control: &ControlPlane, id: OperationId, because: &Because) -> Result<OperationView> {
+    ask(control, id, Event::Pause, because).await
+}
+
+pub async fn resume(control: &ControlPlane, id: OperationId, because: &Because) -> Result<OperationView> {
+    ask(control, id, Event::Resume, because).await
+}
+
+pub async fn abort(control: &ControlPlane, id: OperationId, wanted: &AbortOperation) -> Result<OperationView> {
+    if !wanted.force {
+        return ask(control, id, Event::Abort, &wanted.because).await;
+    }
+    limits::check_meant(&wanted.because)?;
+    let operation = get(control, id).await?;
+    if state::after(operation.state, Event::GiveUp).is_some() {
+        worker::restore_cell(control, &operation).await?;
+    }
+    ask(control, id, Event::GiveUp, &wanted.because).await
+}
+
+/// Lets it happen. Asked for again what has happened already, answers the same.
+async fn ask(control: &ControlPlane, id: OperationId, event: Event, because: &Because) -> Result<OperationView> {
+    limits::check_because(because)?;
+    for attempt in 0..ATTEMPTS_MAX {
+        let before = get(control, id).await?;
+        let Some((mut after, entry)) = transition(&before, event, because) else {
+            return match already(&before, event) {
+                true => Ok(before.view()),
+                false => Err(not_now(&before, event)),
+            };
+        };
+        if event == Event::Resume {
+            after.last_error = None;
+        }
+        if let Some(changed) = control.operations.change(&after, Some(entry)).await? {
+            return Ok(changed.view());
+        }
+        pause_between(attempt).await;
+    }
+    Err(kept_changing())
+}
+
+/// The operation after `event`, with its audit entry; `None`: it cannot happen now.
+pub(crate) fn transition(before: &Operation, event: Event, because: &Because) -> Option<(Operation, AuditEntry)> {
+    let state = state::after(before.state, event)?;
+    let at = now_rfc3339();
+    let finished_at = if state.is_over() { Some(at.clone()) } else { before.finished_at.clone() };
+    let entry = AuditEntry {
+        at: at.clone(),
+        operation: before.id(),
+        kind: before.wanted.kind(),
+        what: event.as_str().to_owned(),
+        actor: because.actor.clone(),
+        reason: because.reason.clone(),
+        before: Some(before.state),
+        after: state,
+    };
+    Some((Operation { state, updated_at: at, finished_at, ..before.clone() }, entry))
+}
+
+fn already(operation: &Operation, event: Event) -> bool {
+    use crate::wire::OperationState::{Aborted, Aborting, Paused, Pausing, Running};
+    match event {
+        Event::Pause => matches!(operation.state, Pausing | Paused),
+        Event::Resume => operation.state == Running,
+        Event::Abort => matches!(operation.state, Aborting | Aborted),
+        _ => false,
+    }
+}
+
+fn not_now(operation: &Operation, event: Event) -> Error {
+    let detail = format!("{} is {}: {} is not possible", operation.id(), operation.state.as_str(), event.as_str());
+    refused(409, "operation_state", "The operation is not in a state for that", detail)
+}
+
+fn kept_changing() -> Error {
+    refused(503, "too_many_changes", "Other changes kept coming first", "nothing was changed: try again")
+}
+
+async fn pause_between(attempt: u32) {
+    let most = BACKOFF_MAX_MS.min(u64::from(attempt) * 4 + 2);
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..most))).await;
+}

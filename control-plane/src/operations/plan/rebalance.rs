@@ -1,0 +1,44 @@
+//! Exact shares by weight with the fewest moves. Pure.
+//!
+//! It must never give a bucket to a cell that takes no new customers, nor take one from a cell that is drained: a
+//! drained cell keeps what it has.
+
+use std::collections::HashMap;
+
+use topology::placement::CellState;
+use topology::shares::{fair_shares_of, moves_to_shares};
+use topology::{BUCKETS, CellIndex, Placement};
+
+use super::{bucket_steps, plan_of};
+use crate::error::{Result, refused};
+use crate::wire::Plan;
+
+/// `max_moves`: most buckets moved by this run; the rest is another run's.
+pub fn rebalance(placement: &Placement, max_moves: Option<usize>) -> Result<Plan> {
+    let mut owned: HashMap<CellIndex, usize> = HashMap::new();
+    for &owner in placement.owners() {
+        *owned.entry(owner).or_default() += 1;
+    }
+    let owned_by = |cell| owned.get(&cell).copied().unwrap_or(0);
+    let cells = placement.cells();
+    let keeps = cells.iter().filter(|cell| cell.state == CellState::Draining).map(|cell| cell.index);
+    let kept: Vec<(CellIndex, usize)> = keeps.map(|cell| (cell, owned_by(cell))).collect();
+    let weighed = cells.iter().filter(|cell| matches!(cell.state, CellState::Active | CellState::Joining));
+    let weights: Vec<(CellIndex, u32)> = weighed.map(|cell| (cell.index, cell.weight)).collect();
+    if weights.iter().all(|&(_, weight)| weight == 0) {
+        let todo = "no active cell has a weight above 0";
+        return Err(refused(422, "no_weight", "There is no cell to share the buckets among", todo));
+    }
+    let pool = BUCKETS - kept.iter().map(|&(_, buckets)| buckets).sum::<usize>();
+    let mut shares = fair_shares_of(pool, &weights, owned_by);
+    let share_of: HashMap<_, _> = shares.iter().copied().collect();
+    shares.extend(kept);
+    let mut moves = moves_to_shares(placement.owners(), &shares);
+    moves.truncate(max_moves.unwrap_or(usize::MAX));
+    let steps = bucket_steps(placement, moves.into_iter().map(|step| (step.bucket, step.to)))?;
+    let stands = |id: &topology::CellId| {
+        let index = placement.cell_named(id).map_or(CellIndex::NONE, |cell| cell.index);
+        format!("{id} owns {} of its share of {}", owned_by(index), share_of.get(&index).copied().unwrap_or(0))
+    };
+    Ok(plan_of(placement, steps, |from, to| format!("{}; {}", stands(from), stands(to))))
+}

@@ -1,0 +1,119 @@
+//! An operation as it is stored: everything that is needed to carry on with it after a crash.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use topology::CellState;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::wire::{
+    Because, Limits, MoveSummary, OperationId, OperationProgress, OperationState, OperationView, Plan, Wanted,
+};
+
+/// Pairs of cells whose moves are kept with the row, so that it stays far below an item's limit.
+const SUMMARIES_MAX: usize = 200;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Number and version are the row's own attributes.
+    #[serde(skip)]
+    pub number: u64,
+    #[serde(skip)]
+    pub version: u64,
+    pub wanted: Wanted,
+    pub limits: Limits,
+    pub because: Because,
+    pub state: OperationState,
+    pub created_at: String,
+    pub updated_at: String,
+    pub finished_at: Option<String>,
+    pub placement_version: u64,
+    pub plan: StoredPlan,
+    pub progress: OperationProgress,
+    pub last_error: Option<String>,
+    pub lease: Option<Lease>,
+    /// Of the cell that is evacuated: what an abort puts back.
+    pub cell_before: Option<CellState>,
+    pub forgotten_by: Option<OperationId>,
+}
+
+/// Where the steps are stored, and what is shown of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredPlan {
+    pub id: Uuid,
+    pub parts: u64,
+    pub steps: u64,
+    pub buckets: u64,
+    pub wallets: Option<u64>,
+    pub moves: Vec<MoveSummary>,
+}
+
+impl StoredPlan {
+    pub fn of(plan: &Plan, id: Uuid, parts: u64) -> Self {
+        Self {
+            id,
+            parts,
+            steps: plan.steps.len() as u64,
+            buckets: super::plan::sizes(&plan.steps).0 as u64,
+            wallets: plan.wallets,
+            moves: plan.moves.iter().take(SUMMARIES_MAX).cloned().collect(),
+        }
+    }
+}
+
+/// Who works on the operation. It saves two processes from doing the same; nothing depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    pub owner: Uuid,
+    /// Milliseconds since 1970.
+    pub until_ms: i64,
+}
+
+impl Operation {
+    pub fn id(&self) -> OperationId {
+        OperationId(self.number)
+    }
+
+    /// Who else works on it at `now_ms`.
+    pub fn held_by_other(&self, me: Uuid, now_ms: i64) -> bool {
+        self.lease.is_some_and(|lease| lease.owner != me && lease.until_ms > now_ms)
+    }
+
+    pub fn moves_wallets(&self) -> bool {
+        !matches!(self.wanted, Wanted::Forget { .. })
+    }
+
+    pub fn view(&self) -> OperationView {
+        OperationView {
+            id: self.id(),
+            state: self.state,
+            wanted: self.wanted.clone(),
+            because: self.because.clone(),
+            limits: self.limits.clone(),
+            created_at: self.created_at.clone(),
+            updated_at: self.updated_at.clone(),
+            finished_at: self.finished_at.clone(),
+            placement_version: self.placement_version,
+            steps: self.plan.steps,
+            buckets: self.plan.buckets,
+            wallets_planned: self.plan.wallets,
+            moves: self.plan.moves.clone(),
+            progress: self.progress.clone(),
+            last_error: self.last_error.clone(),
+            forgotten_by: self.forgotten_by,
+        }
+    }
+}
+
+pub fn now_ms() -> i64 {
+    let now = OffsetDateTime::now_utc();
+    now.unix_timestamp() * 1_000 + i64::from(now.millisecond())
+}
+
+/// Whole seconds from `then` until now.
+pub fn seconds_since(then: &str) -> Result<i64> {
+    let then = OffsetDateTime::parse(then, &Rfc3339)
+        .map_err(|error| Error::Unsound(format!("a stored time {then:?}: {error}")))?;
+    Ok((OffsetDateTime::now_utc() - then).whole_seconds())
+}

@@ -1,0 +1,256 @@
+//! A request becomes a plan, and the plan an operation: judged by the newest placement and by what is under way, and
+//! written only if neither has changed meanwhile in what matters.
+//!
+//! It must never begin an operation that meets another one in a bucket: the register's version decides, also between
+//! two control planes.
+
+use std::collections::HashMap;
+
+use ledger::store::Store;
+use topology::{CellId, CellState, Placement, UserId, WalletId};
+
+use super::claims::{Claim, overlap};
+use super::plan::{self, Room, Rooms};
+use super::record::{Operation, StoredPlan, seconds_since};
+use super::table::{ACTIVE_MAX, Register};
+use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between};
+use crate::error::{Error, Result, no_placement, refused};
+use crate::state::{ControlPlane, now_rfc3339};
+use crate::wire::{
+    AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Scope, StartOperation, Step,
+    Wanted,
+};
+
+pub enum Started {
+    /// Of a dry run.
+    Planned(Plan),
+    Created(Box<Operation>),
+}
+
+pub async fn start(control: &ControlPlane, wanted: &StartOperation) -> Result<Started> {
+    limits::check(wanted)?;
+    check_overrides(wanted)?;
+    let mut stored: Option<(Plan, StoredPlan)> = None;
+    for attempt in 0..ATTEMPTS_MAX {
+        // Before the placement: whoever ends an operation after this is noticed by the register's version.
+        let register = control.operations.register().await?;
+        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let (mut plan, marked) = planned(control, &now.placement, wanted).await?;
+        if wanted.dry_run {
+            estimate::estimate(control, &now.placement, &mut plan).await;
+            return Ok(Started::Planned(plan));
+        }
+        let claim = check_alone(control, &register, &plan, &wanted.wanted).await?;
+        let parts = match stored.take() {
+            Some((same, parts)) if same.steps == plan.steps => parts,
+            _ => {
+                let (id, parts) = control.operations.write_plan(&plan.steps).await?;
+                StoredPlan::of(&plan, id, parts)
+            }
+        };
+        let operation = created(&now.placement, wanted, parts.clone());
+        let entry = entry(&operation);
+        if let Some(created) = control.operations.create(operation, &claim, &register, entry, marked).await? {
+            return Ok(Started::Created(Box::new(created)));
+        }
+        stored = Some((plan, parts));
+        pause_between(attempt).await;
+    }
+    Err(kept_changing())
+}
+
+fn check_overrides(wanted: &StartOperation) -> Result<()> {
+    let overrides = match &wanted.wanted {
+        Wanted::Evacuate { force, .. } => *force,
+        Wanted::Forget { stopped, .. } => !stopped.is_empty(),
+        _ => false,
+    };
+    if overrides { limits::check_meant(&wanted.because) } else { Ok(()) }
+}
+
+fn created(placement: &Placement, wanted: &StartOperation, plan: StoredPlan) -> Operation {
+    let at = now_rfc3339();
+    let cell_before = match &wanted.wanted {
+        Wanted::Evacuate { cell, .. } => placement.cell_named(cell).map(|cell| cell.state),
+        _ => None,
+    };
+    Operation {
+        number: 0,
+        version: 0,
+        wanted: wanted.wanted.clone(),
+        limits: wanted.limits.clone(),
+        because: wanted.because.clone(),
+        state: OperationState::Planned,
+        created_at: at.clone(),
+        updated_at: at,
+        finished_at: None,
+        placement_version: placement.version(),
+        plan,
+        progress: OperationProgress::default(),
+        last_error: None,
+        lease: None,
+        cell_before,
+        forgotten_by: None,
+    }
+}
+
+fn entry(operation: &Operation) -> AuditEntry {
+    AuditEntry {
+        at: operation.created_at.clone(),
+        operation: operation.id(),
+        kind: operation.wanted.kind(),
+        what: "create".to_owned(),
+        actor: operation.because.actor.clone(),
+        reason: operation.because.reason.clone(),
+        before: None,
+        after: operation.state,
+    }
+}
+
+/// The plan, and the operation that changes with this one's creation.
+async fn planned(
+    control: &ControlPlane,
+    placement: &Placement,
+    wanted: &StartOperation,
+) -> Result<(Plan, Option<Operation>)> {
+    if let Some(given) = &wanted.plan
+        && takes_given_plan(&wanted.wanted, given)?
+    {
+        plan::check_given(placement, given)?;
+        return Ok((Plan { placement_version: placement.version(), ..given.clone() }, None));
+    }
+    let plan = match &wanted.wanted {
+        Wanted::Migrate { scope: Scope::Buckets(range), to } => plan::migrate_buckets(placement, *range, to)?,
+        Wanted::Migrate { scope: Scope::Wallet(wallet), to } => wallet_plan(control, placement, *wallet, to).await?,
+        Wanted::Migrate { scope: Scope::User(user), to } => {
+            let wallet = WalletId::for_user(control.namespace, &UserId::parse(user.as_str())?);
+            wallet_plan(control, placement, wallet, to).await?
+        }
+        Wanted::Rebalance { max_moves } => plan::rebalance(placement, *max_moves)?,
+        Wanted::Evacuate { cell, force } => plan::evacuate(placement, &rooms(control, placement).await?, cell, *force)?,
+        Wanted::Reverse { operation } => {
+            let (_, steps) = completed(control, *operation).await?;
+            plan::reverse(placement, &steps)?
+        }
+        Wanted::Forget { operation, .. } => {
+            let (marked, steps) = completed(control, *operation).await?;
+            check_baked(&marked)?;
+            return Ok((plan::forget(placement, steps)?, Some(marked)));
+        }
+    };
+    Ok((plan, None))
+}
+
+/// Whether a plan may be given for this kind, and is one of it.
+fn takes_given_plan(wanted: &Wanted, given: &Plan) -> Result<bool> {
+    let stray = match wanted {
+        Wanted::Migrate { to, .. } => given.steps.iter().find(|step| &step.to != to),
+        Wanted::Evacuate { cell, .. } => given.steps.iter().find(|step| &step.from != cell),
+        Wanted::Rebalance { .. } => None,
+        Wanted::Reverse { .. } | Wanted::Forget { .. } => return Ok(false),
+    };
+    match stray {
+        None => Ok(true),
+        Some(step) => Err(refused(422, "bad_plan", "The plan is of another request", step.to_string())),
+    }
+}
+
+/// A wallet that nobody has is not moved: who is to get one is onboarded. While the source does not answer it may be
+/// asked for all the same.
+async fn wallet_plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, to: &CellId) -> Result<Plan> {
+    let plan = plan::migrate_wallet(placement, wallet, to)?;
+    if let Some(step) = plan.steps.first()
+        && let Ok(None) = control.side(&step.from).await?.store.head(wallet).await
+    {
+        let detail =
+            format!("{} has no wallet {wallet}; `ctl customer onboard --cell {to}` makes a new one", step.from);
+        return Err(refused(404, "unknown_wallet", "No such wallet", detail));
+    }
+    Ok(plan)
+}
+
+/// All cells' sizes; those that were never counted are counted now.
+pub async fn rooms(control: &ControlPlane, placement: &Placement) -> Result<Rooms> {
+    let mut records = control.registry.all().await?;
+    records.retain(|id, _| placement.cell_named(id).is_some_and(|cell| cell.state != CellState::Removed));
+    if records.keys().any(|id| control.counts.of(id).is_none()) {
+        control.counts.count_all(control).await?;
+    }
+    let room = |(id, record): (CellId, crate::registry::Record)| {
+        let room = Room { max_customers: record.spec.max_customers, customers: control.counts.of(&id) };
+        (id, room)
+    };
+    Ok(records.into_iter().map(room).collect::<HashMap<_, _>>())
+}
+
+/// What an operation that is over has moved.
+pub async fn completed(control: &ControlPlane, id: OperationId) -> Result<(Operation, Vec<Step>)> {
+    let operation = get(control, id).await?;
+    if operation.wanted.kind() == OperationKind::Forget {
+        let detail = format!("{id} moved nothing: what is forgotten cannot be brought back");
+        return Err(refused(422, "not_a_move", "The operation moved no wallets", detail));
+    }
+    if !operation.state.is_over() {
+        let detail = format!("{id} is {}: wait for its end, or abort it", operation.state.as_str());
+        return Err(refused(409, "operation_not_over", "The operation is not over", detail));
+    }
+    if let Some(by) = operation.forgotten_by
+        && get(control, by).await?.state != OperationState::Aborted
+    {
+        let detail = format!("{by} made the source forget what {id} moved");
+        return Err(refused(409, "operation_forgotten", "The source has forgotten", detail));
+    }
+    let mut steps = control.operations.read_plan(&operation.plan).await?;
+    steps.truncate(usize::try_from(operation.progress.steps_done).unwrap_or(usize::MAX));
+    Ok((operation, steps))
+}
+
+fn check_baked(operation: &Operation) -> Result<()> {
+    let finished = operation.finished_at.as_ref().ok_or_else(|| Error::Unsound("over without an end".to_owned()))?;
+    let passed = u64::try_from(seconds_since(finished)?).unwrap_or(0);
+    let left = operation.limits.bake_seconds.saturating_sub(passed);
+    if left == 0 {
+        return Ok(());
+    }
+    let detail = format!("{} may still be reversed for {left} s", operation.id());
+    Err(refused(409, "still_baking", "The move is too young to be forgotten", detail))
+}
+
+/// No other operation may touch the same buckets, nor an evacuated cell.
+async fn check_alone(control: &ControlPlane, register: &Register, plan: &Plan, wanted: &Wanted) -> Result<Claim> {
+    let claim = Claim::of(&plan.steps);
+    if let Some((other, bucket)) = overlap(&claim, register.claims.iter()) {
+        let detail =
+            format!("{other} is at work on bucket {bucket} or on a wallet in it: wait for its end, or abort it");
+        return Err(overlaps(detail));
+    }
+    if register.claims.len() >= ACTIVE_MAX {
+        let detail = format!("at most {ACTIVE_MAX} at once: wait for the end of one");
+        return Err(refused(409, "too_many_operations", "Too many operations are under way", detail));
+    }
+    let emptied = evacuated(wanted);
+    for &number in register.claims.keys() {
+        let Some(other) = control.operations.get(number).await? else { continue };
+        let other_empties = evacuated(&other.wanted);
+        let fills_ours = emptied.is_some_and(|cell| other.plan.moves.iter().any(|moved| &moved.to == cell));
+        let filled_by_us = other_empties.is_some_and(|cell| plan.moves.iter().any(|moved| &moved.to == cell));
+        if fills_ours || filled_by_us || (emptied.is_some() && emptied == other_empties) {
+            return Err(overlaps(format!(
+                "{} fills or empties the same cell: wait for its end, or abort it",
+                other.id()
+            )));
+        }
+    }
+    Ok(claim)
+}
+
+fn overlaps(detail: String) -> Error {
+    refused(409, "operation_overlaps", "Another operation is in the way", detail)
+}
+
+fn evacuated(wanted: &Wanted) -> Option<&CellId> {
+    match wanted {
+        Wanted::Evacuate { cell, .. } => Some(cell),
+        _ => None,
+    }
+}

@@ -1,0 +1,285 @@
+//! Operations from beginning to end: the control plane's own reconciler and the mover over real tables with chains.
+
+use ledger::chain;
+use ledger::store::{Append, Guard, Store};
+use ledger::{Audit, Entry, EntryKind, Money};
+use topology::{Bucket, CellId, UserId, WalletId};
+use uuid::Uuid;
+
+use super::cell::NAMESPACE;
+use super::fixture::{Fixture, PATIENCE, Plane, because, cell_id, code};
+use crate::mover::wall_clock;
+use crate::operations::{self, Started};
+use crate::wire::{
+    BucketRange, OperationId, OperationState, OperationView, RemoveCell, Scope, StartOperation, VerifyFrom, Wanted,
+};
+
+/// A user of one of the first buckets, which are cell 1's, and the wallet's chain of one block there.
+async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, WalletId) {
+    let user = |number: u32| UserId::parse(format!("user-{number}")).expect("sound");
+    let of = |user: UserId| (WalletId::for_user(NAMESPACE, &user), user);
+    let (wallet, user) =
+        (0..).map(|number| of(user(number))).find(|(wallet, _)| buckets.contains(&wallet.bucket().0)).expect("some");
+    let side = plane.control.side(&cell_id(1)).await.expect("registered");
+    let entry = Entry {
+        id: Uuid::from_u128(wallet.as_uuid().as_u128()),
+        kind: EntryKind::Opened,
+        amount: Money::ZERO,
+        balance_after: Money::ZERO,
+        key: None,
+        audit: Audit::default(),
+    };
+    let block = chain::open(wallet, user.clone(), cell_id(1), wall_clock(), entry);
+    let append = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
+    side.store.append(&append).await.expect("created");
+    (user, wallet)
+}
+
+/// Where the wallet is by its chain in `cell`'s tables.
+async fn home(plane: &Plane, cell: usize, wallet: WalletId) -> Option<CellId> {
+    let side = plane.control.side(&cell_id(cell)).await.expect("registered");
+    side.store.head(wallet).await.expect("answers").map(|head| head.home)
+}
+
+async fn placed(plane: &Plane, wallet: WalletId) -> (CellId, bool) {
+    let now = plane.control.placements.refresh().await.expect("answers").expect("published");
+    let cell = now.placement.cell(now.placement.cell_of(wallet)).expect("listed").id.clone();
+    (cell, now.placement.pins().contains_key(&wallet))
+}
+
+async fn start(plane: &Plane, wanted: &StartOperation) -> OperationId {
+    match operations::start(&plane.control, wanted).await {
+        Ok(Started::Created(operation)) => operation.id(),
+        other => panic!("{:?}", code(other.map(|_| ()))),
+    }
+}
+
+async fn at_rest(plane: &Plane, id: OperationId) -> OperationView {
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            let view = operations::get(&plane.control, id).await.expect("there").view();
+            if view.state.is_at_rest() {
+                return view;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it comes to rest")
+}
+
+async fn done(plane: &Plane, wanted: Wanted) -> OperationView {
+    let mut wanted = StartOperation::new(wanted, because());
+    wanted.limits.bake_seconds = 0;
+    let id = start(plane, &wanted).await;
+    let view = at_rest(plane, id).await;
+    assert_eq!(view.state, OperationState::Done, "{:?}", view.last_error);
+    view
+}
+
+fn buckets(first: u16, last: u16, to: usize) -> Wanted {
+    let range = BucketRange { first: Bucket(first), last: Bucket(last) };
+    Wanted::Migrate { scope: Scope::Buckets(range), to: cell_id(to) }
+}
+
+#[tokio::test]
+async fn buckets_move_with_their_wallets_are_verified_and_come_back() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let first = wallet.bucket().0;
+    let asked = StartOperation { dry_run: true, ..StartOperation::new(buckets(first, first + 70, 2), because()) };
+    let Ok(Started::Planned(plan)) = operations::start(&plane.control, &asked).await else { panic!("a plan") };
+    assert_eq!((plan.steps.len(), plan.wallets), (2, Some(1)));
+    assert!(plan.headroom[0].after.is_some());
+
+    let moved = done(&plane, buckets(first, first + 70, 2)).await;
+    assert_eq!((moved.progress.steps_done, moved.progress.wallets, moved.progress.blocks), (2, 1, 1));
+    assert_eq!(home(&plane, 1, wallet).await, Some(cell_id(2)));
+    assert_eq!(home(&plane, 2, wallet).await, Some(cell_id(2)));
+    assert_eq!(placed(&plane, wallet).await, (cell_id(2), false));
+    let verified = operations::verify::verify(&plane.control, moved.id, &VerifyFrom::default()).await.expect("read");
+    assert_eq!((verified.wallets, verified.mismatches.len(), verified.next), (1, 0, None));
+
+    done(&plane, Wanted::Reverse { operation: moved.id }).await;
+    assert_eq!(home(&plane, 1, wallet).await, Some(cell_id(1)));
+    assert_eq!(placed(&plane, wallet).await, (cell_id(1), false));
+}
+
+#[tokio::test]
+async fn one_wallet_is_pinned_to_its_new_cell_and_unpinned_when_it_comes_home() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (user, wallet) = opened(&plane, 0..0x400).await;
+    let to = |cell| Wanted::Migrate { scope: Scope::User(user.to_string()), to: cell_id(cell) };
+    done(&plane, to(2)).await;
+    assert_eq!(placed(&plane, wallet).await, (cell_id(2), true));
+    assert_eq!(home(&plane, 2, wallet).await, Some(cell_id(2)));
+    // Its bucket goes and comes without it.
+    let bucket = wallet.bucket().0;
+    done(&plane, buckets(bucket, bucket, 2)).await;
+    assert_eq!(placed(&plane, wallet).await, (cell_id(2), false), "the bucket came to its cell");
+    done(&plane, to(1)).await;
+    assert_eq!(placed(&plane, wallet).await, (cell_id(1), true));
+    let nobody = Scope::User("nobody".into());
+    let now = plane.control.placements.known().expect("published");
+    let other = now.placement.cell_of(WalletId::for_user(NAMESPACE, &UserId::parse("nobody").expect("sound")));
+    let target = if other.0 == 0 { 2 } else { 1 };
+    let unknown = StartOperation::new(Wanted::Migrate { scope: nobody, to: cell_id(target) }, because());
+    assert_eq!(code(operations::start(&plane.control, &unknown).await.map(|_| ())), "unknown_wallet");
+}
+
+#[tokio::test]
+async fn nothing_is_forgotten_while_an_instance_has_not_let_go() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let bucket = wallet.bucket().0;
+    let moved = done(&plane, buckets(bucket, bucket, 2)).await;
+    // The stand-in of a cell knows no fence.
+    let forget = |stopped| StartOperation::new(Wanted::Forget { operation: moved.id, stopped }, because());
+    let id = start(&plane, &forget(vec![])).await;
+    let failed = at_rest(&plane, id).await;
+    let why = failed.last_error.expect("said");
+    assert!(failed.state == OperationState::Failed && why.contains("cell-1-a") && why.contains("--stopped"), "{why}");
+    assert!(
+        plane.control.side(&cell_id(1)).await.expect("registered").store.head(wallet).await.expect("answers").is_some()
+    );
+    let abort = crate::wire::AbortOperation { force: false, because: because() };
+    operations::abort(&plane.control, id, &abort).await.expect("aborting");
+    assert_eq!(at_rest(&plane, id).await.state, OperationState::Aborted);
+
+    let stopped = vec![topology::InstanceId("cell-1-a".into())];
+    let id = start(&plane, &forget(stopped)).await;
+    let forgotten = at_rest(&plane, id).await;
+    assert_eq!(forgotten.state, OperationState::Done, "{:?}", forgotten.last_error);
+    assert_eq!(home(&plane, 1, wallet).await, Some(cell_id(2)), "the last block goes on telling where it went");
+    let blocks = ledger::store::BlockRange { first: 0, last: u64::MAX, newest_first: false };
+    let left = plane.control.side(&cell_id(1)).await.expect("registered").store.blocks(wallet, blocks, 10).await;
+    assert_eq!(left.expect("answers").len(), 1);
+}
+
+#[tokio::test]
+async fn a_cell_is_drained_taken_back_and_removed_only_when_nobody_lives_there() {
+    use topology::placement::CellState::{Active, Draining, Joining, Removed};
+    let (mut fixture, plane) = Fixture::bootstrapped(2).await;
+    let control = &plane.control;
+    let late = fixture.start_cell().await;
+    let added = crate::wire::AddCell { cell: late, because: because() };
+    assert_eq!(crate::cells::add(control, &added).await.expect("added").state, Joining);
+    let life = crate::cells::life::drain(control, &cell_id(1), &because()).await.expect("drained");
+    assert_eq!(life.state, Draining);
+    let plain = StartOperation::new(buckets(0xffff, 0xffff, 1), because());
+    assert_eq!(code(operations::start(control, &plain).await.map(|_| ())), "cell_not_accepting");
+    let life = crate::cells::life::undrain(control, &cell_id(1), &because()).await.expect("active");
+    assert_eq!(life.state, Active);
+
+    let remove = RemoveCell { force: false, because: because() };
+    assert_eq!(code(crate::cells::life::remove(control, &cell_id(1), &remove).await), "cell_not_empty");
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let pinned = done(&plane, Wanted::Migrate { scope: Scope::Wallet(wallet), to: cell_id(3) }).await;
+    assert_eq!(code(crate::cells::life::remove(control, &cell_id(3), &remove).await), "cell_not_empty");
+    done(&plane, Wanted::Reverse { operation: pinned.id }).await;
+    let removed = crate::cells::life::remove(control, &cell_id(3), &remove).await.expect("removed");
+    assert_eq!((removed.state, removed.instances.len()), (Removed, 0));
+    let again = StartOperation::new(buckets(0, 0, 3), because());
+    assert_eq!(code(operations::start(control, &again).await.map(|_| ())), "cell_not_accepting");
+}
+
+#[tokio::test]
+async fn the_api_says_what_is_wrong_before_any_work_is_done() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let http = reqwest::Client::new();
+    let cases = [
+        ("operations", "{}", 400, "bad_body"),
+        (
+            "operations",
+            r#"{"kind":"rebalance","limits":{"maxConcurrent":0},"actor":"a","reason":"r"}"#,
+            400,
+            "bad_limit",
+        ),
+        ("operations", r#"{"kind":"rebalance","actor":"","reason":"r"}"#, 400, "bad_because"),
+        (
+            "operations",
+            r#"{"kind":"evacuate","cell":"cell-1","force":true,"actor":"a","reason":"not given"}"#,
+            422,
+            "reason_needed",
+        ),
+        ("operations", r#"{"kind":"reverse","operation":"op-9","actor":"a","reason":"r"}"#, 404, "unknown_operation"),
+        ("operations/op-9/pause", r#"{"actor":"a","reason":"r"}"#, 404, "unknown_operation"),
+        ("operations/9/pause", r#"{"actor":"a","reason":"r"}"#, 400, "bad_id"),
+        ("cells/cell-9/drain", r#"{"actor":"a","reason":"r"}"#, 404, "unknown_cell"),
+    ];
+    for (path, body, status, code) in cases {
+        let answer = http.post(format!("{}/v1/{path}", plane.url)).body(body).send().await.expect("answers");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path} {body}");
+        let problem: topology::Problem = answer.json().await.expect("a problem");
+        assert_eq!((problem.status, problem.code.as_str()), (status, code), "{path} {body}");
+    }
+    let body = serde_json::to_string(&StartOperation::new(buckets(0, 0, 2), because())).expect("plain");
+    let answer = http.post(format!("{}/v1/operations", plane.url)).body(body).send().await.expect("answers");
+    assert_eq!(answer.status(), 201);
+    let view: OperationView = answer.json().await.expect("a view");
+    assert_eq!(at_rest(&plane, view.id).await.state, OperationState::Done);
+    let audit = reqwest::get(format!("{}/v1/audit?operation=op-1&limit=2", plane.url)).await.expect("answers");
+    let audit: Vec<crate::wire::AuditEntry> = audit.json().await.expect("entries");
+    assert_eq!(audit.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["finish", "begin"]);
+}
+
+#[tokio::test]
+async fn the_command_line_runs_an_operation_to_its_end() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let api = crate::ctl::api::Api::new(Some(&plane.url), std::path::Path::new("")).expect("a URL");
+    let wanted = StartOperation::new(Wanted::Rebalance { max_moves: None }, because());
+    let nothing = crate::ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
+    assert_eq!((nothing.state, nothing.steps), (OperationState::Done, 0));
+    let bucket = wallet.bucket().0;
+    let wanted = StartOperation::new(buckets(bucket, bucket, 2), because());
+    let moved = crate::ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
+    assert_eq!((moved.state, moved.progress.wallets), (OperationState::Done, 1));
+    let command = |line: &str| {
+        let line = format!("ctl --server {} --reason test {line}", plane.url);
+        line.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cases = [
+        (format!("migrate verify {}", moved.id), 0),
+        (format!("op show {}", moved.id), 0),
+        ("audit".to_owned(), 0),
+        ("rebalance --dry-run --explain".to_owned(), 3),
+        ("rebalance".to_owned(), 2),
+        (format!("migrate forget {} --yes", moved.id), 4),
+        (format!("migrate reverse {} --yes -o json", moved.id), 0),
+        ("migrate resume op-99".to_owned(), 4),
+        ("migrate --to cell-2".to_owned(), 2),
+        ("rebalance --yes --wait 5".to_owned(), 0),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(crate::ctl::run_line(command(&line)).await, expected, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_named_and_waited_for() {
+    let (fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let endpoint = fixture.cells[0].dynamodb.endpoint.as_deref().expect("given");
+    let set_faults = async |plan: &'static str| {
+        let put = reqwest::Client::new().put(format!("{endpoint}/_faults")).body(plan).send().await;
+        assert!(put.expect("answers").status().is_success());
+    };
+    set_faults(r#"{"unavailable":true}"#).await;
+    let bucket = wallet.bucket().0;
+    let id = start(&plane, &StartOperation::new(buckets(bucket, bucket, 2), because())).await;
+    let said = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let view = operations::get(&plane.control, id).await.expect("there").view();
+            assert!(!view.state.is_at_rest(), "it is not given up");
+            if let Some(said) = view.last_error {
+                return said;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let said = said.await.expect("it is shown");
+    assert_eq!(said, "the database of cell-1 does not answer: its wallets cannot be moved until it does");
+    set_faults("{}").await;
+    assert_eq!(at_rest(&plane, id).await.state, OperationState::Done);
+}

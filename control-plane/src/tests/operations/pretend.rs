@@ -1,0 +1,138 @@
+//! Hands that write down what they were asked for, and wait or fail when told to; and a few shortcuts into the tables.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use topology::Placement;
+use topology::placement::BucketRun;
+
+use crate::operations::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
+use crate::operations::{self};
+use crate::placements::Delta;
+use crate::state::ControlPlane;
+use crate::tests::fixture::{Plane, because, cell_id};
+use crate::wire::{AbortOperation, BucketRange, OperationId, Piece};
+
+#[derive(Clone, Default)]
+pub struct Pretend(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    done: Mutex<Vec<String>>,
+    failures: Mutex<VecDeque<Trouble>>,
+    abort: Mutex<Option<(Arc<ControlPlane>, OperationId, AbortOperation)>>,
+    mode: Mutex<Mode>,
+    begun: watch::Sender<usize>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Mode {
+    #[default]
+    AtOnce,
+    UntilTold,
+    HangAfterwards,
+}
+
+impl Pretend {
+    pub fn hands(&self) -> Hands {
+        let this = self.clone();
+        Hands::new(move |_, job| {
+            let this = this.clone();
+            Box::pin(async move { this.carry(job).await })
+        })
+    }
+
+    async fn carry(&self, mut job: Job) -> Carried {
+        self.0.begun.send_modify(|begun| *begun += 1);
+        if let Some(trouble) = self.0.failures.lock().expect("sound").pop_front() {
+            return Err(trouble);
+        }
+        let mode = *self.0.mode.lock().expect("sound");
+        if mode == Mode::UntilTold {
+            let _ = job.stop.wait_for(|stop| *stop).await;
+            return Err(Trouble::Stopped);
+        }
+        let what = match job.step.piece {
+            Piece::Buckets(range) => format!("buckets {}..{}", range.first, range.last),
+            Piece::Wallet { wallet } => format!("wallet {wallet}"),
+        };
+        let (verb, completed) = match job.task {
+            Task::Move => ("move", true),
+            Task::TakeBack => ("return", false),
+            Task::Forget { .. } => ("forget", true),
+        };
+        self.0.done.lock().expect("sound").push(format!("{verb} {what}"));
+        job.pace.progress.wallets.fetch_add(1, Relaxed);
+        let abort = self.0.abort.lock().expect("sound").take();
+        if let Some((control, id, wanted)) = abort {
+            operations::abort(&control, id, &wanted).await.expect("aborting");
+        }
+        if mode == Mode::HangAfterwards {
+            std::future::pending::<()>().await;
+        }
+        Ok(Outcome { strays: vec![], completed })
+    }
+
+    pub fn done(&self) -> Vec<String> {
+        self.0.done.lock().expect("sound").clone()
+    }
+
+    pub fn fail_next(&self, trouble: Trouble) {
+        self.0.failures.lock().expect("sound").push_back(trouble);
+    }
+
+    pub fn abort_after_work(&self, control: Arc<ControlPlane>, id: OperationId, wanted: AbortOperation) {
+        *self.0.abort.lock().expect("sound") = Some((control, id, wanted));
+    }
+
+    fn set(&self, mode: Mode) {
+        *self.0.mode.lock().expect("sound") = mode;
+    }
+
+    pub fn work_until_told(&self) {
+        self.set(Mode::UntilTold);
+    }
+
+    pub fn work_at_once(&self) {
+        self.set(Mode::AtOnce);
+    }
+
+    pub fn hang_after_work(&self) {
+        self.set(Mode::HangAfterwards);
+    }
+
+    pub fn hang_no_more(&self) {
+        self.set(Mode::AtOnce);
+    }
+
+    pub async fn wait_for_work(&self) {
+        self.0.begun.subscribe().wait_for(|begun| *begun > 0).await.expect("the sender lives");
+    }
+}
+
+impl Plane {
+    /// As if the worker had died long ago.
+    pub async fn expire_lease(&self, id: OperationId) {
+        loop {
+            let mut operation = operations::get(&self.control, id).await.expect("there");
+            if operation.lease.take().is_none() {
+                return;
+            }
+            if self.control.operations.change(&operation, None).await.expect("answers").is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Gives the buckets to a cell as if an operation had.
+    pub async fn publish(&self, range: BucketRange, to: usize) {
+        let decide = |placement: &Placement| {
+            let cell = placement.cell_named(&cell_id(to)).expect("listed").index;
+            let run = BucketRun { first: range.first.0, last: range.last.0, cell };
+            Ok(Some(Delta { buckets: vec![run], intended: true, ..Delta::default() }))
+        };
+        self.control.placements.change("test", &because(), decide).await.expect("published");
+    }
+}
