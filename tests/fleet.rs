@@ -137,17 +137,29 @@ impl Fleet {
 
     /// `ctl <words>` on this fleet; its JSON output.
     pub async fn ctl(&self, words: &[&str]) -> Value {
+        self.try_ctl(words).await.unwrap_or_else(|said| panic!("ctl {words:?}: {said}"))
+    }
+
+    /// The same, or what it said when it failed.
+    pub async fn try_ctl(&self, words: &[&str]) -> Result<Value, String> {
         let mut command = tokio::process::Command::new(programs::program("ctl"));
         command.arg("--data").arg(&self.data).args(["-o", "json"]).args(words).stdin(Stdio::null()).kill_on_drop(true);
         let output = within(60, "ctl", command.output()).await.expect("ctl can be run");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "ctl {words:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        if !output.status.success() {
+            return Err(format!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
     /// SIGKILL; the supervisor starts the process again. Returns when the kernel has reaped the old one.
     pub async fn kill(&self, name: &str) {
         self.ctl(&["local", "kill", name]).await;
+    }
+
+    /// SIGKILL, and it stays down.
+    pub async fn kill_for_good(&self, name: &str) {
+        self.ctl(&["local", "kill", name, "--keep-down"]).await;
     }
 
     /// Stops a process gracefully and keeps it down.
@@ -179,7 +191,18 @@ impl Fleet {
 
     /// Sets (`Some`) or clears the faults of a cell's database.
     pub async fn faults(&self, cell: u16, plan: Option<Value>) {
-        let url = format!("{}/_faults", self.ports.cell_db(cell));
+        self.faults_at(&self.ports.cell_db(cell), plan).await;
+    }
+
+    /// Writes that a database has let hang since its faults were set.
+    pub async fn hung_at(&self, database: &str) -> u64 {
+        let answer = self.http.get(format!("{database}/_faults")).send().await.expect("the database answers");
+        let faults: Value = answer.json().await.expect("faults");
+        faults["hung"].as_u64().expect("a number")
+    }
+
+    pub async fn faults_at(&self, database: &str, plan: Option<Value>) {
+        let url = format!("{database}/_faults");
         let request = match plan {
             Some(plan) => self.http.put(url).json(&plan),
             None => self.http.delete(url),

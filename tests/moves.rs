@@ -2,6 +2,7 @@
 
 mod in_flight;
 mod rivals;
+mod steps;
 mod support;
 mod there_and_back;
 mod traffic;

@@ -27,6 +27,10 @@ impl Ports {
         url(self.0 + 1)
     }
 
+    pub fn control_plane_db(self) -> String {
+        url(self.0 + 4)
+    }
+
     /// Cells count from 1.
     pub fn cell_db(self, cell: u16) -> String {
         url(self.0 + CELL_STRIDE * cell)

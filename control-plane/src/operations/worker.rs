@@ -24,7 +24,7 @@ use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::{Because, OperationState, Step, Wanted};
 
 /// After this long without a sign of life another worker may take over.
-pub const LEASE: Duration = Duration::from_secs(10);
+pub const LEASE: Duration = Duration::from_secs(3);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Also the longest time until a pause is noticed while a database does not answer.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
