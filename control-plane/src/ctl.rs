@@ -8,6 +8,7 @@ mod child;
 mod commands;
 mod flags;
 mod fleet;
+pub mod load;
 mod local;
 mod ports;
 mod process;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::CellId;
 
+use super::load::LoadArgs;
+
 pub const DEFAULT_DATA: &str = ".fleet";
 
 /// Operate a cell-based wallet: cells, customers, placement, and a whole local fleet.
@@ -57,6 +59,8 @@ pub enum Noun {
     Placement(Placement),
     /// Cells, their share of customers, and the health of their instances.
     Status,
+    /// Send requests at a fixed rate, as customers would, and measure the answers.
+    Load(LoadArgs),
 }
 
 #[derive(Args)]
