@@ -6,12 +6,14 @@
 mod api;
 mod child;
 mod commands;
+mod drill;
 mod flags;
 mod fleet;
 pub mod load;
 mod local;
 mod ports;
 mod process;
+mod relay;
 mod running;
 mod socket;
 mod supervisor;

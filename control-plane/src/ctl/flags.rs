@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::CellId;
 
+use super::drill::DrillVerb;
 use super::load::LoadArgs;
 
 pub const DEFAULT_DATA: &str = ".fleet";
@@ -61,6 +62,9 @@ pub enum Noun {
     Status,
     /// Send requests at a fixed rate, as customers would, and measure the answers.
     Load(LoadArgs),
+    /// Break a fleet of its own under load, heal it, and check what customers saw.
+    #[command(subcommand)]
+    Drill(DrillVerb),
 }
 
 #[derive(Args)]
@@ -79,6 +83,9 @@ pub struct Up {
     /// Leave what dies dead.
     #[arg(long)]
     pub no_restart: bool,
+    /// Put a relay before each instance, so that its network can be cut; at most four cells.
+    #[arg(long, hide = true)]
+    pub relays: bool,
 }
 
 #[derive(Subcommand)]

@@ -106,7 +106,8 @@ async fn settings(common: &Common, wanted: &LoadArgs) -> Result<Settings> {
         Some(url) => url.clone(),
         None => {
             let fleet = Fleet::load(&common.data)?;
-            let none = || failure(PRECONDITION, "no local fleet in --data: start one with `ctl up`, or name a --router");
+            let none =
+                || failure(PRECONDITION, "no local fleet in --data: start one with `ctl up`, or name a --router");
             format!("http://{}", fleet.ok_or_else(none)?.ports().router())
         }
     };

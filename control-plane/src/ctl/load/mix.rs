@@ -56,9 +56,10 @@ impl FromStr for Mix {
         let mut weights = [0; KINDS.len()];
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (name, weight) = part.split_once(':').ok_or_else(|| format!("{part:?} is not kind:weight"))?;
-            let position = KINDS.iter().position(|kind| kind.name() == name).ok_or_else(|| {
-                format!("there is no kind {name:?}; there are {}", KINDS.map(Kind::name).join(", "))
-            })?;
+            let position = KINDS
+                .iter()
+                .position(|kind| kind.name() == name)
+                .ok_or_else(|| format!("there is no kind {name:?}; there are {}", KINDS.map(Kind::name).join(", ")))?;
             let weight = weight.parse().ok().filter(|weight| *weight <= WEIGHT_MAX);
             weights[position] = weight.ok_or_else(|| format!("{part:?}: a weight is 0 to {WEIGHT_MAX}"))?;
         }

@@ -107,7 +107,8 @@ mod tests {
         for (percent, expected) in [(0, 0..=60), (50, 400..=600), (100, 1_000..=1_000)] {
             let mut planner = Planner::new(mix, Some(percent), 1, &customers);
             let pairs = (0..1_000).map(|_| planner.next(&customers, customers.len()));
-            let pairs: Vec<_> = pairs.map(|intent| (intent.customer.expect("a payer"), intent.payee.expect("a payee"))).collect();
+            let pairs: Vec<_> =
+                pairs.map(|intent| (intent.customer.expect("a payer"), intent.payee.expect("a payee"))).collect();
             assert!(pairs.iter().all(|(from, to)| from != to));
             let across = pairs.iter().filter(|(from, to)| customers[*from].cell != customers[*to].cell).count();
             assert!(expected.contains(&across), "{percent} %: {across}");

@@ -126,9 +126,11 @@ impl Wire {
         }
         let body = Full::new(call.body.clone().map(Bytes::from).unwrap_or_default());
         let request = request.body(body).expect("paths, keys and ids are plain ASCII");
-        let answer = self.client.request(request).await.map_err(|error| {
-            if error.is_connect() { "not_connected" } else { "connection_lost" }
-        })?;
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| if error.is_connect() { "not_connected" } else { "connection_lost" })?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
         Ok((status, body.map_err(|_| "answer_cut_off")?.to_bytes()))
