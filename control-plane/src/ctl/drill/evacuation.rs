@@ -30,13 +30,18 @@ pub async fn evacuate(server_url: &str, cell: &str, reason: &str) -> Result<Evac
 
 /// Moves the buckets `first` to `last` (four hex digits each, inclusive) to the cell `to`.
 pub async fn migrate(server_url: &str, first: &str, last: &str, to: &str, reason: &str) -> Result<EvacuationReport> {
-    run(server_url, &json!({ "kind": "migrate", "scope": { "first": first, "last": last }, "to": to }), reason).await
+    run(
+        server_url,
+        &json!({ "kind": "migrate", "scope": { "buckets": { "first": first, "last": last } }, "to": to }),
+        reason,
+    )
+    .await
 }
 
 async fn run(server_url: &str, what: &Value, reason: &str) -> Result<EvacuationReport> {
     let began = Instant::now();
     let http = reqwest::Client::builder().no_proxy().timeout(CALL_TIMEOUT).build()?;
-    let mut body = json!({ "force": false, "limits": {}, "actor": "drill", "reason": reason, "dry_run": false });
+    let mut body = json!({ "actor": "drill", "reason": reason });
     for (name, value) in what.as_object().expect("written as an object above") {
         body[name] = value.clone();
     }
@@ -58,7 +63,7 @@ async fn run(server_url: &str, what: &Value, reason: &str) -> Result<EvacuationR
                 seconds,
             });
         }
-        if ["failed", "cancelled", "canceled"].contains(&state.as_str()) || Instant::now() > deadline {
+        if ["failed", "aborted", "paused"].contains(&state.as_str()) || Instant::now() > deadline {
             bail!("operation {id} is {state} after {:.1} s: {now}", began.elapsed().as_secs_f64());
         }
         sleep(POLL).await;

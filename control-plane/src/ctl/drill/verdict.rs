@@ -21,6 +21,8 @@ pub const AFTER: &str = "after";
 
 /// Nobody may see an error in this last part of the load.
 const QUIET_END: Duration = Duration::from_secs(1);
+/// Slower by this much, or with errors: else the event did not take place.
+const FELT_TIMES: f64 = 2.0;
 /// What a healthy service may refuse the load, which sometimes asks for more than there is.
 const USUAL_REFUSALS: [&str; 1] = ["insufficient_balance"];
 
@@ -126,6 +128,15 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
                 found,
             )
         }
+        Expectation::VictimFelt => {
+            let of_victim = |phase| outcome.in_phase(phase).filter(|one| touches_victim(outcome, one));
+            let p50 = |phase| latencies(of_victim(phase)).percentiles().map_or(0.0, |all| all.p50_ms);
+            let failed = of_victim(DURING).filter(|one| one.first.is_error()).count();
+            let (before, during) = (p50(BEFORE), p50(DURING));
+            let found = format!("{failed} errors; p50 {before:.1} ms before, {during:.1} ms during");
+            let felt = failed > 0 || during > before * FELT_TIMES;
+            Check::drill(&format!("the event was felt in {VICTIM}"), felt, found)
+        }
         Expectation::OthersAsFast { times, floor_ms } => {
             let name = format!(
                 "p99 of customers of other cells during the event: at most {times} times that before, or {floor_ms} ms"
@@ -148,7 +159,7 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
         Expectation::Recovered => {
             let quiet_us = u64::try_from(QUIET_END.as_micros()).unwrap_or(u64::MAX);
             let from = outcome.lasted_us.saturating_sub(quiet_us);
-            let (mut late, last) = (errors().filter(|one| one.due_us >= from), errors().last());
+            let (mut late, last) = (errors().filter(|one| one.due_us >= from), errors().next_back());
             let found = match last {
                 None => "no error at all".to_owned(),
                 Some(last) => format!(

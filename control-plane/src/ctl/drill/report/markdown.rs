@@ -46,6 +46,11 @@ pub fn checks_table(report: &Report) -> String {
     columns(&["RESULT", "ABOUT", "CHECK", "FOUND"], &rows.collect::<Vec<_>>())
 }
 
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 pub fn markdown(report: &Report) -> String {
     let mut text = String::new();
     let failed = report.checks.iter().filter(|check| !check.passed).count();
@@ -58,7 +63,7 @@ pub fn markdown(report: &Report) -> String {
          began {}. An open loop: latency counts from the moment a request was due. No request was repeated by the \
          client.\n\n",
         report.drill,
-        report.about,
+        sentence(report.about),
         size.cells,
         size.instances,
         size.wallets,
