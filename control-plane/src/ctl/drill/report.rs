@@ -17,6 +17,7 @@ use super::evacuation::EvacuationReport;
 use super::runner::{Deed, Played, Size};
 use super::table::Drill;
 use super::verdict::{AFTER, BEFORE, Check, DURING, Slowdown, is_victim, seconds, slowdown, touches_victim};
+use crate::ctl::load::latency::Percentiles;
 use crate::ctl::load::outcome::{Outcome, Phase, Slice};
 use crate::ctl::load::summary::{Row, row};
 use crate::ctl::load::write;
@@ -35,6 +36,11 @@ pub struct Report {
     pub size: Size,
     pub rate_sent: f64,
     pub not_sent: u64,
+    /// By how much the load was late in sending: how busy the machine was with other things.
+    pub late: Option<Percentiles>,
+    /// Of the last minute, at the end, on so many cores.
+    pub machine_load: Option<f64>,
+    pub cores: usize,
     pub deeds: Vec<Deed>,
     pub phases: Vec<PhaseReport>,
     pub blast_radius: BlastRadius,
@@ -106,6 +112,9 @@ pub fn report(drill: &Drill, size: Size, played: Played) -> Report {
         size,
         rate_sent: outcome.operations.len() as f64 / seconds(outcome.lasted_us.max(1)),
         not_sent: outcome.not_sent,
+        late: outcome.late,
+        machine_load: machine_load(),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
         deeds,
         phases: [BEFORE, DURING, AFTER].map(|name| phase(&outcome, name)).into(),
         blast_radius: blast_radius(&outcome),
@@ -118,6 +127,10 @@ pub fn report(drill: &Drill, size: Size, played: Played) -> Report {
         marks: outcome.phases.clone(),
         slices: outcome.slices(SLICE),
     }
+}
+
+fn machine_load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 fn phase(outcome: &Outcome, name: &'static str) -> PhaseReport {

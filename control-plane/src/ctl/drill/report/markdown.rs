@@ -73,6 +73,16 @@ pub fn markdown(report: &Report) -> String {
         size.seed,
         report.began_at,
     );
+    if let (Some(late), Some(load)) = (&report.late, report.machine_load) {
+        let _ = write!(
+            text,
+            "The machine: load average {load:.1} on {} cores; requests left late by p99 {} ms, at most {} ms, which is \
+             contained in the latencies.\n\n",
+            report.cores,
+            ms(late.p99_ms),
+            ms(late.max_ms)
+        );
+    }
     let _ = write!(text, "**{}**\n\n![latency over time](latency.svg)\n\n", blast_line(report));
     done(&mut text, report);
     phases(&mut text, report);
