@@ -11,8 +11,8 @@ mod transfers;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use ledger::store::Store;
 use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Store, StoreError};
 use ledger::{Block, EntryKind};
 use serde::Serialize;
 use topology::{CellId, WalletId};
@@ -25,8 +25,6 @@ use transfers::Transfers;
 
 /// Pages of one listing, of up to 1 MB each.
 const PAGES_MAX: usize = 10_000;
-/// Rows of transfers in flight that are looked at in each cell.
-const OPEN_MAX: usize = 1_000;
 /// Faults kept word for word of each kind; the others are counted.
 const FAULTS_KEPT: usize = 5;
 
@@ -147,21 +145,8 @@ fn conserved(totals: &Totals) -> Check {
 async fn wallets(tables: &[Tables]) -> Result<BTreeMap<WalletId, Vec<usize>>> {
     let mut all: BTreeMap<WalletId, Vec<usize>> = BTreeMap::new();
     for (position, tables) in tables.iter().enumerate() {
-        let mut start = None;
-        for page in 0.. {
-            if page == PAGES_MAX {
-                bail!("{}: more than {PAGES_MAX} pages of wallets", tables.cell);
-            }
-            let scan = tables.store.client().scan().table_name(format!("{}-ledger", tables.cell)).index_name("buckets");
-            let answer = scan.set_exclusive_start_key(start).send().await.context("the tables do not answer")?;
-            for item in answer.items() {
-                let wallet = item.get("w").and_then(|value| value.as_s().ok()).and_then(|text| text.parse().ok());
-                all.entry(wallet.context("the key of a chain is no wallet id")?).or_default().push(position);
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
+        for wallet in listed(tables, "ledger", "buckets").await? {
+            all.entry(wallet).or_default().push(position);
         }
     }
     Ok(all)
@@ -169,13 +154,32 @@ async fn wallets(tables: &[Tables]) -> Result<BTreeMap<WalletId, Vec<usize>>> {
 
 /// Transfers that are still on their way out of wallets that live where their rows are. The rows that a moved wallet
 /// left behind mean nothing.
-pub async fn open_transfers(tables: &[Tables]) -> Result<usize, StoreError> {
+pub async fn open_transfers(tables: &[Tables]) -> Result<usize> {
     let mut open = 0;
     for tables in tables {
-        for row in tables.store.open_transfers(OPEN_MAX).await? {
-            let head = tables.store.head(row.wallet).await?;
+        for wallet in listed(tables, "transfers", "open").await? {
+            let head = tables.store.head(wallet).await?;
             open += usize::from(head.is_some_and(|head| head.home == tables.cell));
         }
     }
     Ok(open)
+}
+
+/// The wallets of all rows of an index.
+async fn listed(tables: &Tables, table: &str, index: &str) -> Result<Vec<WalletId>> {
+    let mut all = Vec::new();
+    let mut start = None;
+    for _ in 0..PAGES_MAX {
+        let scan = tables.store.client().scan().table_name(format!("{}-{table}", tables.cell)).index_name(index);
+        let answer = scan.set_exclusive_start_key(start).send().await.context("the tables do not answer")?;
+        for item in answer.items() {
+            let wallet = item.get("w").and_then(|value| value.as_s().ok()).and_then(|text| text.parse().ok());
+            all.push(wallet.context("a key is no wallet id")?);
+        }
+        start = answer.last_evaluated_key;
+        if start.is_none() {
+            return Ok(all);
+        }
+    }
+    bail!("{} {table}: more than {PAGES_MAX} pages", tables.cell)
 }

@@ -166,7 +166,7 @@ async fn settle(tables: &[Tables], checks: &mut Vec<Check>) -> Option<u64> {
         match open_transfers(tables).await {
             Ok(0) => still += 1,
             Ok(open) => (still, last) = (0, format!("{open} transfers are in flight")),
-            Err(error) => (still, last) = (0, error.to_string()),
+            Err(error) => (still, last) = (0, format!("{error:#}")),
         }
         if still == 2 {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
