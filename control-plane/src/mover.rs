@@ -139,7 +139,11 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     }
 
     /// Wallets of the group, page by page, that have a chain or a row of their own at the source.
-    pub async fn wallets_at_source(&self, _group: Group, _after: Option<WalletId>) -> Result<Vec<WalletId>, MoveError> {
+    pub async fn wallets_at_source(
+        &self,
+        _group: Group,
+        _after: Option<WalletId>,
+    ) -> Result<Vec<WalletId>, MoveError> {
         Err(MoveError::Stopped)
     }
 

@@ -81,8 +81,9 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    fn size(&self) -> Size {
-        let (rate, duration_ms, wallets, cells) = if self.small { (60, 6_000, 30, 2) } else { (150, 16_000, 90, 3) };
+    fn size(&self, drill: &Drill) -> Size {
+        let small = (60, 6_000, 60, drill.small_cells);
+        let (rate, duration_ms, wallets, cells) = if self.small { small } else { (150, 16_000, 90, 3) };
         let duration = self.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         Size {
             rate: self.rate.unwrap_or(rate),
@@ -129,7 +130,7 @@ fn print(common: &Common, out: &Path) -> Result<()> {
 async fn run_one(common: &Common, wanted: &RunArgs) -> Result<()> {
     let unknown = || failure(USAGE, format!("there is no drill {:?}: see `ctl drill list`", wanted.name));
     let drill = named(&wanted.name).ok_or_else(unknown)?;
-    let size = wanted.size();
+    let size = wanted.size(drill);
     if size.duration_ms < DURATION_MIN_MS {
         return Err(failure(USAGE, format!("--duration: a drill needs at least {DURATION_MIN_MS} ms")));
     }

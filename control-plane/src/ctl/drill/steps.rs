@@ -62,7 +62,7 @@ impl<'a> Hand<'a> {
                 Ok(())
             }
             Step::StartMigration => {
-                let (first, last) = self.half_of_victim()?;
+                let (first, last) = self.quarter_of_victim()?;
                 let server = fleet.control_plane();
                 self.operation.spawn(async move { migrate(&server, &first, &last, REFUGE, "drill").await });
                 Ok(())
@@ -109,13 +109,13 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    /// The first half of the victim's longest run of buckets.
-    fn half_of_victim(&self) -> Result<(String, String)> {
+    /// The first quarter of the victim's longest run of buckets.
+    fn quarter_of_victim(&self) -> Result<(String, String)> {
         let victim = self.placement.cells().iter().find(|cell| cell.id.as_str() == VICTIM);
         let index = victim.context("the victim is not in the placement")?.index;
         let runs = self.placement.runs().into_iter().filter(|run| run.cell == index);
         let run = runs.max_by_key(|run| run.last.wrapping_sub(run.first)).context("the victim owns nothing")?;
         let (first, last) = (run.first, run.last);
-        Ok((format!("{first:04x}"), format!("{:04x}", first + (last - first) / 2)))
+        Ok((format!("{first:04x}"), format!("{:04x}", first + (last - first) / 4)))
     }
 }
