@@ -6,12 +6,15 @@
 pub mod api;
 mod child;
 mod commands;
+mod drill;
 mod flags;
 mod fleet;
+pub mod load;
 mod local;
 pub mod operations;
 mod ports;
 mod process;
+mod relay;
 mod running;
 mod socket;
 mod supervisor;

@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement};
 use super::socket::{self, Started};
-use super::{local, operations, tables, up};
+use super::{drill, load, local, operations, tables, up};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -18,11 +18,13 @@ pub async fn run(flags: Flags) -> Result<()> {
     match flags.noun {
         Noun::Up(wanted) => return up::run(common, &wanted).await,
         Noun::Local(verb) => return local::run(common, &verb).await,
+        Noun::Drill(verb) => return drill::run(common, &verb).await,
+        Noun::Load(wanted) => return load::run(common, &wanted).await,
         _ => {}
     }
     let api = Api::new(common.server.as_deref(), &common.data)?;
     match flags.noun {
-        Noun::Up(_) | Noun::Local(_) => unreachable!("handled above"),
+        Noun::Up(_) | Noun::Local(_) | Noun::Load(_) | Noun::Drill(_) => unreachable!("handled above"),
         Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,
         Noun::Cell(Cell::List) => {
             show(common, &api.get::<Vec<wire::CellView>>(&["v1", "cells"]).await?, |c| tables::cells(c))

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::CellId;
 
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
+use super::drill::DrillVerb;
+use super::load::LoadArgs;
 
 pub const DEFAULT_DATA: &str = ".fleet";
 
@@ -71,6 +73,11 @@ pub enum Noun {
     Audit(Audit),
     /// Cells, their share of customers, and the health of their instances.
     Status,
+    /// Send requests at a fixed rate, as customers would, and measure the answers.
+    Load(LoadArgs),
+    /// Break a fleet of its own under load, heal it, and check what customers saw.
+    #[command(subcommand)]
+    Drill(DrillVerb),
 }
 
 #[derive(Args)]
@@ -89,6 +96,9 @@ pub struct Up {
     /// Leave what dies dead.
     #[arg(long)]
     pub no_restart: bool,
+    /// Put a relay before each instance, so that its network can be cut; at most four cells.
+    #[arg(long, hide = true)]
+    pub relays: bool,
 }
 
 #[derive(Subcommand)]

@@ -22,6 +22,9 @@ pub struct Fleet {
     /// Processes per cell, for cells still to come.
     pub instances: u16,
     pub region: String,
+    /// Whether a relay stands before each instance.
+    #[serde(default)]
+    pub relays: bool,
     pub cells: Vec<FleetCell>,
 }
 
@@ -72,6 +75,7 @@ impl Fleet {
             port: FIRST_PORT,
             instances: INSTANCES,
             region: config.deployment.region.clone(),
+            relays: false,
             cells: cells.collect(),
         }
     }
@@ -103,13 +107,20 @@ impl Fleet {
             weight: cell.weight,
             max_tps: cell.max_tps,
             max_customers: cell.max_customers,
-            instances: self.instances_of(cell).map(entry).collect(),
+            instances: self.reached_at(cell).map(entry).collect(),
             dynamodb: CellTables {
                 endpoint: Some(format!("http://{}", self.ports().cell_db(cell.number))),
                 region: self.region.clone(),
                 table_prefix: format!("{}-", cell.id),
             },
         }
+    }
+
+    /// Names of a cell's processes, and where others reach them.
+    pub fn reached_at<'a>(&'a self, cell: &'a FleetCell) -> impl Iterator<Item = (String, String)> + 'a {
+        let instances = self.instances_of(cell).zip(0..);
+        let (relays, ports) = (self.relays, self.ports());
+        instances.map(move |((name, address), j)| (name, if relays { ports.relay(cell.number, j) } else { address }))
     }
 
     /// Names and addresses of a cell's processes.

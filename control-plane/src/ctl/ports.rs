@@ -9,6 +9,10 @@ use super::{PRECONDITION, failure};
 
 /// Ports of one cell: its database and at most eight instances.
 const CELL_STRIDE: u32 = 10;
+/// Relays stand this far above the instances they carry to, so that a small fleet keeps to one hundred ports.
+const RELAY_OFFSET: u32 = 50;
+/// Cells that fit below the relays.
+pub const RELAYED_CELLS_MAX: u16 = 4;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ports(pub u16);
@@ -42,6 +46,11 @@ impl Ports {
     /// Instances count from 0.
     pub fn instance(self, cell: u16, instance: u16) -> String {
         self.at(u32::from(cell) * CELL_STRIDE + 1 + u32::from(instance))
+    }
+
+    /// Before the instance of the same numbers; cells up to [`RELAYED_CELLS_MAX`].
+    pub fn relay(self, cell: u16, instance: u16) -> String {
+        self.at(RELAY_OFFSET + u32::from(cell) * CELL_STRIDE + 1 + u32::from(instance))
     }
 
     fn at(self, offset: u32) -> String {

@@ -18,8 +18,9 @@ use topology::CellId;
 
 use super::api::Api;
 use super::fleet::{Fleet, FleetCell};
-use super::ports::check_free;
+use super::ports::{RELAYED_CELLS_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
+use super::relay::Relays;
 use super::socket::{NewCell, Request, Started};
 use super::supervisor::{State, Supervisor};
 use crate::wire::{Because, Bootstrap, Bootstrapped, CellView, SetAddresses};
@@ -36,6 +37,7 @@ pub struct Running {
     pub layout: Layout,
     pub supervisor: Supervisor,
     pub fleet: Mutex<Fleet>,
+    relays: Relays,
     http: reqwest::Client,
     began: Instant,
 }
@@ -44,12 +46,20 @@ impl Running {
     pub fn new(layout: Layout, fleet: Fleet, restart: bool) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(PROBE_TIMEOUT).build()?;
         let supervisor = Supervisor::new(restart);
-        Ok(Self { layout, supervisor, fleet: Mutex::new(fleet), http, began: Instant::now() })
+        Ok(Self {
+            layout,
+            supervisor,
+            fleet: Mutex::new(fleet),
+            relays: Relays::default(),
+            http,
+            began: Instant::now(),
+        })
     }
 
     /// Starts everything and returns when all of it is ready; what of the configuration is not registered comes back.
     pub async fn start(self: &std::sync::Arc<Self>, because: Because) -> Result<Vec<CellId>> {
         let fleet = self.fleet.lock().await.clone();
+        self.start_relays(&fleet).await?;
         self.supervisor.add(self.layout.router(&fleet));
         let mut storages = JoinSet::new();
         for cell in fleet.cells.clone() {
@@ -76,6 +86,13 @@ impl Running {
         }
         self.ready(&self.layout.router(&fleet)).await?;
         Ok(missing)
+    }
+
+    async fn start_relays(&self, fleet: &Fleet) -> Result<()> {
+        for (name, listen, to) in relays_of(fleet)? {
+            self.relays.add(&name, &listen, to).await?;
+        }
+        Ok(())
     }
 
     /// The cell's database and tables, then its processes, which need not be ready yet.
@@ -157,6 +174,9 @@ impl Running {
             Request::Stop { name } => (name, Command::Stop),
             Request::Start { name } => (name, Command::Start),
             Request::Kill { name, keep_down } => (name, Command::Kill { keep_down }),
+            Request::Pause { name } => (name, Command::Pause),
+            Request::Resume { name } => (name, Command::Resume),
+            Request::Line { names, line } => return Ok(serde_json::to_value(self.relays.set(&names, line)?)?),
         };
         if self.supervisor.watch(&name).is_none() {
             let names: Vec<_> = self.supervisor.views().into_iter().map(|view| view.name).collect();
@@ -197,6 +217,8 @@ impl Running {
                 cell
             }
         };
+        let with_it = Fleet { cells: vec![cell.clone()], ..fleet.clone() };
+        self.start_relays(&with_it).await?;
         self.start_cell(&fleet, &cell).await?;
         self.cell_ready(&fleet, &cell).await?;
         if !fleet.cells.contains(&cell) {
@@ -228,6 +250,19 @@ async fn register(fleet: &Fleet, because: Because) -> Result<Vec<CellId>> {
         let _: CellView = api.send(Method::PUT, &path, Some(&body)).await?;
     }
     Ok(done.not_registered)
+}
+
+/// Name, address and destination of each relay of the fleet.
+pub fn relays_of(fleet: &Fleet) -> Result<Vec<(String, String, String)>> {
+    if !fleet.relays {
+        return Ok(vec![]);
+    }
+    if let Some(cell) = fleet.cells.iter().find(|cell| cell.number > RELAYED_CELLS_MAX) {
+        bail!("{} is cell number {}: there are ports for relays of {RELAYED_CELLS_MAX} cells", cell.id, cell.number);
+    }
+    let relay = |((name, to), (_, listen))| (name, listen, to);
+    let of_cell = |cell| fleet.instances_of(cell).zip(fleet.reached_at(cell)).map(relay);
+    Ok(fleet.cells.iter().flat_map(of_cell).collect())
 }
 
 /// The last lines of a log.

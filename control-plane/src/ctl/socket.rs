@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::fleet::FleetCell;
+use super::relay::Line;
 use super::{FAILED, PRECONDITION, failure};
 use crate::wire::CellSpec;
 
@@ -19,9 +20,28 @@ const LINE_MAX_BYTES: u64 = 64 * 1024;
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
     Status,
-    Stop { name: String },
-    Start { name: String },
-    Kill { name: String, keep_down: bool },
+    Stop {
+        name: String,
+    },
+    Start {
+        name: String,
+    },
+    Kill {
+        name: String,
+        keep_down: bool,
+    },
+    /// SIGSTOP: the process stands still, its connections stay open.
+    Pause {
+        name: String,
+    },
+    Resume {
+        name: String,
+    },
+    /// Cuts or mends the lines to instances of a fleet with relays.
+    Line {
+        names: Vec<String>,
+        line: Line,
+    },
     AddCell(NewCell),
 }
 

@@ -50,7 +50,12 @@ pub struct View {
 pub enum Command {
     Stop,
     Start,
-    Kill { keep_down: bool },
+    Kill {
+        keep_down: bool,
+    },
+    /// SIGSTOP: it stands still until it is resumed, or stopped for good.
+    Pause,
+    Resume,
 }
 
 struct Handle {
@@ -112,6 +117,8 @@ impl Supervisor {
             Command::Start => now.state == State::Running,
             // What is stopped already cannot be killed.
             Command::Kill { keep_down: false } => now.pid != before || now.state == State::Stopped,
+            // Signals are not answered; what is down cannot stand still.
+            Command::Pause | Command::Resume => true,
         };
         let patience = STOP_PATIENCE + BACKOFF_MAX;
         timeout(patience, view.wait_for(carried_out)).await.ok()?.ok()?;
@@ -153,7 +160,7 @@ impl Keeper {
                 match self.orders.recv().await {
                     None => return,
                     Some(Command::Start) => (wanted, backoff) = (true, BACKOFF_FIRST),
-                    Some(Command::Stop | Command::Kill { .. }) => {}
+                    Some(Command::Stop | Command::Kill { .. } | Command::Pause | Command::Resume) => {}
                 }
                 continue;
             }
@@ -179,7 +186,7 @@ impl Keeper {
                 () = sleep(backoff) => {}
                 order = self.orders.recv() => match order {
                     Some(Command::Stop | Command::Kill { keep_down: true }) | None => wanted = false,
-                    Some(Command::Start | Command::Kill { keep_down: false }) => {}
+                    Some(Command::Start | Command::Kill { keep_down: false } | Command::Pause | Command::Resume) => {}
                 },
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -198,6 +205,8 @@ impl Keeper {
             };
             match order {
                 Some(Command::Start) => {}
+                Some(Command::Pause) => send(&child, Signal::SIGSTOP),
+                Some(Command::Resume) => send(&child, Signal::SIGCONT),
                 Some(Command::Kill { keep_down }) => {
                     let _ = child.kill().await;
                     return !keep_down;
@@ -215,10 +224,17 @@ impl Keeper {
     }
 }
 
-async fn stop(child: &mut Child, name: &str) {
+/// To a process that has not been waited for: its number cannot be somebody else's.
+fn send(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let _ = kill(Pid::from_raw(pid), signal);
     }
+}
+
+async fn stop(child: &mut Child, name: &str) {
+    send(child, Signal::SIGTERM);
+    // One that was paused would not notice.
+    send(child, Signal::SIGCONT);
     if timeout(STOP_PATIENCE, child.wait()).await.is_err() {
         tracing::warn!(name, "did not stop when asked to; killed");
         let _ = child.kill().await;

@@ -17,7 +17,7 @@ use super::flags::{Common, Up};
 use super::fleet::Fleet;
 use super::ports::check_free;
 use super::process::Layout;
-use super::running::Running;
+use super::running::{Running, relays_of};
 use super::{PRECONDITION, failure, socket};
 
 const PROGRAMS: [&str; 4] = ["local-dynamodb", "control-plane", "router", "cell"];
@@ -40,12 +40,14 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     let earlier = Fleet::load(&data)?;
     let mut fleet = earlier.unwrap_or_else(|| Fleet::new(&config));
     fleet.adjust(wanted.port, wanted.instances);
+    fleet.relays = wanted.relays;
     let layout = Layout { programs, data: data.clone(), config: config_path };
     let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
         let name = spec.name;
         spec.listens.into_iter().map(move |listen| (name.clone(), listen))
     });
-    check_free(&listens.collect::<Vec<_>>())?;
+    let relays = relays_of(&fleet)?.into_iter().map(|(name, listen, _)| (format!("relay of {name}"), listen));
+    check_free(&listens.chain(relays).collect::<Vec<_>>())?;
     for folder in ["db", "logs", "router"] {
         std::fs::create_dir_all(data.join(folder))?;
     }
