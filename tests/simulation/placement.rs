@@ -90,7 +90,9 @@ impl Placements {
     }
 
     pub fn move_wallet(&self, wallet: WalletId, cell: usize) {
-        self.publish(|next| drop(next.pins.insert(wallet, cell)));
+        self.publish(|next| {
+            next.pins.insert(wallet, cell);
+        });
     }
 
     /// `strays`: wallets of the group that live in other cells.

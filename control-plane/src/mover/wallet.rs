@@ -93,15 +93,13 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
 
     async fn look(&self, wallet: WalletId) -> Result<Seen, MoveError> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+        // The target first: seen after the source, a copy could be ahead of it because somebody else moved the wallet
+        // in between, and would look like another chain.
+        let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2)).await?;
         let began = Instant::now();
-        let source = async {
-            let head = retry::read(random(wallet), || self.route.from.store.head(wallet)).await;
-            self.pace.source_answered(began.elapsed());
-            head
-        };
-        let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2));
-        let (source, target) = tokio::join!(source, target);
-        Ok(Seen { source: source?.map(|block| block.head()), copy: Copy::of(&self.route.to.cell, &target?) })
+        let source = retry::read(random(wallet), || self.route.from.store.head(wallet)).await?;
+        self.pace.source_answered(began.elapsed());
+        Ok(Seen { source: source.map(|block| block.head()), copy: Copy::of(&self.route.to.cell, &target) })
     }
 
     /// Copies one page of blocks, with the rows that follow from them, in order.
