@@ -167,13 +167,13 @@ async fn traffic(
     random: &mut fastrand::Rng,
 ) -> Result<(), Violation> {
     world.sicken();
-    let mut people = JoinSet::new();
+    let (mut clients, mut planners) = (JoinSet::new(), JoinSet::new());
     for number in first_client..first_client + size.clients {
         let client = Client::new(number, size.wallets, world.clone(), log.clone(), random.fork());
-        people.spawn(client.run(size.operations_per_client));
+        clients.spawn(client.run(size.operations_per_client));
     }
     for _ in 0..size.planners {
-        people.spawn(world.clone().keep_moving(size.wallets, random.fork()));
+        planners.spawn(world.clone().keep_moving(size.wallets, random.fork()));
     }
     for _ in 0..size.kills {
         sleep(Duration::from_millis(random.u64(1..2_000))).await;
@@ -181,10 +181,14 @@ async fn traffic(
         check::at_any_time(world)?;
     }
     world.heal();
-    while let Some(ended) = people.join_next().await {
-        ended.map_err(|error| Violation(format!("somebody could not go on: {error}")))?;
+    while let Some(ended) = planners.join_next().await {
+        ended.map_err(|error| Violation(format!("a mover could not go on: {error}")))?;
     }
+    // Customers who wait for a bucket that is on its way can only go on when its move does.
     world.finish_plans().await?;
+    while let Some(ended) = clients.join_next().await {
+        ended.map_err(|error| Violation(format!("a client could not go on: {error}")))?;
+    }
     let deadline = Instant::now() + SETTLE_WITHIN;
     while world.in_flight().await > 0 {
         if Instant::now() > deadline {

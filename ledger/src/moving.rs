@@ -89,9 +89,12 @@ pub fn next(from: &CellId, to: &CellId, source: Option<&Head>, copy: &Copy) -> S
         if differs || (newest.number > source.number && !has_left) {
             return Step::Diverged { number: newest.number };
         }
+        // Also where the wallet has since left the target too, and was forgotten there.
+        if newest.number >= source.number && has_left {
+            return Step::Done;
+        }
     }
     match &copy.prefix {
-        Some(prefix) if prefix.number >= source.number && has_left => Step::Done,
         Some(prefix) if prefix.number >= source.number => Step::CutOver { after: source.clone() },
         prefix => {
             let first = prefix.as_ref().map_or(0, |prefix| prefix.number.saturating_add(1));
@@ -219,6 +222,7 @@ mod tests {
             (Some(&left), copy_of("b", &[&zero, &one]), Step::Copy { first: 2, last: 2 }),
             (Some(&left), copy_of("b", &[&zero, &one, &left]), Step::Done),
             (Some(&left), copy_of("b", &[&one, &left, &back]), Step::Done),
+            (Some(&left), copy_of("b", &[&back]), Step::Done),
             (Some(&third), copy_of("b", &[&zero]), Step::Elsewhere { home: cell("c") }),
         ];
         for (source, copy, expected) in table {

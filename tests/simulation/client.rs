@@ -91,7 +91,7 @@ pub struct Client {
 
 enum Outcome {
     Told(Told),
-    Again { unknown: bool },
+    Again { unknown: bool, why: String },
 }
 
 impl Client {
@@ -145,19 +145,23 @@ impl Client {
         half[..8].copy_from_slice(&(self.number as u64).to_be_bytes());
         half[8..].copy_from_slice(&(number as u64).to_be_bytes());
         let key = Key { key: half, request: half };
-        let mut unanswered = false;
+        let (mut unanswered, mut last) = (false, String::new());
         for _ in 0..MAX_ATTEMPTS {
             match self.attempt(&user, wallet, what, key).await {
                 Outcome::Told(Told::Refused { .. }) => {
                     return self.note(wallet, what, key, Told::Refused { sure: !unanswered });
                 }
                 Outcome::Told(told) => return self.note(wallet, what, key, told),
-                Outcome::Again { unknown } => unanswered |= unknown,
+                Outcome::Again { unknown, why } => {
+                    unanswered |= unknown;
+                    last = why;
+                }
             }
             *self.log.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += usize::from(unanswered);
             sleep(Duration::from_millis(self.random.u64(1..200))).await;
         }
-        panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts");
+        let whereabouts = self.world.whereabouts(wallet).await;
+        panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts: {last}; {whereabouts}");
     }
 
     fn note(&self, wallet: WalletId, what: What, key: Key, told: Told) {
@@ -192,7 +196,7 @@ impl Client {
                 Outcome::Told(Told::Done)
             }
             Ok(Err(failure)) => outcome_of(&failure),
-            Err(_) => Outcome::Again { unknown: true },
+            Err(_) => Outcome::Again { unknown: true, why: "no answer".into() },
         }
     }
 
@@ -218,7 +222,7 @@ impl Client {
             }
             Ok(Err(Failure::Returned { .. })) => Outcome::Told(Told::Returned),
             Ok(Err(failure)) => outcome_of(&failure),
-            Err(_) => Outcome::Again { unknown: true },
+            Err(_) => Outcome::Again { unknown: true, why: "no answer".into() },
         }
     }
 
@@ -257,12 +261,12 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::WalletNotFound(_)
         | Failure::WalletExists(_)
         | Failure::SameWallet => Outcome::Told(Told::Refused { sure: true }),
-        Failure::OutcomeUnknown(_) => Outcome::Again { unknown: true },
+        Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded
         | Failure::Expired
         | Failure::Contended
         | Failure::Unavailable(_)
-        | Failure::Misdirected { .. } => Outcome::Again { unknown: false },
+        | Failure::Misdirected { .. } => Outcome::Again { unknown: false, why: format!("{failure:?}") },
         other => panic!("no client of a sound deployment is told: {other:?}"),
     }
 }

@@ -125,6 +125,17 @@ impl World {
         }
     }
 
+    /// What the cells and the placement say of a wallet, for people.
+    pub async fn whereabouts(&self, wallet: WalletId) -> String {
+        let mut words = format!("placed in cell-{}", self.placements.newest_cell_of(wallet));
+        for cell in &self.cells {
+            if let Some(head) = cell.head(wallet).await {
+                words += &format!("; {} has it to block {}, home {}", cell.id, head.number, head.home);
+            }
+        }
+        words
+    }
+
     /// Notes a broken invariant that somebody met on the way; the first one counts.
     pub fn broke(&self, violation: Violation) {
         guard(&self.broken).get_or_insert(violation);
