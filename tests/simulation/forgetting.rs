@@ -105,8 +105,7 @@ impl World {
         let (pace, holds, clock) = (Pace::new(1, None), Everybody(self.clone()), self.clock(0));
         let (_stopper, stop) = watch::channel(false);
         let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock };
-        let _ = tombstone;
-        if mover.forget_wallet(wallet).await? > 0 {
+        if mover.forget_wallet(wallet, tombstone).await? > 0 {
             self.moves.forgotten.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

@@ -13,13 +13,18 @@ use super::{Holds, MoveError, Mover};
 const STEPS_MAX: u32 = 10_000_000;
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
-    /// Deletes at the source what was moved away; returns the number of items. Nothing is deleted of a wallet that is
+    /// Deletes at the source what was moved away; returns the number of items. `tombstone` is the number of the block
+    /// by which the wallet had left when the instances were asked to let go of it: since then it may have come back
+    /// and left anew, and what they remember of that stay nobody has asked for. Nothing is deleted of a wallet that is
     /// (or is about to be) at the source, or that the target does not hold whole.
-    pub async fn forget_wallet(&self, wallet: WalletId) -> Result<u64, MoveError> {
+    pub async fn forget_wallet(&self, wallet: WalletId, tombstone: u64) -> Result<u64, MoveError> {
         let source = &self.route.from;
         let Some(head) = source.store.head(wallet).await? else { return Ok(0) };
         if head.home == source.cell {
             return Err(MoveError::NotOurs(format!("wallet {wallet} is at home in {}", source.cell)));
+        }
+        if head.number != tombstone {
+            return Err(MoveError::NotOurs(format!("wallet {wallet} has been in {} again since", source.cell)));
         }
         self.verify_wallet(wallet).await?;
         // With block 0 gone, only a row says that the wallet must not be created here again.
