@@ -54,7 +54,8 @@ impl Copy {
     }
 }
 
-fn is_tombstone(cell: &CellId, block: &Block) -> bool {
+/// Whether this block, the last one in `cell`, says that the wallet left from there. An unfinished copy ends otherwise.
+pub fn is_tombstone(cell: &CellId, block: &Block) -> bool {
     matches!(block.entries.last().map(|entry| &entry.kind), Some(EntryKind::Moved { from, .. }) if from == cell)
 }
 

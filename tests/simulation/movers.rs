@@ -253,7 +253,13 @@ impl World {
         while !plan.ended.load(Ordering::Relaxed) {
             match timeout(FINISH_WITHIN, self.work_on(plan, stop.clone())).await {
                 Ok(ended) if Instant::now() < deadline => drop(ended?),
-                _ => return Err(Violation(format!("{plan:?} could not be finished"))),
+                _ => {
+                    let mut words = String::new();
+                    for wallet in self.wallets(USERS) {
+                        words += &format!("\n{wallet} is {}", self.whereabouts(wallet).await);
+                    }
+                    return Err(Violation(format!("{plan:?} could not be finished{words}")));
+                }
             }
         }
         Ok(())

@@ -130,7 +130,8 @@ impl World {
         let mut words = format!("placed in cell-{}", self.placements.newest_cell_of(wallet));
         for cell in &self.cells {
             if let Some(head) = cell.head(wallet).await {
-                words += &format!("; {} has it to block {}, home {}", cell.id, head.number, head.home);
+                let count = cell.store.chains().get(&wallet).map_or(0, Vec::len);
+                words += &format!("; {} has {count} blocks to number {}, home {}", cell.id, head.number, head.home);
             }
         }
         words

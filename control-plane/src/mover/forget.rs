@@ -4,6 +4,7 @@
 //! Must only be called once no instance of the source can hold an older head of the wallet: what is deleted leaves
 //! places free that such an instance would append to.
 
+use ledger::moving;
 use ledger::store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::WalletId;
 
@@ -25,6 +26,10 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
         if head.number != tombstone {
             return Err(MoveError::NotOurs(format!("wallet {wallet} has been in {} again since", source.cell)));
+        }
+        // With a hole below any other block nobody could tell what is missing.
+        if !moving::is_tombstone(&source.cell, &head) {
+            return Err(MoveError::NotOurs(format!("{} only holds an unfinished copy of {wallet}", source.cell)));
         }
         self.verify_wallet(wallet).await?;
         // With block 0 gone, only a row says that the wallet must not be created here again.

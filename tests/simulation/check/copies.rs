@@ -49,7 +49,8 @@ pub fn longest(world: &World) -> Result<BTreeMap<WalletId, Vec<Block>>, Violatio
             if is_whole {
                 check_rows(held).map_err(|what| Violation(format!("wallet {wallet}: {cell}: {what}")))?;
             } else if !is_hollow(cell, &held.blocks) {
-                return wrong(format!("{cell} has a hole in its copy that is not below a tombstone"));
+                let numbers: Vec<u64> = held.blocks.iter().map(|block| block.number).collect();
+                return wrong(format!("{cell} has holes in its copy that are not below a tombstone: {numbers:?}"));
             }
         }
         if homes > 1 {
