@@ -160,7 +160,10 @@ impl Client {
             *self.log.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += usize::from(unanswered);
             sleep(Duration::from_millis(self.random.u64(1..200))).await;
         }
-        let whereabouts = self.world.whereabouts(wallet).await;
+        let mut whereabouts = self.world.whereabouts(wallet).await;
+        if let What::Transfer(to, _) = what {
+            whereabouts += &format!("; the other is {}", self.world.whereabouts(to).await);
+        }
         panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts: {last}; {whereabouts}");
     }
 

@@ -8,7 +8,7 @@ use ledger::moving;
 use ledger::store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::WalletId;
 
-use super::{Holds, MoveError, Mover};
+use super::{Holds, MoveError, Mover, Side};
 
 /// Deletions of one wallet, some hundred items each.
 const STEPS_MAX: u32 = 10_000_000;
@@ -43,15 +43,26 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 return Err(MoveError::NotOurs(format!("somebody else decides on wallet {wallet}")));
             }
         }
+        match self.delete_below(source, wallet, tombstone).await? {
+            Some(items) => Ok(items),
+            None => Err(MoveError::NotOurs(format!("wallet {wallet} is coming back to {}", source.cell))),
+        }
+    }
+
+    /// Deletes what was begun to be forgotten; `None` if the chain goes on after the tombstone.
+    pub(super) async fn delete_below(
+        &self,
+        side: &Side<S>,
+        wallet: WalletId,
+        tombstone: u64,
+    ) -> Result<Option<u64>, MoveError> {
         let mut deleted = 0;
         for _ in 0..STEPS_MAX {
             self.check_stop()?;
-            match source.store.forget(wallet, head.number).await? {
+            match side.store.forget(wallet, tombstone).await? {
                 Forgotten::Some(items) => deleted += items as u64,
-                Forgotten::All => return Ok(deleted),
-                Forgotten::Refused => {
-                    return Err(MoveError::NotOurs(format!("wallet {wallet} is coming back to {}", source.cell)));
-                }
+                Forgotten::All => return Ok(Some(deleted)),
+                Forgotten::Refused => return Ok(None),
             }
         }
         Err(MoveError::Contended(wallet))
