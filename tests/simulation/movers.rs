@@ -134,6 +134,7 @@ impl World {
         let (pace, holds) = (Pace::new(CONCURRENT, None), Everybody(self.clone()));
         let clock = self.clock((plan.number as i64 * 777_777) % LARGEST_SKEW);
         let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock };
+        let takes_back = plan.taking_back.load(Ordering::Relaxed);
         let outcome = match plan.what {
             What::Wallet(wallet) => match mover.move_wallet(wallet).await {
                 Ok(Moved::Done) => Ok(plan.end_with(|| self.placements.move_wallet(wallet, plan.to))),
@@ -143,7 +144,7 @@ impl World {
                 Ok(Moved::Absent) => Ok(plan.end_with(|| {})),
                 Err(error) => Err(error),
             },
-            What::Group(number) if plan.taking_back.load(Ordering::Relaxed) => {
+            What::Group(number) if takes_back => {
                 mover.return_group(group(number)).await.map(|returned| match returned {
                     Returned::TakenBack => plan.end_with(|| count(&self.moves.taken_back)),
                     Returned::TooLate => {
@@ -170,6 +171,8 @@ impl World {
             Err(MoveError::Diverged { wallet, what }) => {
                 Err(Violation(format!("wallet {wallet} has two chains, says {plan:?}: {what}")))
             }
+            // Told so by those who are taking it back, and who have to come to their end.
+            Err(MoveError::NotOurs(_)) if !takes_back && plan.taking_back.load(Ordering::Relaxed) => Ok(false),
             Err(MoveError::NotOurs(_)) => Ok(plan.end_with(|| {})),
             Err(MoveError::Store(_) | MoveError::Stopped | MoveError::Contended(_)) => Ok(false),
         }

@@ -22,7 +22,8 @@ fn check(world: &World, sound: impl Fn(&[usize]) -> bool) -> Result<(), Violatio
         let creates = |cell: &usize| creates(rows[*cell].get(&HomeKey::Bucket(bucket)), bucket, *cell);
         let cells: Vec<usize> = (0..rows.len()).filter(creates).collect();
         if !sound(&cells) {
-            return violated(format!("bucket {bucket}: wallets are created by the cells {cells:?}"));
+            let rows: Vec<_> = rows.iter().map(|rows| rows.get(&HomeKey::Bucket(bucket))).collect();
+            return violated(format!("bucket {bucket}: wallets are created by the cells {cells:?}: {rows:?}"));
         }
     }
     Ok(())
