@@ -11,7 +11,7 @@ use cell::sequencer::Limits;
 use cell::wallets::Wallets;
 use ledger::Timestamp;
 use ledger::store::memory::MemoryStore;
-use ledger::store::{Genesis, Store};
+use ledger::store::{Genesis, HomeKey, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -129,9 +129,12 @@ impl World {
     pub async fn whereabouts(&self, wallet: WalletId) -> String {
         let mut words = format!("placed in cell-{}", self.placements.newest_cell_of(wallet));
         for cell in &self.cells {
+            let rows = cell.store.home_rows();
+            let bucket = rows.get(&HomeKey::Bucket(wallet.bucket()));
+            words += &format!("; {} says {bucket:?}, {:?}", cell.id, rows.get(&HomeKey::Wallet(wallet)));
             if let Some(head) = cell.head(wallet).await {
                 let count = cell.store.chains().get(&wallet).map_or(0, Vec::len);
-                words += &format!("; {} has {count} blocks to number {}, home {}", cell.id, head.number, head.home);
+                words += &format!(" and has {count} blocks to number {}, home {}", head.number, head.home);
             }
         }
         words
