@@ -12,7 +12,7 @@ use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
 use crate::chain::{self, ChainFault};
 use crate::money::Money;
 use crate::rows::rows_of;
-use crate::store::MAX_APPEND_ITEMS;
+use crate::store::{Conflict, MAX_APPEND_ITEMS};
 use crate::time::Timestamp;
 
 /// Most blocks copied in one transaction.
@@ -135,6 +135,12 @@ pub fn check_links(prefix: Option<&Head>, blocks: &[Block]) -> Result<(), ChainF
         before = Some(block.head());
     }
     Ok(())
+}
+
+/// Why a copied block was not written although its place was free: its rows are not as its chain would have left them.
+/// They are of an earlier stay, which was begun to be forgotten and not to the end; what is left has to go first.
+pub fn meets_left_over_rows(conflict: &Conflict) -> bool {
+    conflict.wallets.is_empty() && !conflict.guard && !conflict.transfers.is_empty()
 }
 
 /// How many of `blocks` (consecutive, of one wallet) fit into one append: no row twice, within the limits of a

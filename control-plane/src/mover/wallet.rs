@@ -35,12 +35,6 @@ enum Written {
     No(Conflict),
 }
 
-/// The block's place is free, but its rows are not as its chain would have left them: of an earlier stay that was
-/// begun to be forgotten, and not to the end. What is left has to go first.
-fn has_left_over_rows(conflict: &Conflict) -> bool {
-    conflict.wallets.is_empty() && !conflict.guard && !conflict.transfers.is_empty()
-}
-
 impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// Copies one wallet and cuts it over. Ends early where somebody else did it.
     pub async fn move_wallet(&self, wallet: WalletId) -> Result<Moved, MoveError> {
@@ -132,7 +126,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let append = Append { blocks: chunk.to_vec(), guard };
             match (self.append_at(&self.route.to.store, wallet, append).await?, &seen.copy.tombstone) {
                 (Written::Yes, _) => {}
-                (Written::No(conflict), Some(stone)) if has_left_over_rows(&conflict) => {
+                (Written::No(conflict), Some(stone)) if moving::meets_left_over_rows(&conflict) => {
                     self.delete_below(&self.route.to, wallet, stone.number).await?;
                     return self.look(wallet).await;
                 }
