@@ -1,7 +1,7 @@
 //! The simulator's seeds that every change must pass, and the proof that it would find a mistake.
 
 use ledger::store::memory::Mutation;
-use tests::simulation::{Size, run};
+use tests::simulation::{Mistake, Size, run};
 
 const SEEDS: u64 = 200;
 /// Seeds within which each deliberate mistake must be found.
@@ -10,7 +10,7 @@ const SEEDS_FOR_A_MISTAKE: u64 = 50;
 #[test]
 fn no_seed_breaks_an_invariant() {
     for seed in 0..SEEDS {
-        if let Err(violation) = run(seed, Size::default(), Mutation::None) {
+        if let Err(violation) = run(seed, Size::default(), Mistake::None) {
             panic!("seed {seed}: {}", violation.0);
         }
     }
@@ -19,10 +19,10 @@ fn no_seed_breaks_an_invariant() {
 #[test]
 fn a_seed_replays() {
     let size = Size::default();
-    assert_eq!(run(7, size, Mutation::None), run(7, size, Mutation::None));
+    assert_eq!(run(7, size, Mistake::None), run(7, size, Mistake::None));
 }
 
-fn finds(mistake: Mutation) {
+fn finds(mistake: Mistake) {
     let found = (0..SEEDS_FOR_A_MISTAKE).find_map(|seed| {
         let run = std::panic::catch_unwind(|| run(seed, Size::default(), mistake));
         // A client that is told what cannot be, or an assertion that fires, is a find as well.
@@ -38,15 +38,25 @@ fn finds(mistake: Mutation) {
 
 #[test]
 fn an_append_without_its_condition_is_found() {
-    finds(Mutation::NoCondition);
+    finds(Mistake::Store(Mutation::NoCondition));
 }
 
 #[test]
 fn a_forgotten_row_of_a_received_transfer_is_found() {
-    finds(Mutation::ForgetInRow);
+    finds(Mistake::Store(Mutation::ForgetInRow));
 }
 
 #[test]
 fn an_answer_before_the_write_is_found() {
-    finds(Mutation::AnswerFirst);
+    finds(Mistake::Store(Mutation::AnswerFirst));
+}
+
+#[test]
+fn a_copy_without_its_rows_is_found() {
+    finds(Mistake::Movers(Mutation::NoRows));
+}
+
+#[test]
+fn forgetting_what_an_instance_remembers_is_found() {
+    finds(Mistake::NoFence);
 }

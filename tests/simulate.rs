@@ -4,8 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use ledger::store::memory::Mutation;
-use tests::simulation::{Size, run};
+use tests::simulation::{Mistake, Size, run};
 
 #[derive(Parser)]
 #[command(about = "Run the real cell code under seeded faults")]
@@ -24,11 +23,12 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let started = Instant::now();
-    let mut entries = 0;
+    let (mut entries, mut moves) = (0, 0);
     for seed in cli.seed..cli.seed.saturating_add(cli.seeds) {
-        match run(seed, Size::default(), Mutation::None) {
+        match run(seed, Size::default(), Mistake::None) {
             Ok(report) => {
                 entries += report.entries;
+                moves += report.moves;
                 if cli.verbose {
                     println!("seed {seed}: {report}");
                 }
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    println!("{} seeds, {entries} entries, no violation, {:.1} s", cli.seeds, started.elapsed().as_secs_f64());
+    let (seeds, took) = (cli.seeds, started.elapsed().as_secs_f64());
+    println!("{seeds} seeds, {entries} entries, {moves} moves, no violation, {took:.1} s");
     ExitCode::SUCCESS
 }

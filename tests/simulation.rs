@@ -1,5 +1,6 @@
 //! A whole deployment in one thread under a seed: the real sequencer, driver, use cases and couriers of several cells
-//! with two instances each, on the in-memory store, with time that only moves when everybody waits.
+//! with two instances each, and of the movers that carry wallets between them, on the in-memory store, with time that
+//! only moves when everybody waits.
 //!
 //! The seed decides everything: who does what when, which calls fail, whose answer is lost, which write lands after
 //! its sender is dead, which instance is killed. The same seed gives the same run.
@@ -7,6 +8,10 @@
 mod check;
 mod client;
 mod faults;
+mod forgetting;
+mod movers;
+mod network;
+mod placement;
 mod world;
 
 use std::fmt;
@@ -23,18 +28,58 @@ use world::World;
 /// How much happens in one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
+    /// At most [`placement::USERS`].
     pub wallets: usize,
     pub clients: usize,
     pub operations_per_client: usize,
     pub kills: usize,
+    /// Who makes and carries out plans to move wallets, all the time.
+    pub planners: usize,
 }
 
 impl Default for Size {
     fn default() -> Self {
-        Self { wallets: 8, clients: 8, operations_per_client: 80, kills: 16 }
+        Self { wallets: 8, clients: 8, operations_per_client: 60, kills: 12, planners: 2 }
     }
 }
 
+impl Size {
+    /// What comes after a part of the wallets' past was forgotten.
+    fn second(self) -> Self {
+        Self { operations_per_client: self.operations_per_client / 2, kills: self.kills / 2, ..self }
+    }
+}
+
+/// A deliberate mistake, for showing that a run would find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    None,
+    /// Everybody's writes.
+    Store(Mutation),
+    /// The movers' writes.
+    Movers(Mutation),
+    /// Copies are forgotten without asking the instances that may remember an older head.
+    NoFence,
+}
+
+impl Mistake {
+    fn in_stores(self) -> Mutation {
+        match self {
+            Mistake::Store(mutation) => mutation,
+            _ => Mutation::None,
+        }
+    }
+
+    fn in_movers(self) -> Option<Mutation> {
+        match self {
+            Mistake::Movers(mutation) => Some(mutation),
+            _ => None,
+        }
+    }
+}
+
+/// After this long nothing sent before can land any more.
+const BAKE: Duration = faults::LONGEST_DELAY.saturating_mul(2);
 /// Simulated time after which every transfer must have found its end once faults have stopped.
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
 
@@ -50,13 +95,21 @@ pub struct Report {
     pub returned: usize,
     pub calls: u64,
     pub faults: u64,
+    /// Wallets that changed their cell.
+    pub moves: usize,
+    /// Moves that a request completed because the mover had not.
+    pub adopted: u64,
+    pub groups: u64,
+    pub taken_back: u64,
+    /// Copies that were forgotten, wholly or in part.
+    pub forgotten: u64,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} of {} store calls faulted",
+            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten",
             self.blocks,
             self.entries,
             self.acknowledged,
@@ -65,7 +118,12 @@ impl fmt::Display for Report {
             self.transfers_across,
             self.returned,
             self.faults,
-            self.calls
+            self.calls,
+            self.moves,
+            self.adopted,
+            self.groups,
+            self.taken_back,
+            self.forgotten
         )
     }
 }
@@ -75,42 +133,70 @@ impl fmt::Display for Report {
 pub struct Violation(pub String);
 
 /// Runs one seed to its end and checks everything.
-pub fn run(seed: u64, size: Size, mutation: Mutation) -> Result<Report, Violation> {
+pub fn run(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a single-threaded runtime needs nothing");
-    runtime.block_on(simulate(seed, size, mutation))
+    runtime.block_on(simulate(seed, size, mistake))
 }
 
-async fn simulate(seed: u64, size: Size, mutation: Mutation) -> Result<Report, Violation> {
+async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let world = World::new(&mut random, mutation);
+    let world = World::new(&mut random, mistake);
     let log = Arc::new(Log::default());
-    let mut clients = JoinSet::new();
-    for number in 0..size.clients {
+    traffic(&world, &log, size, 0, &mut random).await?;
+    // What old homes remember and hold is of no use any more, and dangerous if it is forgotten in the wrong order.
+    world.move_unnoticed(size.wallets, &mut random).await?;
+    let leftovers = world.fence(size.wallets).await?;
+    check::at_any_time(&world)?;
+    sleep(BAKE).await;
+    let forgetter = tokio::spawn(world.clone().forget(leftovers, random.fork()));
+    traffic(&world, &log, size.second(), size.clients, &mut random).await?;
+    forgetter.await.map_err(|error| Violation(format!("a forgetter could not go on: {error}")))?;
+    check::at_the_end(&world, &log).await
+}
+
+/// Everybody at once, with faults and kills; then everything heals and comes to its end.
+async fn traffic(
+    world: &Arc<World>,
+    log: &Arc<Log>,
+    size: Size,
+    first_client: usize,
+    random: &mut fastrand::Rng,
+) -> Result<(), Violation> {
+    world.sicken();
+    let (mut clients, mut planners) = (JoinSet::new(), JoinSet::new());
+    for number in first_client..first_client + size.clients {
         let client = Client::new(number, size.wallets, world.clone(), log.clone(), random.fork());
         clients.spawn(client.run(size.operations_per_client));
     }
+    for _ in 0..size.planners {
+        planners.spawn(world.clone().keep_moving(size.wallets, random.fork()));
+    }
     for _ in 0..size.kills {
         sleep(Duration::from_millis(random.u64(1..2_000))).await;
-        world.kill_somebody(&mut random);
-        check::at_any_time(&world)?;
+        world.kill_somebody(random);
+        check::at_any_time(world)?;
     }
     world.heal();
+    while let Some(ended) = planners.join_next().await {
+        ended.map_err(|error| Violation(format!("a mover could not go on: {error}")))?;
+    }
+    // Customers who wait for a bucket that is on its way can only go on when its move does.
+    world.finish_plans().await?;
     while let Some(ended) = clients.join_next().await {
         ended.map_err(|error| Violation(format!("a client could not go on: {error}")))?;
     }
     let deadline = Instant::now() + SETTLE_WITHIN;
-    while world.in_flight() > 0 {
+    while world.in_flight().await > 0 {
         if Instant::now() > deadline {
-            return Err(Violation(format!("{} transfers are still in flight", world.in_flight())));
+            return Err(Violation(format!("{} transfers are still in flight", world.in_flight().await)));
         }
         sleep(Duration::from_millis(500)).await;
     }
     // What was on its way has landed or lost by now.
-    sleep(faults::LONGEST_DELAY * 2).await;
-    check::at_any_time(&world)?;
-    check::at_the_end(&world, &log)
+    sleep(BAKE).await;
+    check::at_any_time(world)
 }

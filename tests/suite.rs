@@ -1,5 +1,5 @@
 //! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `seeds`, which
-//! runs the real code on the in-memory store under seeded faults.
+//! runs the real code on the in-memory store under seeded faults, and `model`, which goes every way a move can go.
 
 mod api;
 mod contract;
@@ -8,6 +8,7 @@ mod directions;
 mod fleet;
 mod hot_wallet;
 mod kills;
+mod model;
 mod moves;
 mod openapi;
 mod outages;

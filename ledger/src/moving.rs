@@ -12,7 +12,7 @@ use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
 use crate::chain::{self, ChainFault};
 use crate::money::Money;
 use crate::rows::rows_of;
-use crate::store::MAX_APPEND_ITEMS;
+use crate::store::{Conflict, MAX_APPEND_ITEMS};
 use crate::time::Timestamp;
 
 /// Most blocks copied in one transaction.
@@ -54,7 +54,8 @@ impl Copy {
     }
 }
 
-fn is_tombstone(cell: &CellId, block: &Block) -> bool {
+/// Whether this block, the last one in `cell`, says that the wallet left from there. An unfinished copy ends otherwise.
+pub fn is_tombstone(cell: &CellId, block: &Block) -> bool {
     matches!(block.entries.last().map(|entry| &entry.kind), Some(EntryKind::Moved { from, .. }) if from == cell)
 }
 
@@ -89,9 +90,12 @@ pub fn next(from: &CellId, to: &CellId, source: Option<&Head>, copy: &Copy) -> S
         if differs || (newest.number > source.number && !has_left) {
             return Step::Diverged { number: newest.number };
         }
+        // Also where the wallet has since left the target too, and was forgotten there.
+        if newest.number >= source.number && has_left {
+            return Step::Done;
+        }
     }
     match &copy.prefix {
-        Some(prefix) if prefix.number >= source.number && has_left => Step::Done,
         Some(prefix) if prefix.number >= source.number => Step::CutOver { after: source.clone() },
         prefix => {
             let first = prefix.as_ref().map_or(0, |prefix| prefix.number.saturating_add(1));
@@ -131,6 +135,12 @@ pub fn check_links(prefix: Option<&Head>, blocks: &[Block]) -> Result<(), ChainF
         before = Some(block.head());
     }
     Ok(())
+}
+
+/// Why a copied block was not written although its place was free: its rows are not as its chain would have left them.
+/// They are of an earlier stay, which was begun to be forgotten and not to the end; what is left has to go first.
+pub fn meets_left_over_rows(conflict: &Conflict) -> bool {
+    conflict.wallets.is_empty() && !conflict.guard && !conflict.transfers.is_empty()
 }
 
 /// How many of `blocks` (consecutive, of one wallet) fit into one append: no row twice, within the limits of a
@@ -219,6 +229,7 @@ mod tests {
             (Some(&left), copy_of("b", &[&zero, &one]), Step::Copy { first: 2, last: 2 }),
             (Some(&left), copy_of("b", &[&zero, &one, &left]), Step::Done),
             (Some(&left), copy_of("b", &[&one, &left, &back]), Step::Done),
+            (Some(&left), copy_of("b", &[&back]), Step::Done),
             (Some(&third), copy_of("b", &[&zero]), Step::Elsewhere { home: cell("c") }),
         ];
         for (source, copy, expected) in table {

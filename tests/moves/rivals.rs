@@ -136,11 +136,13 @@ async fn what_was_forgotten_can_come_back() {
         let wallet = funded(&fleet, 1, 1).await[0];
         let client = fleet.client();
         let there = Way::new(&fleet, 1, 2, "there").await;
-        there.mover().forget_wallet(wallet).await.expect_err("it is at home");
+        assert_eq!(there.mover().tombstone(wallet).await.expect("it answers"), None, "it is at home");
         there.mover().move_wallet(wallet).await.expect("moved");
         let fence = Call::post(format!("/internal/v1/wallets/{wallet}/fence"), "{}");
         fleet.instance_client(1, 0).send(&fence).await.expect(204);
-        assert!(there.mover().forget_wallet(wallet).await.expect("forgotten") >= 2);
+        let tombstone = there.mover().tombstone(wallet).await.expect("it answers").expect("it has left");
+        there.mover().forget_wallet(wallet, tombstone - 1).await.expect_err("not what was asked about");
+        assert!(there.mover().forget_wallet(wallet, tombstone).await.expect("forgotten") >= 2);
         // The tombstone still sends customers on, and no second wallet is created over it.
         client.send(&Call::deposit(wallet, "1")).await.expect(200);
         let user = fleet.users_in(1, 1).await[0].clone();

@@ -1,8 +1,10 @@
 //! What must hold: at any moment, and at the end.
 
+mod copies;
+mod homes;
+
 use std::collections::BTreeMap;
 
-use ledger::rows::{InRow, OutRow, RowChange, rows_of};
 use ledger::{Block, Entry, EntryKind, Money, Route, TransactionId, chain};
 use topology::WalletId;
 
@@ -14,19 +16,14 @@ fn violated<T>(words: String) -> Result<T, Violation> {
     Err(Violation(words))
 }
 
-/// Chains verify, rows follow from them, no transfer has happened twice, and no money was made or lost.
+/// Copies agree, rows follow from them, no transfer has happened twice, and no money was made or lost.
 pub fn at_any_time(world: &World) -> Result<(), Violation> {
-    let mut chains = BTreeMap::new();
-    for cell in &world.cells {
-        let own = cell.store.chains();
-        check_rows(&own, cell.store.transfer_rows())?;
-        for (wallet, blocks) in own {
-            check_chain(&blocks)?;
-            if chains.insert(wallet, blocks).is_some() {
-                return violated(format!("wallet {wallet} has two chains"));
-            }
-        }
+    if let Some(violation) = world.broken() {
+        return Err(violation);
     }
+    let chains = copies::longest(world)?;
+    chains.values().try_for_each(|blocks| check_chain(blocks))?;
+    homes::at_most_one_cell_creates(world)?;
     check_transfers(&chains)?;
     check_conservation(&chains)
 }
@@ -44,23 +41,6 @@ fn check_chain(blocks: &[Block]) -> Result<(), Violation> {
         }
     }
     Ok(())
-}
-
-/// Replaying the chains gives exactly the rows.
-fn check_rows(
-    chains: &BTreeMap<WalletId, Vec<Block>>,
-    (out_rows, in_rows): (Vec<OutRow>, Vec<InRow>),
-) -> Result<(), Violation> {
-    let (mut out, mut received) = (BTreeMap::new(), BTreeMap::new());
-    for change in chains.values().flatten().flat_map(rows_of) {
-        match change {
-            RowChange::PutOut(row) => drop(out.insert((row.wallet, row.transfer), row)),
-            RowChange::DeleteOut { wallet, transfer } => drop(out.remove(&(wallet, transfer))),
-            RowChange::PutIn(row) => drop(received.insert((row.wallet, row.transfer), row)),
-        }
-    }
-    let same = out.into_values().eq(out_rows) && received.into_values().eq(in_rows);
-    if same { Ok(()) } else { violated("the rows do not follow from the chains".into()) }
 }
 
 /// Where each transfer stands, by all the entries about it in all chains.
@@ -139,16 +119,28 @@ fn check_conservation(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Vio
 }
 
 /// Nothing in flight; everything that clients were told is so.
-pub fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
+pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
+    at_any_time(world)?;
+    homes::every_bucket_has_a_cell_that_creates(world)?;
     if let Some(stale) = log.stale_reads().first() {
         return violated(format!("a read was stale: {stale}"));
     }
-    let chains: BTreeMap<_, _> = world.cells.iter().flat_map(|cell| cell.store.chains()).collect();
+    let chains = copies::longest(world)?;
+    for wallet in chains.keys() {
+        let mut homes = 0;
+        for cell in &world.cells {
+            homes += usize::from(cell.serves(*wallet).await);
+        }
+        if homes != 1 {
+            return violated(format!("wallet {wallet} is served by {homes} cells"));
+        }
+    }
     let operations = log.operations();
     for operation in &operations {
         check_operation(&chains, operation)?;
     }
     let (calls, faults) = world.calls();
+    let [adopted, groups, taken_back, forgotten] = world.moves.counts();
     let stories = stories(&chains);
     let told = |wanted: fn(&Told) -> bool| operations.iter().filter(|operation| wanted(&operation.told)).count();
     Ok(Report {
@@ -161,7 +153,16 @@ pub fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         returned: stories.values().filter(|story| !story.returned.is_empty()).count(),
         calls,
         faults,
+        moves: chains.values().flatten().filter(|block| is_move(block)).count(),
+        adopted,
+        groups,
+        taken_back,
+        forgotten,
     })
+}
+
+fn is_move(block: &Block) -> bool {
+    matches!(block.entries[..], [Entry { kind: EntryKind::Moved { .. }, .. }])
 }
 
 /// An acknowledged operation is in its chain once, a refused one not at all (at most once, if an earlier attempt went

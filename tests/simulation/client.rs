@@ -13,7 +13,8 @@ use ledger::{Money, Timestamp};
 use tokio::time::{Instant, sleep};
 use topology::{UserId, WalletId};
 
-use super::world::{NAMESPACE, World};
+use super::placement::{View, user};
+use super::world::{NAMESPACE, Service, World};
 
 /// Attempts at one operation, enough to outlast every fault.
 const MAX_ATTEMPTS: usize = 400;
@@ -85,28 +86,31 @@ pub struct Client {
     world: Arc<World>,
     log: Arc<Log>,
     random: fastrand::Rng,
+    view: View,
 }
 
 enum Outcome {
     Told(Told),
-    Again { unknown: bool },
+    Again { unknown: bool, why: String },
 }
 
 impl Client {
     pub fn new(number: usize, wallets: usize, world: Arc<World>, log: Arc<Log>, random: fastrand::Rng) -> Self {
-        Self { number, wallets, world, log, random }
+        Self { number, wallets, world, log, random, view: View::default() }
     }
 
     pub async fn run(mut self, operations: usize) {
         for number in 0..operations {
-            let user = self.user();
+            // New customers come all the time.
+            let known = (2 + number * self.wallets / operations).min(self.wallets);
+            let user = self.user(known);
             let wallet = WalletId::for_user(NAMESPACE, &user);
             let what = match self.random.u32(0..100) {
                 _ if number < 2 => What::Create,
                 0..8 => What::Create,
                 8..40 => What::Deposit(self.amount(80_00)),
                 40..60 => What::Withdraw(self.amount(60_00)),
-                60..92 => What::Transfer(WalletId::for_user(NAMESPACE, &self.user()), self.amount(40_00)),
+                60..92 => What::Transfer(WalletId::for_user(NAMESPACE, &self.user(known)), self.amount(40_00)),
                 92..96 => {
                     self.read(wallet).await;
                     continue;
@@ -121,8 +125,15 @@ impl Client {
         }
     }
 
-    fn user(&mut self) -> UserId {
-        UserId::parse(format!("user-{}", self.random.usize(..self.wallets))).expect("sound")
+    fn user(&mut self, known: usize) -> UserId {
+        user(self.random.usize(..known))
+    }
+
+    /// Who looks a wallet up knows of some newer placement now and then.
+    fn look_around(&mut self) {
+        if self.random.u32(0..5) == 0 {
+            self.view.advance(&self.world.placements, self.random.usize(..));
+        }
     }
 
     fn amount(&mut self, most: u64) -> Money {
@@ -134,19 +145,26 @@ impl Client {
         half[..8].copy_from_slice(&(self.number as u64).to_be_bytes());
         half[8..].copy_from_slice(&(number as u64).to_be_bytes());
         let key = Key { key: half, request: half };
-        let mut unanswered = false;
+        let (mut unanswered, mut last) = (false, String::new());
         for _ in 0..MAX_ATTEMPTS {
             match self.attempt(&user, wallet, what, key).await {
                 Outcome::Told(Told::Refused { .. }) => {
                     return self.note(wallet, what, key, Told::Refused { sure: !unanswered });
                 }
                 Outcome::Told(told) => return self.note(wallet, what, key, told),
-                Outcome::Again { unknown } => unanswered |= unknown,
+                Outcome::Again { unknown, why } => {
+                    unanswered |= unknown;
+                    last = why;
+                }
             }
             *self.log.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += usize::from(unanswered);
             sleep(Duration::from_millis(self.random.u64(1..200))).await;
         }
-        panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts");
+        let mut whereabouts = self.world.whereabouts(wallet).await;
+        if let What::Transfer(to, _) = what {
+            whereabouts += &format!("; the other is {}", self.world.whereabouts(to).await);
+        }
+        panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts: {last}; {whereabouts}");
     }
 
     fn note(&self, wallet: WalletId, what: What, key: Key, told: Told) {
@@ -158,29 +176,30 @@ impl Client {
         let choice = self.random.usize(..);
         let patience = Duration::from_millis(self.random.u64(50..4_000));
         let context = Context { key: Some(key), audit: Audit::default(), deadline: Instant::now() + patience };
-        let cell = self.world.cell_of(wallet);
-        let user = user.clone();
-        let answer = match what {
-            What::Create => self.world.ask(cell, choice, |s| async move { s.create(user, context).await }).await,
-            What::Deposit(amount) => {
-                self.world
-                    .ask(cell, choice, |s| async move { s.change(wallet, Work::Deposit { amount }, context).await })
-                    .await
-            }
-            What::Withdraw(amount) => {
-                self.world
-                    .ask(cell, choice, |s| async move { s.change(wallet, Work::Withdraw { amount }, context).await })
-                    .await
-            }
+        self.look_around();
+        let (world, view) = (&self.world, &self.view);
+        let work = match what {
+            What::Create => None,
+            What::Deposit(amount) => Some(Work::Deposit { amount }),
+            What::Withdraw(amount) => Some(Work::Withdraw { amount }),
             What::Transfer(to, amount) => return self.attempt_transfer(wallet, to, amount, choice, context).await,
         };
-        match answer {
+        let answer = world.route(view, wallet, choice, |service| {
+            let (user, work, context) = (user.clone(), work.clone(), context.clone());
+            async move {
+                match work {
+                    None => service.create(user, context).await,
+                    Some(work) => service.change(wallet, work, context).await,
+                }
+            }
+        });
+        match answer.await {
             Ok(Ok(Answer { value, .. })) => {
                 self.log.acknowledge(wallet, value.updated_at);
                 Outcome::Told(Told::Done)
             }
             Ok(Err(failure)) => outcome_of(&failure),
-            Err(_) => Outcome::Again { unknown: true },
+            Err(_) => Outcome::Again { unknown: true, why: "no answer".into() },
         }
     }
 
@@ -192,9 +211,11 @@ impl Client {
         choice: usize,
         context: Context,
     ) -> Outcome {
-        let cell = self.world.cell_of(from);
-        let answer = self.world.ask(cell, choice, |s| async move { s.transfer(from, to, amount, context).await }).await;
-        match answer {
+        let answer = self.world.route(&self.view, from, choice, |service| {
+            let context = context.clone();
+            async move { service.transfer(from, to, amount, context).await }
+        });
+        match answer.await {
             Ok(Ok(Answer { value, .. })) => {
                 self.log.acknowledge(from, value.created_at);
                 if value.status == TransferStatus::Settled {
@@ -204,15 +225,16 @@ impl Client {
             }
             Ok(Err(Failure::Returned { .. })) => Outcome::Told(Told::Returned),
             Ok(Err(failure)) => outcome_of(&failure),
-            Err(_) => Outcome::Again { unknown: true },
+            Err(_) => Outcome::Again { unknown: true, why: "no answer".into() },
         }
     }
 
     async fn read(&mut self, wallet: WalletId) {
         let known = self.log.acknowledged(wallet);
         let choice = self.random.usize(..);
-        let cell = self.world.cell_of(wallet);
-        let answer = self.world.ask(cell, choice, |s| async move { s.wallet(wallet).await }).await;
+        self.look_around();
+        let read = |service: Arc<Service>| async move { service.wallet(wallet).await };
+        let answer = self.world.route(&self.view, wallet, choice, read).await;
         let stale = match (answer, known) {
             (Ok(Ok(Wallet { updated_at, .. })), Some(known)) if updated_at < known => format!("{updated_at} < {known}"),
             (Ok(Err(Failure::WalletNotFound(_))), Some(known)) => format!("not found after {known}"),
@@ -226,9 +248,12 @@ impl Client {
         let choice = self.random.usize(..);
         let work = if self.random.u32(0..3) == 0 { Work::Freeze } else { Work::Unfreeze };
         let context = Context { key: None, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(1) };
-        let cell = self.world.cell_of(wallet);
         // Nobody relies on the answer.
-        let _ = self.world.ask(cell, choice, |s| async move { s.change(wallet, work, context).await }).await;
+        let change = |service: Arc<Service>| {
+            let (work, context) = (work.clone(), context.clone());
+            async move { service.change(wallet, work, context).await }
+        };
+        let _ = self.world.route(&self.view, wallet, choice, change).await;
     }
 }
 
@@ -239,10 +264,12 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::WalletNotFound(_)
         | Failure::WalletExists(_)
         | Failure::SameWallet => Outcome::Told(Told::Refused { sure: true }),
-        Failure::OutcomeUnknown(_) => Outcome::Again { unknown: true },
-        Failure::Overloaded | Failure::Expired | Failure::Contended | Failure::Unavailable(_) => {
-            Outcome::Again { unknown: false }
-        }
+        Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
+        Failure::Overloaded
+        | Failure::Expired
+        | Failure::Contended
+        | Failure::Unavailable(_)
+        | Failure::Misdirected { .. } => Outcome::Again { unknown: false, why: format!("{failure:?}") },
         other => panic!("no client of a sound deployment is told: {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The simulated deployment: cells, their instances, and the network between them.
+//! The simulated deployment: cells and their instances, which live and die.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,28 +6,31 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cell::clock::Clock;
-use cell::failure::Failure;
 use cell::instance;
-use cell::peers::{PeerError, Peers};
 use cell::sequencer::Limits;
-use cell::wallets::{Context, Wallets};
-use ledger::store::Genesis;
-use ledger::store::memory::{FaultPlan, MemoryStore, Mutation};
-use ledger::{Audit, Timestamp};
+use cell::wallets::Wallets;
+use ledger::Timestamp;
+use ledger::store::memory::MemoryStore;
+use ledger::store::{Genesis, HomeKey, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
-use topology::wire::{Credit, CreditOutcome, Receivable};
+use tokio::time::{Instant, sleep};
 use topology::{Bucket, CellId, WalletId};
 use uuid::Uuid;
 
 use super::faults::Faults;
+use super::movers::Moves;
+use super::network::Network;
+use super::placement::{Placements, first_owner};
+use super::{Mistake, Violation};
 
-const CELLS: usize = 3;
+pub const CELLS: usize = 3;
 const INSTANCES: usize = 2;
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x51);
 /// Simulated noon, so that timestamps look like timestamps.
 const START_MICROS: i64 = 1_800_000_000_000_000;
+/// How wrong a clock may be, in microseconds.
+pub const LARGEST_SKEW: i64 = 1_500_000;
 
 pub type Service = Wallets<MemoryStore, Network>;
 
@@ -47,40 +50,58 @@ pub struct Cell {
 
 pub struct World {
     pub cells: Vec<Cell>,
+    pub placements: Placements,
+    pub moves: Moves,
     seeds: Mutex<fastrand::Rng>,
     healed: Arc<AtomicBool>,
     network: OnceLock<Network>,
     started: Instant,
+    broken: Mutex<Option<Violation>>,
 }
 
 /// A request to an instance that is dead, or died before it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoAnswer;
 
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Cell {
+    /// The last block of a wallet's chain here, seen by nobody in the simulation.
+    pub async fn head(&self, wallet: WalletId) -> Option<ledger::Block> {
+        // The tables' own handle has no faults and no delays.
+        self.store.head(wallet).await.expect("a handle without faults answers")
+    }
+
+    pub async fn serves(&self, wallet: WalletId) -> bool {
+        self.head(wallet).await.is_some_and(|head| head.home == self.id)
+    }
+}
+
 impl World {
-    pub fn new(random: &mut fastrand::Rng, mutation: Mutation) -> Arc<World> {
+    pub fn new(random: &mut fastrand::Rng, mistake: Mistake) -> Arc<World> {
         let healed = Arc::new(AtomicBool::new(false));
         let cells = (0..CELLS)
             .map(|number| Cell {
                 id: CellId::parse(format!("cell-{number}")).expect("sound"),
-                store: MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| bucket.index() % CELLS == number)))
-                    .with_mutation(mutation),
+                store: MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| first_owner(*bucket) == number)))
+                    .with_mutation(mistake.in_stores()),
                 faults: Arc::new(Faults::new(random.fork(), healed.clone())),
                 processes: (0..INSTANCES).map(|_| Mutex::new(None)).collect(),
             })
             .collect();
         let world = Arc::new(World {
             cells,
+            placements: Placements::new(),
+            moves: Moves::new(random, healed.clone(), mistake),
             seeds: Mutex::new(random.fork()),
             healed: healed.clone(),
             network: OnceLock::new(),
             started: Instant::now(),
+            broken: Mutex::new(None),
         });
-        let network = Network { world: world.clone(), faults: Arc::new(Faults::new(random.fork(), healed)) };
+        let network = Network::new(world.clone(), Arc::new(Faults::new(random.fork(), healed)));
         world.network.set(network).unwrap_or_else(|_| unreachable!("set once"));
         for cell in 0..CELLS {
             for instance in 0..INSTANCES {
@@ -90,18 +111,49 @@ impl World {
         world
     }
 
-    pub fn cell_of(&self, wallet: WalletId) -> &Cell {
-        &self.cells[wallet.bucket().index() % CELLS]
+    /// The place of a cell that something in a chain or a row names.
+    pub fn index_of(&self, cell: &CellId) -> usize {
+        self.cells.iter().position(|own| own.id == *cell).expect("no other cell was ever named")
+    }
+
+    /// The clock of somebody whose watch is so many microseconds wrong.
+    pub fn clock(&self, skew: i64) -> impl Fn() -> Timestamp + Send + Sync + use<> {
+        let started = self.started;
+        move || {
+            let elapsed = i64::try_from(started.elapsed().as_micros()).expect("a simulation is short");
+            Timestamp::from_micros(START_MICROS + elapsed + skew)
+        }
+    }
+
+    /// What the cells and the placement say of a wallet, for people.
+    pub async fn whereabouts(&self, wallet: WalletId) -> String {
+        let mut words = format!("placed in cell-{}", self.placements.newest_cell_of(wallet));
+        for cell in &self.cells {
+            let rows = cell.store.home_rows();
+            let bucket = rows.get(&HomeKey::Bucket(wallet.bucket()));
+            words += &format!("; {} says {bucket:?}, {:?}", cell.id, rows.get(&HomeKey::Wallet(wallet)));
+            if let Some(head) = cell.head(wallet).await {
+                let count = cell.store.chains().get(&wallet).map_or(0, Vec::len);
+                words += &format!(" and has {count} blocks to number {}, home {}", head.number, head.home);
+            }
+        }
+        words
+    }
+
+    /// Notes a broken invariant that somebody met on the way; the first one counts.
+    pub fn broke(&self, violation: Violation) {
+        guard(&self.broken).get_or_insert(violation);
+    }
+
+    pub fn broken(&self) -> Option<Violation> {
+        guard(&self.broken).clone()
     }
 
     fn start(&self, cell: usize, number: usize) {
         let Cell { id, store, faults, processes } = &self.cells[cell];
         let mut seeds = guard(&self.seeds);
-        let (started, skew) = (self.started, seeds.i64(-1_500_000..1_500_000));
-        let clock = Clock::new(seeds.u64(..), move || {
-            let elapsed = i64::try_from(started.elapsed().as_micros()).expect("a simulation is short");
-            Timestamp::from_micros(START_MICROS + elapsed + skew)
-        });
+        let skew = seeds.i64(-LARGEST_SKEW..LARGEST_SKEW);
+        let clock = Clock::new(seeds.u64(..), self.clock(skew));
         let limits = Limits { entries_per_block: seeds.usize(1..=6), ..Limits::default() };
         let store = store.with_faults(faults.clone());
         let network = self.network.get().expect("set before anything starts").clone();
@@ -139,20 +191,48 @@ impl World {
         }
     }
 
-    pub fn in_flight(&self) -> usize {
-        self.cells.iter().map(|cell| cell.store.transfer_rows().0.len()).sum()
+    /// From now on calls fail again.
+    pub fn sicken(&self) {
+        self.healed.store(false, Ordering::Relaxed);
+    }
+
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
+    /// Transfers in flight out of wallets where these live.
+    pub async fn in_flight(&self) -> usize {
+        let mut count = 0;
+        for cell in &self.cells {
+            for row in cell.store.transfer_rows().0 {
+                count += usize::from(cell.serves(row.wallet).await);
+            }
+        }
+        count
+    }
+
+    /// All live instances of a cell.
+    pub fn services(&self, cell: usize) -> Vec<Arc<Service>> {
+        let live = |process: &Mutex<Option<Process>>| guard(process).as_ref().map(|live| live.service.clone());
+        self.cells[cell].processes.iter().filter_map(live).collect()
+    }
+
+    /// The instance that a request with this choice meets.
+    pub fn service(&self, cell: usize, choice: usize) -> Option<Arc<Service>> {
+        guard(&self.cells[cell].processes[choice % INSTANCES]).as_ref().map(|process| process.service.clone())
     }
 
     /// (store calls, faulted ones) of the whole run.
     pub fn calls(&self) -> (u64, u64) {
-        let sum = |count: fn(&Faults) -> u64| self.cells.iter().map(|cell| count(&cell.faults)).sum();
+        let all = || self.cells.iter().map(|cell| &cell.faults).chain([self.moves.faults()]);
+        let sum = |count: fn(&Faults) -> u64| all().map(|faults| count(faults)).sum();
         (sum(|faults| faults.calls.load(Ordering::Relaxed)), sum(|faults| faults.faults.load(Ordering::Relaxed)))
     }
 
     /// Runs a request inside some instance of a cell. It ends with the instance.
     pub async fn ask<T, F>(
         &self,
-        cell: &Cell,
+        cell: usize,
         choice: usize,
         request: impl FnOnce(Arc<Service>) -> F,
     ) -> Result<T, NoAnswer>
@@ -162,7 +242,7 @@ impl World {
     {
         let (answer, answered) = oneshot::channel();
         {
-            let mut process = guard(&cell.processes[choice % INSTANCES]);
+            let mut process = guard(&self.cells[cell].processes[choice % INSTANCES]);
             let Some(process) = process.as_mut() else { return Err(NoAnswer) };
             let request = request(process.service.clone());
             process.tasks.spawn(async move {
@@ -171,75 +251,5 @@ impl World {
             });
         }
         answered.await.map_err(|_| NoAnswer)
-    }
-}
-
-/// Between the cells: requests and answers get lost, come late, come twice.
-#[derive(Clone)]
-pub struct Network {
-    world: Arc<World>,
-    faults: Arc<Faults>,
-}
-
-impl Network {
-    async fn carry<T, F>(
-        &self,
-        wallet: WalletId,
-        deadline: Instant,
-        request: impl Fn(Arc<Service>) -> F,
-    ) -> Result<T, PeerError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        use ledger::store::memory::Fault;
-        let lost = || PeerError::Unreachable("lost".into());
-        let fate = self.faults.next(true);
-        let choice = usize::from(wallet.as_bytes()[7]) + usize::try_from(fate.before.as_micros()).unwrap_or(0);
-        let exchange = async {
-            sleep(fate.before).await;
-            if fate.fault == Fault::Refused {
-                return Err(lost());
-            }
-            let cell = self.world.cell_of(wallet);
-            if let Fault::LandsLater(delay) = fate.fault {
-                // A duplicate of the request arrives much later, whatever becomes of this one.
-                let (world, late) = (self.world.clone(), request(self.service_now(cell, choice).ok_or_else(lost)?));
-                tokio::spawn(async move {
-                    sleep(delay).await;
-                    drop(late.await);
-                    drop(world);
-                });
-            }
-            let answer = self.world.ask(cell, choice, &request).await;
-            sleep(fate.after).await;
-            match (fate.fault, answer) {
-                (Fault::AnswerLost, _) | (_, Err(NoAnswer)) => Err(lost()),
-                (_, Ok(Ok(answer))) => Ok(answer),
-                (_, Ok(Err(Failure::WalletNotFound(_)))) => Err(PeerError::UnknownWallet),
-                (_, Ok(Err(failure))) => Err(PeerError::Unreachable(failure.to_string())),
-            }
-        };
-        timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(lost()))
-    }
-
-    fn service_now(&self, cell: &Cell, choice: usize) -> Option<Arc<Service>> {
-        guard(&cell.processes[choice % INSTANCES]).as_ref().map(|process| process.service.clone())
-    }
-}
-
-impl Peers for Network {
-    async fn receivable(&self, wallet: WalletId, deadline: Instant) -> Result<Receivable, PeerError> {
-        self.carry(wallet, deadline, move |service| async move { service.receivable(wallet).await }).await
-    }
-
-    async fn credit(&self, credit: &Credit, deadline: Instant) -> Result<CreditOutcome, PeerError> {
-        let credit = credit.clone();
-        self.carry(credit.to_wallet_id, deadline, move |service| {
-            let credit = credit.clone();
-            let context = Context { key: None, audit: Audit::default(), deadline };
-            async move { service.credit(&credit, context).await }
-        })
-        .await
     }
 }

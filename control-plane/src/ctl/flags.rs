@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::CellId;
 
-use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
+use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 
 pub const DEFAULT_DATA: &str = ".fleet";
 

@@ -4,22 +4,39 @@
 //! Must only be called once no instance of the source can hold an older head of the wallet: what is deleted leaves
 //! places free that such an instance would append to.
 
+use ledger::moving;
 use ledger::store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::WalletId;
 
-use super::{Holds, MoveError, Mover};
+use super::{Holds, MoveError, Mover, Side};
 
 /// Deletions of one wallet, some hundred items each.
 const STEPS_MAX: u32 = 10_000_000;
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
-    /// Deletes at the source what was moved away; returns the number of items. Nothing is deleted of a wallet that is
+    /// The number of the block by which the wallet has left the source; `None` if it is at home there, or never was.
+    pub async fn tombstone(&self, wallet: WalletId) -> Result<Option<u64>, MoveError> {
+        let source = &self.route.from;
+        let head = source.store.head(wallet).await?;
+        Ok(head.filter(|head| moving::is_tombstone(&source.cell, head)).map(|head| head.number))
+    }
+
+    /// Deletes at the source what was moved away; returns the number of items. `tombstone` is the number of the block
+    /// by which the wallet had left when the instances were asked to let go of it: since then it may have come back
+    /// and left anew, and what they remember of that stay nobody has asked for. Nothing is deleted of a wallet that is
     /// (or is about to be) at the source, or that the target does not hold whole.
-    pub async fn forget_wallet(&self, wallet: WalletId) -> Result<u64, MoveError> {
+    pub async fn forget_wallet(&self, wallet: WalletId, tombstone: u64) -> Result<u64, MoveError> {
         let source = &self.route.from;
         let Some(head) = source.store.head(wallet).await? else { return Ok(0) };
         if head.home == source.cell {
             return Err(MoveError::NotOurs(format!("wallet {wallet} is at home in {}", source.cell)));
+        }
+        if head.number != tombstone {
+            return Err(MoveError::NotOurs(format!("wallet {wallet} has been in {} again since", source.cell)));
+        }
+        // With a hole below any other block nobody could tell what is missing.
+        if !moving::is_tombstone(&source.cell, &head) {
+            return Err(MoveError::NotOurs(format!("{} only holds an unfinished copy of {wallet}", source.cell)));
         }
         self.verify_wallet(wallet).await?;
         // With block 0 gone, only a row says that the wallet must not be created here again.
@@ -33,15 +50,26 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 return Err(MoveError::NotOurs(format!("somebody else decides on wallet {wallet}")));
             }
         }
+        match self.delete_below(source, wallet, tombstone).await? {
+            Some(items) => Ok(items),
+            None => Err(MoveError::NotOurs(format!("wallet {wallet} is coming back to {}", source.cell))),
+        }
+    }
+
+    /// Deletes what was begun to be forgotten; `None` if the chain goes on after the tombstone.
+    pub(super) async fn delete_below(
+        &self,
+        side: &Side<S>,
+        wallet: WalletId,
+        tombstone: u64,
+    ) -> Result<Option<u64>, MoveError> {
         let mut deleted = 0;
         for _ in 0..STEPS_MAX {
             self.check_stop()?;
-            match source.store.forget(wallet, head.number).await? {
+            match side.store.forget(wallet, tombstone).await? {
                 Forgotten::Some(items) => deleted += items as u64,
-                Forgotten::All => return Ok(deleted),
-                Forgotten::Refused => {
-                    return Err(MoveError::NotOurs(format!("wallet {wallet} is coming back to {}", source.cell)));
-                }
+                Forgotten::All => return Ok(Some(deleted)),
+                Forgotten::Refused => return Ok(None),
             }
         }
         Err(MoveError::Contended(wallet))

@@ -49,8 +49,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         if begun.iter().any(|stand| stand.has_moved_to(to)) {
             return Ok(Returned::TooLate);
         }
-        // Closed even if it was not yet: whoever still works on this move then finds that it was taken back.
-        let closed = self.source(group).close(to, &begun).await?;
+        let closed = self.source(group).keep(to).await?;
         if !self.target(group).refuse(from, &closed).await? {
             return Ok(Returned::TooLate);
         }

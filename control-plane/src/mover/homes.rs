@@ -104,6 +104,24 @@ impl<S: Store> Buckets<'_, S> {
             _ => Err(not_ours(stand, format!("{} does not have it", self.cell))),
         })
         .await?;
+        self.closed_at().await
+    }
+
+    /// At the source, of a move that is to be taken back: whoever has seen its rows and would close them finds them
+    /// changed. What is closed for this move already stays so. As [`Self::close`], the epochs of what is closed.
+    ///
+    /// Never closes: one of several that take a group back may be the last at work, and die, when it is long open again.
+    pub async fn keep(&self, to: &CellId) -> Result<Vec<Option<u64>>, MoveError> {
+        self.change(|stand| match stand.row.as_ref().map(|row| &row.state) {
+            Some(HomeState::Closing { to: other }) if other == to => Ok(None),
+            _ if stand.is_serving() => Ok(Some((HomeState::Serving, stand.epoch().saturating_add(1)))),
+            _ => Err(not_ours(stand, format!("{} does not have it", self.cell))),
+        })
+        .await?;
+        self.closed_at().await
+    }
+
+    async fn closed_at(&self) -> Result<Vec<Option<u64>>, MoveError> {
         let closed = self.read().await?.into_iter().map(|stand| {
             let closing = stand.row.filter(|row| matches!(row.state, HomeState::Closing { .. }));
             closing.map(|row| row.epoch)

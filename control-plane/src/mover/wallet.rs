@@ -5,7 +5,7 @@ use std::time::Duration;
 use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::moving::{self, Copy, Step};
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, BlockRange, Guard, Snapshot, Store, StoreError, retry};
+use ledger::store::{Append, BlockRange, Conflict, Guard, Snapshot, Store, StoreError, retry};
 use ledger::{Audit, Block, Head, ShortText, canonical};
 use tokio::time::Instant;
 use topology::WalletId;
@@ -27,6 +27,12 @@ const CUTOVERS_MAX: u32 = 64;
 struct Seen {
     source: Option<Head>,
     copy: Copy,
+}
+
+enum Written {
+    Yes,
+    /// A condition failed, and both cells have to be looked at again.
+    No(Conflict),
 }
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
@@ -93,15 +99,13 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
 
     async fn look(&self, wallet: WalletId) -> Result<Seen, MoveError> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+        // The target first: seen after the source, a copy could be ahead of it because somebody else moved the wallet
+        // in between, and would look like another chain.
+        let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2)).await?;
         let began = Instant::now();
-        let source = async {
-            let head = retry::read(random(wallet), || self.route.from.store.head(wallet)).await;
-            self.pace.source_answered(began.elapsed());
-            head
-        };
-        let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2));
-        let (source, target) = tokio::join!(source, target);
-        Ok(Seen { source: source?.map(|block| block.head()), copy: Copy::of(&self.route.to.cell, &target?) })
+        let source = retry::read(random(wallet), || self.route.from.store.head(wallet)).await?;
+        self.pace.source_answered(began.elapsed());
+        Ok(Seen { source: source.map(|block| block.head()), copy: Copy::of(&self.route.to.cell, &target) })
     }
 
     /// Copies one page of blocks, with the rows that follow from them, in order.
@@ -119,8 +123,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let bytes = chunk.iter().map(|block| canonical::encode(block).len() as u64).sum();
             self.pace.take_bytes(bytes).await;
             let guard = seen.copy.may_be_forgotten().then_some(Guard::Unbroken);
-            if !self.append_at(&self.route.to.store, wallet, Append { blocks: chunk.to_vec(), guard }).await? {
-                return self.look(wallet).await;
+            let append = Append { blocks: chunk.to_vec(), guard };
+            match (self.append_at(&self.route.to.store, wallet, append).await?, &seen.copy.tombstone) {
+                (Written::Yes, _) => {}
+                (Written::No(conflict), Some(stone)) if moving::meets_left_over_rows(&conflict) => {
+                    self.delete_below(&self.route.to, wallet, stone.number).await?;
+                    return self.look(wallet).await;
+                }
+                (Written::No(_), _) => return self.look(wallet).await,
             }
             self.pace.progress.copied(chunk.len() as u64, bytes);
             rest = after;
@@ -180,26 +190,26 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let id = Uuid::new_v5(&wallet.as_uuid(), name.as_bytes());
         let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
         let append = Append { blocks: vec![block.clone()], guard: None };
-        if !self.append_at(&self.route.from.store, wallet, append).await? {
+        if let Written::No(_) = self.append_at(&self.route.from.store, wallet, append).await? {
             return self.look(wallet).await;
         }
         seen.source = Some(block.head());
         // The one write between the two homes: whoever asks meanwhile is sent on with this very block.
         let last =
             Append { blocks: vec![block.clone()], guard: seen.copy.may_be_forgotten().then_some(Guard::Unbroken) };
-        if !self.append_at(&self.route.to.store, wallet, last).await? || seen.copy.tombstone.is_some() {
+        let written = self.append_at(&self.route.to.store, wallet, last).await?;
+        if matches!(written, Written::No(_)) || seen.copy.tombstone.is_some() {
             return self.look(wallet).await;
         }
         seen.copy.prefix = Some(block.head());
         Ok(seen)
     }
 
-    /// Whether it was written; `false` if a condition failed, and both cells have to be looked at again.
-    async fn append_at(&self, store: &S, wallet: WalletId, append: Append) -> Result<bool, MoveError> {
+    async fn append_at(&self, store: &S, wallet: WalletId, append: Append) -> Result<Written, MoveError> {
         let deadline = Instant::now() + WRITE_PATIENCE;
         match commit(store, &append, deadline, random(wallet)).await {
-            CommitOutcome::Applied => Ok(true),
-            CommitOutcome::Conflict(_) => Ok(false),
+            CommitOutcome::Applied => Ok(Written::Yes),
+            CommitOutcome::Conflict(conflict) => Ok(Written::No(conflict)),
             CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
         }
     }

@@ -78,6 +78,8 @@ pub enum Mutation {
     ForgetInRow,
     /// An append is confirmed before it is done, and now and then (where it should have been refused) never is.
     AnswerFirst,
+    /// Blocks are written without their rows, as if these could follow later.
+    NoRows,
 }
 
 impl MemoryStore {
@@ -108,6 +110,11 @@ impl MemoryStore {
         (tables.out_rows.values().cloned().collect(), tables.in_rows.values().cloned().collect())
     }
 
+    /// All rows of `homes` as they are now.
+    pub fn home_rows(&self) -> BTreeMap<HomeKey, HomeRow> {
+        self.lock().homes.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,18 +125,28 @@ impl MemoryStore {
         (fate.fault, fate.after)
     }
 
-    /// A write that is safe to repeat: what is lost is only its answer.
-    async fn write<T>(&self, change: impl FnOnce(&mut Tables) -> T + Send) -> Result<T, StoreError> {
+    /// A write that may be repeated at will.
+    async fn write<T: Send>(&self, change: impl FnOnce(&mut Tables) -> T + Send + 'static) -> Result<T, StoreError> {
         match self.fate(true).await {
             (Fault::None, after) => {
                 let done = change(&mut self.lock());
                 pause(after).await;
                 Ok(done)
             }
-            (Fault::AnswerLost | Fault::LandsLater(_), after) => {
+            (Fault::AnswerLost, after) => {
                 let _ = change(&mut self.lock());
                 pause(after).await;
                 Err(StoreError::Unavailable("injected: answer lost".into()))
+            }
+            (Fault::LandsLater(delay), after) => {
+                let store = self.clone();
+                // Owned by nobody, like an append on its way.
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let _ = change(&mut store.lock());
+                });
+                pause(after).await;
+                Err(StoreError::Unavailable("injected: on its way".into()))
             }
             (Fault::Refused, _) => Err(StoreError::Unavailable("injected: refused".into())),
         }
@@ -156,14 +173,19 @@ async fn pause(duration: Duration) {
 impl Tables {
     /// Makes the append if its conditions hold.
     pub fn append(&mut self, append: &Append, mutation: Mutation) -> Result<(), AppendError> {
-        let conflict = self.conflict(append);
+        let mut conflict = self.conflict(append);
+        if mutation == Mutation::NoRows {
+            conflict.transfers.clear();
+        }
         let void = mutation == Mutation::NoCondition && !conflict.guard && conflict.transfers.is_empty();
         if conflict != Conflict::default() && !void {
             return Err(AppendError::Conflict(conflict));
         }
         for block in &append.blocks {
-            for change in rows_of(block) {
-                self.apply(change, mutation);
+            if mutation != Mutation::NoRows {
+                for change in rows_of(block) {
+                    self.apply(change, mutation);
+                }
             }
             let chain = self.chains.entry(block.wallet).or_default();
             if void {
@@ -395,11 +417,13 @@ impl Store for MemoryStore {
     }
 
     async fn put_genesis(&self, genesis: &Genesis) -> Result<bool, StoreError> {
-        self.write(|tables| tables.genesis.get_or_insert_with(|| genesis.clone()) == genesis).await
+        let genesis = genesis.clone();
+        self.write(move |tables| *tables.genesis.get_or_insert_with(|| genesis.clone()) == genesis).await
     }
 
     async fn change_homes(&self, changes: &[HomeChange]) -> Result<bool, StoreError> {
-        self.write(|tables| tables.change_homes(changes)).await
+        let changes = changes.to_vec();
+        self.write(move |tables| tables.change_homes(&changes)).await
     }
 
     async fn members(
@@ -417,6 +441,6 @@ impl Store for MemoryStore {
     }
 
     async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
-        self.write(|tables| tables.forget(wallet, tombstone, PAGE_BLOCKS)).await
+        self.write(move |tables| tables.forget(wallet, tombstone, PAGE_BLOCKS)).await
     }
 }

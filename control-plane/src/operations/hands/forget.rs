@@ -53,16 +53,23 @@ async fn forget_page(
     stopped: &[InstanceId],
     page: &[WalletId],
 ) -> Result<(), Trouble> {
+    let mut tombstones = Vec::new();
     for &wallet in page {
         stop_if_told(mover)?;
+        // Before the instances are asked: it is below this very block that they confirm to remember nothing.
+        match mover.tombstone(wallet).await {
+            Ok(Some(number)) => tombstones.push((wallet, number)),
+            Ok(None) => {}
+            Err(error) => return Err(trouble(mover.route, error).await),
+        }
         control.instances.fenced(&job.instances, stopped, wallet).await.map_err(|why| {
             let todo = "start it, or name it as stopped for good (--stopped) with a --reason";
             Trouble::Fatal(format!("nothing more of {} is deleted: {why}; {todo}", job.step.from))
         })?;
     }
-    for &wallet in page {
+    for (wallet, tombstone) in tombstones {
         stop_if_told(mover)?;
-        match mover.forget_wallet(wallet).await {
+        match mover.forget_wallet(wallet, tombstone).await {
             Ok(blocks) => {
                 job.pace.progress.wallets.fetch_add(1, Ordering::Relaxed);
                 job.pace.progress.blocks.fetch_add(blocks, Ordering::Relaxed);

@@ -95,7 +95,7 @@ impl<S: Store> Copy<'_, S> {
 #[cfg(test)]
 mod tests {
     use ledger::store::memory::MemoryStore;
-    use ledger::store::{Append, Guard, Genesis};
+    use ledger::store::{Append, Genesis, Guard};
     use ledger::{Audit, Entry, EntryKind, Money, Timestamp, WalletState};
     use topology::UserId;
     use uuid::Uuid;

@@ -1,0 +1,203 @@
+//! Every way that a move between two cells can go, in a small deployment: two movers on one plan or on opposite ones
+//! that die anywhere, instances that remember old heads, writes that land late or never, requests that bring the last
+//! block along, forgetting. Explored whole, with the shipped step functions; the tables are those of the simulator.
+//!
+//! It must not describe the protocol a second time: what is decided, is decided by `ledger`.
+
+mod facts;
+mod space;
+mod state;
+mod steps;
+mod world;
+
+use std::time::Instant;
+
+use ledger::store::memory::Mutation;
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use facts::Facts;
+use space::{Known, Space, TablesId};
+use state::{Action, INSTANCES, MOVERS, State};
+use world::{CELLS, Request};
+
+/// Blocks that a mover reads at once; the store may always return fewer than it is asked for.
+const PAGE_BLOCKS: usize = 2;
+const THREADS: usize = 2;
+
+/// There and back.
+const OPPOSITE: [(usize, usize); MOVERS] = [(0, 1), (1, 0)];
+/// One plan, carried out twice at once.
+const TWICE: [(usize, usize); MOVERS] = [(0, 1), (0, 1)];
+
+/// How much there is to explore.
+#[derive(Debug, Clone)]
+struct Size {
+    /// The cell of each instance, at most [`INSTANCES`].
+    homes: Vec<usize>,
+    requests: Vec<Request>,
+    /// Number of the last block that a chain may come to.
+    last_block: u64,
+    forgets: u8,
+}
+
+/// A deliberate mistake, for showing that it would be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// An append overwrites what is there.
+    NoCondition,
+    /// Movers activate a copy whose rows are still to come.
+    RowsLater,
+    /// A cell forgets although an instance may remember an older head.
+    NoFence,
+}
+
+impl Mistake {
+    fn of_all(self) -> Mutation {
+        match self {
+            Mistake::NoCondition => Mutation::NoCondition,
+            _ => Mutation::None,
+        }
+    }
+
+    fn of_movers(self) -> Mutation {
+        match self {
+            Mistake::RowsLater => Mutation::NoRows,
+            other => other.of_all(),
+        }
+    }
+}
+
+struct Move {
+    size: Size,
+    plans: [(usize, usize); MOVERS],
+    mistake: Mistake,
+    space: Space,
+    facts: Known<[TablesId; CELLS], Facts>,
+    done: Known<TablesId, u8>,
+}
+
+impl Move {
+    fn new(size: Size, plans: [(usize, usize); MOVERS], mistake: Mistake) -> Self {
+        assert!(size.homes.len() <= INSTANCES);
+        Self { size, plans, mistake, space: Space::new(), facts: Known::new(), done: Known::new() }
+    }
+}
+
+impl Model for Move {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.first_state()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.possible(state, actions);
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        self.after(state, action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("at most one cell serves", |model: &Self, state: &State| {
+                model.facts(state.tables).at_most_one_home
+            }),
+            Property::always("no number has two blocks", |model: &Self, state: &State| {
+                model.facts(state.tables).blocks_agree
+            }),
+            Property::always("whoever serves has all of it", |model: &Self, state: &State| {
+                model.facts(state.tables).home_has_all
+            }),
+            Property::always("rows follow from the chain", |model: &Self, state: &State| {
+                model.facts(state.tables).rows_follow
+            }),
+            Property::always("nothing is done twice", |model: &Self, state: &State| {
+                model.facts(state.tables).nothing_twice
+            }),
+            Property::always("what was acknowledged is there", |model: &Self, state: &State| {
+                state.acknowledged & !model.facts(state.tables).history == 0
+            }),
+            Property::always("every move can be finished", |model: &Self, state: &State| {
+                model.facts(state.tables).can_finish
+            }),
+            Property::sometimes("the target serves", |model: &Self, state: &State| {
+                model.facts(state.tables).home == Some(1)
+            }),
+            Property::sometimes("a request brings the last block", |_, state: &State| state.adopting.is_some()),
+        ]
+    }
+}
+
+/// Explores the whole space, or up to the first violation.
+fn explore(model: Move) -> impl Checker<Move> {
+    let (began, size) = (Instant::now(), model.size.clone());
+    let checker = model.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (unique, depth) = (checker.unique_state_count(), checker.max_depth());
+    println!("{size:?}: {unique} states, {depth} deep, {:.1} s", began.elapsed().as_secs_f64());
+    checker
+}
+
+/// No counterexample; and what should come about, does.
+fn holds(size: Size, plans: [(usize, usize); MOVERS], at_least: usize) {
+    let checker = explore(Move::new(size, plans, Mistake::None));
+    print_violations(&checker);
+    checker.assert_properties();
+    assert!(checker.unique_state_count() >= at_least, "the space is smaller than it was");
+}
+
+/// Prints every counterexample, step by step; how many there are.
+fn print_violations(checker: &impl Checker<Move>) -> usize {
+    let model = checker.model();
+    let failures: Vec<_> = model.properties().into_iter().filter(|p| p.expectation.discovery_is_failure()).collect();
+    let mut found = 0;
+    for property in failures {
+        let Some(path) = checker.discovery(property.name) else { continue };
+        found += 1;
+        println!("not so: {}", property.name);
+        for (state, action) in path.into_vec() {
+            println!("  {}{}", model.describe(&state), action.map_or(String::new(), |a| format!("\n    {a:?}")));
+        }
+    }
+    found
+}
+
+fn finds(mistake: Mistake) {
+    let checker = explore(Move::new(with_forgetting(), OPPOSITE, mistake));
+    assert!(print_violations(&checker) > 0, "{mistake:?} was not found");
+}
+
+fn customers() -> Size {
+    Size { homes: vec![0, 1, 0], requests: vec![Request::Deposit, Request::Credit], last_block: 3, forgets: 0 }
+}
+
+fn with_forgetting() -> Size {
+    Size { homes: vec![0, 1], requests: vec![Request::Credit], last_block: 4, forgets: 1 }
+}
+
+#[test]
+fn a_move_carried_out_twice_at_once_is_safe() {
+    holds(customers(), TWICE, 1);
+}
+
+#[test]
+fn a_move_there_and_back_is_safe() {
+    holds(with_forgetting(), OPPOSITE, 1);
+}
+
+#[test]
+fn an_append_without_its_condition_is_found() {
+    finds(Mistake::NoCondition);
+}
+
+#[test]
+fn a_home_without_its_rows_is_found() {
+    finds(Mistake::RowsLater);
+}
+
+#[test]
+fn forgetting_what_an_instance_remembers_is_found() {
+    finds(Mistake::NoFence);
+}

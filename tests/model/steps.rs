@@ -1,0 +1,341 @@
+//! Who may do what, and what comes of it. Every decision is the shipped code's: what a mover does next, which block
+//! follows a head, what a cell may adopt, what the store allows.
+
+use ledger::Audit;
+use ledger::moving::{self, Copy, Step};
+use ledger::store::memory::Tables;
+use ledger::store::{Append, Guard};
+use uuid::Uuid;
+
+use super::space::{BlockId, Written};
+use super::state::{Action, Copied, Instance, Phase, Seen, State};
+use super::world::{CELLS, Request, cell, wallet};
+use super::{Move, PAGE_BLOCKS};
+
+/// What an instance knows that has just started.
+const NOTHING: Instance = Instance { head: None, done: 0, write: None };
+
+/// What a step of a mover came to.
+pub enum Stepped {
+    To(State),
+    /// The plan has come to its end.
+    Ended,
+    /// It says that the two cells have different chains.
+    Diverged,
+}
+
+impl Move {
+    fn newest(&self, state: &State, at: usize) -> Option<BlockId> {
+        self.space.newest(state.tables[at])
+    }
+
+    pub fn serves(&self, state: &State, at: usize) -> bool {
+        self.newest(state, at).is_some_and(|block| self.space.block(block).home == cell(at))
+    }
+
+    /// Writes for a mover or for anybody else.
+    fn write(&self, state: &mut State, at: usize, append: Append, by_mover: bool) -> Written {
+        let append = self.space.keep_append(append);
+        let mutation = if by_mover { self.mistake.of_movers() } else { self.mistake.of_all() };
+        let written = self.space.write(state.tables[at], append, mutation);
+        if let Written::Yes(after) = written {
+            state.tables[at] = after;
+        }
+        written
+    }
+
+    fn copy_of(&self, copied: Copied) -> Copy {
+        Copy { prefix: self.space.head_of(copied.prefix), tombstone: self.space.head_of(copied.tombstone) }
+    }
+
+    fn look_at(&self, tables: &Tables, target: usize) -> Copied {
+        let newest: Vec<_> = tables.chain(wallet()).rev().take(2).cloned().collect();
+        let copy = Copy::of(&cell(target), &newest);
+        let named = |head: Option<ledger::Head>| {
+            let block = head.and_then(|head| newest.iter().find(|block| block.number == head.number));
+            block.map(|block| self.space.keep_block(block.clone()))
+        };
+        Copied { prefix: named(copy.prefix), tombstone: named(copy.tombstone) }
+    }
+
+    /// One step of a mover, as `control_plane::mover` goes: between any two of them others may act.
+    pub fn step_mover(&self, state: &State, mover: usize) -> Stepped {
+        let (from, to) = self.plans[mover];
+        let mut next = *state;
+        let guard = |seen: &Seen| seen.copy.tombstone.is_some().then_some(Guard::Unbroken);
+        next.movers[mover] = match state.movers[mover] {
+            Phase::Idle => Phase::SawTarget(self.look_at(&self.space.tables(state.tables[to]), to)),
+            Phase::SawTarget(copy) => Phase::Saw(Seen { source: self.newest(state, from), copy }),
+            Phase::Saw(seen) => {
+                let source = self.space.head_of(seen.source);
+                match moving::next(&cell(from), &cell(to), source.as_ref(), &self.copy_of(seen.copy)) {
+                    Step::Done | Step::Elsewhere { .. } | Step::Absent => return Stepped::Ended,
+                    Step::Diverged { .. } => return Stepped::Diverged,
+                    Step::CutOver { after } => {
+                        let id = Uuid::from_u128(1_000 + 10 * u128::from(after.number) + mover as u128);
+                        let at = after.at;
+                        let moved = moving::moved_block(&after, &cell(to), mover as u64, id, Audit::default(), at);
+                        Phase::Cutting { seen, moved: self.space.keep_block(moved) }
+                    }
+                    Step::Copy { first, last } => {
+                        let tables = self.space.tables(state.tables[from]);
+                        let within = tables.chain(wallet()).filter(|block| (first..=last).contains(&block.number));
+                        let blocks: Vec<_> = within.take(PAGE_BLOCKS).cloned().collect();
+                        if blocks.is_empty() {
+                            Phase::Idle
+                        } else if moving::check_links(self.copy_of(seen.copy).prefix.as_ref(), &blocks).is_err() {
+                            return Stepped::Diverged;
+                        } else {
+                            let page = self.space.keep_append(Append { blocks, guard: guard(&seen) });
+                            Phase::Copying { seen, page, written: 0 }
+                        }
+                    }
+                }
+            }
+            Phase::Copying { seen, page, written } => {
+                let all = self.space.append(page);
+                let rest = &all.blocks[usize::from(written)..];
+                let chunk = rest[..moving::chunk(rest)].to_vec();
+                let written = written + u8::try_from(chunk.len()).expect("a page is short");
+                match self.write(&mut next, to, Append { blocks: chunk, guard: all.guard }, true) {
+                    Written::Yes(_) if usize::from(written) < all.blocks.len() => {
+                        Phase::Copying { seen, page, written }
+                    }
+                    Written::Yes(_) if seen.copy.tombstone.is_some() => Phase::Idle,
+                    Written::Yes(_) => {
+                        let last = all.blocks.last().expect("it is not empty").clone();
+                        let prefix = Some(self.space.keep_block(last));
+                        Phase::Saw(Seen { copy: Copied { prefix, ..seen.copy }, ..seen })
+                    }
+                    Written::No { left_over_rows: true } => match self.space.head_of(seen.copy.tombstone) {
+                        Some(stone) => Phase::Clearing { tombstone: stone.number },
+                        None => Phase::Idle,
+                    },
+                    Written::No { .. } => Phase::Idle,
+                }
+            }
+            Phase::Cutting { seen, moved } => {
+                let block = self.space.block(moved).as_ref().clone();
+                match self.write(&mut next, from, Append { blocks: vec![block], guard: None }, true) {
+                    Written::Yes(_) => Phase::Bringing { seen, moved },
+                    Written::No { .. } => Phase::Idle,
+                }
+            }
+            Phase::Bringing { seen, moved } => {
+                let block = self.space.block(moved).as_ref().clone();
+                // Written or not, the next look tells.
+                self.write(&mut next, to, Append { blocks: vec![block], guard: guard(&seen) }, true);
+                Phase::Idle
+            }
+            Phase::Clearing { tombstone } => {
+                let (after, ended) = self.space.forget(state.tables[to], tombstone);
+                next.tables[to] = after;
+                if ended { Phase::Idle } else { Phase::Clearing { tombstone } }
+            }
+        };
+        Stepped::To(next)
+    }
+
+    /// The write that a mover is about to send, and to which cell.
+    pub fn write_of(&self, state: &State, mover: usize) -> Option<(usize, Append)> {
+        let (from, to) = self.plans[mover];
+        let one = |moved| vec![self.space.block(moved).as_ref().clone()];
+        match state.movers[mover] {
+            Phase::Copying { page, written, .. } => {
+                let all = self.space.append(page);
+                let rest = &all.blocks[usize::from(written)..];
+                Some((to, Append { blocks: rest[..moving::chunk(rest)].to_vec(), guard: all.guard }))
+            }
+            Phase::Cutting { moved, .. } => Some((from, Append { blocks: one(moved), guard: None })),
+            Phase::Bringing { seen, moved } => {
+                let guard = seen.copy.tombstone.is_some().then_some(Guard::Unbroken);
+                Some((to, Append { blocks: one(moved), guard }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the chain may still grow: what keeps the model finite.
+    fn may_grow(&self, state: &State) -> bool {
+        let numbers = (0..CELLS).filter_map(|at| self.newest(state, at)).map(|block| self.space.block(block).number);
+        numbers.max().unwrap_or(0) < self.size.last_block
+    }
+
+    /// An instance reads the head. If the wallet has left, whoever asked goes on with the block that says so.
+    fn load(&self, state: &State, instance: usize) -> State {
+        let mut next = *state;
+        let at = self.size.homes[instance];
+        let head = self.newest(state, at);
+        next.instances[instance].head = head.filter(|_| self.serves(state, at));
+        next.instances[instance].done = if self.serves(state, at) { self.done_in(state.tables[at]) } else { 0 };
+        if let Some(left) = head.filter(|_| !self.serves(state, at)) {
+            next.carried = Some(left);
+        }
+        next
+    }
+
+    fn serve(&self, state: &State, instance: usize, request: Request) -> Option<State> {
+        let mut next = *state;
+        let at = self.size.homes[instance];
+        let head = state.instances[instance].head?;
+        let tables = self.space.tables(state.tables[at]);
+        // What the chain up to the remembered head holds was done; only a wallet's home answers by its rows.
+        let done = state.instances[instance].done & request.bit() != 0;
+        if done || (self.serves(state, at) && request.is_recorded(&tables)) {
+            next.acknowledged |= request.bit();
+            return Some(next);
+        }
+        if !self.may_grow(state) || !request.is_due(&tables) {
+            return None;
+        }
+        let block = request.after(&self.space.block(head))?;
+        let append = self.space.keep_append(Append { blocks: vec![block], guard: None });
+        next.instances[instance].write = Some((request, append));
+        Some(next)
+    }
+
+    fn finish_write(&self, state: &State, instance: usize) -> Option<State> {
+        let mut next = *state;
+        let (request, append) = state.instances[instance].write?;
+        let append = self.space.append(append);
+        let written = self.write(&mut next, self.size.homes[instance], Append::clone(&append), false);
+        next.instances[instance] = match written {
+            Written::Yes(_) => {
+                next.acknowledged |= request.bit();
+                let head = append.blocks.last().map(|block| self.space.keep_block(block.clone()));
+                Instance { head, done: state.instances[instance].done | request.bit(), write: None }
+            }
+            Written::No { .. } => NOTHING,
+        };
+        Some(next)
+    }
+
+    /// Everything that may happen in `state`.
+    pub fn possible(&self, state: &State, actions: &mut Vec<Action>) {
+        for (mover, phase) in state.movers.iter().enumerate() {
+            actions.push(Action::MoverSteps(mover));
+            if *phase != Phase::Idle {
+                actions.push(Action::MoverDies(mover));
+                if state.zombie.is_none() {
+                    actions.push(Action::MoverDiesWriting(mover));
+                }
+            }
+        }
+        for number in 0..self.size.homes.len() {
+            let instance = state.instances[number];
+            if instance.write.is_some() {
+                actions.push(Action::InstanceWrites(number));
+                if state.zombie.is_none() {
+                    actions.push(Action::InstanceGivesUp(number));
+                }
+                continue;
+            }
+            actions.push(Action::InstanceLoads(number));
+            if instance.head.is_some() {
+                actions.push(Action::InstanceForgets(number));
+                let open = self.size.requests.iter().filter(|request| state.acknowledged & request.bit() == 0);
+                actions.extend(open.map(|request| Action::InstanceServes(number, *request)));
+            }
+        }
+        if state.zombie.is_some() {
+            actions.extend([Action::ZombieLands, Action::ZombieIsLost]);
+        }
+        if state.carried.is_some() {
+            actions.extend([Action::RequestArrives, Action::RequestIsLost]);
+        }
+        if state.adopting.is_some() {
+            actions.extend([Action::CellAdopts, Action::AdoptionIsLost]);
+        }
+        match state.forgetting {
+            Some(_) => actions.extend([Action::ForgettingGoesOn, Action::ForgettingStops]),
+            None if state.forgets_left > 0 => actions.extend((0..CELLS).map(Action::ForgettingBegins)),
+            None => {}
+        }
+    }
+
+    /// The state after an action; `None` where it changes nothing, or cannot be.
+    pub fn after(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = *state;
+        match action {
+            Action::MoverSteps(mover) => match self.step_mover(state, mover) {
+                Stepped::To(stepped) => {
+                    let cuts = matches!(stepped.movers[mover], Phase::Cutting { .. });
+                    if cuts && !self.may_grow(state) {
+                        return None;
+                    }
+                    next = stepped;
+                }
+                Stepped::Ended | Stepped::Diverged => next.movers[mover] = Phase::Idle,
+            },
+            Action::MoverDies(mover) => next.movers[mover] = Phase::Idle,
+            Action::MoverDiesWriting(mover) => {
+                let (at, append) = self.write_of(state, mover)?;
+                next.zombie = Some((u8::try_from(at).expect("few cells"), self.space.keep_append(append)));
+                next.movers[mover] = Phase::Idle;
+            }
+            Action::InstanceLoads(instance) => next = self.load(state, instance),
+            Action::InstanceServes(instance, request) => next = self.serve(state, instance, request)?,
+            Action::InstanceWrites(instance) => next = self.finish_write(state, instance)?,
+            Action::InstanceGivesUp(instance) => {
+                let (_, append) = state.instances[instance].write?;
+                next.zombie = Some((u8::try_from(self.size.homes[instance]).expect("few cells"), append));
+                next.instances[instance] = NOTHING;
+            }
+            Action::InstanceForgets(instance) => next.instances[instance] = NOTHING,
+            Action::ZombieLands => {
+                let (at, append) = state.zombie?;
+                self.write(&mut next, usize::from(at), Append::clone(&self.space.append(append)), false);
+                next.zombie = None;
+            }
+            Action::ZombieIsLost => next.zombie = None,
+            Action::RequestArrives => next = self.arrive(state)?,
+            Action::RequestIsLost => next.carried = None,
+            Action::CellAdopts => {
+                let (at, append) = state.adopting?;
+                self.write(&mut next, usize::from(at), Append::clone(&self.space.append(append)), false);
+                next.adopting = None;
+            }
+            Action::AdoptionIsLost => next.adopting = None,
+            Action::ForgettingBegins(at) => next = self.begin_forgetting(state, at)?,
+            Action::ForgettingGoesOn => {
+                let (at, tombstone) = state.forgetting?;
+                let (after, ended) = self.space.forget(state.tables[usize::from(at)], tombstone);
+                next.tables[usize::from(at)] = after;
+                next.forgetting = state.forgetting.filter(|_| !ended);
+            }
+            Action::ForgettingStops => next.forgetting = None,
+        }
+        (next != *state).then_some(next)
+    }
+
+    fn arrive(&self, state: &State) -> Option<State> {
+        let mut next = *state;
+        let moved = self.space.block(state.carried?);
+        next.carried = None;
+        let at = (0..CELLS).find(|at| cell(*at) == moved.home).expect("no other cell was ever named");
+        let head = self.space.head_of(self.newest(state, at));
+        if state.adopting.is_none() && head.is_some_and(|head| moving::adopts(&cell(at), &head, &moved)) {
+            let append = Append { blocks: vec![moved.as_ref().clone()], guard: Some(Guard::Unbroken) };
+            next.adopting = Some((u8::try_from(at).expect("few cells"), self.space.keep_append(append)));
+        }
+        Some(next)
+    }
+
+    /// Only what the wallet has left, after everything that was on its way then has landed or lost, and after every
+    /// instance of the cell has confirmed that it remembers no older head.
+    fn begin_forgetting(&self, state: &State, at: usize) -> Option<State> {
+        let tombstone = self.space.block(self.newest(state, at)?);
+        let still = state.zombie.is_none() && state.adopting.is_none() && state.carried.is_none();
+        let quiet = still && state.movers.iter().all(|phase| *phase == Phase::Idle);
+        let here = (0..self.size.homes.len()).filter(|instance| self.size.homes[*instance] == at);
+        let fenced = here.clone().all(|instance| state.instances[instance].head.is_none());
+        let idle = here.clone().all(|instance| state.instances[instance].write.is_none());
+        let whole_elsewhere = (0..CELLS).any(|other| other != at && self.serves(state, other));
+        let may = quiet && idle && whole_elsewhere && (fenced || self.mistake == super::Mistake::NoFence);
+        if !may || !moving::is_tombstone(&cell(at), &tombstone) {
+            return None;
+        }
+        let forgetting = Some((u8::try_from(at).expect("few cells"), tombstone.number));
+        Some(State { forgetting, forgets_left: state.forgets_left - 1, ..*state })
+    }
+}

@@ -1,0 +1,99 @@
+//! The model's cells, wallet and customers: constants of one small deployment.
+
+use ledger::block::Route;
+use ledger::store::memory::{Mutation, Tables};
+use ledger::store::{Append, Genesis, Guard};
+use ledger::{Audit, Block, Entry, EntryKind, Intent, Money, Timestamp, TransactionId, chain, decide};
+use topology::{Bucket, CellId, UserId, WalletId};
+use uuid::Uuid;
+
+pub const CELLS: usize = 2;
+
+pub fn cell(number: usize) -> CellId {
+    CellId::parse(["cell-a", "cell-b"][number]).expect("sound")
+}
+
+pub fn wallet() -> WalletId {
+    WalletId::from_uuid(Uuid::from_u128(9))
+}
+
+fn stranger() -> WalletId {
+    WalletId::from_uuid(Uuid::from_u128(7))
+}
+
+/// What customers and other cells ask of the wallet, each once; repeated until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Request {
+    Deposit,
+    SecondDeposit,
+    /// Money arrives from another cell.
+    Credit,
+    /// Money leaves for another cell …
+    Send,
+    /// … where it has been received.
+    Settle,
+}
+
+impl Request {
+    pub fn bit(self) -> u8 {
+        1 << (self as u8)
+    }
+
+    /// The id of its entry: by it, what was written is found again.
+    fn id(self) -> TransactionId {
+        Uuid::from_u128(100 + self as u128)
+    }
+
+    fn intent(self) -> Intent {
+        let amount = Money::from_minor(1 + self as u64);
+        match self {
+            Request::Deposit | Request::SecondDeposit => Intent::Deposit { amount },
+            Request::Credit => Intent::Receive { from: stranger(), amount, route: Route::Across },
+            Request::Send => Intent::Send { to: stranger(), amount: Money::from_minor(1), route: Route::Across },
+            Request::Settle => Intent::Settle { transfer: Request::Send.id() },
+        }
+    }
+
+    /// Whether a cell with these tables would do it at all.
+    pub fn is_due(self, tables: &Tables) -> bool {
+        self != Request::Settle || tables.out_rows().any(|row| row.transfer == Request::Send.id())
+    }
+
+    /// Whether rows answer it, as they answer a credit that comes again.
+    pub fn is_recorded(self, tables: &Tables) -> bool {
+        self == Request::Credit && tables.in_rows().any(|row| row.transfer == self.id())
+    }
+
+    /// The block that carries it out after `head`, if it is allowed there.
+    pub fn after(self, head: &Block) -> Option<Block> {
+        let (kind, amount) = decide(&head.state, &self.intent()).ok()?;
+        let state = decide::apply(&head.state, &kind, amount).expect("decide and the chain rules agree");
+        let entry = entry(self.id(), kind, amount, state.balance);
+        Some(chain::next(&head.head(), state, vec![entry], head.at))
+    }
+
+    pub fn all() -> [Request; 5] {
+        [Request::Deposit, Request::SecondDeposit, Request::Credit, Request::Send, Request::Settle]
+    }
+
+    /// How often a block carries it out.
+    pub fn count_in(self, block: &Block) -> usize {
+        usize::from(block.entry(self.id()).is_some())
+    }
+}
+
+pub fn entry(id: TransactionId, kind: EntryKind, amount: Money, balance_after: Money) -> Entry {
+    Entry { id, kind, amount, balance_after, key: None, audit: Audit::default() }
+}
+
+/// Cell A has the wallet, with a block or two; the others have nothing.
+pub fn first_tables() -> [Tables; CELLS] {
+    let mut tables = [Tables::default(), Tables::default()];
+    let opened = entry(Uuid::from_u128(1), EntryKind::Opened, Money::ZERO, Money::ZERO);
+    let user = UserId::parse("ann").expect("sound");
+    let zero = chain::open(wallet(), user, cell(0), Timestamp::from_micros(1), opened);
+    let genesis = Genesis::of(Bucket::all()).contains(wallet().bucket());
+    let creation = Append { blocks: vec![zero], guard: Some(Guard::Bucket { genesis }) };
+    tables[0].append(&creation, Mutation::None).expect("nothing is there yet");
+    tables
+}

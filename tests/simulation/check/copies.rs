@@ -1,0 +1,107 @@
+//! The copies of one wallet's chain in several cells: one of them is the chain, the others are beginnings of it.
+
+use std::collections::BTreeMap;
+
+use ledger::rows::{InRow, OutRow, RowChange, rows_of};
+use ledger::{Block, EntryKind};
+use topology::{CellId, WalletId};
+
+use super::violated;
+use crate::simulation::Violation;
+use crate::simulation::world::World;
+
+/// What one cell holds of a wallet.
+#[derive(Default)]
+struct Held {
+    blocks: Vec<Block>,
+    out: Vec<OutRow>,
+    received: Vec<InRow>,
+}
+
+/// The longest copy of each chain, which holds all of it; the others agree with it, and rows follow from them.
+pub fn longest(world: &World) -> Result<BTreeMap<WalletId, Vec<Block>>, Violation> {
+    let mut wallets: BTreeMap<WalletId, Vec<(&CellId, Held)>> = BTreeMap::new();
+    for cell in &world.cells {
+        for (wallet, held) in held_by(&cell.store) {
+            wallets.entry(wallet).or_default().push((&cell.id, held));
+        }
+    }
+    let mut longest = BTreeMap::new();
+    for (wallet, copies) in wallets {
+        let wrong = |what: String| violated(format!("wallet {wallet}: {what}"));
+        let size = |held: &Held| (held.blocks.last().map(|block| block.number), held.blocks.len());
+        let Some((_, chain)) = copies.iter().max_by_key(|(_, held)| size(held)) else { continue };
+        if let Some(gap) = (0..).zip(&chain.blocks).find(|(number, block)| block.number != *number) {
+            return wrong(format!("block {} is nowhere", gap.0));
+        }
+        let mut homes = 0;
+        for (cell, held) in &copies {
+            if let Some(other) = held.blocks.iter().find(|block| !agrees(&chain.blocks, block)) {
+                return wrong(format!("two cells have different blocks {}, {cell} among them", other.number));
+            }
+            let Some(head) = held.blocks.last() else { return wrong(format!("{cell} has rows and no chain")) };
+            let is_home = head.home == **cell;
+            homes += usize::from(is_home);
+            let is_whole = held.blocks.len() as u64 == head.number + 1;
+            if is_home && (!is_whole || held.blocks.len() != chain.blocks.len()) {
+                return wrong(format!("{cell} serves it and has not all of it"));
+            }
+            if is_whole {
+                check_rows(held).map_err(|what| Violation(format!("wallet {wallet}: {cell}: {what}")))?;
+            } else if !is_hollow(cell, &held.blocks) {
+                let numbers: Vec<u64> = held.blocks.iter().map(|block| block.number).collect();
+                return wrong(format!("{cell} has holes in its copy that are not below a tombstone: {numbers:?}"));
+            }
+        }
+        if homes > 1 {
+            return wrong("two cells serve it".into());
+        }
+        longest
+            .insert(wallet, copies.into_iter().map(|(_, held)| held.blocks).max_by_key(Vec::len).unwrap_or_default());
+    }
+    Ok(longest)
+}
+
+fn held_by(store: &ledger::store::memory::MemoryStore) -> BTreeMap<WalletId, Held> {
+    let mut held: BTreeMap<WalletId, Held> = BTreeMap::new();
+    for (wallet, blocks) in store.chains() {
+        // What was emptied is as if it had never been there.
+        if !blocks.is_empty() {
+            held.entry(wallet).or_default().blocks = blocks;
+        }
+    }
+    let (out, received) = store.transfer_rows();
+    for row in out {
+        held.entry(row.wallet).or_default().out.push(row);
+    }
+    for row in received {
+        held.entry(row.wallet).or_default().received.push(row);
+    }
+    held
+}
+
+fn agrees(chain: &[Block], block: &Block) -> bool {
+    usize::try_from(block.number).is_ok_and(|number| chain.get(number) == Some(block))
+}
+
+/// An unbroken beginning and, further on, one last block by which the wallet left this cell.
+fn is_hollow(cell: &CellId, blocks: &[Block]) -> bool {
+    let Some((stone, below)) = blocks.split_last() else { return false };
+    let unbroken = (0..).zip(below).all(|(number, block)| block.number == number);
+    let left = |kind: &EntryKind| matches!(kind, EntryKind::Moved { from, .. } if from == cell);
+    unbroken && stone.entries.last().is_some_and(|entry| left(&entry.kind))
+}
+
+/// Replaying the copy gives exactly its rows.
+fn check_rows(held: &Held) -> Result<(), String> {
+    let (mut out, mut received) = (BTreeMap::new(), BTreeMap::new());
+    for change in held.blocks.iter().flat_map(rows_of) {
+        match change {
+            RowChange::PutOut(row) => drop(out.insert(row.transfer, row)),
+            RowChange::DeleteOut { transfer, .. } => drop(out.remove(&transfer)),
+            RowChange::PutIn(row) => drop(received.insert(row.transfer, row)),
+        }
+    }
+    let same = out.values().eq(&held.out) && received.values().eq(&held.received);
+    same.then_some(()).ok_or_else(|| "the rows do not follow from the chain".into())
+}

@@ -1,0 +1,37 @@
+//! The right to create wallets: never two cells have it for one bucket, and when all is done one has.
+
+use ledger::store::{HomeKey, HomeRow, HomeState};
+use topology::Bucket;
+
+use super::violated;
+use crate::simulation::Violation;
+use crate::simulation::placement::{GROUPS, first_owner, group};
+use crate::simulation::world::World;
+
+pub fn at_most_one_cell_creates(world: &World) -> Result<(), Violation> {
+    check(world, |cells| cells.len() <= 1)
+}
+
+pub fn every_bucket_has_a_cell_that_creates(world: &World) -> Result<(), Violation> {
+    check(world, |cells| cells.len() == 1)
+}
+
+fn check(world: &World, sound: impl Fn(&[usize]) -> bool) -> Result<(), Violation> {
+    let rows: Vec<_> = world.cells.iter().map(|cell| cell.store.home_rows()).collect();
+    for bucket in (0..GROUPS).flat_map(|number| [group(number).first, group(number).last]) {
+        let creates = |cell: &usize| creates(rows[*cell].get(&HomeKey::Bucket(bucket)), bucket, *cell);
+        let cells: Vec<usize> = (0..rows.len()).filter(creates).collect();
+        if !sound(&cells) {
+            let rows: Vec<_> = rows.iter().map(|rows| rows.get(&HomeKey::Bucket(bucket))).collect();
+            return violated(format!("bucket {bucket}: wallets are created by the cells {cells:?}: {rows:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn creates(row: Option<&HomeRow>, bucket: Bucket, cell: usize) -> bool {
+    match row {
+        Some(row) => row.state == HomeState::Serving,
+        None => first_owner(bucket) == cell,
+    }
+}

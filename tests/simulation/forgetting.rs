@@ -1,0 +1,109 @@
+//! Forgetting what moved wallets left behind, as an operator would: every instance confirms that it remembers no older
+//! head, then everything on its way has had time to land, then the copies go; while customers and movers are back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use control_plane::mover::{MoveError, Mover, Order, Pace, Route};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use topology::WalletId;
+
+use super::movers::What;
+use super::network::Everybody;
+use super::placement::user;
+use super::world::{CELLS, NAMESPACE, World};
+use super::{Mistake, Violation};
+
+/// How often an instance that is at work on a wallet is asked again.
+const FENCES_MAX: u32 = 200;
+/// How often a killed forgetter is started again before the rest is left where it is.
+const LIVES_MAX: u32 = 3;
+
+/// What a wallet left behind in a cell: everything below this block may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Leftover {
+    wallet: WalletId,
+    cell: usize,
+    tombstone: u64,
+}
+
+impl World {
+    pub fn wallets(&self, count: usize) -> impl Iterator<Item = WalletId> + use<> {
+        (0..count).map(|number| WalletId::for_user(NAMESPACE, &user(number)))
+    }
+
+    /// Moves wallets while nobody asks for them, so that the instances of their old cells do not notice.
+    pub async fn move_unnoticed(self: &Arc<Self>, wallets: usize, random: &mut fastrand::Rng) -> Result<(), Violation> {
+        for wallet in self.wallets(wallets) {
+            if let Some(home) = self.home_of(wallet).await.filter(|_| random.u32(0..3) > 0) {
+                let plan = self.begin(What::Wallet(wallet), home, (home + random.usize(1..CELLS)) % CELLS);
+                self.finish(&plan).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What may be forgotten, once every instance that could append after an older head has confirmed that it cannot.
+    pub async fn fence(&self, wallets: usize) -> Result<Vec<Leftover>, Violation> {
+        let mut leftovers = Vec::new();
+        for wallet in self.wallets(wallets) {
+            for cell in 0..CELLS {
+                let Some(head) = self.cells[cell].head(wallet).await else { continue };
+                if head.home == self.cells[cell].id {
+                    continue;
+                }
+                if self.moves.mistake() != Mistake::NoFence {
+                    self.fence_cell(cell, wallet).await?;
+                }
+                leftovers.push(Leftover { wallet, cell, tombstone: head.number });
+            }
+        }
+        Ok(leftovers)
+    }
+
+    /// An instance that is down remembers nothing; one that is started later learns only of the tombstone.
+    async fn fence_cell(&self, cell: usize, wallet: WalletId) -> Result<(), Violation> {
+        for service in self.services(cell) {
+            let mut attempts = 0;
+            while service.fence(wallet).await.is_err() {
+                attempts += 1;
+                if attempts > FENCES_MAX {
+                    return Err(Violation(format!("an instance never let go of wallet {wallet}")));
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets, with kills; what a killed forgetter has left stays, as it would until an operator looks.
+    pub async fn forget(self: Arc<Self>, leftovers: Vec<Leftover>, mut random: fastrand::Rng) {
+        for leftover in leftovers {
+            for _ in 0..LIVES_MAX {
+                let life = Duration::from_millis(random.u64(1..400));
+                match timeout(life, self.forget_one(leftover)).await {
+                    Ok(Ok(())) => break,
+                    // Nothing is forgotten of a wallet that is on its way on, or back.
+                    Ok(Err(_)) | Err(_) => {}
+                }
+                sleep(Duration::from_millis(random.u64(1..200))).await;
+            }
+        }
+    }
+
+    async fn forget_one(self: &Arc<Self>, leftover: Leftover) -> Result<(), MoveError> {
+        let Leftover { wallet, cell, tombstone } = leftover;
+        let Some(home) = self.home_of(wallet).await.filter(|home| *home != cell) else { return Ok(()) };
+        let route = Route { from: self.side(cell), to: self.side(home) };
+        let order = Order { operation: "forget".into(), actor: "simulator".into(), epoch: 0 };
+        let (pace, holds, clock) = (Pace::new(1, None), Everybody(self.clone()), self.clock(0));
+        let (_stopper, stop) = watch::channel(false);
+        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock };
+        if mover.forget_wallet(wallet, tombstone).await? > 0 {
+            self.moves.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

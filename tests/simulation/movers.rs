@@ -1,0 +1,305 @@
+//! Those who move wallets between the cells while everybody works: the shipped mover, killed at random moments, run
+//! twice at once, run against its own opposite, told to take back what it began.
+//!
+//! They must change nothing themselves: only the mover writes, and the placement follows what it says it has done.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use control_plane::mover::{MoveError, Moved, Mover, Order, Pace, Returned, Route, Side};
+use ledger::store::memory::MemoryStore;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use topology::{CellId, WalletId};
+
+use super::faults::Faults;
+use super::network::Everybody;
+use super::placement::{GROUPS, USERS, group, user};
+use super::world::{CELLS, LARGEST_SKEW, NAMESPACE, World, guard};
+use super::{Mistake, Violation};
+
+/// Wallets moved at once by one mover.
+const CONCURRENT: usize = 2;
+/// How often a mover is killed and started again before its plan is left for later.
+const LIVES_MAX: u32 = 4;
+/// A mover that is killed has had at most this long.
+const LONGEST_LIFE: Duration = Duration::from_millis(1_500);
+/// Simulated time in which a plan must come to its end once nothing fails any more.
+const FINISH_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is to be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Wallet(WalletId),
+    Group(usize),
+}
+
+/// One operation: what, from where, to where. Any number of movers may work on it.
+#[derive(Debug)]
+pub struct Plan {
+    number: u64,
+    what: What,
+    from: usize,
+    to: usize,
+    /// The newest placement when it was made.
+    epoch: usize,
+    /// To be undone rather than finished.
+    taking_back: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// All plans ever begun, and what became of them.
+pub struct Moves {
+    plans: Mutex<Vec<Arc<Plan>>>,
+    faults: Arc<Faults>,
+    mistake: Mistake,
+    adopted: AtomicU64,
+    groups: AtomicU64,
+    taken_back: AtomicU64,
+    pub forgotten: AtomicU64,
+}
+
+impl Moves {
+    pub fn new(random: &mut fastrand::Rng, healed: Arc<AtomicBool>, mistake: Mistake) -> Self {
+        Self {
+            plans: Mutex::default(),
+            faults: Arc::new(Faults::new(random.fork(), healed)),
+            mistake,
+            adopted: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            taken_back: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    pub fn mistake(&self) -> Mistake {
+        self.mistake
+    }
+
+    /// A request completed a cutover.
+    pub fn adopted(&self) {
+        self.adopted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// (completed by adoption, groups moved, groups taken back, copies forgotten).
+    pub fn counts(&self) -> [u64; 4] {
+        [&self.adopted, &self.groups, &self.taken_back, &self.forgotten].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn unfinished(&self) -> Vec<Arc<Plan>> {
+        guard(&self.plans).iter().filter(|plan| !plan.ended.load(Ordering::Relaxed)).cloned().collect()
+    }
+}
+
+impl World {
+    /// A cell as movers see it: through faults of their own.
+    pub fn side(&self, cell: usize) -> Side<MemoryStore> {
+        let cell = &self.cells[cell];
+        let store = cell.store.with_faults(self.moves.faults.clone());
+        let store = match self.moves.mistake.in_movers() {
+            Some(mutation) => store.with_mutation(mutation),
+            None => store,
+        };
+        Side { cell: cell.id.clone(), store }
+    }
+
+    pub fn begin(&self, what: What, from: usize, to: usize) -> Arc<Plan> {
+        let mut plans = guard(&self.moves.plans);
+        let plan = Arc::new(Plan {
+            number: plans.len() as u64,
+            what,
+            from,
+            to,
+            epoch: self.placements.newest(),
+            taking_back: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        });
+        plans.push(plan.clone());
+        plan
+    }
+
+    /// One mover's work on a plan, to its end or to its first error; whether the plan has ended.
+    async fn work_on(self: &Arc<Self>, plan: &Plan, stop: watch::Receiver<bool>) -> Result<bool, Violation> {
+        let route = Route { from: self.side(plan.from), to: self.side(plan.to) };
+        let order = Order {
+            operation: format!("operation-{}", plan.number),
+            actor: "simulator".into(),
+            epoch: plan.epoch as u64,
+        };
+        let (pace, holds) = (Pace::new(CONCURRENT, None), Everybody(self.clone()));
+        let clock = self.clock((plan.number as i64 * 777_777) % LARGEST_SKEW);
+        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock };
+        let takes_back = plan.taking_back.load(Ordering::Relaxed);
+        let outcome = match plan.what {
+            What::Wallet(wallet) => match mover.move_wallet(wallet).await {
+                Ok(Moved::Done) => Ok(plan.end_with(|| self.placements.move_wallet(wallet, plan.to))),
+                Ok(Moved::Elsewhere(cell)) => {
+                    Ok(plan.end_with(|| self.placements.move_wallet(wallet, self.index_of(&cell))))
+                }
+                Ok(Moved::Absent) => Ok(plan.end_with(|| {})),
+                Err(error) => Err(error),
+            },
+            What::Group(number) if takes_back => {
+                mover.return_group(group(number)).await.map(|returned| match returned {
+                    Returned::TakenBack => plan.end_with(|| count(&self.moves.taken_back)),
+                    Returned::TooLate => {
+                        plan.taking_back.store(false, Ordering::Relaxed);
+                        false
+                    }
+                })
+            }
+            What::Group(number) => {
+                let named = |(wallet, cell): (WalletId, usize)| (wallet, self.cells[cell].id.clone());
+                let pins: Vec<(WalletId, CellId)> = self.placements.pins(number).into_iter().map(named).collect();
+                mover.move_group(group(number), &pins).await.map(|strays| {
+                    let placed = |(wallet, cell): &(WalletId, CellId)| (*wallet, self.index_of(cell));
+                    let strays: Vec<_> = strays.iter().map(placed).collect();
+                    plan.end_with(|| {
+                        count(&self.moves.groups);
+                        self.placements.move_group(number, plan.to, &strays);
+                    })
+                })
+            }
+        };
+        match outcome {
+            Ok(ended) => Ok(ended),
+            Err(MoveError::Diverged { wallet, what }) => {
+                Err(Violation(format!("wallet {wallet} has two chains, says {plan:?}: {what}")))
+            }
+            // Told so by those who are taking it back, and who have to come to their end.
+            Err(MoveError::NotOurs(_)) if !takes_back && plan.taking_back.load(Ordering::Relaxed) => Ok(false),
+            Err(MoveError::NotOurs(_)) => Ok(plan.end_with(|| {})),
+            Err(MoveError::Store(_) | MoveError::Stopped | MoveError::Contended(_)) => Ok(false),
+        }
+    }
+
+    /// Works on a plan as long as movers live: each is killed, or told to stop, after a random time.
+    pub async fn work_with_kills(self: Arc<Self>, plan: Arc<Plan>, mut random: fastrand::Rng) {
+        for _ in 0..LIVES_MAX {
+            if plan.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            // Most die young, some live long enough for anything.
+            let longest = LONGEST_LIFE.mul_f64(random.f64() * random.f64());
+            let (stopper, stop) = watch::channel(false);
+            let work = self.work_on(&plan, stop);
+            tokio::pin!(work);
+            let ended = match timeout(longest, &mut work).await {
+                Ok(ended) => ended,
+                Err(_) if random.u32(0..3) == 0 => {
+                    // Nobody listens any more only if the mover has ended.
+                    let _ = stopper.send(true);
+                    work.await
+                }
+                // Killed: dropped between two of its steps.
+                Err(_) => Ok(false),
+            };
+            match ended {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(violation) => return self.broke(violation),
+            }
+            if random.u32(0..5) == 0 && matches!(plan.what, What::Group(_)) {
+                plan.taking_back.store(true, Ordering::Relaxed);
+            }
+            sleep(LONGEST_LIFE.mul_f64(random.f64() / 4.0)).await;
+        }
+    }
+
+    /// Makes one plan after the other until everything has healed.
+    pub async fn keep_moving(self: Arc<Self>, wallets: usize, mut random: fastrand::Rng) {
+        while !self.is_healed() && self.broken().is_none() {
+            let (what, home) = match random.u32(0..3) {
+                0 => {
+                    let number = random.usize(..GROUPS);
+                    (What::Group(number), self.placements.owner(number))
+                }
+                _ => {
+                    let wallet = WalletId::for_user(NAMESPACE, &user(random.usize(..wallets)));
+                    (What::Wallet(wallet), self.placements.newest_cell_of(wallet))
+                }
+            };
+            let other = (home + random.usize(1..CELLS)) % CELLS;
+            let plan = self.begin(what, home, other);
+            let first = self.clone().work_with_kills(plan.clone(), random.fork());
+            match random.u32(0..4) {
+                0 => {
+                    tokio::join!(first, self.clone().work_with_kills(plan, random.fork()));
+                }
+                1 => {
+                    let back = self.begin(what, other, home);
+                    tokio::join!(first, self.clone().work_with_kills(back, random.fork()));
+                }
+                _ => first.await,
+            }
+            sleep(Duration::from_millis(random.u64(1..400))).await;
+        }
+    }
+
+    /// Runs every plan that was begun and not finished to its end, one after the other.
+    pub async fn finish_plans(self: &Arc<Self>) -> Result<(), Violation> {
+        for plan in self.moves.unfinished() {
+            self.finish(&plan).await?;
+        }
+        self.publish_truth().await;
+        Ok(())
+    }
+
+    pub async fn finish(self: &Arc<Self>, plan: &Plan) -> Result<(), Violation> {
+        let deadline = Instant::now() + FINISH_WITHIN;
+        let (_stopper, stop) = watch::channel(false);
+        while !plan.ended.load(Ordering::Relaxed) {
+            match timeout(FINISH_WITHIN, self.work_on(plan, stop.clone())).await {
+                Ok(ended) if Instant::now() < deadline => drop(ended?),
+                _ => {
+                    let mut words = String::new();
+                    for wallet in self.wallets(USERS) {
+                        words += &format!("\n{wallet} is {}", self.whereabouts(wallet).await);
+                    }
+                    return Err(Violation(format!("{plan:?} could not be finished{words}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans that met one another have left wallets where the placement does not have them: it learns of these.
+    async fn publish_truth(&self) {
+        for wallet in self.wallets(USERS) {
+            for (place, cell) in self.cells.iter().enumerate() {
+                if cell.serves(wallet).await && self.placements.newest_cell_of(wallet) != place {
+                    self.placements.move_wallet(wallet, place);
+                }
+            }
+        }
+    }
+
+    /// The cell that serves a wallet.
+    pub async fn home_of(&self, wallet: WalletId) -> Option<usize> {
+        for (place, cell) in self.cells.iter().enumerate() {
+            if cell.serves(wallet).await {
+                return Some(place);
+            }
+        }
+        None
+    }
+}
+
+impl Plan {
+    /// Only the first of several movers that come to the end tells of it.
+    fn end_with(&self, tell: impl FnOnce()) -> bool {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            tell();
+        }
+        true
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
