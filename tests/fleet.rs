@@ -117,6 +117,10 @@ impl Fleet {
         Client::new(self.http.clone(), self.ports.router_internal())
     }
 
+    pub fn config(&self) -> PathBuf {
+        self.data.join("cells.toml")
+    }
+
     /// A cell's tables, read past its processes.
     pub async fn store(&self, cell: u16) -> DynamoStore {
         let connection = Connection { endpoint: Some(self.ports.cell_db(cell)), region: REGION.into() };
@@ -142,14 +146,20 @@ impl Fleet {
 
     /// The same, or what it said when it failed.
     pub async fn try_ctl(&self, words: &[&str]) -> Result<Value, String> {
+        self.ctl_within(60, words).await
+    }
+
+    /// The same, of something that takes its time. The last of what it printed, if that is one value a line.
+    pub async fn ctl_within(&self, seconds: u64, words: &[&str]) -> Result<Value, String> {
         let mut command = tokio::process::Command::new(programs::program("ctl"));
         command.arg("--data").arg(&self.data).args(["-o", "json"]).args(words).stdin(Stdio::null()).kill_on_drop(true);
-        let output = within(60, "ctl", command.output()).await.expect("ctl can be run");
+        let output = within(seconds, "ctl", command.output()).await.expect("ctl can be run");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             return Err(format!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr)));
         }
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+        let values: Vec<Value> = serde_json::Deserializer::from_str(&text).into_iter().filter_map(Result::ok).collect();
+        Ok(values.into_iter().next_back().unwrap_or(Value::Null))
     }
 
     /// SIGKILL; the supervisor starts the process again. Returns when the kernel has reaped the old one.

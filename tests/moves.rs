@@ -1,5 +1,6 @@
 //! Wallets on the move: under load, across kills, against rivals. Real processes, real tables, the shipped mover.
 
+mod evacuation;
 mod in_flight;
 mod rivals;
 mod steps;

@@ -5,6 +5,7 @@ mod api;
 mod contract;
 mod cost;
 mod directions;
+mod drills;
 mod fleet;
 mod hot_wallet;
 mod kills;

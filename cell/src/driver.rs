@@ -84,6 +84,7 @@ enum Event {
 }
 
 pub struct Driver<S> {
+    cell: CellId,
     store: S,
     clock: Clock,
     sequencer: Sequencer,
@@ -95,8 +96,8 @@ pub struct Driver<S> {
 impl<S: Store> Driver<S> {
     pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits) -> (Submitter, Self) {
         let (sender, inbox) = mpsc::channel(MAILBOX);
-        let sequencer = Sequencer::new(cell, limits);
-        let driver = Self { store, clock, sequencer, waiting: HashMap::new(), inbox, work: JoinSet::new() };
+        let sequencer = Sequencer::new(cell.clone(), limits);
+        let driver = Self { cell, store, clock, sequencer, waiting: HashMap::new(), inbox, work: JoinSet::new() };
         (Submitter(sender), driver)
     }
 
@@ -188,7 +189,8 @@ impl<S: Store> Driver<S> {
             Action::Load { wallet, after } => {
                 let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS);
                 let random = self.clock.random();
-                self.work.spawn(async move { Event::Loaded(wallet, load(&store, wallet, after, since, random).await) });
+                let want = Want { cell: self.cell.clone(), wallet, since };
+                self.work.spawn(async move { Event::Loaded(wallet, load(&store, &want, after, random).await) });
             }
             Action::Commit { id, append } => {
                 let entries: usize = append.blocks.iter().map(|block| block.entries.len()).sum();
@@ -212,19 +214,21 @@ impl<S: Store> Driver<S> {
     }
 }
 
-async fn load<S: Store>(
-    store: &S,
+/// What a load is for.
+struct Want {
+    cell: CellId,
     wallet: WalletId,
-    after: Option<u64>,
+    /// Keys used before this do not count any more.
     since: Timestamp,
-    mut random: fastrand::Rng,
-) -> Loaded {
+}
+
+async fn load<S: Store>(store: &S, want: &Want, after: Option<u64>, mut random: fastrand::Rng) -> Loaded {
     let found = retry::read(
         || random.f64(),
         || async {
             match after {
-                Some(number) => load_tail(store, wallet, number, since).await,
-                None => load_whole(store, wallet, since).await,
+                Some(number) => load_tail(store, want, number).await,
+                None => load_whole(store, want).await,
             }
         },
     );
@@ -236,14 +240,14 @@ async fn load<S: Store>(
 }
 
 /// The blocks after a known one, checked link by link.
-async fn load_tail<S: Store>(store: &S, wallet: WalletId, known: u64, since: Timestamp) -> Result<Loaded, StoreError> {
+async fn load_tail<S: Store>(store: &S, want: &Want, known: u64) -> Result<Loaded, StoreError> {
     // Each page starts with the last block already known: it is what the rest is checked against, and a page that
     // holds nothing else is the end of the chain.
     let mut tail: Vec<Block> = Vec::new();
     for _ in 0..MAX_TAIL_PAGES {
         let first = tail.last().map_or(known, |block| block.number);
         let range = BlockRange { first, last: u64::MAX, newest_first: false };
-        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
+        let page = store.blocks(want.wallet, range, PAGE_BLOCKS).await?;
         let ended = page.len() <= 1;
         let repeated = usize::from(!tail.is_empty());
         tail.extend(page.into_iter().skip(repeated));
@@ -252,7 +256,7 @@ async fn load_tail<S: Store>(store: &S, wallet: WalletId, known: u64, since: Tim
             return Ok(Loaded::Tail(tail.into_iter().skip(1).collect()));
         }
     }
-    match load_whole(store, wallet, since).await? {
+    match load_whole(store, want).await? {
         // What was read on the way goes along: a command that was written after all is found in it.
         Loaded::Whole { head, runs, blocks: recent } => {
             tail.retain(|block| recent.first().is_none_or(|first| block.number < first.number));
@@ -264,11 +268,17 @@ async fn load_tail<S: Store>(store: &S, wallet: WalletId, known: u64, since: Tim
 }
 
 /// The head, and every key of the last 24 hours: from recorded runs, and from the blocks of runs not recorded yet.
-async fn load_whole<S: Store>(store: &S, wallet: WalletId, since: Timestamp) -> Result<Loaded, StoreError> {
+async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreError> {
+    let &Want { ref cell, wallet, since } = want;
     let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
     let (page, runs) = tokio::join!(store.blocks(wallet, everything, 32), store.key_runs(wallet, since));
     let (mut blocks, runs) = (page?, runs?);
     let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
+    if head.home != *cell {
+        // Nobody asks for the keys of a wallet that lives elsewhere; whoever is late is only sent on.
+        blocks.reverse();
+        return Ok(Loaded::Whole { head, runs: Vec::new(), blocks });
+    }
     let recorded: BTreeSet<u64> = runs.iter().map(|run| run.run).collect();
     for _ in 0..MAX_KEY_PAGES {
         let oldest = blocks.last().expect("the head is among them");

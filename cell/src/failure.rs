@@ -24,6 +24,9 @@ pub enum Failure {
     /// Refused by the receiving wallet before any money left.
     #[error("the receiving wallet cannot receive: {0:?}")]
     CannotReceive(CreditRefusal),
+    /// The receiving wallet's cell did not answer before any money left.
+    #[error("the receiving wallet's cell did not answer: {0}")]
+    ReceiverUnavailable(String),
     /// Refused by the receiving wallet after the money had left; it is back.
     #[error("transfer {transfer} was refused by the receiving wallet and the money returned: {reason:?}")]
     Returned { transfer: TransactionId, reason: CreditRefusal },

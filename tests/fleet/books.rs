@@ -65,8 +65,13 @@ struct Legs {
 impl Books {
     /// Money must not be sent meanwhile; it may still be arriving (see [`Moment`]).
     pub async fn read(fleet: &Fleet) -> Self {
+        Self::read_cells(fleet, fleet.shape.cells).await
+    }
+
+    /// The same of so many cells, if some were added since the start.
+    pub async fn read_cells(fleet: &Fleet, count: u16) -> Self {
         let mut cells = Vec::new();
-        for cell in 1..=fleet.shape.cells {
+        for cell in 1..=count {
             cells.push(CellBooks::read(&fleet.store(cell).await, &format!("cell-{cell}")).await);
         }
         let mut longest: BTreeMap<WalletId, usize> = BTreeMap::new();

@@ -8,6 +8,8 @@ const FIRST: u32 = 15_000;
 const LAST: u32 = 31_900;
 const STRIDE: u32 = 100;
 const CELL_STRIDE: u16 = 10;
+/// From a cell's ports to those of its relays.
+const RELAY_OFFSET: u16 = 50;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -48,12 +50,21 @@ fn url(port: u16) -> String {
 
 /// A block that nobody listens in now. Other test processes start elsewhere in the range.
 pub fn free_block(cells: u16) -> Ports {
+    free_ports(CELL_STRIDE * (cells + 1))
+}
+
+/// A block in which all of `ctl up --relays` fits.
+pub fn free_block_with_relays(cells: u16) -> Ports {
+    free_ports(CELL_STRIDE * (cells + 1) + RELAY_OFFSET)
+}
+
+fn free_ports(count: u16) -> Ports {
     let blocks = (LAST - FIRST) / STRIDE;
     for _ in 0..blocks {
         let number = std::process::id().wrapping_mul(7) + NEXT.fetch_add(1, Ordering::Relaxed);
         let first = u16::try_from(FIRST + number % blocks * STRIDE).expect("the range is one of ports");
         let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (first..first + CELL_STRIDE * (cells + 1)).all(free) {
+        if (first..first + count).all(free) {
             return Ports(first);
         }
     }

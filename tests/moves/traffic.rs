@@ -94,17 +94,26 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(place).copied().unwrap_or_default()
 }
 
-/// How much longer than typical each wallet's slowest request took, shortest first.
-pub fn pauses<'a>(seen: impl Iterator<Item = &'a Seen>) -> Vec<Duration> {
-    let mut by_wallet: BTreeMap<WalletId, Vec<Duration>> = BTreeMap::new();
-    for seen in seen {
-        by_wallet.entry(seen.wallet).or_default().push(seen.took);
+impl Seen {
+    /// Requests of one kind take about the same time.
+    pub fn kind(&self) -> &'static str {
+        match self.deed.as_ref().map(|deed| deed.what) {
+            None => "read",
+            Some(What::Deposit { .. } | What::Withdraw { .. }) => "write",
+            Some(What::Transfer { .. }) => "transfer",
+        }
     }
-    let pause = |mut took: Vec<Duration>| {
-        took.sort_unstable();
-        percentile(&took, 100).saturating_sub(percentile(&took, 50))
-    };
-    let mut pauses: Vec<Duration> = by_wallet.into_values().map(pause).collect();
+}
+
+/// How much longer than typical for its kind each wallet's slowest write took, shortest first.
+pub fn pauses(seen: &[Seen], typical: &BTreeMap<&'static str, Duration>) -> Vec<Duration> {
+    let mut by_wallet: BTreeMap<WalletId, Duration> = BTreeMap::new();
+    for seen in seen.iter().filter(|seen| seen.deed.is_some()) {
+        let longer = seen.took.saturating_sub(typical.get(seen.kind()).copied().unwrap_or_default());
+        let pause = by_wallet.entry(seen.wallet).or_default();
+        *pause = longer.max(*pause);
+    }
+    let mut pauses: Vec<Duration> = by_wallet.into_values().collect();
     pauses.sort_unstable();
     pauses
 }

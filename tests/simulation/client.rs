@@ -268,6 +268,7 @@ fn outcome_of(failure: &Failure) -> Outcome {
         Failure::Overloaded
         | Failure::Expired
         | Failure::Contended
+        | Failure::ReceiverUnavailable(_)
         | Failure::Unavailable(_)
         | Failure::Misdirected { .. } => Outcome::Again { unknown: false, why: format!("{failure:?}") },
         other => panic!("no client of a sound deployment is told: {other:?}"),

@@ -158,6 +158,9 @@ fn problem_of_failure(failure: &Failure) -> Problem {
         Failure::CannotReceive(CreditRefusal::BalanceLimit) => {
             Problem::new(400, "balance_limit", "The receiving wallet's balance would become too large")
         }
+        Failure::ReceiverUnavailable(_) => {
+            Problem::new(503, "receiver_unavailable", "The receiving wallet cannot be reached; nothing was done")
+        }
         Failure::Returned { .. } => {
             Problem::new(400, "transfer_returned", "The receiving wallet refused; the money is back")
         }
@@ -176,7 +179,7 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             "repeat the request with the same Idempotency-Key; without one, read the wallet first".to_owned()
         }
         // What the store said is for the log, not for clients.
-        Failure::Unavailable(_) | Failure::Corrupt(_) => String::new(),
+        Failure::Unavailable(_) | Failure::ReceiverUnavailable(_) | Failure::Corrupt(_) => String::new(),
         other => other.to_string(),
     };
     problem.detail(detail)

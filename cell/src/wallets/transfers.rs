@@ -78,7 +78,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             Ok(Receivable { refusal: Some(reason), .. }) => return Err(Failure::CannotReceive(reason)),
             Err(PeerError::UnknownWallet) => return Err(Failure::WalletNotFound(to)),
             Err(PeerError::Unreachable(why)) => {
-                return Err(Failure::Unavailable(format!("the receiving wallet's cell: {why}")));
+                return Err(Failure::ReceiverUnavailable(why));
             }
         }
         self.perform(from, Work::SendAcross { to, amount }, context).await

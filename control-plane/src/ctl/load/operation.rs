@@ -25,10 +25,11 @@ pub enum Told {
 }
 
 /// Codes of problems that promise that nothing was done. What is not listed counts as unknown.
-const NOTHING_DONE: [&str; 8] = [
+const NOTHING_DONE: [&str; 9] = [
     "overloaded",
     "contended",
     "storage_unavailable",
+    "receiver_unavailable",
     "no_placement",
     "wallet_moving",
     "upstream_unavailable",
