@@ -34,6 +34,8 @@ const TWICE: [(usize, usize); MOVERS] = [(0, 1), (0, 1)];
 struct Size {
     /// The cell of each instance, at most [`INSTANCES`].
     homes: Vec<usize>,
+    /// What was done before the first state.
+    first: Vec<Request>,
     requests: Vec<Request>,
     /// Number of the last block that a chain may come to.
     last_block: u64,
@@ -50,6 +52,10 @@ enum Mistake {
     RowsLater,
     /// A cell forgets although an instance may remember an older head.
     NoFence,
+    /// A cell appends the last block that a request brings without asking whether those below it are there.
+    AdoptUnguarded,
+    /// Rows of an earlier stay, left over where forgetting it was begun and not ended, are not cleared away.
+    LeaveRows,
 }
 
 impl Mistake {
@@ -112,6 +118,10 @@ impl Model for Move {
             }),
             Property::always("every move can be finished", |model: &Self, state: &State| model.facts(state.tables).can_finish),
             Property::sometimes("the target serves", |model: &Self, state: &State| model.facts(state.tables).home == Some(1)),
+            Property::sometimes("it is served again where it was forgotten", |model: &Self, state: &State| {
+                let has_come_back = model.facts(state.tables).home == Some(0) && state.forgets_left == 0;
+                model.size.forgets == 0 || (has_come_back && state.forgetting.is_none())
+            }),
             Property::sometimes("a request brings the last block", |_, state: &State| state.adopting.is_some()),
         ]
     }
@@ -155,12 +165,20 @@ fn finds(mistake: Mistake) {
     assert!(print_violations(&checker) > 0, "{mistake:?} was not found");
 }
 
+/// Three instances, two of them in the old home, and money from another cell.
 fn customers() -> Size {
-    Size { homes: vec![0, 1, 0], requests: vec![Request::Deposit, Request::Credit], last_block: 3, forgets: 0 }
+    Size { homes: vec![0, 1, 0], first: vec![], requests: vec![Request::Credit], last_block: 2, forgets: 0 }
 }
 
+/// There, forgotten, and back.
 fn with_forgetting() -> Size {
-    Size { homes: vec![0, 1], requests: vec![Request::Credit], last_block: 4, forgets: 1 }
+    Size { homes: vec![0, 1], first: vec![], requests: vec![Request::Credit], last_block: 3, forgets: 1 }
+}
+
+/// A transfer is in flight, and is settled on the way.
+fn in_flight() -> Size {
+    let first = vec![Request::Deposit, Request::Send];
+    Size { homes: vec![0, 1], first, requests: vec![Request::Settle], last_block: 5, forgets: 0 }
 }
 
 #[test]
@@ -171,6 +189,11 @@ fn a_move_carried_out_twice_at_once_is_safe() {
 #[test]
 fn a_move_there_and_back_is_safe() {
     holds(with_forgetting(), OPPOSITE, 1);
+}
+
+#[test]
+fn a_transfer_in_flight_moves_along() {
+    holds(in_flight(), OPPOSITE, 1);
 }
 
 #[test]
@@ -186,4 +209,14 @@ fn a_home_without_its_rows_is_found() {
 #[test]
 fn forgetting_what_an_instance_remembers_is_found() {
     finds(Mistake::NoFence);
+}
+
+#[test]
+fn a_request_that_completes_a_move_over_a_hole_is_found() {
+    finds(Mistake::AdoptUnguarded);
+}
+
+#[test]
+fn rows_left_over_by_forgetting_are_found() {
+    finds(Mistake::LeaveRows);
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::space::{BlockId, Written};
 use super::state::{Action, Copied, Instance, Phase, Seen, State};
 use super::world::{CELLS, Request, cell, wallet};
-use super::{Move, PAGE_BLOCKS};
+use super::{Mistake, Move, PAGE_BLOCKS};
 
 /// What an instance knows that has just started.
 const NOTHING: Instance = Instance { head: None, done: 0, write: None };
@@ -105,7 +105,7 @@ impl Move {
                         let prefix = Some(self.space.keep_block(last));
                         Phase::Saw(Seen { copy: Copied { prefix, ..seen.copy }, ..seen })
                     }
-                    Written::No { left_over_rows: true } => match self.space.head_of(seen.copy.tombstone) {
+                    Written::No { left_over_rows: true } if self.mistake != Mistake::LeaveRows => match self.space.head_of(seen.copy.tombstone) {
                         Some(stone) => Phase::Clearing { tombstone: stone.number },
                         None => Phase::Idle,
                     },
@@ -313,7 +313,8 @@ impl Move {
         let at = (0..CELLS).find(|at| cell(*at) == moved.home).expect("no other cell was ever named");
         let head = self.space.head_of(self.newest(state, at));
         if state.adopting.is_none() && head.is_some_and(|head| moving::adopts(&cell(at), &head, &moved)) {
-            let append = Append { blocks: vec![moved.as_ref().clone()], guard: Some(Guard::Unbroken) };
+            let guard = (self.mistake != Mistake::AdoptUnguarded).then_some(Guard::Unbroken);
+            let append = Append { blocks: vec![moved.as_ref().clone()], guard };
             next.adopting = Some((u8::try_from(at).expect("few cells"), self.space.keep_append(append)));
         }
         Some(next)
@@ -329,7 +330,7 @@ impl Move {
         let fenced = here.clone().all(|instance| state.instances[instance].head.is_none());
         let idle = here.clone().all(|instance| state.instances[instance].write.is_none());
         let whole_elsewhere = (0..CELLS).any(|other| other != at && self.serves(state, other));
-        let may = quiet && idle && whole_elsewhere && (fenced || self.mistake == super::Mistake::NoFence);
+        let may = quiet && idle && whole_elsewhere && (fenced || self.mistake == Mistake::NoFence);
         if !may || !moving::is_tombstone(&cell(at), &tombstone) {
             return None;
         }
