@@ -107,6 +107,7 @@ impl Move {
             acknowledged: self.size.first.iter().fold(0, |bits, request| bits | request.bit()),
             forgetting: None,
             forgets_left: self.size.forgets,
+            alarm: false,
         }
     }
 

@@ -263,7 +263,8 @@ impl Move {
                     }
                     next = stepped;
                 }
-                Stepped::Ended | Stepped::Diverged => next.movers[mover] = Phase::Idle,
+                Stepped::Ended => next.movers[mover] = Phase::Idle,
+                Stepped::Diverged => next.alarm = true,
             },
             Action::MoverDies(mover) => next.movers[mover] = Phase::Idle,
             Action::MoverDiesWriting(mover) => {
