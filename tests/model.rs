@@ -5,6 +5,7 @@
 //! It must not describe the protocol a second time: what is decided, is decided by `ledger`.
 
 mod facts;
+mod mover;
 mod space;
 mod state;
 mod steps;
@@ -112,19 +113,33 @@ impl Model for Move {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("at most one cell serves", |model: &Self, state: &State| model.facts(state.tables).at_most_one_home),
-            Property::always("no number has two blocks", |model: &Self, state: &State| model.facts(state.tables).blocks_agree),
-            Property::always("whoever serves has all of it", |model: &Self, state: &State| model.facts(state.tables).home_has_all),
-            Property::always("rows follow from the chain", |model: &Self, state: &State| model.facts(state.tables).rows_follow),
-            Property::always("nothing is done twice", |model: &Self, state: &State| model.facts(state.tables).nothing_twice),
+            Property::always("at most one cell serves", |model: &Self, state: &State| {
+                model.facts(state.tables).at_most_one_home
+            }),
+            Property::always("no number has two blocks", |model: &Self, state: &State| {
+                model.facts(state.tables).blocks_agree
+            }),
+            Property::always("whoever serves has all of it", |model: &Self, state: &State| {
+                model.facts(state.tables).home_has_all
+            }),
+            Property::always("rows follow from the chain", |model: &Self, state: &State| {
+                model.facts(state.tables).rows_follow
+            }),
+            Property::always("nothing is done twice", |model: &Self, state: &State| {
+                model.facts(state.tables).nothing_twice
+            }),
             Property::always("what was acknowledged is there", |model: &Self, state: &State| {
                 state.acknowledged & !model.facts(state.tables).history == 0
             }),
-            Property::always("every move can be finished", |model: &Self, state: &State| model.facts(state.tables).can_finish),
+            Property::always("every move can be finished", |model: &Self, state: &State| {
+                model.facts(state.tables).can_finish
+            }),
             Property::always("no mover raises a false alarm", |model: &Self, state: &State| {
                 !state.alarm || !model.facts(state.tables).blocks_agree
             }),
-            Property::sometimes("the target serves", |model: &Self, state: &State| model.facts(state.tables).home == Some(1)),
+            Property::sometimes("the target serves", |model: &Self, state: &State| {
+                model.facts(state.tables).home == Some(1)
+            }),
             Property::sometimes("it is served again where it was forgotten", |model: &Self, state: &State| {
                 let has_come_back = model.facts(state.tables).home == Some(0) && state.forgets_left == 0;
                 model.size.forgets == 0 || (has_come_back && state.forgetting.is_none())

@@ -7,9 +7,9 @@ use ledger::rows::{RowChange, rows_of};
 use ledger::store::memory::Tables;
 
 use super::Move;
+use super::mover::Stepped;
 use super::space::TablesId;
 use super::state::{Instance, Phase, State};
-use super::steps::Stepped;
 use super::world::{CELLS, Request, cell, first_tables, wallet};
 
 /// Steps within which one mover alone comes to its end.
@@ -49,7 +49,8 @@ impl Move {
         let chains = cells.each_ref().map(|tables| tables.chain(wallet()).collect::<Vec<_>>());
         let longest = chains.iter().max_by_key(|chain| (chain.last().map(|block| block.number), chain.len()));
         let longest = longest.expect("there are cells");
-        let homes: Vec<usize> = (0..CELLS).filter(|at| chains[*at].last().is_some_and(|b| b.home == cell(*at))).collect();
+        let homes: Vec<usize> =
+            (0..CELLS).filter(|at| chains[*at].last().is_some_and(|b| b.home == cell(*at))).collect();
         let agree = |block: &&Block| longest.iter().any(|other| other == block);
         let whole = (0..).zip(longest).all(|(number, block)| block.number == number);
         let count = |request: Request| longest.iter().map(|block| request.count_in(block)).sum::<usize>();

@@ -35,11 +35,7 @@ impl World {
     }
 
     /// Moves wallets while nobody asks for them, so that the instances of their old cells do not notice.
-    pub async fn move_unnoticed(
-        self: &Arc<Self>,
-        wallets: usize,
-        random: &mut fastrand::Rng,
-    ) -> Result<(), Violation> {
+    pub async fn move_unnoticed(self: &Arc<Self>, wallets: usize, random: &mut fastrand::Rng) -> Result<(), Violation> {
         for wallet in self.wallets(wallets) {
             if let Some(home) = self.home_of(wallet).await.filter(|_| random.u32(0..3) > 0) {
                 let plan = self.begin(What::Wallet(wallet), home, (home + random.usize(1..CELLS)) % CELLS);
@@ -87,10 +83,9 @@ impl World {
         for leftover in leftovers {
             for _ in 0..LIVES_MAX {
                 let life = Duration::from_millis(random.u64(1..400));
-                match timeout(life, self.forget_one(leftover)).await {
-                    Ok(Ok(())) => break,
-                    // Nothing is forgotten of a wallet that is on its way on, or back.
-                    Ok(Err(_)) | Err(_) => {}
+                // Nothing is forgotten of a wallet that is on its way on, or back.
+                if let Ok(Ok(())) = timeout(life, self.forget_one(leftover)).await {
+                    break;
                 }
                 sleep(Duration::from_millis(random.u64(1..200))).await;
             }

@@ -126,10 +126,7 @@ impl MemoryStore {
     }
 
     /// A write that may be repeated at will.
-    async fn write<T: Send>(
-        &self,
-        change: impl FnOnce(&mut Tables) -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn write<T: Send>(&self, change: impl FnOnce(&mut Tables) -> T + Send + 'static) -> Result<T, StoreError> {
         match self.fate(true).await {
             (Fault::None, after) => {
                 let done = change(&mut self.lock());

@@ -56,7 +56,8 @@ pub fn longest(world: &World) -> Result<BTreeMap<WalletId, Vec<Block>>, Violatio
         if homes > 1 {
             return wrong("two cells serve it".into());
         }
-        longest.insert(wallet, copies.into_iter().map(|(_, held)| held.blocks).max_by_key(Vec::len).unwrap_or_default());
+        longest
+            .insert(wallet, copies.into_iter().map(|(_, held)| held.blocks).max_by_key(Vec::len).unwrap_or_default());
     }
     Ok(longest)
 }
