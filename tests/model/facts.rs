@@ -76,7 +76,7 @@ impl Move {
             let mut ended = false;
             for _ in 0..ALONE_MAX {
                 match self.step_mover(&state, mover) {
-                    Stepped::To(next) => state = next,
+                    Stepped::To(next) => state = *next,
                     Stepped::Ended => {
                         ended = true;
                         break;

@@ -14,7 +14,7 @@ use super::{Mistake, Move, PAGE_BLOCKS};
 
 /// What a step of a mover came to.
 pub enum Stepped {
-    To(State),
+    To(Box<State>),
     /// The plan has come to its end.
     Ended,
     /// It says that the two cells have different chains.
@@ -121,7 +121,7 @@ impl Move {
                 if ended { Phase::Idle } else { Phase::Clearing { tombstone } }
             }
         };
-        Stepped::To(next)
+        Stepped::To(Box::new(next))
     }
 
     /// The write that a mover is about to send, and to which cell.

@@ -3,13 +3,12 @@
 
 use ledger::moving;
 use ledger::store::{Append, Guard};
-use uuid::Uuid;
 
 use super::mover::Stepped;
 use super::space::{BlockId, Written};
-use super::state::{Action, Copied, Instance, Phase, Seen, State};
-use super::world::{CELLS, Request, cell, wallet};
-use super::{Mistake, Move, PAGE_BLOCKS};
+use super::state::{Action, Instance, Phase, State};
+use super::world::{CELLS, Request, cell};
+use super::{Mistake, Move};
 
 /// What an instance knows that has just started.
 const NOTHING: Instance = Instance { head: None, done: 0, write: None };
@@ -142,7 +141,7 @@ impl Move {
                     if cuts && !self.may_grow(state) {
                         return None;
                     }
-                    next = stepped;
+                    next = *stepped;
                 }
                 Stepped::Ended => next.movers[mover] = Phase::Idle,
                 Stepped::Diverged => next.alarm = true,
