@@ -5,6 +5,7 @@
 //! It must not describe the protocol a second time: what is decided, is decided by `ledger`.
 
 mod facts;
+mod mover;
 mod space;
 mod state;
 mod steps;
@@ -23,6 +24,10 @@ use world::{CELLS, Request};
 /// Blocks that a mover reads at once; the store may always return fewer than it is asked for.
 const PAGE_BLOCKS: usize = 2;
 const THREADS: usize = 2;
+/// States that each explored space has at least; fewer would mean that something cannot happen any more.
+const SMALLEST_SPACE: usize = 1_000_000;
+/// Set to a number of steps in millions, it explores so much of a space that is too large to be explored whole.
+const LARGE: &str = "WALLET_MODEL_MILLIONS";
 
 /// There and back.
 const OPPOSITE: [(usize, usize); MOVERS] = [(0, 1), (1, 0)];
@@ -34,6 +39,8 @@ const TWICE: [(usize, usize); MOVERS] = [(0, 1), (0, 1)];
 struct Size {
     /// The cell of each instance, at most [`INSTANCES`].
     homes: Vec<usize>,
+    /// What was done before the first state.
+    first: Vec<Request>,
     requests: Vec<Request>,
     /// Number of the last block that a chain may come to.
     last_block: u64,
@@ -50,6 +57,10 @@ enum Mistake {
     RowsLater,
     /// A cell forgets although an instance may remember an older head.
     NoFence,
+    /// A cell appends the last block that a request brings without asking whether those below it are there.
+    AdoptUnguarded,
+    /// Rows of an earlier stay, left over where forgetting it was begun and not ended, are not cleared away.
+    LeaveRows,
 }
 
 impl Mistake {
@@ -123,29 +134,37 @@ impl Model for Move {
             Property::always("every move can be finished", |model: &Self, state: &State| {
                 model.facts(state.tables).can_finish
             }),
+            Property::always("no mover raises a false alarm", |model: &Self, state: &State| {
+                !state.alarm || !model.facts(state.tables).blocks_agree
+            }),
             Property::sometimes("the target serves", |model: &Self, state: &State| {
                 model.facts(state.tables).home == Some(1)
+            }),
+            Property::sometimes("it is served again where it was forgotten", |model: &Self, state: &State| {
+                let has_come_back = model.facts(state.tables).home == Some(0) && state.forgets_left == 0;
+                model.size.forgets == 0 || (has_come_back && state.forgetting.is_none())
             }),
             Property::sometimes("a request brings the last block", |_, state: &State| state.adopting.is_some()),
         ]
     }
 }
 
-/// Explores the whole space, or up to the first violation.
-fn explore(model: Move) -> impl Checker<Move> {
+/// Explores the whole space, or up to the first violation, or to about so many steps.
+fn explore(model: Move, most: Option<usize>) -> impl Checker<Move> {
     let (began, size) = (Instant::now(), model.size.clone());
-    let checker = model.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = model.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+    let checker = most.into_iter().fold(checker, |checker, most| checker.target_state_count(most)).spawn_bfs().join();
     let (unique, depth) = (checker.unique_state_count(), checker.max_depth());
     println!("{size:?}: {unique} states, {depth} deep, {:.1} s", began.elapsed().as_secs_f64());
     checker
 }
 
 /// No counterexample; and what should come about, does.
-fn holds(size: Size, plans: [(usize, usize); MOVERS], at_least: usize) {
-    let checker = explore(Move::new(size, plans, Mistake::None));
-    print_violations(&checker);
+fn holds(size: Size, plans: [(usize, usize); MOVERS]) {
+    let checker = explore(Move::new(size, plans, Mistake::None), None);
+    assert_eq!(print_violations(&checker), 0);
     checker.assert_properties();
-    assert!(checker.unique_state_count() >= at_least, "the space is smaller than it was");
+    assert!(checker.unique_state_count() >= SMALLEST_SPACE, "the space is smaller than it was");
 }
 
 /// Prints every counterexample, step by step; how many there are.
@@ -165,26 +184,52 @@ fn print_violations(checker: &impl Checker<Move>) -> usize {
 }
 
 fn finds(mistake: Mistake) {
-    let checker = explore(Move::new(with_forgetting(), OPPOSITE, mistake));
+    let checker = explore(Move::new(with_forgetting(), OPPOSITE, mistake), None);
     assert!(print_violations(&checker) > 0, "{mistake:?} was not found");
 }
 
+/// Three instances, two of them in the old home, and money from another cell.
 fn customers() -> Size {
-    Size { homes: vec![0, 1, 0], requests: vec![Request::Deposit, Request::Credit], last_block: 3, forgets: 0 }
+    Size { homes: vec![0, 1, 0], first: vec![], requests: vec![Request::Credit], last_block: 2, forgets: 0 }
 }
 
+/// There, forgotten, and back.
 fn with_forgetting() -> Size {
-    Size { homes: vec![0, 1], requests: vec![Request::Credit], last_block: 4, forgets: 1 }
+    Size { homes: vec![0, 1], first: vec![], requests: vec![Request::Credit], last_block: 3, forgets: 1 }
+}
+
+/// A transfer is in flight, and is settled on the way.
+fn in_flight() -> Size {
+    let first = vec![Request::Deposit, Request::Send];
+    Size { homes: vec![0, 1], first, requests: vec![Request::Settle], last_block: 5, forgets: 0 }
 }
 
 #[test]
 fn a_move_carried_out_twice_at_once_is_safe() {
-    holds(customers(), TWICE, 1);
+    holds(customers(), TWICE);
 }
 
 #[test]
 fn a_move_there_and_back_is_safe() {
-    holds(with_forgetting(), OPPOSITE, 1);
+    holds(with_forgetting(), OPPOSITE);
+}
+
+#[test]
+fn a_transfer_in_flight_moves_along() {
+    holds(in_flight(), OPPOSITE);
+}
+
+/// Everything at once: three instances, money in and out, settling, forgetting twice.
+#[test]
+fn as_much_as_there_is_time_for_is_safe() {
+    let Ok(millions) = std::env::var(LARGE) else { return };
+    let millions: usize = millions.parse().expect("a number of millions of steps");
+    let (first, requests) = (vec![Request::Deposit], vec![Request::Credit, Request::Send, Request::Settle]);
+    let size = Size { homes: vec![0, 1, 0], first, requests, last_block: 6, forgets: 2 };
+    for plans in [OPPOSITE, TWICE] {
+        let checker = explore(Move::new(size.clone(), plans, Mistake::None), Some(millions * 1_000_000));
+        assert_eq!(print_violations(&checker), 0);
+    }
 }
 
 #[test]
@@ -200,4 +245,14 @@ fn a_home_without_its_rows_is_found() {
 #[test]
 fn forgetting_what_an_instance_remembers_is_found() {
     finds(Mistake::NoFence);
+}
+
+#[test]
+fn a_request_that_completes_a_move_over_a_hole_is_found() {
+    finds(Mistake::AdoptUnguarded);
+}
+
+#[test]
+fn rows_left_over_by_forgetting_are_found() {
+    finds(Mistake::LeaveRows);
 }

@@ -52,6 +52,11 @@ fn an_answer_before_the_write_is_found() {
 }
 
 #[test]
+fn a_cutover_without_its_condition_is_found() {
+    finds(Mistake::Movers(Mutation::NoCondition));
+}
+
+#[test]
 fn a_copy_without_its_rows_is_found() {
     finds(Mistake::Movers(Mutation::NoRows));
 }

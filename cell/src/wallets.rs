@@ -165,7 +165,15 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         match retry::read(|| random.f64(), || self.store.head(wallet)).await? {
             Some(head) if head.home == self.cell => Ok(head),
             Some(head) => Err(Failure::lives_elsewhere(head)),
-            None => Err(self.absent(wallet).await?),
+            None => match self.absent(wallet).await? {
+                // Between the two looks it may have arrived here, and the right to create it with it.
+                Failure::WalletNotFound(_) => match self.store.head(wallet).await? {
+                    Some(head) if head.home == self.cell => Ok(head),
+                    Some(head) => Err(Failure::lives_elsewhere(head)),
+                    None => Err(Failure::WalletNotFound(wallet)),
+                },
+                why => Err(why),
+            },
         }
     }
 
@@ -190,7 +198,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                     Some(written) => return Ok(written),
                     None => command.expired_key = Some(block),
                 },
-                Reply::NoChain(absent) if absent == wallet => return Err(self.absent(wallet).await?),
+                // Looking again says why; if it has just arrived, here is where it goes on.
+                Reply::NoChain(absent) if absent == wallet => drop(self.head(wallet).await?),
                 // Looking at the chain says where it lives, and by which block it left.
                 Reply::Elsewhere { wallet: moved, .. } if moved == wallet => drop(self.head(wallet).await?),
                 reply => return Err(Failure::of_reply(reply)),

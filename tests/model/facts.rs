@@ -7,9 +7,9 @@ use ledger::rows::{RowChange, rows_of};
 use ledger::store::memory::Tables;
 
 use super::Move;
+use super::mover::Stepped;
 use super::space::TablesId;
 use super::state::{Instance, Phase, State};
-use super::steps::Stepped;
 use super::world::{CELLS, Request, cell, first_tables, wallet};
 
 /// Steps within which one mover alone comes to its end.
@@ -76,7 +76,7 @@ impl Move {
             let mut ended = false;
             for _ in 0..ALONE_MAX {
                 match self.step_mover(&state, mover) {
-                    Stepped::To(next) => state = next,
+                    Stepped::To(next) => state = *next,
                     Stepped::Ended => {
                         ended = true;
                         break;
@@ -92,23 +92,23 @@ impl Move {
     }
 
     pub fn first_state(&self) -> State {
-        let tables = first_tables().map(|tables| self.space.keep_tables(tables));
-        let zero = self.space.newest(tables[0]);
+        let tables = first_tables(&self.size.first).map(|tables| self.space.keep_tables(tables));
+        let (head, done) = (self.space.newest(tables[0]), self.done_in(tables[0]));
         let remembers = |number: usize| self.size.homes.get(number) == Some(&0);
         State {
             tables,
             movers: [Phase::Idle; super::state::MOVERS],
-            instances: std::array::from_fn(|number| Instance {
-                head: zero.filter(|_| remembers(number)),
-                done: 0,
-                write: None,
+            instances: std::array::from_fn(|number| {
+                let done = if remembers(number) { done } else { 0 };
+                Instance { head: head.filter(|_| remembers(number)), done, write: None }
             }),
             zombie: None,
             carried: None,
             adopting: None,
-            acknowledged: 0,
+            acknowledged: self.size.first.iter().fold(0, |bits, request| bits | request.bit()),
             forgetting: None,
             forgets_left: self.size.forgets,
+            alarm: false,
         }
     }
 

@@ -17,10 +17,13 @@ use super::world::wallet;
 /// Blocks deleted at once: small, so that others come in between.
 const FORGET_BLOCKS: usize = 2;
 
+/// Things by number, and the number of each.
+type Numbered<T> = (Vec<Arc<T>>, HashMap<Arc<T>, u32>);
+
 /// Things kept once, by number. Numbers are given in the order of discovery, which two threads may change from run to
 /// run, but never within one.
 struct Kept<T> {
-    things: RwLock<(Vec<Arc<T>>, HashMap<Arc<T>, u32>)>,
+    things: RwLock<Numbered<T>>,
 }
 
 impl<T: Hash + Eq> Kept<T> {

@@ -74,6 +74,8 @@ pub struct State {
     /// A cell and the tombstone below which it forgets.
     pub forgetting: Option<(u8, u64)>,
     pub forgets_left: u8,
+    /// A mover has said that the cells have different chains: nobody goes on before a human has looked.
+    pub alarm: bool,
 }
 
 /// What may happen next.

@@ -1,31 +1,20 @@
-//! Who may do what, and what comes of it. Every decision is the shipped code's: what a mover does next, which block
-//! follows a head, what a cell may adopt, what the store allows.
+//! Who may do what, and what comes of it. Every decision is the shipped code's: which block follows a head, what a
+//! cell may adopt, what the store allows.
 
-use ledger::Audit;
-use ledger::moving::{self, Copy, Step};
-use ledger::store::memory::Tables;
+use ledger::moving;
 use ledger::store::{Append, Guard};
-use uuid::Uuid;
 
+use super::mover::Stepped;
 use super::space::{BlockId, Written};
-use super::state::{Action, Copied, Instance, Phase, Seen, State};
-use super::world::{CELLS, Request, cell, wallet};
-use super::{Move, PAGE_BLOCKS};
+use super::state::{Action, Instance, Phase, State};
+use super::world::{CELLS, Request, cell};
+use super::{Mistake, Move};
 
 /// What an instance knows that has just started.
 const NOTHING: Instance = Instance { head: None, done: 0, write: None };
 
-/// What a step of a mover came to.
-pub enum Stepped {
-    To(State),
-    /// The plan has come to its end.
-    Ended,
-    /// It says that the two cells have different chains.
-    Diverged,
-}
-
 impl Move {
-    fn newest(&self, state: &State, at: usize) -> Option<BlockId> {
+    pub fn newest(&self, state: &State, at: usize) -> Option<BlockId> {
         self.space.newest(state.tables[at])
     }
 
@@ -34,7 +23,7 @@ impl Move {
     }
 
     /// Writes for a mover or for anybody else.
-    fn write(&self, state: &mut State, at: usize, append: Append, by_mover: bool) -> Written {
+    pub fn write(&self, state: &mut State, at: usize, append: Append, by_mover: bool) -> Written {
         let append = self.space.keep_append(append);
         let mutation = if by_mover { self.mistake.of_movers() } else { self.mistake.of_all() };
         let written = self.space.write(state.tables[at], append, mutation);
@@ -42,117 +31,6 @@ impl Move {
             state.tables[at] = after;
         }
         written
-    }
-
-    fn copy_of(&self, copied: Copied) -> Copy {
-        Copy { prefix: self.space.head_of(copied.prefix), tombstone: self.space.head_of(copied.tombstone) }
-    }
-
-    fn look_at(&self, tables: &Tables, target: usize) -> Copied {
-        let newest: Vec<_> = tables.chain(wallet()).rev().take(2).cloned().collect();
-        let copy = Copy::of(&cell(target), &newest);
-        let named = |head: Option<ledger::Head>| {
-            let block = head.and_then(|head| newest.iter().find(|block| block.number == head.number));
-            block.map(|block| self.space.keep_block(block.clone()))
-        };
-        Copied { prefix: named(copy.prefix), tombstone: named(copy.tombstone) }
-    }
-
-    /// One step of a mover, as `control_plane::mover` goes: between any two of them others may act.
-    pub fn step_mover(&self, state: &State, mover: usize) -> Stepped {
-        let (from, to) = self.plans[mover];
-        let mut next = *state;
-        let guard = |seen: &Seen| seen.copy.tombstone.is_some().then_some(Guard::Unbroken);
-        next.movers[mover] = match state.movers[mover] {
-            Phase::Idle => Phase::SawTarget(self.look_at(&self.space.tables(state.tables[to]), to)),
-            Phase::SawTarget(copy) => Phase::Saw(Seen { source: self.newest(state, from), copy }),
-            Phase::Saw(seen) => {
-                let source = self.space.head_of(seen.source);
-                match moving::next(&cell(from), &cell(to), source.as_ref(), &self.copy_of(seen.copy)) {
-                    Step::Done | Step::Elsewhere { .. } | Step::Absent => return Stepped::Ended,
-                    Step::Diverged { .. } => return Stepped::Diverged,
-                    Step::CutOver { after } => {
-                        let id = Uuid::from_u128(1_000 + 10 * u128::from(after.number) + mover as u128);
-                        let at = after.at;
-                        let moved = moving::moved_block(&after, &cell(to), mover as u64, id, Audit::default(), at);
-                        Phase::Cutting { seen, moved: self.space.keep_block(moved) }
-                    }
-                    Step::Copy { first, last } => {
-                        let tables = self.space.tables(state.tables[from]);
-                        let within = tables.chain(wallet()).filter(|block| (first..=last).contains(&block.number));
-                        let blocks: Vec<_> = within.take(PAGE_BLOCKS).cloned().collect();
-                        if blocks.is_empty() {
-                            Phase::Idle
-                        } else if moving::check_links(self.copy_of(seen.copy).prefix.as_ref(), &blocks).is_err() {
-                            return Stepped::Diverged;
-                        } else {
-                            let page = self.space.keep_append(Append { blocks, guard: guard(&seen) });
-                            Phase::Copying { seen, page, written: 0 }
-                        }
-                    }
-                }
-            }
-            Phase::Copying { seen, page, written } => {
-                let all = self.space.append(page);
-                let rest = &all.blocks[usize::from(written)..];
-                let chunk = rest[..moving::chunk(rest)].to_vec();
-                let written = written + u8::try_from(chunk.len()).expect("a page is short");
-                match self.write(&mut next, to, Append { blocks: chunk, guard: all.guard }, true) {
-                    Written::Yes(_) if usize::from(written) < all.blocks.len() => {
-                        Phase::Copying { seen, page, written }
-                    }
-                    Written::Yes(_) if seen.copy.tombstone.is_some() => Phase::Idle,
-                    Written::Yes(_) => {
-                        let last = all.blocks.last().expect("it is not empty").clone();
-                        let prefix = Some(self.space.keep_block(last));
-                        Phase::Saw(Seen { copy: Copied { prefix, ..seen.copy }, ..seen })
-                    }
-                    Written::No { left_over_rows: true } => match self.space.head_of(seen.copy.tombstone) {
-                        Some(stone) => Phase::Clearing { tombstone: stone.number },
-                        None => Phase::Idle,
-                    },
-                    Written::No { .. } => Phase::Idle,
-                }
-            }
-            Phase::Cutting { seen, moved } => {
-                let block = self.space.block(moved).as_ref().clone();
-                match self.write(&mut next, from, Append { blocks: vec![block], guard: None }, true) {
-                    Written::Yes(_) => Phase::Bringing { seen, moved },
-                    Written::No { .. } => Phase::Idle,
-                }
-            }
-            Phase::Bringing { seen, moved } => {
-                let block = self.space.block(moved).as_ref().clone();
-                // Written or not, the next look tells.
-                self.write(&mut next, to, Append { blocks: vec![block], guard: guard(&seen) }, true);
-                Phase::Idle
-            }
-            Phase::Clearing { tombstone } => {
-                let (after, ended) = self.space.forget(state.tables[to], tombstone);
-                next.tables[to] = after;
-                if ended { Phase::Idle } else { Phase::Clearing { tombstone } }
-            }
-        };
-        Stepped::To(next)
-    }
-
-    /// The write that a mover is about to send, and to which cell.
-    pub fn write_of(&self, state: &State, mover: usize) -> Option<(usize, Append)> {
-        let (from, to) = self.plans[mover];
-        let one = |moved| vec![self.space.block(moved).as_ref().clone()];
-        match state.movers[mover] {
-            Phase::Copying { page, written, .. } => {
-                let all = self.space.append(page);
-                let rest = &all.blocks[usize::from(written)..];
-                Some((to, Append { blocks: rest[..moving::chunk(rest)].to_vec(), guard: all.guard }))
-            }
-            Phase::Cutting { moved, .. } => Some((from, Append { blocks: one(moved), guard: None })),
-            Phase::Bringing { seen, moved } => {
-                let guard = seen.copy.tombstone.is_some().then_some(Guard::Unbroken);
-                Some((to, Append { blocks: one(moved), guard }))
-            }
-            _ => None,
-        }
     }
 
     /// Whether the chain may still grow: what keeps the model finite.
@@ -263,9 +141,10 @@ impl Move {
                     if cuts && !self.may_grow(state) {
                         return None;
                     }
-                    next = stepped;
+                    next = *stepped;
                 }
-                Stepped::Ended | Stepped::Diverged => next.movers[mover] = Phase::Idle,
+                Stepped::Ended => next.movers[mover] = Phase::Idle,
+                Stepped::Diverged => next.alarm = true,
             },
             Action::MoverDies(mover) => next.movers[mover] = Phase::Idle,
             Action::MoverDiesWriting(mover) => {
@@ -315,7 +194,8 @@ impl Move {
         let at = (0..CELLS).find(|at| cell(*at) == moved.home).expect("no other cell was ever named");
         let head = self.space.head_of(self.newest(state, at));
         if state.adopting.is_none() && head.is_some_and(|head| moving::adopts(&cell(at), &head, &moved)) {
-            let append = Append { blocks: vec![moved.as_ref().clone()], guard: Some(Guard::Unbroken) };
+            let guard = (self.mistake != Mistake::AdoptUnguarded).then_some(Guard::Unbroken);
+            let append = Append { blocks: vec![moved.as_ref().clone()], guard };
             next.adopting = Some((u8::try_from(at).expect("few cells"), self.space.keep_append(append)));
         }
         Some(next)
@@ -331,7 +211,7 @@ impl Move {
         let fenced = here.clone().all(|instance| state.instances[instance].head.is_none());
         let idle = here.clone().all(|instance| state.instances[instance].write.is_none());
         let whole_elsewhere = (0..CELLS).any(|other| other != at && self.serves(state, other));
-        let may = quiet && idle && whole_elsewhere && (fenced || self.mistake == super::Mistake::NoFence);
+        let may = quiet && idle && whole_elsewhere && (fenced || self.mistake == Mistake::NoFence);
         if !may || !moving::is_tombstone(&cell(at), &tombstone) {
             return None;
         }

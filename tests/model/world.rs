@@ -86,8 +86,8 @@ pub fn entry(id: TransactionId, kind: EntryKind, amount: Money, balance_after: M
     Entry { id, kind, amount, balance_after, key: None, audit: Audit::default() }
 }
 
-/// Cell A has the wallet, with a block or two; the others have nothing.
-pub fn first_tables() -> [Tables; CELLS] {
+/// Cell A has the wallet, in which this was done; the others have nothing.
+pub fn first_tables(done: &[Request]) -> [Tables; CELLS] {
     let mut tables = [Tables::default(), Tables::default()];
     let opened = entry(Uuid::from_u128(1), EntryKind::Opened, Money::ZERO, Money::ZERO);
     let user = UserId::parse("ann").expect("sound");
@@ -95,5 +95,10 @@ pub fn first_tables() -> [Tables; CELLS] {
     let genesis = Genesis::of(Bucket::all()).contains(wallet().bucket());
     let creation = Append { blocks: vec![zero], guard: Some(Guard::Bucket { genesis }) };
     tables[0].append(&creation, Mutation::None).expect("nothing is there yet");
+    for request in done {
+        let head = tables[0].head(wallet()).expect("just created");
+        let block = request.after(head).expect("what is done first is allowed");
+        tables[0].append(&Append { blocks: vec![block], guard: None }, Mutation::None).expect("its place is free");
+    }
     tables
 }

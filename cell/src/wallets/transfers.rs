@@ -155,9 +155,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             let command = self.command(id, wallet, work.clone(), &context);
             match self.submitter.submit(command).await {
                 Reply::Done { block, entry } => return Ok(outcome_of_entry(&block.entries[entry].kind)),
-                // Another delivery was faster, or the wallet has just left: looking again tells.
-                Reply::RowConflict | Reply::Elsewhere { .. } => {}
-                Reply::NoChain(_) => return Err(self.absent(wallet).await?),
+                // Another delivery was faster, or the wallet has just left or arrived: looking again tells.
+                Reply::RowConflict | Reply::Elsewhere { .. } | Reply::NoChain(_) => {}
                 reply => return Err(Failure::of_reply(reply)),
             }
         }

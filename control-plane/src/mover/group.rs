@@ -11,7 +11,7 @@ use ledger::EntryKind;
 use ledger::store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
 
-use super::homes::Buckets;
+use super::homes::{Buckets, Stand};
 use super::{Group, Holds, MoveError, Moved, Mover, Returned, Strays};
 
 /// Wallets listed in one page.
@@ -66,8 +66,12 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 }
             }
         }
-        self.source(group).reopen(to).await?;
-        Ok(Returned::TakenBack)
+        self.source(group).reopen(&closed).await?;
+        // Closed again meanwhile, by whoever began to move it anew: that is another move, and may have come to its end.
+        match self.source(group).read().await?.iter().all(Stand::is_serving) {
+            true => Ok(Returned::TakenBack),
+            false => Ok(Returned::TooLate),
+        }
     }
 
     async fn left_by_this_operation(&self, wallet: WalletId) -> Result<bool, MoveError> {

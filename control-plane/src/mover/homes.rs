@@ -176,13 +176,12 @@ impl<S: Store> Buckets<'_, S> {
         Ok(self.read().await?.iter().all(refused))
     }
 
-    /// At the source, after the target refused: it creates wallets again.
-    pub async fn reopen(&self, to: &CellId) -> Result<(), MoveError> {
-        self.change(|stand| match stand.row.as_ref().map(|row| &row.state) {
-            Some(HomeState::Closing { to: other }) if other == to => {
-                Ok(Some((HomeState::Serving, stand.epoch().saturating_add(2))))
-            }
-            _ => Ok(None),
+    /// At the source, after the target refused what was closed at these epochs: it creates wallets again.
+    pub async fn reopen(&self, closed: &[Option<u64>]) -> Result<(), MoveError> {
+        self.change(|stand| {
+            let after = self.after_closing(stand.bucket, closed);
+            let is_refused = after.is_some_and(|after| stand.epoch().checked_add(1) == Some(after));
+            Ok(is_refused.then(|| (HomeState::Serving, stand.epoch().saturating_add(2))))
         })
         .await
     }

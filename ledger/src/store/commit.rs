@@ -73,9 +73,10 @@ enum Found {
     Nothing,
 }
 
-/// Whether the append was written. Its blocks are written together, so the first one speaks for all.
+/// Whether the append was written. Its blocks are written together, so the last one speaks for all; the first one would
+/// not: of a part of a chain that several copy at once, another may have written the beginning alone.
 async fn read_back<S: Store>(store: &S, append: &Append) -> Result<Found, StoreError> {
-    let Some(Block { wallet, number, hash, .. }) = append.blocks.first() else { return Ok(Found::Nothing) };
+    let Some(Block { wallet, number, hash, .. }) = append.blocks.last() else { return Ok(Found::Nothing) };
     let range = BlockRange { first: *number, last: *number, newest_first: false };
     Ok(match store.blocks(*wallet, range, 1).await?.first() {
         None => Found::Nothing,

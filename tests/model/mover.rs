@@ -1,0 +1,142 @@
+//! A mover, step by step, as `control_plane::mover` goes: between any two steps others may act, and after any it may
+//! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
+
+use ledger::Audit;
+use ledger::moving::{self, Copy, Step};
+use ledger::store::memory::Tables;
+use ledger::store::{Append, Guard};
+use uuid::Uuid;
+
+use super::space::{AppendId, Written};
+use super::state::{Copied, Phase, Seen, State};
+use super::world::{cell, wallet};
+use super::{Mistake, Move, PAGE_BLOCKS};
+
+/// What a step of a mover came to.
+pub enum Stepped {
+    To(Box<State>),
+    /// The plan has come to its end.
+    Ended,
+    /// It says that the two cells have different chains.
+    Diverged,
+}
+
+/// What must hold, beside its place being free, for a block to be copied.
+fn guard(seen: &Seen) -> Option<Guard> {
+    seen.copy.tombstone.is_some().then_some(Guard::Unbroken)
+}
+
+impl Move {
+    fn copy_of(&self, copied: Copied) -> Copy {
+        Copy { prefix: self.space.head_of(copied.prefix), tombstone: self.space.head_of(copied.tombstone) }
+    }
+
+    fn look_at(&self, tables: &Tables, target: usize) -> Copied {
+        let newest: Vec<_> = tables.chain(wallet()).rev().take(2).cloned().collect();
+        let copy = Copy::of(&cell(target), &newest);
+        let named = |head: Option<ledger::Head>| {
+            let block = head.and_then(|head| newest.iter().find(|block| block.number == head.number));
+            block.map(|block| self.space.keep_block(block.clone()))
+        };
+        Copied { prefix: named(copy.prefix), tombstone: named(copy.tombstone) }
+    }
+
+    fn decide(&self, state: &State, mover: usize, seen: Seen) -> Result<Phase, Stepped> {
+        let (from, to) = self.plans[mover];
+        let source = self.space.head_of(seen.source);
+        match moving::next(&cell(from), &cell(to), source.as_ref(), &self.copy_of(seen.copy)) {
+            Step::Done | Step::Elsewhere { .. } | Step::Absent => Err(Stepped::Ended),
+            Step::Diverged { .. } => Err(Stepped::Diverged),
+            Step::CutOver { after } => {
+                let id = Uuid::from_u128(1_000 + 10 * u128::from(after.number) + mover as u128);
+                let moved = moving::moved_block(&after, &cell(to), mover as u64, id, Audit::default(), after.at);
+                Ok(Phase::Cutting { seen, moved: self.space.keep_block(moved) })
+            }
+            Step::Copy { first, last } => {
+                let tables = self.space.tables(state.tables[from]);
+                let within = tables.chain(wallet()).filter(|block| (first..=last).contains(&block.number));
+                let blocks: Vec<_> = within.take(PAGE_BLOCKS).cloned().collect();
+                if blocks.is_empty() {
+                    return Ok(Phase::Idle);
+                }
+                let prefix = self.space.head_of(seen.copy.prefix);
+                moving::check_links(prefix.as_ref(), &blocks).map_err(|_| Stepped::Diverged)?;
+                let page = self.space.keep_append(Append { blocks, guard: guard(&seen) });
+                Ok(Phase::Copying { seen, page, written: 0 })
+            }
+        }
+    }
+
+    fn copy(&self, next: &mut State, to: usize, seen: Seen, page: AppendId, written: u8) -> Phase {
+        let all = self.space.append(page);
+        let rest = &all.blocks[usize::from(written)..];
+        let chunk = rest[..moving::chunk(rest)].to_vec();
+        let written = written + u8::try_from(chunk.len()).expect("a page is short");
+        match self.write(next, to, Append { blocks: chunk, guard: all.guard }, true) {
+            Written::Yes(_) if usize::from(written) < all.blocks.len() => Phase::Copying { seen, page, written },
+            Written::Yes(_) if seen.copy.tombstone.is_some() => Phase::Idle,
+            Written::Yes(_) => {
+                let last = all.blocks.last().expect("it is not empty").clone();
+                let prefix = Some(self.space.keep_block(last));
+                Phase::Saw(Seen { copy: Copied { prefix, ..seen.copy }, ..seen })
+            }
+            Written::No { left_over_rows: true } if self.mistake != Mistake::LeaveRows => {
+                match self.space.head_of(seen.copy.tombstone) {
+                    Some(stone) => Phase::Clearing { tombstone: stone.number },
+                    None => Phase::Idle,
+                }
+            }
+            Written::No { .. } => Phase::Idle,
+        }
+    }
+
+    /// One step of a mover: between any two of them others may act.
+    pub fn step_mover(&self, state: &State, mover: usize) -> Stepped {
+        let (from, to) = self.plans[mover];
+        let mut next = *state;
+        next.movers[mover] = match state.movers[mover] {
+            Phase::Idle => Phase::SawTarget(self.look_at(&self.space.tables(state.tables[to]), to)),
+            Phase::SawTarget(copy) => Phase::Saw(Seen { source: self.newest(state, from), copy }),
+            Phase::Saw(seen) => match self.decide(state, mover, seen) {
+                Ok(phase) => phase,
+                Err(end) => return end,
+            },
+            Phase::Copying { seen, page, written } => self.copy(&mut next, to, seen, page, written),
+            Phase::Cutting { seen, moved } => {
+                let block = self.space.block(moved).as_ref().clone();
+                match self.write(&mut next, from, Append { blocks: vec![block], guard: None }, true) {
+                    Written::Yes(_) => Phase::Bringing { seen, moved },
+                    Written::No { .. } => Phase::Idle,
+                }
+            }
+            Phase::Bringing { seen, moved } => {
+                let block = self.space.block(moved).as_ref().clone();
+                // Written or not, the next look tells.
+                self.write(&mut next, to, Append { blocks: vec![block], guard: guard(&seen) }, true);
+                Phase::Idle
+            }
+            Phase::Clearing { tombstone } => {
+                let (after, ended) = self.space.forget(state.tables[to], tombstone);
+                next.tables[to] = after;
+                if ended { Phase::Idle } else { Phase::Clearing { tombstone } }
+            }
+        };
+        Stepped::To(Box::new(next))
+    }
+
+    /// The write that a mover is about to send, and to which cell.
+    pub fn write_of(&self, state: &State, mover: usize) -> Option<(usize, Append)> {
+        let (from, to) = self.plans[mover];
+        let one = |moved| vec![self.space.block(moved).as_ref().clone()];
+        match state.movers[mover] {
+            Phase::Copying { page, written, .. } => {
+                let all = self.space.append(page);
+                let rest = &all.blocks[usize::from(written)..];
+                Some((to, Append { blocks: rest[..moving::chunk(rest)].to_vec(), guard: all.guard }))
+            }
+            Phase::Cutting { moved, .. } => Some((from, Append { blocks: one(moved), guard: None })),
+            Phase::Bringing { seen, moved } => Some((to, Append { blocks: one(moved), guard: guard(&seen) })),
+            _ => None,
+        }
+    }
+}
