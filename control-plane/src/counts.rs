@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::Select;
 use tokio::sync::Notify;
-use topology::{CellId, CellState};
+use topology::{CellId, CellIndex, CellState, Placement, WalletId};
 
+use crate::dynamo::text;
 use crate::error::{Error, Result};
 use crate::state::ControlPlane;
 
@@ -66,19 +66,17 @@ impl Counts {
     pub async fn count_all(&self, control: &ControlPlane) -> Result<bool> {
         let records = control.registry.all().await?;
         let mut all_counted = !records.is_empty();
-        let known = control.placements.known();
-        let removed = |id: &CellId| {
-            let cell = known.as_ref().and_then(|known| known.placement.cell_named(id));
-            cell.is_some_and(|cell| cell.state == CellState::Removed)
-        };
+        let Some(known) = control.placements.known() else { return Ok(false) };
         for (id, record) in records {
+            let Some(cell) = known.placement.cell_named(&id) else { continue };
             // Its tables may be gone.
-            if removed(&id) {
+            if cell.state == CellState::Removed {
+                self.set(&id, 0);
                 continue;
             }
             let tables = &record.spec.dynamodb;
             let client = control.cell_client(tables).await;
-            match count(&client, &format!("{}ledger", tables.table_prefix)).await {
+            match count(&client, &format!("{}ledger", tables.table_prefix), &known.placement, cell.index).await {
                 Ok(customers) => self.set(&id, customers),
                 Err(error) => {
                     all_counted = false;
@@ -90,14 +88,18 @@ impl Counts {
     }
 }
 
-async fn count(client: &Client, table: &str) -> Result<u64> {
-    let scan = client.scan().table_name(table).index_name(INDEX).select(Select::Count);
+/// Wallets in the index that the placement has in this cell: what moved away has left its block 0 behind.
+async fn count(client: &Client, table: &str, placement: &Placement, cell: CellIndex) -> Result<u64> {
+    let scan = client.scan().table_name(table).index_name(INDEX).projection_expression("w");
     let mut pages = scan.into_paginator().send();
     let mut customers = 0;
     for _ in 0..PAGES_MAX {
         let Some(page) = pages.next().await else { return Ok(customers) };
         let page = page.map_err(Error::storage("counting customers"))?;
-        customers += u64::try_from(page.count).unwrap_or(0);
+        for item in page.items() {
+            let wallet: WalletId = text(item, "w")?.parse()?;
+            customers += u64::from(placement.cell_of(wallet) == cell);
+        }
     }
     tracing::warn!(table, customers, "more customers than are counted");
     Ok(customers)

@@ -264,6 +264,9 @@ impl Worker {
             tracing::error!(operation = %operation.id(), why = error, "the operation failed");
         }
         let Some((mut next, entry)) = transition(&operation, event, &because) else { return Ok(Advanced::Again) };
+        if event == Event::Finish {
+            self.control.counts.count_soon();
+        }
         next.last_error = error;
         next.lease = None;
         self.control.operations.change(&next, Some(entry)).await?;
