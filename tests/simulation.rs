@@ -189,6 +189,9 @@ async fn traffic(
     while let Some(ended) = clients.join_next().await {
         ended.map_err(|error| Violation(format!("a client could not go on: {error}")))?;
     }
+    // What was on its way has landed or lost by now.
+    sleep(BAKE).await;
+    world.ask_for_all(size.wallets).await;
     let deadline = Instant::now() + SETTLE_WITHIN;
     while world.in_flight().await > 0 {
         if Instant::now() > deadline {
@@ -196,7 +199,6 @@ async fn traffic(
         }
         sleep(Duration::from_millis(500)).await;
     }
-    // What was on its way has landed or lost by now.
     sleep(BAKE).await;
     check::at_any_time(world)
 }

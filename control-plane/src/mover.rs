@@ -106,7 +106,8 @@ pub enum Moved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returned {
     TakenBack,
-    /// The target had the right to create wallets already: the group has to be finished, and moved back as a whole.
+    /// The target had the right to create wallets already, or somebody has begun anew to hand it over: the group has to
+    /// be finished, and moved back as a whole.
     TooLate,
 }
 

@@ -132,7 +132,8 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
             homes += usize::from(cell.serves(*wallet).await);
         }
         if homes != 1 {
-            return violated(format!("wallet {wallet} is served by {homes} cells"));
+            let whereabouts = world.whereabouts(*wallet).await;
+            return violated(format!("wallet {wallet} is served by {homes} cells: {whereabouts}"));
         }
     }
     let operations = log.operations();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use control_plane::mover::{MoveError, Moved, Mover, Order, Pace, Returned, Route, Side};
 use ledger::store::memory::MemoryStore;
+use ledger::store::{HomeKey, HomeState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use topology::{CellId, WalletId};
@@ -246,8 +247,23 @@ impl World {
         for plan in self.moves.unfinished() {
             self.finish(&plan).await?;
         }
+        // A mover that began anew just when its plan was taken back, and died: nobody has a plan for these buckets.
+        for plan in guard(&self.moves.plans).clone() {
+            if self.is_left_closing(&plan) {
+                plan.taking_back.store(false, Ordering::Relaxed);
+                plan.ended.store(false, Ordering::Relaxed);
+                self.finish(&plan).await?;
+            }
+        }
         self.publish_truth().await;
         Ok(())
+    }
+
+    fn is_left_closing(&self, plan: &Plan) -> bool {
+        let What::Group(number) = plan.what else { return false };
+        let rows = self.cells[plan.from].store.home_rows();
+        let row = rows.get(&HomeKey::Bucket(group(number).first));
+        row.is_some_and(|row| row.state == HomeState::Closing { to: self.cells[plan.to].id.clone() })
     }
 
     pub async fn finish(self: &Arc<Self>, plan: &Plan) -> Result<(), Violation> {

@@ -63,6 +63,17 @@ impl World {
         unreachable!("the last hop's answer is returned")
     }
 
+    /// Asks for every wallet once. One whose cutover landed when nobody worked on its plan any more is between two homes
+    /// until then: the first request completes its move.
+    pub async fn ask_for_all(self: &Arc<Self>, wallets: usize) {
+        let view = View::default();
+        view.advance(&self.placements, 0);
+        for wallet in self.wallets(wallets) {
+            // That it is served now is for the checks to say.
+            let _ = self.route(&view, wallet, 0, |service| async move { service.wallet(wallet).await }).await;
+        }
+    }
+
     /// What a cell does with a block that came along, counting the moves that this completes.
     async fn adopt(&self, cell: usize, service: &Service, block: &Block) {
         let cell = &self.cells[cell];

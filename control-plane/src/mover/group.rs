@@ -62,6 +62,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             after = Some(*last);
             for wallet in page {
                 if self.left_by_this_operation(wallet).await? {
+                    // There first: one that has left and not arrived is served by neither, and only the way on leads back.
+                    self.move_wallet(wallet).await?;
                     back.move_wallet(wallet).await?;
                 }
             }

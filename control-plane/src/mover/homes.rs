@@ -37,6 +37,12 @@ impl Stand {
         self.row.as_ref().is_some_and(|row| row.state == HomeState::Moved { to: cell.clone() })
     }
 
+    /// The epoch at which it was closed for a move to `cell`, and for no other.
+    fn closing_for(&self, cell: &CellId) -> Option<u64> {
+        let row = self.row.as_ref()?;
+        (row.state == HomeState::Closing { to: cell.clone() }).then_some(row.epoch)
+    }
+
     /// 0 where there is no row.
     pub fn epoch(&self) -> u64 {
         self.row.as_ref().map_or(0, |row| row.epoch)
@@ -104,7 +110,12 @@ impl<S: Store> Buckets<'_, S> {
             _ => Err(not_ours(stand, format!("{} does not have it", self.cell))),
         })
         .await?;
-        self.closed_at().await
+        let lost = |stand: &Stand| stand.closing_for(to).is_none() && !stand.has_moved_to(to);
+        let stands = self.read().await?;
+        match stands.iter().find(|stand| lost(stand)) {
+            Some(stand) => Err(not_ours(stand, format!("{} was given it back meanwhile", self.cell))),
+            None => Ok(stands.iter().map(|stand| stand.closing_for(to)).collect()),
+        }
     }
 
     /// At the source, of a move that is to be taken back: whoever has seen its rows and would close them finds them
@@ -118,15 +129,7 @@ impl<S: Store> Buckets<'_, S> {
             _ => Err(not_ours(stand, format!("{} does not have it", self.cell))),
         })
         .await?;
-        self.closed_at().await
-    }
-
-    async fn closed_at(&self) -> Result<Vec<Option<u64>>, MoveError> {
-        let closed = self.read().await?.into_iter().map(|stand| {
-            let closing = stand.row.filter(|row| matches!(row.state, HomeState::Closing { .. }));
-            closing.map(|row| row.epoch)
-        });
-        Ok(closed.collect())
+        Ok(self.read().await?.iter().map(|stand| stand.closing_for(to)).collect())
     }
 
     /// The target may create wallets, for each bucket that the source closed at the given epoch.
