@@ -58,6 +58,7 @@ pub async fn plan_of(control: &ControlPlane, id: OperationId) -> Result<Plan> {
         steps: control.operations.read_plan(&operation.plan).await?,
         moves: operation.plan.moves,
         wallets: operation.plan.wallets,
+        bytes: None,
         headroom: vec![],
     })
 }

@@ -13,6 +13,8 @@ use uuid::Uuid;
 
 use super::{Holds, MoveError, Moved, Mover};
 
+/// Blocks looked at to tell the size of a chain.
+const SAMPLE_BLOCKS: usize = 32;
 /// Blocks read in one page.
 const PAGE_BLOCKS: usize = 256;
 /// How long one write is tried.
@@ -212,6 +214,15 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             CommitOutcome::Conflict(conflict) => Ok(Written::No(conflict)),
             CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
         }
+    }
+
+    /// About how many bytes the wallet's chain has at the source: told from its newest blocks.
+    pub async fn size_at_source(&self, wallet: WalletId) -> Result<u64, MoveError> {
+        let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+        let some = self.route.from.store.blocks(wallet, newest, SAMPLE_BLOCKS).await?;
+        let Some(head) = some.first() else { return Ok(0) };
+        let bytes: u64 = some.iter().map(|block| canonical::encode(block).len() as u64).sum();
+        Ok(bytes.saturating_mul(head.number + 1) / some.len() as u64)
     }
 
     /// Whether the target's chain begins with all of the source's: same block at the number of the source's last one,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ledger::store::dynamodb::DynamoStore;
 use tokio::time::{Instant, timeout_at};
-use topology::{CellId, Placement};
+use topology::{CellId, Placement, WalletId};
 
 use super::hands::route;
 use super::start::rooms;
@@ -19,12 +19,37 @@ use crate::wire::{Headroom, Piece, Plan, Step};
 const COUNT_TIME_MAX: Duration = Duration::from_secs(4);
 /// Pages of wallets of one step.
 const PAGES_MAX: usize = 1_000;
+/// Wallets whose size is looked at, to tell from it what all of them come to.
+const SAMPLE_MAX: u64 = 32;
+
+/// The wallets looked at, and the bytes of their chains.
+#[derive(Default)]
+struct Sample {
+    wallets: u64,
+    bytes: u64,
+}
+
+impl Sample {
+    async fn take(&mut self, mover: &Mover<'_, DynamoStore, InstanceHolds>, wallets: &[WalletId]) -> Option<()> {
+        for &wallet in wallets.iter().take(usize::try_from(SAMPLE_MAX - self.wallets).ok()?) {
+            self.bytes += mover.size_at_source(wallet).await.ok()?;
+            self.wallets += 1;
+        }
+        Some(())
+    }
+
+    fn of(&self, wallets: u64) -> Option<u64> {
+        let bytes = u128::from(self.bytes) * u128::from(wallets);
+        bytes.checked_div(u128::from(self.wallets)).and_then(|bytes| u64::try_from(bytes).ok())
+    }
+}
 
 pub async fn estimate(control: &ControlPlane, placement: &Placement, plan: &mut Plan) {
     let deadline = Instant::now() + COUNT_TIME_MAX;
     let mut arriving: BTreeMap<CellId, Option<u64>> = BTreeMap::new();
+    let mut sample = Sample::default();
     for step in &plan.steps {
-        let counted = match timeout_at(deadline, count(control, placement, step)).await {
+        let counted = match timeout_at(deadline, count(control, placement, step, &mut sample)).await {
             Ok(Some(counted)) => Some(counted),
             _ => None,
         };
@@ -37,6 +62,7 @@ pub async fn estimate(control: &ControlPlane, placement: &Placement, plan: &mut 
         }
     }
     plan.wallets = arriving.values().copied().sum();
+    plan.bytes = plan.wallets.and_then(|wallets| sample.of(wallets));
     let rooms = rooms(control, placement).await.unwrap_or_default();
     let headroom = |(cell, arriving): (CellId, Option<u64>)| {
         let room = rooms.get(&cell);
@@ -51,17 +77,25 @@ pub async fn estimate(control: &ControlPlane, placement: &Placement, plan: &mut 
 }
 
 /// Wallets of the step at its source, but those that live there or elsewhere by a pin; `None`: it did not answer.
-async fn count(control: &ControlPlane, placement: &Placement, step: &Step) -> Option<u64> {
-    let Piece::Buckets(range) = step.piece else { return Some(1) };
+async fn count(control: &ControlPlane, placement: &Placement, step: &Step, sample: &mut Sample) -> Option<u64> {
     let route = route(control, step).await.ok()?;
     let looking = Looking::new(control);
-    let (mover, group) = (looking.mover(&route), Group { first: range.first, last: range.last });
+    let mover = looking.mover(&route);
+    let group = match step.piece {
+        Piece::Buckets(range) => Group { first: range.first, last: range.last },
+        Piece::Wallet { wallet } => {
+            sample.take(&mover, &[wallet]).await?;
+            return Some(1);
+        }
+    };
     let from = placement.cell_named(&step.from)?.index;
     let (mut after, mut counted) = (None, 0);
     for _ in 0..PAGES_MAX {
         let page = mover.wallets_at_source(group, after).await.ok()?;
         let Some(&last) = page.last() else { return Some(counted) };
-        counted += page.iter().filter(|&&wallet| placement.cell_of(wallet) == from).count() as u64;
+        let here: Vec<WalletId> = page.into_iter().filter(|&wallet| placement.cell_of(wallet) == from).collect();
+        sample.take(&mover, &here).await?;
+        counted += here.len() as u64;
         after = Some(last);
     }
     None

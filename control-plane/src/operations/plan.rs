@@ -227,5 +227,5 @@ fn plan_of(placement: &Placement, steps: Vec<Step>, why: impl Fn(&CellId, &CellI
         moves[at].buckets += buckets;
         moves[at].wallets += wallets;
     }
-    Plan { placement_version: placement.version(), steps, moves, wallets: None, headroom: vec![] }
+    Plan { placement_version: placement.version(), steps, moves, wallets: None, bytes: None, headroom: vec![] }
 }

@@ -273,7 +273,8 @@ async fn a_plan_larger_than_an_item_is_stored_in_parts() {
     let step = |bucket| Step { piece: Piece::Buckets(range(bucket, bucket)), from: cell_id(1), to: cell_id(2) };
     let steps: Vec<_> = (0..10_000).map(step).collect();
     let wanted = Wanted::Rebalance { max_moves: None };
-    let plan = crate::wire::Plan { placement_version: 1, steps, moves: vec![], wallets: None, headroom: vec![] };
+    let plan =
+        crate::wire::Plan { placement_version: 1, steps, moves: vec![], wallets: None, bytes: None, headroom: vec![] };
     let id =
         create(&plane, &StartOperation { plan: Some(plan.clone()), ..StartOperation::new(wanted, because()) }).await;
     let stored = operations::get(&plane.control, id).await.expect("there").plan;

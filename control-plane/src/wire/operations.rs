@@ -279,6 +279,9 @@ pub struct Plan {
     /// Wallets in the steps, counted at the sources; absent if they did not answer in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wallets: Option<u64>,
+    /// Bytes of blocks to be copied, about: from the sizes of some of the wallets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     #[serde(default)]
     pub headroom: Vec<Headroom>,
 }

@@ -25,7 +25,8 @@ pub fn plan(plan: &Plan, explain: bool) -> String {
     let mut text = columns(&["FROM", "TO", "BUCKETS", "PINNED", "WHY"], &rows);
     let counted = plan.wallets.map_or_else(|| "not counted".to_owned(), |wallets| wallets.to_string());
     let (steps, version) = (plan.steps.len(), plan.placement_version);
-    text.push_str(&format!("{steps} steps at placement version {version}; wallets: {counted}\n"));
+    let bytes = plan.bytes.map_or_else(String::new, |bytes| format!(", about {bytes} bytes"));
+    text.push_str(&format!("{steps} steps at placement version {version}; wallets: {counted}{bytes}\n"));
     for room in &plan.headroom {
         let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
         let before = number(room.before.and_then(|before| i64::try_from(before).ok()));
@@ -202,12 +203,13 @@ pub mod tests {
             steps: vec![Step { piece: Piece::Buckets(range), from: cell(1), to: cell(2) }],
             moves: vec![summary],
             wallets: Some(12),
+            bytes: Some(3_000),
             headroom: vec![Headroom { cell: cell(2), before: Some(100), after: Some(88) }],
         };
         let golden = "\
 FROM    TO      BUCKETS  PINNED  WHY
 cell-1  cell-2  10       0       asked for
-1 steps at placement version 7; wallets: 12
+1 steps at placement version 7; wallets: 12, about 3000 bytes
 room in cell-2: 100 before, 88 after
 buckets 0000..0009 from cell-1 to cell-2
 ";
