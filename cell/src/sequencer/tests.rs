@@ -174,6 +174,46 @@ fn pay(to: u128, amount: u64) -> Work {
 }
 
 #[test]
+fn a_wallet_that_is_about_to_leave_waits_and_what_waited_is_sent_after_it() {
+    let mut bench = Bench::new(Limits::default(), &[5]);
+    let before = bench.submit(0, Work::Deposit { amount: Money::from_minor(1) });
+    bench.pump();
+    bench.load();
+    bench.sequencer.hold(wallet(0), true);
+    let held = bench.submit(0, Work::Deposit { amount: Money::from_minor(2) });
+    bench.commit();
+    assert!(matches!(bench.replies.get(&before), Some(Reply::Done { .. })), "what was under way goes on");
+    assert!(bench.commits.is_empty() && !bench.replies.contains_key(&held));
+
+    let chain = bench.chains.get_mut(&wallet(0)).expect("it is there");
+    let to = CellId::parse("cell-2").expect("sound");
+    let head = chain.last().expect("block 0").head();
+    chain.push(ledger::moving::moved_block(&head, &to, 1, Uuid::from_u128(77), Audit::default(), NOW));
+    bench.sequencer.hold(wallet(0), false);
+    bench.pump();
+    bench.commit();
+    bench.load_all();
+    assert_eq!(bench.replies.get(&held), Some(&Reply::Elsewhere { wallet: wallet(0), home: to }));
+}
+
+#[test]
+fn a_fence_is_confirmed_only_when_nothing_is_under_way_and_nothing_is_remembered_after_it() {
+    let mut bench = Bench::new(Limits::default(), &[5]);
+    assert!(bench.sequencer.fence(wallet(0)), "it knows nothing of it");
+    bench.submit(0, Work::Deposit { amount: Money::from_minor(1) });
+    bench.pump();
+    assert!(!bench.sequencer.fence(wallet(0)), "it is being read");
+    bench.load();
+    assert!(!bench.sequencer.fence(wallet(0)), "it is being written");
+    bench.commit();
+    assert!(bench.sequencer.fence(wallet(0)));
+    bench.submit(0, Work::Deposit { amount: Money::from_minor(1) });
+    bench.pump();
+    assert_eq!(bench.loads, [(wallet(0), None)], "the whole wallet is read anew");
+    assert!(bench.commits.is_empty());
+}
+
+#[test]
 fn what_arrives_during_a_commit_becomes_one_block() {
     let mut bench = Bench::new(Limits::default(), &[0]);
     bench.submit(0, deposit(1));

@@ -19,6 +19,21 @@ async fn a_request_follows_its_wallet_to_the_other_cell_with_its_body() {
 }
 
 #[tokio::test]
+async fn the_block_by_which_a_wallet_left_goes_with_its_request_and_none_comes_from_a_client() {
+    let (rig, low, high) = Rig::with_two_cells().await;
+    low.will(elsewhere("x-wallet-cell: cell-1\r\nx-moved-block: c0ffee\r\n"));
+    high.will(Deed::Answer(200, "x-moved-block: c0ffee\r\n", "high".into()));
+    let path = format!("/api/v1/wallets/{LOW}");
+    let answer = ask(rig.running.public, "GET", &path, &[("x-moved-block", "bad")], "").await;
+    assert_eq!((answer.status, answer.header("x-moved-block")), (200, None));
+    assert!(!low.seen()[0].contains("x-moved-block"), "a client's word is not passed on");
+    assert!(high.seen()[0].contains("x-moved-block: c0ffee\r\n"), "{}", high.seen()[0]);
+    // The next request of the connection knows nothing of it.
+    ask(rig.running.public, "GET", &path, &[], "").await;
+    assert!(!low.seen()[1].contains("x-moved-block"));
+}
+
+#[tokio::test]
 async fn hints_that_lead_nowhere_end_in_503_and_a_look_at_the_placement() {
     let (low, high) = (super::fixture::Cell::start("low").await, super::fixture::Cell::start("high").await);
     let (rig, plane) = Rig::with(halves(1, [&[low.address], &[high.address]])).await;
