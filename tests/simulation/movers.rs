@@ -248,7 +248,8 @@ impl World {
             self.finish(&plan).await?;
         }
         // A mover that began anew just when its plan was taken back, and died: nobody has a plan for these buckets.
-        for plan in guard(&self.moves.plans).clone() {
+        let plans = guard(&self.moves.plans).clone();
+        for plan in plans {
             if self.is_left_closing(&plan) {
                 plan.taking_back.store(false, Ordering::Relaxed);
                 plan.ended.store(false, Ordering::Relaxed);
