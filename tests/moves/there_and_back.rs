@@ -12,8 +12,8 @@ use crate::fleet::{Call, Fleet, setting, until, wallet_of, within};
 
 const CLIENTS: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Wallets moved at once: few, so that customers keep most of the machine.
-const AT_ONCE: &str = "2";
+/// Wallets moved at once: one, so that customers keep most of the machine.
+const AT_ONCE: &str = "1";
 /// The buckets that move, all of one cell: so few that each holds several wallets, as in a deployment.
 const BUCKETS: (u16, u16) = (0x1000, 0x103f);
 
