@@ -39,6 +39,8 @@ pub struct Job {
     /// Wallets of the step's buckets that live at its source by a pin: never to be forgotten there.
     pub kept: Vec<WalletId>,
     pub instances: Vec<InstanceEntry>,
+    /// How long what was moved is left alone, by the operation's limits.
+    pub bake_seconds: u64,
     pub order: Order,
     pub pace: Arc<Pace>,
     pub stop: watch::Receiver<bool>,

@@ -199,6 +199,7 @@ impl Worker {
             pins: step::pins_elsewhere(&now.placement, step),
             kept: step::pinned_at_source(&now.placement, step),
             instances: source.map_or_else(Vec::new, |cell| cell.instances.clone()),
+            bake_seconds: limits.bake_seconds,
             order: Order {
                 operation: operation.id().to_string(),
                 actor: operation.because.actor.clone(),

@@ -134,7 +134,11 @@ async fn nothing_is_forgotten_while_an_instance_has_not_let_go() {
     let bucket = wallet.bucket().0;
     let moved = done(&plane, buckets(bucket, bucket, 2)).await;
     // The stand-in of a cell knows no fence.
-    let forget = |stopped| StartOperation::new(Wanted::Forget { operation: moved.id, stopped }, because());
+    let forget = |stopped| {
+        let mut wanted = StartOperation::new(Wanted::Forget { operation: moved.id, stopped }, because());
+        wanted.limits.bake_seconds = 0;
+        wanted
+    };
     let id = start(&plane, &forget(vec![])).await;
     let failed = at_rest(&plane, id).await;
     let why = failed.last_error.expect("said");

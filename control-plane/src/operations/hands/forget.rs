@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ledger::store::dynamodb::DynamoStore;
 use topology::{InstanceId, WalletId};
@@ -14,6 +15,8 @@ use crate::mover::{Group, InstanceHolds, Mover};
 use crate::state::ControlPlane;
 use crate::wire::Piece;
 
+/// A call of a cell to its store is waited for 2 s: this is several times as long. Never longer than the bake asked for.
+const LANDING_TIME: Duration = Duration::from_secs(10);
 /// Pages of wallets of one step; a step is at most 64 buckets.
 const PAGES_MAX: usize = 1_000_000;
 
@@ -23,43 +26,53 @@ pub async fn forget(
     job: &Job,
     stopped: &[InstanceId],
 ) -> Carried {
-    let kept: HashSet<_> = job.kept.iter().copied().collect();
+    let mut tombstones = Vec::new();
     let mut after = None;
     for _ in 0..PAGES_MAX {
-        let page = match job.step.piece {
-            Piece::Wallet { wallet } if after.is_none() => vec![wallet],
-            Piece::Wallet { .. } => vec![],
-            Piece::Buckets(range) => {
-                let group = Group { first: range.first, last: range.last };
-                match mover.wallets_at_source(group, after).await {
-                    Ok(page) => page,
-                    Err(error) => return Err(trouble(mover.route, error).await),
-                }
-            }
+        let page = page(mover, job, after).await?;
+        let Some(&last) = page.last() else {
+            delete(mover, job, &tombstones).await?;
+            return Ok(Outcome { strays: vec![], completed: true });
         };
-        let Some(&last) = page.last() else { return Ok(Outcome { strays: vec![], completed: true }) };
-        let page: Vec<_> = page.into_iter().filter(|wallet| !kept.contains(wallet)).collect();
-        forget_page(control, mover, job, stopped, &page).await?;
+        confirm(control, mover, job, stopped, &page, &mut tombstones).await?;
         after = Some(last);
     }
     Err(Trouble::Fatal(format!("{}: more wallets than there can be", job.step)))
 }
 
-/// All instances confirm all wallets of the page before the first block is deleted.
-async fn forget_page(
+async fn page(
+    mover: &Mover<'_, DynamoStore, InstanceHolds>,
+    job: &Job,
+    after: Option<WalletId>,
+) -> Result<Vec<WalletId>, Trouble> {
+    match job.step.piece {
+        Piece::Wallet { wallet } => Ok(if after.is_none() { vec![wallet] } else { vec![] }),
+        Piece::Buckets(range) => {
+            let group = Group { first: range.first, last: range.last };
+            match mover.wallets_at_source(group, after).await {
+                Ok(page) => Ok(page),
+                Err(error) => Err(trouble(mover.route, error).await),
+            }
+        }
+    }
+}
+
+/// All instances confirm all wallets of the step before the first block is deleted.
+async fn confirm(
     control: &ControlPlane,
     mover: &Mover<'_, DynamoStore, InstanceHolds>,
     job: &Job,
     stopped: &[InstanceId],
     page: &[WalletId],
+    tombstones: &mut Vec<(WalletId, u64)>,
 ) -> Result<(), Trouble> {
-    let mut tombstones = Vec::new();
-    for &wallet in page {
+    let kept: HashSet<_> = job.kept.iter().copied().collect();
+    for &wallet in page.iter().filter(|wallet| !kept.contains(wallet)) {
         stop_if_told(mover)?;
         // Before the instances are asked: it is below this very block that they confirm to remember nothing.
         match mover.tombstone(wallet).await {
             Ok(Some(number)) => tombstones.push((wallet, number)),
-            Ok(None) => {}
+            Ok(None) => continue,
             Err(error) => return Err(trouble(mover.route, error).await),
         }
         control.instances.fenced(&job.instances, stopped, wallet).await.map_err(|why| {
@@ -67,7 +80,19 @@ async fn forget_page(
             Trouble::Fatal(format!("nothing more of {} is deleted: {why}; {todo}", job.step.from))
         })?;
     }
-    for (wallet, tombstone) in tombstones {
+    Ok(())
+}
+
+async fn delete(
+    mover: &Mover<'_, DynamoStore, InstanceHolds>,
+    job: &Job,
+    tombstones: &[(WalletId, u64)],
+) -> Result<(), Trouble> {
+    if !tombstones.is_empty() {
+        // What an instance had sent just before it let go of a wallet has landed by then, or never will.
+        tokio::time::sleep(LANDING_TIME.min(Duration::from_secs(job.bake_seconds))).await;
+    }
+    for &(wallet, tombstone) in tombstones {
         stop_if_told(mover)?;
         match mover.forget_wallet(wallet, tombstone).await {
             Ok(blocks) => {
