@@ -33,6 +33,9 @@ pub enum Failure {
     /// The wallet belongs to another cell: to this one, if known; the block by which it left, if it lived here.
     #[error("the wallet is not served by this cell")]
     Misdirected { to: Option<CellId>, moved: Option<Box<Block>> },
+    /// Whether the wallet is to be created here was not decided in time.
+    #[error("the wallet's bucket is moving to another cell")]
+    Moving,
     #[error("too much is waiting")]
     Overloaded,
     #[error("the deadline passed before the request was started")]

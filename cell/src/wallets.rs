@@ -247,21 +247,25 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 return Ok(why);
             }
             if Instant::now() >= patience {
-                return Ok(Failure::Unavailable("the bucket is moving to another cell".into()));
+                return Ok(Failure::Moving);
             }
             sleep(CLOSING_POLL).await;
         }
     }
 
     /// `None` while it is being decided.
+    ///
+    /// The bucket's row is read first: whoever moves a bucket here writes what denies single wallets of it before the
+    /// bucket is served. Read the other way round, a denial written in between would be missed.
     async fn absent_now(&self, wallet: WalletId) -> Result<Option<Failure>, Failure> {
+        let bucket = self.store.home(HomeKey::Bucket(wallet.bucket())).await?.map(|row| row.state);
         match self.store.home(HomeKey::Wallet(wallet)).await?.map(|row| row.state) {
             Some(HomeState::Moved { to }) => return Ok(Some(Failure::not_created_here(Some(to)))),
             Some(HomeState::Serving) => return Ok(Some(Failure::WalletNotFound(wallet))),
             Some(HomeState::Closing { .. }) => return Ok(None),
             None => {}
         }
-        Ok(match self.store.home(HomeKey::Bucket(wallet.bucket())).await?.map(|row| row.state) {
+        Ok(match bucket {
             Some(HomeState::Serving) => Some(Failure::WalletNotFound(wallet)),
             Some(HomeState::Moved { to }) => Some(Failure::not_created_here(Some(to))),
             Some(HomeState::Closing { .. }) => None,

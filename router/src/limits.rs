@@ -19,9 +19,9 @@ pub const DEADLINE_MAX_MS: u64 = 30_000;
 pub const DEADLINE_DEFAULT_MS: u64 = 10_000;
 
 /// Sends of one request, first one included, whatever made the later ones necessary.
-pub const ATTEMPTS_MAX: u32 = 5;
-/// 421 hints followed for one request.
-pub const HOPS_MAX: u32 = 2;
+pub const ATTEMPTS_MAX: u32 = 6;
+/// 421 hints followed for one request: a wallet may move on, or back, while a request is on its way to it.
+pub const HOPS_MAX: u32 = 4;
 /// `Retry-After` of everything that passes by itself.
 pub const RETRY_AFTER_S: u64 = 1;
 

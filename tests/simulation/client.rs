@@ -266,6 +266,7 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::SameWallet => Outcome::Told(Told::Refused { sure: true }),
         Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded
+        | Failure::Moving
         | Failure::Expired
         | Failure::Contended
         | Failure::ReceiverUnavailable(_)

@@ -165,6 +165,7 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Problem::new(400, "transfer_returned", "The receiving wallet refused; the money is back")
         }
         Failure::Misdirected { .. } => Problem::new(421, "misdirected", "The wallet is not served by this cell"),
+        Failure::Moving => Problem::new(503, "wallet_moving", "The wallet's bucket is moving; nothing was done"),
         Failure::Overloaded => Problem::new(503, "overloaded", "Too much is waiting; nothing was done"),
         Failure::Expired => Problem::new(503, "overloaded", "The deadline passed while waiting; nothing was done"),
         Failure::Contended => Problem::new(503, "contended", "Other writers kept winning; nothing was done"),

@@ -38,12 +38,14 @@ async fn hints_that_lead_nowhere_end_in_503_and_a_look_at_the_placement() {
     let (low, high) = (super::fixture::Cell::start("low").await, super::fixture::Cell::start("high").await);
     let (rig, plane) = Rig::with(halves(1, [&[low.address], &[high.address]])).await;
     let path = format!("/api/v1/wallets/{LOW}");
-    low.will(elsewhere("x-wallet-cell: cell-1\r\n")).will(elsewhere("x-wallet-cell: cell-1\r\n"));
-    high.will(elsewhere("x-wallet-cell: cell-0\r\n")).will(elsewhere("x-wallet-cell: cell-0\r\n"));
+    for _ in 0..3 {
+        low.will(elsewhere("x-wallet-cell: cell-1\r\n"));
+        high.will(elsewhere("x-wallet-cell: cell-0\r\n"));
+    }
     let answer = ask(rig.running.public, "GET", &path, &[], "").await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "wallet_moving"));
     assert_eq!(answer.header("retry-after"), Some("1"));
-    assert_eq!((low.seen().len(), high.seen().len()), (2, 1), "two hops");
+    assert_eq!((low.seen().len(), high.seen().len()), (3, 2), "four hops");
 
     for hint in ["", "x-wallet-cell: cell-9\r\n"] {
         high.deeds_cleared();
