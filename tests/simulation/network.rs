@@ -18,7 +18,7 @@ use super::faults::Faults;
 use super::placement::View;
 use super::world::{CELLS, NoAnswer, Service, World};
 
-/// How often a request is sent on, as the router does.
+/// How often a request is sent on: less often than by the router, so that more of them are given up.
 const HOPS_MAX: usize = 2;
 
 impl World {
