@@ -52,6 +52,10 @@ impl Upstream {
         }
     }
 
+    pub fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Closes connections that the other side is about to close.
     pub fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain(|idle| now.saturating_duration_since(idle.since) < limits::POOL_IDLE_TIMEOUT);

@@ -122,7 +122,10 @@ impl Course<'_> {
                     at.tried.add(slot);
                 }
                 Sent::Broken if self.client.body_stalled() => return Err(Failure::BodyTimeout),
-                Sent::Broken if self.is_repeatable => at.was_sent = true,
+                Sent::Broken if self.is_repeatable => {
+                    at.was_sent = true;
+                    self.avoid(local, at, slot, upstream);
+                }
                 Sent::Broken => return Err(self.lost()),
                 Sent::Expired if self.is_read => return Err(Failure::DeadlineExceeded),
                 Sent::Expired => return Err(Failure::DeadlineUnknownOutcome),
@@ -132,6 +135,16 @@ impl Course<'_> {
             _ if at.was_sent => Err(self.lost()),
             Some(answer) => Ok(answer),
             None => Err(Failure::UpstreamUnavailable),
+        }
+    }
+
+    /// An instance that broke off one request is about to break off more: its connections die one after the other.
+    /// Another instance is asked next; where there is none, a new connection tells whether it is still there.
+    fn avoid(&self, local: &LocalRoutes, at: &mut Progress, slot: InstanceSlot, upstream: &Upstream) {
+        upstream.close_idle();
+        at.tried.add(slot);
+        if self.pick(local, at.cell, at.tried).is_none() {
+            at.tried = Tried::default();
         }
     }
 

@@ -82,6 +82,25 @@ async fn reads_and_keyed_posts_are_sent_again() {
 }
 
 #[tokio::test]
+async fn an_instance_that_breaks_off_one_request_is_not_asked_again_while_there_is_another() {
+    let (one, two) = (Cell::start("one").await, Cell::start("two").await);
+    let (rig, _plane) = Rig::with(halves(1, [&[one.address, two.address], &[one.address]])).await;
+    for dying in [&one, &two] {
+        one.deeds_cleared();
+        two.deeds_cleared();
+        let before = (one.seen().len(), two.seen().len());
+        // More broken connections than a request is sent times.
+        for _ in 0..=crate::limits::ATTEMPTS_MAX {
+            dying.will(Deed::Die);
+        }
+        let answer = ask(rig.running.public, "POST", &deposit(), &[("Idempotency-Key", "k")], BODY).await;
+        assert_eq!(answer.status, 200);
+        let asked = one.seen().len() + two.seen().len() - before.0 - before.1;
+        assert!(asked <= 2, "one broke off, the other one answered: {asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_closed_while_idle_costs_no_request() {
     let (rig, low, _) = Rig::with_two_cells().await;
     for _ in 0..20 {
