@@ -12,8 +12,8 @@ use crate::fleet::{Call, Fleet, setting, until, wallet_of, within};
 
 const CLIENTS: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Wallets moved at once: one, so that customers keep most of the machine.
-const AT_ONCE: &str = "1";
+/// Wallets moved at once, unless told otherwise: one, so that customers keep most of the machine.
+const AT_ONCE: u64 = 1;
 /// The buckets that move, all of one cell: so few that each holds several wallets, as in a deployment.
 const BUCKETS: (u16, u16) = (0x1000, 0x103f);
 
@@ -101,8 +101,9 @@ async fn run(count: usize, rounds: u64) {
 async fn move_all(fleet: &Fleet, to: u16) -> Value {
     let buckets = format!("{:04x}..{:04x}", BUCKETS.0, BUCKETS.1);
     let to = format!("cell-{to}");
+    let at_once = setting("WALLET_AT_ONCE", AT_ONCE).to_string();
     let words =
-        ["migrate", "--bucket", &buckets, "--to", &to, "--max-concurrent", AT_ONCE, "--yes", "--reason", "test"];
+        ["migrate", "--bucket", &buckets, "--to", &to, "--max-concurrent", &at_once, "--yes", "--reason", "test"];
     let operation = fleet.ctl(&words).await;
     assert_eq!(operation["state"], "done", "{operation}");
     operation
