@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ledger::store::commit::commit;
+use ledger::store::commit::{CommitOutcome, commit};
 use ledger::store::{Append, Guard, Store};
 use ledger::{Block, moving};
 use tokio::time::Instant;
@@ -34,7 +34,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             let mut random = self.clock.random();
             // Whatever comes of it, the request that follows reads the chain.
             let outcome = commit(&self.store, &append, Instant::now() + ADOPTION_PATIENCE, || random.f64()).await;
-            metrics::counter!("cell_moves_completed_total").increment(1);
+            if outcome == CommitOutcome::Applied {
+                metrics::counter!("cell_moves_completed_total").increment(1);
+            }
             tracing::debug!(wallet = %moved.wallet, ?outcome, "completed a move");
         }
     }
