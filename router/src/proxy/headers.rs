@@ -64,7 +64,9 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
                 facts.deadline_ms = value.to_str().ok().and_then(|text| text.parse().ok());
                 drops.push(name);
             }
-            wire::FORWARDED_FOR | wire::REQUEST_ID => drops.push(name),
+            // The internal side's callers are cells and control planes, who say for whom they ask.
+            wire::ACTOR if side == Side::Internal => {}
+            wire::FORWARDED_FOR | wire::REQUEST_ID | wire::ACTOR => drops.push(name),
             wire::WALLET_ID => {
                 let wallet = value.to_str().ok().and_then(|text| text.parse().ok());
                 let wallet = wallet.ok_or(Failure::InvalidWalletId)?;
