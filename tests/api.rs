@@ -1,9 +1,12 @@
 //! The wallet API as clients meet it, through the router.
 
 pub mod bad_input;
+mod batches;
 mod history;
+mod holds;
 mod internal;
 mod replays;
+mod reversals;
 mod transfers;
 
 use topology::WalletId;

@@ -18,7 +18,7 @@ use ledger::block::{Audit, Key, ShortText};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::memory::MemoryStore;
 use ledger::store::{Append, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState, Store};
-use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, decide};
+use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain};
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -146,18 +146,17 @@ fn deposit(amount: u64) -> Happening {
 
 /// The block after `previous`, a second later.
 fn after(previous: &Block, happenings: Vec<Happening>) -> Block {
-    after_with(previous, happenings, Audit::default())
+    after_with(previous, happenings, |_| Audit::default())
 }
 
-fn after_with(previous: &Block, happenings: Vec<Happening>, audit: Audit) -> Block {
-    let (mut state, mut entries) = (previous.state.clone(), vec![]);
-    for (kind, amount, id) in happenings {
-        state = decide::apply(&state, &kind, Money::from_minor(amount)).expect("the suite writes sound chains");
-        let mut entry = Entry { id, audit: audit.clone(), ..entry(kind, amount, state.balance.minor()) };
-        entry.balance_after = state.balance;
-        entries.push(entry);
+fn after_with(previous: &Block, happenings: Vec<Happening>, audit: impl Fn(usize) -> Audit) -> Block {
+    let (mut state, mut entries, at) = (previous.state.clone(), vec![], previous.at.plus_micros(1_000_000));
+    for (place, (kind, amount, id)) in happenings.into_iter().enumerate() {
+        let applied = state.apply(id, &kind, Money::from_minor(amount), at);
+        applied.expect("the suite writes sound chains");
+        entries.push(Entry { id, audit: audit(place), ..entry(kind, amount, state.balance.minor()) });
     }
-    let block = chain::next(&previous.head(), state, entries, previous.at.plus_micros(1_000_000));
+    let block = chain::next(&previous.head(), state, entries, at);
     chain::verify(Some(&previous.head()), &block).expect("the suite writes sound chains");
     block
 }

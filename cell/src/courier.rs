@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ledger::rows::OutRow;
 use ledger::store::Store;
-use ledger::{Audit, ShortText, Timestamp, TransactionId};
+use ledger::{Audit, Intent, Refusal, ShortText, Timestamp, TransactionId};
 use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -304,8 +304,10 @@ impl<S: Store, P: Peers> Delivery<S, P> {
 
     async fn record(&self, row: &OutRow, outcome: CreditOutcome) -> Recorded {
         let work = match outcome {
-            CreditOutcome::Received => Work::Settle { transfer: row.transfer },
-            CreditOutcome::Refused { reason } => Work::TakeBack { transfer: row.transfer, amount: row.amount, reason },
+            CreditOutcome::Received => Work::Alone(Intent::Settle { transfer: row.transfer }),
+            CreditOutcome::Refused { reason } => {
+                Work::Alone(Intent::TakeBack { transfer: row.transfer, amount: row.amount, reason })
+            }
         };
         let command = Command {
             id: self.clock.transaction_id(),
@@ -319,7 +321,9 @@ impl<S: Store, P: Peers> Delivery<S, P> {
         match self.submitter.submit(command).await {
             Reply::Done { block, .. } => Recorded::Yes(outcome_at(outcome, block.at)),
             // Another courier was faster; the destination's word is the same for both.
-            Reply::RowConflict => self.recorded_by_another(row).await,
+            Reply::RowConflict | Reply::Refused { refusal: Refusal::NothingInFlight, .. } => {
+                self.recorded_by_another(row).await
+            }
             // The wallet has moved, and its rows with it: the courier of its new cell carries on.
             Reply::Elsewhere { .. } | Reply::NoChain(_) => Recorded::NotHere,
             _ => Recorded::NotYet,

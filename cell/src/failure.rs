@@ -15,6 +15,15 @@ pub enum Failure {
     WalletNotFound(WalletId),
     #[error("no transfer {0} out of this wallet")]
     TransferNotFound(TransactionId),
+    #[error("no transaction {0} in this wallet")]
+    TransactionNotFound(TransactionId),
+    #[error("transaction {0} is none that can be reversed")]
+    NotReversible(TransactionId),
+    #[error("the transaction was reversed before")]
+    AlreadyReversed,
+    /// Of a batch that is all or nothing.
+    #[error("operation {item}: {refusal}")]
+    ItemRefused { item: usize, refusal: Refusal },
     #[error("the user already has wallet {0}")]
     WalletExists(WalletId),
     #[error("the idempotency key was used with another request")]
@@ -86,7 +95,10 @@ impl Failure {
             Reply::Unavailable(why) => Failure::Unavailable(why),
             Reply::Unknown(why) => Failure::OutcomeUnknown(why),
             Reply::Corrupt(what) => Failure::Corrupt(what),
-            Reply::Done { .. } | Reply::SeenKey { .. } | Reply::RowConflict => {
+            // The one row with a name that is not drawn anew for each command.
+            Reply::RowConflict => Failure::AlreadyReversed,
+            Reply::ItemRefused { item, refusal } => Failure::ItemRefused { item, refusal },
+            Reply::Done { .. } | Reply::SeenKey { .. } | Reply::SeenKeys { .. } => {
                 Failure::Unavailable("unexpected answer of the sequencer".into())
             }
         }

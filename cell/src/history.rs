@@ -108,6 +108,34 @@ pub async fn transactions<S: Store>(
     Ok((lines, Some(Position { block: last, entry: u16::MAX })))
 }
 
+/// An entry, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub entry: Entry,
+    pub at: Timestamp,
+    pub block: u64,
+}
+
+/// Finds an entry by its id, from the time in it on; `None` if there is none.
+pub async fn entry<S: Store>(store: &S, head: &Block, id: TransactionId) -> Result<Option<Found>, StoreError> {
+    let Some(made) = time_of(id) else { return Ok(None) };
+    let before = block_at(store, head, made.plus_micros(-CLOCK_SLACK_MICROS)).await?;
+    let mut first = before.map_or(0, |block| block.number);
+    for _ in 0..MAX_PAGES {
+        let range = BlockRange { first, last: u64::MAX, newest_first: false };
+        let page = store.blocks(head.wallet, range, PAGE_BLOCKS).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        if let Some((block, entry)) = page.iter().find_map(|block| Some((block, block.entry(id)?))) {
+            return Ok(Some(Found { entry: entry.clone(), at: block.at, block: block.number }));
+        }
+        if last.at > made.plus_micros(CLOCK_SLACK_MICROS + COMMIT_SLACK_MICROS) {
+            return Ok(None);
+        }
+        first = last.number + 1;
+    }
+    Ok(None)
+}
+
 /// What became of a transfer out of a wallet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferRecord {

@@ -1,13 +1,16 @@
 //! The edge: the wallet API and the internal API over HTTP. Parses into types that cannot be wrong, calls a use case,
 //! writes the answer; decides nothing.
 
+mod batch;
 mod body;
 mod context;
 mod cursor;
+mod holds;
 mod internal;
 mod moved;
 mod problem;
 mod server;
+mod statement;
 mod views;
 mod wallets;
 
@@ -32,7 +35,7 @@ use crate::wallets::Wallets;
 pub use problem::Fault;
 pub use server::serve;
 
-/// Largest request body: the API's own are below 1 KB.
+/// Largest request body but that of a batch: the API's own are below 1 KB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Time to receive a request's body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +68,14 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/api/v1/wallets/{id}/withdraw", post(wallets::withdraw::<S, P>))
         .route("/api/v1/wallets/{id}/balance/historical", get(wallets::historical::<S, P>))
         .route("/api/v1/wallets/{id}/transactions", get(wallets::transactions::<S, P>))
+        .route("/api/v1/wallets/{id}/transactions/{transaction}/reverse", post(wallets::reverse::<S, P>))
+        .route("/api/v1/wallets/{id}/statement", get(statement::statement::<S, P>))
+        .route("/api/v1/wallets/{id}/transactions:batch", post(batch::operations::<S, P>))
+        .route("/api/v1/wallets/{id}/transfers:batch", post(batch::payments::<S, P>))
         .route("/api/v1/wallets/{id}/transfers/{transfer}", get(wallets::transfer_status::<S, P>))
+        .route("/api/v1/wallets/{id}/holds", post(holds::place::<S, P>).get(holds::list::<S, P>))
+        .route("/api/v1/wallets/{id}/holds/{hold}/capture", post(holds::capture::<S, P>))
+        .route("/api/v1/wallets/{id}/holds/{hold}/void", post(holds::void::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
         .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))
@@ -73,6 +83,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/internal/v1/wallets/{id}/fence", post(internal::fence::<S, P>))
         .route("/internal/v1/wallets/{id}/freeze", post(internal::freeze::<S, P>))
         .route("/internal/v1/wallets/{id}/unfreeze", post(internal::unfreeze::<S, P>))
+        .route("/internal/v1/wallets/{id}/close", post(internal::close::<S, P>))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(edge.clone(), moved::adopt::<S, P>))
         .layer(from_fn_with_state(edge.clone(), measured::<S, P>));

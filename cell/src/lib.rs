@@ -11,7 +11,7 @@ pub mod failure;
 pub mod history;
 pub mod http;
 pub mod instance;
-
 pub mod peers;
 pub mod sequencer;
+pub mod statement;
 pub mod wallets;

@@ -11,7 +11,7 @@ use cell::http::{Edge, routes, serve};
 use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ledger::block::MAX_ENTRIES_PER_BLOCK;
+use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -102,8 +102,8 @@ struct ServeArgs {
     /// Namespace of the wallet ids, if not from --config
     #[arg(long, env = "CELL_NAMESPACE")]
     namespace: Option<Uuid>,
-    /// Entries in one block; 1 turns group commit off (for benchmarks)
-    #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = MAX_ENTRIES_PER_BLOCK)]
+    /// Entries of different requests in one block; 1 turns group commit off (for benchmarks)
+    #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = GROUP_COMMIT_ENTRIES)]
     max_entries_per_block: usize,
     #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -140,8 +140,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let Some(namespace) = args.namespace.or(config.as_ref().map(|config| config.deployment.namespace)) else {
         bail!("say which namespace the wallet ids live in: --config cells.toml or --namespace UUID");
     };
-    if !(1..=MAX_ENTRIES_PER_BLOCK).contains(&args.max_entries_per_block) {
-        bail!("--max-entries-per-block is 1 to {MAX_ENTRIES_PER_BLOCK}");
+    if !(1..=GROUP_COMMIT_ENTRIES).contains(&args.max_entries_per_block) {
+        bail!("--max-entries-per-block is 1 to {GROUP_COMMIT_ENTRIES}");
     }
     let connection = args.database.connection(config.as_ref().map(|config| config.deployment.region.as_str()));
     let client = connect(&connection).await;

@@ -14,14 +14,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use ledger::block::MAX_ENTRIES_PER_BLOCK;
+use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::store::commit::CommitOutcome;
 use ledger::store::{Append, Conflict};
 use ledger::{Block, Head, Timestamp};
 use topology::{CellId, WalletId};
 
-pub use command::{Command, Reply, Work};
+pub use command::{Batch, BatchItem, Command, Reply, Work};
 use plan::Plan;
 use slot::{Busy, Slot};
 
@@ -34,7 +34,7 @@ pub struct Limits {
     pub commands_per_wallet: usize,
     /// Wallets remembered.
     pub wallets: usize,
-    /// Entries in one block.
+    /// Entries of different commands in one block.
     pub entries_per_block: usize,
     /// How often a command is decided again after its commit lost a race.
     pub attempts: u32,
@@ -48,7 +48,7 @@ impl Default for Limits {
             commands: 10_000,
             commands_per_wallet: 2_000,
             wallets: 100_000,
-            entries_per_block: MAX_ENTRIES_PER_BLOCK,
+            entries_per_block: GROUP_COMMIT_ENTRIES,
             attempts: 32,
             passes: 4,
         }
@@ -301,7 +301,7 @@ impl Sequencer {
         for id in commands.into_iter().rev() {
             let Some(pending) = self.pending.get_mut(&id) else { continue };
             pending.attempts += 1;
-            if pending.command.transfer_row().is_some_and(|transfer| conflict.transfers.contains(&transfer)) {
+            if pending.command.rows().any(|row| conflict.transfers.contains(&row)) {
                 self.answer(id, Reply::RowConflict);
             } else if pending.attempts >= self.limits.attempts {
                 self.answer(id, Reply::Contended);

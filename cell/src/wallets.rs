@@ -1,7 +1,11 @@
 //! The use cases of the wallet API, over the store, the sequencer and the courier. Knows nothing of HTTP.
 
 mod arrivals;
+mod batch;
 mod create;
+mod holds;
+mod payments;
+mod reversal;
 mod transfers;
 
 use std::time::Duration;
@@ -9,7 +13,7 @@ use std::time::Duration;
 use ledger::block::{Audit, Key};
 use ledger::keys::KEY_LIFETIME_MICROS;
 use ledger::store::{BlockRange, HomeKey, HomeState, Store, retry};
-use ledger::{Block, Entry, Money, Timestamp, TransactionId, WalletState};
+use ledger::{Block, Entry, Intent, Money, Status, Timestamp, TransactionId, WalletState};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 use topology::{CellId, UserId, WalletId};
@@ -22,7 +26,12 @@ use crate::failure::Failure;
 use crate::history::{self, Line, Position};
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
+use crate::statement::Statement;
 
+pub use batch::{BatchResult, ItemResult, Operation};
+pub use holds::{HoldChange, HoldStatus, OpenHolds};
+pub use payments::{PaymentOrder, Payments};
+pub use reversal::Reversal;
 pub use transfers::{Transfer, TransferStatus};
 
 /// How often a command goes back to the sequencer because its key was found to have expired, or because the wallet
@@ -47,6 +56,10 @@ pub struct Wallet {
     pub id: WalletId,
     pub user: UserId,
     pub balance: Money,
+    /// What of the balance is not on hold; known where the whole wallet was read, and not only what one entry made of
+    /// its balance.
+    pub available: Option<Money>,
+    pub status: Status,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -87,6 +100,8 @@ impl Written {
             id: self.wallet,
             user: self.state.user,
             balance: self.entry.balance_after,
+            available: None,
+            status: self.state.status,
             created_at: self.state.created_at,
             updated_at: self.at,
         };
@@ -124,21 +139,21 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     pub async fn wallet(&self, wallet: WalletId) -> Result<Wallet, Failure> {
         let head = self.head(wallet).await?;
-        Ok(view(&head))
+        Ok(view(&head, self.now()))
     }
 
-    /// Carries out work that concerns this wallet alone; the wallet as it was right after it.
-    pub async fn change(&self, wallet: WalletId, work: Work, context: Context) -> Result<Answer<Wallet>, Failure> {
-        Ok(self.perform(wallet, work, &context).await?.into_answer())
+    /// Carries out what concerns this wallet alone; the wallet as it was right after it.
+    pub async fn change(&self, wallet: WalletId, intent: Intent, context: Context) -> Result<Answer<Wallet>, Failure> {
+        Ok(self.perform(wallet, Work::Alone(intent), &context).await?.into_answer())
     }
 
     /// The wallet with its balance at `at`; 0.00 before it existed.
     pub async fn wallet_at(&self, wallet: WalletId, at: Timestamp) -> Result<Wallet, Failure> {
         let head = self.head(wallet).await?;
-        let now = view(&head);
+        let now = view(&head, at);
         Ok(match history::block_at(&self.store, &head, at).await? {
-            Some(block) => view(&block),
-            None => Wallet { balance: Money::ZERO, updated_at: now.created_at, ..now },
+            Some(block) => view(&block, at),
+            None => Wallet { balance: Money::ZERO, available: Some(Money::ZERO), updated_at: now.created_at, ..now },
         })
     }
 
@@ -153,6 +168,12 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     ) -> Result<(Vec<Line>, Option<Position>), Failure> {
         let head = self.head(wallet).await?;
         Ok(history::transactions(&self.store, &head, from, to, start, limit).await?)
+    }
+
+    /// What happened from `from` on, before `to`.
+    pub async fn statement(&self, wallet: WalletId, from: Timestamp, to: Timestamp) -> Result<Statement, Failure> {
+        let head = self.head(wallet).await?;
+        Ok(Statement::open(&self.store, &head, from, to).await?)
     }
 
     pub fn now(&self) -> Timestamp {
@@ -283,11 +304,14 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     }
 }
 
-fn view(block: &Block) -> Wallet {
+/// The wallet after `block`, at a time when that was its last one.
+fn view(block: &Block, at: Timestamp) -> Wallet {
     Wallet {
         id: block.wallet,
         user: block.state.user.clone(),
         balance: block.state.balance,
+        available: Some(block.state.available_at(at)),
+        status: block.state.status,
         created_at: block.state.created_at,
         updated_at: block.at,
     }

@@ -1,16 +1,30 @@
-//! What a chain is made of: blocks, the entries in them, and the wallet's state after each.
+//! What a chain is made of: blocks, and the entries in them.
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use topology::wire::CreditRefusal;
-use topology::{CellId, UserId, WalletId};
+use topology::{CellId, WalletId};
 use uuid::Uuid;
 
+use crate::keys::KeyHash;
 use crate::money::Money;
+use crate::state::WalletState;
 use crate::time::Timestamp;
 
-/// Most entries in one block: what keeps a block near 16 KB, where group commit has its best yield.
-pub const MAX_ENTRIES_PER_BLOCK: usize = 100;
+/// Entries of different requests that are put into one block: what keeps a block near 16 KB, where group commit has
+/// its best yield.
+pub const GROUP_COMMIT_ENTRIES: usize = 100;
+
+/// Most operations in one batch, which always is one block.
+pub const MAX_BATCH_OPERATIONS: usize = 500;
+
+/// Most holds that a wallet has open at a time: each block carries them all.
+pub const MAX_OPEN_HOLDS: usize = 64;
+
+/// Most entries in one block: a batch, and before it the end of every hold that has expired. Keeps the largest block
+/// below the 400 KB of a DynamoDB item.
+pub const MAX_ENTRIES_PER_BLOCK: usize = 600;
 
 /// SHA-256 of a block's canonical bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,13 +50,6 @@ impl fmt::Debug for Hash {
 /// Names one entry of a wallet. A transfer's two legs share it: it is the transfer's id.
 pub type TransactionId = Uuid;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
-    Active,
-    Frozen,
-    Closed,
-}
-
 /// How money travels between two wallets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
@@ -61,6 +68,8 @@ pub enum EntryKind {
     TransferOut {
         to: WalletId,
         route: Route,
+        /// The transfer into this wallet that is sent back.
+        reverses: Option<TransactionId>,
     },
     TransferIn {
         from: WalletId,
@@ -90,6 +99,67 @@ pub enum EntryKind {
         to: CellId,
         epoch: u64,
     },
+    /// An amount was authorized; it stays in the balance, but cannot be spent otherwise. The entry's id is the hold's.
+    HoldPlaced {
+        expires_at: Timestamp,
+    },
+    /// Of a hold, the entry's amount was taken; the rest is free again.
+    HoldCaptured {
+        hold: TransactionId,
+    },
+    HoldVoided {
+        hold: TransactionId,
+    },
+    /// Nobody captured it in time.
+    HoldExpired {
+        hold: TransactionId,
+    },
+    /// A deposit was taken back.
+    DepositReversed {
+        of: TransactionId,
+    },
+    /// A withdrawal, or a captured hold, was given back.
+    WithdrawalReversed {
+        of: TransactionId,
+    },
+    /// Several operations were asked for at once, and what became of each. Those done follow in the same block, in the
+    /// order asked for, with the ids that [`item_id`] gives them.
+    Batch {
+        outcomes: Vec<ItemOutcome>,
+    },
+}
+
+/// What became of one operation of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ItemOutcome {
+    Done,
+    /// An earlier request with the operation's own idempotency key had done it.
+    DoneBefore,
+    InsufficientBalance,
+    BalanceLimit,
+    NoOpenHold,
+    AboveHold,
+    TooManyHolds,
+    ExpiryPassed,
+}
+
+/// The transaction id of the operation at `index` of a batch. Derived, so that whoever knows the batch finds its
+/// operations; of the same millisecond as the batch's own (UUIDv7), so that a search by time finds it too.
+pub fn item_id(batch: TransactionId, index: usize) -> TransactionId {
+    let mut hash = Sha256::new();
+    hash.update(batch.as_bytes());
+    hash.update(u64::try_from(index).unwrap_or(u64::MAX).to_be_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut bytes = *batch.as_bytes();
+    bytes[6..].copy_from_slice(&digest[..10]);
+    uuid::Builder::from_custom_bytes(bytes).with_version(uuid::Version::SortRand).into_uuid()
+}
+
+/// Money that crossed the border between this ledger and the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum External {
+    In,
+    Out,
 }
 
 /// An idempotency key as the chain keeps it: half of a SHA-256 of the key, and of the request it came with.
@@ -97,6 +167,14 @@ pub enum EntryKind {
 pub struct Key {
     pub key: [u8; 16],
     pub request: [u8; 16],
+}
+
+impl Key {
+    /// What the indexes of keys go by.
+    pub fn hash(&self) -> KeyHash {
+        let (hash, _) = self.key.split_first_chunk().expect("a key is longer than its hash");
+        *hash
+    }
 }
 
 /// A text of at most 255 bytes: what a block has room for.
@@ -128,6 +206,8 @@ pub struct Audit {
     pub user_agent: ShortText,
     pub request_id: ShortText,
     pub actor: ShortText,
+    /// W3C trace id, 32 hexadecimal digits; empty if the request had none.
+    pub trace_id: ShortText,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -152,15 +232,6 @@ impl Entry {
             _ => None,
         }
     }
-}
-
-/// A wallet as it stands after a block.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WalletState {
-    pub user: UserId,
-    pub created_at: Timestamp,
-    pub balance: Money,
-    pub status: Status,
 }
 
 /// One link of a wallet's chain. `hash` is SHA-256 of the canonical bytes of everything else.
@@ -228,6 +299,44 @@ impl EntryKind {
             EntryKind::Unfrozen => "UNFROZEN",
             EntryKind::Closed => "CLOSED",
             EntryKind::Moved { .. } => "MOVED",
+            EntryKind::HoldPlaced { .. } => "HOLD_PLACED",
+            EntryKind::HoldCaptured { .. } => "HOLD_CAPTURED",
+            EntryKind::HoldVoided { .. } => "HOLD_VOIDED",
+            EntryKind::HoldExpired { .. } => "HOLD_EXPIRED",
+            EntryKind::DepositReversed { .. } => "DEPOSIT_REVERSED",
+            EntryKind::WithdrawalReversed { .. } => "WITHDRAWAL_REVERSED",
+            EntryKind::Batch { .. } => "BATCH",
+        }
+    }
+
+    /// Whether the entry's amount came into the ledger from outside, or left it.
+    pub fn external(&self) -> Option<External> {
+        match self {
+            EntryKind::Deposit | EntryKind::WithdrawalReversed { .. } => Some(External::In),
+            EntryKind::Withdrawal | EntryKind::HoldCaptured { .. } | EntryKind::DepositReversed { .. } => {
+                Some(External::Out)
+            }
+            _ => None,
+        }
+    }
+
+    /// The earlier transaction that this one undoes.
+    pub fn reverses(&self) -> Option<TransactionId> {
+        match self {
+            EntryKind::DepositReversed { of } | EntryKind::WithdrawalReversed { of } => Some(*of),
+            EntryKind::TransferOut { reverses, .. } => *reverses,
+            _ => None,
+        }
+    }
+
+    /// The hold that this entry places or ends; `id` is the entry's own.
+    pub fn hold(&self, id: TransactionId) -> Option<TransactionId> {
+        match self {
+            EntryKind::HoldPlaced { .. } => Some(id),
+            EntryKind::HoldCaptured { hold } | EntryKind::HoldVoided { hold } | EntryKind::HoldExpired { hold } => {
+                Some(*hold)
+            }
+            _ => None,
         }
     }
 
@@ -237,39 +346,6 @@ impl EntryKind {
             EntryKind::TransferOut { to, .. } => Some(*to),
             EntryKind::TransferIn { from, .. } | EntryKind::TransferRefused { from, .. } => Some(*from),
             _ => None,
-        }
-    }
-
-    /// The balance after this entry, or `None` where it would overflow or go below zero.
-    pub fn balance_after(&self, balance: Money, amount: Money) -> Option<Money> {
-        match self {
-            EntryKind::Deposit | EntryKind::TransferIn { .. } | EntryKind::TransferReturned { .. } => {
-                balance.checked_add(amount)
-            }
-            EntryKind::Withdrawal | EntryKind::TransferOut { .. } => balance.checked_sub(amount),
-            _ => (amount == Money::ZERO).then_some(balance),
-        }
-    }
-
-    /// The wallet's status after this entry, or `None` where the entry cannot follow `status`.
-    pub fn status_after(&self, status: Status) -> Option<Status> {
-        match (self, status) {
-            (EntryKind::Opened, Status::Active) => Some(Status::Active),
-            (EntryKind::Opened, _) => None,
-            (EntryKind::Frozen, Status::Active) => Some(Status::Frozen),
-            (EntryKind::Unfrozen, Status::Frozen) => Some(Status::Active),
-            (EntryKind::Closed, Status::Active) => Some(Status::Closed),
-            (EntryKind::Frozen | EntryKind::Unfrozen | EntryKind::Closed, _) => None,
-            // Money leaves and arrives only in an active wallet …
-            (
-                EntryKind::Deposit
-                | EntryKind::Withdrawal
-                | EntryKind::TransferOut { .. }
-                | EntryKind::TransferIn { .. },
-                Status::Frozen | Status::Closed,
-            ) => None,
-            // … but an outcome is recorded, money comes back and a wallet moves in any.
-            (_, status) => Some(status),
         }
     }
 }

@@ -8,12 +8,13 @@ use topology::wire::CreditRefusal;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
-use crate::block::{Audit, Block, Entry, EntryKind, Hash, Key, Route, ShortText, Status, WalletState};
+use crate::block::{Audit, Block, Entry, EntryKind, Hash, ItemOutcome, Key, Route, ShortText};
 use crate::money::Money;
+use crate::state::{Hold, Status, WalletState};
 use crate::time::Timestamp;
 
-/// First byte of every block.
-pub const VERSION: u8 = 1;
+/// First byte of every block. Version 1 knew neither holds nor reversals; no deployment ever wrote it.
+pub const VERSION: u8 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -38,10 +39,19 @@ pub fn encode(block: &Block) -> Vec<u8> {
     out.extend_from_slice(&block.state.created_at.micros().to_be_bytes());
     out.push(status_code(block.state.status));
     out.extend_from_slice(&block.state.balance.minor().to_be_bytes());
-    let count = u16::try_from(block.entries.len()).expect("a block holds at most 100 entries");
+    out.extend_from_slice(&block.state.in_flight.to_be_bytes());
+    out.push(u8::try_from(block.state.holds.len()).expect("a wallet has at most 64 open holds"));
+    for hold in &block.state.holds {
+        out.extend_from_slice(hold.id.as_bytes());
+        out.extend_from_slice(&hold.amount.minor().to_be_bytes());
+        out.extend_from_slice(&hold.expires_at.micros().to_be_bytes());
+    }
+    let count = u16::try_from(block.entries.len()).expect("a block holds at most 600 entries");
     out.extend_from_slice(&count.to_be_bytes());
+    let mut audit = None;
     for entry in &block.entries {
         put_entry(&mut out, entry);
+        put_audit(&mut out, audit.replace(&entry.audit), &entry.audit);
     }
     out
 }
@@ -67,12 +77,17 @@ pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
     let created_at = input.timestamp()?;
     let status = status_of(input.byte()?)?;
     let balance = Money::from_minor(input.u64()?);
+    let in_flight = u32::from_be_bytes(input.array()?);
+    let holds = (0..input.byte()?).map(|_| input.hold()).collect::<Result<Vec<_>, _>>()?;
     let count = u16::from_be_bytes(input.array()?);
-    let entries = (0..count).map(|_| input.entry()).collect::<Result<Vec<_>, _>>()?;
+    let mut entries: Vec<Entry> = Vec::new();
+    for _ in 0..count {
+        entries.push(input.entry(entries.last())?);
+    }
     if !input.0.is_empty() {
         return Err(DecodeError::Length);
     }
-    let state = WalletState { user, created_at, balance, status };
+    let state = WalletState { user, created_at, balance, status, in_flight, holds };
     Ok(Block { wallet, number, previous, at, home, state, entries, hash: hash(bytes) })
 }
 
@@ -89,12 +104,15 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(&entry.amount.minor().to_be_bytes());
     out.extend_from_slice(&entry.balance_after.minor().to_be_bytes());
     match &entry.kind {
-        EntryKind::TransferOut { to: other, route } | EntryKind::TransferIn { from: other, route } => {
-            out.extend_from_slice(other.as_bytes());
-            out.push(match route {
-                Route::Inside => 0,
-                Route::Across => 1,
-            });
+        EntryKind::TransferOut { to, route, reverses } => {
+            out.extend_from_slice(to.as_bytes());
+            out.push(route_code(*route));
+            out.push(u8::from(reverses.is_some()));
+            out.extend(reverses.iter().flat_map(|of| of.as_bytes()));
+        }
+        EntryKind::TransferIn { from, route } => {
+            out.extend_from_slice(from.as_bytes());
+            out.push(route_code(*route));
         }
         EntryKind::TransferSettled { transfer } => out.extend_from_slice(transfer.as_bytes()),
         EntryKind::TransferReturned { transfer, reason } => {
@@ -111,6 +129,17 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             put_text(out, to.as_str());
             out.extend_from_slice(&epoch.to_be_bytes());
         }
+        EntryKind::HoldPlaced { expires_at } => out.extend_from_slice(&expires_at.micros().to_be_bytes()),
+        EntryKind::HoldCaptured { hold: id }
+        | EntryKind::HoldVoided { hold: id }
+        | EntryKind::HoldExpired { hold: id }
+        | EntryKind::DepositReversed { of: id }
+        | EntryKind::WithdrawalReversed { of: id } => out.extend_from_slice(id.as_bytes()),
+        EntryKind::Batch { outcomes } => {
+            let count = u16::try_from(outcomes.len()).expect("a batch has at most 500 operations");
+            out.extend_from_slice(&count.to_be_bytes());
+            out.extend(outcomes.iter().map(|outcome| outcome_code(*outcome)));
+        }
         EntryKind::Opened
         | EntryKind::Deposit
         | EntryKind::Withdrawal
@@ -126,9 +155,24 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             out.extend_from_slice(&key.request);
         }
     }
-    let Audit { source_ip, user_agent, request_id, actor } = &entry.audit;
-    for text in [source_ip, user_agent, request_id, actor] {
-        put_text(out, text.as_str());
+}
+
+/// One request may cause many entries: what says who asked is written once.
+fn put_audit(out: &mut Vec<u8>, previous: Option<&Audit>, audit: &Audit) {
+    let is_same = previous == Some(audit);
+    out.push(u8::from(!is_same));
+    if !is_same {
+        let Audit { source_ip, user_agent, request_id, actor, trace_id } = audit;
+        for text in [source_ip, user_agent, request_id, actor, trace_id] {
+            put_text(out, text.as_str());
+        }
+    }
+}
+
+fn route_code(route: Route) -> u8 {
+    match route {
+        Route::Inside => 0,
+        Route::Across => 1,
     }
 }
 
@@ -146,7 +190,30 @@ fn kind_code(kind: &EntryKind) -> u8 {
         EntryKind::Unfrozen => 10,
         EntryKind::Closed => 11,
         EntryKind::Moved { .. } => 12,
+        EntryKind::HoldPlaced { .. } => 13,
+        EntryKind::HoldCaptured { .. } => 14,
+        EntryKind::HoldVoided { .. } => 15,
+        EntryKind::HoldExpired { .. } => 16,
+        EntryKind::DepositReversed { .. } => 17,
+        EntryKind::WithdrawalReversed { .. } => 18,
+        EntryKind::Batch { .. } => 19,
     }
+}
+
+const OUTCOMES: [ItemOutcome; 8] = [
+    ItemOutcome::Done,
+    ItemOutcome::DoneBefore,
+    ItemOutcome::InsufficientBalance,
+    ItemOutcome::BalanceLimit,
+    ItemOutcome::NoOpenHold,
+    ItemOutcome::AboveHold,
+    ItemOutcome::TooManyHolds,
+    ItemOutcome::ExpiryPassed,
+];
+
+fn outcome_code(outcome: ItemOutcome) -> u8 {
+    let place = OUTCOMES.iter().position(|known| *known == outcome).and_then(|place| u8::try_from(place).ok());
+    place.expect("every outcome is listed")
 }
 
 fn status_code(status: Status) -> u8 {
@@ -242,7 +309,7 @@ impl<'a> Reader<'a> {
             1 => EntryKind::Opened,
             2 => EntryKind::Deposit,
             3 => EntryKind::Withdrawal,
-            4 => EntryKind::TransferOut { to: self.wallet()?, route: self.route()? },
+            4 => EntryKind::TransferOut { to: self.wallet()?, route: self.route()?, reverses: self.reverses()? },
             5 => EntryKind::TransferIn { from: self.wallet()?, route: self.route()? },
             6 => EntryKind::TransferSettled { transfer: self.uuid()? },
             7 => EntryKind::TransferReturned { transfer: self.uuid()?, reason: self.reason()? },
@@ -251,11 +318,55 @@ impl<'a> Reader<'a> {
             10 => EntryKind::Unfrozen,
             11 => EntryKind::Closed,
             12 => EntryKind::Moved { from: self.cell()?, to: self.cell()?, epoch: self.u64()? },
+            13 => EntryKind::HoldPlaced { expires_at: self.timestamp()? },
+            14 => EntryKind::HoldCaptured { hold: self.uuid()? },
+            15 => EntryKind::HoldVoided { hold: self.uuid()? },
+            16 => EntryKind::HoldExpired { hold: self.uuid()? },
+            17 => EntryKind::DepositReversed { of: self.uuid()? },
+            18 => EntryKind::WithdrawalReversed { of: self.uuid()? },
+            19 => EntryKind::Batch { outcomes: self.outcomes()? },
             _ => return Err(DecodeError::Invalid("entry kind")),
         })
     }
 
-    fn entry(&mut self) -> Result<Entry, DecodeError> {
+    fn outcomes(&mut self) -> Result<Vec<ItemOutcome>, DecodeError> {
+        let count = u16::from_be_bytes(self.array()?);
+        let outcome = |code: &u8| OUTCOMES.get(usize::from(*code)).copied().ok_or(DecodeError::Invalid("outcome"));
+        self.take(usize::from(count))?.iter().map(outcome).collect()
+    }
+
+    fn reverses(&mut self) -> Result<Option<Uuid>, DecodeError> {
+        match self.byte()? {
+            0 => Ok(None),
+            1 => self.uuid().map(Some),
+            _ => Err(DecodeError::Invalid("reversal flag")),
+        }
+    }
+
+    fn hold(&mut self) -> Result<Hold, DecodeError> {
+        Ok(Hold { id: self.uuid()?, amount: Money::from_minor(self.u64()?), expires_at: self.timestamp()? })
+    }
+
+    fn audit(&mut self, previous: Option<&Audit>) -> Result<Audit, DecodeError> {
+        match (self.byte()?, previous) {
+            (0, Some(previous)) => return Ok(previous.clone()),
+            (1, _) => {}
+            _ => return Err(DecodeError::Invalid("audit flag")),
+        }
+        let audit = Audit {
+            source_ip: self.short_text()?,
+            user_agent: self.short_text()?,
+            request_id: self.short_text()?,
+            actor: self.short_text()?,
+            trace_id: self.short_text()?,
+        };
+        if previous == Some(&audit) {
+            return Err(DecodeError::Invalid("audit flag"));
+        }
+        Ok(audit)
+    }
+
+    fn entry(&mut self, previous: Option<&Entry>) -> Result<Entry, DecodeError> {
         let code = self.byte()?;
         let id = self.uuid()?;
         let amount = Money::from_minor(self.u64()?);
@@ -266,12 +377,7 @@ impl<'a> Reader<'a> {
             1 => Some(Key { key: self.array()?, request: self.array()? }),
             _ => return Err(DecodeError::Invalid("key flag")),
         };
-        let audit = Audit {
-            source_ip: self.short_text()?,
-            user_agent: self.short_text()?,
-            request_id: self.short_text()?,
-            actor: self.short_text()?,
-        };
+        let audit = self.audit(previous.map(|entry| &entry.audit))?;
         Ok(Entry { id, kind, amount, balance_after, key, audit })
     }
 }
@@ -291,12 +397,13 @@ pub(crate) mod tests {
             Just(EntryKind::Opened),
             Just(EntryKind::Deposit),
             Just(EntryKind::Withdrawal),
-            (wallet.clone(), route.clone()).prop_map(|(to, route)| EntryKind::TransferOut { to, route }),
+            (wallet.clone(), route.clone(), proptest::option::of(id.clone()))
+                .prop_map(|(to, route, reverses)| EntryKind::TransferOut { to, route, reverses }),
             (wallet.clone(), route).prop_map(|(from, route)| EntryKind::TransferIn { from, route }),
             id.clone().prop_map(|transfer| EntryKind::TransferSettled { transfer }),
             (id.clone(), reason.clone())
                 .prop_map(|(transfer, reason)| EntryKind::TransferReturned { transfer, reason }),
-            (id, wallet, reason).prop_map(|(transfer, from, reason)| EntryKind::TransferRefused {
+            (id.clone(), wallet, reason).prop_map(|(transfer, from, reason)| EntryKind::TransferRefused {
                 transfer,
                 from,
                 reason
@@ -305,6 +412,15 @@ pub(crate) mod tests {
             Just(EntryKind::Unfrozen),
             Just(EntryKind::Closed),
             (cell.clone(), cell, any::<u64>()).prop_map(|(from, to, epoch)| EntryKind::Moved { from, to, epoch }),
+            any::<i64>().prop_map(|at| EntryKind::HoldPlaced { expires_at: Timestamp::from_micros(at) }),
+            id.clone().prop_map(|hold| EntryKind::HoldCaptured { hold }),
+            id.clone().prop_map(|hold| EntryKind::HoldVoided { hold }),
+            id.clone().prop_map(|hold| EntryKind::HoldExpired { hold }),
+            id.clone().prop_map(|of| EntryKind::DepositReversed { of }),
+            id.prop_map(|of| EntryKind::WithdrawalReversed { of }),
+            proptest::collection::vec(0..OUTCOMES.len(), 0..9).prop_map(|codes| EntryKind::Batch {
+                outcomes: codes.into_iter().map(|code| OUTCOMES[code]).collect()
+            }),
         ]
     }
 
@@ -312,13 +428,13 @@ pub(crate) mod tests {
         fn any_entry()(
             id in any::<u128>(), kind in any_kind(), amount in any::<u64>(), after in any::<u64>(),
             key in proptest::option::of((any::<[u8; 16]>(), any::<[u8; 16]>())),
-            texts in proptest::array::uniform4("\\PC{0,80}"),
+            texts in prop_oneof![Just(Default::default()), proptest::array::uniform5("\\PC{0,80}")],
         ) -> Entry {
-            let [source_ip, user_agent, request_id, actor] = texts.map(|text| ShortText::cut(&text, 255));
+            let [source_ip, user_agent, request_id, actor, trace_id] = texts.map(|text| ShortText::cut(&text, 255));
             Entry {
                 id: Uuid::from_u128(id), kind, amount: Money::from_minor(amount), balance_after: Money::from_minor(after),
                 key: key.map(|(key, request)| Key { key, request }),
-                audit: Audit { source_ip, user_agent, request_id, actor },
+                audit: Audit { source_ip, user_agent, request_id, actor, trace_id },
             }
         }
     }
@@ -327,14 +443,18 @@ pub(crate) mod tests {
         fn any_block()(
             wallet in any::<u128>(), number in any::<u64>(), previous in any::<[u8; 32]>(), at in any::<i64>(),
             user in "[ -~]{1,100}", created in any::<i64>(), balance in any::<u64>(),
-            entries in proptest::collection::vec(any_entry(), 0..6),
+            entries in proptest::collection::vec(any_entry(), 0..6), in_flight in any::<u32>(),
+            holds in proptest::collection::vec((any::<u128>(), any::<u64>(), any::<i64>()), 0..4),
         ) -> Block {
+            let holds = holds.into_iter().map(|(id, amount, expires)| Hold {
+                id: Uuid::from_u128(id), amount: Money::from_minor(amount), expires_at: Timestamp::from_micros(expires),
+            }).collect();
             let mut block = Block {
                 wallet: WalletId::from_uuid(Uuid::from_u128(wallet)), number, previous: Hash(previous),
                 at: Timestamp::from_micros(at), home: CellId::parse("cell-1").expect("sound"),
                 state: WalletState {
                     user: UserId::parse(user).expect("sound"), created_at: Timestamp::from_micros(created),
-                    balance: Money::from_minor(balance), status: Status::Active,
+                    balance: Money::from_minor(balance), status: Status::Active, in_flight, holds,
                 },
                 entries, hash: Hash::ZERO,
             };

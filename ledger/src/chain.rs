@@ -2,9 +2,9 @@
 
 use topology::{CellId, UserId, WalletId};
 
-use crate::block::{Block, Entry, EntryKind, Hash, Head, MAX_ENTRIES_PER_BLOCK, Status, WalletState};
+use crate::block::{Block, Entry, EntryKind, Hash, Head, MAX_ENTRIES_PER_BLOCK};
 use crate::canonical;
-use crate::money::Money;
+use crate::state::{Impossible, WalletState};
 use crate::time::Timestamp;
 
 /// What is wrong with a block, seen from the block before it.
@@ -22,7 +22,7 @@ pub enum ChainFault {
     Time(u64),
     #[error("block {number}, entry {entry}: the balance does not follow")]
     Balance { number: u64, entry: usize },
-    #[error("block {number}, entry {entry}: not possible in the wallet's status")]
+    #[error("block {number}, entry {entry}: not possible in the wallet's state")]
     Status { number: u64, entry: usize },
     #[error("block {0}: the state after it is not that of its last entry")]
     State(u64),
@@ -34,7 +34,7 @@ pub enum ChainFault {
 
 /// Block 0 of a new wallet: an empty, active wallet with one `Opened` entry.
 pub fn open(wallet: WalletId, user: UserId, home: CellId, at: Timestamp, opened: Entry) -> Block {
-    let state = WalletState { user, created_at: at, balance: Money::ZERO, status: Status::Active };
+    let state = WalletState::new(user, at);
     seal(Block { wallet, number: 0, previous: Hash::ZERO, at, home, state, entries: vec![opened], hash: Hash::ZERO })
 }
 
@@ -108,22 +108,20 @@ fn verify_identity(previous: Option<&Head>, block: &Block) -> Result<(), ChainFa
 
 fn verify_entries(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let number = block.number;
-    let (mut balance, mut status) =
-        previous.map_or((Money::ZERO, Status::Active), |head| (head.state.balance, head.state.status));
+    let first = || WalletState::new(block.state.user.clone(), block.state.created_at);
+    let mut state = previous.map_or_else(first, |head| head.state.clone());
     for (position, entry) in block.entries.iter().enumerate() {
         let opens = matches!(entry.kind, EntryKind::Opened);
         if opens != (previous.is_none() && position == 0) {
             return Err(ChainFault::Status { number, entry: position });
         }
-        status = entry.kind.status_after(status).ok_or(ChainFault::Status { number, entry: position })?;
-        balance = entry
-            .kind
-            .balance_after(balance, entry.amount)
-            .filter(|after| *after == entry.balance_after)
-            .ok_or(ChainFault::Balance { number, entry: position })?;
+        match state.apply(entry.id, &entry.kind, entry.amount, block.at) {
+            Ok(()) if state.balance == entry.balance_after => {}
+            Ok(()) | Err(Impossible::Amount) => return Err(ChainFault::Balance { number, entry: position }),
+            Err(Impossible::State) => return Err(ChainFault::Status { number, entry: position }),
+        }
     }
-    let follows = block.state.balance == balance && block.state.status == status;
-    follows.then_some(()).ok_or(ChainFault::State(number))
+    (block.state == state).then_some(()).ok_or(ChainFault::State(number))
 }
 
 fn verify_home(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
@@ -144,7 +142,8 @@ fn verify_home(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault>
 mod tests {
     use super::*;
     use crate::block::Audit;
-    use crate::decide::{Intent, apply, decide};
+    use crate::decide::{Intent, decide, expiry};
+    use crate::money::Money;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -166,9 +165,17 @@ mod tests {
         let amount = (1..=Money::MAX_AMOUNT.minor()).prop_map(Money::from_minor);
         prop_oneof![
             amount.clone().prop_map(|amount| Intent::Deposit { amount }),
-            amount.prop_map(|amount| Intent::Withdraw { amount }),
+            amount.clone().prop_map(|amount| Intent::Withdraw { amount }),
+            (amount.clone(), 0..20_i64)
+                .prop_map(|(amount, after)| Intent::Hold { amount, expires_at: Timestamp::from_micros(1_000 + after) }),
+            (0..40_u128, proptest::option::of(amount.clone()))
+                .prop_map(|(hold, amount)| Intent::Capture { hold: Uuid::from_u128(hold), amount }),
+            (0..40_u128).prop_map(|hold| Intent::Void { hold: Uuid::from_u128(hold) }),
+            amount.clone().prop_map(|amount| Intent::ReverseDeposit { of: Uuid::from_u128(77), amount }),
+            amount.prop_map(|amount| Intent::ReverseWithdrawal { of: Uuid::from_u128(78), amount }),
             Just(Intent::Freeze),
             Just(Intent::Unfreeze),
+            Just(Intent::Close),
         ]
     }
 
@@ -178,16 +185,26 @@ mod tests {
         fn every_decided_chain_verifies(batches in proptest::collection::vec(proptest::collection::vec(any_intent(), 1..8), 1..8)) {
             let mut head = opened();
             verify(None, &head).expect("block 0");
+            let mut id = 0;
             for (step, batch) in batches.iter().enumerate() {
                 let (mut state, mut entries) = (head.state.clone(), vec![]);
+                // Now and then the clock goes back a little: a block is never older than its predecessor.
+                let now = Timestamp::from_micros(1_000 + [5, 3, 9, 8][step % 4] + step as i64);
+                let at = now.max(head.at);
                 for intent in batch {
-                    if let Ok((kind, amount)) = decide(&state, intent) {
-                        state = apply(&state, &kind, amount).expect("decide and the chain rules agree");
-                        entries.push(entry(kind, amount, state.balance));
+                    while let Some((kind, amount)) = expiry(&state, at) {
+                        id += 1;
+                        state.apply(Uuid::from_u128(id), &kind, amount, at).expect("it has expired");
+                        entries.push(Entry { id: Uuid::from_u128(id), ..entry(kind, amount, state.balance) });
                     }
+                    if let Ok((kind, amount)) = decide(&state, intent, at) {
+                        id += 1;
+                        state.apply(Uuid::from_u128(id), &kind, amount, at).expect("decide and the chain rules agree");
+                        entries.push(Entry { id: Uuid::from_u128(id), ..entry(kind, amount, state.balance) });
+                    }
+                    prop_assert!(state.holds.iter().all(|hold| hold.expires_at > at), "no hold outlives its time");
                 }
                 if entries.is_empty() { continue; }
-                let now = Timestamp::from_micros(2_000 - step as i64);
                 let block = next(&head.head(), state, entries, now);
                 prop_assert_eq!(verify(Some(&head.head()), &block), Ok(()));
                 head = block;

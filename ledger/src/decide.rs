@@ -4,8 +4,10 @@
 use topology::WalletId;
 use topology::wire::CreditRefusal;
 
-use crate::block::{EntryKind, Route, Status, TransactionId, WalletState};
+use crate::block::{EntryKind, ItemOutcome, MAX_OPEN_HOLDS, Route, TransactionId};
 use crate::money::Money;
+use crate::state::{Status, WalletState};
+use crate::time::Timestamp;
 
 /// What somebody wants of one wallet. A transfer inside a cell is two intents, `Send` and `Receive`, in one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Intent {
         to: WalletId,
         amount: Money,
         route: Route,
+        /// The transfer into this wallet that is sent back.
+        reverses: Option<TransactionId>,
     },
     Receive {
         from: WalletId,
@@ -38,13 +42,38 @@ pub enum Intent {
     },
     Freeze,
     Unfreeze,
+    /// Refused while there is money in the wallet, on hold or in flight.
+    Close,
+    /// Sets an amount aside until it is captured, voided or expires.
+    Hold {
+        amount: Money,
+        expires_at: Timestamp,
+    },
+    /// Takes all of a hold, or a part of it and frees the rest.
+    Capture {
+        hold: TransactionId,
+        amount: Option<Money>,
+    },
+    Void {
+        hold: TransactionId,
+    },
+    /// Takes a deposit of this amount back.
+    ReverseDeposit {
+        of: TransactionId,
+        amount: Money,
+    },
+    /// Gives a withdrawal, or a captured hold, of this amount back.
+    ReverseWithdrawal {
+        of: TransactionId,
+        amount: Money,
+    },
 }
 
 /// An expected "no": the request changes nothing and the client is told what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("the balance is {balance}, the amount {amount}")]
-    InsufficientBalance { balance: Money, amount: Money },
+    #[error("the available balance is {available}, the amount {amount}")]
+    InsufficientBalance { available: Money, amount: Money },
     #[error("the balance would exceed {}", Money::MAX_BALANCE)]
     BalanceLimit,
     #[error("the wallet is frozen")]
@@ -53,34 +82,98 @@ pub enum Refusal {
     Closed,
     #[error("the wallet is not frozen")]
     NotFrozen,
+    #[error("the wallet still holds {balance}")]
+    NotEmpty { balance: Money },
+    #[error("{in_flight} transfers out of the wallet are still in flight")]
+    InFlight { in_flight: u32 },
+    #[error("no transfer out of the wallet is in flight")]
+    NothingInFlight,
+    #[error("the wallet has no such open hold")]
+    NoOpenHold,
+    #[error("the hold is of {held}, the amount {amount}")]
+    AboveHold { held: Money, amount: Money },
+    #[error("the wallet has {MAX_OPEN_HOLDS} open holds, the most it may have")]
+    TooManyHolds,
+    #[error("the hold would be over already")]
+    ExpiryPassed,
 }
 
-/// What `intent` does to a wallet in `state`: the entry's kind and amount, or a refusal. The caller appends the entry
-/// and applies it to its running state before deciding the next intent.
-pub fn decide(state: &WalletState, intent: &Intent) -> Result<(EntryKind, Money), Refusal> {
+/// What `intent` does to a wallet in `state` in a block of time `at`: the entry's kind and amount, or a refusal. The
+/// caller first writes the end of every hold that is over ([`expiry`]), then applies the entry to its running state
+/// before deciding the next intent.
+pub fn decide(state: &WalletState, intent: &Intent, at: Timestamp) -> Result<(EntryKind, Money), Refusal> {
     match *intent {
         Intent::Deposit { amount } => {
             can_receive(state, amount)?;
             Ok((EntryKind::Deposit, amount))
         }
         Intent::Withdraw { amount } => {
-            can_pay(state, amount)?;
+            active(state)?;
+            covered(state, amount, at)?;
             Ok((EntryKind::Withdrawal, amount))
         }
-        Intent::Send { to, amount, route } => {
-            can_pay(state, amount)?;
-            Ok((EntryKind::TransferOut { to, route }, amount))
+        Intent::Send { to, amount, route, reverses } => {
+            if reverses.is_some() {
+                not_closed(state)?
+            } else {
+                active(state)?
+            }
+            covered(state, amount, at)?;
+            Ok((EntryKind::TransferOut { to, route, reverses }, amount))
         }
         Intent::Receive { from, amount, route } => {
             can_receive(state, amount)?;
             Ok((EntryKind::TransferIn { from, route }, amount))
         }
-        Intent::Settle { transfer } => Ok((EntryKind::TransferSettled { transfer }, Money::ZERO)),
-        Intent::TakeBack { transfer, amount, reason } => Ok((EntryKind::TransferReturned { transfer, reason }, amount)),
+        Intent::Settle { transfer } => {
+            something_in_flight(state)?;
+            Ok((EntryKind::TransferSettled { transfer }, Money::ZERO))
+        }
+        Intent::TakeBack { transfer, amount, reason } => {
+            something_in_flight(state)?;
+            Ok((EntryKind::TransferReturned { transfer, reason }, amount))
+        }
         Intent::Freeze => active(state).map(|()| (EntryKind::Frozen, Money::ZERO)),
         Intent::Unfreeze if state.status == Status::Frozen => Ok((EntryKind::Unfrozen, Money::ZERO)),
         Intent::Unfreeze => Err(Refusal::NotFrozen),
+        Intent::Close => close(state),
+        Intent::Hold { amount, expires_at } => {
+            active(state)?;
+            match () {
+                () if expires_at <= at => Err(Refusal::ExpiryPassed),
+                () if state.holds.len() >= MAX_OPEN_HOLDS => Err(Refusal::TooManyHolds),
+                () => covered(state, amount, at),
+            }?;
+            Ok((EntryKind::HoldPlaced { expires_at }, amount))
+        }
+        Intent::Capture { hold, amount } => {
+            active(state)?;
+            let open = state.hold(hold).ok_or(Refusal::NoOpenHold)?;
+            match amount.unwrap_or(open.amount) {
+                amount if amount > open.amount => Err(Refusal::AboveHold { held: open.amount, amount }),
+                amount => Ok((EntryKind::HoldCaptured { hold }, amount)),
+            }
+        }
+        Intent::Void { hold } => {
+            state.hold(hold).ok_or(Refusal::NoOpenHold)?;
+            Ok((EntryKind::HoldVoided { hold }, Money::ZERO))
+        }
+        Intent::ReverseDeposit { of, amount } => {
+            not_closed(state)?;
+            covered(state, amount, at)?;
+            Ok((EntryKind::DepositReversed { of }, amount))
+        }
+        Intent::ReverseWithdrawal { of, amount } => {
+            not_closed(state)?;
+            below_limit(state, amount)?;
+            Ok((EntryKind::WithdrawalReversed { of }, amount))
+        }
     }
+}
+
+/// The entry that writes the end of a hold which is over at `at`, if there is one; to be asked until there is none.
+pub fn expiry(state: &WalletState, at: Timestamp) -> Option<(EntryKind, Money)> {
+    state.expired_at(at).map(|hold| (EntryKind::HoldExpired { hold: hold.id }, Money::ZERO))
 }
 
 /// Money that has left another cell must get a recorded answer: where `Receive` is refused, the refusal is an entry.
@@ -88,20 +181,38 @@ pub fn record_refusal(refusal: Refusal, transfer: TransactionId, from: WalletId)
     EntryKind::TransferRefused { transfer, from, reason: credit_refusal(refusal) }
 }
 
-/// A refusal as the paying cell is told it.
+/// A refusal to receive as the paying cell is told it.
 pub fn credit_refusal(refusal: Refusal) -> CreditRefusal {
     match refusal {
         Refusal::Frozen => CreditRefusal::WalletFrozen,
         Refusal::BalanceLimit => CreditRefusal::BalanceLimit,
-        Refusal::Closed | Refusal::NotFrozen | Refusal::InsufficientBalance { .. } => CreditRefusal::WalletClosed,
+        // Nothing else keeps a wallet from receiving: see `can_receive`.
+        _ => CreditRefusal::WalletClosed,
     }
 }
 
-/// Applies a decided entry; the new running state. `None` would mean that `decide` and the chain rules disagree.
-pub fn apply(state: &WalletState, kind: &EntryKind, amount: Money) -> Option<WalletState> {
-    let balance = kind.balance_after(state.balance, amount)?;
-    let status = kind.status_after(state.status)?;
-    Some(WalletState { balance, status, ..state.clone() })
+/// Whether a batch may be decided at all.
+pub fn can_batch(state: &WalletState) -> Result<(), Refusal> {
+    active(state)
+}
+
+/// A refusal as the batch's entry records it.
+pub fn item_outcome(refusal: Refusal) -> ItemOutcome {
+    match refusal {
+        Refusal::InsufficientBalance { .. } => ItemOutcome::InsufficientBalance,
+        Refusal::BalanceLimit => ItemOutcome::BalanceLimit,
+        Refusal::AboveHold { .. } => ItemOutcome::AboveHold,
+        Refusal::TooManyHolds => ItemOutcome::TooManyHolds,
+        Refusal::ExpiryPassed => ItemOutcome::ExpiryPassed,
+        // What else can be refused needs another status than `can_batch` allows, or no operation of a batch asks it.
+        Refusal::NoOpenHold
+        | Refusal::Frozen
+        | Refusal::Closed
+        | Refusal::NotFrozen
+        | Refusal::NotEmpty { .. }
+        | Refusal::NothingInFlight
+        | Refusal::InFlight { .. } => ItemOutcome::NoOpenHold,
+    }
 }
 
 fn active(state: &WalletState) -> Result<(), Refusal> {
@@ -112,19 +223,38 @@ fn active(state: &WalletState) -> Result<(), Refusal> {
     }
 }
 
-fn can_pay(state: &WalletState, amount: Money) -> Result<(), Refusal> {
-    active(state)?;
-    match state.balance.checked_sub(amount) {
-        Some(_) => Ok(()),
-        None => Err(Refusal::InsufficientBalance { balance: state.balance, amount }),
+fn not_closed(state: &WalletState) -> Result<(), Refusal> {
+    if state.status == Status::Closed { Err(Refusal::Closed) } else { Ok(()) }
+}
+
+fn covered(state: &WalletState, amount: Money, at: Timestamp) -> Result<(), Refusal> {
+    let available = state.available_at(at);
+    if amount <= available { Ok(()) } else { Err(Refusal::InsufficientBalance { available, amount }) }
+}
+
+fn below_limit(state: &WalletState, amount: Money) -> Result<(), Refusal> {
+    match state.balance.checked_add(amount) {
+        Some(balance) if balance <= Money::MAX_BALANCE => Ok(()),
+        _ => Err(Refusal::BalanceLimit),
     }
+}
+
+fn close(state: &WalletState) -> Result<(EntryKind, Money), Refusal> {
+    active(state)?;
+    match state.balance {
+        Money::ZERO if state.in_flight == 0 => Ok((EntryKind::Closed, Money::ZERO)),
+        Money::ZERO => Err(Refusal::InFlight { in_flight: state.in_flight }),
+        balance => Err(Refusal::NotEmpty { balance }),
+    }
+}
+
+/// Whether it is this very transfer is told by its row.
+fn something_in_flight(state: &WalletState) -> Result<(), Refusal> {
+    if state.in_flight > 0 { Ok(()) } else { Err(Refusal::NothingInFlight) }
 }
 
 /// Whether `amount` may be received now; also the answer to a paying cell that asks beforehand.
 pub fn can_receive(state: &WalletState, amount: Money) -> Result<(), Refusal> {
     active(state)?;
-    match state.balance.checked_add(amount) {
-        Some(balance) if balance <= Money::MAX_BALANCE => Ok(()),
-        _ => Err(Refusal::BalanceLimit),
-    }
+    below_limit(state, amount)
 }

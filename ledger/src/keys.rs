@@ -10,11 +10,14 @@ pub const RUN_BLOCKS: u64 = 64;
 /// How long an idempotency key is remembered: exactly 24 hours after the entry it caused.
 pub const KEY_LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// An idempotency key as entries hold it: see [`crate::Key`].
-pub type KeyHash = [u8; 16];
+/// The first 88 bits of an idempotency key as entries hold it ([`crate::Key`]): enough to find the block that may hold
+/// it, which is then asked for the whole. So short that a run of 64 full batches fits one item of DynamoDB (400 KB).
+pub type KeyHash = [u8; KEY_HASH_BYTES];
+
+const KEY_HASH_BYTES: usize = 11;
 
 /// Bytes of one key in a spill row: its hash and the block's offset in the run.
-const ITEM_BYTES: usize = 17;
+const ITEM_BYTES: usize = 12;
 
 /// The run that `block` belongs to.
 pub fn run_of(number: u64) -> u64 {
@@ -66,7 +69,7 @@ impl KeyRun {
         }
         let keys = chunks
             .map(|item| {
-                let (key, offset) = item.split_at_checked(16)?;
+                let (key, offset) = item.split_at_checked(KEY_HASH_BYTES)?;
                 Some((key.try_into().ok()?, first.checked_add(u64::from(*offset.first()?))?))
             })
             .collect::<Option<Vec<_>>>()?;
@@ -76,7 +79,7 @@ impl KeyRun {
 
 /// The keys used in `blocks`, with the number of the block that holds each.
 pub fn keys_in(blocks: &[Block]) -> impl Iterator<Item = (KeyHash, u64)> + '_ {
-    blocks
-        .iter()
-        .flat_map(|block| block.entries.iter().filter_map(move |entry| Some((entry.key.as_ref()?.key, block.number))))
+    blocks.iter().flat_map(|block| {
+        block.entries.iter().filter_map(move |entry| Some((entry.key.as_ref()?.hash(), block.number)))
+    })
 }

@@ -1,7 +1,7 @@
 //! The ledger: a wallet is a chain of immutable blocks, and the only write is "append block n+1 if there is none".
 //!
-//! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`canonical`], [`chain`], [`decide`],
-//! [`rows`], [`keys`], [`moving`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
+//! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`state`], [`canonical`], [`chain`],
+//! [`decide`], [`rows`], [`keys`], [`moving`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -13,13 +13,15 @@ pub mod keys;
 pub mod money;
 pub mod moving;
 pub mod rows;
+pub mod state;
 pub mod store;
 pub mod time;
 
 pub use block::{
-    Audit, Block, Entry, EntryKind, Hash, Head, Key, Route, ShortText, Status, TransactionId, WalletState,
+    Audit, Block, Entry, EntryKind, External, Hash, Head, ItemOutcome, Key, Route, ShortText, TransactionId,
 };
 pub use chain::ChainFault;
 pub use decide::{Intent, Refusal, decide};
 pub use money::Money;
+pub use state::{Hold, Status, WalletState};
 pub use time::Timestamp;

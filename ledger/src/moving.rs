@@ -167,7 +167,8 @@ pub fn agrees(copy: &Head, source: &Block) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Route, WalletState};
+    use crate::block::Route;
+    use crate::state::WalletState;
     use topology::{UserId, WalletId};
     use uuid::Uuid;
 
@@ -281,11 +282,12 @@ mod tests {
             audit: Audit::default(),
         };
         let to = WalletId::from_uuid(Uuid::from_u128(3));
-        let paid = WalletState { balance: Money::from_minor(40), ..rich.state.clone() };
-        let out = entry(EntryKind::TransferOut { to, route: Route::Across }, 10, 40, transfer);
-        let out = chain::next(&rich.head(), paid.clone(), vec![out], rich.at);
+        let settled_state = WalletState { balance: Money::from_minor(40), ..rich.state.clone() };
+        let paid = WalletState { in_flight: 1, ..settled_state.clone() };
+        let out = entry(EntryKind::TransferOut { to, route: Route::Across, reverses: None }, 10, 40, transfer);
+        let out = chain::next(&rich.head(), paid, vec![out], rich.at);
         let settled = entry(EntryKind::TransferSettled { transfer }, 0, 40, Uuid::from_u128(8));
-        let settled = chain::next(&out.head(), paid, vec![settled], rich.at);
+        let settled = chain::next(&out.head(), settled_state, vec![settled], rich.at);
         let blocks = [zero, rich, out, settled];
         assert_eq!(chunk(&blocks), 3);
         assert_eq!(chunk(&blocks[3..]), 1);

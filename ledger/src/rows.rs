@@ -4,7 +4,7 @@
 use topology::WalletId;
 use topology::wire::CreditOutcome;
 
-use crate::block::{Block, EntryKind, Route, TransactionId};
+use crate::block::{Block, Entry, EntryKind, Route, TransactionId};
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -17,6 +17,14 @@ pub struct OutRow {
     pub amount: Money,
     /// When the money left.
     pub at: Timestamp,
+    pub block: u64,
+}
+
+/// That a transaction of `wallet` has been reversed, and in which block. Never deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReversedRow {
+    pub wallet: WalletId,
+    pub of: TransactionId,
     pub block: u64,
 }
 
@@ -38,13 +46,17 @@ pub enum RowChange {
     DeleteOut { wallet: WalletId, transfer: TransactionId },
     /// If the row does not exist.
     PutIn(InRow),
+    /// If the row does not exist: a transaction is reversed once.
+    PutReversed(ReversedRow),
 }
 
 impl RowChange {
+    /// The transaction that the row is about.
     pub fn transfer(&self) -> TransactionId {
         match self {
             RowChange::PutOut(row) => row.transfer,
             RowChange::PutIn(row) => row.transfer,
+            RowChange::PutReversed(row) => row.of,
             RowChange::DeleteOut { transfer, .. } => *transfer,
         }
     }
@@ -54,8 +66,8 @@ impl RowChange {
 pub fn rows_of(block: &Block) -> Vec<RowChange> {
     let wallet = block.wallet;
     let row_in = |transfer, outcome| RowChange::PutIn(InRow { wallet, transfer, outcome, block: block.number });
-    let change = |entry: &crate::Entry| match entry.kind {
-        EntryKind::TransferOut { to, route: Route::Across } => Some(RowChange::PutOut(OutRow {
+    let transfer = |entry: &Entry| match entry.kind {
+        EntryKind::TransferOut { to, route: Route::Across, .. } => Some(RowChange::PutOut(OutRow {
             wallet,
             transfer: entry.id,
             to,
@@ -72,16 +84,21 @@ pub fn rows_of(block: &Block) -> Vec<RowChange> {
         }
         _ => None,
     };
-    block.entries.iter().filter_map(change).collect()
+    let reversal = |entry: &Entry| {
+        let row = |of| RowChange::PutReversed(ReversedRow { wallet, of, block: block.number });
+        entry.kind.reverses().map(row)
+    };
+    block.entries.iter().flat_map(|entry| transfer(entry).into_iter().chain(reversal(entry))).collect()
 }
 
-/// Whether an entry of this kind brings a row with it, and so takes a second item of a transaction.
-pub fn has_row(kind: &EntryKind) -> bool {
-    match kind {
+/// How many rows an entry of this kind brings with it: items of a transaction beside the block's own.
+pub fn rows_with(kind: &EntryKind) -> usize {
+    let of_transfer = match kind {
         EntryKind::TransferOut { route, .. } | EntryKind::TransferIn { route, .. } => *route == Route::Across,
         EntryKind::TransferSettled { .. } | EntryKind::TransferReturned { .. } | EntryKind::TransferRefused { .. } => {
             true
         }
         _ => false,
-    }
+    };
+    usize::from(of_transfer).saturating_add(usize::from(kind.reverses().is_some()))
 }

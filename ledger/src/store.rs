@@ -16,7 +16,7 @@ use topology::{Bucket, CellId, WalletId};
 use crate::block::{Block, Hash, TransactionId};
 use crate::keys::KeyRun;
 use crate::money::Money;
-use crate::rows::{InRow, OutRow};
+use crate::rows::{InRow, OutRow, ReversedRow};
 use crate::time::Timestamp;
 
 /// Most items in one append, rows and conditions included: the limit of DynamoDB's `TransactWriteItems`.
@@ -179,6 +179,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         wallet: WalletId,
         transfer: TransactionId,
     ) -> impl Future<Output = Result<Option<InRow>, StoreError>> + Send;
+
+    /// Whether a transaction of `wallet` has been reversed, and where.
+    fn reversed_row(
+        &self,
+        wallet: WalletId,
+        transaction: TransactionId,
+    ) -> impl Future<Output = Result<Option<ReversedRow>, StoreError>> + Send;
 
     /// Some of the transfers in flight out of this cell since `from` or later, oldest first, at most `limit`. May be a
     /// moment behind.

@@ -75,7 +75,7 @@ pub async fn one_of_many_concurrent_appends_wins<S: Store>(subject: &Subject<S>)
 pub async fn a_commit_over_several_wallets_is_all_or_nothing<S: Store>(subject: &Subject<S>) {
     let (ann, bob) = (subject.funded().await, subject.opened().await);
     let transfer = Uuid::new_v4();
-    let out = EntryKind::TransferOut { to: wallet_in(0x8000..0x9000), route: Route::Across };
+    let out = EntryKind::TransferOut { to: wallet_in(0x8000..0x9000), route: Route::Across, reverses: None };
     let paying = after(&ann, vec![(out, 300, transfer)]);
     let overtaken = after(&bob, vec![deposit(1)]);
     subject.append(&[&after(&bob, vec![deposit(2)])]).await.expect("nobody else writes to it");
@@ -89,7 +89,10 @@ pub async fn a_commit_over_several_wallets_is_all_or_nothing<S: Store>(subject: 
 }
 
 pub async fn a_conflict_names_what_it_met<S: Store>(subject: &Subject<S>) {
-    let head = subject.funded().await;
+    // Another transfer is in flight, so that the end of one is possible.
+    let out = EntryKind::TransferOut { to: wallet_in(0x8000..0x9000), route: Route::Across, reverses: None };
+    let head = after(&subject.funded().await, vec![(out, 7, Uuid::new_v4())]);
+    subject.append(&[&head]).await.expect("nobody else writes to it");
     let (known, unknown) = (Uuid::new_v4(), Uuid::new_v4());
     let receive = |id| (EntryKind::TransferIn { from: wallet_in(0x8000..0x9000), route: Route::Across }, 7, id);
     let received = after(&head, vec![receive(known)]);

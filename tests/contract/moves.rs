@@ -17,7 +17,7 @@ fn story() -> (Vec<Block>, [Uuid; 3]) {
     let mut blocks = vec![block_zero(wallet_in(0x8000..0x9000))];
     let (open, settled, received) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     let other = wallet_in(0..0x8000);
-    let out = EntryKind::TransferOut { to: other, route: Route::Across };
+    let out = EntryKind::TransferOut { to: other, route: Route::Across, reverses: None };
     let happenings = [
         deposit(1_000),
         (out.clone(), 100, settled),

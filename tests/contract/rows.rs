@@ -16,7 +16,8 @@ const INDEX_LAG_S: u64 = 10;
 
 fn sent(previous: &Block, amount: u64) -> (Block, OutRow) {
     let (to, transfer) = (wallet_in(0x8000..0x9000), Uuid::new_v4());
-    let block = after(previous, vec![(EntryKind::TransferOut { to, route: Route::Across }, amount, transfer)]);
+    let block =
+        after(previous, vec![(EntryKind::TransferOut { to, route: Route::Across, reverses: None }, amount, transfer)]);
     let amount = Money::from_minor(amount);
     let row = OutRow { wallet: block.wallet, transfer, to, amount, at: block.at, block: block.number };
     (block, row)
@@ -88,7 +89,7 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
     let run = |number: u64| KeyRun {
         run: number,
         last_at: START.plus_micros(i64::try_from(number).expect("small") * 1_000),
-        keys: (0..64_u8).map(|i| ([i; 16], number * 64 + u64::from(i))).collect(),
+        keys: (0..64_u8).map(|i| ([i; 11], number * 64 + u64::from(i))).collect(),
     };
     let snapshot = |run: &KeyRun| Snapshot {
         at: run.last_at,

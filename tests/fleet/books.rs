@@ -7,7 +7,7 @@ use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::rows::{InRow, OutRow, RowChange, rows_of};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{BlockRange, Store};
-use ledger::{Block, Entry, EntryKind, Money, Route, Timestamp, TransactionId, chain};
+use ledger::{Block, Entry, EntryKind, External, Money, Route, Timestamp, TransactionId, chain};
 use topology::{Bucket, WalletId};
 use uuid::Uuid;
 
@@ -162,10 +162,10 @@ impl Books {
             totals.balances += blocks.last().map_or(0, |head| head.state.balance.minor());
             for entry in blocks.iter().flat_map(|block| &block.entries) {
                 totals.entries += 1;
-                match entry.kind {
-                    EntryKind::Deposit => totals.deposits += entry.amount.minor(),
-                    EntryKind::Withdrawal => totals.withdrawals += entry.amount.minor(),
-                    _ => {}
+                match entry.kind.external() {
+                    Some(External::In) => totals.deposits += entry.amount.minor(),
+                    Some(External::Out) => totals.withdrawals += entry.amount.minor(),
+                    None => {}
                 }
             }
         }
@@ -179,7 +179,7 @@ impl Books {
                 let Some(transfer) = entry.transfer() else { continue };
                 let legs = all.entry(transfer).or_default();
                 match entry.kind {
-                    EntryKind::TransferOut { to, route } => legs.out.push((*wallet, to, route, entry.amount)),
+                    EntryKind::TransferOut { to, route, .. } => legs.out.push((*wallet, to, route, entry.amount)),
                     EntryKind::TransferIn { from, route } => legs.received.push((*wallet, from, route, entry.amount)),
                     EntryKind::TransferSettled { .. } => legs.settled.push(*wallet),
                     EntryKind::TransferReturned { .. } => legs.returned.push((*wallet, entry.amount)),
@@ -272,7 +272,7 @@ impl CellBooks {
 
     /// The rows are exactly what a replay of the chains gives.
     fn check_rows(&self) {
-        let (mut out_rows, mut in_rows) = (BTreeMap::new(), BTreeMap::new());
+        let (mut out_rows, mut in_rows, mut reversed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for change in self.chains.values().flatten().flat_map(rows_of) {
             match change {
                 RowChange::PutOut(row) => {
@@ -283,6 +283,9 @@ impl CellBooks {
                 }
                 RowChange::PutIn(row) => {
                     assert!(in_rows.insert((row.wallet, row.transfer), row).is_none(), "a second row in");
+                }
+                RowChange::PutReversed(row) => {
+                    assert!(reversed.insert((row.wallet, row.of)), "{} was reversed twice", row.of);
                 }
             }
         }

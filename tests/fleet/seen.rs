@@ -33,7 +33,7 @@ pub fn template(path: &str) -> Option<String> {
     if segments.len() > 1 && segments[1] != "transfer" {
         segments[1] = "{}";
     }
-    if segments.len() == 4 && segments[2] == "transfers" {
+    if segments.len() > 3 && segments[2] != "balance" {
         segments[3] = "{}";
     }
     Some(format!("/api/v1/wallets{}", segments.join("/")))

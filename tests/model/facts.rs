@@ -133,6 +133,7 @@ fn rows_follow(tables: &Tables) -> bool {
             RowChange::PutOut(row) => drop(out.insert(row.transfer)),
             RowChange::DeleteOut { transfer, .. } => drop(out.remove(&transfer)),
             RowChange::PutIn(row) => drop(received.insert(row.transfer)),
+            RowChange::PutReversed(_) => {}
         }
     }
     out.into_iter().eq(tables.out_rows().map(|row| row.transfer))

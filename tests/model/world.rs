@@ -49,7 +49,9 @@ impl Request {
         match self {
             Request::Deposit | Request::SecondDeposit => Intent::Deposit { amount },
             Request::Credit => Intent::Receive { from: stranger(), amount, route: Route::Across },
-            Request::Send => Intent::Send { to: stranger(), amount: Money::from_minor(1), route: Route::Across },
+            Request::Send => {
+                Intent::Send { to: stranger(), amount: Money::from_minor(1), route: Route::Across, reverses: None }
+            }
             Request::Settle => Intent::Settle { transfer: Request::Send.id() },
         }
     }
@@ -66,8 +68,9 @@ impl Request {
 
     /// The block that carries it out after `head`, if it is allowed there.
     pub fn after(self, head: &Block) -> Option<Block> {
-        let (kind, amount) = decide(&head.state, &self.intent()).ok()?;
-        let state = decide::apply(&head.state, &kind, amount).expect("decide and the chain rules agree");
+        let (kind, amount) = decide(&head.state, &self.intent(), head.at).ok()?;
+        let mut state = head.state.clone();
+        state.apply(self.id(), &kind, amount, head.at).expect("decide and the chain rules agree");
         let entry = entry(self.id(), kind, amount, state.balance);
         Some(chain::next(&head.head(), state, vec![entry], head.at))
     }

@@ -5,7 +5,7 @@ mod homes;
 
 use std::collections::BTreeMap;
 
-use ledger::{Block, Entry, EntryKind, Money, Route, TransactionId, chain};
+use ledger::{Block, Entry, EntryKind, External, Money, Route, TransactionId, chain};
 use topology::WalletId;
 
 use super::client::{Log, Operation, Told, What};
@@ -105,12 +105,11 @@ fn check_conservation(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Vio
         .flat_map(|story| &story.out)
         .map(|(amount, _)| amount.minor())
         .sum();
-    let sum = |wanted: fn(&EntryKind) -> bool| -> u64 {
+    let sum = |wanted: External| -> u64 {
         let entries = chains.values().flatten().flat_map(|block| &block.entries);
-        entries.filter(|entry| wanted(&entry.kind)).map(|entry| entry.amount.minor()).sum()
+        entries.filter(|entry| entry.kind.external() == Some(wanted)).map(|entry| entry.amount.minor()).sum()
     };
-    let deposited = sum(|kind| matches!(kind, EntryKind::Deposit));
-    let withdrawn = sum(|kind| matches!(kind, EntryKind::Withdrawal));
+    let (deposited, withdrawn) = (sum(External::In), sum(External::Out));
     if balances + in_flight + withdrawn == deposited {
         Ok(())
     } else {

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cell::failure::Failure;
-use cell::sequencer::Work;
 use cell::wallets::{Answer, Context, TransferStatus, Wallet};
 use ledger::block::{Audit, Key};
-use ledger::{Money, Timestamp};
+use ledger::{Intent, Money, Timestamp};
 use tokio::time::{Instant, sleep};
 use topology::{UserId, WalletId};
 
@@ -178,18 +177,18 @@ impl Client {
         let context = Context { key: Some(key), audit: Audit::default(), deadline: Instant::now() + patience };
         self.look_around();
         let (world, view) = (&self.world, &self.view);
-        let work = match what {
+        let intent = match what {
             What::Create => None,
-            What::Deposit(amount) => Some(Work::Deposit { amount }),
-            What::Withdraw(amount) => Some(Work::Withdraw { amount }),
+            What::Deposit(amount) => Some(Intent::Deposit { amount }),
+            What::Withdraw(amount) => Some(Intent::Withdraw { amount }),
             What::Transfer(to, amount) => return self.attempt_transfer(wallet, to, amount, choice, context).await,
         };
         let answer = world.route(view, wallet, choice, |service| {
-            let (user, work, context) = (user.clone(), work.clone(), context.clone());
+            let (user, intent, context) = (user.clone(), intent.clone(), context.clone());
             async move {
-                match work {
+                match intent {
                     None => service.create(user, context).await,
-                    Some(work) => service.change(wallet, work, context).await,
+                    Some(intent) => service.change(wallet, intent, context).await,
                 }
             }
         });
@@ -246,12 +245,12 @@ impl Client {
 
     async fn toggle_frozen(&mut self, wallet: WalletId) {
         let choice = self.random.usize(..);
-        let work = if self.random.u32(0..3) == 0 { Work::Freeze } else { Work::Unfreeze };
+        let intent = if self.random.u32(0..3) == 0 { Intent::Freeze } else { Intent::Unfreeze };
         let context = Context { key: None, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(1) };
         // Nobody relies on the answer.
         let change = |service: Arc<Service>| {
-            let (work, context) = (work.clone(), context.clone());
-            async move { service.change(wallet, work, context).await }
+            let (intent, context) = (intent.clone(), context.clone());
+            async move { service.change(wallet, intent, context).await }
         };
         let _ = self.world.route(&self.view, wallet, choice, change).await;
     }

@@ -7,11 +7,22 @@ use ledger::Money;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use topology::{UserId, WalletId};
+use uuid::Uuid;
 
 use super::problem::Fault;
 use super::{BODY_TIMEOUT, MAX_BODY_BYTES};
 
 pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
+    read_up_to(MAX_BODY_BYTES, headers, body).await
+}
+
+/// A body without content is an empty object, where nothing in it is required.
+pub async fn read_optional(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
+    let bytes = read(headers, body).await?;
+    Ok(if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes })
+}
+
+pub async fn read_up_to(most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
     let json = match headers.get(header::CONTENT_TYPE) {
         None => true,
         Some(kind) => kind.to_str().is_ok_and(|kind| {
@@ -22,7 +33,7 @@ pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
     if !json {
         return Err(Fault::UnsupportedMediaType);
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
         Err(_) => Err(Fault::BodyTimeout),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::BodyTooLarge),
@@ -42,6 +53,20 @@ pub struct Fields<'a> {
     from_wallet_id: Option<&'a RawValue>,
     #[serde(borrow)]
     to_wallet_id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mode: Option<&'a RawValue>,
+    #[serde(borrow)]
+    operations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payments: Option<&'a RawValue>,
+    #[serde(borrow)]
+    hold_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_in_seconds: Option<&'a RawValue>,
+    #[serde(borrow)]
+    idempotency_key: Option<&'a RawValue>,
 }
 
 impl<'a> Fields<'a> {
@@ -66,6 +91,41 @@ impl<'a> Fields<'a> {
         string("toWalletId", self.to_wallet_id)?.parse().map_err(Fault::WalletId)
     }
 
+    pub fn kind(&self) -> Result<String, Fault> {
+        string("type", self.kind)
+    }
+
+    pub fn mode(&self) -> Result<Option<String>, Fault> {
+        optional(self.mode, |mode| string("mode", mode))
+    }
+
+    pub fn operations(&self) -> Result<Vec<Fields<'a>>, Fault> {
+        list("operations", self.operations)
+    }
+
+    pub fn payments(&self) -> Result<Vec<Fields<'a>>, Fault> {
+        list("payments", self.payments)
+    }
+
+    pub fn hold(&self) -> Result<Uuid, Fault> {
+        Uuid::try_parse(&string("holdId", self.hold_id)?).map_err(|_| Fault::HoldId)
+    }
+
+    /// Seconds, a whole number.
+    pub fn expires_in_seconds(&self) -> Result<Option<u32>, Fault> {
+        optional(self.expires_in_seconds, |raw| {
+            present("expiresInSeconds", raw)?.parse().map_err(|_| Fault::HoldLifetime)
+        })
+    }
+
+    pub fn idempotency_key(&self) -> Result<Option<String>, Fault> {
+        optional(self.idempotency_key, |raw| string("idempotencyKey", raw))
+    }
+
+    pub fn amount_if_any(&self) -> Result<Option<Money>, Fault> {
+        optional(self.amount, |_| self.amount())
+    }
+
     /// A JSON number or string. The number's own text is read: it never passes through a float.
     pub fn amount(&self) -> Result<Money, Fault> {
         let raw = present("amount", self.amount)?;
@@ -76,6 +136,26 @@ impl<'a> Fields<'a> {
         }
         .map_err(Fault::Amount)
     }
+}
+
+/// Without the field, or with an explicit `null`, nothing.
+fn optional<'a, T>(
+    value: Option<&'a RawValue>,
+    read: impl FnOnce(Option<&'a RawValue>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    match value {
+        Some(raw) if raw.get() != "null" => read(value).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// An array of objects.
+fn list<'a>(name: &'static str, value: Option<&'a RawValue>) -> Result<Vec<Fields<'a>>, Fault> {
+    let raw = present(name, value)?;
+    serde_json::from_str(raw).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data if !raw.starts_with('[') => Fault::WrongType(name, "an array of objects"),
+        _ => Fault::MalformedJson(format!("{name}: {error}")),
+    })
 }
 
 /// An explicit `null` is a missing field.

@@ -13,9 +13,10 @@ use crate::wallets::Context;
 
 /// Longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 128;
-/// Longest texts kept in the audit context, in bytes; what is longer is cut.
-/// Longest actor, in bytes.
-pub const MAX_ACTOR_BYTES: usize = 64;
+// Longest texts kept in the audit context, in bytes; what is longer is cut.
+/// A kind and a user id of at most 128 bytes.
+pub const MAX_ACTOR_BYTES: usize = 140;
+const TRACE_ID_DIGITS: usize = 32;
 const MAX_SOURCE_IP_BYTES: usize = 45;
 const MAX_USER_AGENT_BYTES: usize = 96;
 const MAX_REQUEST_ID_BYTES: usize = 64;
@@ -43,21 +44,48 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
             source_ip: ShortText::cut(text(headers, wire::FORWARDED_FOR).unwrap_or(""), MAX_SOURCE_IP_BYTES),
             user_agent: ShortText::cut(text(headers, header::USER_AGENT.as_str()).unwrap_or(""), MAX_USER_AGENT_BYTES),
             request_id: ShortText::cut(request_id, MAX_REQUEST_ID_BYTES),
-            actor: ShortText::default(),
+            actor: ShortText::cut(text(headers, wire::ACTOR).unwrap_or(""), MAX_ACTOR_BYTES),
+            trace_id: ShortText::cut(trace_id(headers).unwrap_or(""), TRACE_ID_DIGITS),
         },
         deadline: Instant::now() + patience - ANSWER_RESERVE.min(patience / 4),
     })
 }
 
+/// Whether the router says that an operator asks: he is shown who caused each entry.
+pub fn is_operator(headers: &HeaderMap) -> bool {
+    text(headers, wire::ACTOR).is_some_and(|actor| actor.starts_with("operator:"))
+}
+
+/// The trace id of a W3C `traceparent`: `00-<32 digits>-<16 digits>-<2 digits>`.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let id = text(headers, wire::TRACE_PARENT)?.split('-').nth(1)?;
+    let sound = id.len() == TRACE_ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    sound.then_some(id)
+}
+
 fn key(headers: &HeaderMap, operation: &str) -> Result<Option<Key>, Fault> {
     let mut keys = headers.get_all(wire::IDEMPOTENCY_KEY).iter();
     let Some(key) = keys.next() else { return Ok(None) };
-    let bytes = key.as_bytes();
-    let sound = (1..=MAX_KEY_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    if !sound || keys.next().is_some() {
+    if keys.next().is_some() {
         return Err(Fault::IdempotencyKey);
     }
-    Ok(Some(Key { key: half_hash(bytes), request: half_hash(operation.as_bytes()) }))
+    key_of(key.as_bytes(), operation).map(Some)
+}
+
+/// An idempotency key that came in a body or a header, for a request whose meaning is `operation`.
+pub fn key_of(key: &[u8], operation: &str) -> Result<Key, Fault> {
+    let is_sound = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+    if !is_sound {
+        return Err(Fault::IdempotencyKey);
+    }
+    Ok(Key { key: half_hash(key), request: half_hash(operation.as_bytes()) })
+}
+
+/// The key of the part at `index` of a request that has a key for the whole.
+pub fn key_of_part(whole: &Key, index: usize, operation: &str) -> Key {
+    let mut bytes = whole.key.to_vec();
+    bytes.extend_from_slice(&index.to_be_bytes());
+    Key { key: half_hash(&bytes), request: half_hash(operation.as_bytes()) }
 }
 
 fn half_hash(bytes: &[u8]) -> [u8; 16] {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ledger::money::AmountError;
 use ledger::store::Store;
-use ledger::{Money, ShortText};
+use ledger::{Intent, Money, ShortText};
 use topology::wire::Credit;
 
 use super::problem::{Fault, Rejected};
@@ -18,7 +18,6 @@ use super::wallets::{answered, json, wallet_in_path};
 use super::{Edge, body, context};
 use crate::failure::Failure;
 use crate::peers::Peers;
-use crate::sequencer::Work;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
@@ -109,7 +108,7 @@ pub async fn freeze<S: Store, P: Peers>(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Rejected> {
-    set_frozen(&edge, &headers, &id, true).await
+    change_status(&edge, &headers, &id, "freeze", Intent::Freeze).await
 }
 
 pub async fn unfreeze<S: Store, P: Peers>(
@@ -117,20 +116,29 @@ pub async fn unfreeze<S: Store, P: Peers>(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Rejected> {
-    set_frozen(&edge, &headers, &id, false).await
+    change_status(&edge, &headers, &id, "unfreeze", Intent::Unfreeze).await
 }
 
-async fn set_frozen<S: Store, P: Peers>(
+/// Refused while there is money in the wallet or on its way out of it.
+pub async fn close<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    change_status(&edge, &headers, &id, "close", Intent::Close).await
+}
+
+async fn change_status<S: Store, P: Peers>(
     edge: &Edge<S, P>,
     headers: &HeaderMap,
     id: &str,
-    frozen: bool,
+    operation: &str,
+    intent: Intent,
 ) -> Result<Response, Rejected> {
     answered(headers, async |request_id| {
         let wallet = wallet_in_path(headers, id)?;
-        let context = context::context(headers, request_id, if frozen { "freeze" } else { "unfreeze" })?;
-        let work = if frozen { Work::Freeze } else { Work::Unfreeze };
-        let done = edge.wallets.change(wallet, work, context).await?;
+        let context = context::context(headers, request_id, operation)?;
+        let done = edge.wallets.change(wallet, intent, context).await?;
         Ok(json(StatusCode::OK, &WalletView::from(done.value)))
     })
     .await

@@ -13,6 +13,12 @@ use crate::failure::Failure;
 /// Seconds after which a client may try again what was refused for the moment.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
+/// The stable code of a failure, where it is one part of an answer.
+pub fn code_of(failure: &Failure) -> (String, String) {
+    let problem = problem_of_failure(failure);
+    (problem.code, problem.detail)
+}
+
 /// What the edge itself finds wrong with a request, or a failure of the use case.
 #[derive(Debug)]
 pub enum Fault {
@@ -26,11 +32,21 @@ pub enum Fault {
     WrongType(&'static str, &'static str),
     WalletId(IdError),
     TransferId,
+    TransactionId,
+    HoldId,
+    HoldLifetime,
+    Operation(usize, Box<Fault>),
+    OperationKind,
+    BatchSize(usize),
+    BatchMode,
+    KeyRequired,
+    KeyRepeated(usize),
     UserId(IdError),
     Amount(AmountError),
     IdempotencyKey,
     Timestamp(&'static str),
     TimestampInFuture,
+    StatementFormat,
     Limit(usize),
     Cursor,
     WalletHeader,
@@ -107,6 +123,31 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::WalletId(error) => bad("invalid_wallet_id", "Not a wallet id").detail(error.to_string()),
         Fault::TransferId => bad("invalid_transfer_id", "Not a transfer id").detail("a transfer id is a UUID"),
+        Fault::TransactionId => {
+            bad("invalid_transaction_id", "Not a transaction id").detail("a transaction id is a UUID")
+        }
+        Fault::HoldId => bad("invalid_hold_id", "Not a hold id").detail("a hold id is a UUID"),
+        Fault::HoldLifetime => bad("invalid_hold_lifetime", "Not a time that a hold may last")
+            .detail(format!("expiresInSeconds is 1 to {}", super::holds::MAX_LIFETIME_S)),
+        // The code of what is wrong, and which operation it is in.
+        Fault::Operation(index, fault) => {
+            let problem = problem_of(fault);
+            let detail = format!("operation {index}: {}", problem.detail);
+            problem.detail(detail)
+        }
+        Fault::OperationKind => bad("invalid_operation", "Not an operation of a batch")
+            .detail("type is deposit, withdraw, hold, capture or void"),
+        Fault::BatchSize(most) => {
+            bad("invalid_batch_size", "Not a number of operations that a batch may have").detail(format!("1 to {most}"))
+        }
+        Fault::BatchMode => {
+            bad("invalid_batch_mode", "Not a way to carry out a batch").detail("mode is atomic or independent")
+        }
+        Fault::KeyRequired => bad("idempotency_key_required", "This request needs an Idempotency-Key")
+            .detail("without one, nobody could safely repeat it"),
+        Fault::KeyRepeated(index) => {
+            bad("idempotency_key_repeated", "Two operations bear the same key").detail(format!("operation {index}"))
+        }
         Fault::UserId(error) => bad("invalid_user_id", "Not a user id").detail(error.to_string()),
         Fault::Amount(error) => {
             let code = match error {
@@ -120,6 +161,7 @@ fn problem_of(fault: &Fault) -> Problem {
             .detail("one header of 1 to 128 visible ASCII characters"),
         Fault::Timestamp(name) => bad("invalid_timestamp", "Not an ISO-8601 timestamp").detail(*name),
         Fault::TimestampInFuture => bad("timestamp_in_future", "The timestamp lies in the future"),
+        Fault::StatementFormat => bad("invalid_format", "Not a form of a statement").detail("format is json or csv"),
         Fault::Limit(most) => bad("invalid_limit", "Not a page size").detail(format!("1 to {most}")),
         Fault::Cursor => {
             bad("invalid_cursor", "Not a cursor of this wallet").detail("pass nextCursor of the page before, unchanged")
@@ -131,7 +173,7 @@ fn problem_of(fault: &Fault) -> Problem {
 
 fn problem_of_failure(failure: &Failure) -> Problem {
     let problem = match failure {
-        Failure::Refused { refusal, .. } => match refusal {
+        Failure::Refused { refusal, .. } | Failure::ItemRefused { refusal, .. } => match refusal {
             Refusal::InsufficientBalance { .. } => {
                 Problem::new(400, "insufficient_balance", "The balance is too small")
             }
@@ -139,11 +181,25 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Refusal::Frozen => Problem::new(409, "wallet_frozen", "The wallet is frozen"),
             Refusal::Closed => Problem::new(409, "wallet_closed", "The wallet is closed"),
             Refusal::NotFrozen => Problem::new(409, "wallet_not_frozen", "The wallet is not frozen"),
+            Refusal::NotEmpty { .. } => Problem::new(409, "wallet_not_empty", "The wallet still holds money"),
+            Refusal::InFlight { .. } => Problem::new(409, "transfers_in_flight", "Transfers are still in flight"),
+            Refusal::NothingInFlight => Problem::new(409, "nothing_in_flight", "No transfer is in flight"),
+            Refusal::NoOpenHold => Problem::new(409, "hold_not_open", "The wallet has no such open hold"),
+            Refusal::AboveHold { .. } => Problem::new(400, "amount_above_hold", "More than the hold's amount"),
+            Refusal::TooManyHolds => Problem::new(409, "too_many_holds", "The wallet has too many open holds"),
+            Refusal::ExpiryPassed => Problem::new(400, "hold_expired", "The hold would be over already"),
         },
         Failure::WalletNotFound(_) => Problem::new(404, "wallet_not_found", "There is no such wallet"),
         Failure::TransferNotFound(_) => {
             Problem::new(404, "transfer_not_found", "There is no such transfer out of this wallet")
         }
+        Failure::TransactionNotFound(_) => {
+            Problem::new(404, "transaction_not_found", "There is no such transaction in this wallet")
+        }
+        Failure::NotReversible(_) => {
+            Problem::new(409, "not_reversible", "This transaction is of a kind that cannot be reversed")
+        }
+        Failure::AlreadyReversed => Problem::new(409, "already_reversed", "The transaction was reversed before"),
         Failure::WalletExists(_) => Problem::new(409, "wallet_exists", "The user already has a wallet"),
         Failure::KeyReused => {
             Problem::new(422, "idempotency_key_reused", "The Idempotency-Key was used with another request")

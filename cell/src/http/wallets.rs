@@ -7,16 +7,15 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ledger::store::Store;
-use ledger::{Money, Timestamp};
+use ledger::{Intent, Money, Timestamp};
 use serde::Serialize;
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
 
 use super::problem::{Fault, Rejected};
-use super::views::{BEGINNING, TransactionsView, TransferView, WalletView};
+use super::views::{BEGINNING, ReversalView, TransactionView, TransactionsView, TransferView, WalletView};
 use super::{Edge, body, context, cursor};
 use crate::peers::Peers;
-use crate::sequencer::Work;
 use crate::wallets::{Answer, TransferStatus};
 
 /// Page sizes of a listing.
@@ -47,7 +46,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-fn answer<T>(status: StatusCode, answer: Answer<T>, view: impl Fn(T) -> Response) -> Response {
+pub(super) fn answer<T>(status: StatusCode, answer: Answer<T>, view: impl Fn(T) -> Response) -> Response {
     let mut response = view(answer.value);
     *response.status_mut() = status;
     if answer.replayed {
@@ -63,7 +62,7 @@ pub(super) fn wallet_in_path(headers: &HeaderMap, id: &str) -> Result<WalletId, 
 }
 
 /// The value of a query parameter, percent-decoded; the last one if it is repeated.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     form_urlencoded::parse(query?.as_bytes()).filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
 }
 
@@ -119,7 +118,7 @@ pub async fn deposit<S: Store, P: Peers>(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Rejected> {
-    change_balance(&edge, &headers, &id, body, "deposit", |amount| Work::Deposit { amount }).await
+    change_balance(&edge, &headers, &id, body, "deposit", |amount| Intent::Deposit { amount }).await
 }
 
 pub async fn withdraw<S: Store, P: Peers>(
@@ -128,7 +127,7 @@ pub async fn withdraw<S: Store, P: Peers>(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Rejected> {
-    change_balance(&edge, &headers, &id, body, "withdraw", |amount| Work::Withdraw { amount }).await
+    change_balance(&edge, &headers, &id, body, "withdraw", |amount| Intent::Withdraw { amount }).await
 }
 
 async fn change_balance<S: Store, P: Peers>(
@@ -137,14 +136,14 @@ async fn change_balance<S: Store, P: Peers>(
     id: &str,
     body: Body,
     operation: &str,
-    work: impl FnOnce(Money) -> Work,
+    intent: impl FnOnce(Money) -> Intent,
 ) -> Result<Response, Rejected> {
     answered(headers, async |request_id| {
         let wallet = wallet_in_path(headers, id)?;
         let bytes = body::read(headers, body).await?;
         let amount = body::Fields::parse(&bytes)?.amount()?;
         let context = context::context(headers, request_id, &format!("{operation} {amount}"))?;
-        let done = edge.wallets.change(wallet, work(amount), context).await?;
+        let done = edge.wallets.change(wallet, intent(amount), context).await?;
         Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
     })
     .await
@@ -189,6 +188,23 @@ pub async fn transfer_status<S: Store, P: Peers>(
     .await
 }
 
+/// Writes a compensating entry for an earlier transaction, once.
+pub async fn reverse<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path((id, transaction)): Path<(String, String)>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let transaction = Uuid::try_parse(&transaction).map_err(|_| Fault::TransactionId)?;
+        let context = context::context(&headers, request_id, &format!("reverse {transaction}"))?;
+        let done = edge.wallets.reverse(wallet, transaction, context).await?;
+        let status = if done.value.is_settled { StatusCode::OK } else { StatusCode::ACCEPTED };
+        Ok(answer(status, done, |reversal| json(status, &ReversalView::from(reversal))))
+    })
+    .await
+}
+
 pub async fn historical<S: Store, P: Peers>(
     State(edge): Shared<S, P>,
     headers: HeaderMap,
@@ -229,8 +245,9 @@ pub async fn transactions<S: Store, P: Peers>(
             Some(text) => Some(cursor::decode(wallet, &text).ok_or(Fault::Cursor)?),
         };
         let (lines, next) = edge.wallets.transactions(wallet, from, to, start, limit).await?;
+        let with_audit = context::is_operator(&headers);
         let page = TransactionsView {
-            transactions: lines.into_iter().map(Into::into).collect(),
+            transactions: lines.into_iter().map(|line| TransactionView::new(line, with_audit)).collect(),
             next_cursor: next.map(|position| cursor::encode(wallet, position)),
         };
         Ok(json(StatusCode::OK, &page))
@@ -238,7 +255,7 @@ pub async fn transactions<S: Store, P: Peers>(
     .await
 }
 
-fn timestamp(query: Option<&str>, name: &'static str) -> Result<Option<Timestamp>, Fault> {
+pub(super) fn timestamp(query: Option<&str>, name: &'static str) -> Result<Option<Timestamp>, Fault> {
     let Some(text) = parameter(query, name) else { return Ok(None) };
     Timestamp::parse(&text).map(Some).map_err(|_| Fault::Timestamp(name))
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ledger::{Audit, Block, Intent, Key, Money, Refusal, Route, Timestamp, TransactionId};
-use topology::wire::CreditRefusal;
 use topology::{CellId, WalletId};
 
 /// One thing to be done, named by its transaction id from the moment it is admitted: a write that was given up for
@@ -23,37 +22,32 @@ pub struct Command {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    Deposit {
-        amount: Money,
-    },
-    Withdraw {
-        amount: Money,
-    },
+    /// What gives this wallet alone an entry; also either half of a transfer between cells.
+    Alone(Intent),
     /// Both wallets in this cell, in one commit.
-    TransferInside {
-        to: WalletId,
-        amount: Money,
-    },
-    /// The paying half of a transfer to another cell.
-    SendAcross {
-        to: WalletId,
-        amount: Money,
-    },
-    /// The receiving half; the command's id is the transfer's. A refusal is recorded as an entry.
-    ReceiveAcross {
-        from: WalletId,
-        amount: Money,
-    },
-    Settle {
-        transfer: TransactionId,
-    },
-    TakeBack {
-        transfer: TransactionId,
-        amount: Money,
-        reason: CreditRefusal,
-    },
-    Freeze,
-    Unfreeze,
+    TransferInside { to: WalletId, amount: Money, reverses: Option<TransactionId> },
+    /// Several operations on this wallet, in one block.
+    Batch(Batch),
+}
+
+/// Operations on one wallet that make one block together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// All of them, or nothing; else each for itself.
+    pub is_atomic: bool,
+    pub items: Vec<BatchItem>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchItem {
+    /// One that brings no rows with it.
+    pub intent: Intent,
+    /// The operation's own idempotency key.
+    pub key: Option<Key>,
+    /// Its own key was used before: it is not done again.
+    pub is_done: bool,
+    /// A block that was found to hold this key, but more than 24 hours ago.
+    pub expired_key: Option<u64>,
 }
 
 impl Command {
@@ -64,42 +58,43 @@ impl Command {
 
     /// Every wallet that gets an entry.
     pub fn wallets(&self) -> impl Iterator<Item = WalletId> + use<> {
-        let other = match self.work {
-            Work::TransferInside { to, .. } => Some(to),
+        let other = match &self.work {
+            Work::TransferInside { to, .. } => Some(*to),
             _ => None,
         };
         std::iter::once(self.wallet).chain(other)
     }
 
-    /// The transfer whose row this command creates or deletes.
-    pub fn transfer_row(&self) -> Option<TransactionId> {
-        match self.work {
-            Work::SendAcross { .. } | Work::ReceiveAcross { .. } => Some(self.id),
-            Work::Settle { transfer } | Work::TakeBack { transfer, .. } => Some(transfer),
-            _ => None,
-        }
+    /// The transactions whose rows this command creates or deletes.
+    pub fn rows(&self) -> impl Iterator<Item = TransactionId> + use<> {
+        let (own, other) = match &self.work {
+            Work::Alone(Intent::Send { route: Route::Across, reverses, .. }) => (Some(self.id), *reverses),
+            Work::Alone(Intent::Receive { route: Route::Across, .. }) => (Some(self.id), None),
+            Work::Alone(Intent::Settle { transfer } | Intent::TakeBack { transfer, .. }) => (Some(*transfer), None),
+            Work::Alone(Intent::ReverseDeposit { of, .. } | Intent::ReverseWithdrawal { of, .. }) => (Some(*of), None),
+            Work::TransferInside { reverses, .. } => (None, *reverses),
+            Work::Alone(_) | Work::Batch(_) => (None, None),
+        };
+        own.into_iter().chain(other)
     }
 
-    /// What it means for its primary wallet.
-    pub fn intent(&self) -> Intent {
-        match self.work {
-            Work::Deposit { amount } => Intent::Deposit { amount },
-            Work::Withdraw { amount } => Intent::Withdraw { amount },
-            Work::TransferInside { to, amount } => Intent::Send { to, amount, route: Route::Inside },
-            Work::SendAcross { to, amount } => Intent::Send { to, amount, route: Route::Across },
-            Work::ReceiveAcross { from, amount } => Intent::Receive { from, amount, route: Route::Across },
-            Work::Settle { transfer } => Intent::Settle { transfer },
-            Work::TakeBack { transfer, amount, reason } => Intent::TakeBack { transfer, amount, reason },
-            Work::Freeze => Intent::Freeze,
-            Work::Unfreeze => Intent::Unfreeze,
+    /// How many entries its own wallet gets.
+    pub fn entries(&self) -> usize {
+        match &self.work {
+            Work::Batch(batch) => batch.items.len() + 1,
+            _ => 1,
         }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Committed: `block.entries[entry]` is the command's own entry.
+    /// Committed: `block.entries[entry]` is the command's own entry; of a batch, the one that says what became of it.
     Done { block: Arc<Block>, entry: usize },
+    /// Of a batch: its own idempotency key was used in `block`, and those of the operations at these places in these.
+    SeenKeys { block: Option<u64>, items: Vec<(usize, u64)> },
+    /// Of a batch that is all or nothing: the operation at this place is not possible.
+    ItemRefused { item: usize, refusal: Refusal },
     /// The idempotency key was used in this block: the first result is there.
     SeenKey { block: u64 },
     /// Not possible, judged on a head of `wallet` that was confirmed after the command arrived.

@@ -3,21 +3,28 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use ledger::block::{ItemOutcome, item_id};
+use ledger::decide::{can_batch, expiry, item_outcome, record_refusal};
 use ledger::keys::KeyHash;
-use ledger::rows::has_row;
+use ledger::rows::rows_with;
 use ledger::store::MAX_APPEND_ITEMS;
-use ledger::{Entry, EntryKind, Intent, Money, Refusal, Route, Timestamp, TransactionId, WalletState, decide};
+use ledger::{Audit, Entry, EntryKind, Intent, Money, Route, Timestamp, TransactionId, WalletState, decide};
 use topology::WalletId;
 
-use super::command::{Command, Reply, Work};
+use super::command::{Batch, Command, Reply, Work};
 use super::slot::Busy;
 use super::{CommandId, Sequencer};
+
+/// Most entries in one commit, all its blocks together: keeps the largest below DynamoDB's 4 MB.
+const MAX_COMMIT_ENTRIES: usize = 5_000;
 
 /// A wallet in the commit: the state after the entries decided so far.
 pub struct Member {
     pub wallet: WalletId,
     pub state: WalletState,
     pub entries: Vec<Entry>,
+    /// The time that its block will bear.
+    at: Timestamp,
 }
 
 /// What is to be done next. Empty members and no replies: the wallet waits for another.
@@ -31,12 +38,14 @@ pub struct Plan {
     /// Answers that need no commit.
     pub replies: Vec<(CommandId, Reply)>,
     pub loads: BTreeSet<WalletId>,
+    now: Timestamp,
     items: usize,
+    entries: usize,
     keys: HashSet<(WalletId, KeyHash)>,
     rows: HashSet<TransactionId>,
     seen: HashSet<CommandId>,
     /// Refusals by the wallet that refused, until it is known whether that wallet gets a block.
-    doubtful: Vec<(CommandId, WalletId, Refusal)>,
+    doubtful: Vec<(CommandId, WalletId, Reply)>,
 }
 
 /// Why a command is not in this commit.
@@ -49,7 +58,7 @@ enum Skip {
 
 impl Plan {
     pub fn build(sequencer: &mut Sequencer, seed: WalletId, now: Timestamp) -> Plan {
-        let mut plan = Plan::default();
+        let mut plan = Plan { now, ..Plan::default() };
         let mut wallets = vec![seed];
         let mut next = 0;
         while let Some(&wallet) = wallets.get(next) {
@@ -59,7 +68,7 @@ impl Plan {
                 if !plan.seen.insert(id) {
                     continue;
                 }
-                match plan.consider(sequencer, id, now) {
+                match plan.consider(sequencer, id) {
                     Ok(()) => {
                         let known: BTreeSet<_> = wallets.iter().copied().collect();
                         wallets.extend(plan.members.iter().map(|m| m.wallet).filter(|w| !known.contains(w)));
@@ -80,24 +89,21 @@ impl Plan {
         self.members.iter().any(|member| member.wallet == wallet && member.entries.len() >= entries)
     }
 
-    fn consider(&mut self, sequencer: &mut Sequencer, id: CommandId, now: Timestamp) -> Result<(), Skip> {
+    fn consider(&mut self, sequencer: &mut Sequencer, id: CommandId) -> Result<(), Skip> {
         let pending = &sequencer.pending[&id];
         let (command, no_counterpart) = (pending.command.clone(), pending.no_counterpart.clone());
-        if command.expires_at < now {
+        if command.expires_at < self.now {
             self.replies.push((id, Reply::Expired));
             return Ok(());
         }
         self.available(sequencer, id, command.wallet)?;
-        if let Some(key) = command.key {
-            let slot = sequencer.slots.get_mut(&command.wallet).expect("available");
-            if let Some(block) = slot.block_with_key(key.key, now).filter(|block| Some(*block) != command.expired_key) {
-                self.replies.push((id, Reply::SeenKey { block }));
-                return Ok(());
-            }
-            // The same key twice at once: the second waits for the first one's block.
-            if self.keys.contains(&(command.wallet, key.key)) {
-                return Err(Skip::Later);
-            }
+        if let Some(reply) = self.seen_before(sequencer, &command) {
+            self.replies.push((id, reply));
+            return Ok(());
+        }
+        // The same key twice at once: the second waits for the first one's block.
+        if keys_of(&command).any(|key| self.keys.contains(&(command.wallet, key))) {
+            return Err(Skip::Later);
         }
         // Only now: a repetition is answered with the first result, whatever has become of the other wallet since.
         if let Some(reply) = no_counterpart {
@@ -107,12 +113,26 @@ impl Plan {
         for wallet in command.wallets() {
             self.available(sequencer, id, wallet)?;
         }
-        if command.transfer_row().is_some_and(|transfer| self.rows.contains(&transfer)) {
+        if command.rows().any(|row| self.rows.contains(&row)) {
             return Err(Skip::Later);
         }
         self.room(sequencer, &command)?;
         self.take(sequencer, id, &command);
         Ok(())
+    }
+
+    /// Where the command's idempotency keys were used, if they may have been.
+    fn seen_before(&self, sequencer: &mut Sequencer, command: &Command) -> Option<Reply> {
+        let slot = sequencer.slots.get_mut(&command.wallet).expect("available");
+        let mut seen = |key: &Option<ledger::Key>, expired: Option<u64>| {
+            slot.block_with_key(key.as_ref()?.hash(), self.now).filter(|block| Some(*block) != expired)
+        };
+        let block = seen(&command.key, command.expired_key);
+        let Work::Batch(batch) = &command.work else { return block.map(|block| Reply::SeenKey { block }) };
+        let undone = batch.items.iter().enumerate().filter(|(_, item)| !item.is_done);
+        let items: Vec<_> =
+            undone.filter_map(|(place, item)| Some((place, seen(&item.key, item.expired_key)?))).collect();
+        (block.is_some() || !items.is_empty()).then_some(Reply::SeenKeys { block, items })
     }
 
     /// The wallet is loaded and in no other commit. The one this plan was started for always is.
@@ -133,81 +153,125 @@ impl Plan {
     }
 
     fn room(&self, sequencer: &Sequencer, command: &Command) -> Result<(), Skip> {
-        let mut items = usize::from(command.transfer_row().is_some());
+        let mut items = command.rows().count();
         for wallet in command.wallets() {
+            let entries = if wallet == command.wallet { command.entries() } else { 1 };
             match self.members.iter().find(|member| member.wallet == wallet) {
                 None => items += 1,
                 Some(member) if member.entries.is_empty() => items += 1,
-                Some(member) if member.entries.len() >= sequencer.limits.entries_per_block => return Err(Skip::Later),
+                // A batch that is larger than what else makes a block has one for itself.
+                Some(member) if member.entries.len() + entries > sequencer.limits.entries_per_block => {
+                    return Err(Skip::Later);
+                }
                 Some(_) => {}
             }
         }
-        if self.items + items > MAX_APPEND_ITEMS { Err(Skip::Later) } else { Ok(()) }
+        let fits = self.items + items <= MAX_APPEND_ITEMS && self.entries + command.entries() + 1 <= MAX_COMMIT_ENTRIES;
+        if fits { Ok(()) } else { Err(Skip::Later) }
     }
 
     /// Decides the command on the running states and takes its entries in, or notes its refusal.
     fn take(&mut self, sequencer: &Sequencer, id: CommandId, command: &Command) {
         let wallet = command.wallet;
-        let state = self.member(sequencer, wallet).state.clone();
-        let decided = match (decide(&state, &command.intent()), &command.work) {
-            (Err(refusal), Work::ReceiveAcross { from, .. }) => {
-                Ok((ledger::decide::record_refusal(refusal, command.id, *from), Money::ZERO))
+        let (intent, inside) = match &command.work {
+            Work::Batch(batch) => return self.take_batch(sequencer, id, command, batch),
+            Work::Alone(intent) => (intent.clone(), None),
+            Work::TransferInside { to, amount, reverses } => {
+                let (to, amount, reverses) = (*to, *amount, *reverses);
+                (Intent::Send { to, amount, route: Route::Inside, reverses }, Some((to, amount)))
+            }
+        };
+        let member = self.member(sequencer, wallet);
+        let decided = match (decide(&member.state, &intent, member.at), &intent) {
+            // Money that has left another cell must get a recorded answer.
+            (Err(refusal), Intent::Receive { from, .. }) => {
+                Ok((record_refusal(refusal, command.id, *from), Money::ZERO))
             }
             (decided, _) => decided,
         };
         let (kind, amount) = match decided {
             Ok(decided) => decided,
-            Err(refusal) => return self.doubtful.push((id, wallet, refusal)),
+            Err(refusal) => return self.doubtful.push((id, wallet, Reply::Refused { wallet, refusal })),
         };
-        if let Work::TransferInside { to, amount } = command.work {
-            let receiving = self.member(sequencer, to).state.clone();
-            match decide(&receiving, &Intent::Receive { from: wallet, amount, route: Route::Inside }) {
-                Ok((kind, amount)) => self.push(sequencer, to, command, kind, amount, false),
-                Err(refusal) => return self.doubtful.push((id, to, refusal)),
+        if let Some((to, amount)) = inside {
+            let receiving = self.member(sequencer, to);
+            let intent = Intent::Receive { from: wallet, amount, route: Route::Inside };
+            match decide(&receiving.state, &intent, receiving.at) {
+                Ok((kind, amount)) => self.push(sequencer, to, entry(command, kind, amount, false)),
+                Err(refusal) => return self.doubtful.push((id, to, Reply::Refused { wallet: to, refusal })),
             }
         }
-        self.push(sequencer, wallet, command, kind, amount, true);
-        let position = self.member(sequencer, wallet).entries.len() - 1;
-        self.accepted.push((id, wallet, position));
+        self.accept(sequencer, id, command);
+        self.push(sequencer, wallet, entry(command, kind, amount, true));
     }
 
-    fn push(
-        &mut self,
-        sequencer: &Sequencer,
-        wallet: WalletId,
-        command: &Command,
-        kind: EntryKind,
-        amount: Money,
-        own: bool,
-    ) {
-        if has_row(&kind) {
-            self.items += 1;
-            self.rows.extend(command.transfer_row());
-        }
-        if let (true, Some(key)) = (own, command.key) {
-            self.keys.insert((wallet, key.key));
-        }
+    /// One entry that says what became of each operation, and one for each that is done.
+    fn take_batch(&mut self, sequencer: &Sequencer, id: CommandId, command: &Command, batch: &Batch) {
+        let wallet = command.wallet;
         let member = self.member(sequencer, wallet);
-        let state = ledger::decide::apply(&member.state, &kind, amount).expect("decide and the chain rules agree");
-        let entry = Entry {
-            id: entry_id(command, &kind),
-            kind,
-            amount,
-            balance_after: state.balance,
-            key: command.key.filter(|_| own),
-            audit: command.audit.clone(),
-        };
-        member.entries.push(entry);
-        member.state = state;
+        let (mut state, at) = (member.state.clone(), member.at);
+        if let Err(refusal) = can_batch(&state) {
+            return self.doubtful.push((id, wallet, Reply::Refused { wallet, refusal }));
+        }
+        let (mut outcomes, mut done) = (Vec::new(), Vec::new());
+        for (place, item) in batch.items.iter().enumerate() {
+            if item.is_done {
+                outcomes.push(ItemOutcome::DoneBefore);
+                continue;
+            }
+            match decide(&state, &item.intent, at) {
+                Ok((kind, amount)) => {
+                    let id = item_id(command.id, place);
+                    state.apply(id, &kind, amount, at).expect("decide and the chain rules agree");
+                    outcomes.push(ItemOutcome::Done);
+                    done.push(Entry { id, key: item.key, ..entry(command, kind, amount, false) });
+                }
+                Err(refusal) if batch.is_atomic => {
+                    return self.doubtful.push((id, wallet, Reply::ItemRefused { item: place, refusal }));
+                }
+                Err(refusal) => outcomes.push(item_outcome(refusal)),
+            }
+        }
+        self.accept(sequencer, id, command);
+        self.push(sequencer, wallet, entry(command, EntryKind::Batch { outcomes }, Money::ZERO, true));
+        for entry in done {
+            self.push(sequencer, wallet, entry);
+        }
+    }
+
+    /// The command's own entry is the next one of its wallet.
+    fn accept(&mut self, sequencer: &Sequencer, id: CommandId, command: &Command) {
+        let position = self.member(sequencer, command.wallet).entries.len();
+        self.accepted.push((id, command.wallet, position));
+        self.keys.extend(keys_of(command).map(|key| (command.wallet, key)));
+        self.rows.extend(command.rows());
+    }
+
+    fn push(&mut self, sequencer: &Sequencer, wallet: WalletId, entry: Entry) {
+        self.items += rows_with(&entry.kind);
+        self.entries += 1;
+        let member = self.member(sequencer, wallet);
+        member.push(entry);
         if member.entries.len() == 1 {
             self.items += 1;
         }
     }
 
+    /// The wallet as it stands in this commit. Whoever comes in first writes the end of its holds that are over.
     fn member(&mut self, sequencer: &Sequencer, wallet: WalletId) -> &mut Member {
         let position = self.members.iter().position(|member| member.wallet == wallet).unwrap_or_else(|| {
             let head = sequencer.slots[&wallet].head.as_ref().expect("available");
-            self.members.push(Member { wallet, state: head.state.clone(), entries: Vec::new() });
+            let at = self.now.max(head.at);
+            let mut member = Member { wallet, state: head.state.clone(), entries: Vec::new(), at };
+            while let Some((kind, amount)) = expiry(&member.state, at) {
+                let id = kind.hold(TransactionId::nil()).map(|hold| TransactionId::new_v5(&hold, b"expired"));
+                let id = id.expect("the entry names its hold");
+                let (key, audit) = (None, Audit::default());
+                member.push(Entry { id, kind, amount, balance_after: Money::ZERO, key, audit });
+            }
+            self.items += usize::from(!member.entries.is_empty());
+            self.entries += member.entries.len();
+            self.members.push(member);
             self.members.len() - 1
         });
         &mut self.members[position]
@@ -216,8 +280,7 @@ impl Plan {
     /// A refusal counts only against a head that was the head after the command arrived: this commit's condition
     /// proves it, or a load begun since. Otherwise the head is read again and the command decided again.
     fn settle_refusals(&mut self, sequencer: &Sequencer) {
-        for (id, wallet, refusal) in std::mem::take(&mut self.doubtful) {
-            let reply = Reply::Refused { wallet, refusal };
+        for (id, wallet, reply) in std::mem::take(&mut self.doubtful) {
             let proven_by_commit =
                 self.members.iter().any(|member| member.wallet == wallet && !member.entries.is_empty());
             if proven_by_commit {
@@ -236,6 +299,36 @@ fn pass_over(sequencer: &mut Sequencer, id: CommandId) -> Skip {
     let pending = sequencer.pending.get_mut(&id).expect("queued commands are pending");
     pending.passes += 1;
     if pending.passes > sequencer.limits.passes { Skip::Hold } else { Skip::Later }
+}
+
+impl Member {
+    fn push(&mut self, mut entry: Entry) {
+        let applied = self.state.apply(entry.id, &entry.kind, entry.amount, self.at);
+        applied.expect("decide and the chain rules agree");
+        entry.balance_after = self.state.balance;
+        self.entries.push(entry);
+    }
+}
+
+/// An entry of this command; what the balance is after it follows when it is pushed.
+fn entry(command: &Command, kind: EntryKind, amount: Money, is_own: bool) -> Entry {
+    Entry {
+        id: entry_id(command, &kind),
+        kind,
+        amount,
+        balance_after: Money::ZERO,
+        key: command.key.filter(|_| is_own),
+        audit: command.audit.clone(),
+    }
+}
+
+/// The idempotency keys that its entries would bear.
+fn keys_of(command: &Command) -> impl Iterator<Item = KeyHash> {
+    let items = match &command.work {
+        Work::Batch(batch) => batch.items.as_slice(),
+        _ => &[],
+    };
+    command.key.iter().chain(items.iter().filter_map(|item| item.key.as_ref())).map(ledger::Key::hash)
 }
 
 /// A refusal recorded for a transfer gets an id of its own, so that ids stay unique within the chain even if the

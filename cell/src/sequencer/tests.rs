@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use ledger::block::Key;
 use ledger::store::Append;
 use ledger::store::commit::CommitOutcome;
-use ledger::{Audit, Entry, EntryKind, Money, Refusal, TransactionId, chain};
+use ledger::{Audit, Entry, EntryKind, Intent, Money, Refusal, TransactionId, chain};
 use proptest::prelude::*;
 use topology::UserId;
 use uuid::Uuid;
 
 use super::*;
+
+mod operations;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
@@ -30,6 +32,7 @@ struct Bench {
     commits: Vec<(CommitId, Append)>,
     replies: BTreeMap<CommandId, Reply>,
     next: u128,
+    now: Timestamp,
 }
 
 impl Bench {
@@ -55,7 +58,7 @@ impl Bench {
             chains.insert(id, chain);
         }
         let sequencer = Sequencer::new(cell(), limits);
-        Self { sequencer, chains, loads: vec![], commits: vec![], replies: BTreeMap::new(), next: 1 }
+        Self { sequencer, chains, loads: vec![], commits: vec![], replies: BTreeMap::new(), next: 1, now: NOW }
     }
 
     fn submit(&mut self, of: u128, work: Work) -> CommandId {
@@ -69,7 +72,7 @@ impl Bench {
     }
 
     fn pump(&mut self) {
-        for action in self.sequencer.pump(NOW) {
+        for action in self.sequencer.pump(self.now) {
             match action {
                 Action::Load { wallet, after } => self.loads.push((wallet, after)),
                 Action::Commit { id, append } => self.commits.push((id, append)),
@@ -162,25 +165,25 @@ fn command(id: TransactionId, of: u128, work: Work, key: Option<u8>) -> Command 
 }
 
 fn deposit(amount: u64) -> Work {
-    Work::Deposit { amount: Money::from_minor(amount) }
+    Work::Alone(Intent::Deposit { amount: Money::from_minor(amount) })
 }
 
 fn withdraw(amount: u64) -> Work {
-    Work::Withdraw { amount: Money::from_minor(amount) }
+    Work::Alone(Intent::Withdraw { amount: Money::from_minor(amount) })
 }
 
 fn pay(to: u128, amount: u64) -> Work {
-    Work::TransferInside { to: wallet(to), amount: Money::from_minor(amount) }
+    Work::TransferInside { to: wallet(to), amount: Money::from_minor(amount), reverses: None }
 }
 
 #[test]
 fn a_wallet_that_is_about_to_leave_waits_and_what_waited_is_sent_after_it() {
     let mut bench = Bench::new(Limits::default(), &[5]);
-    let before = bench.submit(0, Work::Deposit { amount: Money::from_minor(1) });
+    let before = bench.submit(0, Work::Alone(Intent::Deposit { amount: Money::from_minor(1) }));
     bench.pump();
     bench.load();
     bench.sequencer.hold(wallet(0), true);
-    let held = bench.submit(0, Work::Deposit { amount: Money::from_minor(2) });
+    let held = bench.submit(0, Work::Alone(Intent::Deposit { amount: Money::from_minor(2) }));
     bench.commit();
     assert!(matches!(bench.replies.get(&before), Some(Reply::Done { .. })), "what was under way goes on");
     assert!(bench.commits.is_empty() && !bench.replies.contains_key(&held));
@@ -200,14 +203,14 @@ fn a_wallet_that_is_about_to_leave_waits_and_what_waited_is_sent_after_it() {
 fn a_fence_is_confirmed_only_when_nothing_is_under_way_and_nothing_is_remembered_after_it() {
     let mut bench = Bench::new(Limits::default(), &[5]);
     assert!(bench.sequencer.fence(wallet(0)), "it knows nothing of it");
-    bench.submit(0, Work::Deposit { amount: Money::from_minor(1) });
+    bench.submit(0, Work::Alone(Intent::Deposit { amount: Money::from_minor(1) }));
     bench.pump();
     assert!(!bench.sequencer.fence(wallet(0)), "it is being read");
     bench.load();
     assert!(!bench.sequencer.fence(wallet(0)), "it is being written");
     bench.commit();
     assert!(bench.sequencer.fence(wallet(0)));
-    bench.submit(0, Work::Deposit { amount: Money::from_minor(1) });
+    bench.submit(0, Work::Alone(Intent::Deposit { amount: Money::from_minor(1) }));
     bench.pump();
     assert_eq!(bench.loads, [(wallet(0), None)], "the whole wallet is read anew");
     assert!(bench.commits.is_empty());
@@ -263,7 +266,7 @@ fn a_refusal_on_a_remembered_head_waits_for_a_read() {
     let impossible = bench.submit(0, withdraw(500));
     bench.pump();
     bench.load();
-    let refusal = Refusal::InsufficientBalance { balance: Money::from_minor(55), amount: Money::from_minor(500) };
+    let refusal = Refusal::InsufficientBalance { available: Money::from_minor(55), amount: Money::from_minor(500) };
     assert_eq!(bench.replies[&impossible], Reply::Refused { wallet: wallet(0), refusal });
 }
 

@@ -3,7 +3,7 @@
 use ledger::decide::can_receive;
 use ledger::rows::OutRow;
 use ledger::store::Store;
-use ledger::{EntryKind, Money, Route, Timestamp, TransactionId};
+use ledger::{EntryKind, Intent, Money, Route, Timestamp, TransactionId};
 use topology::WalletId;
 use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};
 
@@ -37,6 +37,16 @@ pub struct Transfer {
     pub balance_after: Money,
 }
 
+/// Money on its way from one wallet to another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Payment {
+    pub from: WalletId,
+    pub to: WalletId,
+    pub amount: Money,
+    /// The transfer into `from` that is sent back.
+    pub reverses: Option<TransactionId>,
+}
+
 impl<S: Store, P: Peers> Wallets<S, P> {
     /// Moves money. Returns when the outcome is known, or in flight at the deadline; a refusal after the money had
     /// left is [`Failure::Returned`].
@@ -50,29 +60,27 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         if from == to {
             return Err(Failure::SameWallet);
         }
-        let written = match self.perform(from, Work::TransferInside { to, amount }, &context).await {
+        self.send(Payment { from, to, amount, reverses: None }, &context).await
+    }
+
+    pub(super) async fn send(&self, payment: Payment, context: &Context) -> Result<Answer<Transfer>, Failure> {
+        let Payment { from, to, amount, reverses } = payment;
+        let written = match self.perform(from, Work::TransferInside { to, amount, reverses }, context).await {
             // The payer is here (else he would have been named); the payee is not.
-            Err(Failure::WalletNotFound(wallet)) if wallet == to => {
-                self.send_across(from, to, amount, &context).await?
-            }
+            Err(Failure::WalletNotFound(wallet)) if wallet == to => self.send_across(payment, context).await?,
             // One of the two has moved away. If it is the payer, looking at him says so, and where to.
             Err(Failure::Misdirected { .. }) => {
                 self.head(from).await?;
-                self.send_across(from, to, amount, &context).await?
+                self.send_across(payment, context).await?
             }
             other => other?,
         };
-        self.outcome_of(written, &context).await
+        self.outcome_of(written, context).await
     }
 
     /// Asks first whether the payee can receive; then the money leaves.
-    async fn send_across(
-        &self,
-        from: WalletId,
-        to: WalletId,
-        amount: Money,
-        context: &Context,
-    ) -> Result<Written, Failure> {
+    async fn send_across(&self, payment: Payment, context: &Context) -> Result<Written, Failure> {
+        let Payment { from, to, amount, reverses } = payment;
         match self.peers.receivable(to, context.deadline).await {
             Ok(Receivable { refusal: None, .. }) => {}
             Ok(Receivable { refusal: Some(reason), .. }) => return Err(Failure::CannotReceive(reason)),
@@ -81,12 +89,13 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 return Err(Failure::ReceiverUnavailable(why));
             }
         }
-        self.perform(from, Work::SendAcross { to, amount }, context).await
+        let intent = Intent::Send { to, amount, route: Route::Across, reverses };
+        self.perform(from, Work::Alone(intent), context).await
     }
 
     /// The outcome of a transfer whose paying entry is in the chain, waiting for it up to the deadline.
     async fn outcome_of(&self, written: Written, context: &Context) -> Result<Answer<Transfer>, Failure> {
-        let EntryKind::TransferOut { to, route } = written.entry.kind else {
+        let EntryKind::TransferOut { to, route, .. } = written.entry.kind else {
             // The key belongs to something else: its request differs, and was refused before.
             return Err(Failure::KeyReused);
         };
@@ -145,7 +154,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     /// Takes delivery of money from another cell, or records that it is refused. A repetition gets the same answer.
     pub async fn credit(&self, credit: &Credit, context: Context) -> Result<CreditOutcome, Failure> {
         let (wallet, id) = (credit.to_wallet_id, credit.transfer_id);
-        let work = Work::ReceiveAcross { from: credit.from_wallet_id, amount: Money::from_minor(credit.amount_minor) };
+        let (from, amount) = (credit.from_wallet_id, Money::from_minor(credit.amount_minor));
+        let work = Work::Alone(Intent::Receive { from, amount, route: Route::Across });
         for _ in 0..MAX_ROW_RACES {
             // A row may have come along with a chain that is served elsewhere by now: only its home answers.
             self.head(wallet).await?;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
-use crate::rows::{InRow, OutRow, RowChange, rows_of};
+use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use crate::time::Timestamp;
 
 pub use tables::{check_reachable, create_tables};
@@ -128,6 +128,7 @@ impl DynamoStore {
         match change {
             RowChange::PutOut(row) => put(items::out_row(row, OPEN_SHARDS), "attribute_not_exists(w)"),
             RowChange::PutIn(row) => put(items::in_row(row), "attribute_not_exists(w)"),
+            RowChange::PutReversed(row) => put(items::reversed_row(row), "attribute_not_exists(w)"),
             RowChange::DeleteOut { wallet, transfer } => {
                 let delete = Delete::builder()
                     .table_name(&self.transfers)
@@ -259,6 +260,15 @@ impl Store for DynamoStore {
     async fn in_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<InRow>, StoreError> {
         let item = self.get(&self.transfers, items::transfer_key(wallet, "in", transfer)).await?;
         item.map(|item| items::to_in_row(&item)).transpose()
+    }
+
+    async fn reversed_row(
+        &self,
+        wallet: WalletId,
+        transaction: TransactionId,
+    ) -> Result<Option<ReversedRow>, StoreError> {
+        let item = self.get(&self.transfers, items::transfer_key(wallet, "reversed", transaction)).await?;
+        item.map(|item| items::to_reversed_row(&item)).transpose()
     }
 
     async fn open_transfers(&self, from: Timestamp, limit: usize) -> Result<Vec<OutRow>, StoreError> {

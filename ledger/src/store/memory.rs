@@ -14,7 +14,7 @@ use super::{
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
-use crate::rows::{InRow, OutRow, RowChange, rows_of};
+use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use crate::time::Timestamp;
 
 /// Most blocks in one page, whatever the caller asks: small, so that simulations cross page boundaries.
@@ -54,6 +54,7 @@ pub struct Tables {
     members: BTreeSet<WalletId>,
     out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
     in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
+    reversed_rows: BTreeMap<(WalletId, TransactionId), ReversedRow>,
     key_runs: BTreeMap<(WalletId, u64), KeyRun>,
     snapshots: BTreeMap<(WalletId, Timestamp, u64), Snapshot>,
     homes: BTreeMap<HomeKey, HomeRow>,
@@ -104,10 +105,11 @@ impl MemoryStore {
         self.lock().chains.iter().map(|(wallet, chain)| (*wallet, in_order(chain))).collect()
     }
 
-    /// All open and received rows as they are now.
-    pub fn transfer_rows(&self) -> (Vec<OutRow>, Vec<InRow>) {
+    /// All open, received and reversed rows as they are now.
+    pub fn transfer_rows(&self) -> (Vec<OutRow>, Vec<InRow>, Vec<ReversedRow>) {
         let tables = self.lock();
-        (tables.out_rows.values().cloned().collect(), tables.in_rows.values().cloned().collect())
+        let reversed = tables.reversed_rows.values().copied().collect();
+        (tables.out_rows.values().cloned().collect(), tables.in_rows.values().cloned().collect(), reversed)
     }
 
     /// All rows of `homes` as they are now.
@@ -215,6 +217,10 @@ impl Tables {
         self.in_rows.values()
     }
 
+    pub fn reversed_rows(&self) -> impl Iterator<Item = &ReversedRow> {
+        self.reversed_rows.values()
+    }
+
     /// Deletes what may be deleted of a moved wallet: see [`Store::forget`].
     pub fn forget(&mut self, wallet: WalletId, tombstone: u64, limit: usize) -> Forgotten {
         let Some(chain) = self.chains.get_mut(&wallet) else { return Forgotten::Refused };
@@ -229,6 +235,7 @@ impl Tables {
         let before = self.rows();
         self.out_rows.retain(|(of, _), _| *of != wallet);
         self.in_rows.retain(|(of, _), _| *of != wallet);
+        self.reversed_rows.retain(|(of, _), _| *of != wallet);
         self.key_runs.retain(|(of, _), _| *of != wallet);
         self.snapshots.retain(|(of, _, _), _| *of != wallet);
         match before.saturating_sub(self.rows()) {
@@ -238,7 +245,8 @@ impl Tables {
     }
 
     fn rows(&self) -> usize {
-        [self.out_rows.len(), self.in_rows.len(), self.key_runs.len(), self.snapshots.len()].into_iter().sum()
+        let transfers = [self.out_rows.len(), self.in_rows.len(), self.reversed_rows.len()];
+        transfers.into_iter().chain([self.key_runs.len(), self.snapshots.len()]).sum()
     }
 
     /// Makes all changes if each finds what it expects.
@@ -274,6 +282,7 @@ impl Tables {
                     RowChange::PutOut(row) => !self.out_rows.contains_key(&(row.wallet, row.transfer)),
                     RowChange::DeleteOut { wallet, transfer } => self.out_rows.contains_key(&(*wallet, *transfer)),
                     RowChange::PutIn(row) => !self.in_rows.contains_key(&(row.wallet, row.transfer)),
+                    RowChange::PutReversed(row) => !self.reversed_rows.contains_key(&(row.wallet, row.of)),
                 };
                 if !holds {
                     conflict.transfers.push(change.transfer());
@@ -313,6 +322,9 @@ impl Tables {
                 self.in_rows.insert((row.wallet, row.transfer), row);
             }
             RowChange::PutIn(_) => {}
+            RowChange::PutReversed(row) => {
+                self.reversed_rows.insert((row.wallet, row.of), row);
+            }
         }
     }
 }
@@ -365,6 +377,14 @@ impl Store for MemoryStore {
 
     async fn in_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<InRow>, StoreError> {
         self.read(|tables| tables.in_rows.get(&(wallet, transfer)).cloned()).await
+    }
+
+    async fn reversed_row(
+        &self,
+        wallet: WalletId,
+        transaction: TransactionId,
+    ) -> Result<Option<ReversedRow>, StoreError> {
+        self.read(|tables| tables.reversed_rows.get(&(wallet, transaction)).copied()).await
     }
 
     async fn open_transfers(&self, from: Timestamp, limit: usize) -> Result<Vec<OutRow>, StoreError> {

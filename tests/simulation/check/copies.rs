@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::rows::{InRow, OutRow, RowChange, rows_of};
+use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use ledger::{Block, EntryKind};
 use topology::{CellId, WalletId};
 
@@ -16,6 +16,7 @@ struct Held {
     blocks: Vec<Block>,
     out: Vec<OutRow>,
     received: Vec<InRow>,
+    reversed: Vec<ReversedRow>,
 }
 
 /// The longest copy of each chain, which holds all of it; the others agree with it, and rows follow from them.
@@ -70,7 +71,10 @@ fn held_by(store: &ledger::store::memory::MemoryStore) -> BTreeMap<WalletId, Hel
             held.entry(wallet).or_default().blocks = blocks;
         }
     }
-    let (out, received) = store.transfer_rows();
+    let (out, received, reversed) = store.transfer_rows();
+    for row in reversed {
+        held.entry(row.wallet).or_default().reversed.push(row);
+    }
     for row in out {
         held.entry(row.wallet).or_default().out.push(row);
     }
@@ -94,14 +98,16 @@ fn is_hollow(cell: &CellId, blocks: &[Block]) -> bool {
 
 /// Replaying the copy gives exactly its rows.
 fn check_rows(held: &Held) -> Result<(), String> {
-    let (mut out, mut received) = (BTreeMap::new(), BTreeMap::new());
+    let (mut out, mut received, mut reversed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for change in held.blocks.iter().flat_map(rows_of) {
         match change {
             RowChange::PutOut(row) => drop(out.insert(row.transfer, row)),
             RowChange::DeleteOut { transfer, .. } => drop(out.remove(&transfer)),
             RowChange::PutIn(row) => drop(received.insert(row.transfer, row)),
+            RowChange::PutReversed(row) => drop(reversed.insert(row.of, row)),
         }
     }
-    let same = out.values().eq(&held.out) && received.values().eq(&held.received);
+    let same =
+        out.values().eq(&held.out) && received.values().eq(&held.received) && reversed.values().eq(&held.reversed);
     same.then_some(()).ok_or_else(|| "the rows do not follow from the chain".into())
 }

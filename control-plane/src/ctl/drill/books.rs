@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use ledger::store::Store;
 use ledger::store::dynamodb::DynamoStore;
-use ledger::{Block, EntryKind};
+use ledger::{Block, External};
 use serde::Serialize;
 use topology::{CellId, WalletId};
 
@@ -124,10 +124,10 @@ fn count(block: &Block, totals: &mut Totals) {
     totals.blocks += 1;
     for entry in &block.entries {
         totals.entries += 1;
-        match entry.kind {
-            EntryKind::Deposit => totals.deposits += entry.amount.minor(),
-            EntryKind::Withdrawal => totals.withdrawals += entry.amount.minor(),
-            _ => {}
+        match entry.kind.external() {
+            Some(External::In) => totals.deposits += entry.amount.minor(),
+            Some(External::Out) => totals.withdrawals += entry.amount.minor(),
+            None => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::block::{Block, Hash, TransactionId};
 use crate::canonical;
 use crate::keys::KeyRun;
 use crate::money::Money;
-use crate::rows::{InRow, OutRow};
+use crate::rows::{InRow, OutRow, ReversedRow};
 use crate::store::{GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, Snapshot, StoreError};
 use crate::time::Timestamp;
 
@@ -121,6 +121,16 @@ pub fn to_in_row(item: &Item) -> Result<InRow, StoreError> {
     };
     let wallet = field_wallet(item, "w")?;
     Ok(InRow { wallet, transfer: transfer_of(item)?, outcome, block: field_u64(item, "n")? })
+}
+
+pub fn reversed_row(row: &ReversedRow) -> Item {
+    let mut item = transfer_key(row.wallet, "reversed", row.of);
+    item.insert("n".into(), number(row.block));
+    item
+}
+
+pub fn to_reversed_row(item: &Item) -> Result<ReversedRow, StoreError> {
+    Ok(ReversedRow { wallet: field_wallet(item, "w")?, of: transfer_of(item)?, block: field_u64(item, "n")? })
 }
 
 pub fn key_run(wallet: WalletId, run: &KeyRun) -> Item {

@@ -34,7 +34,7 @@ impl Transfers {
         let Some(transfer) = entry.transfer() else { return };
         let legs = self.open.entry(transfer).or_default();
         let repeated = match &entry.kind {
-            EntryKind::TransferOut { to, route } => legs.out.replace((wallet, *to, *route, entry.amount)).is_some(),
+            EntryKind::TransferOut { to, route, .. } => legs.out.replace((wallet, *to, *route, entry.amount)).is_some(),
             EntryKind::TransferIn { from, route } => {
                 legs.received.replace((*from, wallet, *route, entry.amount)).is_some()
             }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn out(route: Route) -> (WalletId, Entry) {
-        (wallet(1), entry(ID, EntryKind::TransferOut { to: wallet(2), route }, 7))
+        (wallet(1), entry(ID, EntryKind::TransferOut { to: wallet(2), route, reverses: None }, 7))
     }
 
     fn received(route: Route, amount: u64) -> (WalletId, Entry) {

@@ -1,0 +1,144 @@
+//! The handlers of requests that ask for many things at once: operations on one wallet, and payments out of one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use ledger::block::{Key, MAX_BATCH_OPERATIONS};
+use ledger::store::Store;
+use ledger::{Intent, Timestamp};
+
+use super::body::Fields;
+use super::problem::{Fault, Rejected};
+use super::views::{BatchView, PaymentsView};
+use super::wallets::{answer, answered, json, wallet_in_path};
+use super::{Edge, body, context, holds};
+use crate::peers::Peers;
+use crate::wallets::{Operation, PaymentOrder};
+
+/// Largest body of a request for many things.
+pub const MAX_BATCH_BYTES: usize = 256 * 1024;
+/// Most payments in one request: their answers have to be there within its deadline.
+pub const MAX_PAYMENTS: usize = 500;
+
+type Shared<S, P> = State<Arc<Edge<S, P>>>;
+
+/// Operations on one wallet, in one block.
+pub async fn operations<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let bytes = body::read_up_to(MAX_BATCH_BYTES, &headers, body).await?;
+        let fields = Fields::parse(&bytes)?;
+        let is_atomic = match fields.mode()?.as_deref() {
+            None | Some("atomic") => true,
+            Some("independent") => false,
+            Some(_) => return Err(Fault::BatchMode),
+        };
+        let now = edge.wallets.now();
+        let listed = sized(fields.operations()?, MAX_BATCH_OPERATIONS)?;
+        let parsed: Vec<_> = each(&listed, |fields| operation(fields, now))?;
+        let keys = parsed.iter().map(|(operation, _)| operation.key.as_ref());
+        distinct(keys)?;
+        let meaning: String = parsed.iter().map(|(_, meaning)| format!("; {meaning}")).collect();
+        let context = context::context(&headers, request_id, &format!("batch atomic={is_atomic}{meaning}"))?;
+        let operations = parsed.into_iter().map(|(operation, _)| operation).collect();
+        let done = edge.wallets.batch(wallet, is_atomic, operations, context).await?;
+        Ok(answer(StatusCode::OK, done, |batch| json(StatusCode::OK, &BatchView::from(batch))))
+    })
+    .await
+}
+
+/// Payments out of one wallet, to any cell.
+pub async fn payments<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let from = wallet_in_path(&headers, &id)?;
+        let bytes = body::read_up_to(MAX_BATCH_BYTES, &headers, body).await?;
+        let listed = sized(Fields::parse(&bytes)?.payments()?, MAX_PAYMENTS)?;
+        let parsed: Vec<_> = each(&listed, |fields| {
+            let (to, amount) = (fields.payee()?, fields.amount()?);
+            // As a single transfer says it: a payment may be repeated as one.
+            let meaning = format!("transfer {to} {amount}");
+            let key = own_key(fields, &meaning)?;
+            Ok((to, amount, key, meaning))
+        })?;
+        distinct(parsed.iter().map(|(_, _, key, _)| key.as_ref()))?;
+        let whole: String = parsed.iter().map(|(.., meaning)| format!("; {meaning}")).collect();
+        let context = context::context(&headers, request_id, &format!("payments{whole}"))?;
+        let whole_key = context.key.ok_or(Fault::KeyRequired)?;
+        let orders = parsed.into_iter().enumerate().map(|(index, (to, amount, key, meaning))| {
+            let key = key.unwrap_or_else(|| context::key_of_part(&whole_key, index, &meaning));
+            PaymentOrder { to, amount, key: Some(key) }
+        });
+        let done = edge.wallets.pay_many(from, orders.collect(), context).await?;
+        Ok(answer(StatusCode::OK, done, |payments| json(StatusCode::OK, &PaymentsView::from(payments))))
+    })
+    .await
+}
+
+fn sized<T>(list: Vec<T>, most: usize) -> Result<Vec<T>, Fault> {
+    if (1..=most).contains(&list.len()) { Ok(list) } else { Err(Fault::BatchSize(most)) }
+}
+
+/// Reads every element; a fault says in which one it is.
+fn each<'a, T>(list: &[Fields<'a>], read: impl Fn(&Fields<'a>) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+    let read = |(index, fields)| read(fields).map_err(|fault| Fault::Operation(index, Box::new(fault)));
+    list.iter().enumerate().map(read).collect()
+}
+
+/// An operation, and its meaning for telling requests apart.
+fn operation(fields: &Fields<'_>, now: Timestamp) -> Result<(Operation, String), Fault> {
+    let (intent, meaning) = match fields.kind()?.as_str() {
+        "deposit" => {
+            let amount = fields.amount()?;
+            (Intent::Deposit { amount }, format!("deposit {amount}"))
+        }
+        "withdraw" => {
+            let amount = fields.amount()?;
+            (Intent::Withdraw { amount }, format!("withdraw {amount}"))
+        }
+        "hold" => {
+            let (amount, seconds) = (fields.amount()?, holds::lifetime(fields)?);
+            let expires_at = now.plus_micros(i64::from(seconds) * 1_000_000);
+            (Intent::Hold { amount, expires_at }, format!("hold {amount} {seconds}"))
+        }
+        "capture" => {
+            let (hold, amount) = (fields.hold()?, fields.amount_if_any()?);
+            let wanted = amount.map_or_else(|| "all".to_owned(), |amount| amount.to_string());
+            (Intent::Capture { hold, amount }, format!("capture {hold} {wanted}"))
+        }
+        "void" => {
+            let hold = fields.hold()?;
+            (Intent::Void { hold }, format!("void {hold}"))
+        }
+        _ => return Err(Fault::OperationKind),
+    };
+    let key = own_key(fields, &meaning)?;
+    Ok((Operation { intent, key }, meaning))
+}
+
+fn own_key(fields: &Fields<'_>, meaning: &str) -> Result<Option<Key>, Fault> {
+    fields.idempotency_key()?.map(|key| context::key_of(key.as_bytes(), meaning)).transpose()
+}
+
+fn distinct<'a>(keys: impl Iterator<Item = Option<&'a Key>>) -> Result<(), Fault> {
+    let mut seen = HashSet::new();
+    for (index, key) in keys.enumerate() {
+        if key.is_some_and(|key| !seen.insert(key.key)) {
+            return Err(Fault::KeyRepeated(index));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The handlers of holds: authorize, list, capture, void.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use ledger::store::Store;
+use uuid::Uuid;
+
+use super::problem::{Fault, Rejected};
+use super::views::{HoldChangeView, OpenHoldsView};
+use super::wallets::{answer, answered, json, wallet_in_path};
+use super::{Edge, body, context};
+use crate::peers::Peers;
+
+/// Longest time a hold may be open, and that of one for which none is asked, in seconds: what card schemes allow.
+pub const MAX_LIFETIME_S: u32 = 31 * 24 * 60 * 60;
+pub const DEFAULT_LIFETIME_S: u32 = 7 * 24 * 60 * 60;
+
+type Shared<S, P> = State<Arc<Edge<S, P>>>;
+
+/// How long a hold is to be open, in seconds.
+pub(super) fn lifetime(fields: &body::Fields<'_>) -> Result<u32, Fault> {
+    let wanted = fields.expires_in_seconds()?.unwrap_or(DEFAULT_LIFETIME_S);
+    if (1..=MAX_LIFETIME_S).contains(&wanted) { Ok(wanted) } else { Err(Fault::HoldLifetime) }
+}
+
+pub async fn place<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let bytes = body::read(&headers, body).await?;
+        let fields = body::Fields::parse(&bytes)?;
+        let (amount, seconds) = (fields.amount()?, lifetime(&fields)?);
+        let context = context::context(&headers, request_id, &format!("hold {amount} {seconds}"))?;
+        let placed = edge.wallets.place_hold(wallet, amount, i64::from(seconds) * 1_000_000, context).await?;
+        Ok(answer(StatusCode::CREATED, placed, |hold| json(StatusCode::CREATED, &HoldChangeView::from(hold))))
+    })
+    .await
+}
+
+pub async fn list<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let open = edge.wallets.open_holds(wallet_in_path(&headers, &id)?).await?;
+        Ok(json(StatusCode::OK, &OpenHoldsView::from(open)))
+    })
+    .await
+}
+
+pub async fn capture<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path((id, hold)): Path<(String, String)>,
+    body: Body,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let hold = Uuid::try_parse(&hold).map_err(|_| Fault::HoldId)?;
+        let bytes = body::read_optional(&headers, body).await?;
+        let amount = body::Fields::parse(&bytes)?.amount_if_any()?;
+        let wanted = amount.map_or_else(|| "all".to_owned(), |amount| amount.to_string());
+        let context = context::context(&headers, request_id, &format!("capture {hold} {wanted}"))?;
+        let captured = edge.wallets.capture_hold(wallet, hold, amount, context).await?;
+        Ok(answer(StatusCode::OK, captured, |hold| json(StatusCode::OK, &HoldChangeView::from(hold))))
+    })
+    .await
+}
+
+pub async fn void<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path((id, hold)): Path<(String, String)>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let hold = Uuid::try_parse(&hold).map_err(|_| Fault::HoldId)?;
+        let context = context::context(&headers, request_id, &format!("void {hold}"))?;
+        let voided = edge.wallets.void_hold(wallet, hold, context).await?;
+        Ok(answer(StatusCode::OK, voided, |hold| json(StatusCode::OK, &HoldChangeView::from(hold))))
+    })
+    .await
+}

@@ -1,0 +1,76 @@
+//! Undoing a transaction by a compensating entry that names it. The reversed one stays as it is; that it is reversed
+//! once only is kept by a row, written in the same transaction.
+
+use ledger::store::Store;
+use ledger::{EntryKind, Intent, Money, Timestamp, TransactionId};
+use topology::WalletId;
+
+use super::transfers::Payment;
+use super::{Answer, Context, Wallets};
+use crate::failure::Failure;
+use crate::history;
+use crate::peers::Peers;
+use crate::sequencer::Work;
+
+/// The entry that undid a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reversal {
+    pub wallet: WalletId,
+    pub transaction: TransactionId,
+    pub reverses: TransactionId,
+    pub amount: Money,
+    pub balance_after: Money,
+    pub at: Timestamp,
+    /// Of a transfer that is sent back: false while it is under way.
+    pub is_settled: bool,
+}
+
+impl<S: Store, P: Peers> Wallets<S, P> {
+    /// Reverses a deposit, a withdrawal, a captured hold, or a transfer into this wallet, which is sent back.
+    pub async fn reverse(
+        &self,
+        wallet: WalletId,
+        transaction: TransactionId,
+        context: Context,
+    ) -> Result<Answer<Reversal>, Failure> {
+        let head = self.head(wallet).await?;
+        let found = history::entry(&self.store, &head, transaction).await?;
+        let found = found.ok_or(Failure::TransactionNotFound(transaction))?;
+        let (of, amount) = (transaction, found.entry.amount);
+        let intent = match found.entry.kind {
+            EntryKind::Deposit => Intent::ReverseDeposit { of, amount },
+            EntryKind::Withdrawal | EntryKind::HoldCaptured { .. } => Intent::ReverseWithdrawal { of, amount },
+            EntryKind::TransferIn { from: payer, .. } => {
+                let payment = Payment { from: wallet, to: payer, amount, reverses: Some(of) };
+                return self.send_back(payment, &context).await;
+            }
+            _ => return Err(Failure::NotReversible(transaction)),
+        };
+        let written = self.perform(wallet, Work::Alone(intent), &context).await?;
+        let value = Reversal {
+            wallet,
+            transaction: written.entry.id,
+            reverses: transaction,
+            amount,
+            balance_after: written.entry.balance_after,
+            at: written.at,
+            is_settled: true,
+        };
+        Ok(Answer { value, replayed: written.replayed })
+    }
+
+    async fn send_back(&self, payment: Payment, context: &Context) -> Result<Answer<Reversal>, Failure> {
+        let sent = self.send(payment, context).await?;
+        let transfer = sent.value;
+        let value = Reversal {
+            wallet: payment.from,
+            transaction: transfer.id,
+            reverses: payment.reverses.expect("only reversals are sent back"),
+            amount: transfer.amount,
+            balance_after: transfer.balance_after,
+            at: transfer.created_at,
+            is_settled: transfer.status == super::TransferStatus::Settled,
+        };
+        Ok(Answer { value, replayed: sent.replayed })
+    }
+}
