@@ -85,7 +85,7 @@ struct Move {
     mistake: Mistake,
     space: Space,
     facts: Known<[TablesId; CELLS], Facts>,
-    done: Known<TablesId, u8>,
+    done: Known<TablesId, u16>,
 }
 
 impl Move {
@@ -201,7 +201,35 @@ fn with_forgetting() -> Size {
 /// A transfer is in flight, and is settled on the way.
 fn in_flight() -> Size {
     let first = vec![Request::Deposit, Request::Send];
-    Size { homes: vec![0, 1], first, requests: vec![Request::Settle], last_block: 5, forgets: 0 }
+    Size { homes: vec![0, 1], first, requests: vec![Request::Settle, Request::TakeBack], last_block: 5, forgets: 0 }
+}
+
+/// An amount is set aside before the move, and taken or not on the way.
+fn held() -> Size {
+    let first = vec![Request::Deposit, Request::Hold];
+    Size { homes: vec![0, 1], first, requests: vec![Request::Capture], last_block: 5, forgets: 0 }
+}
+
+/// A deposit is taken back by two people at once.
+fn reversed() -> Size {
+    let first = vec![Request::Deposit, Request::SecondDeposit];
+    Size {
+        homes: vec![0, 1],
+        first,
+        requests: vec![Request::Reverse, Request::ReverseAgain],
+        last_block: 4,
+        forgets: 0,
+    }
+}
+
+#[test]
+fn a_hold_moves_along_and_is_captured_once() {
+    holds(held(), OPPOSITE);
+}
+
+#[test]
+fn a_deposit_is_taken_back_once_wherever_its_wallet_is() {
+    holds(reversed(), TWICE);
 }
 
 #[test]

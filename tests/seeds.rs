@@ -47,6 +47,11 @@ fn a_forgotten_row_of_a_received_transfer_is_found() {
 }
 
 #[test]
+fn a_forgotten_row_of_a_reversal_is_found() {
+    finds(Mistake::Store(Mutation::ForgetReversedRow));
+}
+
+#[test]
 fn an_answer_before_the_write_is_found() {
     finds(Mistake::Store(Mutation::AnswerFirst));
 }

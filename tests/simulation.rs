@@ -93,6 +93,10 @@ pub struct Report {
     pub unknown: usize,
     pub transfers_across: usize,
     pub returned: usize,
+    /// Holds that were placed, and those that expired.
+    pub holds: [usize; 2],
+    pub reversals: usize,
+    pub batches: usize,
     pub calls: u64,
     pub faults: u64,
     /// Wallets that changed their cell.
@@ -109,7 +113,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten",
+            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten",
             self.blocks,
             self.entries,
             self.acknowledged,
@@ -117,6 +121,10 @@ impl fmt::Display for Report {
             self.unknown,
             self.transfers_across,
             self.returned,
+            self.holds[0],
+            self.holds[1],
+            self.reversals,
+            self.batches,
             self.faults,
             self.calls,
             self.moves,

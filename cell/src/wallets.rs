@@ -59,6 +59,8 @@ pub struct Wallet {
     /// What of the balance is not on hold; known where the whole wallet was read, and not only what one entry made of
     /// its balance.
     pub available: Option<Money>,
+    /// The entry that made this of it, where it is the answer to a request that changed it.
+    pub transaction: Option<TransactionId>,
     pub status: Status,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -101,6 +103,7 @@ impl Written {
             user: self.state.user,
             balance: self.entry.balance_after,
             available: None,
+            transaction: Some(self.entry.id),
             status: self.state.status,
             created_at: self.state.created_at,
             updated_at: self.at,
@@ -311,6 +314,7 @@ fn view(block: &Block, at: Timestamp) -> Wallet {
         user: block.state.user.clone(),
         balance: block.state.balance,
         available: Some(block.state.available_at(at)),
+        transaction: None,
         status: block.state.status,
         created_at: block.state.created_at,
         updated_at: block.at,

@@ -25,14 +25,14 @@ pub struct Facts {
     pub nothing_twice: bool,
     pub can_finish: bool,
     /// The requests that the longest chain carries out.
-    pub history: u8,
+    pub history: u16,
     /// The cell that serves.
     pub home: Option<usize>,
 }
 
 impl Move {
     /// The requests that the chain in these tables carries out.
-    pub fn done_in(&self, tables: TablesId) -> u8 {
+    pub fn done_in(&self, tables: TablesId) -> u16 {
         self.done.get_or(tables, || {
             let tables = self.space.tables(tables);
             let done = Request::all().into_iter().filter(|r| tables.chain(wallet()).any(|b| r.count_in(b) > 0));
@@ -59,7 +59,9 @@ impl Move {
             blocks_agree: chains.iter().flatten().all(agree),
             home_has_all: whole && homes.iter().all(|at| chains[*at].len() == longest.len()),
             rows_follow: homes.iter().all(|at| rows_follow(&cells[*at])),
-            nothing_twice: Request::all().into_iter().all(|request| count(request) <= 1),
+            nothing_twice: Request::all().into_iter().all(|request| count(request) <= 1)
+                && count(Request::Reverse) + count(Request::ReverseAgain) <= 1
+                && count(Request::Settle) + count(Request::TakeBack) <= 1,
             can_finish: self.can_finish(tables),
             history: Request::all().into_iter().filter(|r| count(*r) > 0).fold(0, |bits, r| bits | r.bit()),
             home: homes.first().copied(),
@@ -127,15 +129,16 @@ impl Move {
 
 /// Replaying the chain gives exactly the rows.
 fn rows_follow(tables: &Tables) -> bool {
-    let (mut out, mut received) = (BTreeSet::new(), BTreeSet::new());
+    let (mut out, mut received, mut reversed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for change in tables.chain(wallet()).flat_map(rows_of) {
         match change {
             RowChange::PutOut(row) => drop(out.insert(row.transfer)),
             RowChange::DeleteOut { transfer, .. } => drop(out.remove(&transfer)),
             RowChange::PutIn(row) => drop(received.insert(row.transfer)),
-            RowChange::PutReversed(_) => {}
+            RowChange::PutReversed(row) => drop(reversed.insert(row.of)),
         }
     }
     out.into_iter().eq(tables.out_rows().map(|row| row.transfer))
         && received.into_iter().eq(tables.in_rows().map(|row| row.transfer))
+        && reversed.into_iter().eq(tables.reversed_rows().map(|row| row.of))
 }

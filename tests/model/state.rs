@@ -54,7 +54,7 @@ pub struct Instance {
     /// The head that it remembers, right or not.
     pub head: Option<BlockId>,
     /// The requests that the chain up to that head carries out.
-    pub done: u8,
+    pub done: u16,
     pub write: Option<(Request, AppendId)>,
 }
 
@@ -70,7 +70,7 @@ pub struct State {
     /// A cell has found that it may append this block by itself, and has not done so yet.
     pub adopting: Option<(u8, AppendId)>,
     /// Requests whose senders were told that they are done.
-    pub acknowledged: u8,
+    pub acknowledged: u16,
     /// A cell and the tombstone below which it forgets.
     pub forgetting: Option<(u8, u64)>,
     pub forgets_left: u8,

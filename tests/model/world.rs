@@ -4,6 +4,7 @@ use ledger::block::Route;
 use ledger::store::memory::{Mutation, Tables};
 use ledger::store::{Append, Genesis, Guard};
 use ledger::{Audit, Block, Entry, EntryKind, Intent, Money, Timestamp, TransactionId, chain, decide};
+use topology::wire::CreditRefusal;
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -30,12 +31,22 @@ pub enum Request {
     Credit,
     /// Money leaves for another cell …
     Send,
-    /// … where it has been received.
+    /// … where it has been received,
     Settle,
+    /// … or refused.
+    TakeBack,
+    /// An amount is set aside …
+    Hold,
+    /// … and taken.
+    Capture,
+    /// The deposit is taken back …
+    Reverse,
+    /// … and, somebody else thinks, once more.
+    ReverseAgain,
 }
 
 impl Request {
-    pub fn bit(self) -> u8 {
+    pub fn bit(self) -> u16 {
         1 << (self as u8)
     }
 
@@ -53,12 +64,24 @@ impl Request {
                 Intent::Send { to: stranger(), amount: Money::from_minor(1), route: Route::Across, reverses: None }
             }
             Request::Settle => Intent::Settle { transfer: Request::Send.id() },
+            Request::TakeBack => {
+                let (transfer, amount) = (Request::Send.id(), Money::from_minor(1));
+                Intent::TakeBack { transfer, amount, reason: CreditRefusal::WalletClosed }
+            }
+            Request::Hold => {
+                Intent::Hold { amount: Money::from_minor(1), expires_at: Timestamp::from_micros(i64::MAX) }
+            }
+            Request::Capture => Intent::Capture { hold: Request::Hold.id(), amount: None },
+            Request::Reverse | Request::ReverseAgain => {
+                Intent::ReverseDeposit { of: Request::Deposit.id(), amount: Money::from_minor(1) }
+            }
         }
     }
 
     /// Whether a cell with these tables would do it at all.
     pub fn is_due(self, tables: &Tables) -> bool {
-        self != Request::Settle || tables.out_rows().any(|row| row.transfer == Request::Send.id())
+        let ends_transfer = matches!(self, Request::Settle | Request::TakeBack);
+        !ends_transfer || tables.out_rows().any(|row| row.transfer == Request::Send.id())
     }
 
     /// Whether rows answer it, as they answer a credit that comes again.
@@ -75,8 +98,9 @@ impl Request {
         Some(chain::next(&head.head(), state, vec![entry], head.at))
     }
 
-    pub fn all() -> [Request; 5] {
-        [Request::Deposit, Request::SecondDeposit, Request::Credit, Request::Send, Request::Settle]
+    pub fn all() -> [Request; 10] {
+        use Request::{Capture, Credit, Deposit, Hold, Reverse, ReverseAgain, SecondDeposit, Send, Settle, TakeBack};
+        [Deposit, SecondDeposit, Credit, Send, Settle, TakeBack, Hold, Capture, Reverse, ReverseAgain]
     }
 
     /// How often a block carries it out.

@@ -2,6 +2,7 @@
 
 mod copies;
 mod homes;
+mod operations;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ pub fn at_any_time(world: &World) -> Result<(), Violation> {
     }
     let chains = copies::longest(world)?;
     chains.values().try_for_each(|blocks| check_chain(blocks))?;
+    chains.values().try_for_each(|blocks| operations::check_reversals(blocks))?;
     homes::at_most_one_cell_creates(world)?;
     check_transfers(&chains)?;
     check_conservation(&chains)
@@ -151,6 +153,12 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         unknown: log.unanswered(),
         transfers_across: stories.values().filter(|story| story.out.iter().any(|(_, r)| *r == Route::Across)).count(),
         returned: stories.values().filter(|story| !story.returned.is_empty()).count(),
+        holds: [
+            entries(&chains, |kind| matches!(kind, EntryKind::HoldPlaced { .. })),
+            entries(&chains, |kind| matches!(kind, EntryKind::HoldExpired { .. })),
+        ],
+        reversals: entries(&chains, |kind| kind.reverses().is_some()),
+        batches: entries(&chains, |kind| matches!(kind, EntryKind::Batch { .. })),
         calls,
         faults,
         moves: chains.values().flatten().filter(|block| is_move(block)).count(),
@@ -159,6 +167,10 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         taken_back,
         forgotten,
     })
+}
+
+fn entries(chains: &BTreeMap<WalletId, Vec<Block>>, wanted: impl Fn(&EntryKind) -> bool) -> usize {
+    chains.values().flatten().flat_map(|block| &block.entries).filter(|entry| wanted(&entry.kind)).count()
 }
 
 fn is_move(block: &Block) -> bool {
@@ -181,12 +193,26 @@ fn check_operation(chains: &BTreeMap<WalletId, Vec<Block>>, operation: &Operatio
         return violated(format!("{what:?} of {wallet}, told {told:?}, is in the chain {} times", entries.len()));
     }
     let Some(entry) = entries.first() else { return Ok(()) };
+    let block = || blocks.iter().find(|block| block.entry(entry.id).is_some());
     let as_asked = match (*what, &entry.kind) {
         (What::Create, EntryKind::Opened) => true,
         (What::Deposit(amount), EntryKind::Deposit) | (What::Withdraw(amount), EntryKind::Withdrawal) => {
             entry.amount == amount
         }
-        (What::Transfer(wanted, amount), EntryKind::TransferOut { to, .. }) => *to == wanted && entry.amount == amount,
+        (What::Transfer(wanted, amount), EntryKind::TransferOut { to, reverses: None, .. }) => {
+            *to == wanted && entry.amount == amount
+        }
+        (What::Hold(amount), EntryKind::HoldPlaced { .. }) => entry.amount == amount,
+        (What::Capture(wanted, amount), EntryKind::HoldCaptured { hold }) => {
+            *hold == wanted && amount.is_none_or(|amount| entry.amount == amount)
+        }
+        (What::Void(wanted), EntryKind::HoldVoided { hold }) => *hold == wanted,
+        (What::Reverse(wanted), kind) => kind.reverses() == Some(wanted),
+        (What::Batch(batch), EntryKind::Batch { outcomes }) => {
+            block().is_some_and(|block| operations::is_as_asked(batch, block, entry.id, outcomes))
+        }
+        // The whole is put on record before the first payment leaves.
+        (What::Payments(_), EntryKind::Batch { outcomes }) => outcomes.is_empty(),
         _ => false,
     };
     if !as_asked {

@@ -1,6 +1,8 @@
 //! Clients: each does random things to random wallets, repeats with the same key what was not answered, and writes
 //! down what it was told.
 
+mod attempts;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use cell::failure::Failure;
 use cell::wallets::{Answer, Context, TransferStatus, Wallet};
 use ledger::block::{Audit, Key};
-use ledger::{Intent, Money, Timestamp};
+use ledger::{Intent, Money, Timestamp, TransactionId};
 use tokio::time::{Instant, sleep};
 use topology::{UserId, WalletId};
 
@@ -24,6 +26,22 @@ pub enum What {
     Deposit(Money),
     Withdraw(Money),
     Transfer(WalletId, Money),
+    Hold(Money),
+    /// A hold of this client's, or a part of it.
+    Capture(TransactionId, Option<Money>),
+    Void(TransactionId),
+    /// A transaction that this client was told of.
+    Reverse(TransactionId),
+    Batch(Batch),
+    /// Two payments in one request; what became of each is noted as a transfer.
+    Payments([(WalletId, Money); 2]),
+}
+
+/// Operations in one request: what is above zero is deposited, what is below is withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    pub is_atomic: bool,
+    pub minor: [i64; 4],
 }
 
 /// What a client was told in the end.
@@ -86,16 +104,24 @@ pub struct Client {
     log: Arc<Log>,
     random: fastrand::Rng,
     view: View,
+    /// Holds that were placed, and transactions that might be reversed, as this client was told.
+    holds: Vec<(WalletId, TransactionId)>,
+    transactions: Vec<(WalletId, TransactionId)>,
 }
 
 enum Outcome {
     Told(Told),
-    Again { unknown: bool, why: String },
+    /// It is written down already, part by part.
+    Noted,
+    Again {
+        unknown: bool,
+        why: String,
+    },
 }
 
 impl Client {
     pub fn new(number: usize, wallets: usize, world: Arc<World>, log: Arc<Log>, random: fastrand::Rng) -> Self {
-        Self { number, wallets, world, log, random, view: View::default() }
+        Self { number, wallets, world, log, random, view: View::default(), holds: vec![], transactions: vec![] }
     }
 
     pub async fn run(mut self, operations: usize) {
@@ -104,13 +130,21 @@ impl Client {
             let known = (2 + number * self.wallets / operations).min(self.wallets);
             let user = self.user(known);
             let wallet = WalletId::for_user(NAMESPACE, &user);
-            let what = match self.random.u32(0..100) {
-                _ if number < 2 => What::Create,
-                0..8 => What::Create,
-                8..40 => What::Deposit(self.amount(80_00)),
-                40..60 => What::Withdraw(self.amount(60_00)),
-                60..92 => What::Transfer(WalletId::for_user(NAMESPACE, &self.user(known)), self.amount(40_00)),
-                92..96 => {
+            let (wallet, what) = match self.random.u32(0..100) {
+                _ if number < 2 => (wallet, What::Create),
+                0..7 => (wallet, What::Create),
+                7..29 => (wallet, What::Deposit(self.amount(80_00))),
+                29..42 => (wallet, What::Withdraw(self.amount(60_00))),
+                42..66 => (wallet, What::Transfer(self.payee(known), self.amount(40_00))),
+                66..72 => (wallet, What::Hold(self.amount(40_00))),
+                72..78 => self.end_of_hold(wallet),
+                78..84 => self.reversal(wallet),
+                84..89 => (wallet, What::Batch(self.batch())),
+                89..93 => {
+                    let payment = |client: &mut Self| (client.payee(known), client.amount(20_00));
+                    (wallet, What::Payments([payment(&mut self), payment(&mut self)]))
+                }
+                93..96 => {
                     self.read(wallet).await;
                     continue;
                 }
@@ -122,6 +156,33 @@ impl Client {
             self.carry_out(number, user, wallet, what).await;
             sleep(Duration::from_micros(self.random.u64(1..30_000))).await;
         }
+    }
+
+    fn payee(&mut self, known: usize) -> WalletId {
+        WalletId::for_user(NAMESPACE, &self.user(known))
+    }
+
+    /// Of a hold of its own, or else a new one.
+    fn end_of_hold(&mut self, otherwise: WalletId) -> (WalletId, What) {
+        let Some((wallet, hold)) = self.random.choice(self.holds.clone()) else {
+            return (otherwise, What::Hold(self.amount(40_00)));
+        };
+        match self.random.u32(0..3) {
+            0 => (wallet, What::Void(hold)),
+            1 => (wallet, What::Capture(hold, None)),
+            _ => (wallet, What::Capture(hold, Some(self.amount(20_00)))),
+        }
+    }
+
+    fn reversal(&mut self, otherwise: WalletId) -> (WalletId, What) {
+        match self.random.choice(self.transactions.clone()) {
+            Some((wallet, transaction)) => (wallet, What::Reverse(transaction)),
+            None => (otherwise, What::Deposit(self.amount(80_00))),
+        }
+    }
+
+    fn batch(&mut self) -> Batch {
+        Batch { is_atomic: self.random.bool(), minor: std::array::from_fn(|_| self.random.i64(-20_00..30_00)) }
     }
 
     fn user(&mut self, known: usize) -> UserId {
@@ -146,7 +207,8 @@ impl Client {
         let key = Key { key: half, request: half };
         let (mut unanswered, mut last) = (false, String::new());
         for _ in 0..MAX_ATTEMPTS {
-            match self.attempt(&user, wallet, what, key).await {
+            match self.attempt(&user, wallet, what, key, unanswered).await {
+                Outcome::Noted => return,
                 Outcome::Told(Told::Refused { .. }) => {
                     return self.note(wallet, what, key, Told::Refused { sure: !unanswered });
                 }
@@ -171,7 +233,7 @@ impl Client {
         self.log.operations.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
     }
 
-    async fn attempt(&mut self, user: &UserId, wallet: WalletId, what: What, key: Key) -> Outcome {
+    async fn attempt(&mut self, user: &UserId, wallet: WalletId, what: What, key: Key, unanswered: bool) -> Outcome {
         let choice = self.random.usize(..);
         let patience = Duration::from_millis(self.random.u64(50..4_000));
         let context = Context { key: Some(key), audit: Audit::default(), deadline: Instant::now() + patience };
@@ -182,6 +244,14 @@ impl Client {
             What::Deposit(amount) => Some(Intent::Deposit { amount }),
             What::Withdraw(amount) => Some(Intent::Withdraw { amount }),
             What::Transfer(to, amount) => return self.attempt_transfer(wallet, to, amount, choice, context).await,
+            What::Hold(_) | What::Capture(..) | What::Void(_) => {
+                return self.attempt_hold(wallet, what, choice, context).await;
+            }
+            What::Reverse(of) => return self.attempt_reversal(wallet, of, choice, context).await,
+            What::Batch(batch) => return self.attempt_batch(wallet, batch, choice, context).await,
+            What::Payments(payments) => {
+                return self.attempt_payments(wallet, payments, choice, context, unanswered).await;
+            }
         };
         let answer = world.route(view, wallet, choice, |service| {
             let (user, intent, context) = (user.clone(), intent.clone(), context.clone());
@@ -195,6 +265,7 @@ impl Client {
         match answer.await {
             Ok(Ok(Answer { value, .. })) => {
                 self.log.acknowledge(wallet, value.updated_at);
+                self.transactions.extend(value.transaction.map(|transaction| (wallet, transaction)));
                 Outcome::Told(Told::Done)
             }
             Ok(Err(failure)) => outcome_of(&failure),
@@ -203,7 +274,7 @@ impl Client {
     }
 
     async fn attempt_transfer(
-        &self,
+        &mut self,
         from: WalletId,
         to: WalletId,
         amount: Money,
@@ -220,6 +291,7 @@ impl Client {
                 if value.status == TransferStatus::Settled {
                     self.log.acknowledge(from, value.updated_at);
                 }
+                self.transactions.push((to, value.id));
                 Outcome::Told(Told::Done)
             }
             Ok(Err(Failure::Returned { .. })) => Outcome::Told(Told::Returned),
@@ -262,6 +334,10 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::CannotReceive(_)
         | Failure::WalletNotFound(_)
         | Failure::WalletExists(_)
+        | Failure::ItemRefused { .. }
+        | Failure::AlreadyReversed
+        | Failure::NotReversible(_)
+        | Failure::TransactionNotFound(_)
         | Failure::SameWallet => Outcome::Told(Told::Refused { sure: true }),
         Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded

@@ -29,6 +29,8 @@ pub struct WalletView {
     #[serde(skip_serializing_if = "Option::is_none")]
     held_balance: Option<Box<RawValue>>,
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_id: Option<Uuid>,
     created_at: String,
     updated_at: String,
 }
@@ -42,6 +44,7 @@ impl From<Wallet> for WalletView {
             available_balance: wallet.available.map(number),
             held_balance: wallet.available.and_then(|available| wallet.balance.checked_sub(available)).map(number),
             status: status_name(wallet.status),
+            transaction_id: wallet.transaction,
             created_at: wallet.created_at.to_string(),
             updated_at: wallet.updated_at.to_string(),
         }

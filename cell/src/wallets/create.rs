@@ -52,7 +52,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             audit: context.audit.clone(),
         };
         let block = chain::open(wallet, user.clone(), self.cell.clone(), self.clock.now(), opened);
-        let value = Wallet { available: None, ..view(&block, block.at) };
+        let transaction = block.entries.first().map(|opened| opened.id);
+        let value = Wallet { available: None, transaction, ..view(&block, block.at) };
         let append = Append { blocks: vec![block], guard: Some(guard) };
         let mut random = self.clock.random();
         match commit(&self.store, &append, context.deadline, || random.f64()).await {

@@ -77,6 +77,8 @@ pub enum Mutation {
     NoCondition,
     /// A received transfer leaves no row.
     ForgetInRow,
+    /// A reversal leaves no row.
+    ForgetReversedRow,
     /// An append is confirmed before it is done, and now and then (where it should have been refused) never is.
     AnswerFirst,
     /// Blocks are written without their rows, as if these could follow later.
@@ -322,9 +324,10 @@ impl Tables {
                 self.in_rows.insert((row.wallet, row.transfer), row);
             }
             RowChange::PutIn(_) => {}
-            RowChange::PutReversed(row) => {
+            RowChange::PutReversed(row) if mutation != Mutation::ForgetReversedRow => {
                 self.reversed_rows.insert((row.wallet, row.of), row);
             }
+            RowChange::PutReversed(_) => {}
         }
     }
 }
