@@ -28,12 +28,16 @@ pub enum Class {
     Transfers,
     /// Creates wallets and changes their state.
     Accounts,
+    /// Shows one wallet or transfer.
     Reads,
+    /// Goes through a wallet's past: many reads in one.
+    History,
     /// Asked by other cells and by the control plane.
     Internal,
 }
 
-pub const CLASSES: [Class; 5] = [Class::Movement, Class::Transfers, Class::Accounts, Class::Reads, Class::Internal];
+pub const CLASSES: [Class; 6] =
+    [Class::Movement, Class::Transfers, Class::Accounts, Class::Reads, Class::History, Class::Internal];
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,7 @@ impl Class {
             Class::Transfers => "transfers",
             Class::Accounts => "accounts",
             Class::Reads => "reads",
+            Class::History => "history",
             Class::Internal => "internal",
         }
     }
@@ -72,6 +77,8 @@ impl Class {
             Class::Transfers => Bounds { least: 64, first: 256, most: 1_024 },
             Class::Accounts => Bounds { least: 8, first: 32, most: 128 },
             Class::Reads => Bounds { least: 16, first: 128, most: 512 },
+            // One of them keeps the database as busy as many of the others.
+            Class::History => Bounds { least: 4, first: 16, most: 256 },
             Class::Internal => Bounds { least: INTERNAL_MAX, first: INTERNAL_MAX, most: INTERNAL_MAX },
         }
     }
@@ -109,7 +116,7 @@ impl State {
                 self.writes.charge(now);
             }
             Class::Internal => self.writes.charge(now),
-            Class::Reads => {}
+            Class::Reads | Class::History => {}
         }
         self.limiters[class as usize].enter();
         Ok(())

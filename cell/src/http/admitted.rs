@@ -15,6 +15,8 @@ use super::{Edge, MAX_BODY_BYTES, context};
 use crate::admission::Class;
 use crate::peers::Peers;
 
+/// Last words of the paths that lead through a wallet's past.
+const HISTORY: [&str; 2] = ["transactions", "historical"];
 /// Last words of the paths of requests that concern other wallets too.
 const TRANSFERS: [&str; 5] = ["transfer", "transfers", "batch", "batches", "reverse"];
 
@@ -55,7 +57,7 @@ fn class_of(method: &Method, path: &str) -> Class {
     if path.starts_with(wire::path::INTERNAL_WALLETS) {
         Class::Internal
     } else if matches!(*method, Method::GET | Method::HEAD) {
-        Class::Reads
+        if HISTORY.contains(&last) { Class::History } else { Class::Reads }
     } else if Duty::of(path) == Duty::Accounts {
         Class::Accounts
     } else if TRANSFERS.contains(&last) {
@@ -75,6 +77,8 @@ mod tests {
             (Method::POST, "/api/v1/wallets", Class::Accounts),
             (Method::GET, "/api/v1/wallets", Class::Reads),
             (Method::GET, "/api/v1/wallets/{id}/transfers/{transfer}", Class::Reads),
+            (Method::GET, "/api/v1/wallets/{id}/transactions", Class::History),
+            (Method::GET, "/api/v1/wallets/{id}/balance/historical", Class::History),
             (Method::POST, "/api/v1/wallets/{id}/withdraw", Class::Movement),
             (Method::POST, "/api/v1/wallets/transfer", Class::Transfers),
             (Method::POST, "/internal/v1/wallets/{id}/credits", Class::Internal),

@@ -98,7 +98,7 @@ pub struct Up {
     #[arg(long)]
     pub no_restart: bool,
     /// Separate processes of each cell for wallets and for money, as many of each as --instances says (at most 4).
-    #[arg(long)]
+    #[arg(long, env = "CTL_SPLIT_ROLES")]
     pub split_roles: bool,
     /// Writes a second that each cell takes, instead of max_tps of cells.toml; 0: no limit.
     #[arg(long, env = "CTL_MAX_TPS")]
