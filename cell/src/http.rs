@@ -5,6 +5,8 @@ mod admitted;
 mod body;
 mod context;
 mod cursor;
+#[doc(hidden)]
+pub mod fuzz;
 mod internal;
 mod moved;
 mod problem;

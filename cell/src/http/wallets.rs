@@ -63,7 +63,7 @@ pub(super) fn wallet_in_path(headers: &HeaderMap, id: &str) -> Result<WalletId, 
 }
 
 /// The value of a query parameter, percent-decoded; the last one if it is repeated.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     form_urlencoded::parse(query?.as_bytes()).filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
 }
 
