@@ -9,6 +9,7 @@ mod drills;
 mod fleet;
 mod hot_wallet;
 mod kills;
+mod limits;
 mod model;
 mod moves;
 mod openapi;

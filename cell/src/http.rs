@@ -1,10 +1,13 @@
 //! The edge: the wallet API and the internal API over HTTP. Parses into types that cannot be wrong, calls a use case,
 //! writes the answer; decides nothing.
 
+mod admitted;
 mod batch;
 mod body;
 mod context;
 mod cursor;
+#[doc(hidden)]
+pub mod fuzz;
 mod holds;
 mod internal;
 mod moved;
@@ -28,7 +31,9 @@ use metrics::{counter, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use topology::Role;
 
+use crate::admission::Admission;
 use crate::peers::Peers;
 use crate::wallets::Wallets;
 
@@ -52,6 +57,9 @@ pub struct Edge<S, P> {
     pub wallets: Arc<Wallets<S, P>>,
     pub store: S,
     pub metrics: Option<PrometheusHandle>,
+    pub admission: Arc<Admission>,
+    /// What this process is there for.
+    pub role: Role,
     /// True from the moment the instance is asked to stop.
     pub draining: watch::Receiver<bool>,
 }
@@ -86,6 +94,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/internal/v1/wallets/{id}/close", post(internal::close::<S, P>))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(edge.clone(), moved::adopt::<S, P>))
+        .layer(from_fn_with_state(edge.clone(), admitted::admitted::<S, P>))
         .layer(from_fn_with_state(edge.clone(), measured::<S, P>));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -120,5 +129,6 @@ async fn ready<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Response {
 }
 
 async fn metrics_page<S: Store, P: Peers>(State(edge): Shared<S, P>) -> String {
+    edge.admission.publish();
     edge.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
 }

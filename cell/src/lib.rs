@@ -1,8 +1,10 @@
 //! A cell: a complete copy of the wallet service over its own tables.
 //!
 //! [`sequencer`] (pure) orders writes, [`driver`] runs it, [`wallets`] holds the use cases, [`courier`] carries
-//! transfers to other cells, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
+//! transfers to other cells, [`admission`]
+//! says how much of it goes on at once, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
 
+pub mod admission;
 pub mod clock;
 pub mod courier;
 pub mod driver;

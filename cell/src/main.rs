@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cell::admission::Admission;
 use cell::clock::Clock;
 use cell::http::{Edge, routes, serve};
 use cell::peers::RouterPeers;
@@ -17,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use topology::{CellId, Config, WalletId};
+use topology::{CellId, Config, Role, WalletId};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -105,6 +106,12 @@ struct ServeArgs {
     /// Entries of different requests in one block; 1 turns group commit off (for benchmarks)
     #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = GROUP_COMMIT_ENTRIES)]
     max_entries_per_block: usize,
+    /// What this process does: all, accounts (creating and keeping wallets) or transactions (moving money)
+    #[arg(long, env = "CELL_ROLE", default_value_t = Role::All)]
+    role: Role,
+    /// Writes a second that this process takes; 0: no limit [default: its part of this cell's max_tps in --config, or 0]
+    #[arg(long, env = "CELL_MAX_TPS")]
+    max_tps: Option<u32>,
     #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     #[command(flatten)]
@@ -169,10 +176,18 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         limits,
         stop.clone(),
     );
-    let edge =
-        Arc::new(Edge { wallets: instance.wallets.clone(), store, metrics: Some(metrics), draining: stop.clone() });
+    let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
+    let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
+    let edge = Arc::new(Edge {
+        wallets: instance.wallets.clone(),
+        store,
+        metrics: Some(metrics),
+        admission: Admission::new(max_tps),
+        role: args.role,
+        draining: stop.clone(),
+    });
     drop(instance.wallets);
-    info!(cell = %args.cell, instance = instance_name, listen = %listener.local_addr()?, "serving");
+    info!(cell = %args.cell, instance = instance_name, listen = %listener.local_addr()?, role = %args.role, max_tps, "serving");
 
     let signals = tokio::spawn(stop_on_signal(stopper));
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole

@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
 use topology::wire::path::{FENCE, INTERNAL_WALLETS};
-use topology::{CellEntry, CellId, InstanceId, Problem, UserId, WalletId, wire};
+use topology::{CellEntry, CellId, Duty, InstanceId, Problem, UserId, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
@@ -85,7 +85,7 @@ impl Instances {
 
     pub async fn wallet(&self, cell: &CellEntry, wallet: WalletId) -> Result<Answer> {
         let path = format!("/api/v1/wallets/{wallet}");
-        self.ask(cell, |base| self.http.get(format!("{base}{path}"))).await
+        self.ask(cell, Duty::Transactions, |base| self.http.get(format!("{base}{path}"))).await
     }
 
     /// Repeating it with the same key is harmless.
@@ -95,17 +95,26 @@ impl Instances {
             let post = post.header(wire::IDEMPOTENCY_KEY, key.to_string()).header(wire::WALLET_ID, wallet.to_string());
             post.json(&json!({ "userId": user.as_str() }))
         };
-        self.ask(cell, request).await
+        self.ask(cell, Duty::Accounts, request).await
     }
 
-    /// Asks one instance after the other until one answers.
-    async fn ask(&self, cell: &CellEntry, request: impl Fn(String) -> reqwest::RequestBuilder) -> Result<Answer> {
+    /// Asks one instance that is there for it after the other until one answers.
+    async fn ask(
+        &self,
+        cell: &CellEntry,
+        duty: Duty,
+        request: impl Fn(String) -> reqwest::RequestBuilder,
+    ) -> Result<Answer> {
         let mut last = "it has no instances".to_owned();
-        for instance in &cell.instances {
+        for instance in cell.instances.iter().filter(|instance| instance.role.serves(duty)) {
             let request = request(format!("http://{}", instance.address)).timeout(CALL_TIMEOUT);
             match request.header(wire::REQUEST_ID, Uuid::now_v7().to_string()).send().await {
                 Ok(response) if response.status().is_server_error() => {
                     last = format!("{} answers {}", instance.id, response.status().as_u16());
+                }
+                // It has another role by now.
+                Ok(response) if response.headers().contains_key(wire::NOT_PROCESSED) => {
+                    last = format!("{} is not there for this", instance.id);
                 }
                 Ok(response) => return understood(&cell.id, response).await,
                 Err(error) => last = format!("{}: {}", instance.id, root_cause(&error)),

@@ -132,9 +132,10 @@ fn specs(config: &Config) -> Vec<CellSpec> {
             max_customers: cell.max_customers,
             instances: ('a'..='z')
                 .zip(&cell.instances)
-                .map(|(letter, address)| InstanceEntry {
+                .map(|(letter, instance)| InstanceEntry {
                     id: InstanceId(format!("{}-{letter}", cell.id)),
-                    address: address.clone(),
+                    address: instance.address.clone(),
+                    role: instance.role,
                 })
                 .collect(),
             dynamodb: CellTables {

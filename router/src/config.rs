@@ -10,6 +10,7 @@ use http::Uri;
 use uuid::Uuid;
 
 use crate::limits;
+use crate::rate::Rates;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -45,6 +46,13 @@ pub struct Args {
     /// Worker threads; as many as cores if not given.
     #[arg(long, env = "ROUTER_THREADS")]
     pub threads: Option<usize>,
+    /// Writes a second that this router takes of the public, all wallets together; a read counts as a fifth; 0: no limit.
+    /// Each of N routers is told an N-th of what the deployment takes.
+    #[arg(long, env = "ROUTER_MAX_TPS", default_value_t = limits::MAX_TPS)]
+    pub max_tps: u32,
+    /// The same for one wallet.
+    #[arg(long, env = "ROUTER_WALLET_MAX_TPS", default_value_t = limits::WALLET_MAX_TPS)]
+    pub wallet_max_tps: u32,
     #[arg(long, env = "ROUTER_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 }
@@ -68,11 +76,16 @@ pub struct Settings {
 pub struct Bounds {
     pub in_flight_max: usize,
     pub keep_alive_timeout: Duration,
+    pub rates: Rates,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { in_flight_max: limits::IN_FLIGHT_MAX, keep_alive_timeout: limits::KEEP_ALIVE_TIMEOUT }
+        Self {
+            in_flight_max: limits::IN_FLIGHT_MAX,
+            keep_alive_timeout: limits::KEEP_ALIVE_TIMEOUT,
+            rates: Rates { all: limits::MAX_TPS, wallet: limits::WALLET_MAX_TPS },
+        }
     }
 }
 
@@ -103,7 +116,7 @@ impl Args {
             data_dir: self.data_dir.clone(),
             namespace,
             threads,
-            bounds: Bounds::default(),
+            bounds: Bounds { rates: Rates { all: self.max_tps, wallet: self.wallet_max_tps }, ..Bounds::default() },
         })
     }
 }

@@ -9,6 +9,7 @@ use topology::wire;
 
 use crate::limits;
 use crate::proxy::body::AnswerBody;
+use crate::rate::Refused;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -48,6 +49,8 @@ pub enum Failure {
     HeadTooLarge,
     #[error("the request head did not arrive within {} s", limits::HEAD_TIMEOUT.as_secs())]
     HeadTimeout,
+    #[error("more requests than {} may send; nothing was done. Wait {} s", .0.scope.whose(), .0.wait_s())]
+    RateLimited(Refused),
     #[error("too many requests are in flight; nothing was done")]
     Overloaded,
     #[error("the router has not learnt yet which cell owns which wallet; nothing was done")]
@@ -98,6 +101,7 @@ impl Failure {
             TargetTooLong => (StatusCode::URI_TOO_LONG, "target_too_long", "Request target too long"),
             HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "Request head too large"),
             HeadTimeout => (StatusCode::REQUEST_TIMEOUT, "head_timeout", "Request head too slow"),
+            RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Overloaded => (AWAY, "overloaded", "Overloaded"),
             NoPlacement => (AWAY, "no_placement", "Not ready"),
             WalletMoving => (AWAY, "wallet_moving", "Wallet is moving"),
@@ -164,6 +168,9 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_S));
+    }
+    if let Failure::RateLimited(refused) = failure {
+        headers.insert(RETRY_AFTER, HeaderValue::from(refused.wait_s()));
     }
     answer
 }

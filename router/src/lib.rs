@@ -15,6 +15,7 @@ pub mod limits;
 pub mod peek;
 pub mod placement;
 pub mod proxy;
+pub mod rate;
 pub mod routes;
 pub mod server;
 pub mod target;

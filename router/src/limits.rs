@@ -25,6 +25,11 @@ pub const HOPS_MAX: u32 = 4;
 /// `Retry-After` of everything that passes by itself.
 pub const RETRY_AFTER_S: u64 = 1;
 
+/// Writes a second of all wallets together, and of one wallet: far above what one customer does, and about what one core
+/// of a router forwards. A deployment says what it takes.
+pub const MAX_TPS: u32 = 50_000;
+pub const WALLET_MAX_TPS: u32 = 5_000;
+
 /// Requests in flight on one worker thread, above which it sheds.
 pub const IN_FLIGHT_MAX: usize = 1_024;
 /// Client connections of one worker thread; further ones are closed as they come.

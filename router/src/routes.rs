@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use consistent_hash::{DefaultHash, Node, StaticHashRing};
-use topology::{CellId, CellIndex, Placement, WalletId};
+use topology::{CellId, CellIndex, Duty, Placement, Role, WalletId};
 
 use crate::limits::RING_POINTS;
 
@@ -19,6 +19,8 @@ pub struct Cell {
     pub id: CellId,
     /// `host:port` of each instance.
     pub addresses: Vec<Arc<str>>,
+    /// What each instance is there for.
+    roles: Vec<Role>,
     /// None where there is nothing to choose.
     ring: Option<StaticHashRing<'static, String, InstanceSlot, DefaultHash>>,
 }
@@ -42,7 +44,8 @@ impl Routes {
                 let nodes = entry.instances.iter().enumerate();
                 let nodes = nodes.map(|(slot, it)| Node::new(it.id.0.clone()).value(slot).quantity(RING_POINTS));
                 let ring = (entry.instances.len() > 1).then(|| StaticHashRing::new(DefaultHash, nodes));
-                Cell { id: entry.id.clone(), addresses, ring }
+                let roles = entry.instances.iter().map(|instance| instance.role).collect();
+                Cell { id: entry.id.clone(), addresses, roles, ring }
             })
             .collect();
         let last = placement.cells().iter().map(|entry| usize::from(entry.index.0)).max().unwrap_or(0);
@@ -68,11 +71,12 @@ impl Routes {
 }
 
 impl Cell {
-    /// The instances in the order in which `wallet` prefers them; every router comes to the same order.
-    pub fn candidates(&self, wallet: WalletId) -> impl Iterator<Item = InstanceSlot> {
+    /// The instances that are there for `duty`, in the order in which `wallet` prefers them; every router comes to the
+    /// same order.
+    pub fn candidates(&self, wallet: WalletId, duty: Duty) -> impl Iterator<Item = InstanceSlot> {
         let ringed = self.ring.as_ref().map(|ring| ring.calc_candidates(wallet.as_bytes()).map(|node| node.value));
         let only = if self.ring.is_none() && !self.addresses.is_empty() { Some(0) } else { None };
-        ringed.into_iter().flatten().chain(only)
+        ringed.into_iter().flatten().chain(only).filter(move |&slot| self.roles[slot].serves(duty))
     }
 }
 

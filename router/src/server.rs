@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -17,6 +17,7 @@ use crate::limits;
 use crate::placement::keeper::Keeper;
 use crate::placement::store::Store;
 use crate::proxy::worker::{Shared, run};
+use crate::rate::Limiter;
 use crate::routes::SharedRoutes;
 use crate::target::Side;
 use crate::telemetry::Counters;
@@ -57,6 +58,7 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
         routes: Arc::clone(&routes),
         poll_now,
         counters: counters.clone(),
+        limiter: Arc::new(Limiter::new(settings.bounds.rates, Instant::now())),
         bounds: settings.bounds,
         draining: draining.clone(),
     };

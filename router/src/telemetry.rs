@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 use crate::failure::Failure;
+use crate::rate::Scope;
 use crate::target::Side;
 
 const SECONDS: &str = "router_request_seconds";
@@ -21,7 +22,10 @@ pub struct Counters {
     public: [Counter; 5],
     internal: [Counter; 5],
     seconds: Histogram,
+    limited_wallet: Counter,
+    limited_router: Counter,
     pub resent: Counter,
+    pub wrong_role: Counter,
     pub misdirected: Counter,
     pub connect_failures: Counter,
     pub ejections: Counter,
@@ -44,7 +48,10 @@ impl Counters {
             public: requests("public"),
             internal: requests("internal"),
             seconds: histogram!(SECONDS),
+            limited_wallet: counter!("router_rate_limited_total", "scope" => Scope::Wallet.name()),
+            limited_router: counter!("router_rate_limited_total", "scope" => Scope::Router.name()),
             resent: counter!("router_resent_total"),
+            wrong_role: counter!("router_wrong_role_total"),
             misdirected: counter!("router_misdirected_total"),
             connect_failures: counter!("router_connect_failures_total"),
             ejections: counter!("router_ejections_total"),
@@ -65,6 +72,13 @@ impl Counters {
             Side::Internal => self.internal[class].increment(1),
         }
         self.seconds.record(started.elapsed().as_secs_f64());
+    }
+
+    pub fn rate_limited(&self, scope: Scope) {
+        match scope {
+            Scope::Wallet => self.limited_wallet.increment(1),
+            Scope::Router => self.limited_router.increment(1),
+        }
     }
 
     /// Our own refusals, by code: they come from a closed set.

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod http_client;
+mod limiting;
 
 mod bounds;
 mod moving;

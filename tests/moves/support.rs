@@ -27,6 +27,7 @@ impl Way {
             .map(|instance| InstanceEntry {
                 id: InstanceId(format!("cell-{from}-{instance}")),
                 address: fleet.ports.instance(from, instance).trim_start_matches("http://").to_owned(),
+                role: topology::Role::All,
             })
             .collect();
         let (stopper, stop) = watch::channel(false);

@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::CellId;
+use crate::role::Role;
 
 /// Most cells a deployment may have.
 pub const MAX_CELLS: usize = 1_000;
+/// Writes a second of a cell of which nothing else is said.
+pub const DEFAULT_MAX_TPS: u32 = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -42,18 +45,68 @@ pub struct CellConfig {
     /// Share of the buckets, relative to the other cells' weights. 0: gets none.
     #[serde(default = "one")]
     pub weight: u32,
-    /// Writes a second that the cell is tested for.
+    /// Writes a second that the cell is tested for; its processes, each for its part, refuse what comes beyond.
     #[serde(default = "default_max_tps")]
     pub max_tps: u32,
     /// Customers that the cell is tested for; onboarding goes elsewhere above it.
     #[serde(default = "default_max_customers")]
     pub max_customers: u64,
-    /// `host:port` of each instance; the local fleet assigns them itself.
+    /// Where each instance is; the local fleet assigns them itself.
     #[serde(default)]
-    pub instances: Vec<String>,
+    pub instances: Vec<InstanceConfig>,
     /// DynamoDB endpoint of the cell's tables; absent on AWS, where region and account decide.
     #[serde(default)]
     pub endpoint: Option<String>,
+}
+
+/// `"host:port"`, or `{ address = "host:port", role = "accounts" }` where processes share the work by role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub struct InstanceConfig {
+    pub address: String,
+    pub role: Role,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Address(String),
+    WithRole(WithRole),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithRole {
+    address: String,
+    role: Role,
+}
+
+impl From<Written> for InstanceConfig {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Address(address) => Self { address, role: Role::All },
+            Written::WithRole(WithRole { address, role }) => Self { address, role },
+        }
+    }
+}
+
+impl From<InstanceConfig> for Written {
+    fn from(InstanceConfig { address, role }: InstanceConfig) -> Self {
+        if role.is_all() { Self::Address(address) } else { Self::WithRole(WithRole { address, role }) }
+    }
+}
+
+impl CellConfig {
+    /// The part of the cell's writes a second that falls to one process of `role`: processes that do the same share.
+    pub fn tps_of_one(&self, role: Role) -> u32 {
+        let alike = self.instances.iter().filter(|instance| instance.role == role).count();
+        part_of(self.max_tps, u32::try_from(alike).unwrap_or(u32::MAX))
+    }
+}
+
+/// What one of `sharers` takes of `tps`, rounded up, so that a small part is never "without limit".
+pub fn part_of(tps: u32, sharers: u32) -> u32 {
+    tps.div_ceil(sharers.max(1))
 }
 
 fn one() -> u32 {
@@ -61,7 +114,7 @@ fn one() -> u32 {
 }
 
 fn default_max_tps() -> u32 {
-    1_000
+    DEFAULT_MAX_TPS
 }
 
 fn default_max_customers() -> u64 {
@@ -107,6 +160,19 @@ mod tests {
     fn a_cell_needs_only_its_id() {
         let config = Config::parse(&format!("{DEPLOYMENT}[[cells]]\nid='cell-1'\n")).expect("sound");
         assert_eq!((config.cells[0].weight, config.cells[0].max_customers), (1, 1_000_000));
+    }
+
+    #[test]
+    fn instances_are_addresses_and_may_have_roles() {
+        let cells = "[[cells]]\nid='a'\nmax_tps=5\n\
+                     instances=['h:1', {address='h:2', role='accounts'}, 'h:3']\n";
+        let config = Config::parse(&format!("{DEPLOYMENT}{cells}")).expect("sound");
+        let cell = &config.cells[0];
+        let found: Vec<_> = cell.instances.iter().map(|one| (one.address.as_str(), one.role)).collect();
+        assert_eq!(found, [("h:1", Role::All), ("h:2", Role::Accounts), ("h:3", Role::All)]);
+        assert_eq!((cell.tps_of_one(Role::All), cell.tps_of_one(Role::Accounts)), (3, 5));
+        let text = toml::to_string(&config).expect("plain");
+        assert_eq!(Config::parse(&text).expect("sound"), config);
     }
 
     #[test]

@@ -6,10 +6,12 @@ pub mod config;
 pub mod ids;
 pub mod placement;
 pub mod problem;
+pub mod role;
 pub mod shares;
 pub mod wire;
 
-pub use config::{CellConfig, Config, ConfigError};
+pub use config::{CellConfig, Config, ConfigError, InstanceConfig};
 pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, WalletId};
 pub use placement::{CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
 pub use problem::Problem;
+pub use role::{Duty, Role};

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BUCKETS, Bucket, CellId, CellIndex, InstanceId, WalletId};
+use crate::role::Role;
 
 /// Largest share of all buckets, in percent, that an update may move unless it says that this is meant. A single new
 /// or evacuated cell of a fleet of three moves a third: that is never an accident of a cell's weight, so it must be said.
@@ -31,6 +32,9 @@ pub struct InstanceEntry {
     pub id: InstanceId,
     /// `host:port`; plain HTTP/1.1.
     pub address: String,
+    /// Absent in placements from before there were roles, and then everything.
+    #[serde(default, skip_serializing_if = "Role::is_all")]
+    pub role: Role,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,6 +266,17 @@ mod tests {
         let mut unpinned = update(3, Some(2), vec![]);
         unpinned.pins = vec![Pin { wallet, cell: None }];
         assert_eq!(placement.updated(&unpinned).expect("newer").cell_of(wallet), CellIndex(0));
+    }
+
+    #[test]
+    fn an_instance_without_a_role_is_for_everything_and_is_written_as_before() {
+        let old = r#"{"id":"cell-1-a","address":"127.0.0.1:1"}"#;
+        let instance: InstanceEntry = serde_json::from_str(old).expect("an old entry");
+        assert_eq!(instance.role, Role::All);
+        assert_eq!(serde_json::to_string(&instance).expect("plain"), old);
+        let split = InstanceEntry { role: Role::Accounts, ..instance };
+        let text = serde_json::to_string(&split).expect("plain");
+        assert_eq!(serde_json::from_str::<InstanceEntry>(&text).expect("a new entry"), split);
     }
 
     #[test]

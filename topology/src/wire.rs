@@ -30,6 +30,9 @@ pub const ACTOR: &str = "x-wallet-actor";
 pub const TRACE_PARENT: &str = "traceparent";
 /// On a problem from a process that did nothing with the request: repeating it elsewhere is safe.
 pub const NOT_PROCESSED: &str = "x-not-processed";
+/// Value of [`NOT_PROCESSED`] where repeating it *elsewhere in this cell* would only carry the overload along: the process
+/// is sound, and at its limits. Later is better.
+pub const AT_LIMIT: &str = "at-limit";
 
 /// Paths on the router's internal address and on each cell; `{id}` is the wallet that receives.
 pub mod path {

@@ -50,6 +50,10 @@ pub enum Fault {
     Limit(usize),
     Cursor,
     WalletHeader,
+    /// More of its kind than this process takes on.
+    AtLimit,
+    /// For processes of another role.
+    WrongRole,
     Failure(Failure),
 }
 
@@ -87,7 +91,10 @@ impl IntoResponse for Rejected {
                     headers.insert(wire::MOVED_BLOCK, super::moved::header(block));
                 }
             }
-            Fault::Failure(Failure::Overloaded | Failure::Expired) => {
+            Fault::AtLimit => {
+                headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static(wire::AT_LIMIT));
+            }
+            Fault::WrongRole | Fault::Failure(Failure::Overloaded | Failure::Expired) => {
                 headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static("true"));
             }
             _ => {}
@@ -99,6 +106,8 @@ impl IntoResponse for Rejected {
 fn log(fault: &Fault, problem: &Problem) {
     match fault {
         Fault::Failure(Failure::Corrupt(what)) => error!(what, request_id = problem.request_id, "corrupt ledger"),
+        // Counted where it is decided; a line for each would be one more load.
+        Fault::AtLimit => {}
         _ if problem.status >= 500 => {
             warn!(code = problem.code, detail = problem.detail, request_id = problem.request_id, "request failed");
         }
@@ -167,6 +176,8 @@ fn problem_of(fault: &Fault) -> Problem {
             bad("invalid_cursor", "Not a cursor of this wallet").detail("pass nextCursor of the page before, unchanged")
         }
         Fault::WalletHeader => bad("wallet_header_mismatch", "X-Wallet-Id names another wallet than the request"),
+        Fault::AtLimit => Problem::new(503, "overloaded", "More than this cell takes at once; nothing was done"),
+        Fault::WrongRole => Problem::new(421, "wrong_role", "This process of the cell is not there for this"),
         Fault::Failure(failure) => problem_of_failure(failure),
     }
 }

@@ -108,7 +108,8 @@ fn remote(wanted: &AddCell) -> wire::CellSpec {
     let instances = ('a'..='z').zip(&wanted.address);
     let instances = instances.map(|(letter, address)| InstanceEntry {
         id: InstanceId(format!("{}-{letter}", wanted.id)),
-        address: address.clone(),
+        address: address.address.clone(),
+        role: address.role,
     });
     wire::CellSpec {
         id: wanted.id.clone(),

@@ -5,7 +5,8 @@ pub mod operations;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use topology::CellId;
+use topology::config::DEFAULT_MAX_TPS;
+use topology::{CellId, InstanceConfig, Role};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
@@ -96,9 +97,25 @@ pub struct Up {
     /// Leave what dies dead.
     #[arg(long)]
     pub no_restart: bool,
+    /// Separate processes of each cell for wallets and for money, as many of each as --instances says (at most 4).
+    #[arg(long, env = "CTL_SPLIT_ROLES")]
+    pub split_roles: bool,
+    /// Writes a second that each cell takes, instead of max_tps of cells.toml; 0: no limit.
+    #[arg(long, env = "CTL_MAX_TPS")]
+    pub max_tps: Option<u32>,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,
+}
+
+fn address(text: &str) -> Result<InstanceConfig, String> {
+    match text.split_once('=') {
+        None => Ok(InstanceConfig { address: text.to_owned(), role: Role::All }),
+        Some((role, address)) => {
+            let role = role.parse().map_err(|error: topology::role::RoleError| error.to_string())?;
+            Ok(InstanceConfig { address: address.to_owned(), role })
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -149,13 +166,14 @@ pub struct AddCell {
     /// Local fleet: processes to start; default: as the other cells.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8))]
     pub instances: Option<u16>,
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = DEFAULT_MAX_TPS)]
     pub max_tps: u32,
     #[arg(long, default_value_t = 1_000_000)]
     pub max_customers: u64,
-    /// `host:port` of an instance that runs already, once for each; then no local fleet is asked to start it.
-    #[arg(long)]
-    pub address: Vec<String>,
+    /// `host:port` of an instance that runs already, once for each; then no local fleet is asked to start it. Where
+    /// instances have roles: `accounts=host:port`, `transactions=host:port`.
+    #[arg(long, value_parser = address)]
+    pub address: Vec<InstanceConfig>,
     #[arg(long, default_value = "us-east-1")]
     pub region: String,
     /// With --address: DynamoDB endpoint of the cell's tables; absent on AWS.

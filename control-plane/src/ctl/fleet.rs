@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use topology::config::part_of;
 use topology::placement::InstanceEntry;
-use topology::{CellConfig, CellId, Config, InstanceId};
+use topology::{CellConfig, CellId, Config, InstanceId, Role};
 
 use super::ports::Ports;
 use crate::wire::{CellSpec, CellTables};
@@ -25,6 +26,9 @@ pub struct Fleet {
     /// Whether a relay stands before each instance.
     #[serde(default)]
     pub relays: bool,
+    /// Whether each cell has processes of its own for wallets and for money.
+    #[serde(default)]
+    pub split_roles: bool,
     pub cells: Vec<FleetCell>,
 }
 
@@ -76,6 +80,7 @@ impl Fleet {
             instances: INSTANCES,
             region: config.deployment.region.clone(),
             relays: false,
+            split_roles: false,
             cells: cells.collect(),
         }
     }
@@ -91,6 +96,13 @@ impl Fleet {
         }
     }
 
+    /// What each cell takes from now on.
+    pub fn limit(&mut self, max_tps: Option<u32>) {
+        for cell in &mut self.cells {
+            cell.max_tps = max_tps.unwrap_or(cell.max_tps);
+        }
+    }
+
     pub fn ports(&self) -> Ports {
         Ports(self.port)
     }
@@ -101,13 +113,17 @@ impl Fleet {
 
     /// The cell as it is registered at the control plane.
     pub fn spec(&self, cell: &FleetCell) -> CellSpec {
-        let entry = |(name, address)| InstanceEntry { id: InstanceId(name), address };
+        let entry = |((name, address), member): ((String, String), Member)| InstanceEntry {
+            id: InstanceId(name),
+            address,
+            role: member.role,
+        };
         CellSpec {
             id: cell.id.clone(),
             weight: cell.weight,
             max_tps: cell.max_tps,
             max_customers: cell.max_customers,
-            instances: self.reached_at(cell).map(entry).collect(),
+            instances: self.reached_at(cell).zip(self.members_of(cell)).map(entry).collect(),
             dynamodb: CellTables {
                 endpoint: Some(format!("http://{}", self.ports().cell_db(cell.number))),
                 region: self.region.clone(),
@@ -125,10 +141,36 @@ impl Fleet {
 
     /// Names and addresses of a cell's processes.
     pub fn instances_of<'a>(&self, cell: &'a FleetCell) -> impl Iterator<Item = (String, String)> + 'a {
-        let ports = self.ports();
-        let named = ('a'..).zip(0..cell.instances);
-        named.map(move |(letter, j)| (format!("{}-{letter}", cell.id), ports.instance(cell.number, j)))
+        self.members_of(cell).map(|member| (member.name, member.address))
     }
+
+    /// A cell's processes. With separate roles those that move money come first.
+    pub fn members_of<'a>(&self, cell: &'a FleetCell) -> impl Iterator<Item = Member> + 'a {
+        let ports = self.ports();
+        let roles: &[Role] = if self.split_roles { &[Role::Transactions, Role::Accounts] } else { &[Role::All] };
+        let roles =
+            roles.iter().flat_map(move |role| ('a'..).zip(0..cell.instances).map(|(letter, _)| (*role, letter)));
+        roles.zip(0..).map(move |((role, letter), number)| Member {
+            name: match role {
+                Role::All => format!("{}-{letter}", cell.id),
+                role => format!("{}-{role}-{letter}", cell.id),
+            },
+            address: ports.instance(cell.number, number),
+            role,
+            // Processes of one role share what the cell takes; each role may take all of it.
+            max_tps: if cell.max_tps == 0 { 0 } else { part_of(cell.max_tps, cell.instances.into()) },
+        })
+    }
+}
+
+/// One process of a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub address: String,
+    pub role: Role,
+    /// Writes a second that it takes; 0: no limit.
+    pub max_tps: u32,
 }
 
 impl FleetCell {

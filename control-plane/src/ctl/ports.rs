@@ -14,6 +14,9 @@ const RELAY_OFFSET: u32 = 50;
 /// Cells that fit below the relays.
 pub const RELAYED_CELLS_MAX: u16 = 4;
 
+/// Processes of each role where a cell has one set for wallets and one for money.
+pub const SPLIT_INSTANCES_MAX: u16 = 4;
+
 #[derive(Debug, Clone, Copy)]
 pub struct Ports(pub u16);
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fleet::{Fleet, FleetCell};
+use super::fleet::{Fleet, FleetCell, Member};
 
 /// Processes stop in this order, so that nothing is taken from under what still serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +109,11 @@ impl Layout {
         let storage = self.cell_storage(fleet, cell);
         let router = format!("http://{}", fleet.ports().router_internal());
         let config = Self::text(&self.config);
-        let instances = fleet.instances_of(cell).map(|(name, listen)| {
+        let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps }| {
             let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
+            let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
             let rest = words(["--router", &router, "--config", &config]);
-            self.spec(&name, Kind::Cell, "cell", [who, rest, storage.clone()].concat(), &[&listen])
+            self.spec(&name, Kind::Cell, "cell", [who, what, rest, storage.clone()].concat(), &[&listen])
         });
         instances.collect()
     }

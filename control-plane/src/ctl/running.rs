@@ -18,7 +18,7 @@ use topology::CellId;
 
 use super::api::Api;
 use super::fleet::{Fleet, FleetCell};
-use super::ports::{RELAYED_CELLS_MAX, check_free};
+use super::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
 use super::relay::Relays;
 use super::socket::{NewCell, Request, Started};
@@ -209,6 +209,9 @@ impl Running {
             Some(cell) => cell.clone(),
             None => {
                 let instances = if wanted.instances == 0 { fleet.instances } else { wanted.instances };
+                if fleet.split_roles && instances > SPLIT_INSTANCES_MAX {
+                    bail!("{} with {instances} processes: at most {SPLIT_INSTANCES_MAX} of each role", wanted.id);
+                }
                 let cell = FleetCell { number: fleet.next_number(), instances, ..wanted };
                 let listens = std::iter::once(self.layout.cell_database(&fleet, &cell))
                     .chain(self.layout.cell_instances(&fleet, &cell))

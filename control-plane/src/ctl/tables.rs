@@ -4,6 +4,8 @@
 
 pub mod operations;
 
+use topology::{InstanceEntry, Role};
+
 use crate::wire::{CellView, Change, Customer, Status, Where};
 
 /// Columns two spaces apart; the last one is not padded.
@@ -29,13 +31,21 @@ fn customers(count: Option<u64>) -> String {
     count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
 }
 
+/// With what the process is there for, if that is not everything.
+fn address(instance: &InstanceEntry) -> String {
+    match instance.role {
+        Role::All => instance.address.clone(),
+        role => format!("{role}={}", instance.address),
+    }
+}
+
 fn state(cell: &CellView) -> String {
     format!("{:?}", cell.state).to_lowercase()
 }
 
 pub fn cells(cells: &[CellView]) -> String {
     let row = |cell: &CellView| {
-        let addresses: Vec<_> = cell.instances.iter().map(|instance| instance.address.as_str()).collect();
+        let addresses: Vec<_> = cell.instances.iter().map(address).collect();
         vec![
             cell.id.to_string(),
             state(cell),
@@ -83,7 +93,7 @@ pub fn place(place: &Where) -> String {
     rows.push(("bucket", place.bucket.clone()));
     rows.push(("cell", format!("{}{}", place.cell, if place.pinned { " (pinned)" } else { "" })));
     for instance in &place.instances {
-        rows.push(("instance", format!("{} {}", instance.id, instance.address)));
+        rows.push(("instance", format!("{} {}", instance.id, address(instance))));
     }
     rows.iter().map(|(name, value)| format!("{name:9} {value}\n")).collect()
 }
@@ -137,7 +147,11 @@ mod tests {
             pins: 0,
             customers,
             instances: ["a", "b"]
-                .map(|letter| InstanceEntry { id: InstanceId(format!("{id}-{letter}")), address: "127.0.0.1:1".into() })
+                .map(|letter| InstanceEntry {
+                    id: InstanceId(format!("{id}-{letter}")),
+                    address: "127.0.0.1:1".into(),
+                    role: topology::Role::All,
+                })
                 .into(),
             dynamodb: CellTables { endpoint: None, region: "us-east-1".into(), table_prefix: format!("{id}-") },
             created_at: "2026-01-02T03:04:05Z".into(),
@@ -191,7 +205,11 @@ cell-4 is in cells.toml but not registered: `ctl cell add cell-4`
             cell: CellId::parse("cell-2").expect("sound"),
             pinned: true,
             placement_version: 2,
-            instances: vec![InstanceEntry { id: InstanceId("cell-2-a".into()), address: "127.0.0.1:1".into() }],
+            instances: vec![InstanceEntry {
+                id: InstanceId("cell-2-a".into()),
+                address: "127.0.0.1:1".into(),
+                role: topology::Role::All,
+            }],
         };
         let golden = "\
 user      ann

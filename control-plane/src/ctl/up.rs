@@ -15,7 +15,7 @@ use topology::{CellId, Config};
 use super::commands::because;
 use super::flags::{Common, Up};
 use super::fleet::Fleet;
-use super::ports::check_free;
+use super::ports::{SPLIT_INSTANCES_MAX, check_free};
 use super::process::Layout;
 use super::running::{Running, relays_of};
 use super::{PRECONDITION, failure, socket};
@@ -40,7 +40,17 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     let earlier = Fleet::load(&data)?;
     let mut fleet = earlier.unwrap_or_else(|| Fleet::new(&config));
     fleet.adjust(wanted.port, wanted.instances);
+    fleet.limit(wanted.max_tps);
     fleet.relays = wanted.relays;
+    fleet.split_roles = wanted.split_roles;
+    let crowded = fleet.cells.iter().find(|cell| fleet.split_roles && cell.instances > SPLIT_INSTANCES_MAX);
+    if let Some(cell) = crowded {
+        let message = format!(
+            "{} has {} processes; with --split-roles at most {SPLIT_INSTANCES_MAX} of each role",
+            cell.id, cell.instances
+        );
+        return Err(failure(PRECONDITION, message));
+    }
     let layout = Layout { programs, data: data.clone(), config: config_path };
     let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
         let name = spec.name;

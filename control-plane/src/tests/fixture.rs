@@ -82,7 +82,11 @@ impl Fixture {
         cell_tables(&stand_in).await;
         let address = stand_in.clone().serve().await;
         let spec = CellSpec {
-            instances: vec![InstanceEntry { id: InstanceId(format!("{id}-a")), address: address.to_string() }],
+            instances: vec![InstanceEntry {
+                id: InstanceId(format!("{id}-a")),
+                address: address.to_string(),
+                role: topology::Role::All,
+            }],
             id,
             weight: 1,
             max_tps: 1_000,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use topology::{WalletId, wire};
+use topology::{Duty, WalletId, wire};
 
 use crate::failure::Failure;
 use crate::limits;
@@ -36,6 +36,7 @@ struct Course<'a> {
     request: &'a Forwarded<'a>,
     /// Asks without changing anything: what became of it does not matter.
     is_read: bool,
+    duty: Duty,
     /// Its body is held whole.
     can_repeat: bool,
     /// Repeating it does no harm even if the first was applied.
@@ -88,7 +89,8 @@ pub async fn forward(
     let has_key = request.head.method == Method::POST && request.facts.has_key;
     let can_repeat = body.is_whole();
     let is_repeatable = can_repeat && (is_read || has_key);
-    let course = Course { worker, client, request, is_read, can_repeat, is_repeatable };
+    let duty = Duty::of(request.head.uri.path());
+    let course = Course { worker, client, request, is_read, duty, can_repeat, is_repeatable };
     let cell = local.routes.owner(request.wallet);
     let mut progress = Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, shed: None };
     let outcome = course.run(&local, body, &mut progress).await;
@@ -174,8 +176,17 @@ impl Course<'_> {
     ) -> Result<Option<Response<AnswerBody>>, Failure> {
         let Answer { status, mut headers, framing } = answer;
         let body = AnswerBody::from_link(framing, link, upstream);
-        let was_shed = status == StatusCode::SERVICE_UNAVAILABLE
-            && headers.get(wire::NOT_PROCESSED).is_some_and(|value| value == "true");
+        // An instance at its own limits says so in another way: it is sound, and to carry what is too much for it to the
+        // others, or to take it for broken, would spread the overload.
+        let did_nothing = headers.get(wire::NOT_PROCESSED).is_some_and(|value| value == "true");
+        let was_shed = status == StatusCode::SERVICE_UNAVAILABLE && did_nothing;
+        if status == StatusCode::MISDIRECTED_REQUEST && did_nothing {
+            // Its role has changed since our placement.
+            self.worker.shared.poll_now.notify_one();
+            self.worker.shared.counters.wrong_role.increment(1);
+            at.tried.add(slot);
+            return Ok(None);
+        }
         if status == StatusCode::MISDIRECTED_REQUEST {
             self.follow(&headers, local, at)?;
             return Ok(None);
@@ -218,7 +229,8 @@ impl Course<'_> {
     fn pick<'l>(&self, local: &'l LocalRoutes, cell: usize, tried: Tried) -> Option<(InstanceSlot, &'l Rc<Upstream>)> {
         let upstreams = &local.upstreams[cell];
         let mut fallback = None;
-        for slot in local.routes.cells[cell].candidates(self.request.wallet).filter(|&slot| !tried.has(slot)) {
+        for slot in local.routes.cells[cell].candidates(self.request.wallet, self.duty).filter(|&slot| !tried.has(slot))
+        {
             if upstreams[slot].breaker.admits(Instant::now) {
                 return Some((slot, &upstreams[slot]));
             }

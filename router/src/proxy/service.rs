@@ -18,7 +18,8 @@ use crate::proxy::client::{Client, Deadline};
 use crate::proxy::forward::{Forwarded, forward};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
-use crate::target::{Target, target};
+use crate::rate::Weight;
+use crate::target::{Side, Target, target};
 
 pub async fn serve(
     worker: Rc<Worker>,
@@ -41,7 +42,12 @@ pub async fn serve(
             let request_id = request_id.to_str().unwrap_or_default();
             tracing::warn!(code = failure.code(), request_id, "requests fail");
         }
-        problem_answer(&failure, &request_id)
+        let mut answer = problem_answer(&failure, &request_id);
+        if let Failure::RateLimited(refused) = &failure {
+            worker.shared.counters.rate_limited(refused.scope);
+            worker.shared.limiter.describe_refusal(refused, answer.headers_mut());
+        }
+        answer
     });
     head.headers.clear();
     worker.spare.set(head.headers);
@@ -89,7 +95,18 @@ async fn answer(
         }
         named => named?,
     };
-    forward(worker, client, &Forwarded { head, wallet, deadline, facts: &facts, request_id }, &mut body).await
+    // What cells ask of one another is money in flight: it is limited by what may leave a wallet in the first place.
+    let left = match client.side {
+        Side::Public => worker.shared.limiter.take(wallet, Weight::of(&head.method), started),
+        Side::Internal => Ok(None),
+    };
+    let left = left.map_err(Failure::RateLimited)?;
+    let request = Forwarded { head, wallet, deadline, facts: &facts, request_id };
+    let mut answer = forward(worker, client, &request, &mut body).await?;
+    if let Some(left) = left {
+        worker.shared.limiter.describe(left, answer.headers_mut());
+    }
+    Ok(answer)
 }
 
 /// A body as far as it is read before the request goes on.

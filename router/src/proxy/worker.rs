@@ -24,6 +24,7 @@ use crate::limits;
 use crate::proxy::client::{Client, Clock};
 use crate::proxy::io::{ClientIo, Scratch};
 use crate::proxy::service::serve;
+use crate::rate::Limiter;
 use crate::routes::{Routes, SharedRoutes};
 use crate::target::Side;
 use crate::telemetry::Counters;
@@ -37,6 +38,8 @@ pub struct Shared {
     /// Asks the placement's keeper to look for a newer one at once.
     pub poll_now: Arc<tokio::sync::Notify>,
     pub counters: Counters,
+    /// Shared by all workers: a client's connections may meet any of them.
+    pub limiter: Arc<Limiter>,
     pub bounds: Bounds,
     /// Turns true when the process is to end.
     pub draining: watch::Receiver<bool>,

@@ -142,6 +142,7 @@ pub fn halves(version: u64, cells: [&[SocketAddr]; 2]) -> PlacementUpdate {
             .map(|(n, address)| InstanceEntry {
                 id: InstanceId(format!("cell-{number}-{n}")),
                 address: address.to_string(),
+                role: topology::Role::All,
             })
             .collect(),
     });

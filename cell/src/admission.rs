@@ -1,0 +1,263 @@
+//! What a cell takes on at once: bulkheads between kinds of requests, each with a limit that follows its latency, and the
+//! cell's declared rate of writes. Decides before anything of a request is read.
+//!
+//! The bulkheads keep a flood of one kind from the others: whoever creates wallets or reads histories without end uses up
+//! his own places only. What cells ask of one another has places that the public cannot take, and no rate: refusing a
+//! credit would leave money in flight.
+//!
+//! The state machines below this are pure; this module adds the lock and the clock. It must never wait.
+
+pub mod concurrency;
+pub mod rate;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tokio::time::Instant;
+
+use concurrency::{Bounds, Limiter};
+use rate::Bucket;
+
+/// Kinds of requests that do not take places from one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Changes one wallet's balance.
+    Movement,
+    /// Concerns other wallets too, and may wait for another cell.
+    Transfers,
+    /// Creates wallets and changes their state.
+    Accounts,
+    /// Shows one wallet or transfer.
+    Reads,
+    /// Goes through a wallet's past: many reads in one.
+    History,
+    /// Asked by other cells and by the control plane.
+    Internal,
+}
+
+pub const CLASSES: [Class; 6] =
+    [Class::Movement, Class::Transfers, Class::Accounts, Class::Reads, Class::History, Class::Internal];
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// More writes a second than the cell is declared to take.
+    Rate,
+    /// More requests of the class at once than answer in time.
+    Concurrency,
+}
+
+/// How much of the declared rate may go into new wallets, as one part in so many.
+const ACCOUNTS_SHARE: u32 = 4;
+/// Of what the writes have left for the moment, this part is kept from new wallets: one in so many.
+const ACCOUNTS_RESERVE: u32 = 2;
+/// Internal requests at once. Not adaptive: it bounds memory, nothing else.
+const INTERNAL_MAX: u32 = 1_024;
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Movement => "movement",
+            Class::Transfers => "transfers",
+            Class::Accounts => "accounts",
+            Class::Reads => "reads",
+            Class::History => "history",
+            Class::Internal => "internal",
+        }
+    }
+
+    /// Places: at least so many however slow everything is, so many at first, and never more.
+    ///
+    /// The least is what keeps a database of one lock busy with room to spare; a hot wallet makes one block of it.
+    fn bounds(self) -> Bounds {
+        match self {
+            Class::Movement => Bounds { least: 64, first: 256, most: 1_024 },
+            // Most of them wait for another cell, which may not answer: there have to be places for the others.
+            Class::Transfers => Bounds { least: 64, first: 256, most: 1_024 },
+            Class::Accounts => Bounds { least: 8, first: 32, most: 128 },
+            Class::Reads => Bounds { least: 16, first: 128, most: 512 },
+            // One of them keeps the database as busy as many of the others.
+            Class::History => Bounds { least: 4, first: 16, most: 256 },
+            Class::Internal => Bounds { least: INTERNAL_MAX, first: INTERNAL_MAX, most: INTERNAL_MAX },
+        }
+    }
+}
+
+impl Shed {
+    pub fn name(self) -> &'static str {
+        match self {
+            Shed::Rate => "rate",
+            Shed::Concurrency => "concurrency",
+        }
+    }
+}
+
+struct State {
+    limiters: [Limiter; CLASSES.len()],
+    /// All writes, and those of new wallets.
+    writes: Bucket,
+    accounts: Bucket,
+}
+
+impl State {
+    fn admit(&mut self, class: Class, now: Duration) -> Result<(), Shed> {
+        if !self.limiters[class as usize].has_room() {
+            return Err(Shed::Concurrency);
+        }
+        match class {
+            Class::Movement | Class::Transfers => self.writes.take(now).map_err(|_| Shed::Rate)?,
+            Class::Accounts => {
+                // New wallets get what moving money leaves them.
+                if !self.writes.has_left(now, ACCOUNTS_RESERVE) {
+                    return Err(Shed::Rate);
+                }
+                self.accounts.take(now).map_err(|_| Shed::Rate)?;
+                self.writes.charge(now);
+            }
+            Class::Internal => self.writes.charge(now),
+            Class::Reads | Class::History => {}
+        }
+        self.limiters[class as usize].enter();
+        Ok(())
+    }
+}
+
+/// What all requests of an instance share.
+pub struct Admission {
+    began: Instant,
+    state: Mutex<State>,
+}
+
+impl Admission {
+    /// `writes_a_second`: 0 is without limit.
+    pub fn new(writes_a_second: u32) -> Arc<Self> {
+        let state = State {
+            limiters: CLASSES.map(|class| Limiter::new(class.bounds())),
+            writes: Bucket::new(writes_a_second),
+            accounts: Bucket::new(writes_a_second.div_ceil(ACCOUNTS_SHARE)),
+        };
+        Arc::new(Self { began: Instant::now(), state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing below panics while it is held; if it did, the numbers would be off by one request.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, or why there is none. Nothing may have been done before.
+    pub fn admit(self: &Arc<Self>, class: Class) -> Result<Place, Shed> {
+        let now = Instant::now();
+        let admitted = self.state().admit(class, now - self.began);
+        match admitted {
+            Ok(()) => Ok(Place { admission: Arc::clone(self), class, since: now, tells: false }),
+            Err(why) => {
+                counter!("cell_shed_total", "class" => class.name(), "reason" => why.name()).increment(1);
+                Err(why)
+            }
+        }
+    }
+
+    /// Brings the gauges up to date; called when somebody looks.
+    pub fn publish(&self) {
+        let state = self.state();
+        for class in CLASSES {
+            let limiter = &state.limiters[class as usize];
+            gauge!("cell_admission_limit", "class" => class.name()).set(f64::from(limiter.limit()));
+            gauge!("cell_admission_in_flight", "class" => class.name()).set(f64::from(limiter.in_flight()));
+        }
+    }
+}
+
+/// A request's place; free again when it is dropped, however the request ends.
+pub struct Place {
+    admission: Arc<Admission>,
+    class: Class,
+    since: Instant,
+    /// Whether how long it took says something about the cell.
+    tells: bool,
+}
+
+impl Place {
+    /// The request did the whole of its work: how long it took counts. What was found wrong at once does not.
+    pub fn worked(&mut self) {
+        self.tells = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let took = self.tells.then(|| now - self.since);
+        self.admission.state().limiters[self.class as usize].leave(now - self.admission.began, took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(rate: u32) -> State {
+        State {
+            limiters: CLASSES.map(|class| Limiter::new(class.bounds())),
+            writes: Bucket::new(rate),
+            accounts: Bucket::new(rate.div_ceil(ACCOUNTS_SHARE)),
+        }
+    }
+
+    #[test]
+    fn a_flood_of_one_class_leaves_the_places_of_the_others() {
+        for flooded in CLASSES {
+            let mut state = state(0);
+            while state.admit(flooded, Duration::ZERO).is_ok() {}
+            for class in CLASSES.into_iter().filter(|class| *class != flooded) {
+                assert_eq!(state.admit(class, Duration::ZERO), Ok(()), "{class:?} while {flooded:?} is full");
+            }
+        }
+    }
+
+    #[test]
+    fn new_wallets_get_a_quarter_of_the_rate_and_only_what_moving_money_leaves() {
+        let served = |state: &mut State, class: Class, at: Duration| {
+            let admitted = state.admit(class, at).is_ok();
+            if admitted {
+                state.limiters[class as usize].leave(at, None);
+            }
+            u32::from(admitted)
+        };
+        // Creations at five times the rate, alone and beside money at just the rate; ten seconds each.
+        let (mut alone, mut beside, mut money) = (0, 0, 0);
+        let (mut quiet, mut busy) = (state(1_000), state(1_000));
+        for millisecond in 0..10_000 {
+            let at = Duration::from_millis(millisecond);
+            money += served(&mut busy, Class::Movement, at);
+            for _ in 0..5 {
+                alone += served(&mut quiet, Class::Accounts, at);
+                beside += served(&mut busy, Class::Accounts, at);
+            }
+        }
+        assert!((2_400..2_700).contains(&alone), "{alone}");
+        assert!(money > 9_900, "{money} of 10,000 movements");
+        assert!(beside < 300, "{beside} creations beside them");
+    }
+
+    #[test]
+    fn credits_are_taken_beyond_the_rate_and_the_public_waits_for_them() {
+        let mut state = state(100);
+        while state.admit(Class::Movement, Duration::ZERO).is_ok() {}
+        for _ in 0..500 {
+            assert_eq!(state.admit(Class::Internal, Duration::ZERO), Ok(()));
+        }
+        assert_eq!(state.admit(Class::Movement, Duration::from_millis(5)), Err(Shed::Rate));
+    }
+
+    #[tokio::test]
+    async fn a_place_is_free_again_however_its_request_ends() {
+        let admission = Admission::new(0);
+        for _ in 0..10_000 {
+            let mut place = admission.admit(Class::Movement).expect("there is room");
+            place.worked();
+        }
+        assert_eq!(admission.state().limiters[Class::Movement as usize].in_flight(), 0);
+    }
+}
