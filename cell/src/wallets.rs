@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::courier::Courier;
 use crate::driver::Submitter;
 use crate::failure::Failure;
-use crate::history::{self, Line, Position};
+use crate::history::{self, Line, Past, Position};
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
 
@@ -132,14 +132,27 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(self.perform(wallet, work, &context).await?.into_answer())
     }
 
-    /// The wallet with its balance at `at`; 0.00 before it existed.
+    /// The wallet with its balance at `at`; 0.00 before it existed. What is past is past wherever the wallet lives now:
+    /// only where the answer is the head, it has to be the head of a chain that this cell serves.
     pub async fn wallet_at(&self, wallet: WalletId, at: Timestamp) -> Result<Wallet, Failure> {
-        let head = self.head(wallet).await?;
-        let now = view(&head);
-        Ok(match history::block_at(&self.store, &head, at).await? {
-            Some(block) => view(&block),
-            None => Wallet { balance: Money::ZERO, updated_at: now.created_at, ..now },
-        })
+        let mut random = self.clock.random();
+        match retry::read(|| random.f64(), || history::past(&self.store, wallet, at)).await? {
+            Past::Block(block) => Ok(view(&block)),
+            Past::Head(head) if head.home == self.cell => Ok(view(&head)),
+            Past::Before(first) => {
+                let then = view(&first);
+                Ok(Wallet { balance: Money::ZERO, updated_at: then.created_at, ..then })
+            }
+            // Whoever is late, or early, is sent on as from every other read; unless it has just arrived.
+            Past::Head(_) | Past::Absent | Past::Hole { .. } => {
+                let head = self.head(wallet).await?;
+                let now = view(&head);
+                Ok(match history::block_at(&self.store, &head, at).await? {
+                    Some(block) => view(&block),
+                    None => Wallet { balance: Money::ZERO, updated_at: now.created_at, ..now },
+                })
+            }
+        }
     }
 
     /// Entries between two times, newest first.

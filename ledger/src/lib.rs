@@ -1,7 +1,7 @@
 //! The ledger: a wallet is a chain of immutable blocks, and the only write is "append block n+1 if there is none".
 //!
 //! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`canonical`], [`chain`], [`decide`],
-//! [`rows`], [`keys`], [`moving`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
+//! [`rows`], [`keys`], [`snapshots`], [`merkle`], [`moving`]. Only [`store`] does I/O: the one storage port, with its DynamoDB and in-memory adapters.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -10,9 +10,11 @@ pub mod canonical;
 pub mod chain;
 pub mod decide;
 pub mod keys;
+pub mod merkle;
 pub mod money;
 pub mod moving;
 pub mod rows;
+pub mod snapshots;
 pub mod store;
 pub mod time;
 

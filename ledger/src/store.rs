@@ -138,6 +138,8 @@ pub enum Forgotten {
 pub struct Snapshot {
     pub at: Timestamp,
     pub block: u64,
+    /// The next block that has a snapshot is this one, or comes before it.
+    pub next: u64,
     pub balance: Money,
     pub hash: Hash,
 }
@@ -150,18 +152,36 @@ pub struct BlockRange {
     pub newest_first: bool,
 }
 
+/// One page of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    pub blocks: Vec<Block>,
+    /// The range holds more blocks, perhaps.
+    pub more: bool,
+}
+
 /// The tables of one cell. All reads are strongly consistent but that of [`Store::open_transfers`].
 pub trait Store: Clone + Send + Sync + 'static {
     /// The last block of a chain; `None` if the cell holds no chain for this wallet.
     fn head(&self, wallet: WalletId) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send;
 
-    /// One page of a chain: at most `limit` blocks and at most about 1 MB. Shorter than asked does not mean the end.
+    /// One page of a chain: at most `limit` blocks and at most about 1 MB.
+    fn page(
+        &self,
+        wallet: WalletId,
+        range: BlockRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// The blocks of one such page. Shorter than asked does not mean the end.
     fn blocks(
         &self,
         wallet: WalletId,
         range: BlockRange,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send {
+        async move { Ok(self.page(wallet, range, limit).await?.blocks) }
+    }
 
     /// Writes all blocks with their rows, or nothing.
     fn append(&self, append: &Append) -> impl Future<Output = Result<(), AppendError>> + Send;
@@ -188,12 +208,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
 
-    /// Records a full run: its keys and the snapshot at its end. Rows that exist already are the same.
-    fn put_run(
+    /// Records the keys of a full run. A row that exists already is the same.
+    fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records snapshots. Rows that exist already are the same.
+    fn put_snapshots(
         &self,
         wallet: WalletId,
-        keys: &KeyRun,
-        snapshot: &Snapshot,
+        snapshots: &[Snapshot],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The recorded runs that end at or after `since`, newest first.

@@ -20,7 +20,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Selec
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, MAX_APPEND_ITEMS,
+    Append, AppendError, BlockRange, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, MAX_APPEND_ITEMS, Page,
     Snapshot, Store, StoreError,
 };
 use crate::block::{Block, TransactionId};
@@ -212,6 +212,12 @@ impl DynamoStore {
             .map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
+    /// Writes a row of `snapshots` that follows from blocks: whoever writes it writes the same.
+    async fn put_derived(&self, item: items::Item) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
+        put.send().await.map(drop).map_err(|error| errors::write_failed(&error))
+    }
+
     async fn get(&self, table: &str, key: items::Item) -> Result<Option<items::Item>, StoreError> {
         let answer = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().await;
         answer.map(|output| output.item).map_err(|error| errors::read_failed(&error))
@@ -224,7 +230,7 @@ impl Store for DynamoStore {
         Ok(self.blocks(wallet, range, 1).await?.pop())
     }
 
-    async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
+    async fn page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
         let answer = self
             .client
             .query()
@@ -239,7 +245,8 @@ impl Store for DynamoStore {
             .send()
             .await
             .map_err(|error| errors::read_failed(&error))?;
-        answer.items().iter().map(|item| items::to_block(wallet, item)).collect()
+        let blocks = answer.items().iter().map(|item| items::to_block(wallet, item)).collect::<Result<_, _>>()?;
+        Ok(Page { blocks, more: answer.last_evaluated_key.is_some() })
     }
 
     async fn append(&self, append: &Append) -> Result<(), AppendError> {
@@ -287,10 +294,13 @@ impl Store for DynamoStore {
         Ok(rows)
     }
 
-    async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
-        for item in [items::key_run(wallet, keys), items::snapshot(wallet, snapshot)] {
-            let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
-            put.send().await.map_err(|error| errors::write_failed(&error))?;
+    async fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> Result<(), StoreError> {
+        self.put_derived(items::key_run(wallet, keys)).await
+    }
+
+    async fn put_snapshots(&self, wallet: WalletId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
+        for snapshot in snapshots {
+            self.put_derived(items::snapshot(wallet, snapshot)).await?;
         }
         Ok(())
     }

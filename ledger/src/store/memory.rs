@@ -10,7 +10,7 @@ use topology::{Bucket, WalletId};
 
 use super::{
     Append, AppendError, BlockRange, Conflict, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState,
-    Snapshot, Store, StoreError,
+    Page, Snapshot, Store, StoreError,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -322,15 +322,16 @@ impl Store for MemoryStore {
         self.read(|tables| tables.head(wallet).cloned()).await
     }
 
-    async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
+    async fn page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
         let limit = limit.min(PAGE_BLOCKS);
         self.read(|tables| {
             let within = tables.chain(wallet).filter(|block| (range.first..=range.last).contains(&block.number));
-            if range.newest_first {
+            let blocks: Vec<Block> = if range.newest_first {
                 within.rev().take(limit).cloned().collect()
             } else {
                 within.take(limit).cloned().collect()
-            }
+            };
+            Page { more: blocks.len() == limit, blocks }
         })
         .await
     }
@@ -377,17 +378,21 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let (keys, snapshot) = (keys.clone(), *snapshot);
-        match self.fate(true).await {
-            (Fault::None, _) => {
-                let mut tables = self.lock();
-                tables.key_runs.insert((wallet, keys.run), keys);
-                tables.snapshots.insert((wallet, snapshot.at, snapshot.block), snapshot);
-                Ok(())
-            }
-            (fault, _) => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
-        }
+    async fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> Result<(), StoreError> {
+        let keys = keys.clone();
+        self.write(move |tables| {
+            tables.key_runs.insert((wallet, keys.run), keys);
+        })
+        .await
+    }
+
+    async fn put_snapshots(&self, wallet: WalletId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
+        let snapshots = snapshots.to_vec();
+        self.write(move |tables| {
+            let rows = snapshots.into_iter().map(|snapshot| ((wallet, snapshot.at, snapshot.block), snapshot));
+            tables.snapshots.extend(rows);
+        })
+        .await
     }
 
     async fn key_runs(&self, wallet: WalletId, since: Timestamp) -> Result<Vec<KeyRun>, StoreError> {

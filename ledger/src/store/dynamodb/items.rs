@@ -149,6 +149,7 @@ pub fn snapshot(wallet: WalletId, snapshot: &Snapshot) -> Item {
         ("s", text(snapshot_sort_key(snapshot.at, snapshot.block))),
         ("at", number(snapshot.at.micros())),
         ("n", number(snapshot.block)),
+        ("x", number(snapshot.next)),
         ("m", number(snapshot.balance.minor())),
         ("h", bytes(snapshot.hash.0)),
     ])
@@ -159,6 +160,7 @@ pub fn to_snapshot(item: &Item) -> Result<Snapshot, StoreError> {
     Ok(Snapshot {
         at: field_time(item, "at")?,
         block: field_u64(item, "n")?,
+        next: field_u64(item, "x")?,
         balance: Money::from_minor(field_u64(item, "m")?),
         hash: Hash(hash),
     })
