@@ -7,6 +7,7 @@ mod cursor;
 mod internal;
 mod moved;
 mod problem;
+mod proof;
 mod server;
 mod views;
 mod wallets;
@@ -66,6 +67,8 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/api/v1/wallets/{id}/balance/historical", get(wallets::historical::<S, P>))
         .route("/api/v1/wallets/{id}/transactions", get(wallets::transactions::<S, P>))
         .route("/api/v1/wallets/{id}/transfers/{transfer}", get(wallets::transfer_status::<S, P>))
+        .route("/api/v1/wallets/{id}/proof", get(proof::proof::<S, P>))
+        .route("/internal/v1/integrity/findings", get(proof::findings::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
         .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))

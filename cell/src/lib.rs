@@ -3,6 +3,7 @@
 //! [`sequencer`] (pure) orders writes, [`driver`] runs it, [`wallets`] holds the use cases, [`courier`] carries
 //! transfers to other cells, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
 
+pub mod checkpoints;
 pub mod clock;
 pub mod courier;
 pub mod driver;
@@ -11,6 +12,8 @@ pub mod failure;
 pub mod history;
 pub mod http;
 pub mod instance;
+pub mod integrity;
+pub mod jobs;
 
 pub mod peers;
 pub mod sequencer;

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod create;
+mod proof;
 mod transfers;
 
 use std::time::Duration;

@@ -8,8 +8,10 @@
 pub mod block;
 pub mod canonical;
 pub mod chain;
+pub mod checkpoint;
 pub mod decide;
 pub mod keys;
+pub mod log;
 pub mod merkle;
 pub mod money;
 pub mod moving;
@@ -17,6 +19,7 @@ pub mod rows;
 pub mod snapshots;
 pub mod store;
 pub mod time;
+pub mod verify;
 
 pub use block::{
     Audit, Block, Entry, EntryKind, Hash, Head, Key, Route, ShortText, Status, TransactionId, WalletState,

@@ -55,7 +55,7 @@ impl<F: FnMut(u32, u64) -> Hash> Nodes for F {
 }
 
 /// The root over the leaves from `first` on to before `end`, as they stand in a larger tree.
-fn range(first: u64, end: u64, nodes: &mut impl Nodes) -> Hash {
+fn range(first: u64, end: u64, nodes: &mut (impl Nodes + ?Sized)) -> Hash {
     let size = end.saturating_sub(first);
     if size.is_power_of_two() {
         let height = size.trailing_zeros();
@@ -66,12 +66,12 @@ fn range(first: u64, end: u64, nodes: &mut impl Nodes) -> Hash {
 }
 
 /// The root of the first `size` leaves.
-pub fn root(size: u64, nodes: &mut impl Nodes) -> Hash {
+pub fn root(size: u64, nodes: &mut (impl Nodes + ?Sized)) -> Hash {
     if size == 0 { empty() } else { range(0, size, nodes) }
 }
 
 /// The audit path of leaf `index` in the tree of `size` leaves, from the leaf up (RFC 6962, 2.1.1). `index < size`.
-pub fn inclusion(index: u64, size: u64, nodes: &mut impl Nodes) -> Vec<Hash> {
+pub fn inclusion(index: u64, size: u64, nodes: &mut (impl Nodes + ?Sized)) -> Vec<Hash> {
     let mut path = Vec::new();
     let (mut first, mut end) = (0_u64, size);
     while end.saturating_sub(first) > 1 {
@@ -89,7 +89,7 @@ pub fn inclusion(index: u64, size: u64, nodes: &mut impl Nodes) -> Vec<Hash> {
 }
 
 /// That the tree of `old` leaves is the beginning of that of `new` leaves (RFC 6962, 2.1.2). `0 < old <= new`.
-pub fn consistency(old: u64, new: u64, nodes: &mut impl Nodes) -> Vec<Hash> {
+pub fn consistency(old: u64, new: u64, nodes: &mut (impl Nodes + ?Sized)) -> Vec<Hash> {
     let mut proof = Vec::new();
     let (mut first, mut end, mut whole) = (0_u64, new, true);
     while old != end {

@@ -144,6 +144,7 @@ fn problem_of_failure(failure: &Failure) -> Problem {
         Failure::TransferNotFound(_) => {
             Problem::new(404, "transfer_not_found", "There is no such transfer out of this wallet")
         }
+        Failure::NoCheckpointYet(_) => Problem::new(404, "no_checkpoint_yet", "No checkpoint covers this wallet yet"),
         Failure::WalletExists(_) => Problem::new(409, "wallet_exists", "The user already has a wallet"),
         Failure::KeyReused => {
             Problem::new(422, "idempotency_key_reused", "The Idempotency-Key was used with another request")

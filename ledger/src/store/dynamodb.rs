@@ -4,10 +4,12 @@
 //! The SDK's own retries are off: a retry that hides a lost answer would turn our own write into a "conflict". What
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
 
+mod cell_rows;
 mod errors;
 mod forget;
 mod homes;
 mod items;
+mod stored;
 mod tables;
 
 use std::time::Duration;
@@ -20,8 +22,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Selec
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, MAX_APPEND_ITEMS, Page,
-    Snapshot, Store, StoreError,
+    Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow,
+    MAX_APPEND_ITEMS, Page, RowTable, Snapshot, Store, StoreError, StoredPage,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -355,6 +357,44 @@ impl Store for DynamoStore {
             .await
             .map_err(|error| errors::read_failed(&error))?;
         answer.items().first().map(items::to_snapshot).transpose()
+    }
+
+    async fn stored_blocks(&self, wallet: WalletId, first: u64, limit: usize) -> Result<StoredPage<Block>, StoreError> {
+        self.read_stored_blocks(wallet, first, limit).await
+    }
+
+    async fn stored_rows(
+        &self,
+        wallet: WalletId,
+        table: RowTable,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<StoredPage<Derived>, StoreError> {
+        self.read_stored_rows(wallet, table, after, limit).await
+    }
+
+    async fn cell_row(&self, list: &str, key: &str) -> Result<Option<CellRow>, StoreError> {
+        self.read_cell_row(list, key).await
+    }
+
+    async fn cell_rows(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, CellRow)>, StoreError> {
+        self.read_cell_rows(list, after, newest_first, limit).await
+    }
+
+    async fn put_cell_row(
+        &self,
+        list: &str,
+        key: &str,
+        expected: Option<u64>,
+        row: &CellRow,
+    ) -> Result<bool, StoreError> {
+        self.write_cell_row(list, key, expected, row).await
     }
 
     async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
