@@ -205,6 +205,18 @@ impl<S: Store> Log<S> {
         self.proof(after, HashMap::new(), |nodes| merkle::consistency(before, size, nodes)).await
     }
 
+    /// The same for somebody who looks while the cell works: `None` while tiles of the newest checkpoint are missing,
+    /// which are written after it.
+    pub async fn consistency_once_finished(&self, before: u64, after: &Entry) -> Result<Option<Vec<Hash>>, StoreError> {
+        match self.consistency(before, after).await {
+            Err(StoreError::Corrupt(what)) => match self.newest().await? {
+                Some(newest) if newest == *after => Ok(None),
+                _ => Err(StoreError::Corrupt(what)),
+            },
+            other => other.map(Some),
+        }
+    }
+
     /// What shows that the newest checkpoint commits to the latest leaf of this wallet; `None`: none does yet.
     pub async fn prove(&self, wallet: WalletId) -> Result<Option<Proof>, StoreError> {
         // In this order: a leaf is recorded after the checkpoint that it is in.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CellId, WalletId};
 
+/// The list of a cell's rows that holds its findings, as JSON.
+pub const FINDINGS: &str = "findings";
+
 /// One place in a cell's tables that was not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,11 +4,11 @@
 use ledger::Timestamp;
 use ledger::store::{CellRow, Store, StoreError};
 use ledger::verify::Break;
+use topology::finding::FINDINGS;
 use topology::{CellId, Finding, WalletId};
 
 use super::shown;
 
-const FINDINGS: &str = "findings";
 const PAGE: usize = 256;
 /// Findings in one answer.
 pub const MAX_LISTED: usize = 10_000;
