@@ -5,6 +5,7 @@
 //! It never repairs: what is wrong may be evidence.
 
 mod findings;
+mod freezing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,7 @@ pub struct Integrity<S, P> {
     pub owner: String,
     pub settings: Settings,
     /// The cell's own, if it signs checkpoints.
-    pub key: Option<PublicKey>,
+    pub keys: Vec<PublicKey>,
 }
 
 /// Why a pass stopped before its end; the next look at the row goes on with it.
@@ -155,6 +156,7 @@ impl<S: Store, P: Peers> Integrity<S, P> {
             let after = lease.progress.after;
             let list = || self.store.members(everything, after, PAGE);
             let wallets = retry::read(|| random.f64(), list).await?;
+            self.tell_unlisted(&audit, &wallets, lease).await?;
             if wallets.is_empty() {
                 return Ok(());
             }
@@ -171,10 +173,33 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         }
     }
 
+    /// Wallets that the cell has committed to and that are missing in its list: nobody would look at them.
+    async fn tell_unlisted(
+        &self,
+        audit: &Audit,
+        listed: &[WalletId],
+        lease: &mut Lease<S, Progress>,
+    ) -> Result<(), Stopped> {
+        let after = lease.progress.after;
+        let until = |wallet: &WalletId| listed.last().is_none_or(|last| wallet <= last);
+        let due = audit.committed.keys().filter(|wallet| Some(**wallet) > after && until(wallet));
+        let missing: Vec<WalletId> = due.filter(|wallet| listed.binary_search(wallet).is_err()).copied().collect();
+        for wallet in missing {
+            let what = "the cell has committed to this wallet, and does not list it among its wallets".to_owned();
+            let found = Break { place: "members".into(), block: None, what };
+            error!(%wallet, what = found.what, "a wallet is not what it must be");
+            self.wallet(wallet, audit, lease).await?;
+            self.tell(lease, Some(wallet), &found, "not frozen: its chain is verified beside").await?;
+        }
+        Ok(())
+    }
+
     async fn audit_log(&self, lease: &mut Lease<S, Progress>) -> Result<Audit, Stopped> {
-        let Some(key) = self.key else { return Ok(Audit::default()) };
+        if self.keys.is_empty() {
+            return Ok(Audit::default());
+        }
         let log = Log::new(self.store.clone(), self.cell.clone());
-        let audit = log.audit(&[key], &Witnessed::new()).await?;
+        let audit = log.audit(&self.keys, &Witnessed::new()).await?;
         for found in &audit.breaks {
             error!(place = found.place, what = found.what, "the cell's log of checkpoints is broken");
             self.tell(lease, None, found, "nothing is frozen: this is about the log of the whole cell").await?;
@@ -220,17 +245,21 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         Ok(())
     }
 
-    /// Has the wallet stand still, through the way of all writes; what came of it.
+    /// Has the wallet stand still, through the way of all writes; what came of it. That way loads the wallet's newest
+    /// blocks, and refuses where one of them is broken: but another instance may remember the wallet from before and go
+    /// on writing. So the entry is then appended after the head itself, on the same condition as every block.
     async fn freeze(&self, wallet: WalletId, report: &Report, pass: u64) -> String {
-        let mut context =
-            Context { key: None, audit: ledger::Audit::default(), deadline: Instant::now() + FREEZE_PATIENCE };
-        context.audit.actor = ShortText::cut(ACTOR, ShortText::MAX_BYTES);
-        context.audit.request_id = ShortText::cut(&format!("integrity-pass-{pass}"), ShortText::MAX_BYTES);
+        let audit = ledger::Audit {
+            actor: ShortText::cut(ACTOR, ShortText::MAX_BYTES),
+            request_id: ShortText::cut(&format!("integrity-pass-{pass}"), ShortText::MAX_BYTES),
+            ..ledger::Audit::default()
+        };
+        let context = Context { key: None, audit: audit.clone(), deadline: Instant::now() + FREEZE_PATIENCE };
         match self.wallets.change(wallet, Work::Freeze, context).await {
             Ok(_) => "frozen".into(),
             Err(Failure::Refused { refusal: Refusal::Frozen, .. }) => "was frozen already".into(),
             Err(Failure::Refused { refusal, .. }) => format!("stands still already: {refusal}"),
-            Err(Failure::Corrupt(_)) => "not frozen, but it stands still: its newest blocks cannot be read".into(),
+            Err(Failure::Corrupt(_)) => freezing::append(&self.store, &self.cell, &self.clock, wallet, audit).await,
             Err(Failure::Misdirected { .. } | Failure::WalletNotFound(_)) => {
                 let home = report.head.as_ref().map_or("unknown", |head| head.home.as_str());
                 format!("not frozen: it does not live here (home: {home})")

@@ -15,7 +15,7 @@ use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ledger::block::MAX_ENTRIES_PER_BLOCK;
-use ledger::checkpoint::SigningKey;
+use ledger::checkpoint::{PublicKey, SigningKey};
 use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -126,7 +126,8 @@ struct UpkeepArgs {
     /// Blocks and rows that a verification reads in a second, at most
     #[arg(long, env = "CELL_INTEGRITY_ITEMS_PER_SECOND", default_value_t = 1_000)]
     integrity_items_per_second: u64,
-    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with; without it, it signs none
+    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with; without it, it signs none.
+    /// Public keys that it had before are in the file of the same name that ends in `.pub`
     #[arg(long, env = "CELL_CHECKPOINT_KEY")]
     checkpoint_key: Option<PathBuf>,
     /// Seconds between two checkpoints
@@ -240,7 +241,7 @@ fn start_upkeep(
                 every: Duration::from_secs(args.integrity_seconds),
                 items_per_second: args.integrity_items_per_second.max(1),
             },
-            key: key.as_ref().map(SigningKey::public),
+            keys: key.as_ref().map(SigningKey::known).unwrap_or_default(),
         };
         instance.tasks.spawn(integrity.run(stop.clone()));
     }
@@ -253,7 +254,17 @@ fn start_upkeep(
 
 fn read_key(path: &std::path::Path) -> Result<SigningKey> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    SigningKey::from_pem(&text).with_context(|| format!("{} (--checkpoint-key)", path.display()))
+    let key = SigningKey::from_pem(&text).with_context(|| format!("{} (--checkpoint-key)", path.display()))?;
+    let beside = path.with_extension("pub");
+    match std::fs::read_to_string(&beside) {
+        Ok(text) => {
+            let earlier =
+                PublicKey::all_from_pem(&text).with_context(|| format!("{} holds no key", beside.display()))?;
+            Ok(key.after(earlier))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(key),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", beside.display())),
+    }
 }
 
 /// The first signal drains; the second ends the process at once.

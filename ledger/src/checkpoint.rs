@@ -149,7 +149,11 @@ pub enum KeyError {
 }
 
 /// What a cell signs with. Printed nowhere.
-pub struct SigningKey(Ed25519KeyPair);
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    /// Other keys of this cell, which it signed with before.
+    earlier: Vec<PublicKey>,
+}
 
 impl SigningKey {
     /// A new key as a PEM file of PKCS#8.
@@ -161,15 +165,29 @@ impl SigningKey {
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let der = from_pem("PRIVATE KEY", text).into_iter().next().ok_or(KeyError::Pem)?;
         // Also keys made by other tools, which leave the public half out.
-        Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map(Self).map_err(|_| KeyError::Key)
+        Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der)
+            .map(|pair| Self { pair, earlier: Vec::new() })
+            .map_err(|_| KeyError::Key)
+    }
+
+    /// The same key, of a cell that also had these.
+    pub fn after(self, earlier: Vec<PublicKey>) -> Self {
+        Self { earlier, ..self }
+    }
+
+    /// All keys of the cell, this one first.
+    pub fn known(&self) -> Vec<PublicKey> {
+        let own = self.public();
+        let earlier = self.earlier.iter().copied().filter(|key| *key != own);
+        std::iter::once(own).chain(earlier).collect()
     }
 
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.public_key().as_ref().try_into().expect("a public key of Ed25519 is 32 bytes"))
+        PublicKey(self.pair.public_key().as_ref().try_into().expect("a public key of Ed25519 is 32 bytes"))
     }
 
     pub fn sign(&self, checkpoint: Checkpoint) -> Signed {
-        let signature = self.0.sign(&checkpoint.to_bytes());
+        let signature = self.pair.sign(&checkpoint.to_bytes());
         Signed { checkpoint, signature: signature.as_ref().try_into().expect("64 bytes") }
     }
 }

@@ -124,7 +124,8 @@ impl<S: Store> Log<S> {
     async fn latest_row(&self, wallet: WalletId) -> Result<Option<(Latest, u64)>, StoreError> {
         let row = self.store.cell_row(&latest_list(wallet), &wallet.to_string()).await?;
         let Some(row) = row else { return Ok(None) };
-        let latest = Latest::from_bytes(&row.bytes).filter(|latest| latest.leaf.wallet == wallet);
+        let sound = |latest: &Latest| latest.leaf.wallet == wallet && latest.checkpoint == row.version;
+        let latest = Latest::from_bytes(&row.bytes).filter(sound);
         let latest = latest.ok_or_else(|| corrupt(format!("the row of the latest leaf of wallet {wallet}")))?;
         Ok(Some((latest, row.version)))
     }
@@ -170,8 +171,8 @@ impl<S: Store> Log<S> {
         if last.is_some_and(|last| last.size != edge.size() || last.root != edge.root()) {
             return Err(LogError::Broken("the last checkpoint's edge is not that of its tree".into()));
         }
-        if last.is_some() && !before.is_some_and(|entry| key.public().verifies(&entry.signed)) {
-            return Err(LogError::Broken("the last checkpoint is not signed with this cell's key".into()));
+        if last.is_some() && !before.is_some_and(|entry| key.known().iter().any(|key| key.verifies(&entry.signed))) {
+            return Err(LogError::Broken("the last checkpoint is not signed with a key of this cell".into()));
         }
         let tiles: Vec<Tile> = leaves.iter().flat_map(|leaf| edge.push(leaf.tree_hash())).collect();
         let checkpoint = Checkpoint {
@@ -295,8 +296,8 @@ impl<S: Store> Log<S> {
                 return Ok(());
             }
             let expected = recorded.map(|(_, version)| version);
-            let version = expected.map_or(ONCE, |version| version.saturating_add(1));
-            let row = CellRow { version, bytes: latest.to_bytes() };
+            // Rises, since later leaves are in later checkpoints.
+            let row = CellRow { version: latest.checkpoint, bytes: latest.to_bytes() };
             if self.store.put_cell_row(&latest_list(wallet), &wallet.to_string(), expected, &row).await? {
                 return Ok(());
             }

@@ -9,13 +9,12 @@ use crate::canonical;
 use crate::keys::{last_of, run_of};
 use crate::store::Snapshot;
 
-/// A block of at least so many canonical bytes is heavy. A run of lighter ones is at most 512 KB; the snapshot of a heavy
-/// one adds at most an eighth to what writing the block costs.
-pub const HEAVY_BYTES: usize = 8 * 1024;
+/// A block of at least so many canonical bytes is heavy. A run of lighter ones is at most 256 KB, 64 read units; the
+/// snapshot of a heavy one adds at most a quarter to what writing the block costs, of a full one an eighth or less.
+pub const HEAVY_BYTES: usize = 4 * 1024;
 
 pub fn is_heavy(block: &Block) -> bool {
-    // What no block of so few entries can reach needs no encoding to know: an entry is at most 1.2 KB.
-    block.entries.len() > 6 && canonical::encode(block).len() >= HEAVY_BYTES
+    canonical::encode(block).len() >= HEAVY_BYTES
 }
 
 /// Whether `block` has a snapshot; `after_heavy`: the block before it is heavy.

@@ -7,9 +7,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ledger::checkpoint::SigningKey;
+use ledger::checkpoint::{PublicKey, SigningKey};
 
-/// Makes the key unless it is there. The public half is written again each time, so that neither can be left alone.
+/// Makes the key unless it is there, and puts its public half beside it; public keys that are there already stay, since
+/// older checkpoints are verified with them.
 pub fn create(path: &Path) -> Result<()> {
     let fresh = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match fresh {
@@ -23,5 +24,10 @@ pub fn create(path: &Path) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let key = SigningKey::from_pem(&text).with_context(|| format!("{} holds no key", path.display()))?;
     let public = path.with_extension("pub");
-    std::fs::write(&public, key.public().to_pem()).with_context(|| format!("cannot write {}", public.display()))
+    let known = std::fs::read_to_string(&public).unwrap_or_default();
+    if PublicKey::all_from_pem(&known).is_ok_and(|keys| keys.contains(&key.public())) {
+        return Ok(());
+    }
+    std::fs::write(&public, known + &key.public().to_pem())
+        .with_context(|| format!("cannot write {}", public.display()))
 }

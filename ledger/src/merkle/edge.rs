@@ -7,6 +7,8 @@ use super::{Hash, Nodes, root_of};
 pub const TILE_NODES: usize = 256;
 /// So many heights lie between a tile's nodes and the node that stands for the whole tile.
 pub const TILE_HEIGHT: u32 = 8;
+/// The bits of a place that say where in its tile it is.
+const IN_TILE: u64 = TILE_NODES as u64 - 1;
 /// Levels of tiles: enough for 2^64 leaves.
 const MAX_LEVELS: usize = 8;
 
@@ -99,7 +101,7 @@ impl Edge {
             let below = height % TILE_HEIGHT;
             // Places of the nodes of the tile's own height that this node covers.
             let first = place << below;
-            let (in_tile, number) = ((first % TILE_NODES as u64) as usize, first / TILE_NODES as u64);
+            let (in_tile, number) = ((first & IN_TILE) as usize, first >> TILE_HEIGHT);
             let shift = level.saturating_add(1).saturating_mul(TILE_HEIGHT);
             let full = self.size.checked_shr(shift).unwrap_or(0);
             let nodes = if number < full {
