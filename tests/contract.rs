@@ -4,6 +4,7 @@
 //! Every check makes wallets of its own, so that all of them can share the tables of one engine.
 
 mod appends;
+mod cell_rows;
 mod creation;
 mod engines;
 mod moves;
@@ -180,6 +181,9 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     rows::open_transfers_come_oldest_first(subject).await;
     rows::runs_of_keys_come_newest_first(subject).await;
     rows::the_latest_snapshot_before_a_time_is_found(subject).await;
+    cell_rows::a_row_of_the_cell_changes_only_from_what_was_seen(subject).await;
+    cell_rows::rows_of_the_cell_are_listed_from_either_end(subject).await;
+    cell_rows::what_is_stored_is_read_item_by_item(subject).await;
     reads::chains_are_read_in_pages_from_either_end(subject).await;
     reads::what_is_not_there_is_not_found(subject).await;
     reads::a_spoilt_block_is_noticed(subject).await;

@@ -25,6 +25,8 @@ const PURE: [&str; 12] = [
     "ledger/src/decide.rs",
     "ledger/src/rows.rs",
     "ledger/src/keys.rs",
+    "ledger/src/snapshots.rs",
+    "ledger/src/merkle.rs",
     "ledger/src/moving.rs",
     "cell/src/sequencer",
     "cell/src/admission/rate.rs",

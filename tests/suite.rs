@@ -8,6 +8,7 @@ mod directions;
 mod drills;
 mod fleet;
 mod hot_wallet;
+mod integrity;
 mod kills;
 mod limits;
 mod model;

@@ -6,8 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::snapshots::{is_heavy, snapshot_of};
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{BlockRange, Snapshot, Store, StoreError, retry};
+use ledger::store::{BlockRange, Store, StoreError, retry};
 use ledger::{Block, Timestamp, chain};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +32,9 @@ const PAGE_BLOCKS: usize = 256;
 const MAX_TAIL_PAGES: usize = 16;
 /// Pages of unrecorded blocks read to learn the keys of the last 24 hours.
 const MAX_KEY_PAGES: usize = 4_096;
+
+/// Wallets whose last block is remembered to be a heavy one.
+const MAX_HEAVY: usize = 65_536;
 
 enum Submission {
     Command {
@@ -78,7 +82,8 @@ impl Submitter {
 
 enum Event {
     Loaded(WalletId, Loaded),
-    Committed(CommitId, CommitOutcome),
+    /// With the blocks that were to be written.
+    Committed(CommitId, CommitOutcome, Vec<Block>),
     Recorded,
     HeldLongEnough(WalletId),
 }
@@ -91,13 +96,24 @@ pub struct Driver<S> {
     waiting: HashMap<CommandId, oneshot::Sender<Reply>>,
     inbox: mpsc::Receiver<Submission>,
     work: JoinSet<Event>,
+    /// The last block that this instance wrote of a wallet, where it was a heavy one.
+    heavy: HashMap<WalletId, u64>,
 }
 
 impl<S: Store> Driver<S> {
     pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits) -> (Submitter, Self) {
         let (sender, inbox) = mpsc::channel(MAILBOX);
         let sequencer = Sequencer::new(cell.clone(), limits);
-        let driver = Self { cell, store, clock, sequencer, waiting: HashMap::new(), inbox, work: JoinSet::new() };
+        let driver = Self {
+            cell,
+            store,
+            clock,
+            sequencer,
+            waiting: HashMap::new(),
+            inbox,
+            work: JoinSet::new(),
+            heavy: HashMap::new(),
+        };
         (Submitter(sender), driver)
     }
 
@@ -159,7 +175,7 @@ impl<S: Store> Driver<S> {
                 }
                 self.sequencer.loaded(wallet, loaded);
             }
-            Event::Committed(id, outcome) => {
+            Event::Committed(id, outcome, blocks) => {
                 let label = match &outcome {
                     CommitOutcome::Applied => "applied",
                     CommitOutcome::Conflict(_) => "conflict",
@@ -170,10 +186,38 @@ impl<S: Store> Driver<S> {
                 if let CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) = &outcome {
                     warn!(why, outcome = label, "a commit was given up");
                 }
+                if outcome == CommitOutcome::Applied {
+                    self.take_snapshots(&blocks);
+                }
                 self.sequencer.committed(id, outcome);
             }
             Event::Recorded => {}
             Event::HeldLongEnough(wallet) => self.sequencer.hold(wallet, false),
+        }
+    }
+
+    /// The snapshots within runs, which only heavy blocks bring. One that is missed, because this process dies now or
+    /// another wrote the block before, is found by the sweep.
+    fn take_snapshots(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            let after_heavy = self.heavy.remove(&block.wallet).is_some_and(|number| number + 1 == block.number);
+            let heavy = is_heavy(block);
+            if heavy {
+                if self.heavy.len() >= MAX_HEAVY {
+                    self.heavy.clear();
+                }
+                self.heavy.insert(block.wallet, block.number);
+            }
+            // That of a run's last block is recorded with the run.
+            if (heavy || after_heavy) && block.number != last_of(run_of(block.number)) {
+                let (store, wallet, snapshot) = (self.store.clone(), block.wallet, snapshot_of(block));
+                self.work.spawn(async move {
+                    if let Err(error) = store.put_snapshots(wallet, &[snapshot]).await {
+                        warn!(%wallet, block = snapshot.block, %error, "a snapshot was not recorded");
+                    }
+                    Event::Recorded
+                });
+            }
         }
     }
 
@@ -198,7 +242,8 @@ impl<S: Store> Driver<S> {
                 let mut random = self.clock.random();
                 self.work.spawn(async move {
                     let deadline = Instant::now() + COMMIT_PATIENCE;
-                    Event::Committed(id, commit(&store, &append, deadline, || random.f64()).await)
+                    let outcome = commit(&store, &append, deadline, || random.f64()).await;
+                    Event::Committed(id, outcome, append.blocks)
                 });
             }
             Action::RecordRun { wallet, run } => {
@@ -314,9 +359,13 @@ async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block],
         if !recorded.contains(&run.run) {
             let last = blocks.iter().find(|block| block.number == last_of(run.run));
             let snapshot = snapshot_of(last.expect("the run is whole"));
-            if let Err(error) = store.put_run(wallet, &run, &snapshot).await {
+            if let Err(error) = store.put_run(wallet, &run).await {
                 warn!(%wallet, %error, "a run of blocks was not recorded");
                 return;
+            }
+            // Other snapshots that are missing are found by the sweep.
+            if let Err(error) = store.put_snapshots(wallet, &[snapshot]).await {
+                warn!(%wallet, %error, "a snapshot was not recorded");
             }
         }
     }
@@ -334,11 +383,8 @@ async fn record_run<S: Store>(store: &S, wallet: WalletId, run: u64) -> Result<(
         blocks.extend(page);
     }
     let keys = KeyRun::of(&blocks).ok_or_else(|| StoreError::Corrupt(format!("run {run} is not whole")))?;
-    store.put_run(wallet, &keys, &snapshot_of(&blocks[blocks.len() - 1])).await
-}
-
-fn snapshot_of(block: &Block) -> Snapshot {
-    Snapshot { at: block.at, block: block.number, balance: block.state.balance, hash: block.hash }
+    store.put_run(wallet, &keys).await?;
+    store.put_snapshots(wallet, &[snapshot_of(&blocks[blocks.len() - 1])]).await
 }
 
 /// Neighbours follow one another; where recorded runs were skipped there is nothing to compare.

@@ -13,6 +13,8 @@ pub enum Failure {
     Refused { wallet: WalletId, refusal: Refusal },
     #[error("no wallet {0}")]
     WalletNotFound(WalletId),
+    #[error("no checkpoint of this cell covers wallet {0} yet")]
+    NoCheckpointYet(WalletId),
     #[error("no transfer {0} out of this wallet")]
     TransferNotFound(TransactionId),
     #[error("no transaction {0} in this wallet")]

@@ -1,9 +1,11 @@
 //! Reads of the past: a wallet at a point in time, its transactions, the outcome of a transfer. Never replays a whole
-//! chain: a snapshot or a binary search finds the place, and a bounded number of blocks is read from there.
+//! chain: a snapshot finds the place, and the blocks up to the next one are read from there: two queries.
 
-use ledger::keys::RUN_BLOCKS;
-use ledger::store::{BlockRange, Store, StoreError};
+use ledger::keys::{RUN_BLOCKS, last_of, run_of};
+use ledger::snapshots::snapshot_of;
+use ledger::store::{BlockRange, Snapshot, Store, StoreError};
 use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId};
+use topology::WalletId;
 use topology::wire::CreditRefusal;
 
 use crate::clock::time_of;
@@ -12,41 +14,115 @@ use crate::clock::time_of;
 const PAGE_BLOCKS: usize = 2 * RUN_BLOCKS as usize;
 /// Pages read by one listing or one search for an outcome.
 const MAX_PAGES: usize = 64;
+/// Pages read from a snapshot on, before it is taken for granted that snapshots are missing.
+const MAX_STEPS: usize = 4;
 /// Steps of a binary search over 2^64 blocks.
-const MAX_STEPS: usize = 64;
+const MAX_PROBES: usize = 64;
 /// How far the clocks of the instances of a cell may differ.
 const CLOCK_SLACK_MICROS: i64 = 5_000_000;
+
+/// What a chain says of a point in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Past {
+    /// The last block at or before it. A block after it is there too, so nothing that is still to come changes this.
+    Block(Block),
+    /// The last block of the chain as it is stored here now.
+    Head(Block),
+    /// The wallet came later: its first block.
+    Before(Block),
+    /// There is no block here.
+    Absent,
+    /// Blocks that should be here are not: right only of a wallet that has moved away and is being forgotten.
+    Hole { number: u64 },
+}
+
+/// What the wallet was at `at`: two queries, unless snapshots are missing.
+pub async fn past<S: Store>(store: &S, wallet: WalletId, at: Timestamp) -> Result<Past, StoreError> {
+    let snapshot = store.snapshot_before(wallet, at).await?;
+    let (mut first, mut next) = snapshot.map_or((0, last_of(0)), |snapshot| (snapshot.block, snapshot.next));
+    let mut newest: Option<Block> = None;
+    for step in 0..MAX_STEPS {
+        // One block more than up to the next snapshot: a page that ends before it ends with the chain.
+        let range = BlockRange { first, last: next.saturating_add(1), newest_first: false };
+        let page = store.page(wallet, range, PAGE_BLOCKS).await?;
+        if let (0, Some(snapshot)) = (step, &snapshot) {
+            match page.blocks.first() {
+                Some(block) if block.number == snapshot.block => check_snapshot(snapshot, block)?,
+                _ => return Ok(Past::Hole { number: snapshot.block }),
+            }
+        }
+        if let Some((number, _)) = (first..).zip(&page.blocks).find(|(number, block)| block.number != *number) {
+            return Ok(Past::Hole { number });
+        }
+        let mut before = page.blocks.iter().take_while(|block| block.at <= at).count();
+        let mut blocks = page.blocks.into_iter();
+        while before > 0 {
+            newest = blocks.next();
+            before -= 1;
+        }
+        if let Some(after) = blocks.next() {
+            return Ok(newest.map_or(Past::Before(after), Past::Block));
+        }
+        let last = newest.as_ref().map(|block| block.number);
+        if !page.more && last.is_none_or(|last| last <= next) {
+            return Ok(newest.map_or(Past::Absent, Past::Head));
+        }
+        first = last.map_or(first, |last| last + 1);
+        next = next.max(last_of(run_of(first)));
+    }
+    match newest {
+        Some(low) => bisect(store, low, at).await,
+        None => Err(StoreError::Corrupt(format!("the first blocks of wallet {wallet} cannot be read"))),
+    }
+}
+
+/// The last block at or before `at`, where no snapshot is near: `low` is one of those.
+async fn bisect<S: Store>(store: &S, low: Block, at: Timestamp) -> Result<Past, StoreError> {
+    let wallet = low.wallet;
+    let head = store.head(wallet).await?.ok_or_else(|| missing(wallet, low.number))?;
+    if head.at <= at {
+        return Ok(Past::Head(head));
+    }
+    // Invariant: block `low` is at or before `at`, block `high` is after it.
+    let (mut low, mut high) = (low, head.number);
+    for _ in 0..MAX_PROBES {
+        if high - low.number <= 1 {
+            return Ok(Past::Block(low));
+        }
+        let middle = low.number + (high - low.number) / 2;
+        let range = BlockRange { first: middle, last: middle, newest_first: false };
+        match store.blocks(wallet, range, 1).await?.pop() {
+            Some(block) if block.at <= at => low = block,
+            Some(_) => high = middle,
+            None => return Ok(Past::Hole { number: middle }),
+        }
+    }
+    Err(StoreError::Corrupt(format!("the times in wallet {wallet} are not in order")))
+}
+
+/// A snapshot says what its block says, or neither is believed.
+fn check_snapshot(snapshot: &Snapshot, block: &Block) -> Result<(), StoreError> {
+    if snapshot_of(block) == *snapshot {
+        return Ok(());
+    }
+    let Block { wallet, number, .. } = block;
+    Err(StoreError::Corrupt(format!("the snapshot of block {number} of wallet {wallet} is not that block's")))
+}
+
+pub fn missing(wallet: WalletId, number: u64) -> StoreError {
+    StoreError::Corrupt(format!("block {number} of wallet {wallet} is missing"))
+}
 
 /// The last block at or before `at`, given the head; `None` if the wallet did not exist then.
 pub async fn block_at<S: Store>(store: &S, head: &Block, at: Timestamp) -> Result<Option<Block>, StoreError> {
     if head.at <= at {
         return Ok(Some(head.clone()));
     }
-    if head.state.created_at > at {
-        return Ok(None);
+    match past(store, head.wallet, at).await? {
+        Past::Block(block) | Past::Head(block) => Ok(Some(block)),
+        Past::Before(_) | Past::Absent => Ok(None),
+        Past::Hole { number } => Err(missing(head.wallet, number)),
     }
-    let wallet = head.wallet;
-    // Invariant: block `low` is at or before `at`, block `high` is after it.
-    let mut low = store.snapshot_before(wallet, at).await?.map_or(0, |snapshot| snapshot.block);
-    let mut high = head.number;
-    for _ in 0..MAX_STEPS {
-        let range = BlockRange { first: low, last: high, newest_first: false };
-        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
-        let before = page.iter().take_while(|block| block.at <= at).count();
-        if before < page.len() {
-            return Ok(page.into_iter().take(before).next_back());
-        }
-        // Snapshots are missing here: halve what is left instead of reading all of it.
-        low = page.last().map_or(low, |block| block.number);
-        let middle = low + (high - low) / 2;
-        let probe = store.blocks(wallet, BlockRange { first: middle, last: middle, newest_first: false }, 1).await?;
-        match probe.first() {
-            Some(block) if block.at <= at => low = middle,
-            Some(_) => high = middle,
-            None => return Err(StoreError::Corrupt(format!("block {middle} of wallet {wallet} is missing"))),
-        }
-    }
-    Err(StoreError::Corrupt(format!("the times in wallet {wallet} are not in order")))
 }
 
 /// Where a listing goes on: after entry `entry` of block `block`, towards the past.
@@ -207,3 +283,6 @@ pub async fn transfer<S: Store>(
 
 /// Longest time between a transfer's admission and its block: queueing and retries are bounded well below.
 const COMMIT_SLACK_MICROS: i64 = 120_000_000;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod holds;
 mod internal;
 mod moved;
 mod problem;
+mod proof;
 mod server;
 mod statement;
 mod views;
@@ -84,6 +85,8 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/api/v1/wallets/{id}/holds", post(holds::place::<S, P>).get(holds::list::<S, P>))
         .route("/api/v1/wallets/{id}/holds/{hold}/capture", post(holds::capture::<S, P>))
         .route("/api/v1/wallets/{id}/holds/{hold}/void", post(holds::void::<S, P>))
+        .route("/api/v1/wallets/{id}/proof", get(proof::proof::<S, P>))
+        .route("/internal/v1/integrity/findings", get(proof::findings::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
         .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))

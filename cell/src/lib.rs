@@ -5,6 +5,7 @@
 //! says how much of it goes on at once, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
 
 pub mod admission;
+pub mod checkpoints;
 pub mod clock;
 pub mod courier;
 pub mod driver;
@@ -13,6 +14,8 @@ pub mod failure;
 pub mod history;
 pub mod http;
 pub mod instance;
+pub mod integrity;
+pub mod jobs;
 pub mod peers;
 pub mod sequencer;
 pub mod statement;

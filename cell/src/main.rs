@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
+use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
 use cell::http::{Edge, routes, serve};
+use cell::instance::Instance;
+use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ledger::block::GROUP_COMMIT_ENTRIES;
+use ledger::checkpoint::{PublicKey, SigningKey};
 use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -112,10 +116,30 @@ struct ServeArgs {
     /// Writes a second that this process takes; 0: no limit [default: its part of this cell's max_tps in --config, or 0]
     #[arg(long, env = "CELL_MAX_TPS")]
     max_tps: Option<u32>,
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
     #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     #[command(flatten)]
     database: DatabaseArgs,
+}
+
+/// What the cell does by itself.
+#[derive(Args)]
+struct UpkeepArgs {
+    /// Seconds from the end of one verification of all wallets to the next; 0: never
+    #[arg(long, env = "CELL_INTEGRITY_SECONDS", default_value_t = 3_600)]
+    integrity_seconds: u64,
+    /// Blocks and rows that a verification reads in a second, at most
+    #[arg(long, env = "CELL_INTEGRITY_ITEMS_PER_SECOND", default_value_t = 1_000)]
+    integrity_items_per_second: u64,
+    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with; without it, it signs none.
+    /// Public keys that it had before are in the file of the same name that ends in `.pub`
+    #[arg(long, env = "CELL_CHECKPOINT_KEY")]
+    checkpoint_key: Option<PathBuf>,
+    /// Seconds between two checkpoints
+    #[arg(long, env = "CELL_CHECKPOINT_SECONDS", default_value_t = 60)]
+    checkpoint_seconds: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -164,6 +188,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
         .install_recorder()?;
 
+    let signing_key = args.upkeep.checkpoint_key.as_deref().map(read_key).transpose()?;
     let (stopper, stop) = watch::channel(false);
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
     let peers = RouterPeers::new(&args.router);
@@ -176,6 +201,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         limits,
         stop.clone(),
     );
+    let owner = format!("{instance_name}/{}", Uuid::new_v4());
+    start_upkeep(&args.cell, &store, &mut instance, owner, &args.upkeep, signing_key, &stop);
     let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
     let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
     let edge = Arc::new(Edge {
@@ -206,6 +233,53 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     signals.abort();
     info!("stopped");
     Ok(())
+}
+
+/// The jobs of this instance; each is done by one instance of the cell at a time.
+fn start_upkeep(
+    cell: &CellId,
+    store: &DynamoStore,
+    instance: &mut Instance<DynamoStore, RouterPeers>,
+    owner: String,
+    args: &UpkeepArgs,
+    key: Option<SigningKey>,
+    stop: &watch::Receiver<bool>,
+) {
+    if args.integrity_seconds > 0 {
+        let integrity = Integrity {
+            cell: cell.clone(),
+            store: store.clone(),
+            wallets: instance.wallets.clone(),
+            clock: Clock::system(),
+            owner: owner.clone(),
+            settings: integrity::Settings {
+                every: Duration::from_secs(args.integrity_seconds),
+                items_per_second: args.integrity_items_per_second.max(1),
+            },
+            keys: key.as_ref().map(SigningKey::known).unwrap_or_default(),
+        };
+        instance.tasks.spawn(integrity.run(stop.clone()));
+    }
+    if let Some(key) = key {
+        let every = Duration::from_secs(args.checkpoint_seconds.max(1));
+        let checkpoints = Checkpoints::new(cell.clone(), store.clone(), Clock::system(), owner, every, key);
+        instance.tasks.spawn(checkpoints.run(stop.clone()));
+    }
+}
+
+fn read_key(path: &std::path::Path) -> Result<SigningKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let key = SigningKey::from_pem(&text).with_context(|| format!("{} (--checkpoint-key)", path.display()))?;
+    let beside = path.with_extension("pub");
+    match std::fs::read_to_string(&beside) {
+        Ok(text) => {
+            let earlier =
+                PublicKey::all_from_pem(&text).with_context(|| format!("{} holds no key", beside.display()))?;
+            Ok(key.after(earlier))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(key),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", beside.display())),
+    }
 }
 
 /// The first signal drains; the second ends the process at once.

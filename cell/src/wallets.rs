@@ -5,6 +5,7 @@ mod batch;
 mod create;
 mod holds;
 mod payments;
+mod proof;
 mod reversal;
 mod transfers;
 
@@ -23,7 +24,7 @@ use crate::clock::Clock;
 use crate::courier::Courier;
 use crate::driver::Submitter;
 use crate::failure::Failure;
-use crate::history::{self, Line, Position};
+use crate::history::{self, Line, Past, Position};
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
 use crate::statement::Statement;
@@ -150,14 +151,23 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(self.perform(wallet, Work::Alone(intent), &context).await?.into_answer())
     }
 
-    /// The wallet with its balance at `at`; 0.00 before it existed.
+    /// The wallet with its balance at `at`; 0.00 before it existed. What is past is past wherever the wallet lives now:
+    /// only where the answer is the head, it has to be the head of a chain that this cell serves.
     pub async fn wallet_at(&self, wallet: WalletId, at: Timestamp) -> Result<Wallet, Failure> {
-        let head = self.head(wallet).await?;
-        let now = view(&head, at);
-        Ok(match history::block_at(&self.store, &head, at).await? {
-            Some(block) => view(&block, at),
-            None => Wallet { balance: Money::ZERO, available: Some(Money::ZERO), updated_at: now.created_at, ..now },
-        })
+        let mut random = self.clock.random();
+        match retry::read(|| random.f64(), || history::past(&self.store, wallet, at)).await? {
+            Past::Block(block) => Ok(view(&block, at)),
+            Past::Head(head) if head.home == self.cell => Ok(view(&head, at)),
+            Past::Before(first) => Ok(before(&first)),
+            // Whoever is late, or early, is sent on as from every other read; unless it has just arrived.
+            Past::Head(_) | Past::Absent | Past::Hole { .. } => {
+                let head = self.head(wallet).await?;
+                Ok(match history::block_at(&self.store, &head, at).await? {
+                    Some(block) => view(&block, at),
+                    None => before(&head),
+                })
+            }
+        }
     }
 
     /// Entries between two times, newest first.
@@ -305,6 +315,13 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         };
         Ok(self.genesis.get_or_try_init(load).await?.contains(wallet.bucket()))
     }
+}
+
+/// The wallet that has this block, at a time before it was created.
+fn before(block: &Block) -> Wallet {
+    let then = view(block, block.at);
+    let (zero, status) = (Money::ZERO, Status::Active);
+    Wallet { balance: zero, available: Some(zero), status, updated_at: then.created_at, ..then }
 }
 
 /// The wallet after `block`, at a time when that was its last one.

@@ -2,6 +2,7 @@
 //!
 //! It must never decide anything; and only `problem` turns errors into answers.
 
+mod ledgers;
 mod operations;
 mod problem;
 
@@ -45,6 +46,7 @@ pub fn app(control: Arc<ControlPlane>, metrics: PrometheusHandle) -> Router {
         .route("/v1/customers/{user}", get(show_customer))
         .route("/v1/status", get(status))
         .merge(operations::routes())
+        .merge(ledgers::routes())
         .route_layer(from_fn(measured))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -9,6 +9,8 @@ mod commands;
 mod drill;
 mod flags;
 mod fleet;
+mod keys;
+mod ledger;
 pub mod load;
 mod local;
 pub mod operations;

@@ -12,6 +12,7 @@ pub mod dynamo;
 pub mod error;
 pub mod homes;
 pub mod instances;
+pub mod ledgers;
 pub mod mover;
 pub mod onboarding;
 pub mod operations;
@@ -19,6 +20,7 @@ pub mod placements;
 pub mod registry;
 pub mod state;
 pub mod wire;
+pub mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,12 @@ struct Common {
     /// Seconds between two counts of all customers.
     #[arg(long, global = true, default_value_t = 60)]
     count_seconds: u64,
+    /// Folder with `<cell>.pub` for each cell: the keys that its checkpoints are verified with
+    #[arg(long, global = true, env = "CONTROL_PLANE_CHECKPOINT_KEYS")]
+    checkpoint_keys: Option<PathBuf>,
+    /// Seconds between two looks at the cells' checkpoints
+    #[arg(long, global = true, env = "CONTROL_PLANE_WITNESS_SECONDS", default_value_t = 15)]
+    witness_seconds: u64,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
 }
@@ -108,6 +114,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         table_prefix: common.table_prefix.clone(),
         config,
         count_every: Duration::from_secs(common.count_seconds.max(1)),
+        checkpoint_keys: common.checkpoint_keys.clone(),
+        witness_every: Duration::from_secs(common.witness_seconds.max(1)),
     };
     match flags.task {
         None | Some(Task::Serve) => serve(common.listen, &settings).await,

@@ -3,6 +3,7 @@
 //! It must never hold a decision that the store does not: another control plane may run beside this one.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::operations::table::{self as operations, Operations};
 use crate::placements::{self, Placements};
 use crate::registry::{self, Registry};
 use crate::wire::CellTables;
+use crate::witness::{self, Witness};
 
 /// How this control plane is told where things are.
 pub struct Settings {
@@ -31,6 +33,9 @@ pub struct Settings {
     pub table_prefix: String,
     pub config: Config,
     pub count_every: Duration,
+    /// Folder of the cells' public keys.
+    pub checkpoint_keys: Option<PathBuf>,
+    pub witness_every: Duration,
 }
 
 pub struct ControlPlane {
@@ -43,6 +48,7 @@ pub struct ControlPlane {
     pub instances: Instances,
     pub counts: Counts,
     pub operations: Operations,
+    pub witness: Witness,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
@@ -56,7 +62,13 @@ impl ControlPlane {
             configured: settings.config.cells.iter().map(|cell| cell.id.clone()).collect(),
             placements: Placements::new(client.clone(), &settings.table_prefix),
             registry: Registry::new(client.clone(), &settings.table_prefix),
-            operations: Operations::new(client, &settings.table_prefix),
+            operations: Operations::new(client.clone(), &settings.table_prefix),
+            witness: Witness::new(
+                client,
+                &settings.table_prefix,
+                settings.checkpoint_keys.clone(),
+                settings.witness_every,
+            ),
             instances: Instances::new(),
             counts: Counts::default(),
             cell_clients: Mutex::default(),
@@ -100,7 +112,8 @@ impl ControlPlane {
         tokio::join!(
             self.placements.watch_store(),
             self.counts.keep_counting(&self, count_every),
-            reconciler::keep_reconciling(&self)
+            reconciler::keep_reconciling(&self),
+            witness::keep_watching(&self)
         );
     }
 }
@@ -108,7 +121,8 @@ impl ControlPlane {
 /// Creates the control plane's own tables where they are missing.
 pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
     let client = dynamo::connect(connection).await;
-    for shape in [placements::table(prefix), registry::table(prefix), operations::table(prefix)] {
+    for shape in [placements::table(prefix), registry::table(prefix), operations::table(prefix), witness::table(prefix)]
+    {
         dynamo::create_table(&client, &shape).await?;
     }
     Ok(())

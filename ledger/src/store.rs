@@ -138,6 +138,8 @@ pub enum Forgotten {
 pub struct Snapshot {
     pub at: Timestamp,
     pub block: u64,
+    /// The next block that has a snapshot is this one, or comes before it.
+    pub next: u64,
     pub balance: Money,
     pub hash: Hash,
 }
@@ -150,18 +152,102 @@ pub struct BlockRange {
     pub newest_first: bool,
 }
 
+/// One page of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    pub blocks: Vec<Block>,
+    /// The range holds more blocks, perhaps.
+    pub more: bool,
+}
+
+/// An item as it is stored: what it says, or why it says nothing sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored<T> {
+    /// Its sort key: a block's number, a row's name.
+    pub key: String,
+    pub value: Result<T, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPage<T> {
+    pub items: Vec<Stored<T>>,
+    pub more: bool,
+}
+
+/// Where the rows of a wallet are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowTable {
+    Transfers,
+    Snapshots,
+}
+
+/// A row that follows from blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Derived {
+    Out(OutRow),
+    In(InRow),
+    Reversed(ReversedRow),
+    Keys(KeyRun),
+    Snapshot(Snapshot),
+}
+
+/// A small row of the cell itself, beside its wallets: the progress of a job, a finding, a part of the log of
+/// checkpoints. What it holds is its writer's affair.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CellRow {
+    /// Rises with each change.
+    pub version: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// Most bytes of such a row: an item of DynamoDB is at most 400 KB.
+pub const MAX_CELL_ROW_BYTES: usize = 380 * 1024;
+
+impl Derived {
+    /// The row's name, its sort key.
+    pub fn key(&self) -> String {
+        match self {
+            Derived::Out(row) => out_name(row.transfer),
+            Derived::In(row) => format!("in#{}", row.transfer),
+            Derived::Reversed(row) => format!("reversed#{}", row.of),
+            Derived::Keys(run) => format!("keys#{:020}", run.run),
+            Derived::Snapshot(snapshot) => snapshot_name(snapshot.at, snapshot.block),
+        }
+    }
+}
+
+/// The name of the row of a transfer in flight.
+pub fn out_name(transfer: TransactionId) -> String {
+    format!("out#{transfer}")
+}
+
+/// Sorts by time, then block. Times before 1970 do not occur: a wallet is created now.
+fn snapshot_name(at: Timestamp, block: u64) -> String {
+    format!("snap#{:019}#{block:020}", at.micros().max(0))
+}
+
 /// The tables of one cell. All reads are strongly consistent but that of [`Store::open_transfers`].
 pub trait Store: Clone + Send + Sync + 'static {
     /// The last block of a chain; `None` if the cell holds no chain for this wallet.
     fn head(&self, wallet: WalletId) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send;
 
-    /// One page of a chain: at most `limit` blocks and at most about 1 MB. Shorter than asked does not mean the end.
+    /// One page of a chain: at most `limit` blocks and at most about 1 MB.
+    fn page(
+        &self,
+        wallet: WalletId,
+        range: BlockRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// The blocks of one such page. Shorter than asked does not mean the end.
     fn blocks(
         &self,
         wallet: WalletId,
         range: BlockRange,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send {
+        async move { Ok(self.page(wallet, range, limit).await?.blocks) }
+    }
 
     /// Writes all blocks with their rows, or nothing.
     fn append(&self, append: &Append) -> impl Future<Output = Result<(), AppendError>> + Send;
@@ -195,12 +281,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
 
-    /// Records a full run: its keys and the snapshot at its end. Rows that exist already are the same.
-    fn put_run(
+    /// Records the keys of a full run. A row that exists already is the same.
+    fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records snapshots. Rows that exist already are the same.
+    fn put_snapshots(
         &self,
         wallet: WalletId,
-        keys: &KeyRun,
-        snapshot: &Snapshot,
+        snapshots: &[Snapshot],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The recorded runs that end at or after `since`, newest first.
@@ -216,6 +304,47 @@ pub trait Store: Clone + Send + Sync + 'static {
         wallet: WalletId,
         at: Timestamp,
     ) -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
+
+    /// The blocks of a wallet from `first` on, as verification reads them: each item exactly as it is stored, sound or
+    /// not. At most `limit` and about 1 MB.
+    fn stored_blocks(
+        &self,
+        wallet: WalletId,
+        first: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<StoredPage<Block>, StoreError>> + Send;
+
+    /// In the same way, the rows of a wallet in one of the other tables, after the one of this name.
+    fn stored_rows(
+        &self,
+        wallet: WalletId,
+        table: RowTable,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<StoredPage<Derived>, StoreError>> + Send;
+
+    /// A row of the cell itself.
+    fn cell_row(&self, list: &str, key: &str) -> impl Future<Output = Result<Option<CellRow>, StoreError>> + Send;
+
+    /// Rows of one list of the cell, in the order of their keys after `after`, or the other way round from the last one
+    /// before it; at most `limit` and about 1 MB. None: that was all.
+    fn cell_rows(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(String, CellRow)>, StoreError>> + Send;
+
+    /// Writes a row of the cell in place of the one with version `expected`, or where there is none. `false`: it is not
+    /// so. After an error nobody knows; reading the row tells.
+    fn put_cell_row(
+        &self,
+        list: &str,
+        key: &str,
+        expected: Option<u64>,
+        row: &CellRow,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The `homes` row of a bucket or a wallet.
     fn home(&self, key: HomeKey) -> impl Future<Output = Result<Option<HomeRow>, StoreError>> + Send;

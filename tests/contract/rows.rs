@@ -94,6 +94,7 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
     let snapshot = |run: &KeyRun| Snapshot {
         at: run.last_at,
         block: run.run * 64 + 63,
+        next: run.run * 64 + 127,
         balance: Money::from_minor(run.run),
         hash: ledger::Hash([7; 32]),
     };
@@ -101,7 +102,8 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
     // Over the boundary of a digit, in no order, and one of them twice.
     for number in [9, 2, 10, 11, 100, 9] {
         let run = run(number);
-        subject.store.put_run(wallet, &run, &snapshot(&run)).await.expect("it answers");
+        subject.store.put_run(wallet, &run).await.expect("it answers");
+        subject.store.put_snapshots(wallet, &[snapshot(&run)]).await.expect("it answers");
     }
     let since = |number: u64| run(number).last_at;
     for (since, expected) in [
@@ -121,15 +123,13 @@ pub async fn the_latest_snapshot_before_a_time_is_found<S: Store>(subject: &Subj
     let snapshot = |seconds: i64, block: u64| Snapshot {
         at: START.plus_micros(seconds * 1_000_000),
         block,
+        next: block + 64,
         balance: Money::from_minor(block),
         hash: ledger::Hash([9; 32]),
     };
     // Two blocks may bear the same time: the later one counts.
     let all = [snapshot(10, 63), snapshot(20, 127), snapshot(20, 191), snapshot(30, 255)];
-    for snapshot in all {
-        let run = KeyRun { run: snapshot.block / 64, last_at: snapshot.at, keys: vec![] };
-        subject.store.put_run(wallet, &run, &snapshot).await.expect("it answers");
-    }
+    subject.store.put_snapshots(wallet, &all).await.expect("it answers");
     let moment = |seconds: i64| START.plus_micros(seconds * 1_000_000);
     for (at, expected) in [
         (Timestamp::from_micros(0), None),

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async. Everything else in the workspace may import this crate; it imports none of them.
 
 pub mod config;
+pub mod finding;
 pub mod ids;
 pub mod placement;
 pub mod problem;
@@ -11,6 +12,7 @@ pub mod shares;
 pub mod wire;
 
 pub use config::{CellConfig, Config, ConfigError, InstanceConfig};
+pub use finding::Finding;
 pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, WalletId};
 pub use placement::{CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
 pub use problem::Problem;

@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement};
 use super::socket::{self, Started};
-use super::{drill, load, local, operations, tables, up};
+use super::{drill, ledger, load, local, operations, tables, up};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -41,6 +41,7 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
         Noun::Op(verb) => operations::op(common, &api, verb).await,
         Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
+        Noun::Ledger(verb) => ledger::run(common, &api, verb).await,
         Noun::Where { id } => show(common, &api.get::<wire::Where>(&["v1", "where", &id]).await?, tables::place),
         Noun::Customer(Customer::Onboard { user, cell }) => {
             let body = wire::Onboard { user_id: user, cell, because: because(common) };

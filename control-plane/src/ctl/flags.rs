@@ -1,5 +1,6 @@
 //! The grammar of the command line: nouns, then verbs.
 
+pub mod ledger;
 pub mod operations;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use topology::{CellId, InstanceConfig, Role};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
+use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 
 pub const DEFAULT_DATA: &str = ".fleet";
@@ -70,6 +72,9 @@ pub enum Noun {
     /// Operations: what is under way and what was.
     #[command(subcommand)]
     Op(Op),
+    /// The chains themselves: verify, export, what was found broken, what cells have committed to.
+    #[command(subcommand)]
+    Ledger(Ledger),
     /// Who changed what, when and why.
     Audit(Audit),
     /// Cells, their share of customers, and the health of their instances.

@@ -37,6 +37,8 @@ pub struct Layout {
     pub config: PathBuf,
 }
 
+/// Folder of the cells' checkpoint keys: `<cell>.pem`, to sign with, and `<cell>.pub`, to verify with.
+pub const KEYS: &str = "keys";
 pub const CONTROL_PLANE_DB: &str = "control-plane-db";
 pub const CONTROL_PLANE: &str = "control-plane";
 pub const ROUTER: &str = "router";
@@ -78,7 +80,9 @@ impl Layout {
 
     pub fn control_plane(&self, fleet: &Fleet) -> Spec {
         let listen = fleet.ports().control_plane();
-        let args = [self.control_plane_storage(fleet), words(["--listen", &listen])].concat();
+        let keys = Self::text(&self.data.join(KEYS));
+        let args =
+            [self.control_plane_storage(fleet), words(["--listen", &listen, "--checkpoint-keys", &keys])].concat();
         self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen])
     }
 
@@ -109,13 +113,18 @@ impl Layout {
         let storage = self.cell_storage(fleet, cell);
         let router = format!("http://{}", fleet.ports().router_internal());
         let config = Self::text(&self.config);
+        let key = Self::text(&self.checkpoint_key(cell));
         let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps }| {
             let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
             let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
-            let rest = words(["--router", &router, "--config", &config]);
+            let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);
             self.spec(&name, Kind::Cell, "cell", [who, what, rest, storage.clone()].concat(), &[&listen])
         });
         instances.collect()
+    }
+
+    pub fn checkpoint_key(&self, cell: &FleetCell) -> PathBuf {
+        self.data.join(KEYS).join(format!("{}.pem", cell.id))
     }
 
     fn cell_storage(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {

@@ -18,6 +18,7 @@ use topology::CellId;
 
 use super::api::Api;
 use super::fleet::{Fleet, FleetCell};
+use super::keys;
 use super::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
 use super::relay::Relays;
@@ -97,6 +98,7 @@ impl Running {
 
     /// The cell's database and tables, then its processes, which need not be ready yet.
     async fn start_cell(&self, fleet: &Fleet, cell: &FleetCell) -> Result<()> {
+        keys::create(&self.layout.checkpoint_key(cell))?;
         self.up(self.layout.cell_database(fleet, cell)).await?;
         self.run_once(cell.id.as_str(), "cell", &self.layout.cell_tables(fleet, cell)).await?;
         for instance in self.layout.cell_instances(fleet, cell) {

@@ -16,7 +16,7 @@ use super::commands::because;
 use super::flags::{Common, Up};
 use super::fleet::Fleet;
 use super::ports::{SPLIT_INSTANCES_MAX, check_free};
-use super::process::Layout;
+use super::process::{KEYS, Layout};
 use super::running::{Running, relays_of};
 use super::{PRECONDITION, failure, socket};
 
@@ -58,7 +58,7 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     });
     let relays = relays_of(&fleet)?.into_iter().map(|(name, listen, _)| (format!("relay of {name}"), listen));
     check_free(&listens.chain(relays).collect::<Vec<_>>())?;
-    for folder in ["db", "logs", "router"] {
+    for folder in ["db", "logs", "router", KEYS] {
         std::fs::create_dir_all(data.join(folder))?;
     }
     fleet.save(&data)?;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::moving::{self, Copy, Step};
+use ledger::snapshots::snapshots_of;
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, BlockRange, Conflict, Guard, Snapshot, Store, StoreError, retry};
+use ledger::store::{Append, BlockRange, Conflict, Guard, Store, StoreError, retry};
 use ledger::{Audit, Block, Head, ShortText, canonical};
 use tokio::time::Instant;
 use topology::WalletId;
@@ -150,12 +151,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// The runs that ended in this page: without them the target would read their blocks to find idempotency keys, so
     /// a failure costs time and nothing else.
     async fn record_runs(&self, wallet: WalletId, page: &[Block]) {
+        // What the block before the page decides is left to the target's own sweep.
+        if let Err(error) = self.route.to.store.put_snapshots(wallet, &snapshots_of(None, page)).await {
+            tracing::debug!(%wallet, %error, "snapshots were not recorded");
+        }
         for block in page.iter().filter(|block| block.number == last_of(run_of(block.number))) {
-            let snapshot =
-                Snapshot { at: block.at, block: block.number, balance: block.state.balance, hash: block.hash };
             match self.run(run_of(block.number), wallet, page).await {
                 Ok(Some(run)) => {
-                    if let Err(error) = self.route.to.store.put_run(wallet, &run, &snapshot).await {
+                    if let Err(error) = self.route.to.store.put_run(wallet, &run).await {
                         tracing::debug!(%wallet, %error, "a run was not recorded");
                     }
                 }

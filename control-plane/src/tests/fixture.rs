@@ -116,6 +116,8 @@ impl Fixture {
             table_prefix: "control-".into(),
             config: Config::parse(&config).expect("sound"),
             count_every: Duration::from_secs(60),
+            checkpoint_keys: None,
+            witness_every: Duration::from_secs(60),
         })
         .await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

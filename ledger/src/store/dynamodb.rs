@@ -4,10 +4,12 @@
 //! The SDK's own retries are off: a retry that hides a lost answer would turn our own write into a "conflict". What
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
 
+mod cell_rows;
 mod errors;
 mod forget;
 mod homes;
 mod items;
+mod stored;
 mod tables;
 
 use std::time::Duration;
@@ -20,8 +22,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Selec
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, MAX_APPEND_ITEMS,
-    Snapshot, Store, StoreError,
+    Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow,
+    MAX_APPEND_ITEMS, Page, RowTable, Snapshot, Store, StoreError, StoredPage,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -213,6 +215,12 @@ impl DynamoStore {
             .map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
+    /// Writes a row of `snapshots` that follows from blocks: whoever writes it writes the same.
+    async fn put_derived(&self, item: items::Item) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
+        put.send().await.map(drop).map_err(|error| errors::write_failed(&error))
+    }
+
     async fn get(&self, table: &str, key: items::Item) -> Result<Option<items::Item>, StoreError> {
         let answer = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().await;
         answer.map(|output| output.item).map_err(|error| errors::read_failed(&error))
@@ -225,7 +233,7 @@ impl Store for DynamoStore {
         Ok(self.blocks(wallet, range, 1).await?.pop())
     }
 
-    async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
+    async fn page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
         let answer = self
             .client
             .query()
@@ -240,7 +248,8 @@ impl Store for DynamoStore {
             .send()
             .await
             .map_err(|error| errors::read_failed(&error))?;
-        answer.items().iter().map(|item| items::to_block(wallet, item)).collect()
+        let blocks = answer.items().iter().map(|item| items::to_block(wallet, item)).collect::<Result<_, _>>()?;
+        Ok(Page { blocks, more: answer.last_evaluated_key.is_some() })
     }
 
     async fn append(&self, append: &Append) -> Result<(), AppendError> {
@@ -297,10 +306,13 @@ impl Store for DynamoStore {
         Ok(rows)
     }
 
-    async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
-        for item in [items::key_run(wallet, keys), items::snapshot(wallet, snapshot)] {
-            let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
-            put.send().await.map_err(|error| errors::write_failed(&error))?;
+    async fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> Result<(), StoreError> {
+        self.put_derived(items::key_run(wallet, keys)).await
+    }
+
+    async fn put_snapshots(&self, wallet: WalletId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
+        for snapshot in snapshots {
+            self.put_derived(items::snapshot(wallet, snapshot)).await?;
         }
         Ok(())
     }
@@ -355,6 +367,44 @@ impl Store for DynamoStore {
             .await
             .map_err(|error| errors::read_failed(&error))?;
         answer.items().first().map(items::to_snapshot).transpose()
+    }
+
+    async fn stored_blocks(&self, wallet: WalletId, first: u64, limit: usize) -> Result<StoredPage<Block>, StoreError> {
+        self.read_stored_blocks(wallet, first, limit).await
+    }
+
+    async fn stored_rows(
+        &self,
+        wallet: WalletId,
+        table: RowTable,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<StoredPage<Derived>, StoreError> {
+        self.read_stored_rows(wallet, table, after, limit).await
+    }
+
+    async fn cell_row(&self, list: &str, key: &str) -> Result<Option<CellRow>, StoreError> {
+        self.read_cell_row(list, key).await
+    }
+
+    async fn cell_rows(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, CellRow)>, StoreError> {
+        self.read_cell_rows(list, after, newest_first, limit).await
+    }
+
+    async fn put_cell_row(
+        &self,
+        list: &str,
+        key: &str,
+        expected: Option<u64>,
+        row: &CellRow,
+    ) -> Result<bool, StoreError> {
+        self.write_cell_row(list, key, expected, row).await
     }
 
     async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {

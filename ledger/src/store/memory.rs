@@ -9,8 +9,8 @@ use std::time::Duration;
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, Conflict, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState,
-    Snapshot, Store, StoreError,
+    Append, AppendError, BlockRange, CellRow, Conflict, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey,
+    HomeRow, HomeState, Page, RowTable, Snapshot, Store, StoreError, Stored, StoredPage,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -57,6 +57,7 @@ pub struct Tables {
     reversed_rows: BTreeMap<(WalletId, TransactionId), ReversedRow>,
     key_runs: BTreeMap<(WalletId, u64), KeyRun>,
     snapshots: BTreeMap<(WalletId, Timestamp, u64), Snapshot>,
+    cell_rows: BTreeMap<(String, String), CellRow>,
     homes: BTreeMap<HomeKey, HomeRow>,
     genesis: Option<Genesis>,
 }
@@ -246,6 +247,24 @@ impl Tables {
         }
     }
 
+    /// The rows of a wallet in one table, in no order.
+    fn derived(&self, wallet: WalletId, table: RowTable) -> Vec<Derived> {
+        match table {
+            RowTable::Transfers => {
+                let out = self.out_rows.values().filter(|row| row.wallet == wallet).cloned().map(Derived::Out);
+                let received = self.in_rows.values().filter(|row| row.wallet == wallet).cloned().map(Derived::In);
+                let reversed = self.reversed_rows.values().filter(|row| row.wallet == wallet).copied();
+                out.chain(received).chain(reversed.map(Derived::Reversed)).collect()
+            }
+            RowTable::Snapshots => {
+                let runs = self.key_runs.iter().filter(|((of, _), _)| *of == wallet);
+                let runs = runs.map(|(_, run)| Derived::Keys(run.clone()));
+                let snapshots = self.snapshots.iter().filter(|((of, _, _), _)| *of == wallet);
+                runs.chain(snapshots.map(|(_, snapshot)| Derived::Snapshot(*snapshot))).collect()
+            }
+        }
+    }
+
     fn rows(&self) -> usize {
         let transfers = [self.out_rows.len(), self.in_rows.len(), self.reversed_rows.len()];
         transfers.into_iter().chain([self.key_runs.len(), self.snapshots.len()]).sum()
@@ -337,15 +356,16 @@ impl Store for MemoryStore {
         self.read(|tables| tables.head(wallet).cloned()).await
     }
 
-    async fn blocks(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Vec<Block>, StoreError> {
+    async fn page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
         let limit = limit.min(PAGE_BLOCKS);
         self.read(|tables| {
             let within = tables.chain(wallet).filter(|block| (range.first..=range.last).contains(&block.number));
-            if range.newest_first {
+            let blocks: Vec<Block> = if range.newest_first {
                 within.rev().take(limit).cloned().collect()
             } else {
                 within.take(limit).cloned().collect()
-            }
+            };
+            Page { more: blocks.len() == limit, blocks }
         })
         .await
     }
@@ -400,17 +420,21 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn put_run(&self, wallet: WalletId, keys: &KeyRun, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let (keys, snapshot) = (keys.clone(), *snapshot);
-        match self.fate(true).await {
-            (Fault::None, _) => {
-                let mut tables = self.lock();
-                tables.key_runs.insert((wallet, keys.run), keys);
-                tables.snapshots.insert((wallet, snapshot.at, snapshot.block), snapshot);
-                Ok(())
-            }
-            (fault, _) => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
-        }
+    async fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> Result<(), StoreError> {
+        let keys = keys.clone();
+        self.write(move |tables| {
+            tables.key_runs.insert((wallet, keys.run), keys);
+        })
+        .await
+    }
+
+    async fn put_snapshots(&self, wallet: WalletId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
+        let snapshots = snapshots.to_vec();
+        self.write(move |tables| {
+            let rows = snapshots.into_iter().map(|snapshot| ((wallet, snapshot.at, snapshot.block), snapshot));
+            tables.snapshots.extend(rows);
+        })
+        .await
     }
 
     async fn key_runs(&self, wallet: WalletId, since: Timestamp) -> Result<Vec<KeyRun>, StoreError> {
@@ -425,6 +449,74 @@ impl Store for MemoryStore {
         let first = Bound::Included((wallet, Timestamp::from_micros(i64::MIN), 0));
         let last = Bound::Included((wallet, at, u64::MAX));
         self.read(|tables| tables.snapshots.range((first, last)).next_back().map(|(_, snapshot)| *snapshot)).await
+    }
+
+    async fn stored_blocks(&self, wallet: WalletId, first: u64, limit: usize) -> Result<StoredPage<Block>, StoreError> {
+        let page = self.page(wallet, BlockRange { first, last: u64::MAX, newest_first: false }, limit).await?;
+        let stored = |block: Block| Stored { key: block.number.to_string(), value: Ok(block) };
+        Ok(StoredPage { items: page.blocks.into_iter().map(stored).collect(), more: page.more })
+    }
+
+    async fn stored_rows(
+        &self,
+        wallet: WalletId,
+        table: RowTable,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<StoredPage<Derived>, StoreError> {
+        let (after, limit) = (after.map(str::to_owned), limit.min(PAGE_BLOCKS));
+        self.read(|tables| {
+            let rows = tables.derived(wallet, table).into_iter().map(|row| (row.key(), row));
+            let all: BTreeMap<String, Derived> =
+                rows.filter(|(key, _)| after.as_ref().is_none_or(|after| after < key)).collect();
+            let more = all.len() > limit;
+            let stored = |(key, row)| Stored { key, value: Ok(row) };
+            StoredPage { items: all.into_iter().take(limit).map(stored).collect(), more }
+        })
+        .await
+    }
+
+    async fn cell_row(&self, list: &str, key: &str) -> Result<Option<CellRow>, StoreError> {
+        let place = (list.to_owned(), key.to_owned());
+        self.read(|tables| tables.cell_rows.get(&place).cloned()).await
+    }
+
+    async fn cell_rows(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, CellRow)>, StoreError> {
+        let limit = limit.min(PAGE_BLOCKS);
+        self.read(|tables| {
+            let of_list = tables.cell_rows.iter().filter(|((of, _), _)| of == list);
+            let rows = of_list.map(|((_, key), row)| (key.clone(), row.clone()));
+            if newest_first {
+                rows.rev().filter(|(key, _)| after.is_none_or(|after| key.as_str() < after)).take(limit).collect()
+            } else {
+                rows.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after)).take(limit).collect()
+            }
+        })
+        .await
+    }
+
+    async fn put_cell_row(
+        &self,
+        list: &str,
+        key: &str,
+        expected: Option<u64>,
+        row: &CellRow,
+    ) -> Result<bool, StoreError> {
+        let (place, row) = ((list.to_owned(), key.to_owned()), row.clone());
+        self.write(move |tables| {
+            let holds = tables.cell_rows.get(&place).map(|row| row.version) == expected;
+            if holds {
+                tables.cell_rows.insert(place.clone(), row.clone());
+            }
+            holds
+        })
+        .await
     }
 
     async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {

@@ -13,7 +13,7 @@ use crate::canonical;
 use crate::keys::KeyRun;
 use crate::money::Money;
 use crate::rows::{InRow, OutRow, ReversedRow};
-use crate::store::{GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, Snapshot, StoreError};
+use crate::store::{CellRow, GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, Snapshot, StoreError};
 use crate::time::Timestamp;
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -159,6 +159,7 @@ pub fn snapshot(wallet: WalletId, snapshot: &Snapshot) -> Item {
         ("s", text(snapshot_sort_key(snapshot.at, snapshot.block))),
         ("at", number(snapshot.at.micros())),
         ("n", number(snapshot.block)),
+        ("x", number(snapshot.next)),
         ("m", number(snapshot.balance.minor())),
         ("h", bytes(snapshot.hash.0)),
     ])
@@ -169,6 +170,7 @@ pub fn to_snapshot(item: &Item) -> Result<Snapshot, StoreError> {
     Ok(Snapshot {
         at: field_time(item, "at")?,
         block: field_u64(item, "n")?,
+        next: field_u64(item, "x")?,
         balance: Money::from_minor(field_u64(item, "m")?),
         hash: Hash(hash),
     })
@@ -217,6 +219,19 @@ pub fn to_member(item: &Item) -> Result<WalletId, StoreError> {
     field_wallet(item, "s")
 }
 
+pub fn cell_row_key(partition: &str, key: &str) -> Item {
+    item([("w", text(partition)), ("s", text(key))])
+}
+
+/// The row and its key; a row of the cell has these four attributes and no other.
+pub fn to_cell_row(item: &Item) -> Result<(String, CellRow), StoreError> {
+    let row = CellRow { version: field_u64(item, "v")?, bytes: field_bytes(item, "b")?.to_vec() };
+    if item.len() != 4 {
+        return Err(corrupt("of another kind"));
+    }
+    Ok((field_text(item, "s")?.to_owned(), row))
+}
+
 pub fn genesis(genesis: &Genesis) -> Item {
     let mut item = genesis_key();
     item.insert("bits".to_owned(), bytes(genesis.0.as_slice()));
@@ -247,7 +262,7 @@ fn corrupt(name: &str) -> StoreError {
     StoreError::Corrupt(format!("attribute {name:?} is missing or of another type"))
 }
 
-fn field_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, StoreError> {
+pub fn field_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, StoreError> {
     item.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or_else(|| corrupt(name))
 }
 

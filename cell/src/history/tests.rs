@@ -1,0 +1,114 @@
+//! History by snapshots against history by replay.
+
+use ledger::block::{Audit, Key, ShortText};
+use ledger::keys::KeyRun;
+use ledger::snapshots::{is_heavy, snapshots_of};
+use ledger::store::memory::MemoryStore;
+use ledger::store::{Append, Genesis, Guard};
+use ledger::{Money, chain, decide};
+use proptest::prelude::*;
+use topology::{Bucket, CellId, UserId};
+use uuid::Uuid;
+
+use super::*;
+
+/// A chain with blocks of these sizes (in entries) and these steps of time between them.
+fn a_chain(blocks: &[(usize, i64)]) -> Vec<Block> {
+    let wallet = WalletId::from_uuid(Uuid::from_u128(9));
+    let mut number = 0_u128;
+    let mut entry = |kind, amount, balance_after| {
+        number += 1;
+        let audit = Audit { user_agent: ShortText::cut(&"x".repeat(96), 96), ..Audit::default() };
+        let key = Some(Key { key: number.to_be_bytes(), request: [1; 16] });
+        Entry { id: Uuid::from_u128(number), kind, amount, balance_after, key, audit }
+    };
+    let user = UserId::parse("ann").expect("sound");
+    let home = CellId::parse("cell-1").expect("sound");
+    let opened = entry(EntryKind::Opened, Money::ZERO, Money::ZERO);
+    let mut chain = vec![chain::open(wallet, user, home, Timestamp::from_micros(1_000), opened)];
+    for &(entries, step) in blocks {
+        let last = chain.last().expect("block 0");
+        let (mut state, mut made) = (last.state.clone(), vec![]);
+        for _ in 0..entries {
+            let amount = Money::from_minor(1);
+            state = decide::apply(&state, &EntryKind::Deposit, amount).expect("far from the limit");
+            made.push(entry(EntryKind::Deposit, amount, state.balance));
+        }
+        chain.push(chain::next(&last.head(), state, made, last.at.plus_micros(step)));
+    }
+    chain
+}
+
+async fn stored(chain: &[Block], missing: &[usize]) -> MemoryStore {
+    let store = MemoryStore::new(Genesis::of(Bucket::all()));
+    for block in chain {
+        let guard = (block.number == 0).then_some(Guard::Bucket { genesis: true });
+        store.append(&Append { blocks: vec![block.clone()], guard }).await.expect("nobody else writes");
+    }
+    let wallet = chain[0].wallet;
+    for run in chain.chunks(RUN_BLOCKS as usize).filter_map(KeyRun::of) {
+        store.put_run(wallet, &run).await.expect("it answers");
+    }
+    let due = snapshots_of(None, chain).into_iter().enumerate();
+    let kept: Vec<_> = due.filter(|(index, _)| !missing.contains(index)).map(|(_, snapshot)| snapshot).collect();
+    store.put_snapshots(wallet, &kept).await.expect("it answers");
+    store
+}
+
+/// The same by replaying the whole chain.
+fn replayed(chain: &[Block], at: Timestamp) -> Past {
+    let before = chain.iter().rposition(|block| block.at <= at);
+    match before {
+        None => Past::Before(chain[0].clone()),
+        Some(last) if last + 1 == chain.len() => Past::Head(chain[last].clone()),
+        Some(last) => Past::Block(chain[last].clone()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever the sizes of the blocks, the times (several blocks may bear the same one) and the snapshots missing.
+    #[test]
+    fn history_by_snapshots_is_history_by_replay_at_every_time(
+        blocks in proptest::collection::vec((prop_oneof![4 => 1_usize..3, 1 => 60_usize..70], 0_i64..3), 0..220),
+        missing in proptest::collection::vec(0_usize..12, 0..6),
+    ) {
+        let chain = a_chain(&blocks);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it builds");
+        runtime.block_on(async {
+            let store = stored(&chain, &missing).await;
+            let end = chain.last().expect("block 0").at.micros();
+            for at in (998..=end + 2).map(Timestamp::from_micros) {
+                let past = past(&store, chain[0].wallet, at).await.expect("a sound chain");
+                assert_eq!(past, replayed(&chain, at), "{at}");
+            }
+        });
+    }
+
+    /// What the two queries rest on: from each snapshot the next is as near as it says, and all between are light.
+    #[test]
+    fn between_two_snapshots_there_are_only_light_blocks(
+        blocks in proptest::collection::vec((prop_oneof![4 => 1_usize..3, 1 => 60_usize..70], 0_i64..3), 0..220),
+    ) {
+        let chain = a_chain(&blocks);
+        let snapshots = snapshots_of(None, &chain);
+        for (index, snapshot) in snapshots.iter().enumerate() {
+            let end = snapshots.get(index + 1).map_or(chain.len() as u64, |next| next.block);
+            prop_assert!(end <= snapshot.next || end == chain.len() as u64);
+            let between = chain.iter().filter(|block| (snapshot.block + 1..end).contains(&block.number));
+            prop_assert!(between.clone().count() < RUN_BLOCKS as usize && between.clone().all(|block| !is_heavy(block)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_not_its_blocks_is_not_believed() {
+    let chain = a_chain(&[(1, 1); 80]);
+    let store = stored(&chain, &[]).await;
+    let mut forged = snapshot_of(&chain[63]);
+    forged.balance = Money::from_minor(1_000_000);
+    store.put_snapshots(chain[0].wallet, &[forged]).await.expect("it answers");
+    let past = past(&store, chain[0].wallet, chain[70].at).await;
+    assert!(matches!(past, Err(StoreError::Corrupt(_))), "{past:?}");
+}

@@ -1,0 +1,60 @@
+//! Freezes a wallet whose head is sound and whose past is not: a `Frozen` entry after the head, which nobody's memory of
+//! the wallet survives. Whoever appends next meets it.
+
+use std::time::Duration;
+
+use ledger::store::commit::{CommitOutcome, commit};
+use ledger::store::{Append, Store, StoreError};
+use ledger::{Audit, Entry, EntryKind, Money, Status, chain};
+use tokio::time::Instant;
+use topology::{CellId, WalletId};
+
+use crate::clock::Clock;
+
+/// How often the head is read again because somebody else wrote first.
+const MAX_ATTEMPTS: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of it, for the finding.
+pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: WalletId, audit: Audit) -> String {
+    let mut random = clock.random();
+    for _ in 0..MAX_ATTEMPTS {
+        let head = match store.head(wallet).await {
+            Ok(Some(block)) => block.head(),
+            Ok(None) => return "not frozen: it is not here".into(),
+            // Then nobody can: every append has to name its hash, and every read of it says so.
+            Err(StoreError::Corrupt(_)) => return "not frozen, but it stands still: its head cannot be read".into(),
+            Err(error) => return format!("not frozen yet, the next pass tries again: {error}"),
+        };
+        if head.home != *cell {
+            return format!("not frozen: it does not live here (home: {})", head.home);
+        }
+        match head.state.status {
+            Status::Active => {}
+            Status::Frozen => return "was frozen already".into(),
+            Status::Closed => return "stands still already: the wallet is closed".into(),
+        }
+        let (id, now, mut state) = (clock.transaction_id(), clock.now(), head.state.clone());
+        if state.apply(id, &EntryKind::Frozen, Money::ZERO, now.max(head.at)).is_err() {
+            return "not frozen: its state does not allow it".into();
+        }
+        let entry = Entry {
+            id,
+            kind: EntryKind::Frozen,
+            amount: Money::ZERO,
+            balance_after: state.balance,
+            key: None,
+            audit: audit.clone(),
+        };
+        let block = chain::next(&head, state, vec![entry], now);
+        let append = Append { blocks: vec![block], guard: None };
+        match commit(store, &append, Instant::now() + PATIENCE, || random.f64()).await {
+            CommitOutcome::Applied => return "frozen".into(),
+            CommitOutcome::Conflict(_) => {}
+            CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => {
+                return format!("not frozen yet, the next pass tries again: {why}");
+            }
+        }
+    }
+    "not frozen yet, the next pass tries again: it is written to all the time".into()
+}

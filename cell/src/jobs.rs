@@ -1,0 +1,140 @@
+//! Work that a cell does by itself, by one of its instances at a time: who does it and how far it is stands in a row, so
+//! that another goes on when that one dies. The row's version fences: who was too slow finds that it has lost the job.
+
+use std::time::Duration;
+
+use ledger::Timestamp;
+use ledger::store::{CellRow, Store, StoreError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::clock::Clock;
+
+/// How long a job is somebody's who has not been heard of.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// How often whoever does a job says so, at most.
+pub const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// How often a job's row is looked at.
+const MIN_POLL: Duration = Duration::from_millis(200);
+const MAX_POLL: Duration = Duration::from_secs(30);
+
+const JOBS: &str = "jobs";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row<P> {
+    /// Of one process: another one of the same name is not it.
+    owner: String,
+    /// The job is his until then.
+    until_micros: i64,
+    progress: P,
+}
+
+/// A job as its row says it stands.
+pub struct Seen<S, P> {
+    store: S,
+    clock: Clock,
+    name: &'static str,
+    /// Absent until somebody has done it for the first time.
+    version: Option<u64>,
+    taken_by: Option<String>,
+    pub progress: P,
+}
+
+/// The job is this process's, as far as it knows.
+pub struct Lease<S, P> {
+    store: S,
+    clock: Clock,
+    name: &'static str,
+    owner: String,
+    version: u64,
+    renewed: Timestamp,
+    pub progress: P,
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+pub async fn look<S: Store, P: DeserializeOwned + Default>(
+    store: &S,
+    clock: &Clock,
+    name: &'static str,
+) -> Result<Seen<S, P>, StoreError> {
+    let row = store.cell_row(JOBS, name).await?;
+    let version = row.as_ref().map(|row| row.version);
+    // A row that cannot be read is begun anew: it holds nothing but how far somebody was.
+    let read = row.and_then(|row| serde_json::from_slice::<Row<P>>(&row.bytes).ok());
+    let now = clock.now();
+    let (taken_by, progress) = match read {
+        Some(row) => ((row.until_micros > now.micros()).then_some(row.owner), row.progress),
+        None => (None, P::default()),
+    };
+    Ok(Seen { store: store.clone(), clock: clock.clone(), name, version, taken_by, progress })
+}
+
+impl<S: Store, P: Serialize> Seen<S, P> {
+    /// `None`: it is somebody else's.
+    pub async fn take(self, owner: &str) -> Result<Option<Lease<S, P>>, StoreError> {
+        if self.taken_by.is_some_and(|other| other != owner) {
+            return Ok(None);
+        }
+        let Seen { store, clock, name, version, progress, .. } = self;
+        let renewed = clock.now();
+        let mut lease =
+            Lease { store, clock, name, owner: owner.to_owned(), version: version.unwrap_or(0), renewed, progress };
+        Ok(lease.write(version, LEASE).await?.then_some(lease))
+    }
+}
+
+impl<S: Store, P: Serialize> Lease<S, P> {
+    /// Says how far the job is. `false`: it is not this process's any more.
+    pub async fn save(&mut self) -> Result<bool, StoreError> {
+        self.write(Some(self.version), LEASE).await
+    }
+
+    /// The same, if it was not said just now.
+    pub async fn keep(&mut self) -> Result<bool, StoreError> {
+        if self.clock.now().micros().saturating_sub(self.renewed.micros()) < micros(RENEW_EVERY) {
+            return Ok(true);
+        }
+        self.save().await
+    }
+
+    /// Says how far it is and gives it up.
+    pub async fn end(mut self) -> Result<bool, StoreError> {
+        self.write(Some(self.version), Duration::ZERO).await
+    }
+
+    async fn write(&mut self, expected: Option<u64>, lease: Duration) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let until_micros = if lease.is_zero() { 0 } else { now.plus_micros(micros(lease)).micros() };
+        let row = Row { owner: self.owner.clone(), until_micros, progress: &self.progress };
+        let bytes = serde_json::to_vec(&row).expect("progress is plain data");
+        let version = expected.unwrap_or(0) + 1;
+        let written = self.store.put_cell_row(JOBS, self.name, expected, &CellRow { version, bytes }).await?;
+        if written {
+            (self.version, self.renewed) = (version, now);
+        }
+        Ok(written)
+    }
+}
+
+/// How often a job that is to be done every so often is looked at.
+pub fn poll(every: Duration) -> Duration {
+    (every / 4).clamp(MIN_POLL, MAX_POLL)
+}
+
+/// Waits; `false` if it is time to stop.
+pub async fn pause(duration: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = crate::instance::stopped(stop) => false,
+        () = sleep(duration) => true,
+    }
+}
+
+/// Whether what was last done at `last` is to be done again.
+pub fn is_due(last: Option<i64>, every: Duration, now: Timestamp) -> bool {
+    last.is_none_or(|last| now.micros().saturating_sub(last) >= micros(every))
+}

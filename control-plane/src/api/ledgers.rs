@@ -1,0 +1,74 @@
+//! The paths under `/v1/ledger`. It must never decide anything.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use topology::{CellId, WalletId};
+
+use super::{Answer, Control, parse};
+use crate::error::{Error, Result};
+use crate::ledgers;
+use crate::state::ControlPlane;
+
+const LIST_DEFAULT: i32 = 20;
+const LIST_MAX: i32 = 500;
+
+pub fn routes() -> Router<Arc<ControlPlane>> {
+    Router::new()
+        .route("/v1/ledger/cells", get(cells))
+        .route("/v1/ledger/wallets/{id}/export", get(export))
+        .route("/v1/ledger/wallets/{id}/verify", post(verify_wallet))
+        .route("/v1/ledger/verify", post(verify_cell))
+        .route("/v1/ledger/findings/{cell}", get(findings))
+        .route("/v1/ledger/checkpoints/{cell}", get(checkpoints))
+        .route("/v1/ledger/checkpoints/verify", post(verify_checkpoints))
+}
+
+#[derive(Deserialize)]
+struct From {
+    #[serde(default)]
+    first: u64,
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<i32>,
+}
+
+fn wallet(id: &str) -> Result<WalletId> {
+    id.parse().map_err(Error::from)
+}
+
+async fn cells(control: Control) -> Answer {
+    Ok(Json(ledgers::cells(&control).await?).into_response())
+}
+
+async fn export(control: Control, Path(id): Path<String>, Query(From { first }): Query<From>) -> Answer {
+    Ok(Json(ledgers::export(&control, wallet(&id)?, first).await?).into_response())
+}
+
+async fn verify_wallet(control: Control, Path(id): Path<String>) -> Answer {
+    Ok(Json(ledgers::verify_wallet(&control, wallet(&id)?).await?).into_response())
+}
+
+async fn verify_cell(control: Control, body: Bytes) -> Answer {
+    Ok(Json(ledgers::verify_cell(&control, &parse(&body)?).await?).into_response())
+}
+
+async fn findings(control: Control, Path(cell): Path<String>) -> Answer {
+    Ok(Json(ledgers::findings(&control, &CellId::parse(cell)?).await?).into_response())
+}
+
+async fn checkpoints(control: Control, Path(cell): Path<String>, Query(Limit { limit }): Query<Limit>) -> Answer {
+    let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    Ok(Json(ledgers::checkpoints(&control, &CellId::parse(cell)?, limit).await?).into_response())
+}
+
+async fn verify_checkpoints(control: Control, body: Bytes) -> Answer {
+    Ok(Json(ledgers::verify_checkpoints(&control, &parse(&body)?).await?).into_response())
+}

@@ -1,0 +1,381 @@
+//! Holds one wallet against itself: every block against the one before it, every row of `transfers` and `snapshots`
+//! against what replaying the blocks gives, and the blocks against what the cell has committed to in its log.
+//!
+//! It only reads. Writes may go on meanwhile: what was changed while it looked is not counted as wrong; and a fault is
+//! told only if a second look finds it too, since a wallet may be moving or being forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use sha2::{Digest, Sha256};
+use topology::{CellId, WalletId};
+
+use crate::block::{Block, Hash, Head, TransactionId};
+use crate::keys::{KeyRun, last_of, run_of};
+use crate::rows::{RowChange, rows_of};
+use crate::snapshots::{is_due, is_heavy, snapshot_of};
+use crate::store::{Derived, RowTable, Snapshot, Store, StoreError, Stored, out_name};
+use crate::{canonical, chain, moving};
+
+/// Blocks or rows asked for in one page.
+const PAGE: usize = 256;
+/// Faults told of one wallet; one is enough for a human to look.
+const MAX_BREAKS: usize = 32;
+/// Missing rows handed out at one look; the rest is found by the next.
+const MAX_MISSING: usize = 4_096;
+
+/// One thing that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Break {
+    /// Which item: `block 7`, `transfers in#…`, `snapshots keys#…`.
+    pub place: String,
+    /// The block that it is about, where it is about one.
+    pub block: Option<u64>,
+    pub what: String,
+}
+
+/// A block that the cell's log names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    pub block: u64,
+    pub hash: Hash,
+}
+
+/// What was found out about one wallet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    pub blocks: u64,
+    pub rows: u64,
+    /// Of canonical bytes.
+    pub bytes: u64,
+    /// The last sound block here.
+    pub head: Option<Head>,
+    pub breaks: Vec<Break>,
+    /// Rows that follow from the blocks and are not recorded yet: no fault, since they are recorded after the blocks.
+    pub missing_runs: Vec<KeyRun>,
+    pub missing_snapshots: Vec<Snapshot>,
+}
+
+/// Slows whoever verifies down.
+pub trait Pace {
+    /// So much has just been read.
+    fn took(&mut self, items: u64, bytes: u64) -> impl Future<Output = ()> + Send;
+}
+
+/// As fast as it goes.
+pub struct FullSpeed;
+
+impl Pace for FullSpeed {
+    async fn took(&mut self, _: u64, _: u64) {}
+}
+
+/// Verifies a wallet in the tables of `cell`. `committed`: what the cell's log says of it, by rising block number.
+pub async fn verify<S: Store, P: Pace + Send>(
+    store: &S,
+    cell: &CellId,
+    wallet: WalletId,
+    committed: &[Committed],
+    pace: &mut P,
+) -> Result<Report, StoreError> {
+    let first = look(store, cell, wallet, committed, pace).await?;
+    if first.breaks.is_empty() {
+        return Ok(first);
+    }
+    let mut second = look(store, cell, wallet, committed, pace).await?;
+    let places: BTreeSet<&String> = first.breaks.iter().map(|found| &found.place).collect();
+    second.breaks.retain(|found| places.contains(&found.place));
+    Ok(second)
+}
+
+async fn look<S: Store, P: Pace + Send>(
+    store: &S,
+    cell: &CellId,
+    wallet: WalletId,
+    committed: &[Committed],
+    pace: &mut P,
+) -> Result<Report, StoreError> {
+    // Rows change with the blocks that they follow from. Whatever a block after this one changes may be seen either way.
+    let settled = last_number(store, wallet).await?;
+    let mut report = Report::default();
+    let transfers = rows(store, wallet, RowTable::Transfers, &mut report, pace).await?;
+    let snapshots = rows(store, wallet, RowTable::Snapshots, &mut report, pace).await?;
+    let mut replay = Replay { settled, transfers, snapshots, committed, report, ..Replay::default() };
+    let mut first = 0;
+    loop {
+        let page = store.stored_blocks(wallet, first, PAGE).await?;
+        let (count, before) = (page.items.len() as u64, replay.report.bytes);
+        for item in page.items {
+            first = item.key.parse::<u64>().unwrap_or(first).saturating_add(1);
+            replay.block(cell, item);
+        }
+        pace.took(count, replay.report.bytes.saturating_sub(before)).await;
+        if !page.more {
+            return Ok(replay.end(cell));
+        }
+    }
+}
+
+/// The number of the last block, sound or not.
+async fn last_number<S: Store>(store: &S, wallet: WalletId) -> Result<Option<u64>, StoreError> {
+    match store.head(wallet).await {
+        Ok(head) => Ok(head.map(|head| head.number)),
+        // Then everything may be seen either way; the block itself is told of below.
+        Err(StoreError::Corrupt(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The fingerprints of all rows of the wallet in one table. What is not sound is told of right away.
+async fn rows<S: Store, P: Pace + Send>(
+    store: &S,
+    wallet: WalletId,
+    table: RowTable,
+    report: &mut Report,
+    pace: &mut P,
+) -> Result<BTreeMap<String, Option<Hash>>, StoreError> {
+    let mut found = BTreeMap::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.stored_rows(wallet, table, after.as_deref(), PAGE).await?;
+        pace.took(page.items.len() as u64, 0).await;
+        for Stored { key, value } in page.items {
+            report.rows = report.rows.saturating_add(1);
+            let value = value.and_then(|row| {
+                (row.key() == key)
+                    .then(|| fingerprint(&row))
+                    .ok_or_else(|| "it is stored under another name".to_owned())
+            });
+            if let Err(what) = &value {
+                tell(&mut report.breaks, place(table, &key), None, what.clone());
+            }
+            after = Some(key.clone());
+            found.insert(key, value.ok());
+        }
+        if !page.more {
+            return Ok(found);
+        }
+    }
+}
+
+fn place(table: RowTable, key: &str) -> String {
+    match table {
+        RowTable::Transfers => format!("transfers {key}"),
+        RowTable::Snapshots => format!("snapshots {key}"),
+    }
+}
+
+fn tell(breaks: &mut Vec<Break>, place: String, block: Option<u64>, what: impl Into<String>) {
+    if breaks.len() < MAX_BREAKS {
+        breaks.push(Break { place, block, what: what.into() });
+    }
+}
+
+/// Two rows with one fingerprint say the same.
+fn fingerprint(row: &Derived) -> Hash {
+    let digest = match row {
+        Derived::Keys(run) => Sha256::new()
+            .chain_update(run.run.to_be_bytes())
+            .chain_update(run.last_at.micros().to_be_bytes())
+            .chain_update(run.to_bytes()),
+        other => Sha256::new().chain_update(format!("{other:?}")),
+    };
+    Hash(digest.finalize().into())
+}
+
+/// What a change of rows leaves behind: the row, or none of this name.
+fn left_by(change: RowChange) -> Result<Derived, TransactionId> {
+    match change {
+        RowChange::PutOut(row) => Ok(Derived::Out(row)),
+        RowChange::PutIn(row) => Ok(Derived::In(row)),
+        RowChange::PutReversed(row) => Ok(Derived::Reversed(row)),
+        RowChange::DeleteOut { transfer, .. } => Err(transfer),
+    }
+}
+
+/// The state of the replay of one chain.
+#[derive(Default)]
+struct Replay<'a> {
+    /// The last block whose rows must all be seen.
+    settled: Option<u64>,
+    /// What is stored, by name.
+    transfers: BTreeMap<String, Option<Hash>>,
+    snapshots: BTreeMap<String, Option<Hash>>,
+    committed: &'a [Committed],
+    report: Report,
+    /// What the blocks say should be stored, and by which block.
+    expected: BTreeMap<String, (Hash, u64)>,
+    /// Names of rows that changed while this looked.
+    moving: BTreeSet<String>,
+    /// The block before, if it is sound and directly before.
+    previous: Option<Block>,
+    after_heavy: bool,
+    due: u64,
+    /// The blocks of the run so far.
+    run: Vec<Block>,
+    /// Missing numbers, and whether what comes after them is the wallet's leaving this cell.
+    gaps: Vec<(u64, u64, bool)>,
+    unsound: bool,
+}
+
+impl Replay<'_> {
+    fn block(&mut self, cell: &CellId, item: Stored<Block>) {
+        self.report.blocks = self.report.blocks.saturating_add(1);
+        let Ok(number) = item.key.parse::<u64>() else {
+            return tell(&mut self.report.breaks, format!("block {}", item.key), None, "it has no number");
+        };
+        let place = || format!("block {number}");
+        if number > self.due {
+            let leaves = item.value.as_ref().is_ok_and(|block| moving::is_tombstone(cell, block));
+            self.gaps.push((self.due, number.saturating_sub(1), leaves));
+            self.previous = None;
+        }
+        let whole = number == 0 || number == self.due && self.previous.is_some();
+        self.due = number.saturating_add(1);
+        let block = match item.value {
+            Ok(block) => block,
+            Err(what) => {
+                self.unsound = true;
+                self.previous = None;
+                return tell(&mut self.report.breaks, place(), Some(number), what);
+            }
+        };
+        if whole && let Err(fault) = chain::verify(self.previous.as_ref().map(Block::head).as_ref(), &block) {
+            self.unsound = true;
+            tell(&mut self.report.breaks, place(), Some(number), fault.to_string());
+        }
+        if let Ok(index) = self.committed.binary_search_by_key(&number, |leaf| leaf.block)
+            && let leaf = &self.committed[index]
+            && leaf.hash != block.hash
+        {
+            let what = format!("the cell has committed to hash {} for this block, stored is {}", leaf.hash, block.hash);
+            tell(&mut self.report.breaks, place(), Some(number), what);
+        }
+        self.report.bytes = self.report.bytes.saturating_add(canonical::encode(&block).len() as u64);
+        self.rows_follow(&block);
+        self.snapshots_follow(&block);
+        self.report.head = Some(block.head());
+        self.previous = Some(block);
+    }
+
+    fn rows_follow(&mut self, block: &Block) {
+        let later = self.settled.is_none_or(|settled| block.number > settled);
+        for change in rows_of(block) {
+            let fault = match left_by(change) {
+                Ok(row) => {
+                    let key = row.key();
+                    if later {
+                        self.moving.insert(key.clone());
+                    }
+                    let before = self.expected.insert(key, (fingerprint(&row), block.number));
+                    before.map(|(_, first)| format!("its row of {} was made by block {first} already", row.key()))
+                }
+                Err(transfer) => {
+                    let key = out_name(transfer);
+                    let gone = self.expected.remove(&key);
+                    if later {
+                        self.moving.insert(key);
+                    }
+                    gone.is_none().then(|| format!("transfer {transfer} ends here without having left"))
+                }
+            };
+            // With a block missing or unsound before, nobody can tell.
+            if let Some(what) = fault.filter(|_| !self.unsound && self.gaps.is_empty()) {
+                tell(&mut self.report.breaks, format!("block {}", block.number), Some(block.number), what);
+            }
+        }
+    }
+
+    fn snapshots_follow(&mut self, block: &Block) {
+        if is_due(block, self.after_heavy) {
+            let snapshot = snapshot_of(block);
+            if self.is_missing(&Derived::Snapshot(snapshot), block.number)
+                && self.report.missing_snapshots.len() < MAX_MISSING
+            {
+                self.report.missing_snapshots.push(snapshot);
+            }
+        }
+        self.after_heavy = is_heavy(block);
+        self.run.retain(|earlier| run_of(earlier.number) == run_of(block.number));
+        self.run.push(block.clone());
+        if block.number == last_of(run_of(block.number))
+            && let Some(run) = KeyRun::of(&self.run)
+        {
+            if self.is_missing(&Derived::Keys(run.clone()), block.number)
+                && self.report.missing_runs.len() < MAX_MISSING
+            {
+                self.report.missing_runs.push(run);
+            }
+            self.run.clear();
+        }
+    }
+
+    /// Whether the row is not there. One that is there has to be this one.
+    fn is_missing(&mut self, row: &Derived, block: u64) -> bool {
+        let key = row.key();
+        match self.snapshots.remove(&key) {
+            None => return true,
+            Some(Some(stored)) if stored != fingerprint(row) => {
+                let place = place(RowTable::Snapshots, &key);
+                tell(&mut self.report.breaks, place, Some(block), "it is not what its blocks say");
+            }
+            // What is not sound was told of before.
+            Some(_) => {}
+        }
+        false
+    }
+
+    fn end(mut self, cell: &CellId) -> Report {
+        let is_elsewhere = self.report.head.as_ref().is_none_or(|head| head.home != *cell);
+        // A wallet that has moved away may be forgotten here but for its last block: then its rows go too, in time.
+        let forgotten = is_elsewhere && matches!(self.gaps[..], [(_, _, true)]);
+        if !forgotten {
+            for (first, last, _) in std::mem::take(&mut self.gaps) {
+                self.unsound = true;
+                let what =
+                    if first == last { "it is missing".into() } else { format!("it and all to {last} are missing") };
+                tell(&mut self.report.breaks, format!("block {first}"), Some(first), what);
+            }
+            let last = self.due.checked_sub(1);
+            for leaf in self.committed.iter().filter(|leaf| last.is_none_or(|last| leaf.block > last)) {
+                let what = format!("the cell has committed to it (hash {}), and it is missing", leaf.hash);
+                tell(&mut self.report.breaks, format!("block {}", leaf.block), Some(leaf.block), what);
+            }
+        }
+        // Without all blocks nobody can tell which rows there should be.
+        if !self.unsound && !forgotten {
+            self.compare_transfers();
+            for key in std::mem::take(&mut self.snapshots).into_keys() {
+                self.superfluous(RowTable::Snapshots, &key);
+            }
+        }
+        if self.unsound || forgotten {
+            self.report.missing_runs.clear();
+            self.report.missing_snapshots.clear();
+        }
+        self.report.breaks.sort();
+        self.report.breaks.dedup_by(|a, b| a.place == b.place);
+        self.report
+    }
+
+    fn compare_transfers(&mut self) {
+        let mut stored = std::mem::take(&mut self.transfers);
+        for (key, (hash, block)) in std::mem::take(&mut self.expected) {
+            let what = match stored.remove(&key) {
+                Some(Some(found)) if found != hash => "it is not what its block says",
+                None if !self.moving.contains(&key) => "it is missing",
+                _ => continue,
+            };
+            tell(&mut self.report.breaks, place(RowTable::Transfers, &key), Some(block), what);
+        }
+        for key in stored.into_keys().filter(|key| !self.moving.contains(key)).collect::<Vec<_>>() {
+            self.superfluous(RowTable::Transfers, &key);
+        }
+    }
+
+    fn superfluous(&mut self, table: RowTable, key: &str) {
+        let place = place(table, key);
+        if !self.report.breaks.iter().any(|known| known.place == place) {
+            tell(&mut self.report.breaks, place, None, "no block says that there is such a row");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is stored is what was written: a byte changed anywhere is found, a past rewritten with all its hashes is found,
+//! the wallet stands still and all others are served. And what the past costs to read.
+
+mod bytes;
+mod database;
+mod history;
+mod ledgers;
+mod rewriting;
+mod serving;
+
+use ledger::block::{Audit, Key, ShortText};
+use ledger::keys::KeyRun;
+use ledger::snapshots::snapshots_of;
+use ledger::store::{Append, Guard, Store};
+use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, decide, moving};
+use topology::{CellId, UserId, WalletId};
+use uuid::Uuid;
+
+/// When the chains of these tests begin.
+const START: Timestamp = Timestamp::from_micros(1_760_000_000_000_000);
+
+fn cell() -> CellId {
+    CellId::parse("cell-1").expect("sound")
+}
+
+/// A chain that is made here block by block, before it is stored.
+#[derive(Clone)]
+struct Chain {
+    blocks: Vec<Block>,
+    made: u128,
+}
+
+impl Chain {
+    fn new(user: &str) -> Self {
+        let user = UserId::parse(user).expect("sound");
+        let wallet = WalletId::for_user(crate::fleet::NAMESPACE, &user);
+        let mut chain = Self { blocks: vec![], made: wallet.as_uuid().as_u128() };
+        let opened = chain.entry(EntryKind::Opened, Money::ZERO, Money::ZERO, None);
+        chain.blocks.push(chain::open(wallet, user, cell(), START, opened));
+        chain
+    }
+
+    fn wallet(&self) -> WalletId {
+        self.blocks[0].wallet
+    }
+
+    fn entry(&mut self, kind: EntryKind, amount: Money, after: Money, id: Option<TransactionId>) -> Entry {
+        self.made = self.made.wrapping_add(1);
+        let audit = Audit { source_ip: ShortText::cut("192.0.2.1", 45), ..Audit::default() };
+        let key = Some(Key { key: self.made.to_be_bytes(), request: [7; 16] });
+        let id = id.unwrap_or_else(|| Uuid::from_u128(self.made));
+        Entry { id, kind, amount, balance_after: after, key, audit }
+    }
+
+    /// One block of these happenings, a second after the last.
+    fn push(&mut self, happenings: Vec<(EntryKind, u64, Option<TransactionId>)>) -> &Block {
+        let last = self.blocks.last().expect("block 0").clone();
+        let (mut state, mut entries) = (last.state.clone(), vec![]);
+        for (kind, amount, id) in happenings {
+            let amount = Money::from_minor(amount);
+            state = decide::apply(&state, &kind, amount).expect("the test makes sound chains");
+            entries.push(self.entry(kind, amount, state.balance, id));
+        }
+        self.blocks.push(chain::next(&last.head(), state, entries, last.at.plus_micros(1_000_000)));
+        self.blocks.last().expect("just pushed")
+    }
+
+    fn deposits(&mut self, blocks: usize, entries: usize) {
+        for _ in 0..blocks {
+            self.push((0..entries).map(|_| (EntryKind::Deposit, 5, None)).collect());
+        }
+    }
+
+    /// Stores the whole chain with its rows, as the cell and a move do together.
+    async fn store<S: Store>(&self, store: &S) {
+        let first = Append { blocks: vec![self.blocks[0].clone()], guard: Some(Guard::Bucket { genesis: true }) };
+        store.append(&first).await.expect("the cell may create it");
+        let mut rest = &self.blocks[1..];
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(moving::chunk(rest));
+            store.append(&Append { blocks: chunk.to_vec(), guard: None }).await.expect("nobody else writes to it");
+            rest = after;
+        }
+        self.record(store).await;
+    }
+
+    /// The rows that are recorded after the blocks.
+    async fn record<S: Store>(&self, store: &S) {
+        for run in self.blocks.chunks(64).filter_map(KeyRun::of) {
+            store.put_run(self.wallet(), &run).await.expect("it answers");
+        }
+        store.put_snapshots(self.wallet(), &snapshots_of(None, &self.blocks)).await.expect("it answers");
+    }
+}

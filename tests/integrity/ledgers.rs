@@ -1,0 +1,106 @@
+//! A cell's tables with something of everything in them, and a verification of all of it.
+
+use std::collections::BTreeMap;
+
+use ledger::checkpoint::{Leaf, SigningKey};
+use ledger::log::{Audit, Log, Witnessed};
+use ledger::store::Store;
+use ledger::store::dynamodb::DynamoStore;
+use ledger::verify::{Break, FullSpeed, verify};
+use ledger::{EntryKind, Route};
+use topology::WalletId;
+use topology::wire::CreditRefusal;
+use uuid::Uuid;
+
+use super::{Chain, START, cell};
+
+/// Wallets that only fill the log, so that a tile of it is full.
+const SMALL: usize = 260;
+
+pub struct Ledgers {
+    pub chains: BTreeMap<WalletId, Chain>,
+    pub key: SigningKey,
+}
+
+pub fn log(store: &DynamoStore) -> Log<DynamoStore> {
+    Log::new(store.clone(), cell())
+}
+
+impl Ledgers {
+    /// Writes all of it.
+    pub async fn write(store: &DynamoStore) -> Self {
+        let key = SigningKey::from_pem(&SigningKey::generate().expect("randomness")).expect("its own");
+        let mut chains: Vec<Chain> = (0..SMALL).map(|number| Chain::new(&format!("small {number}"))).collect();
+        // A long one with heavy blocks in it.
+        let mut long = Chain::new("long");
+        long.deposits(70, 1);
+        long.deposits(2, 70);
+        long.deposits(60, 1);
+        chains.push(long);
+        chains.push(transfers());
+        for chain in &chains {
+            chain.store(store).await;
+        }
+        let mut ledgers = Self { chains: chains.into_iter().map(|chain| (chain.wallet(), chain)).collect(), key };
+        ledgers.checkpoint(store, 1).await;
+        // Some go on, and are committed to again.
+        let mut grown: Vec<WalletId> = ledgers.chains.keys().copied().take(5).collect();
+        grown.push(WalletId::for_user(crate::fleet::NAMESPACE, &topology::UserId::parse("long").expect("sound")));
+        for wallet in grown {
+            let chain = ledgers.chains.get_mut(&wallet).expect("written before");
+            chain.deposits(1, 1);
+            let block = chain.blocks.last().expect("just made").clone();
+            store.append(&ledger::store::Append { blocks: vec![block], guard: None }).await.expect("its place is free");
+        }
+        ledgers.checkpoint(store, 2).await;
+        ledgers
+    }
+
+    /// Commits to all heads that have changed, as the cell does.
+    pub async fn checkpoint(&self, store: &DynamoStore, number: u128) {
+        let log = log(store);
+        let newest = log.newest().await.expect("a sound log");
+        let mut leaves = Vec::new();
+        for chain in self.chains.values() {
+            let head = chain.blocks.last().expect("block 0");
+            let latest = log.latest(head.wallet).await.expect("a sound log");
+            if latest.is_none_or(|latest| latest.leaf.block < head.number) {
+                leaves.push(Leaf::of(head));
+            }
+        }
+        let written = log.append(newest.as_ref(), &leaves, &self.key, START, Uuid::from_u128(number)).await;
+        log.finish(&written.expect("a sound log").expect("nobody else writes")).await.expect("it answers");
+    }
+
+    pub async fn audit(&self, store: &DynamoStore, witnessed: &Witnessed) -> Audit {
+        log(store).audit(&[self.key.public()], witnessed).await.expect("it answers")
+    }
+}
+
+/// What is wrong with one wallet.
+pub async fn breaks_of(store: &DynamoStore, wallet: WalletId, audit: &Audit) -> Vec<Break> {
+    let committed = audit.committed.get(&wallet).map(Vec::as_slice).unwrap_or_default();
+    verify(store, &cell(), wallet, committed, &mut FullSpeed).await.expect("it answers").breaks
+}
+
+/// A wallet with every kind of row: in flight, settled, returned, received, refused.
+fn transfers() -> Chain {
+    let other = WalletId::from_uuid(Uuid::from_u128(77));
+    let mut chain = Chain::new("transfers");
+    chain.deposits(1, 3);
+    let id = Uuid::from_u128;
+    let out = EntryKind::TransferOut { to: other, route: Route::Across };
+    for transfer in 1..=4 {
+        chain.push(vec![(out.clone(), 1, Some(id(transfer)))]);
+    }
+    chain.push(vec![(EntryKind::TransferSettled { transfer: id(1) }, 0, None)]);
+    let reason = CreditRefusal::WalletFrozen;
+    chain.push(vec![(EntryKind::TransferReturned { transfer: id(2), reason }, 1, None)]);
+    for transfer in 11..=13 {
+        let received = EntryKind::TransferIn { from: other, route: Route::Across };
+        chain.push(vec![(received, 2, Some(id(transfer)))]);
+    }
+    let reason = CreditRefusal::BalanceLimit;
+    chain.push(vec![(EntryKind::TransferRefused { transfer: id(21), from: other, reason }, 0, None)]);
+    chain
+}
