@@ -55,8 +55,9 @@ impl MeshFlags {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum TokenAlgorithm {
+    #[default]
     #[value(name = "EdDSA")]
     EdDsa,
     #[value(name = "ES256")]
@@ -66,7 +67,7 @@ pub enum TokenAlgorithm {
 }
 
 /// Tokens of callers from outside.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct AuthFlags {
     /// Public keys of the tokens' issuer: a JWKS file, or its http(s) URL. With it, every request needs a token.
     #[arg(long, global = true, env = "WALLET_AUTH_JWKS")]

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::flags::{MeshFlags, check_listen, warn_if_open};
+use access::tls;
 use anyhow::{Context, Result, bail};
 use cell::clock::Clock;
-use cell::http::{Edge, routes, serve};
+use cell::http::{CALLERS, Edge, routes, serve};
 use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,6 +28,8 @@ use uuid::Uuid;
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(9);
 /// Of that, for requests in flight; the rest is for the courier and the driver.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(7);
+
+const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
 
 #[derive(Parser)]
 #[command(name = "cell", about = "One instance of a wallet cell", version)]
@@ -93,7 +97,7 @@ struct ServeArgs {
     instance: Option<String>,
     #[arg(long, env = "CELL_LISTEN", default_value = "127.0.0.1:8091")]
     listen: SocketAddr,
-    /// Base URL of the router's internal listener
+    /// Base URL of the router's internal listener; https with the --mesh flags
     #[arg(long, env = "CELL_ROUTER", default_value = "http://127.0.0.1:8081")]
     router: String,
     /// cells.toml, for the namespace and the region
@@ -109,6 +113,8 @@ struct ServeArgs {
     log_format: LogFormat,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    mesh: MeshFlags,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -149,6 +155,14 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
     }
     let store = DynamoStore::new(client, &args.database.table_prefix);
+    let mesh = args.mesh.files()?;
+    check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
+    warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
+    if mesh.is_some() && !args.router.starts_with("https://") {
+        bail!("with {MESH_FLAGS}, --router is https://host:port");
+    }
+    let server = mesh.as_ref().map(|files| tls::Server::mesh("cell", files, CALLERS)).transpose()?;
+    let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let instance_name = args.instance.unwrap_or_else(|| format!("{}-{}", args.cell, args.listen.port()));
     let metrics = PrometheusBuilder::new()
@@ -159,7 +173,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
 
     let (stopper, stop) = watch::channel(false);
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
-    let peers = RouterPeers::new(&args.router);
+    let peers = RouterPeers::new(&args.router, client);
     let mut instance = cell::instance::start(
         args.cell.clone(),
         namespace,
@@ -178,7 +192,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
     // process goes, so that nothing is served by half of it, and starts again from the tables.
     tokio::select! {
-        () = serve(listener, routes(edge), stop.clone(), REQUEST_PATIENCE) => {}
+        () = serve(listener, server, routes(edge), stop.clone(), REQUEST_PATIENCE) => {}
         Some(Err(error)) = instance.tasks.join_next() => {
             tracing::error!(%error, "a part of the instance died");
             std::process::abort();

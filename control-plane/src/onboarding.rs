@@ -129,7 +129,7 @@ async fn carry_out(
         }
     }
     let key = creation_key(wallet, &plan.target.id);
-    let created = match control.instances.create_wallet(&plan.target, user, wallet, key).await? {
+    let created = match control.instances.create_wallet(&plan.target, user, wallet, key, &because.actor).await? {
         Answer::Wallet(created) => created,
         // Of a rerun that finds its own wallet: only the pin is missing.
         Answer::Exists if elsewhere && !plan.pinned_already => shown(control, &plan.target, wallet).await?,

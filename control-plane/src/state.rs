@@ -50,6 +50,11 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     pub async fn new(settings: &Settings) -> Arc<Self> {
+        Self::with(settings, Instances::new()).await
+    }
+
+    /// With its own way to the processes of the cells.
+    pub async fn with(settings: &Settings, instances: Instances) -> Arc<Self> {
         let client = dynamo::connect(&settings.connection).await;
         Arc::new(Self {
             namespace: settings.config.deployment.namespace,
@@ -57,7 +62,7 @@ impl ControlPlane {
             placements: Placements::new(client.clone(), &settings.table_prefix),
             registry: Registry::new(client.clone(), &settings.table_prefix),
             operations: Operations::new(client, &settings.table_prefix),
-            instances: Instances::new(),
+            instances,
             counts: Counts::default(),
             cell_clients: Mutex::default(),
             store_clients: Mutex::default(),

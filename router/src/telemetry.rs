@@ -67,6 +67,11 @@ impl Counters {
         self.seconds.record(started.elapsed().as_secs_f64());
     }
 
+    /// Header lines that only we may write and a client has written, by name: they come from a closed set.
+    pub fn stripped(&self, header: &'static str) {
+        counter!("router_headers_stripped_total", "header" => header).increment(1);
+    }
+
     /// Our own refusals, by code: they come from a closed set.
     pub fn failed(&self, failure: &Failure) {
         counter!("router_problems_total", "code" => failure.code()).increment(1);

@@ -2,7 +2,7 @@
 //! thread and quarter second, and one lazily armed deadline per connection, so that a request costs no timer of its own.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -49,6 +49,7 @@ pub struct Client {
     pub side: Side,
     /// The peer's address, as it is passed on.
     pub peer: HeaderValue,
+    pub peer_ip: IpAddr,
     clock: Rc<Clock>,
     phase: Cell<Phase>,
     phase_since: Cell<Instant>,
@@ -72,6 +73,7 @@ impl Client {
         Rc::new(Self {
             side,
             peer: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
+            peer_ip: peer.ip(),
             clock: Rc::clone(clock),
             phase: Cell::new(Phase::Idle),
             phase_since: Cell::new(now),

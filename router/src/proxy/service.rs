@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use topology::WalletId;
+use topology::{WalletId, wire};
 
 use crate::documents;
 use crate::failure::{Failure, problem_answer};
@@ -18,7 +18,7 @@ use crate::proxy::client::{Client, Deadline};
 use crate::proxy::forward::{Forwarded, forward};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
-use crate::target::{Target, target};
+use crate::target::{Side, Target, target};
 
 pub async fn serve(
     worker: Rc<Worker>,
@@ -36,11 +36,7 @@ pub async fn serve(
         None => Err(Failure::Overloaded),
     };
     let mut answer = outcome.unwrap_or_else(|failure| {
-        worker.shared.counters.failed(&failure);
-        if failure.status().is_server_error() && worker.may_warn() {
-            let request_id = request_id.to_str().unwrap_or_default();
-            tracing::warn!(code = failure.code(), request_id, "requests fail");
-        }
+        worker.refused(&failure, &request_id);
         problem_answer(&failure, &request_id)
     });
     head.headers.clear();
@@ -64,12 +60,17 @@ async fn answer(
     request_id: &HeaderValue,
     started: Instant,
 ) -> Result<Response<AnswerBody>, Failure> {
+    let source = source_of(worker, client, head);
     let facts = headers::clean_request(&mut head.headers, client.side);
     let (length, chunked) = facts.as_ref().map_or((false, false), |f| (f.content_length.is_some(), f.is_chunked));
     if client.ambiguous_length(length, chunked) {
         return Err(Failure::AmbiguousLength);
     }
-    let facts = facts?;
+    let mut facts = facts?;
+    if let Some(header) = facts.forged.filter(|&header| source.is_none() || header != wire::FORWARDED_FOR) {
+        worker.shared.counters.stripped(header);
+    }
+    facts.source = source;
     if head.method == Method::CONNECT {
         return Err(Failure::UpgradeRefused);
     }
@@ -80,6 +81,7 @@ async fn answer(
         Target::OpenApi => return Ok(documents::openapi()),
         target => target,
     };
+    let caller = worker.authenticate(client, &mut head.headers)?;
     let taken = take_body(&mut body, &facts, client, deadline).await?;
     let mut body = taken.into_forward(body, client, facts.content_length);
     let wallet = match wallet_of(&target, &body, &facts, worker) {
@@ -89,7 +91,23 @@ async fn answer(
         }
         named => named?,
     };
-    forward(worker, client, &Forwarded { head, wallet, deadline, facts: &facts, request_id }, &mut body).await
+    worker.authorize(caller.as_deref(), head, Some(wallet))?;
+    let actor = caller.as_ref().map(|caller| &caller.actor);
+    let forwarded = Forwarded { head, wallet, deadline, facts: &facts, request_id, actor };
+    forward(worker, client, &forwarded, &mut body).await
+}
+
+/// The client's address behind trusted proxies; None where there are none, and the peer is all that is known.
+fn source_of(worker: &Worker, client: &Client, head: &Parts) -> Option<HeaderValue> {
+    let trusted = &worker.shared.trusted_proxies;
+    if trusted.is_empty() || client.side == Side::Internal {
+        return None;
+    }
+    let lines = head.headers.get_all(wire::FORWARDED_FOR).iter();
+    // A line that is no text is no address either, and ends the search like one.
+    let lines = lines.map(|line| line.to_str().unwrap_or("?"));
+    let source = access::proxies::client_of(client.peer_ip, lines, trusted);
+    Some(HeaderValue::from_str(&source.to_string()).expect("an address is visible ASCII"))
 }
 
 /// A body as far as it is read before the request goes on.

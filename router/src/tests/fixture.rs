@@ -16,7 +16,7 @@ use topology::placement::{BucketRun, CellEntry, CellState, InstanceEntry};
 use topology::{CellId, CellIndex, InstanceId, PlacementUpdate};
 use uuid::Uuid;
 
-use crate::config::{Bounds, Settings};
+use crate::config::{Access, Bounds, Settings};
 use crate::server::{Running, start};
 
 pub const NAMESPACE: Uuid = Uuid::from_u128(7);
@@ -236,6 +236,7 @@ impl Rig {
             namespace: NAMESPACE,
             threads,
             bounds,
+            access: Access::default(),
         };
         Self { running: start(&settings, metrics()).await.expect("the router starts"), data_dir }
     }
