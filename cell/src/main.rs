@@ -142,6 +142,12 @@ async fn main() -> Result<()> {
 
 async fn serve_cell(args: ServeArgs) -> Result<()> {
     start_logging(args.log_format);
+    let mesh = args.mesh.files()?;
+    check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
+    warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
+    if mesh.is_some() && !args.router.starts_with("https://") {
+        bail!("with {MESH_FLAGS}, --router is https://host:port");
+    }
     let config = args.config.as_deref().map(read_config).transpose()?;
     let Some(namespace) = args.namespace.or(config.as_ref().map(|config| config.deployment.namespace)) else {
         bail!("say which namespace the wallet ids live in: --config cells.toml or --namespace UUID");
@@ -155,12 +161,6 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
     }
     let store = DynamoStore::new(client, &args.database.table_prefix);
-    let mesh = args.mesh.files()?;
-    check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
-    warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
-    if mesh.is_some() && !args.router.starts_with("https://") {
-        bail!("with {MESH_FLAGS}, --router is https://host:port");
-    }
     let server = mesh.as_ref().map(|files| tls::Server::mesh("cell", files, CALLERS)).transpose()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;

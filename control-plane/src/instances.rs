@@ -54,6 +54,11 @@ impl Instances {
         Self { http: Http::new(Connector::new(Some(tls), Some(Role::Cell.server_name()))) }
     }
 
+    /// Whether the cells know by a certificate who calls them, and can believe what he says of others.
+    pub fn is_believed(&self) -> bool {
+        self.http.scheme() == "https"
+    }
+
     pub fn http(&self) -> Http {
         self.http.clone()
     }
@@ -96,15 +101,19 @@ impl Instances {
         self.ask(cell, Method::GET, &format!("/api/v1/wallets/{wallet}"), &[], "").await
     }
 
-    /// Repeating it with the same key is harmless. `actor`: the operator behind it; passed on where he was asked who he
-    /// is.
-    pub async fn create_wallet(
+    /// Repeating it with the same key is harmless.
+    pub async fn create_wallet(&self, cell: &CellEntry, user: &UserId, wallet: WalletId, key: Uuid) -> Result<Answer> {
+        self.create_wallet_for(cell, user, wallet, key, None).await
+    }
+
+    /// The same, with the operator behind it, where he was asked who he is.
+    pub async fn create_wallet_for(
         &self,
         cell: &CellEntry,
         user: &UserId,
         wallet: WalletId,
         key: Uuid,
-        actor: &str,
+        actor: Option<&str>,
     ) -> Result<Answer> {
         let (key, wallet) = (key.to_string(), wallet.to_string());
         let mut headers = vec![
@@ -112,9 +121,7 @@ impl Instances {
             (wire::WALLET_ID, wallet.as_str()),
             ("content-type", "application/json"),
         ];
-        if self.http.scheme() == "https" {
-            headers.push((wire::ACTOR, actor));
-        }
+        headers.extend(actor.map(|actor| (wire::ACTOR, actor)));
         let body = json!({ "userId": user.as_str() }).to_string();
         self.ask(cell, Method::POST, "/api/v1/wallets", &headers, &body).await
     }

@@ -134,3 +134,6 @@ async fn until_due(keys: &Keys, last: Instant, usual: Duration) {
         () = keys.wanted.notified() => sleep_until(last + KEYS_REFRESH_SPACING).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

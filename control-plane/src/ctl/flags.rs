@@ -9,6 +9,7 @@ use topology::CellId;
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
+use super::token::TokenArgs;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 
 pub const DEFAULT_DATA: &str = ".fleet";
@@ -38,6 +39,12 @@ pub struct Common {
     /// Directory of the local fleet.
     #[arg(long, global = true, default_value = DEFAULT_DATA)]
     pub data: PathBuf,
+    /// Who you are, to a control plane that asks; on a secure fleet of your own in --data it is found there.
+    #[arg(long, global = true, env = "CTL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// PEM file of the authorities to believe when --server is https.
+    #[arg(long, global = true, env = "CTL_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,6 +82,8 @@ pub enum Noun {
     Status,
     /// Send requests at a fixed rate, as customers would, and measure the answers.
     Load(LoadArgs),
+    /// A token for trying things out on a secure local fleet.
+    Token(TokenArgs),
     /// Break a fleet of its own under load, heal it, and check what customers saw.
     #[command(subcommand)]
     Drill(DrillVerb),
@@ -96,6 +105,9 @@ pub struct Up {
     /// Leave what dies dead.
     #[arg(long)]
     pub no_restart: bool,
+    /// Ask everybody who he is: certificates between the processes, tokens for all others. Keys are made in --data.
+    #[arg(long)]
+    pub secure: bool,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,
@@ -111,6 +123,8 @@ pub enum Local {
     Start {
         name: String,
     },
+    /// Of a secure fleet: new certificates for all processes, which go on without a pause.
+    RenewCertificates,
     /// Kill a process with SIGKILL; it is started again unless told otherwise.
     Kill {
         name: String,

@@ -25,6 +25,9 @@ pub struct Fleet {
     /// Whether a relay stands before each instance.
     #[serde(default)]
     pub relays: bool,
+    /// Whether it was started with `--secure`.
+    #[serde(default)]
+    pub secure: bool,
     pub cells: Vec<FleetCell>,
 }
 
@@ -76,6 +79,7 @@ impl Fleet {
             instances: INSTANCES,
             region: config.deployment.region.clone(),
             relays: false,
+            secure: false,
             cells: cells.collect(),
         }
     }
@@ -89,6 +93,11 @@ impl Fleet {
                 cell.instances = instances;
             }
         }
+    }
+
+    /// Of what others than its own database call.
+    pub fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     pub fn ports(&self) -> Ports {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use access::Role;
 use http::HeaderValue;
 use tokio::time::Sleep;
 
@@ -50,6 +51,8 @@ pub struct Client {
     /// The peer's address, as it is passed on.
     pub peer: HeaderValue,
     pub peer_ip: IpAddr,
+    /// As the peer's certificate says, where one is asked for.
+    pub role: Cell<Option<Role>>,
     clock: Rc<Clock>,
     phase: Cell<Phase>,
     phase_since: Cell<Instant>,
@@ -74,6 +77,7 @@ impl Client {
             side,
             peer: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
             peer_ip: peer.ip(),
+            role: Cell::new(None),
             clock: Rc::clone(clock),
             phase: Cell::new(Phase::Idle),
             phase_since: Cell::new(now),

@@ -81,6 +81,7 @@ async fn answer(
         Target::OpenApi => return Ok(documents::openapi()),
         target => target,
     };
+    worker.admit_process(client, head.uri.path())?;
     let caller = worker.authenticate(client, &mut head.headers)?;
     let taken = take_body(&mut body, &facts, client, deadline).await?;
     let mut body = taken.into_forward(body, client, facts.content_length);

@@ -13,7 +13,7 @@ use access::guard::Caller;
 use access::policy::{Asker, Question, Side as Door};
 use access::proxies::Network;
 use access::tls::{Client as Mesh, Server, Stream};
-use access::{Denied, Gate, Guard};
+use access::{Denied, Gate, Guard, Role};
 use arc_swap::ArcSwapOption;
 use arc_swap::cache::Cache;
 use http::header::AUTHORIZATION;
@@ -23,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use topology::WalletId;
+use topology::{WalletId, wire};
 use uuid::Uuid;
 
 use crate::config::Bounds;
@@ -170,6 +170,13 @@ impl Worker {
         Ok(Some(caller))
     }
 
+    /// Whether this caller of the internal listener may: cells ask one another two questions, and no more.
+    pub fn admit_process(&self, client: &Client, path: &str) -> Result<(), Denied> {
+        let is_of_cells = [wire::path::RECEIVABLE, wire::path::CREDITS].iter().any(|end| path.ends_with(end));
+        let is_denied = client.side == Side::Internal && client.role.get() == Some(Role::Cell) && !is_of_cells;
+        if is_denied { Err(Denied::Forbidden) } else { Ok(()) }
+    }
+
     /// Whether the caller may do this, to this wallet if it is about one. Everything that is not known is refused.
     pub fn authorize(&self, caller: Option<&Caller>, head: &Parts, wallet: Option<WalletId>) -> Result<(), Denied> {
         let (Some(guard), Some(caller)) = (&self.guard, caller) else { return Ok(()) };
@@ -274,7 +281,7 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
             let stream = match tls {
                 None => Some(Stream::Plain(stream)),
                 Some(tls) => tokio::select! {
-                    stream = shaken(&worker, &tls, stream) => stream,
+                    stream = shaken(&worker, &tls, &client, stream) => stream,
                     _ = draining.wait_for(|draining| *draining) => None,
                 },
             };
@@ -287,9 +294,12 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
 }
 
 /// The connection after its handshake, which has a time limit of its own.
-async fn shaken(worker: &Worker, tls: &Server, stream: TcpStream) -> Option<Stream> {
+async fn shaken(worker: &Worker, tls: &Server, client: &Client, stream: TcpStream) -> Option<Stream> {
     match tls.handshake(stream).await {
-        Ok((stream, _role)) => Some(stream),
+        Ok((stream, role)) => {
+            client.role.set(role);
+            Some(stream)
+        }
         Err(error) => {
             if worker.may(&worker.told) {
                 tracing::warn!(%error, "a TLS handshake failed");
