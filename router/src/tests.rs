@@ -3,6 +3,7 @@
 mod fixture;
 mod http_client;
 
+mod access;
 mod bounds;
 mod moving;
 mod placements;

@@ -110,6 +110,32 @@ fn who_may_do_what_at_the_control_plane() {
     }
 }
 
+#[tokio::test]
+async fn a_changed_policy_is_in_force_without_a_restart_and_a_broken_one_never() {
+    let folder = std::env::temp_dir().join(format!("wallet-policy-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a directory");
+    let write = |public: &str| {
+        std::fs::write(folder.join("control.rego"), "package wallet.control\ndefault allow := false").expect("written");
+        std::fs::write(folder.join("public.rego"), public).expect("written");
+    };
+    write("package wallet.public\ndefault allow := false");
+    let mut decider = Decider::new(start(Some(&folder)).expect("a policy"));
+    let customer = identity(json!({ "sub": "ann", "kind": "customer" }));
+    let mut may = || public(&mut decider, &customer, "GET", "/api/v1/wallets/w", true);
+    assert!(!may());
+    write("package wallet.public\ndefault allow := false\nallow if input.own");
+    let mut looks = 0;
+    while !may() {
+        looks += 1;
+        assert!(looks < 1_000, "the new policy is not in force");
+        sleep(std::time::Duration::from_millis(10)).await;
+    }
+    write("package wallet.public\ndefault allow := true");
+    sleep(3 * WATCH_PERIOD).await;
+    assert!(may() && !public(&mut decider, &customer, "GET", "/api/v1/wallets/w", false), "the one before stays");
+    let _ = std::fs::remove_dir_all(folder);
+}
+
 #[test]
 fn a_policy_that_lets_in_the_unknown_or_lacks_a_door_is_not_taken() {
     let compile = |text: &str| Policy::compile([("x.rego".to_owned(), text.to_owned())]);
