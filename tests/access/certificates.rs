@@ -18,7 +18,7 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
     let (own, ports) = (&secure.secrets, secure.fleet.ports);
     own.issue("stray", &["stray.wallet.internal"]).expect("issued");
     own.issue("prefix", &["router.wallet.internal.example.org"]).expect("issued");
-    let wallet = wallet_of("ann");
+    let wallet = wallet_of(&secure.fleet.users_in(1, 1).await[0]);
     let cell = https(&ports.instance(1, 0));
     let internal = https(&ports.router_internal());
     let hold = format!("/internal/v1/wallets/{wallet}/hold");

@@ -67,7 +67,7 @@ async fn a_token_that_is_not_right_in_everything_opens_neither_door() {
             let answer = secure.ask(&token, "GET", &url, "").await;
             assert_eq!((answer.status, answer.code().as_str()), (401, code), "{what}: {url}: {}", answer.text);
             assert!(answer.challenge.is_some_and(|challenge| challenge.contains("invalid_token")), "{what}");
-            assert!(!answer.text.contains(token.split('.').next().expect("a part")), "{what}: it is not repeated");
+            assert!(!answer.text.contains(&token), "{what}: it is not repeated");
         }
     }
     assert_eq!(secure.router_counted("router_problems_total{code=\"token_key_unknown\"}").await, 1.0);

@@ -96,7 +96,7 @@ async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_na
         let got = format!("{} {}", answer.status, answer.code());
         assert_eq!(got.trim_end(), expected, "{who}: {method} {path}: {}", answer.text);
     }
-    let history = secure.ask(&viewer, "GET", &format!("{}/v1/audit", secure.control_plane()), "").await;
+    let history = secure.ask(&viewer, "GET", &format!("{}/v1/placement/history", secure.control_plane()), "").await;
     assert!(history.text.contains("operator:joe") && !history.text.contains("somebody else"), "{}", history.text);
     // `ctl` finds its own way in, and is turned away with another's token.
     assert_eq!(secure.fleet.ctl(&["cell", "list"]).await.as_array().map(Vec::len), Some(2));

@@ -45,7 +45,7 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
             "content-length" => facts.content_length = value.to_str().ok().and_then(|text| text.parse().ok()),
             "transfer-encoding" => {
                 // Any other coding would have to be undone, or passed on together with this hop's own.
-                if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                if facts.is_chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                     return Err(Failure::AmbiguousLength);
                 }
                 facts.is_chunked = true;

@@ -156,38 +156,32 @@ async fn every_way_to_hide_a_request_behind_another_is_refused_and_counted() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let path = format!("/api/v1/wallets/{LOW}/deposit");
     let hidden = "0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n";
-    for (what, text, status, code) in [
-        ("identity", head("transfer-encoding: chunked, identity\r\n"), 400, "ambiguous_length"),
-        (
-            "twice chunked",
-            head("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
-            400,
-            "ambiguous_length",
-        ),
-        ("no coding", head("transfer-encoding: xchunked\r\n"), 400, "ambiguous_length"),
-        ("folded", head("x-folded: a\r\n chunked\r\n"), 400, "malformed_request"),
-        ("folded coding", head("transfer-encoding:\r\n chunked\r\n"), 400, "malformed_request"),
-        ("space before the colon", head("content-length : 5\r\n"), 400, "malformed_request"),
-        ("a signed length", head("content-length: +5\r\n"), 400, "malformed_request"),
-        ("a list of lengths", head("content-length: 5, 5\r\n"), 400, "malformed_request"),
-        ("a zero byte", head("x-zero: a\0b\r\n"), 400, "malformed_request"),
-        ("a bare CR", head("x-cr: a\rtransfer-encoding: chunked\r\n"), 400, "malformed_request"),
-        (
-            "an old version",
-            format!("POST {path} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n"),
-            400,
-            "ambiguous_length",
-        ),
+    for (what, text) in [
+        ("identity", head("transfer-encoding: chunked, identity\r\n")),
+        ("twice chunked", head("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n")),
+        ("no coding", head("transfer-encoding: xchunked\r\n")),
+        ("folded", head("x-folded: a\r\n chunked\r\n")),
+        ("folded coding", head("transfer-encoding:\r\n chunked\r\n")),
+        ("space before the colon", head("content-length : 5\r\n")),
+        ("a signed length", head("content-length: +5\r\n")),
+        ("a list of lengths", head("content-length: 5, 5\r\n")),
+        ("a zero byte", head("x-zero: a\0b\r\n")),
+        ("a bare CR", head("x-cr: a\rtransfer-encoding: chunked\r\n")),
+        ("an old version", format!("POST {path} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n")),
     ] {
-        let metric = format!("router_problems_total{{code=\"{code}\"}}");
-        let before = counted(&rig, &metric).await;
+        let metrics = ["ambiguous_length", "malformed_request"];
+        let metrics = metrics.map(|code| (code, format!("router_problems_total{{code=\"{code}\"}}")));
+        let before = [counted(&rig, &metrics[0].1).await, counted(&rig, &metrics[1].1).await];
         let mut client = Conversation::begin(rig.running.public).await;
         client.send(&format!("{text}{hidden}")).await;
         let answer = client.answer().await.expect("an answer");
-        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{what}: {answer:?}");
+        assert_eq!(answer.status, 400, "{what}: {answer:?}");
+        // Which of the two depends on who notices first: both close the connection.
+        let place = metrics.iter().position(|(code, _)| *code == answer.code());
+        let place = place.unwrap_or_else(|| panic!("{what}: {answer:?}"));
         assert!(client.answer().await.is_none(), "{what}: closed");
         // Other tests count in the same process.
-        assert!(counted(&rig, &metric).await >= before + 1.0, "{what}");
+        assert!(counted(&rig, &metrics[place].1).await >= before[place] + 1.0, "{what}");
     }
     assert!(low.seen().is_empty(), "{:?}", low.seen());
 }
@@ -212,7 +206,9 @@ async fn lines_that_end_in_a_bare_lf_mean_the_same_to_the_cell() {
 async fn what_only_we_may_say_is_taken_out_and_counted() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let path = format!("/api/v1/wallets/{LOW}");
-    for (name, value) in [("x-wallet-actor", "operator:me"), ("x-moved-block", "00"), ("x-forwarded-for", "6.6.6.6")] {
+    for (name, value) in
+        [("x-wallet-actor", "operator:me"), ("x-moved-block", "deadbeef"), ("x-forwarded-for", "6.6.6.6")]
+    {
         let metric = format!("router_headers_stripped_total{{header=\"{name}\"}}");
         let before = counted(&rig, &metric).await;
         assert_eq!(ask(rig.running.public, "GET", &path, &[(name, value)], "").await.status, 200);
