@@ -1,5 +1,6 @@
 //! Certificates between the processes: who is let in where, and what happens when they are replaced.
 
+use access::tls::MeshFiles;
 use control_plane::ctl::secrets::{CONTROL_PLANE, MONITOR, ROUTER, Secrets};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,8 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
     let (own, ports) = (&secure.secrets, secure.fleet.ports);
     own.issue("stray", &["stray.wallet.internal"]).expect("issued");
     own.issue("prefix", &["router.wallet.internal.example.org"]).expect("issued");
+    // It believes us; the question is whether we believe it.
+    let stolen = |name: &str| MeshFiles { authority: own.authority(), ..foreign.mesh(name) };
     let wallet = wallet_of(&secure.fleet.users_in(1, 1).await[0]);
     let cell = https(&ports.instance(1, 0));
     let internal = https(&ports.router_internal());
@@ -36,12 +39,12 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
         ("another cell", own.mesh("cell-2"), &cell, "/readyz", cell_1, None),
         ("a stranger of ours", own.mesh("stray"), &cell, "/readyz", cell_1, None),
         ("a name that begins alike", own.mesh("prefix"), &cell, "/readyz", cell_1, None),
-        ("another deployment's router", foreign.mesh(ROUTER), &cell, "/readyz", cell_1, None),
+        ("another deployment's router", stolen(ROUTER), &cell, "/readyz", cell_1, None),
         ("the router, looking for cell-2", own.mesh(ROUTER), &cell, "/readyz", "cell-2.cell.wallet.internal", None),
         ("a cell", own.mesh("cell-1"), &internal, &*receivable, router, Some(404)),
         ("a cell", own.mesh("cell-1"), &internal, &*hold, router, Some(403)),
         ("a monitor", own.mesh(MONITOR), &internal, &*receivable, router, None),
-        ("another deployment's cell", foreign.mesh("cell-1"), &internal, &*receivable, router, None),
+        ("another deployment's cell", stolen("cell-1"), &internal, &*receivable, router, None),
     ] {
         let method = if path == hold { "POST" } else { "GET" };
         let answer = ask(&secure.process(&files, name), &[], method, &format!("{url}{path}"), "").await;
