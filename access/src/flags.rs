@@ -121,7 +121,7 @@ impl AuthFlags {
             Some(("http", _)) => None,
             _ => return Ok(Source::File(Path::new(at).to_owned())),
         };
-        Ok(Source::Url { url: at.to_owned(), http: Http::new(Connector::new(tls, None)) })
+        Ok(Source::Url { url: at.to_owned(), http: Box::new(Http::new(Connector::new(tls, None))) })
     }
 }
 

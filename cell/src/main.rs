@@ -41,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the wallet API over this cell's tables
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// The cell's tables
     #[command(subcommand)]
     Tables(TablesCommand),
@@ -126,7 +126,7 @@ enum LogFormat {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Serve(args) => serve_cell(args).await,
+        Command::Serve(args) => serve_cell(*args).await,
         Command::Tables(TablesCommand::Create(args)) => {
             create_tables(&connect(&args.connection(None)).await, &args.table_prefix).await?;
             Ok(())

@@ -20,7 +20,7 @@ use crate::watch::Watched;
 #[derive(Clone)]
 pub enum Source {
     File(PathBuf),
-    Url { url: String, http: Http },
+    Url { url: String, http: Box<Http> },
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -59,7 +59,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 async fn an_unknown_key_is_looked_for_and_an_issuer_that_is_away_changes_nothing() {
     let (old, new) = (SigningKey::generate(), SigningKey::generate());
     let issuer = Issuer::start(key_set(&[&old])).await;
-    let source = Source::Url { url: issuer.url.clone(), http: Http::plain() };
+    let source = Source::Url { url: issuer.url.clone(), http: Box::new(Http::plain()) };
     let keys = Keys::start(source, Algorithm::EdDSA).await.expect("keys");
     let knows = |key: &SigningKey| keys.current.load().find(Some(&key.kid)).is_some();
     assert!(knows(&old) && !knows(&new) && issuer.asked() == 1);
@@ -87,7 +87,7 @@ async fn an_issuer_that_comes_late_is_waited_for_and_a_missing_file_is_not() {
     let reserved = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = reserved.local_addr().expect("bound");
     drop(reserved);
-    let source = Source::Url { url: format!("http://{address}/"), http: Http::plain() };
+    let source = Source::Url { url: format!("http://{address}/"), http: Box::new(Http::plain()) };
     let keys = Keys::start(source, Algorithm::EdDSA).await.expect("it starts without keys");
     assert!(keys.current.load().is_empty());
     let listener = TcpListener::bind(address).await.expect("still free");
