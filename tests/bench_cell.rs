@@ -79,7 +79,7 @@ struct Site {
 
 impl Site {
     async fn start(environment: Vec<(String, String)>) -> Self {
-        let fleet = Fleet::of(Shape { cells: 1, instances: 1, environment }).await;
+        let fleet = Fleet::of(Shape { cells: 1, instances: 1, environment, ..Shape::default() }).await;
         let mut wallets = Vec::new();
         for number in 0..WALLETS {
             wallets.push(fleet.client().create(&format!("user-{number}")).await);

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const OWN: [&str; 6] = ["topology", "ledger", "cell", "router", "control-plane", "local-dynamodb"];
+const OWN: [&str; 7] = ["topology", "access", "ledger", "cell", "router", "control-plane", "local-dynamodb"];
 
 /// What each crate may import of the others.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("topology", &[]),
+    ("access", &["topology"]),
     ("ledger", &["topology"]),
-    ("cell", &["topology", "ledger"]),
-    ("router", &["topology"]),
-    ("control-plane", &["topology", "ledger"]),
+    ("cell", &["topology", "access", "ledger"]),
+    ("router", &["topology", "access"]),
+    ("control-plane", &["topology", "access", "ledger"]),
     ("local-dynamodb", &[]),
 ];
 

@@ -49,11 +49,13 @@ pub struct Shape {
     pub instances: u16,
     /// Environment of all processes.
     pub environment: Vec<(String, String)>,
+    /// Further flags of `ctl up`.
+    pub flags: Vec<&'static str>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { cells: 3, instances: 1, environment: vec![] }
+        Self { cells: 3, instances: 1, environment: vec![], flags: vec![] }
     }
 }
 
@@ -115,6 +117,11 @@ impl Fleet {
 
     pub fn internal_client(&self) -> Client {
         Client::new(self.http.clone(), self.ports.router_internal())
+    }
+
+    /// Where `ctl up` keeps everything.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     pub fn config(&self) -> PathBuf {
@@ -304,6 +311,7 @@ fn spawn(data: &Path, ports: Ports, shape: &Shape) -> Child {
         .arg(data)
         .args(["--reason", "test", "--actor", "test", "up", "--config"])
         .arg(data.join("cells.toml"))
+        .args(&shape.flags)
         .args(["--port", &ports.first().to_string(), "--instances", &shape.instances.to_string()])
         .envs(shape.environment.iter().cloned())
         .stdin(Stdio::null())

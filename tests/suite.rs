@@ -1,6 +1,7 @@
 //! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `seeds`, which
 //! runs the real code on the in-memory store under seeded faults, and `model`, which goes every way a move can go.
 
+mod access;
 mod api;
 mod contract;
 mod cost;

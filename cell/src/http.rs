@@ -39,7 +39,7 @@ use crate::peers::Peers;
 use crate::wallets::Wallets;
 
 pub use problem::Fault;
-pub use server::serve;
+pub use server::{CALLERS, serve};
 
 /// Largest request body but that of a batch: the API's own are below 1 KB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::flags::{MeshFlags, check_listen, warn_if_open};
+use access::tls;
 use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
 use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
-use cell::http::{Edge, routes, serve};
+use cell::http::{CALLERS, Edge, routes, serve};
 use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
@@ -32,6 +34,8 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(9);
 /// Of that, for requests in flight; the rest is for the courier and the driver.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(7);
 
+const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
+
 #[derive(Parser)]
 #[command(name = "cell", about = "One instance of a wallet cell", version)]
 struct Cli {
@@ -42,7 +46,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the wallet API over this cell's tables
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// The cell's tables
     #[command(subcommand)]
     Tables(TablesCommand),
@@ -98,7 +102,7 @@ struct ServeArgs {
     instance: Option<String>,
     #[arg(long, env = "CELL_LISTEN", default_value = "127.0.0.1:8091")]
     listen: SocketAddr,
-    /// Base URL of the router's internal listener
+    /// Base URL of the router's internal listener; https with the --mesh flags
     #[arg(long, env = "CELL_ROUTER", default_value = "http://127.0.0.1:8081")]
     router: String,
     /// cells.toml, for the namespace and the region
@@ -122,6 +126,8 @@ struct ServeArgs {
     log_format: LogFormat,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    mesh: MeshFlags,
 }
 
 /// What the cell does by itself.
@@ -151,7 +157,7 @@ enum LogFormat {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Serve(args) => serve_cell(args).await,
+        Command::Serve(args) => serve_cell(*args).await,
         Command::Tables(TablesCommand::Create(args)) => {
             create_tables(&connect(&args.connection(None)).await, &args.table_prefix).await?;
             Ok(())
@@ -167,6 +173,12 @@ async fn main() -> Result<()> {
 
 async fn serve_cell(args: ServeArgs) -> Result<()> {
     start_logging(args.log_format);
+    let mesh = args.mesh.files()?;
+    check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
+    warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
+    if mesh.is_some() && !args.router.starts_with("https://") {
+        bail!("with {MESH_FLAGS}, --router is https://host:port");
+    }
     let config = args.config.as_deref().map(read_config).transpose()?;
     let Some(namespace) = args.namespace.or(config.as_ref().map(|config| config.deployment.namespace)) else {
         bail!("say which namespace the wallet ids live in: --config cells.toml or --namespace UUID");
@@ -180,6 +192,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
     }
     let store = DynamoStore::new(client, &args.database.table_prefix);
+    let server = mesh.as_ref().map(|files| tls::Server::mesh("cell", files, CALLERS)).transpose()?;
+    let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let instance_name = args.instance.unwrap_or_else(|| format!("{}-{}", args.cell, args.listen.port()));
     let metrics = PrometheusBuilder::new()
@@ -191,7 +205,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let signing_key = args.upkeep.checkpoint_key.as_deref().map(read_key).transpose()?;
     let (stopper, stop) = watch::channel(false);
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
-    let peers = RouterPeers::new(&args.router);
+    let peers = RouterPeers::new(&args.router, client);
     let mut instance = cell::instance::start(
         args.cell.clone(),
         namespace,
@@ -220,7 +234,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
     // process goes, so that nothing is served by half of it, and starts again from the tables.
     tokio::select! {
-        () = serve(listener, routes(edge), stop.clone(), REQUEST_PATIENCE) => {}
+        () = serve(listener, server, routes(edge), stop.clone(), REQUEST_PATIENCE) => {}
         Some(Err(error)) = instance.tasks.join_next() => {
             tracing::error!(%error, "a part of the instance died");
             std::process::abort();

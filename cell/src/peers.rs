@@ -1,14 +1,13 @@
 //! The other cells, as far as a cell knows of them: two questions asked of a wallet through the router.
 
 use std::future::Future;
-use std::time::Duration;
 
+use access::Role;
+use access::http::{Connector, Pool, pool};
+use access::tls;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 use topology::WalletId;
@@ -16,9 +15,6 @@ use topology::wire::{self, Credit, CreditOutcome, Receivable};
 
 /// Largest answer read from another cell.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
-/// Below the keep-alive of the router's internal listener.
-const POOL_IDLE: Duration = Duration::from_secs(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
@@ -51,20 +47,15 @@ pub trait Peers: Clone + Send + Sync + 'static {
 /// Through the router's internal address.
 #[derive(Clone)]
 pub struct RouterPeers {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Pool,
     router: String,
 }
 
 impl RouterPeers {
-    /// `router`: base URL of the router's internal listener, `http://host:port`.
-    pub fn new(router: &str) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
+    /// `router`: base URL of the router's internal listener, `http://host:port`, or `https://host:port` with this cell's
+    /// certificate.
+    pub fn new(router: &str, tls: Option<tls::Client>) -> Self {
+        let client = pool(Connector::new(tls, Some(Role::Router.server_name())));
         Self { client, router: router.trim_end_matches('/').to_owned() }
     }
 

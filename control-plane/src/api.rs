@@ -2,6 +2,7 @@
 //!
 //! It must never decide anything; and only `problem` turns errors into answers.
 
+pub mod door;
 mod ledgers;
 mod operations;
 mod problem;
@@ -9,10 +10,11 @@ mod problem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access::Gate;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use topology::{CellId, UserId};
 
+use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
 use crate::{bootstrap, cells, onboarding};
@@ -33,8 +36,14 @@ const BODY_MAX_BYTES: usize = 1024 * 1024;
 type Control = State<Arc<ControlPlane>>;
 type Answer = std::result::Result<Response, Error>;
 
+/// The API for whoever asks.
 pub fn app(control: Arc<ControlPlane>, metrics: PrometheusHandle) -> Router {
-    Router::new()
+    guarded(control, metrics, None)
+}
+
+/// The API behind a gate, if there is one. Outside it stands only what tells whether the process lives.
+pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Option<Gate>) -> Router {
+    let inside = Router::new()
         .route("/v1/placement", get(placement))
         .route("/v1/placement/history", get(history))
         .route("/v1/bootstrap", post(first_placement))
@@ -48,9 +57,14 @@ pub fn app(control: Arc<ControlPlane>, metrics: PrometheusHandle) -> Router {
         .merge(operations::routes())
         .merge(ledgers::routes())
         .route_layer(from_fn(measured))
+        .route("/metrics", get(move || std::future::ready(metrics.render())));
+    let inside = match gate {
+        Some(gate) => inside.route_layer(from_fn_with_state(Door::new(gate), door::admit)),
+        None => inside,
+    };
+    inside
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(move || std::future::ready(metrics.render())))
         .fallback(|| async { refused(404, "not_found", "No such path", "see `ctl --help`") })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(control)
@@ -115,24 +129,24 @@ async fn history(State(control): Control, Query(Limit { limit }): Query<Limit>) 
     Ok(Json(rows.into_iter().map(|row| row.change).collect::<Vec<_>>()).into_response())
 }
 
-async fn first_placement(State(control): Control, body: Bytes) -> Answer {
-    Ok(Json(bootstrap::bootstrap(&control, &parse(&body)?).await?).into_response())
+async fn first_placement(State(control): Control, by: By, body: Bytes) -> Answer {
+    Ok(Json(bootstrap::bootstrap(&control, &by.read(&body)?).await?).into_response())
 }
 
 async fn list_cells(State(control): Control) -> Answer {
     Ok(Json(cells::list(&control).await?).into_response())
 }
 
-async fn add_cell(State(control): Control, body: Bytes) -> Answer {
-    Ok((StatusCode::CREATED, Json(cells::add(&control, &parse(&body)?).await?)).into_response())
+async fn add_cell(State(control): Control, by: By, body: Bytes) -> Answer {
+    Ok((StatusCode::CREATED, Json(cells::add(&control, &by.read(&body)?).await?)).into_response())
 }
 
 async fn show_cell(State(control): Control, Path(id): Path<String>) -> Answer {
     Ok(Json(cells::show(&control, &CellId::parse(id)?).await?).into_response())
 }
 
-async fn set_addresses(State(control): Control, Path(id): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(cells::set_addresses(&control, &CellId::parse(id)?, &parse(&body)?).await?).into_response())
+async fn set_addresses(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(cells::set_addresses(&control, &CellId::parse(id)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn locate(State(control): Control, Path(id): Path<String>) -> Answer {
@@ -140,8 +154,8 @@ async fn locate(State(control): Control, Path(id): Path<String>) -> Answer {
     Ok(Json(onboarding::locate(&control, &now.placement, &id)?).into_response())
 }
 
-async fn onboard(State(control): Control, body: Bytes) -> Answer {
-    Ok((StatusCode::CREATED, Json(onboarding::onboard(&control, &parse(&body)?).await?)).into_response())
+async fn onboard(State(control): Control, by: By, body: Bytes) -> Answer {
+    Ok((StatusCode::CREATED, Json(onboarding::onboard(&control, &by.read(&body)?).await?)).into_response())
 }
 
 async fn show_customer(State(control): Control, Path(user): Path<String>) -> Answer {

@@ -18,9 +18,11 @@ mod ports;
 mod process;
 mod relay;
 mod running;
+pub mod secrets;
 mod socket;
 mod supervisor;
 mod tables;
+mod token;
 mod up;
 
 use std::process::ExitCode;

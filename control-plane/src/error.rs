@@ -10,6 +10,9 @@ use topology::{IdError, PlacementError, Problem};
 pub enum Error {
     #[error("{}: {}", .0.code, .0.detail)]
     Refused(Box<Problem>),
+    /// Who asks is not known, or may not.
+    #[error("{0}")]
+    Denied(access::Denied),
     /// DynamoDB did not do what was asked; `code` is its own name for the reason, where it gave one.
     #[error("{what}: {message}")]
     Storage { what: &'static str, code: Option<String>, message: String },

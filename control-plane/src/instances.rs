@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use access::Role;
+use access::http::{Connector, Http, Reply};
+use access::tls;
+use axum::http::Method;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -19,7 +23,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Instances {
-    http: reqwest::Client,
+    http: Http,
 }
 
 /// What a cell said of a wallet.
@@ -42,10 +46,20 @@ impl Default for Instances {
 
 impl Instances {
     pub fn new() -> Self {
-        Self { http: reqwest::Client::builder().no_proxy().build().expect("a client without options builds") }
+        Self { http: Http::plain() }
     }
 
-    pub fn http(&self) -> reqwest::Client {
+    /// Over TLS, with this control plane's certificate; who is called has to be a cell.
+    pub fn over(tls: tls::Client) -> Self {
+        Self { http: Http::new(Connector::new(Some(tls), Some(Role::Cell.server_name()))) }
+    }
+
+    /// Whether the cells know by a certificate who calls them, and can believe what he says of others.
+    pub fn is_believed(&self) -> bool {
+        self.http.scheme() == "https"
+    }
+
+    pub fn http(&self) -> Http {
         self.http.clone()
     }
 
@@ -58,14 +72,14 @@ impl Instances {
         wallet: WalletId,
     ) -> std::result::Result<(), String> {
         for instance in instances.iter().filter(|instance| !stopped.contains(&instance.id)) {
-            let url = format!("http://{}{INTERNAL_WALLETS}{wallet}{FENCE}", instance.address);
-            match self.http.post(url).timeout(CALL_TIMEOUT).send().await {
-                Ok(response) if response.status().is_success() => {}
-                Ok(response) => {
-                    let status = response.status().as_u16();
+            let url = format!("{}://{}{INTERNAL_WALLETS}{wallet}{FENCE}", self.http.scheme(), instance.address);
+            match self.http.ask(Method::POST, &url, &[], vec![], CALL_TIMEOUT).await {
+                Ok(reply) if reply.status.is_success() => {}
+                Ok(reply) => {
+                    let status = reply.status.as_u16();
                     return Err(format!("{} answers {status} when asked to let go of {wallet}", instance.id));
                 }
-                Err(error) => return Err(format!("{} does not answer: {}", instance.id, root_cause(&error))),
+                Err(error) => return Err(format!("{} does not answer: {error}", instance.id)),
             }
         }
         Ok(())
@@ -73,29 +87,43 @@ impl Instances {
 
     /// `GET /readyz`.
     pub async fn probe(&self, instance: &InstanceEntry) -> InstanceHealth {
-        let url = format!("http://{}/readyz", instance.address);
-        let why = match self.http.get(url).timeout(PROBE_TIMEOUT).send().await {
-            Ok(response) if response.status().is_success() => None,
-            Ok(response) => Some(format!("answers {}", response.status().as_u16())),
-            Err(error) if error.is_timeout() => Some(format!("no answer in {} ms", PROBE_TIMEOUT.as_millis())),
+        let url = format!("{}://{}/readyz", self.http.scheme(), instance.address);
+        let why = match self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await {
+            Ok(reply) if reply.status.is_success() => None,
+            Ok(reply) => Some(format!("answers {}", reply.status.as_u16())),
+            Err(error) if error.is_late() => Some(format!("no answer in {} ms", PROBE_TIMEOUT.as_millis())),
             Err(_) => Some("not reachable".to_owned()),
         };
         InstanceHealth { id: instance.id.to_string(), ready: why.is_none(), why }
     }
 
     pub async fn wallet(&self, cell: &CellEntry, wallet: WalletId) -> Result<Answer> {
-        let path = format!("/api/v1/wallets/{wallet}");
-        self.ask(cell, Duty::Transactions, |base| self.http.get(format!("{base}{path}"))).await
+        self.ask(cell, Duty::Transactions, Method::GET, &format!("/api/v1/wallets/{wallet}"), &[], "").await
     }
 
     /// Repeating it with the same key is harmless.
     pub async fn create_wallet(&self, cell: &CellEntry, user: &UserId, wallet: WalletId, key: Uuid) -> Result<Answer> {
-        let request = |base: String| {
-            let post = self.http.post(format!("{base}/api/v1/wallets"));
-            let post = post.header(wire::IDEMPOTENCY_KEY, key.to_string()).header(wire::WALLET_ID, wallet.to_string());
-            post.json(&json!({ "userId": user.as_str() }))
-        };
-        self.ask(cell, Duty::Accounts, request).await
+        self.create_wallet_for(cell, user, wallet, key, None).await
+    }
+
+    /// The same, with the operator behind it, where he was asked who he is.
+    pub async fn create_wallet_for(
+        &self,
+        cell: &CellEntry,
+        user: &UserId,
+        wallet: WalletId,
+        key: Uuid,
+        actor: Option<&str>,
+    ) -> Result<Answer> {
+        let (key, wallet) = (key.to_string(), wallet.to_string());
+        let mut headers = vec![
+            (wire::IDEMPOTENCY_KEY, key.as_str()),
+            (wire::WALLET_ID, wallet.as_str()),
+            ("content-type", "application/json"),
+        ];
+        headers.extend(actor.map(|actor| (wire::ACTOR, actor)));
+        let body = json!({ "userId": user.as_str() }).to_string();
+        self.ask(cell, Duty::Accounts, Method::POST, "/api/v1/wallets", &headers, &body).await
     }
 
     /// Asks one instance that is there for it after the other until one answers.
@@ -103,21 +131,27 @@ impl Instances {
         &self,
         cell: &CellEntry,
         duty: Duty,
-        request: impl Fn(String) -> reqwest::RequestBuilder,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
     ) -> Result<Answer> {
         let mut last = "it has no instances".to_owned();
         for instance in cell.instances.iter().filter(|instance| instance.role.serves(duty)) {
-            let request = request(format!("http://{}", instance.address)).timeout(CALL_TIMEOUT);
-            match request.header(wire::REQUEST_ID, Uuid::now_v7().to_string()).send().await {
-                Ok(response) if response.status().is_server_error() => {
-                    last = format!("{} answers {}", instance.id, response.status().as_u16());
+            let url = format!("{}://{}{path}", self.http.scheme(), instance.address);
+            let request_id = Uuid::now_v7().to_string();
+            let headers = [headers, &[(wire::REQUEST_ID, request_id.as_str())]].concat();
+            let asked = self.http.ask(method.clone(), &url, &headers, body.as_bytes().to_vec(), CALL_TIMEOUT);
+            match asked.await {
+                Ok(reply) if reply.status.is_server_error() => {
+                    last = format!("{} answers {}", instance.id, reply.status.as_u16());
                 }
                 // It has another role by now.
-                Ok(response) if response.headers().contains_key(wire::NOT_PROCESSED) => {
+                Ok(reply) if reply.headers.contains_key(wire::NOT_PROCESSED) => {
                     last = format!("{} is not there for this", instance.id);
                 }
-                Ok(response) => return understood(&cell.id, response).await,
-                Err(error) => last = format!("{}: {}", instance.id, root_cause(&error)),
+                Ok(reply) => return understood(&cell.id, &reply),
+                Err(error) => last = format!("{}: {error}", instance.id),
             }
         }
         let detail = format!("{}: {last}; nothing is lost, run the same command again", cell.id);
@@ -142,14 +176,14 @@ impl From<Shown<'_>> for WalletView {
     }
 }
 
-async fn understood(cell: &CellId, response: reqwest::Response) -> Result<Answer> {
-    let status = response.status().as_u16();
-    let owner = response.headers().get(wire::WALLET_CELL).and_then(|value| value.to_str().ok());
+fn understood(cell: &CellId, reply: &Reply) -> Result<Answer> {
+    let status = reply.status.as_u16();
+    let owner = reply.headers.get(wire::WALLET_CELL).and_then(|value| value.to_str().ok());
     let owner = owner.and_then(|text| CellId::parse(text).ok());
-    let body = response.bytes().await.unwrap_or_default();
+    let body = &reply.body;
     match status {
         200 | 201 => {
-            serde_json::from_slice::<Shown<'_>>(&body).map(|shown| Answer::Wallet(shown.into())).map_err(|error| {
+            serde_json::from_slice::<Shown<'_>>(body).map(|shown| Answer::Wallet(shown.into())).map_err(|error| {
                 Error::Unsound(format!("{cell} answered {status} with something that is no wallet: {error}"))
             })
         }
@@ -158,18 +192,10 @@ async fn understood(cell: &CellId, response: reqwest::Response) -> Result<Answer
         421 => Ok(Answer::Elsewhere(owner)),
         _ => {
             let said =
-                serde_json::from_slice::<Problem>(&body).map(|problem| format!("{}: {}", problem.code, problem.detail));
+                serde_json::from_slice::<Problem>(body).map(|problem| format!("{}: {}", problem.code, problem.detail));
             let detail =
                 format!("{cell} answered {status} ({})", said.unwrap_or_else(|_| "no problem body".to_owned()));
             Err(refused(502, "cell_refused", "The cell refused", detail))
         }
     }
-}
-
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

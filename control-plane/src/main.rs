@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::flags::{AuthFlags, MeshFlags, check_listen, warn_if_open};
+use access::tls::{Acceptor, Client, Server};
+use access::{Gate, Role};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use control_plane::api::door::{DoorListener, Peer};
 use control_plane::dynamo::Connection;
+use control_plane::instances::Instances;
 use control_plane::state::{ControlPlane, Settings, create_tables};
 use control_plane::wire::{Because, Bootstrap, CellSpec, CellTables};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -53,7 +58,13 @@ struct Common {
     witness_seconds: u64,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
+    #[command(flatten)]
+    mesh: MeshFlags,
+    #[command(flatten)]
+    auth: AuthFlags,
 }
+
+const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
@@ -118,7 +129,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
     };
     match flags.task {
-        None | Some(Task::Serve) => serve(common.listen, &settings).await,
+        None | Some(Task::Serve) => serve(common, &settings).await,
         Some(Task::Tables(Tables::Create)) => Ok(create_tables(&settings.connection, &settings.table_prefix).await?),
         Some(Task::Bootstrap { actor, reason }) => {
             let wanted = Bootstrap { cells: specs(&settings.config), because: Because { actor, reason } };
@@ -155,11 +166,32 @@ fn specs(config: &Config) -> Vec<CellSpec> {
         .collect()
 }
 
-async fn serve(listen: SocketAddr, settings: &Settings) -> anyhow::Result<()> {
+/// What the API stands behind, and how this process calls the cells.
+struct Doors {
+    gate: Option<Gate>,
+    tls: Option<Server>,
+    instances: Instances,
+}
+
+/// Reads keys and certificates, and refuses to be open to other machines.
+async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
+    let mesh = common.mesh.files()?;
+    let is_protected = mesh.is_some() && common.auth.auth_jwks.is_some();
+    check_listen("--listen", common.listen, is_protected, &format!("{MESH_FLAGS}, and --auth-jwks"))?;
+    let gate = common.auth.gate(settings.config.deployment.namespace).await?;
+    warn_if_open("control plane's API", gate.is_some(), "--auth-jwks");
+    let Some(files) = &mesh else { return Ok(Doors { gate, tls: None, instances: Instances::new() }) };
+    let tls = Server::mesh_and_others("control-plane", files, &[Role::Router, Role::Monitor])?;
+    Ok(Doors { gate, tls: Some(tls), instances: Instances::over(Client::mesh(files)?) })
+}
+
+async fn serve(common: &Common, settings: &Settings) -> anyhow::Result<()> {
+    let listen = common.listen;
+    let doors = doors(common, settings).await?;
     let metrics = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
-    let control = ControlPlane::new(settings).await;
+    let control = ControlPlane::with(settings, doors.instances).await;
     let background = tokio::spawn(control.clone().run_background(settings.count_every));
     let upkeep = tokio::spawn({
         let metrics = metrics.clone();
@@ -172,12 +204,14 @@ async fn serve(listen: SocketAddr, settings: &Settings) -> anyhow::Result<()> {
     });
     tracing::info!(listen = %listener.local_addr()?, "serving");
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    let app = control_plane::api::app(control.clone(), metrics);
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        told_to_stop().await;
-        control.placements.release_readers();
-        let _ = stopping.send(true);
-    });
+    let app = control_plane::api::guarded(control.clone(), metrics, doors.gate);
+    let app = app.into_make_service_with_connect_info::<Peer>();
+    let server =
+        axum::serve(DoorListener::new(Acceptor::new(listener, doors.tls)), app).with_graceful_shutdown(async move {
+            told_to_stop().await;
+            control.placements.release_readers();
+            let _ = stopping.send(true);
+        });
     let cut_off = async {
         let _ = stopped.changed().await;
         tokio::time::sleep(DRAIN_MAX).await;

@@ -129,7 +129,8 @@ async fn carry_out(
         }
     }
     let key = creation_key(wallet, &plan.target.id);
-    let created = match control.instances.create_wallet(&plan.target, user, wallet, key).await? {
+    let actor = control.instances.is_believed().then_some(because.actor.as_str());
+    let created = match control.instances.create_wallet_for(&plan.target, user, wallet, key, actor).await? {
         Answer::Wallet(created) => created,
         // Of a rerun that finds its own wallet: only the pin is missing.
         Answer::Exists if elsewhere && !plan.pinned_already => shown(control, &plan.target, wallet).await?,

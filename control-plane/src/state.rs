@@ -56,6 +56,11 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     pub async fn new(settings: &Settings) -> Arc<Self> {
+        Self::with(settings, Instances::new()).await
+    }
+
+    /// With its own way to the processes of the cells.
+    pub async fn with(settings: &Settings, instances: Instances) -> Arc<Self> {
         let client = dynamo::connect(&settings.connection).await;
         Arc::new(Self {
             namespace: settings.config.deployment.namespace,
@@ -69,7 +74,7 @@ impl ControlPlane {
                 settings.checkpoint_keys.clone(),
                 settings.witness_every,
             ),
-            instances: Instances::new(),
+            instances,
             counts: Counts::default(),
             cell_clients: Mutex::default(),
             store_clients: Mutex::default(),

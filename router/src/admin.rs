@@ -1,11 +1,14 @@
 //! What operators and their tools ask: alive, ready, metrics, placement. Not on the path of any request.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use access::tls::{Acceptor, Stream};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::serve::Listener;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -13,6 +16,27 @@ use tokio::sync::watch;
 use crate::placement::keeper::{Source, Standing};
 use crate::routes::SharedRoutes;
 use crate::telemetry::Counters;
+
+/// Plain on loopback; elsewhere over TLS, to those who watch us.
+pub async fn serve(acceptor: Acceptor, pages: Router) -> std::io::Result<()> {
+    axum::serve(AdminListener(acceptor), pages).await
+}
+
+struct AdminListener(Acceptor);
+
+impl Listener for AdminListener {
+    type Io = Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
+        let accepted = self.0.accept().await;
+        (accepted.stream, accepted.peer)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
 
 #[derive(Clone)]
 pub struct Admin {

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use access::flags::{AuthFlags, MeshFlags};
+use access::proxies::Network;
+use access::tls::MeshFiles;
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use http::Uri;
@@ -31,7 +34,7 @@ pub struct Args {
     /// Operators' address: `/livez`, `/readyz`, `/metrics`, `/v1/placement`.
     #[arg(long, env = "ROUTER_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
     pub admin_listen: SocketAddr,
-    /// Where placements come from, `http://host:port`.
+    /// Where placements come from, `http://host:port`, or `https://host:port` with the --mesh flags.
     #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8090")]
     pub control_plane: Uri,
     /// Keeps the last placement across restarts.
@@ -55,6 +58,19 @@ pub struct Args {
     pub wallet_max_tps: u32,
     #[arg(long, env = "ROUTER_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// PEM file of the public listener's certificate, with its chain; else it speaks plain HTTP.
+    #[arg(long, env = "ROUTER_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, env = "ROUTER_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Networks of the proxies before the router, whose X-Forwarded-For is believed: `10.0.0.0/8,fd00::/8`.
+    #[arg(long, env = "ROUTER_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
+    #[command(flatten)]
+    pub mesh: MeshFlags,
+    #[command(flatten)]
+    pub auth: AuthFlags,
 }
 
 /// [`Args`], checked.
@@ -69,6 +85,19 @@ pub struct Settings {
     pub namespace: Uuid,
     pub threads: usize,
     pub bounds: Bounds,
+    pub access: Access,
+}
+
+/// Who is let in, and how the router shows who it is. Nothing of it: everybody is, and it doesn't.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Certificate and key of the public listener.
+    pub public_tls: Option<(PathBuf, PathBuf)>,
+    pub mesh: Option<MeshFiles>,
+    /// Whether the control plane is asked over TLS.
+    pub control_plane_tls: bool,
+    pub auth: AuthFlags,
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// Those of the [`limits`] that a test cannot reach or wait for.
@@ -99,11 +128,14 @@ impl Args {
             }
             (None, None) => anyhow::bail!("give --namespace or --config"),
         };
+        let control_plane_tls = self.control_plane.scheme_str() == Some("https");
         ensure!(
-            self.control_plane.scheme_str() == Some("http"),
-            "--control-plane has to be http://host:port, not {}",
+            control_plane_tls || self.control_plane.scheme_str() == Some("http"),
+            "--control-plane has to be http://host:port or https://host:port, not {}",
             self.control_plane
         );
+        let mesh = self.mesh.files()?;
+        ensure!(!control_plane_tls || mesh.is_some(), "--control-plane with https needs the --mesh flags");
         let authority = self.control_plane.authority().context("--control-plane names no host")?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
@@ -112,11 +144,22 @@ impl Args {
             listen: self.listen,
             internal_listen: self.internal_listen,
             admin_listen: self.admin_listen,
-            control_plane: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+            control_plane: format!(
+                "{}:{}",
+                authority.host(),
+                authority.port_u16().unwrap_or(if control_plane_tls { 443 } else { 80 })
+            ),
             data_dir: self.data_dir.clone(),
             namespace,
             threads,
             bounds: Bounds { rates: Rates { all: self.max_tps, wallet: self.wallet_max_tps }, ..Bounds::default() },
+            access: Access {
+                public_tls: self.tls_cert.clone().zip(self.tls_key.clone()),
+                mesh,
+                control_plane_tls,
+                auth: self.auth.clone(),
+                trusted_proxies: self.trusted_proxies.clone(),
+            },
         })
     }
 }

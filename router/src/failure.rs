@@ -1,7 +1,7 @@
 //! Why the router itself answers a request, and the one function that makes the answer of it.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use topology::Problem;
 use topology::problem::PROBLEM_JSON;
@@ -71,6 +71,8 @@ pub enum Failure {
     DeadlineExceeded,
     #[error("the deadline passed before the cell answered: the request may or may not have been applied")]
     DeadlineUnknownOutcome,
+    #[error("{0}")]
+    Denied(access::Denied),
 }
 
 impl Failure {
@@ -110,6 +112,10 @@ impl Failure {
             UpstreamBroken => (StatusCode::BAD_GATEWAY, "upstream_broken", "Cell did not answer"),
             DeadlineUnsent => (LATE, "deadline_unsent", "Deadline exceeded before sending"),
             DeadlineExceeded => (LATE, "deadline_exceeded", "Deadline exceeded"),
+            Denied(denied) => {
+                let status = StatusCode::from_u16(denied.status()).expect("it is one of three");
+                (status, denied.code(), denied.title())
+            }
             DeadlineUnknownOutcome => (LATE, "deadline_unknown_outcome", "Deadline exceeded, outcome unknown"),
         }
     }
@@ -121,6 +127,23 @@ impl Failure {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadTooLarge,
             _ => Self::MalformedRequest,
         }
+    }
+
+    /// What a sound client of ours does not do: worth a line in the log beside the metric.
+    pub fn is_suspect(&self) -> bool {
+        use Failure::*;
+        matches!(
+            self,
+            Denied(_)
+                | AmbiguousLength
+                | UpgradeRefused
+                | TooManyHeaders
+                | MalformedRequest
+                | TargetTooLong
+                | HeadTooLarge
+                | HeadTimeout
+                | BodyTimeout
+        )
     }
 
     pub fn code(&self) -> &'static str {
@@ -161,6 +184,11 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
     if let Failure::MethodNotAllowed(allow) = failure {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
+    if let Failure::Denied(denied) = failure
+        && let Some(challenge) = denied.challenge()
+    {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     // Where the body ends is unknown, or not worth waiting for: nothing after it can be trusted to be a request.
     use Failure::{AmbiguousLength, BodyIncomplete, BodyTimeout};
     if matches!(failure, AmbiguousLength | BodyTimeout | BodyIncomplete) {
@@ -173,6 +201,12 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
         headers.insert(RETRY_AFTER, HeaderValue::from(refused.wait_s()));
     }
     answer
+}
+
+impl From<access::Denied> for Failure {
+    fn from(denied: access::Denied) -> Self {
+        Self::Denied(denied)
+    }
 }
 
 #[cfg(test)]

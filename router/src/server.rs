@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use access::flags::{check_listen, warn_if_open};
+use access::tls::{Acceptor, Client, Server};
+use access::{Gate, Role};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, pages};
+use crate::admin::{Admin, pages, serve};
 use crate::config::Settings;
 use crate::limits;
+use crate::placement::fetch::ControlPlane;
 use crate::placement::keeper::Keeper;
 use crate::placement::store::Store;
 use crate::proxy::worker::{Shared, run};
@@ -36,14 +40,53 @@ pub struct Running {
     tasks: JoinSet<()>,
 }
 
+/// What the listeners and the connections to others are protected by.
+struct Doors {
+    public: Option<Server>,
+    internal: Option<Server>,
+    admin: Option<Server>,
+    mesh: Option<Client>,
+    gate: Option<Gate>,
+}
+
+const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
+
+/// Reads keys and certificates, and refuses to be open to other machines.
+async fn doors(settings: &Settings) -> anyhow::Result<Doors> {
+    let wanted = &settings.access;
+    let (with_tls, with_mesh) = (wanted.public_tls.is_some(), wanted.mesh.is_some());
+    let public_flags = "--tls-cert, --tls-key and --auth-jwks";
+    let is_protected = with_tls && wanted.auth.auth_jwks.is_some();
+    check_listen("--listen", settings.listen, is_protected, public_flags)?;
+    check_listen("--internal-listen", settings.internal_listen, with_mesh, MESH_FLAGS)?;
+    check_listen("--admin-listen", settings.admin_listen, with_mesh, MESH_FLAGS)?;
+    let gate = wanted.auth.gate(settings.namespace).await?;
+    warn_if_open("public listener", gate.is_some(), "--auth-jwks");
+    warn_if_open("internal listener", with_mesh, MESH_FLAGS);
+    let public = wanted.public_tls.clone().map(|(certificate, key)| Server::public("public", certificate, key));
+    let mut doors = Doors { public: public.transpose()?, internal: None, admin: None, mesh: None, gate };
+    if let Some(files) = &wanted.mesh {
+        doors.internal = Some(Server::mesh("internal", files, &[Role::Cell, Role::ControlPlane])?);
+        doors.mesh = Some(Client::mesh(files)?);
+        if !settings.admin_listen.ip().is_loopback() {
+            doors.admin = Some(Server::mesh("admin", files, &[Role::Monitor, Role::ControlPlane])?);
+        }
+    }
+    Ok(doors)
+}
+
 /// Starts everything; returns when requests can be taken.
 pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    let doors = doors(settings).await?;
     let counters = Counters::new();
     let routes = SharedRoutes::default();
     let poll_now = Arc::new(Notify::new());
     let (drain, draining) = watch::channel(false);
     let (store, stored) = Store::open(&settings.data_dir)?;
-    let control_plane = settings.control_plane.clone();
+    let control_plane = ControlPlane {
+        address: settings.control_plane.clone(),
+        tls: doors.mesh.clone().filter(|_| settings.access.control_plane_tls),
+    };
     let keeper =
         Keeper::new(store, stored, control_plane, Arc::clone(&routes), Arc::clone(&poll_now), counters.clone());
 
@@ -61,6 +104,11 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
         limiter: Arc::new(Limiter::new(settings.bounds.rates, Instant::now())),
         bounds: settings.bounds,
         draining: draining.clone(),
+        gate: doors.gate,
+        public_tls: doors.public,
+        internal_tls: doors.internal,
+        mesh: doors.mesh,
+        trusted_proxies: settings.access.trusted_proxies.clone().into(),
     };
     let (end, worker_ends) = mpsc::unbounded_channel();
     let mut workers = Vec::with_capacity(settings.threads);
@@ -80,7 +128,7 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
     tasks.spawn(async move {
-        if let Err(error) = axum::serve(admin_listener, admin_pages).await {
+        if let Err(error) = serve(Acceptor::new(admin_listener, doors.admin), admin_pages).await {
             tracing::error!(%error, "the admin pages ended");
         }
     });

@@ -81,6 +81,11 @@ impl Counters {
         }
     }
 
+    /// Header lines that only we may write and a client has written, by name: they come from a closed set.
+    pub fn stripped(&self, header: &'static str) {
+        counter!("router_headers_stripped_total", "header" => header).increment(1);
+    }
+
     /// Our own refusals, by code: they come from a closed set.
     pub fn failed(&self, failure: &Failure) {
         counter!("router_problems_total", "code" => failure.code()).increment(1);

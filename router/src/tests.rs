@@ -4,6 +4,7 @@ mod fixture;
 mod http_client;
 mod limiting;
 
+mod access;
 mod bounds;
 mod moving;
 mod placements;

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access::tls::{Client, Stream};
 use tokio::net::TcpStream;
+use topology::CellId;
 
 use crate::limits;
 use crate::proxy::client::Clock;
@@ -20,6 +22,9 @@ use link::Link;
 
 pub struct Upstream {
     pub address: Arc<str>,
+    /// Whose instance it is: over TLS, its certificate has to say so.
+    pub cell: CellId,
+    tls: Option<Client>,
     pub breaker: Breaker,
     clock: Rc<Clock>,
     scratch: Scratch,
@@ -33,9 +38,9 @@ struct Idle {
 }
 
 impl Upstream {
-    pub fn new(address: Arc<str>, clock: &Rc<Clock>, scratch: &Scratch) -> Rc<Self> {
+    pub fn new(address: Arc<str>, cell: CellId, tls: Option<Client>, clock: &Rc<Clock>, scratch: &Scratch) -> Rc<Self> {
         let (clock, scratch) = (Rc::clone(clock), scratch.clone());
-        Rc::new(Self { address, breaker: Breaker::default(), clock, scratch, idle: RefCell::default() })
+        Rc::new(Self { address, cell, tls, breaker: Breaker::default(), clock, scratch, idle: RefCell::default() })
     }
 
     /// A connection that is open as far as is known; those that were closed meanwhile are forgotten.
@@ -66,6 +71,13 @@ impl Upstream {
         let connecting = async {
             let stream = TcpStream::connect(&*self.address).await?;
             stream.set_nodelay(true)?;
+            let stream = match &self.tls {
+                None => Stream::Plain(stream),
+                Some(tls) => {
+                    let name = access::role::cell_server_name(&self.cell);
+                    tls.connect(name.ok_or(std::io::ErrorKind::InvalidInput)?, stream).await?
+                }
+            };
             std::io::Result::Ok(Link::new(stream, self.scratch.clone()))
         };
         tokio::time::timeout(left.min(limits::CONNECT_TIMEOUT), connecting).await.ok()?.ok()

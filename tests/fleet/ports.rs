@@ -29,6 +29,14 @@ impl Ports {
         url(self.0 + 1)
     }
 
+    pub fn router_admin(self) -> String {
+        url(self.0 + 2)
+    }
+
+    pub fn control_plane(self) -> String {
+        url(self.0 + 3)
+    }
+
     pub fn control_plane_db(self) -> String {
         url(self.0 + 4)
     }

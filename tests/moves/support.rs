@@ -35,7 +35,7 @@ impl Way {
             route: Route { from: side(from).await, to: side(to).await },
             order: Order { operation: operation.to_owned(), actor: "test".to_owned(), epoch: 1 },
             pace: Pace::new(8, None),
-            holds: InstanceHolds::new(reqwest::Client::builder().no_proxy().build().expect("no TLS"), &instances),
+            holds: InstanceHolds::new(access::http::Http::plain(), &instances),
             _stopper: stopper,
             stop,
         }

@@ -23,6 +23,8 @@ pub fn code_of(failure: &Failure) -> (String, String) {
 #[derive(Debug)]
 pub enum Fault {
     NotFound,
+    /// Not for this of our own processes.
+    Forbidden,
     MethodNotAllowed,
     BodyTooLarge,
     BodyTimeout,
@@ -118,6 +120,7 @@ fn log(fault: &Fault, problem: &Problem) {
 fn problem_of(fault: &Fault) -> Problem {
     let bad = |code, title| Problem::new(400, code, title);
     match fault {
+        Fault::Forbidden => Problem::new(403, "forbidden", "Not for a caller of this role"),
         Fault::NotFound => Problem::new(404, "not_found", "There is nothing at this path"),
         Fault::MethodNotAllowed => Problem::new(405, "method_not_allowed", "This path has no such method"),
         Fault::BodyTooLarge => Problem::new(413, "body_too_large", "The request body is too large"),
@@ -252,6 +255,10 @@ fn problem_of_failure(failure: &Failure) -> Problem {
         other => other.to_string(),
     };
     problem.detail(detail)
+}
+
+pub fn forbidden(headers: &HeaderMap) -> Rejected {
+    Rejected { fault: Fault::Forbidden, request_id: super::context::request_id(headers) }
 }
 
 pub async fn not_found(headers: HeaderMap) -> Rejected {

@@ -1,48 +1,63 @@
-//! Serves routes over HTTP/1.1 with the limits that `axum::serve` leaves open, and drains on request.
+//! Serves routes over HTTP/1.1 with the limits that `axum::serve` leaves open, and drains on request. Over TLS it lets in
+//! only our own processes, each to what its role is for.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use access::Role;
+use access::tls::{Accepted, Acceptor, Server};
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
+use topology::wire::path;
 use tracing::warn;
+
+use super::problem;
 
 /// Time to receive a request's head; also how long an idle connection is kept. Above the router's own idle timeout,
 /// so that the router, which knows what it sends, is the one that closes.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head, all headers together.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Pause after the system refused a connection for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who may call a cell over TLS.
+pub const CALLERS: &[Role] = &[Role::Router, Role::ControlPlane, Role::Monitor];
 
 /// Serves until `stop` says so, then lets requests in flight finish, at most for `patience`.
-pub async fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>, patience: Duration) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Server>,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+    patience: Duration,
+) {
+    let mut acceptor = Acceptor::new(listener, tls);
+    // Made once: a connection's role never changes.
+    let for_role = |role| (role, routes.clone().layer(from_fn(move |request, next| admit(role, request, next))));
+    let by_role: Vec<(Role, Router)> = CALLERS.iter().copied().map(for_role).collect();
     let graceful = GracefulShutdown::new();
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     loop {
-        let (stream, _peer): (_, SocketAddr) = tokio::select! {
+        let Accepted { stream, role, .. } = tokio::select! {
             biased;
             () = crate::instance::stopped(&mut stop) => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    warn!(%error, "a connection was not accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
+            accepted = acceptor.accept() => accepted,
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            warn!(%error, "TCP_NODELAY");
-        }
-        let service = TowerToHyperService::new(routes.clone());
+        let of_role = role.and_then(|role| by_role.iter().find(|(own, _)| *own == role));
+        let routes = match (role, of_role) {
+            (None, _) => routes.clone(),
+            (Some(_), Some((_, routes))) => routes.clone(),
+            (Some(_), None) => continue,
+        };
+        let service = TowerToHyperService::new(routes);
         let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
         // Owned by `graceful`, which waits for it below.
         tokio::spawn(async move {
@@ -50,8 +65,49 @@ pub async fn serve(listener: TcpListener, routes: Router, mut stop: watch::Recei
             let _ = connection.await;
         });
     }
-    drop(listener);
+    drop(acceptor);
     if timeout(patience, graceful.shutdown()).await.is_err() {
         warn!("requests were still in flight when the patience of the shutdown ended");
+    }
+}
+
+/// What each of our own processes may ask a cell for.
+fn may(role: Role, path: &str) -> bool {
+    let is_health = matches!(path, "/livez" | "/readyz" | "/metrics");
+    let is_of_moves = [path::HOLD, path::RELEASE, path::FENCE].iter().any(|end| path.ends_with(end));
+    match role {
+        Role::ControlPlane => true,
+        Role::Router => !(path.starts_with(path::INTERNAL_WALLETS) && is_of_moves),
+        Role::Monitor => is_health,
+        Role::Cell => false,
+    }
+}
+
+async fn admit(role: Role, request: Request, next: Next) -> Response {
+    if may(role, request.uri().path()) {
+        next.run(request).await
+    } else {
+        problem::forbidden(request.headers()).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_role_may_ask_for_what_it_is_for() {
+        for (path, roles) in [
+            ("/readyz", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
+            ("/api/v1/wallets", vec![Role::Router, Role::ControlPlane]),
+            ("/internal/v1/wallets/w/credits", vec![Role::Router, Role::ControlPlane]),
+            ("/internal/v1/wallets/w/hold", vec![Role::ControlPlane]),
+            ("/internal/v1/wallets/w/release", vec![Role::ControlPlane]),
+            ("/internal/v1/wallets/w/fence", vec![Role::ControlPlane]),
+        ] {
+            for role in [Role::Router, Role::ControlPlane, Role::Monitor, Role::Cell] {
+                assert_eq!(may(role, path), roles.contains(&role), "{role:?} {path}");
+            }
+        }
     }
 }

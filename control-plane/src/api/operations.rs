@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use topology::CellId;
 
+use super::door::By;
 use super::{Answer, Control, parse};
 use crate::cells::life;
 use crate::error::{Error, Result};
@@ -55,8 +56,8 @@ fn id(text: &str) -> Result<OperationId> {
     })
 }
 
-async fn start(control: Control, body: Bytes) -> Answer {
-    match operations::start(&control, &parse(&body)?).await? {
+async fn start(control: Control, by: By, body: Bytes) -> Answer {
+    match operations::start(&control, &by.read(&body)?).await? {
         Started::Planned(plan) => Ok(Json(plan).into_response()),
         Started::Created(operation) => Ok((StatusCode::CREATED, Json(operation.view())).into_response()),
     }
@@ -75,16 +76,16 @@ async fn plan(control: Control, Path(text): Path<String>) -> Answer {
     Ok(Json(operations::plan_of(&control, id(&text)?).await?).into_response())
 }
 
-async fn pause(control: Control, Path(text): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(operations::pause(&control, id(&text)?, &parse(&body)?).await?).into_response())
+async fn pause(control: Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(operations::pause(&control, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
-async fn resume(control: Control, Path(text): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(operations::resume(&control, id(&text)?, &parse(&body)?).await?).into_response())
+async fn resume(control: Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(operations::resume(&control, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
-async fn abort(control: Control, Path(text): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(operations::abort(&control, id(&text)?, &parse(&body)?).await?).into_response())
+async fn abort(control: Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(operations::abort(&control, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn verify(control: Control, Path(text): Path<String>, body: Bytes) -> Answer {
@@ -97,14 +98,14 @@ async fn audit(control: Control, Query(asked): Query<Listed>) -> Answer {
     Ok(Json(control.operations.audit(asked.limit(), of).await?).into_response())
 }
 
-async fn drain(control: Control, Path(cell): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(life::drain(&control, &CellId::parse(cell)?, &parse(&body)?).await?).into_response())
+async fn drain(control: Control, Path(cell): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(life::drain(&control, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
 }
 
-async fn undrain(control: Control, Path(cell): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(life::undrain(&control, &CellId::parse(cell)?, &parse(&body)?).await?).into_response())
+async fn undrain(control: Control, Path(cell): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(life::undrain(&control, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
 }
 
-async fn remove(control: Control, Path(cell): Path<String>, body: Bytes) -> Answer {
-    Ok::<_, Error>(Json(life::remove(&control, &CellId::parse(cell)?, &parse(&body)?).await?).into_response())
+async fn remove(control: Control, Path(cell): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok::<_, Error>(Json(life::remove(&control, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
 }

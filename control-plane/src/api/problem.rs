@@ -7,9 +7,21 @@ use topology::problem::PROBLEM_JSON;
 
 use crate::error::Error;
 
+/// What a caller gets who is turned away.
+pub fn denied(reason: access::Denied) -> Response {
+    Error::Denied(reason).into_response()
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        let challenge = match &self {
+            Self::Denied(reason) => reason.challenge(),
+            _ => None,
+        };
         let problem = match self {
+            Self::Denied(reason) => {
+                Problem::new(reason.status(), reason.code(), reason.title()).detail(reason.to_string())
+            }
             Self::Refused(problem) => *problem,
             Self::Storage { what, code, message } => {
                 tracing::warn!(what, code, message, "storage failed");
@@ -24,6 +36,9 @@ impl IntoResponse for Error {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, problem.to_json()).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         response
     }
 }

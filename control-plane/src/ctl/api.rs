@@ -1,31 +1,87 @@
 //! Calls the control plane's HTTP API and turns its problems into exit codes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use access::http::{Connector, Http};
+use access::tls::Client;
 use anyhow::{Context, Result};
-use reqwest::Method;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderValue, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use topology::Problem;
 
-use super::{FAILED, PRECONDITION, USAGE, failure, fleet::Fleet};
+use super::flags::Common;
+use super::fleet::Fleet;
+use super::secrets::Secrets;
+use super::{FAILED, PRECONDITION, USAGE, failure};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8083";
+/// The token that is made for one command on a fleet of one's own lasts for one wait of that command.
+const OWN_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3_600);
+
+/// What the control plane is shown.
+#[derive(Default)]
+pub struct Credentials {
+    /// PEM file of the authorities to believe; else those that the machine believes.
+    pub authority: Option<PathBuf>,
+    pub token: Option<String>,
+}
 
 pub struct Api {
-    http: reqwest::Client,
+    http: Http,
     pub server: String,
 }
 
 impl Api {
-    /// The server that was named, or that of the local fleet in `data`, or the default one.
+    /// The server that was named, or that of the local fleet in `data`, or the default one. Nobody says who he is.
     pub fn new(server: Option<&str>, data: &Path) -> Result<Self> {
         let local =
             || Fleet::load(data).ok().flatten().map(|fleet| format!("http://{}", fleet.ports().control_plane()));
         let server = server.map(str::to_owned).or_else(local).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        Self::with(&server, &Credentials::default())
+    }
+
+    /// As the flags say. On a secure fleet of one's own, what the flags do not say is in its data directory.
+    pub fn of(common: &Common) -> Result<Self> {
+        let mut credentials = Credentials { authority: common.ca.clone(), token: common.token.clone() };
+        let fleet = Fleet::load(&common.data).ok().flatten().filter(|fleet| fleet.secure);
+        let Some(fleet) = fleet.filter(|_| common.server.is_none()) else {
+            return match &common.server {
+                Some(server) => Self::with(server, &credentials),
+                None if credentials.token.is_none() => Self::new(None, &common.data),
+                None => {
+                    let fleet = Fleet::load(&common.data).ok().flatten();
+                    let local = fleet.map(|fleet| format!("http://{}", fleet.ports().control_plane()));
+                    Self::with(local.as_deref().unwrap_or(DEFAULT_SERVER), &credentials)
+                }
+            };
+        };
+        let secrets = Secrets::of(&common.data);
+        credentials.authority = credentials.authority.or_else(|| Some(secrets.authority()));
+        if credentials.token.is_none() {
+            credentials.token = Some(own_token(&secrets, &common.actor)?);
+        }
+        Self::with(&format!("https://{}", fleet.ports().control_plane()), &credentials)
+    }
+
+    pub fn with(server: &str, credentials: &Credentials) -> Result<Self> {
+        let is_tls = server.starts_with("https://");
+        let tls = match &credentials.authority {
+            _ if !is_tls => None,
+            Some(authority) => Some(Client::believing(authority).context("--ca")?),
+            None => Some(Client::public()?),
+        };
+        let mut http = Http::new(Connector::new(tls, None));
+        if let Some(token) = &credentials.token {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+            let mut value = value.map_err(|_| failure(USAGE, "--token is no token"))?;
+            value.set_sensitive(true);
+            http = http.with(AUTHORIZATION, value);
+        }
         Ok(Self { http, server: server.trim_end_matches('/').to_owned() })
     }
 
@@ -40,7 +96,7 @@ impl Api {
     pub async fn get_with<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        self.answer(self.http.get(url)).await
+        self.answer(Method::GET, &url, vec![]).await
     }
 
     fn url(&self, path: &[&str]) -> Result<reqwest::Url> {
@@ -56,19 +112,16 @@ impl Api {
         path: &[&str],
         body: Option<&impl Serialize>,
     ) -> Result<T> {
-        let mut request = self.http.request(method, self.url(path)?);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        self.answer(request).await
+        let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        self.answer(method, &self.url(path)?, body).await
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T> {
-        let response = request.send().await.with_context(|| {
+    async fn answer<T: DeserializeOwned>(&self, method: Method, url: &reqwest::Url, body: Vec<u8>) -> Result<T> {
+        let headers: &[_] = if body.is_empty() { &[] } else { &[("content-type", "application/json")] };
+        let reply = self.http.ask(method, url.as_str(), headers, body, TIMEOUT).await.with_context(|| {
             format!("the control plane at {} does not answer (--server, CTL_SERVER); is `ctl up` running?", self.server)
         })?;
-        let status = response.status().as_u16();
-        let bytes = response.bytes().await.context("the control plane's answer was cut off")?;
+        let (status, bytes) = (reply.status.as_u16(), reply.body);
         if (200..300).contains(&status) {
             return serde_json::from_slice(&bytes).context("the control plane's answer is not what was expected");
         }
@@ -82,4 +135,11 @@ impl Api {
             Err(_) => failure(code, format!("the control plane answered {status}")),
         })
     }
+}
+
+/// On a fleet of one's own one is its admin.
+pub fn own_token(secrets: &Secrets, actor: &str) -> Result<String> {
+    let name: String = actor.chars().filter(char::is_ascii_graphic).collect();
+    let name = if name.is_empty() { "unknown" } else { &name };
+    secrets.mint(json!({ "kind": "operator", "sub": name, "role": "admin" }), OWN_TOKEN_LIFE)
 }

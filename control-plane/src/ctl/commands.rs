@@ -1,7 +1,7 @@
 //! What each command does: one call of the API, printed.
 
 use anyhow::Result;
-use reqwest::Method;
+use axum::http::Method;
 use serde::Serialize;
 use topology::placement::InstanceEntry;
 use topology::{InstanceId, PlacementUpdate};
@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement};
 use super::socket::{self, Started};
-use super::{drill, ledger, load, local, operations, tables, up};
+use super::{drill, ledger, load, local, operations, tables, token, up};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -20,11 +20,12 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Local(verb) => return local::run(common, &verb).await,
         Noun::Drill(verb) => return drill::run(common, &verb).await,
         Noun::Load(wanted) => return load::run(common, &wanted).await,
+        Noun::Token(wanted) => return token::run(common, &wanted),
         _ => {}
     }
-    let api = Api::new(common.server.as_deref(), &common.data)?;
+    let api = Api::of(common)?;
     match flags.noun {
-        Noun::Up(_) | Noun::Local(_) | Noun::Load(_) | Noun::Drill(_) => unreachable!("handled above"),
+        Noun::Up(_) | Noun::Local(_) | Noun::Load(_) | Noun::Drill(_) | Noun::Token(_) => unreachable!("handled above"),
         Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,
         Noun::Cell(Cell::List) => {
             show(common, &api.get::<Vec<wire::CellView>>(&["v1", "cells"]).await?, |c| tables::cells(c))

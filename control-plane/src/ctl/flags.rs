@@ -11,6 +11,7 @@ use topology::{CellId, InstanceConfig, Role};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
+use super::token::TokenArgs;
 use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 
@@ -41,6 +42,12 @@ pub struct Common {
     /// Directory of the local fleet.
     #[arg(long, global = true, default_value = DEFAULT_DATA)]
     pub data: PathBuf,
+    /// Who you are, to a control plane that asks; on a secure fleet of your own in --data it is found there.
+    #[arg(long, global = true, env = "CTL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// PEM file of the authorities to believe when --server is https.
+    #[arg(long, global = true, env = "CTL_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,6 +88,8 @@ pub enum Noun {
     Status,
     /// Send requests at a fixed rate, as customers would, and measure the answers.
     Load(LoadArgs),
+    /// A token for trying things out on a secure local fleet.
+    Token(TokenArgs),
     /// Break a fleet of its own under load, heal it, and check what customers saw.
     #[command(subcommand)]
     Drill(DrillVerb),
@@ -108,6 +117,9 @@ pub struct Up {
     /// Writes a second that each cell takes, instead of max_tps of cells.toml; 0: no limit.
     #[arg(long, env = "CTL_MAX_TPS")]
     pub max_tps: Option<u32>,
+    /// Ask everybody who he is: certificates between the processes, tokens for all others. Keys are made in --data.
+    #[arg(long)]
+    pub secure: bool,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,
@@ -133,6 +145,8 @@ pub enum Local {
     Start {
         name: String,
     },
+    /// Of a secure fleet: new certificates for all processes, which go on without a pause.
+    RenewCertificates,
     /// Kill a process with SIGKILL; it is started again unless told otherwise.
     Kill {
         name: String,

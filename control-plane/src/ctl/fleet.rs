@@ -29,6 +29,9 @@ pub struct Fleet {
     /// Whether each cell has processes of its own for wallets and for money.
     #[serde(default)]
     pub split_roles: bool,
+    /// Whether it was started with `--secure`.
+    #[serde(default)]
+    pub secure: bool,
     pub cells: Vec<FleetCell>,
 }
 
@@ -81,6 +84,7 @@ impl Fleet {
             region: config.deployment.region.clone(),
             relays: false,
             split_roles: false,
+            secure: false,
             cells: cells.collect(),
         }
     }
@@ -101,6 +105,11 @@ impl Fleet {
         for cell in &mut self.cells {
             cell.max_tps = max_tps.unwrap_or(cell.max_tps);
         }
+    }
+
+    /// Of what others than its own database call.
+    pub fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     pub fn ports(&self) -> Ports {

@@ -108,10 +108,14 @@ async fn settings(common: &Common, wanted: &LoadArgs) -> Result<Settings> {
             let fleet = Fleet::load(&common.data)?;
             let none =
                 || failure(PRECONDITION, "no local fleet in --data: start one with `ctl up`, or name a --router");
-            format!("http://{}", fleet.ok_or_else(none)?.ports().router())
+            let fleet = fleet.ok_or_else(none)?;
+            if fleet.secure {
+                return Err(failure(PRECONDITION, "the fleet in --data is secure; load needs an open one"));
+            }
+            format!("http://{}", fleet.ports().router())
         }
     };
-    let placement = placement(&Api::new(common.server.as_deref(), &common.data)?).await;
+    let placement = placement(&Api::of(common)?).await;
     if let (Some(_), Err(error)) = (wanted.cross_share, &placement) {
         return Err(failure(PRECONDITION, format!("--cross-share needs the placement: {error:#}")));
     }

@@ -4,13 +4,16 @@ use anyhow::Result;
 
 use super::commands::show;
 use super::flags::{AddCell, Common, Local};
-use super::fleet::FleetCell;
+use super::fleet::{Fleet, FleetCell};
+use super::secrets::Secrets;
 use super::socket::{self, NewCell, Request};
 use super::supervisor::{State, View};
 use super::tables::columns;
+use super::{PRECONDITION, failure};
 
 pub async fn run(common: &Common, verb: &Local) -> Result<()> {
     let request = match verb {
+        Local::RenewCertificates => return renew(common),
         Local::Status => Request::Status,
         Local::Stop { name } => Request::Stop { name: name.clone() },
         Local::Start { name } => Request::Start { name: name.clone() },
@@ -18,6 +21,13 @@ pub async fn run(common: &Common, verb: &Local) -> Result<()> {
     };
     let views: Vec<View> = socket::ask(&common.data, &request).await?;
     show(common, &views, |views| table(views))
+}
+
+fn renew(common: &Common) -> Result<()> {
+    let none = || failure(PRECONDITION, "no secure local fleet in --data: start one with `ctl up --secure`");
+    let fleet = Fleet::load(&common.data)?.filter(|fleet| fleet.secure).ok_or_else(none)?;
+    let cells: Vec<_> = fleet.cells.iter().map(|cell| cell.id.clone()).collect();
+    Secrets::of(&common.data).renew(&cells)
 }
 
 fn table(views: &[View]) -> String {

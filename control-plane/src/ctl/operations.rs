@@ -10,7 +10,7 @@ mod verbs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use reqwest::Method;
+use axum::http::Method;
 use tokio::time::Instant;
 
 use super::api::Api;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fleet::{Fleet, FleetCell, Member};
+use super::secrets::{self, Secrets};
 
 /// Processes stop in this order, so that nothing is taken from under what still serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Spec {
     pub args: Vec<String>,
     /// `host:port` that answers `/readyz`.
     pub health: String,
+    /// Whether that is asked over TLS.
+    pub tls: bool,
     /// All addresses that it listens on.
     pub listens: Vec<String>,
     pub log: PathBuf,
@@ -60,6 +63,7 @@ impl Layout {
             program: self.program(program),
             args: [args, words(["--log-format", "json"])].concat(),
             health,
+            tls: false,
             listens: words_of(listens),
             log: self.log(name),
         }
@@ -81,9 +85,34 @@ impl Layout {
     pub fn control_plane(&self, fleet: &Fleet) -> Spec {
         let listen = fleet.ports().control_plane();
         let keys = Self::text(&self.data.join(KEYS));
-        let args =
-            [self.control_plane_storage(fleet), words(["--listen", &listen, "--checkpoint-keys", &keys])].concat();
-        self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen])
+        let own = words(["--listen", &listen, "--checkpoint-keys", &keys]);
+        let args = [self.control_plane_storage(fleet), own].concat();
+        let args = [args, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
+        let spec = self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen]);
+        Spec { tls: fleet.secure, ..spec }
+    }
+
+    fn secrets(&self) -> Secrets {
+        Secrets::of(&self.data)
+    }
+
+    /// The process's own certificate; nothing in an open fleet.
+    fn mesh(&self, fleet: &Fleet, name: &str) -> Vec<String> {
+        if !fleet.secure {
+            return vec![];
+        }
+        let files = self.secrets().mesh(name);
+        let [authority, certificate, key] = files.paths().map(|path| Self::text(&path));
+        words(["--mesh-ca", &authority, "--mesh-cert", &certificate, "--mesh-key", &key])
+    }
+
+    /// Whose tokens are taken; nothing in an open fleet.
+    fn auth(&self, fleet: &Fleet) -> Vec<String> {
+        if !fleet.secure {
+            return vec![];
+        }
+        let keys = Self::text(&self.secrets().key_set());
+        words(["--auth-jwks", &keys, "--auth-issuer", secrets::ISSUER, "--auth-audience", secrets::AUDIENCE])
     }
 
     fn control_plane_storage(&self, fleet: &Fleet) -> Vec<String> {
@@ -98,11 +127,17 @@ impl Layout {
     pub fn router(&self, fleet: &Fleet) -> Spec {
         let ports = fleet.ports();
         let (public, internal, admin) = (ports.router(), ports.router_internal(), ports.router_admin());
-        let control_plane = format!("http://{}", ports.control_plane());
+        let control_plane = format!("{}://{}", fleet.scheme(), ports.control_plane());
         let (data, config) = (Self::text(&self.data.join("router")), Self::text(&self.config));
         let listen = words(["--listen", &public, "--internal-listen", &internal, "--admin-listen", &admin]);
         let rest = words(["--control-plane", &control_plane, "--data-dir", &data, "--config", &config]);
-        self.spec(ROUTER, Kind::Router, "router", [listen, rest].concat(), &[&public, &internal, &admin])
+        let mut args = [listen, rest, self.mesh(fleet, secrets::ROUTER), self.auth(fleet)].concat();
+        if fleet.secure {
+            let secrets = self.secrets();
+            let (certificate, key) = (secrets.certificate(secrets::PUBLIC), secrets.key(secrets::PUBLIC));
+            args.extend(words(["--tls-cert", &Self::text(&certificate), "--tls-key", &Self::text(&key)]));
+        }
+        self.spec(ROUTER, Kind::Router, "router", args, &[&public, &internal, &admin])
     }
 
     pub fn cell_database(&self, fleet: &Fleet, cell: &FleetCell) -> Spec {
@@ -111,14 +146,16 @@ impl Layout {
 
     pub fn cell_instances(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<Spec> {
         let storage = self.cell_storage(fleet, cell);
-        let router = format!("http://{}", fleet.ports().router_internal());
+        let router = format!("{}://{}", fleet.scheme(), fleet.ports().router_internal());
+        let mesh = self.mesh(fleet, cell.id.as_str());
         let config = Self::text(&self.config);
         let key = Self::text(&self.checkpoint_key(cell));
         let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps }| {
             let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
             let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
             let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);
-            self.spec(&name, Kind::Cell, "cell", [who, what, rest, storage.clone()].concat(), &[&listen])
+            let args = [who, what, rest, storage.clone(), mesh.clone()].concat();
+            Spec { tls: fleet.secure, ..self.spec(&name, Kind::Cell, "cell", args, &[&listen]) }
         });
         instances.collect()
     }

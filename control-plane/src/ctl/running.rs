@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use access::http::{Connector, Http};
+use access::tls::Client;
 use anyhow::{Context, Result, bail};
-use reqwest::Method;
+use axum::http::Method;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::Mutex;
@@ -16,12 +18,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use topology::CellId;
 
-use super::api::Api;
+use super::api::{Api, Credentials, own_token};
 use super::fleet::{Fleet, FleetCell};
 use super::keys;
 use super::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
 use super::relay::Relays;
+use super::secrets::{self, Secrets};
 use super::socket::{NewCell, Request, Started};
 use super::supervisor::{State, Supervisor};
 use crate::wire::{Because, Bootstrap, Bootstrapped, CellView, SetAddresses};
@@ -39,13 +42,15 @@ pub struct Running {
     pub supervisor: Supervisor,
     pub fleet: Mutex<Fleet>,
     relays: Relays,
-    http: reqwest::Client,
+    http: Http,
     began: Instant,
 }
 
 impl Running {
     pub fn new(layout: Layout, fleet: Fleet, restart: bool) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(PROBE_TIMEOUT).build()?;
+        let monitor = Secrets::of(&layout.data).mesh(secrets::MONITOR);
+        let tls = if fleet.secure { Some(Client::mesh(&monitor)?) } else { None };
+        let http = Http::new(Connector::new(tls, None));
         let supervisor = Supervisor::new(restart);
         Ok(Self {
             layout,
@@ -80,7 +85,7 @@ impl Running {
             anyhow::Ok(())
         };
         tokio::try_join!(control, cells)?;
-        let missing = register(&fleet, because).await?;
+        let missing = register(&fleet, &self.layout.data, because).await?;
         self.say("cells registered");
         for cell in &fleet.cells {
             self.cell_ready(&fleet, cell).await?;
@@ -123,7 +128,7 @@ impl Running {
         let view = self.supervisor.watch(&spec.name).expect("it was added before");
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
-            if self.is_ready(&spec.health).await {
+            if self.is_ready(&spec.health, spec.tls).await {
                 self.say(&format!("{:18} ready on {}", spec.name, spec.listens[0]));
                 return Ok(());
             }
@@ -147,9 +152,11 @@ impl Running {
         }
     }
 
-    async fn is_ready(&self, address: &str) -> bool {
-        let answer = self.http.get(format!("http://{address}/readyz")).send().await;
-        answer.is_ok_and(|answer| answer.status().is_success())
+    async fn is_ready(&self, address: &str, tls: bool) -> bool {
+        let scheme = if tls { "https" } else { "http" };
+        let url = format!("{scheme}://{address}/readyz");
+        let answer = self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await;
+        answer.is_ok_and(|answer| answer.status.is_success())
     }
 
     /// Runs a program to its end; its output is shown only if it fails.
@@ -189,7 +196,7 @@ impl Running {
         if matches!(order, Command::Start) {
             let deadline = Instant::now() + READY_PATIENCE;
             while !view.ready && Instant::now() < deadline {
-                view.ready = self.is_ready(&view.address).await;
+                view.ready = self.is_ready(&view.address, view.tls).await;
                 sleep(READY_POLL).await;
             }
         }
@@ -199,7 +206,7 @@ impl Running {
     async fn status(&self) -> Result<Value> {
         let mut views = self.supervisor.views();
         for view in &mut views {
-            view.ready = view.state == State::Running && self.is_ready(&view.address).await;
+            view.ready = view.state == State::Running && self.is_ready(&view.address, view.tls).await;
         }
         Ok(serde_json::to_value(views)?)
     }
@@ -224,6 +231,9 @@ impl Running {
         };
         let with_it = Fleet { cells: vec![cell.clone()], ..fleet.clone() };
         self.start_relays(&with_it).await?;
+        if fleet.secure {
+            Secrets::of(&self.layout.data).issue_cell(&cell.id)?;
+        }
         self.start_cell(&fleet, &cell).await?;
         self.cell_ready(&fleet, &cell).await?;
         if !fleet.cells.contains(&cell) {
@@ -236,8 +246,14 @@ impl Running {
 
 /// Publishes the first placement, or brings the addresses of the cells up to date; answers which cells the control
 /// plane does not know.
-async fn register(fleet: &Fleet, because: Because) -> Result<Vec<CellId>> {
-    let api = Api::new(Some(&format!("http://{}", fleet.ports().control_plane())), Path::new(""))?;
+async fn register(fleet: &Fleet, data: &Path, because: Because) -> Result<Vec<CellId>> {
+    let mut credentials = Credentials::default();
+    if fleet.secure {
+        let secrets = Secrets::of(data);
+        let token = own_token(&secrets, &because.actor)?;
+        credentials = Credentials { authority: Some(secrets.authority()), token: Some(token) };
+    }
+    let api = Api::with(&format!("{}://{}", fleet.scheme(), fleet.ports().control_plane()), &credentials)?;
     let specs: Vec<_> = fleet.cells.iter().map(|cell| fleet.spec(cell)).collect();
     let wanted = Bootstrap { cells: specs.clone(), because: because.clone() };
     let done: Bootstrapped = api.send(Method::POST, &["v1", "bootstrap"], Some(&wanted)).await?;

@@ -42,6 +42,9 @@ pub struct View {
     /// Times that it ended without having been stopped.
     pub deaths: u32,
     pub address: String,
+    /// Whether it is asked over TLS.
+    #[serde(default)]
+    pub tls: bool,
     #[serde(default)]
     pub ready: bool,
 }
@@ -87,6 +90,7 @@ impl Supervisor {
             pid: None,
             deaths: 0,
             address: spec.health.clone(),
+            tls: spec.tls,
             ready: false,
         };
         let (publish, view) = watch::channel(first);
@@ -254,6 +258,7 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             health: "127.0.0.1:1".into(),
+            tls: false,
             listens: vec![],
             log: folder.join(format!("{name}.log")),
         }

@@ -12,12 +12,14 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use topology::{CellId, Config};
 
+use super::api::own_token;
 use super::commands::because;
 use super::flags::{Common, Up};
 use super::fleet::Fleet;
 use super::ports::{SPLIT_INSTANCES_MAX, check_free};
 use super::process::{KEYS, Layout};
 use super::running::{Running, relays_of};
+use super::secrets::{ISSUER, Secrets};
 use super::{PRECONDITION, failure, socket};
 
 const PROGRAMS: [&str; 4] = ["local-dynamodb", "control-plane", "router", "cell"];
@@ -51,6 +53,7 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
         );
         return Err(failure(PRECONDITION, message));
     }
+    fleet.secure = wanted.secure;
     let layout = Layout { programs, data: data.clone(), config: config_path };
     let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
         let name = spec.name;
@@ -60,6 +63,12 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     check_free(&listens.chain(relays).collect::<Vec<_>>())?;
     for folder in ["db", "logs", "router", KEYS] {
         std::fs::create_dir_all(data.join(folder))?;
+    }
+    if fleet.secure {
+        let cells: Vec<_> = fleet.cells.iter().map(|cell| cell.id.clone()).collect();
+        Secrets::of(&data).prepare(&cells)?;
+    } else {
+        eprintln!("OPEN: whoever is on this machine may do everything; `ctl up --secure` asks everybody who he is");
     }
     fleet.save(&data)?;
     let listener = socket::listen(&data)?;
@@ -79,7 +88,7 @@ async fn serve(running: &Arc<Running>, listener: &UnixListener, common: &Common,
     let start = async {
         let unregistered = running.start(because(common)).await?;
         let fleet = running.fleet.lock().await.clone();
-        greet(&fleet, &common.data, unknown.iter().chain(&unregistered));
+        greet(&fleet, common, unknown.iter().chain(&unregistered))?;
         anyhow::Ok(())
     };
     tokio::select! {
@@ -105,32 +114,54 @@ async fn serve(running: &Arc<Running>, listener: &UnixListener, common: &Common,
     }
 }
 
-fn greet<'a>(fleet: &Fleet, data: &Path, unknown: impl Iterator<Item = &'a CellId>) {
+fn greet<'a>(fleet: &Fleet, common: &Common, unknown: impl Iterator<Item = &'a CellId>) -> Result<()> {
+    let (data, scheme) = (common.data.as_path(), fleet.scheme());
     for id in unknown {
         eprintln!("{id} is in cells.toml but not registered; it owns nothing until `ctl cell add {id}`");
     }
     let ports = fleet.ports();
-    println!("router         http://{}", ports.router());
+    println!("router         {scheme}://{}", ports.router());
     println!("router admin   http://{}", ports.router_admin());
-    println!("control plane  http://{}", ports.control_plane());
+    println!("control plane  {scheme}://{}", ports.control_plane());
     for cell in &fleet.cells {
-        let addresses: Vec<_> = fleet.instances_of(cell).map(|(_, address)| format!("http://{address}")).collect();
+        let addresses: Vec<_> = fleet.instances_of(cell).map(|(_, address)| format!("{scheme}://{address}")).collect();
         println!("{:13}  {}", cell.id.to_string(), addresses.join(" "));
     }
+    let secrets = Secrets::of(data);
+    if fleet.secure {
+        println!("\nauthority      {}", secrets.authority().display());
+        println!("tokens         issuer {ISSUER}, keys {}", secrets.key_set().display());
+        println!("operator token {}", own_token(&secrets, &common.actor)?);
+    }
     println!("\ntry, in another terminal:");
+    let (program, flag) = (program(), data_flag(data));
+    let with = match fleet.secure {
+        true => format!(
+            "--cacert {} -H \"authorization: Bearer $({program}{flag} token --customer ann)\" ",
+            secrets.authority().display()
+        ),
+        false => String::new(),
+    };
     println!(
-        "  curl -X POST http://{}/api/v1/wallets -H 'content-type: application/json' -H 'idempotency-key: 1' \
+        "  curl {with}-X POST {scheme}://{}/api/v1/wallets -H 'content-type: application/json' -H 'idempotency-key: 1' \
          -d '{{\"userId\":\"ann\"}}'",
         ports.router()
     );
-    let program = std::env::args().next().unwrap_or_else(|| "ctl".to_owned());
-    let data = if data == Path::new(super::flags::DEFAULT_DATA) {
-        String::new()
-    } else {
-        format!(" --data {}", data.display())
-    };
-    println!("  {program}{data} where ann");
-    println!("  {program}{data} status");
+    println!("  {program}{flag} where ann");
+    println!("  {program}{flag} status");
+    if fleet.secure {
+        println!("  {program}{flag} token --service cards --scope deposit,hold");
+        println!("  {program}{flag} token --operator joe --role viewer");
+    }
+    Ok(())
+}
+
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "ctl".to_owned())
+}
+
+fn data_flag(data: &Path) -> String {
+    if data == Path::new(super::flags::DEFAULT_DATA) { String::new() } else { format!(" --data {}", data.display()) }
 }
 
 /// The programs stand beside this one; all of them must be there.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use access::http::Http;
+use axum::http::Method;
 use futures_util::future::join_all;
 use topology::placement::InstanceEntry;
 use topology::{WalletId, wire};
@@ -13,20 +15,20 @@ const CALL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The instances of the cell that wallets leave; dead ones cost a refused connection.
 pub struct InstanceHolds {
-    http: reqwest::Client,
+    http: Http,
     addresses: Vec<String>,
 }
 
 impl InstanceHolds {
-    pub fn new(http: reqwest::Client, instances: &[InstanceEntry]) -> Self {
+    pub fn new(http: Http, instances: &[InstanceEntry]) -> Self {
         Self { http, addresses: instances.iter().map(|instance| instance.address.clone()).collect() }
     }
 
     /// One wallet's writes meet in one instance, but which one is the router's to know: all are asked.
     async fn tell(&self, wallet: WalletId, what: &str) {
-        let calls = self.addresses.iter().map(|address| {
-            let url = format!("http://{address}{}{wallet}{what}", wire::path::INTERNAL_WALLETS);
-            self.http.post(url).timeout(CALL_TIMEOUT).send()
+        let calls = self.addresses.iter().map(async |address| {
+            let url = format!("{}://{address}{}{wallet}{what}", self.http.scheme(), wire::path::INTERNAL_WALLETS);
+            self.http.ask(Method::POST, &url, &[], vec![], CALL_TIMEOUT).await
         });
         drop(join_all(calls).await);
     }

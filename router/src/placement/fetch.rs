@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use access::Role;
+use access::tls::{Client, Stream};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -27,14 +29,30 @@ pub enum FetchError {
     Json(#[from] serde_json::Error),
 }
 
-/// What is newer than version `since`, or None if nothing became so within `wait_s`.
-pub async fn update_since(address: &str, since: u64, wait_s: u64) -> Result<Option<PlacementUpdate>, FetchError> {
-    let patience = Duration::from_secs(wait_s) + limits::POLL_GRACE;
-    tokio::time::timeout(patience, ask(address, since, wait_s)).await.map_err(|_| FetchError::Late)?
+/// Where placements are asked for.
+#[derive(Clone)]
+pub struct ControlPlane {
+    /// `host:port`.
+    pub address: String,
+    pub tls: Option<Client>,
 }
 
-async fn ask(address: &str, since: u64, wait_s: u64) -> Result<Option<PlacementUpdate>, FetchError> {
-    let stream = tokio::time::timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(address));
+/// What is newer than version `since`, or None if nothing became so within `wait_s`.
+pub async fn update_since(at: &ControlPlane, since: u64, wait_s: u64) -> Result<Option<PlacementUpdate>, FetchError> {
+    let patience = Duration::from_secs(wait_s) + limits::POLL_GRACE;
+    tokio::time::timeout(patience, ask(at, since, wait_s)).await.map_err(|_| FetchError::Late)?
+}
+
+async fn ask(at: &ControlPlane, since: u64, wait_s: u64) -> Result<Option<PlacementUpdate>, FetchError> {
+    let address = at.address.as_str();
+    let connecting = async {
+        let stream = TcpStream::connect(address).await?;
+        match &at.tls {
+            None => Ok(Stream::Plain(stream)),
+            Some(tls) => tls.connect(Role::ControlPlane.server_name(), stream).await,
+        }
+    };
+    let stream = tokio::time::timeout(limits::CONNECT_TIMEOUT, connecting);
     let stream = stream.await.map_err(|_| FetchError::Late)??;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use topology::{Placement, PlacementError, PlacementUpdate};
 
 use crate::limits;
-use crate::placement::fetch::{FetchError, update_since};
+use crate::placement::fetch::{ControlPlane, FetchError, update_since};
 use crate::placement::store::Store;
 use crate::routes::{Routes, SharedRoutes};
 use crate::telemetry::Counters;
@@ -73,7 +73,7 @@ impl Standing {
 pub struct Keeper {
     routes: SharedRoutes,
     store: Store,
-    control_plane: String,
+    control_plane: ControlPlane,
     poll_now: Arc<Notify>,
     counters: Counters,
     standing: Arc<Standing>,
@@ -86,7 +86,7 @@ impl Keeper {
     pub fn new(
         store: Store,
         stored: Option<Placement>,
-        control_plane: String,
+        control_plane: ControlPlane,
         routes: SharedRoutes,
         poll_now: Arc<Notify>,
         counters: Counters,

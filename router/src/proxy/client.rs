@@ -2,12 +2,13 @@
 //! thread and quarter second, and one lazily armed deadline per connection, so that a request costs no timer of its own.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use access::Role;
 use http::HeaderValue;
 use tokio::time::Sleep;
 
@@ -49,6 +50,9 @@ pub struct Client {
     pub side: Side,
     /// The peer's address, as it is passed on.
     pub peer: HeaderValue,
+    pub peer_ip: IpAddr,
+    /// As the peer's certificate says, where one is asked for.
+    pub role: Cell<Option<Role>>,
     clock: Rc<Clock>,
     phase: Cell<Phase>,
     phase_since: Cell<Instant>,
@@ -72,6 +76,8 @@ impl Client {
         Rc::new(Self {
             side,
             peer: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
+            peer_ip: peer.ip(),
+            role: Cell::new(None),
             clock: Rc::clone(clock),
             phase: Cell::new(Phase::Idle),
             phase_since: Cell::new(now),

@@ -27,6 +27,8 @@ pub struct Forwarded<'a> {
     pub deadline: Deadline,
     pub facts: &'a Facts,
     pub request_id: &'a HeaderValue,
+    /// Who asks, if he had to say so.
+    pub actor: Option<&'a HeaderValue>,
 }
 
 /// What is the same in every send of one request.
@@ -270,11 +272,12 @@ impl Course<'_> {
         body: &mut ForwardBody,
         at: &Progress,
     ) -> Result<Option<Sent>, Failure> {
-        let &Forwarded { head, deadline, facts, request_id, .. } = self.request;
+        let &Forwarded { head, deadline, facts, request_id, actor, .. } = self.request;
         let outgoing = Outgoing {
             head,
             request_id,
-            forwarded_for: (!facts.has_forwarded_for).then_some(&self.client.peer),
+            forwarded_for: (!facts.has_forwarded_for).then(|| facts.source.as_ref().unwrap_or(&self.client.peer)),
+            actor,
             has_host: facts.has_host,
             deadline_ms: remaining_ms(deadline).ok_or(Failure::DeadlineUnsent)?,
             hops: at.hops,

@@ -19,6 +19,10 @@ pub struct Facts {
     pub has_host: bool,
     pub has_forwarded_for: bool,
     pub wallet: Option<WalletId>,
+    /// The client's address as trusted proxies tell it, if it is not the peer's.
+    pub source: Option<HeaderValue>,
+    /// A line that only we may write, and that a client has written: taken out.
+    pub forged: Option<&'static str>,
     deadline_ms: Option<u64>,
 }
 
@@ -41,7 +45,7 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
             "content-length" => facts.content_length = value.to_str().ok().and_then(|text| text.parse().ok()),
             "transfer-encoding" => {
                 // Any other coding would have to be undone, or passed on together with this hop's own.
-                if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                if facts.is_chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                     return Err(Failure::AmbiguousLength);
                 }
                 facts.is_chunked = true;
@@ -66,7 +70,15 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
             }
             // The internal side's callers are cells and control planes, who say for whom they ask.
             wire::ACTOR if side == Side::Internal => {}
-            wire::FORWARDED_FOR | wire::REQUEST_ID | wire::ACTOR => drops.push(name),
+            wire::FORWARDED_FOR => {
+                facts.forged = Some(wire::FORWARDED_FOR);
+                drops.push(name);
+            }
+            wire::ACTOR => {
+                facts.forged = Some(wire::ACTOR);
+                drops.push(name);
+            }
+            wire::REQUEST_ID => drops.push(name),
             wire::WALLET_ID => {
                 let wallet = value.to_str().ok().and_then(|text| text.parse().ok());
                 let wallet = wallet.ok_or(Failure::InvalidWalletId)?;
@@ -75,7 +87,11 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
                 }
                 facts.wallet = Some(wallet);
             }
-            wire::WALLET_CELL | wire::MOVED_BLOCK | wire::HOPS | wire::NOT_PROCESSED => drops.push(name),
+            wire::MOVED_BLOCK => {
+                facts.forged = Some(wire::MOVED_BLOCK);
+                drops.push(name);
+            }
+            wire::WALLET_CELL | wire::HOPS | wire::NOT_PROCESSED => drops.push(name),
             other if is_hop_by_hop(other) => drops.push(name),
             _ => {}
         }
@@ -131,7 +147,8 @@ impl Drops {
     }
 }
 
-/// Removes what `Connection` lists, but for what frames or routes the message.
+/// Removes what `Connection` lists, but for what frames or routes the message, or what we have acted on already: a cell
+/// that did not see it would act on something else.
 fn drop_named(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -140,6 +157,7 @@ fn drop_named(headers: &mut HeaderMap) {
         .flat_map(|list| list.split(','))
         .filter_map(|token| token.trim().parse().ok())
         .filter(|name| ![CONTENT_LENGTH, TRANSFER_ENCODING, http::header::HOST].contains(name))
+        .filter(|name| ![wire::WALLET_ID, wire::IDEMPOTENCY_KEY].contains(&name.as_str()))
         .collect();
     for name in listed {
         headers.remove(name);

@@ -9,17 +9,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use access::tls::Stream;
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use topology::wire;
 
 use crate::failure::{Failure, last_answer};
 use crate::proxy::client::Client;
 use crate::proxy::headers;
+use crate::proxy::worker::Worker;
 
 const SCRATCH_BYTES: usize = 16 * 1024;
 const LENGTH_LINE: &[u8] = b"content-length";
@@ -38,7 +39,7 @@ impl Scratch {
     /// Reads once, at most `room` bytes, and hands on what came; zero bytes are the end of the stream.
     pub fn poll_read(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         room: usize,
         cx: &mut Context<'_>,
         take: impl FnOnce(&[u8]),
@@ -55,7 +56,8 @@ impl Scratch {
 }
 
 pub struct ClientIo {
-    stream: TcpStream,
+    stream: Stream,
+    worker: Rc<Worker>,
     client: Rc<Client>,
     scratch: Scratch,
     lines: LengthLines,
@@ -64,14 +66,15 @@ pub struct ClientIo {
 }
 
 impl ClientIo {
-    pub fn new(stream: TcpStream, client: Rc<Client>, scratch: Scratch) -> Self {
-        Self { stream, client, scratch, lines: LengthLines::default(), instead: None }
+    pub fn new(stream: Stream, worker: Rc<Worker>, client: Rc<Client>, scratch: Scratch) -> Self {
+        Self { stream, worker, client, scratch, lines: LengthLines::default(), instead: None }
     }
 
     /// Says why the connection ends, as far as the socket takes it at once.
-    pub fn last_words(&self, failure: &Failure) {
-        // A client that is gone needs no reason.
-        let _ = self.stream.try_write(&last_answer(failure, &headers::new_request_id()));
+    pub fn last_words(&mut self, failure: &Failure) {
+        let request_id = headers::new_request_id();
+        self.worker.refused(failure, &request_id);
+        self.stream.try_write(&last_answer(failure, &request_id));
     }
 }
 
@@ -98,8 +101,9 @@ impl Write for ClientIo {
         this.client.bytes_written();
         if this.client.is_unasked() && this.instead.is_none() {
             this.instead = own_answer(bytes).map(|status| {
-                let failure = Failure::of_head(status);
-                last_answer(&failure, &headers::new_request_id())
+                let (failure, request_id) = (Failure::of_head(status), headers::new_request_id());
+                this.worker.refused(&failure, &request_id);
+                last_answer(&failure, &request_id)
             });
         }
         let Some(instead) = &mut this.instead else { return Pin::new(&mut this.stream).poll_write(cx, bytes) };

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use topology::WalletId;
+use topology::{WalletId, wire};
 
 use crate::documents;
 use crate::failure::{Failure, problem_answer};
@@ -37,11 +37,7 @@ pub async fn serve(
         None => Err(Failure::Overloaded),
     };
     let mut answer = outcome.unwrap_or_else(|failure| {
-        worker.shared.counters.failed(&failure);
-        if failure.status().is_server_error() && worker.may_warn() {
-            let request_id = request_id.to_str().unwrap_or_default();
-            tracing::warn!(code = failure.code(), request_id, "requests fail");
-        }
+        worker.refused(&failure, &request_id);
         let mut answer = problem_answer(&failure, &request_id);
         if let Failure::RateLimited(refused) = &failure {
             worker.shared.counters.rate_limited(refused.scope);
@@ -70,12 +66,17 @@ async fn answer(
     request_id: &HeaderValue,
     started: Instant,
 ) -> Result<Response<AnswerBody>, Failure> {
+    let source = source_of(worker, client, head);
     let facts = headers::clean_request(&mut head.headers, client.side);
     let (length, chunked) = facts.as_ref().map_or((false, false), |f| (f.content_length.is_some(), f.is_chunked));
     if client.ambiguous_length(length, chunked) {
         return Err(Failure::AmbiguousLength);
     }
-    let facts = facts?;
+    let mut facts = facts?;
+    if let Some(header) = facts.forged.filter(|&header| source.is_none() || header != wire::FORWARDED_FOR) {
+        worker.shared.counters.stripped(header);
+    }
+    facts.source = source;
     if head.method == Method::CONNECT {
         return Err(Failure::UpgradeRefused);
     }
@@ -86,6 +87,8 @@ async fn answer(
         Target::OpenApi => return Ok(documents::openapi()),
         target => target,
     };
+    worker.admit_process(client, head.uri.path())?;
+    let caller = worker.authenticate(client, &mut head.headers)?;
     let taken = take_body(&mut body, &facts, client, deadline).await?;
     let mut body = taken.into_forward(body, client, facts.content_length);
     let wallet = match wallet_of(&target, &body, &facts, worker) {
@@ -95,18 +98,33 @@ async fn answer(
         }
         named => named?,
     };
+    worker.authorize(caller.as_deref(), head, Some(wallet))?;
     // What cells ask of one another is money in flight: it is limited by what may leave a wallet in the first place.
     let left = match client.side {
         Side::Public => worker.shared.limiter.take(wallet, Weight::of(&head.method), started),
         Side::Internal => Ok(None),
     };
     let left = left.map_err(Failure::RateLimited)?;
-    let request = Forwarded { head, wallet, deadline, facts: &facts, request_id };
-    let mut answer = forward(worker, client, &request, &mut body).await?;
+    let actor = caller.as_ref().map(|caller| &caller.actor);
+    let forwarded = Forwarded { head, wallet, deadline, facts: &facts, request_id, actor };
+    let mut answer = forward(worker, client, &forwarded, &mut body).await?;
     if let Some(left) = left {
         worker.shared.limiter.describe(left, answer.headers_mut());
     }
     Ok(answer)
+}
+
+/// The client's address behind trusted proxies; None where there are none, and the peer is all that is known.
+fn source_of(worker: &Worker, client: &Client, head: &Parts) -> Option<HeaderValue> {
+    let trusted = &worker.shared.trusted_proxies;
+    if trusted.is_empty() || client.side == Side::Internal {
+        return None;
+    }
+    let lines = head.headers.get_all(wire::FORWARDED_FOR).iter();
+    // A line that is no text is no address either, and ends the search like one.
+    let lines = lines.map(|line| line.to_str().unwrap_or("?"));
+    let source = access::proxies::client_of(client.peer_ip, lines, trusted);
+    Some(HeaderValue::from_str(&source.to_string()).expect("an address is visible ASCII"))
 }
 
 /// A body as far as it is read before the request goes on.

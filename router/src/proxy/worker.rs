@@ -9,13 +9,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use access::guard::Caller;
+use access::policy::{Asker, Question, Side as Door};
+use access::proxies::Network;
+use access::tls::{Client as Mesh, Server, Stream};
+use access::{Denied, Gate, Guard, Role};
 use arc_swap::ArcSwapOption;
 use arc_swap::cache::Cache;
-use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use topology::{WalletId, wire};
 use uuid::Uuid;
 
 use crate::config::Bounds;
@@ -43,6 +51,13 @@ pub struct Shared {
     pub bounds: Bounds,
     /// Turns true when the process is to end.
     pub draining: watch::Receiver<bool>,
+    /// None: nobody has to say who he is.
+    pub gate: Option<Gate>,
+    pub public_tls: Option<Server>,
+    pub internal_tls: Option<Server>,
+    /// How cells are called over TLS.
+    pub mesh: Option<Mesh>,
+    pub trusted_proxies: Arc<[Network]>,
 }
 
 pub struct Worker {
@@ -56,6 +71,9 @@ pub struct Worker {
     in_flight: Cell<usize>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     warned: Cell<Option<Instant>>,
+    /// The same, of callers who were turned away.
+    told: Cell<Option<Instant>>,
+    guard: Option<RefCell<Guard>>,
 }
 
 /// Routes with this thread's connections to each instance: `upstreams[cell][slot]`.
@@ -81,6 +99,7 @@ impl Worker {
     pub fn new(shared: Shared) -> Rc<Self> {
         Rc::new(Self {
             routes: RefCell::new(Cache::new(Arc::<ArcSwapOption<Routes>>::clone(&shared.routes))),
+            guard: shared.gate.clone().map(|gate| RefCell::new(Guard::new(gate))),
             shared,
             clock: Clock::new(Instant::now()),
             scratch: Scratch::default(),
@@ -89,6 +108,7 @@ impl Worker {
             in_flight: Cell::new(0),
             clients: RefCell::default(),
             warned: Cell::new(None),
+            told: Cell::new(None),
         })
     }
 
@@ -110,23 +130,64 @@ impl Worker {
         }
         let known = local.iter().flat_map(|local| local.upstreams.iter().flatten());
         let known: HashMap<_, _> = known.map(|upstream| (Arc::clone(&upstream.address), Rc::clone(upstream))).collect();
-        let upstream = |address: &Arc<str>| {
-            known.get(address).map_or_else(|| Upstream::new(Arc::clone(address), &self.clock, &self.scratch), Rc::clone)
+        let upstream = |cell: &crate::routes::Cell, address: &Arc<str>| {
+            let known = known.get(address).filter(|known| known.cell == cell.id);
+            let tls = || self.shared.mesh.clone();
+            let new = || Upstream::new(Arc::clone(address), cell.id.clone(), tls(), &self.clock, &self.scratch);
+            known.map_or_else(new, Rc::clone)
         };
-        let upstreams = newest.cells.iter().map(|cell| cell.addresses.iter().map(upstream).collect()).collect();
+        let of_cell = |cell: &crate::routes::Cell| cell.addresses.iter().map(|it| upstream(cell, it)).collect();
+        let upstreams = newest.cells.iter().map(of_cell).collect();
         let next = Rc::new(LocalRoutes { routes: Arc::clone(newest), upstreams });
         *local = Some(Rc::clone(&next));
         Some(next)
     }
 
     /// True at most once per [`limits::WARN_SPACING`].
-    pub fn may_warn(&self) -> bool {
+    fn may(&self, last: &Cell<Option<Instant>>) -> bool {
         let now = self.clock.now();
-        let may = self.warned.get().is_none_or(|at| now.saturating_duration_since(at) >= limits::WARN_SPACING);
+        let may = last.get().is_none_or(|at| now.saturating_duration_since(at) >= limits::WARN_SPACING);
         if may {
-            self.warned.set(Some(now));
+            last.set(Some(now));
         }
         may
+    }
+
+    /// Counts a failure; of many that a human should know of, some are logged.
+    pub fn refused(&self, failure: &Failure, request_id: &HeaderValue) {
+        self.shared.counters.failed(failure);
+        let request_id = || request_id.to_str().unwrap_or_default();
+        if failure.is_suspect() && self.may(&self.told) {
+            tracing::warn!(code = failure.code(), request_id = request_id(), "turned away");
+        } else if failure.status().is_server_error() && self.may(&self.warned) {
+            tracing::warn!(code = failure.code(), request_id = request_id(), "requests fail");
+        }
+    }
+
+    /// Who makes a request from outside; None where nobody has to say so. His token goes no further.
+    pub fn authenticate(&self, client: &Client, headers: &mut HeaderMap) -> Result<Option<Arc<Caller>>, Denied> {
+        let (Some(guard), Side::Public) = (&self.guard, client.side) else { return Ok(None) };
+        let lines = headers.get_all(AUTHORIZATION);
+        let caller = guard.borrow_mut().authenticate(lines.iter(), now_s())?;
+        headers.remove(AUTHORIZATION);
+        Ok(Some(caller))
+    }
+
+    /// Whether this caller of the internal listener may: cells ask one another two questions, and no more.
+    pub fn admit_process(&self, client: &Client, path: &str) -> Result<(), Denied> {
+        let is_of_cells = [wire::path::RECEIVABLE, wire::path::CREDITS].iter().any(|end| path.ends_with(end));
+        let is_denied = client.side == Side::Internal && client.role.get() == Some(Role::Cell) && !is_of_cells;
+        if is_denied { Err(Denied::Forbidden) } else { Ok(()) }
+    }
+
+    /// Whether the caller may do this, to this wallet if it is about one. Everything that is not known is refused.
+    pub fn authorize(&self, caller: Option<&Caller>, head: &Parts, wallet: Option<WalletId>) -> Result<(), Denied> {
+        let (Some(guard), Some(caller)) = (&self.guard, caller) else { return Ok(()) };
+        let route = access::route::public(head.method.as_str(), head.uri.path());
+        let (method, route) = route.ok_or(Denied::Forbidden)?;
+        let own = wallet.is_some() && wallet == caller.identity.own_wallet;
+        let question = Question { side: Door::Public, method: method.into(), route: route.into(), own, force: false };
+        guard.borrow_mut().authorize(Asker::Identity(&caller.identity), question)
     }
 
     fn sweep(&self) {
@@ -139,6 +200,12 @@ impl Worker {
             local.upstreams.iter().flatten().for_each(|upstream| upstream.sweep(now));
         }
     }
+}
+
+/// The wall clock at the edge, for the times in tokens.
+#[allow(clippy::disallowed_methods)]
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Runs a worker until it is told to drain and its last request is over.
@@ -207,18 +274,46 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
         if *draining.borrow() {
             client.drain();
         }
-        let connection = converse(Rc::clone(&worker), client, stream, builder.clone());
-        let worker = Rc::clone(&worker);
+        let tls = match side {
+            Side::Public => worker.shared.public_tls.clone(),
+            Side::Internal => worker.shared.internal_tls.clone(),
+        };
+        let (worker, builder, mut draining) = (Rc::clone(&worker), builder.clone(), draining.clone());
         // Not joined one by one: the worker ends when its table of clients is empty.
         tokio::task::spawn_local(async move {
-            connection.await;
+            let stream = match tls {
+                None => Some(Stream::Plain(stream)),
+                Some(tls) => tokio::select! {
+                    stream = shaken(&worker, &tls, &client, stream) => stream,
+                    _ = draining.wait_for(|draining| *draining) => None,
+                },
+            };
+            if let Some(stream) = stream {
+                converse(Rc::clone(&worker), client, stream, builder).await;
+            }
             worker.clients.borrow_mut().remove(&number);
         });
     }
 }
 
-async fn converse(worker: Rc<Worker>, client: Rc<Client>, stream: TcpStream, builder: http1::Builder) {
-    let io = ClientIo::new(stream, Rc::clone(&client), worker.scratch.clone());
+/// The connection after its handshake, which has a time limit of its own.
+async fn shaken(worker: &Worker, tls: &Server, client: &Client, stream: TcpStream) -> Option<Stream> {
+    match tls.handshake(stream).await {
+        Ok((stream, role)) => {
+            client.role.set(role);
+            Some(stream)
+        }
+        Err(error) => {
+            if worker.may(&worker.told) {
+                tracing::warn!(%error, "a TLS handshake failed");
+            }
+            None
+        }
+    }
+}
+
+async fn converse(worker: Rc<Worker>, client: Rc<Client>, stream: Stream, builder: http1::Builder) {
+    let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), worker.scratch.clone());
     let service = service_fn(|request| serve(Rc::clone(&worker), Rc::clone(&client), request));
     let mut connection = builder.serve_connection(io, service);
     let mut shutting = false;

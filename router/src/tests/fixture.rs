@@ -16,7 +16,7 @@ use topology::placement::{BucketRun, CellEntry, CellState, InstanceEntry};
 use topology::{CellId, CellIndex, InstanceId, PlacementUpdate};
 use uuid::Uuid;
 
-use crate::config::{Bounds, Settings};
+use crate::config::{Access, Bounds, Settings};
 use crate::server::{Running, start};
 
 pub const NAMESPACE: Uuid = Uuid::from_u128(7);
@@ -227,6 +227,16 @@ impl Rig {
     }
 
     pub async fn start_bound(control_plane: SocketAddr, data_dir: PathBuf, threads: usize, bounds: Bounds) -> Self {
+        Self::start_guarded(control_plane, data_dir, threads, bounds, Access::default()).await
+    }
+
+    pub async fn start_guarded(
+        control_plane: SocketAddr,
+        data_dir: PathBuf,
+        threads: usize,
+        bounds: Bounds,
+        access: Access,
+    ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = Settings {
             listen: any,
@@ -237,6 +247,7 @@ impl Rig {
             namespace: NAMESPACE,
             threads,
             bounds,
+            access,
         };
         Self { running: start(&settings, metrics()).await.expect("the router starts"), data_dir }
     }
@@ -255,6 +266,15 @@ impl Rig {
         let cell = Cell::start("only").await;
         let control_plane = ControlPlane::start(Some(halves(1, [&[cell.address], &[cell.address]]))).await;
         let rig = Self::start_bound(control_plane.address, fresh_dir(), threads, bounds).await;
+        rig.until_version(1).await;
+        (rig, cell)
+    }
+
+    /// A router that lets in as `access` says, before one cell.
+    pub async fn guarded(access: Access) -> (Self, Cell) {
+        let cell = Cell::start("only").await;
+        let control_plane = ControlPlane::start(Some(halves(1, [&[cell.address], &[cell.address]]))).await;
+        let rig = Self::start_guarded(control_plane.address, fresh_dir(), 1, Bounds::default(), access).await;
         rig.until_version(1).await;
         (rig, cell)
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::fixture::{LOW, Rig};
+use super::fixture::{HIGH, LOW, Rig};
 use super::http_client::{Conversation, ask};
 
 fn head(lines: &str) -> String {
@@ -142,4 +142,89 @@ async fn what_is_no_http_is_refused_with_a_problem_also_behind_a_sound_request()
     low.will(super::fixture::Deed::Answer(400, "", String::new()));
     let answer = ask(rig.running.public, "GET", &format!("/api/v1/wallets/{LOW}"), &[], "").await;
     assert_eq!((answer.status, answer.body.as_str()), (400, ""));
+}
+
+/// What the router's own metrics say of `line`.
+async fn counted(rig: &Rig, line: &str) -> f64 {
+    let page = ask(rig.running.admin, "GET", "/metrics", &[], "").await.body;
+    let found = page.lines().find(|text| text.starts_with(line));
+    found.and_then(|text| text.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+}
+
+#[tokio::test]
+async fn every_way_to_hide_a_request_behind_another_is_refused_and_counted() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let path = format!("/api/v1/wallets/{LOW}/deposit");
+    let hidden = "0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (what, text) in [
+        ("identity", head("transfer-encoding: chunked, identity\r\n")),
+        ("twice chunked", head("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n")),
+        ("no coding", head("transfer-encoding: xchunked\r\n")),
+        ("folded", head("x-folded: a\r\n chunked\r\n")),
+        ("folded coding", head("transfer-encoding:\r\n chunked\r\n")),
+        ("space before the colon", head("content-length : 5\r\n")),
+        ("a signed length", head("content-length: +5\r\n")),
+        ("a list of lengths", head("content-length: 5, 5\r\n")),
+        ("a zero byte", head("x-zero: a\0b\r\n")),
+        ("a bare CR", head("x-cr: a\rtransfer-encoding: chunked\r\n")),
+        ("an old version", format!("POST {path} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n")),
+    ] {
+        let metrics = ["ambiguous_length", "malformed_request"];
+        let metrics = metrics.map(|code| (code, format!("router_problems_total{{code=\"{code}\"}}")));
+        let before = [counted(&rig, &metrics[0].1).await, counted(&rig, &metrics[1].1).await];
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send(&format!("{text}{hidden}")).await;
+        let answer = client.answer().await.expect("an answer");
+        assert_eq!(answer.status, 400, "{what}: {answer:?}");
+        // Which of the two depends on who notices first: both close the connection.
+        let place = metrics.iter().position(|(code, _)| *code == answer.code());
+        let place = place.unwrap_or_else(|| panic!("{what}: {answer:?}"));
+        assert!(client.answer().await.is_none(), "{what}: closed");
+        // Other tests count in the same process.
+        assert!(counted(&rig, &metrics[place].1).await >= before[place] + 1.0, "{what}");
+    }
+    assert!(low.seen().is_empty(), "{:?}", low.seen());
+}
+
+#[tokio::test]
+async fn lines_that_end_in_a_bare_lf_mean_the_same_to_the_cell() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let mut client = Conversation::begin(rig.running.public).await;
+    client.send(&format!("GET /api/v1/wallets/{LOW} HTTP/1.1\nhost: x\nx-a: b\n\n")).await;
+    match client.answer().await.expect("an answer") {
+        answer if answer.status == 400 => assert!(low.seen().is_empty()),
+        // Written anew with CRLF: nothing of it is left to be understood in two ways.
+        answer => {
+            assert_eq!(answer.status, 200);
+            let seen = low.seen()[0].clone();
+            assert!(!seen.replace("\r\n", "").contains('\n'), "{seen:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_only_we_may_say_is_taken_out_and_counted() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let path = format!("/api/v1/wallets/{LOW}");
+    for (name, value) in
+        [("x-wallet-actor", "operator:me"), ("x-moved-block", "deadbeef"), ("x-forwarded-for", "6.6.6.6")]
+    {
+        let metric = format!("router_headers_stripped_total{{header=\"{name}\"}}");
+        let before = counted(&rig, &metric).await;
+        assert_eq!(ask(rig.running.public, "GET", &path, &[(name, value)], "").await.status, 200);
+        assert!(counted(&rig, &metric).await >= before + 1.0, "{name}");
+        let seen = low.seen().pop().expect("one request").to_ascii_lowercase();
+        assert!(!seen.contains(value), "{name}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_router_acted_on_cannot_be_hidden_from_the_cell() {
+    let (rig, _, high) = Rig::with_two_cells().await;
+    let body = format!("{{\"fromWalletId\":\"{LOW}\",\"toWalletId\":\"{HIGH}\",\"amount\":1}}");
+    let headers =
+        [("Connection", "close, x-wallet-id, Idempotency-Key"), ("X-Wallet-Id", HIGH), ("Idempotency-Key", "k")];
+    assert_eq!(ask(rig.running.public, "POST", "/api/v1/wallets/transfer", &headers, &body).await.status, 200);
+    let seen = high.seen()[0].to_ascii_lowercase();
+    assert!(seen.contains(&format!("x-wallet-id: {HIGH}\r\n")) && seen.contains("idempotency-key: k\r\n"), "{seen}");
 }

@@ -10,10 +10,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use access::tls::Stream;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::answer::{self, Framing, Piece};
 use super::request::{Coding, Outgoing};
@@ -22,7 +22,7 @@ use crate::proxy::body::ForwardBody;
 use crate::proxy::io::Scratch;
 
 pub struct Link {
-    stream: TcpStream,
+    stream: Stream,
     scratch: Scratch,
     /// What has come and is not taken yet.
     input: Bytes,
@@ -57,7 +57,7 @@ struct Sending {
 }
 
 impl Link {
-    pub fn new(stream: TcpStream, scratch: Scratch) -> Box<Self> {
+    pub fn new(stream: Stream, scratch: Scratch) -> Box<Self> {
         Box::new(Self { stream, scratch, input: Bytes::new(), output: Vec::new(), is_kept: true })
     }
 
@@ -105,6 +105,12 @@ impl Link {
                     Poll::Ready(count) => sending.written += count,
                     Poll::Pending => return Ok(()),
                 }
+            }
+            // TLS may hold back what it has taken; a plain socket holds back nothing.
+            if !self.stream.is_plain()
+                && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+            {
+                flushed?;
             }
             if sending.coding == Coding::Done {
                 return Ok(());

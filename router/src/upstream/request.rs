@@ -17,6 +17,8 @@ pub struct Outgoing<'a> {
     pub request_id: &'a HeaderValue,
     /// None if the head has it.
     pub forwarded_for: Option<&'a HeaderValue>,
+    /// Who asks, if he had to say so.
+    pub actor: Option<&'a HeaderValue>,
     pub has_host: bool,
     pub deadline_ms: u64,
     pub hops: u32,
@@ -56,6 +58,9 @@ impl Outgoing<'_> {
         line(into, wire::REQUEST_ID, self.request_id.as_bytes());
         if let Some(forwarded_for) = self.forwarded_for {
             line(into, wire::FORWARDED_FOR, forwarded_for.as_bytes());
+        }
+        if let Some(actor) = self.actor {
+            line(into, wire::ACTOR, actor.as_bytes());
         }
         if self.deadline_ms == limits::DEADLINE_DEFAULT_MS {
             line(into, wire::DEADLINE_MS, b"10000");

@@ -1,7 +1,7 @@
 //! What each command asks the API for.
 
 use anyhow::Result;
-use reqwest::Method;
+use axum::http::Method;
 use topology::CellId;
 
 use super::{follow, start};

@@ -1,0 +1,28 @@
+//! Who may do what: certificates between our own processes, tokens of callers from outside, and the policy that both
+//! are judged by. Shared by router, cell and control plane.
+//!
+//! - [`role`], [`tls`], [`http`]: mutual TLS, with files that are read again when they change.
+//! - [`jwt`], [`identity`]: a bearer token becomes an [`Identity`], or a [`Denied`].
+//! - [`policy`], [`route`], [`guard`]: whether an identity may do what it asks for.
+//! - [`flags`], [`proxies`]: what a process is told on its command line.
+//!
+//! It must never log or return a token or a key, nor let anything through because it could not find out.
+
+pub mod denied;
+pub mod flags;
+pub mod guard;
+pub mod http;
+pub mod identity;
+pub mod jwt;
+pub mod limits;
+pub mod policy;
+pub mod proxies;
+pub mod role;
+pub mod route;
+pub mod tls;
+pub mod watch;
+
+pub use denied::Denied;
+pub use guard::{Gate, Guard};
+pub use identity::{Identity, Kind};
+pub use role::Role;

@@ -1,0 +1,44 @@
+//! Every bound of access control, by name. Units stand last in the name or in the type.
+
+use std::time::Duration;
+
+/// Longest bearer token; a larger one is refused unread.
+pub const TOKEN_MAX_BYTES: usize = 4 * 1024;
+/// How far the clocks of the issuer and of this process may differ.
+pub const LEEWAY_S: u64 = 30;
+/// Verified tokens remembered by one thread.
+pub const TOKENS_REMEMBERED_MAX: usize = 16 * 1024;
+/// Decisions of the policy remembered by one thread.
+pub const DECISIONS_REMEMBERED_MAX: usize = 4 * 1024;
+/// Longest list of scopes in a token.
+pub const SCOPES_MAX: usize = 32;
+/// Longest name of a service or an operator.
+pub const NAME_MAX_BYTES: usize = 64;
+
+/// Keys taken from one key set.
+pub const KEYS_MAX: usize = 64;
+pub const KEY_SET_MAX_BYTES: usize = 256 * 1024;
+/// A key set that is fetched is fetched again after this long.
+pub const KEYS_REFRESH: Duration = Duration::from_secs(300);
+/// Tokens that name an unknown key bring about a fetch, but none sooner than this after the one before.
+pub const KEYS_REFRESH_SPACING: Duration = Duration::from_secs(5);
+pub const KEYS_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often files are looked at for a change.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
+/// Largest policy, all its files together.
+pub const POLICY_MAX_BYTES: u64 = 1024 * 1024;
+
+/// From an accepted connection to the end of its TLS handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes of one listener at once; further connections wait in the kernel's queue.
+pub const HANDSHAKES_MAX: usize = 256;
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after the system refused a connection for want of descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Below the keep-alive of everything that is called.
+pub const POOL_IDLE: Duration = Duration::from_secs(20);
+/// Largest answer that is read whole, unless the caller says otherwise.
+pub const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// One warning of one kind in this time.
+pub const WARN_SPACING: Duration = Duration::from_secs(1);

@@ -1,0 +1,145 @@
+//! The shipped policy, as a table.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::route;
+
+fn identity(claims: serde_json::Value) -> Identity {
+    let mut claims = claims;
+    claims["exp"] = 5.into();
+    Identity::new(serde_json::from_value(claims).expect("claims"), Uuid::nil()).expect("sound")
+}
+
+fn public(decider: &mut Decider, who: &Identity, method: &str, path: &str, own: bool) -> bool {
+    let Some((method, route)) = route::public(method, path) else { return false };
+    let (method, route) = (Cow::Borrowed(method), Cow::Borrowed(route));
+    decider.allows(Asker::Identity(who), Question { side: Side::Public, method, route, own, force: false })
+}
+
+fn control(decider: &mut Decider, who: Asker<'_>, method: &'static str, route: &'static str, force: bool) -> bool {
+    let (method, route) = (Cow::Borrowed(method), Cow::Borrowed(route));
+    decider.allows(who, Question { side: Side::Control, method, route, own: false, force })
+}
+
+fn decider() -> Decider {
+    Decider::new(Arc::new(ArcSwap::from_pointee(Policy::shipped())))
+}
+
+#[test]
+fn who_may_do_what_through_the_router() {
+    let customer = identity(json!({ "sub": "ann", "kind": "customer" }));
+    let service = |scope: &str| identity(json!({ "sub": "cards", "kind": "service", "scope": scope }));
+    let operator = identity(json!({ "sub": "joe", "kind": "operator", "role": "admin" }));
+    let mut decider = decider();
+    // Of each route: a customer's own wallet, and the scope that a service needs; operators read.
+    for (method, path, own, scope) in [
+        ("GET", "/api/v1/wallets", true, "wallets:read"),
+        ("POST", "/api/v1/wallets", true, "wallets:create"),
+        ("POST", "/api/v1/wallets/transfer", true, "transfer"),
+        ("GET", "/api/v1/wallets/w", true, "wallets:read"),
+        ("POST", "/api/v1/wallets/w/deposit", false, "deposit"),
+        ("POST", "/api/v1/wallets/w/withdraw", true, "withdraw"),
+        ("GET", "/api/v1/wallets/w/balance/historical", true, "wallets:read"),
+        ("GET", "/api/v1/wallets/w/transactions", true, "wallets:read"),
+        ("GET", "/api/v1/wallets/w/statement", true, "wallets:read"),
+        ("GET", "/api/v1/wallets/w/proof", true, "wallets:read"),
+        ("GET", "/api/v1/wallets/w/transfers/t", true, "wallets:read"),
+        ("POST", "/api/v1/wallets/w/holds", true, "hold"),
+        ("GET", "/api/v1/wallets/w/holds", true, "wallets:read"),
+        ("POST", "/api/v1/wallets/w/holds/h/capture", false, "hold"),
+        ("POST", "/api/v1/wallets/w/holds/h/void", false, "hold"),
+        ("POST", "/api/v1/wallets/w/transactions/t/reverse", false, "reverse"),
+        ("POST", "/api/v1/wallets/w/transactions:batch", false, "batch"),
+        ("POST", "/api/v1/wallets/w/transfers:batch", false, "batch"),
+        ("GET", "/api/v1/events", false, "events:read"),
+    ] {
+        let what = format!("{method} {path}");
+        assert_eq!(public(&mut decider, &customer, method, path, true), own, "a customer: {what}");
+        assert!(!public(&mut decider, &customer, method, path, false), "a customer, of another's wallet: {what}");
+        assert!(public(&mut decider, &service(scope), method, path, false), "a service with {scope}: {what}");
+        let all = "wallets:read wallets:create events:read deposit withdraw transfer hold reverse batch";
+        let others: Vec<_> = all.split(' ').filter(|other| *other != scope).collect();
+        assert!(!public(&mut decider, &service(&others.join(" ")), method, path, true), "without it: {what}");
+        assert_eq!(public(&mut decider, &operator, method, path, false), method == "GET", "an operator: {what}");
+    }
+    for who in [&customer, &operator, &service("admin * deposit")] {
+        assert!(!public(&mut decider, who, "PUT", "/api/v1/wallets/w", true));
+        assert!(!public(&mut decider, who, "POST", "/api/v1/wallets/w/of-tomorrow", true));
+    }
+}
+
+#[test]
+fn who_may_do_what_at_the_control_plane() {
+    let operator = |role: &str| identity(json!({ "sub": "joe", "kind": "operator", "role": role }));
+    let strangers = [
+        identity(json!({ "sub": "ann", "kind": "customer" })),
+        identity(json!({ "sub": "cards", "kind": "service", "scope": "admin deposit wallets:read" })),
+    ];
+    let [viewer, usual, admin] = ["viewer", "operator", "admin"].map(operator);
+    let mut decider = decider();
+    for (method, route, force, viewer_may, operator_may) in [
+        ("GET", "/v1/cells", false, true, true),
+        ("GET", "/v1/audit", false, true, true),
+        ("GET", "/v1/placement", false, true, true),
+        ("POST", "/v1/operations", false, false, true),
+        ("POST", "/v1/operations", true, false, false),
+        ("POST", "/v1/operations/{id}/pause", false, false, true),
+        ("POST", "/v1/operations/{id}/abort", true, false, false),
+        ("POST", "/v1/customers", false, false, true),
+        ("POST", "/v1/cells", false, false, false),
+        ("PUT", "/v1/cells/{id}/addresses", false, false, false),
+        ("POST", "/v1/cells/{id}/drain", false, false, false),
+        ("POST", "/v1/cells/{id}/remove", false, false, false),
+        ("POST", "/v1/bootstrap", false, false, false),
+    ] {
+        let mut may = |who: &Identity| control(&mut decider, Asker::Identity(who), method, route, force);
+        assert_eq!(may(&viewer), viewer_may, "a viewer: {method} {route}");
+        assert_eq!(may(&usual), operator_may, "an operator: {method} {route}");
+        assert!(may(&admin), "an admin: {method} {route}");
+        assert!(!strangers.iter().any(&mut may), "others: {method} {route}");
+    }
+    for (role, route, may) in [
+        (Role::Router, "/v1/placement", true),
+        (Role::Router, "/v1/cells", false),
+        (Role::Cell, "/v1/placement", false),
+        (Role::Monitor, "/v1/placement", false),
+        (Role::Monitor, "/metrics", true),
+    ] {
+        assert_eq!(control(&mut decider, Asker::Process(role), "GET", route, false), may, "{role:?} {route}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_policy_is_in_force_without_a_restart_and_a_broken_one_never() {
+    let folder = std::env::temp_dir().join(format!("wallet-policy-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a directory");
+    let write = |public: &str| {
+        std::fs::write(folder.join("control.rego"), "package wallet.control\ndefault allow := false").expect("written");
+        std::fs::write(folder.join("public.rego"), public).expect("written");
+    };
+    write("package wallet.public\ndefault allow := false");
+    let mut decider = Decider::new(start(Some(&folder)).expect("a policy"));
+    let customer = identity(json!({ "sub": "ann", "kind": "customer" }));
+    let mut may = || public(&mut decider, &customer, "GET", "/api/v1/wallets/w", true);
+    assert!(!may());
+    write("package wallet.public\ndefault allow := false\nallow if input.own");
+    let mut looks = 0;
+    while !may() {
+        looks += 1;
+        assert!(looks < 1_000, "the new policy is not in force");
+        sleep(std::time::Duration::from_millis(10)).await;
+    }
+    write("package wallet.public\ndefault allow := true");
+    sleep(3 * WATCH_PERIOD).await;
+    assert!(may() && !public(&mut decider, &customer, "GET", "/api/v1/wallets/w", false), "the one before stays");
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn a_policy_that_lets_in_the_unknown_or_lacks_a_door_is_not_taken() {
+    let compile = |text: &str| Policy::compile([("x.rego".to_owned(), text.to_owned())]);
+    assert!(compile("package wallet.public\ndefault allow := true").is_err());
+    assert!(compile("package wallet.public\ndefault allow := false").is_err(), "no rule for the control plane");
+    assert!(compile("package wallet.public\nallow if {").is_err());
+}

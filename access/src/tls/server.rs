@@ -1,0 +1,211 @@
+//! The called side: takes connections, makes the handshake within its time, and says what the caller's certificate is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::files::{self, Identity, TlsError};
+use super::{MeshFiles, Stream, keep_fresh};
+use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, WARN_SPACING};
+use crate::role::Role;
+use crate::watch::Watched;
+
+/// Whom a listener of our own processes lets in.
+#[derive(Debug, Clone, Copy)]
+struct Callers {
+    roles: &'static [Role],
+    /// Whether it lets in who shows no certificate at all; he has to say otherwise who he is.
+    or_nobody: bool,
+}
+
+#[derive(Clone)]
+pub struct Server {
+    config: Arc<ArcSwap<ServerConfig>>,
+    callers: Option<Callers>,
+    listener: &'static str,
+}
+
+impl Server {
+    /// For the public: who calls shows no certificate. A task keeps it fresh, so this is called inside a runtime.
+    pub fn public(listener: &'static str, certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
+        let paths = vec![certificate.clone(), key.clone()];
+        let load = move || {
+            let builder = ServerConfig::builder_with_provider(files::provider());
+            let builder = builder.with_protocol_versions(rustls::DEFAULT_VERSIONS)?.with_no_client_auth();
+            let Identity(key) = Identity::read(&certificate, &key)?;
+            let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(config)
+        };
+        Self::fresh(listener, None, paths, load)
+    }
+
+    /// For our own processes of these roles.
+    pub fn mesh(listener: &'static str, files: &MeshFiles, roles: &'static [Role]) -> Result<Self, TlsError> {
+        Self::for_callers(listener, files, Callers { roles, or_nobody: false })
+    }
+
+    /// For our own processes of these roles, and for others who show no certificate.
+    pub fn mesh_and_others(
+        listener: &'static str,
+        files: &MeshFiles,
+        roles: &'static [Role],
+    ) -> Result<Self, TlsError> {
+        Self::for_callers(listener, files, Callers { roles, or_nobody: true })
+    }
+
+    fn for_callers(listener: &'static str, files: &MeshFiles, callers: Callers) -> Result<Self, TlsError> {
+        let paths = files.paths().to_vec();
+        let files = files.clone();
+        let load = move || {
+            let roots = Arc::new(files::authorities(&files.authority)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, files::provider());
+            let verifier = if callers.or_nobody { verifier.allow_unauthenticated() } else { verifier };
+            let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+            let builder = ServerConfig::builder_with_provider(files::provider()).with_protocol_versions(&[&TLS13])?;
+            let Identity(key) = Identity::read(&files.certificate, &files.key)?;
+            let mut config =
+                builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(config)
+        };
+        Self::fresh(listener, Some(callers), paths, load)
+    }
+
+    fn fresh(
+        listener: &'static str,
+        callers: Option<Callers>,
+        paths: Vec<PathBuf>,
+        load: impl Fn() -> Result<ServerConfig, TlsError> + Send + 'static,
+    ) -> Result<Self, TlsError> {
+        let watched = Watched::new(paths.clone());
+        let config = Arc::new(ArcSwap::from_pointee(load()?));
+        tokio::spawn(keep_fresh(listener, paths, watched, Arc::clone(&config), load));
+        Ok(Self { config, callers, listener })
+    }
+
+    /// The handshake, and the caller's role if he showed a certificate. Counts what fails.
+    pub async fn handshake(&self, stream: TcpStream) -> io::Result<(Stream, Option<Role>)> {
+        let shaking = TlsAcceptor::from(self.config.load_full()).accept(stream);
+        let shaken = match timeout(HANDSHAKE_TIMEOUT, shaking).await {
+            Ok(shaken) => shaken,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let stream = shaken.inspect_err(|error| self.failed(reason(error)))?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let role = shown.and_then(Role::of);
+        let welcome = match (self.callers, shown) {
+            (None, _) => true,
+            (Some(callers), None) => callers.or_nobody,
+            (Some(callers), Some(_)) => role.is_some_and(|role| callers.roles.contains(&role)),
+        };
+        if !welcome {
+            self.failed("role");
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok((Stream::Tls(Box::new(stream.into())), role))
+    }
+
+    fn failed(&self, reason: &'static str) {
+        metrics::counter!("access_handshakes_failed_total", "listener" => self.listener, "reason" => reason)
+            .increment(1);
+    }
+}
+
+/// A closed set, for a label.
+fn reason(error: &io::Error) -> &'static str {
+    use rustls::Error;
+    if error.kind() == io::ErrorKind::TimedOut {
+        return "timeout";
+    }
+    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+        Some(Error::NoCertificatesPresented) => "no_certificate",
+        Some(Error::InvalidCertificate(_)) => "certificate",
+        Some(Error::InvalidMessage(_)) => "not_tls",
+        Some(_) => "tls",
+        None => "connection",
+    }
+}
+
+/// A connection that may be used, and what its caller is, if he said so by a certificate.
+pub struct Accepted {
+    pub stream: Stream,
+    pub peer: SocketAddr,
+    pub role: Option<Role>,
+}
+
+/// A listener whose handshakes, if it makes any, run beside one another: a slow one holds up nobody.
+pub struct Acceptor {
+    listener: TcpListener,
+    tls: Option<Server>,
+    shaking: JoinSet<io::Result<Accepted>>,
+    warned: Option<Instant>,
+}
+
+impl Acceptor {
+    pub fn new(listener: TcpListener, tls: Option<Server>) -> Self {
+        Self { listener, tls, shaking: JoinSet::new(), warned: None }
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next connection. Safe to drop and to call again.
+    pub async fn accept(&mut self) -> Accepted {
+        loop {
+            let room = self.shaking.len() < HANDSHAKES_MAX;
+            let accepted = tokio::select! {
+                Some(shaken) = self.shaking.join_next() => match shaken {
+                    Ok(Ok(accepted)) => return accepted,
+                    Ok(Err(error)) => {
+                        self.warn(&error);
+                        continue;
+                    }
+                    Err(_) => continue,
+                },
+                accepted = self.listener.accept(), if room => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.warn(&error);
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if stream.set_nodelay(true).is_err() {
+                continue;
+            }
+            let Some(tls) = self.tls.clone() else {
+                return Accepted { stream: Stream::Plain(stream), peer, role: None };
+            };
+            self.shaking.spawn(async move {
+                let (stream, role) = tls.handshake(stream).await?;
+                Ok(Accepted { stream, peer, role })
+            });
+        }
+    }
+
+    /// Each is counted; of many, some are logged.
+    fn warn(&mut self, error: &io::Error) {
+        if self.warned.is_none_or(|at| at.elapsed() >= WARN_SPACING) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(%error, "a connection was not accepted");
+        }
+    }
+}

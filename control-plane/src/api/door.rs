@@ -1,0 +1,221 @@
+//! Who may ask: operators by token, routers and monitors by certificate. What is decided here is by whom a change is
+//! said to be made, too: where tokens are asked for, nobody says it of himself.
+//!
+//! It must never let through what the policy did not allow.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use access::guard::Caller;
+use access::policy::{Asker, Question, Side};
+use access::tls::{Accepted, Acceptor, Stream};
+use access::{Denied, Gate, Guard, Role};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::serve::{IncomingStream, Listener};
+
+use super::problem::denied;
+use crate::error::{Error, Result};
+use crate::wire::{
+    AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
+};
+
+/// Shared by all requests; what it does takes microseconds.
+#[derive(Clone)]
+pub struct Door(Arc<Mutex<Guard>>);
+
+impl Door {
+    pub fn new(gate: Gate) -> Self {
+        Self(Arc::new(Mutex::new(Guard::new(gate))))
+    }
+
+    /// Whether the request may go on, and by whom it is.
+    fn admit(&self, request: &Request, role: Option<Role>) -> std::result::Result<Option<Arc<Caller>>, Denied> {
+        let path = request.extensions().get::<MatchedPath>().ok_or(Denied::Forbidden)?.as_str().to_owned();
+        let question = question(request.method().as_str(), path, false);
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = request.headers().get_all(AUTHORIZATION).iter().peekable();
+        if let (Some(role), None) = (role, lines.peek()) {
+            return guard.authorize(Asker::Process(role), question).map(|()| None);
+        }
+        let caller = guard.authenticate(lines, now_s())?;
+        guard.authorize(Asker::Identity(&caller.identity), question)?;
+        Ok(Some(caller))
+    }
+}
+
+fn question(method: &str, path: String, force: bool) -> Question {
+    Question { side: Side::Control, method: method.to_owned().into(), route: path.into(), own: false, force }
+}
+
+/// The wall clock at the edge, for the times in tokens.
+fn now_s() -> u64 {
+    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0)
+}
+
+/// What every route stands behind where a gate is.
+pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let role = request.extensions().get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(peer)| peer.role);
+    match door.admit(&request, role) {
+        Ok(caller) => {
+            let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
+            let path = path.map(|path| path.as_str().to_owned()).unwrap_or_default();
+            request.extensions_mut().insert(By(Some(Known { caller, door, method, path })));
+            next.run(request).await
+        }
+        Err(reason) => {
+            reason.count();
+            tracing::warn!(code = reason.code(), method = %request.method(), path = request.uri().path(), "turned away");
+            denied(reason)
+        }
+    }
+}
+
+/// By whom a request is. Nothing where nobody has to say so.
+#[derive(Clone, Default)]
+pub struct By(Option<Known>);
+
+#[derive(Clone)]
+struct Known {
+    caller: Option<Arc<Caller>>,
+    door: Door,
+    method: String,
+    path: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<By>().cloned().unwrap_or_default())
+    }
+}
+
+impl By {
+    /// Reads a change that is asked for, puts the name of who asks into it, and has it judged again if it leaves out a
+    /// safeguard.
+    pub fn read<T: Asked + serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T> {
+        let mut asked: T = super::parse(body)?;
+        let Some(known) = &self.0 else { return Ok(asked) };
+        let caller = known.caller.as_ref().ok_or(Error::Denied(Denied::Forbidden))?;
+        asked.because().actor = caller.identity.actor();
+        if asked.is_forced() {
+            let question = question(&known.method, known.path.clone(), true);
+            let mut guard = known.door.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let allowed = guard.authorize(Asker::Identity(&caller.identity), question);
+            allowed.inspect_err(|reason| reason.count()).map_err(Error::Denied)?;
+        }
+        Ok(asked)
+    }
+}
+
+/// A change as its request's body asks for it.
+pub trait Asked {
+    fn because(&mut self) -> &mut Because;
+
+    /// Whether it leaves out a safeguard.
+    fn is_forced(&self) -> bool {
+        false
+    }
+}
+
+impl Asked for Because {
+    fn because(&mut self) -> &mut Because {
+        self
+    }
+}
+
+macro_rules! asked {
+    ($($name:ty),*) => {
+        $(impl Asked for $name {
+            fn because(&mut self) -> &mut Because {
+                &mut self.because
+            }
+        })*
+    };
+}
+
+asked!(AddCell, SetAddresses, Bootstrap, Onboard);
+
+impl Asked for StartOperation {
+    fn because(&mut self) -> &mut Because {
+        &mut self.because
+    }
+
+    fn is_forced(&self) -> bool {
+        match &self.wanted {
+            Wanted::Evacuate { force, .. } => *force,
+            // Instances that are taken for dead without having said so.
+            Wanted::Forget { stopped, .. } => !stopped.is_empty(),
+            Wanted::Migrate { .. } | Wanted::Rebalance { .. } | Wanted::Reverse { .. } => false,
+        }
+    }
+}
+
+impl Asked for AbortOperation {
+    fn because(&mut self) -> &mut Because {
+        &mut self.because
+    }
+
+    fn is_forced(&self) -> bool {
+        self.force
+    }
+}
+
+impl Asked for RemoveCell {
+    fn because(&mut self) -> &mut Because {
+        &mut self.because
+    }
+
+    fn is_forced(&self) -> bool {
+        self.force
+    }
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    role: Option<Role>,
+}
+
+/// The control plane's listener, plain or not.
+pub struct DoorListener {
+    acceptor: Acceptor,
+}
+
+impl DoorListener {
+    pub fn new(acceptor: Acceptor) -> Self {
+        Self { acceptor }
+    }
+}
+
+/// Where a connection comes from, with its role.
+#[derive(Clone, Copy, Debug)]
+pub struct From {
+    pub address: SocketAddr,
+    role: Option<Role>,
+}
+
+impl Listener for DoorListener {
+    type Io = Stream;
+    type Addr = From;
+
+    async fn accept(&mut self) -> (Stream, From) {
+        let Accepted { stream, peer, role } = self.acceptor.accept().await;
+        (stream, From { address: peer, role })
+    }
+
+    fn local_addr(&self) -> std::io::Result<From> {
+        Ok(From { address: self.acceptor.local_addr()?, role: None })
+    }
+}
+
+impl Connected<IncomingStream<'_, DoorListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, DoorListener>) -> Self {
+        Self { role: stream.remote_addr().role }
+    }
+}

@@ -1,0 +1,8 @@
+//! Who may do what, asked of a whole secure fleet as `ctl up --secure` starts it: real processes, real certificates,
+//! real tokens.
+
+mod certificates;
+mod doors;
+mod support;
+mod tokens;
+mod who;

@@ -1,0 +1,139 @@
+//! Certificates between the processes: who is let in where, and what happens when they are replaced.
+
+use access::tls::MeshFiles;
+use control_plane::ctl::secrets::{CONTROL_PLANE, MONITOR, ROUTER, Secrets};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use topology::CellId;
+
+use super::support::{Secure, ask, secure as https};
+use crate::fleet::{until, wallet_of};
+
+#[tokio::test]
+async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
+    let secure = Secure::start(2).await;
+    let elsewhere = tempdir("foreign");
+    let foreign = Secrets::of(&elsewhere);
+    foreign.prepare(&[CellId::parse("cell-1").expect("sound")]).expect("another authority");
+    let (own, ports) = (&secure.secrets, secure.fleet.ports);
+    own.issue("stray", &["stray.wallet.internal"]).expect("issued");
+    own.issue("prefix", &["router.wallet.internal.example.org"]).expect("issued");
+    // It believes us; the question is whether we believe it.
+    let stolen = |name: &str| MeshFiles { authority: own.authority(), ..foreign.mesh(name) };
+    let wallet = wallet_of(&secure.fleet.users_in(1, 1).await[0]);
+    let cell = https(&ports.instance(1, 0));
+    let internal = https(&ports.router_internal());
+    let hold = format!("/internal/v1/wallets/{wallet}/hold");
+    let receivable = format!("/internal/v1/wallets/{wallet}/receivable");
+    let show = format!("/api/v1/wallets/{wallet}");
+    let (cell_1, router) = ("cell-1.cell.wallet.internal", "router.wallet.internal");
+    // An expected status, or None: the connection is of no use.
+    for (who, files, url, path, name, expected) in [
+        ("the router", own.mesh(ROUTER), &cell, "/readyz", cell_1, Some(200)),
+        ("the router", own.mesh(ROUTER), &cell, &*show, cell_1, Some(404)),
+        ("the router", own.mesh(ROUTER), &cell, &*hold, cell_1, Some(403)),
+        ("the control plane", own.mesh(CONTROL_PLANE), &cell, &*hold, cell_1, Some(204)),
+        ("a monitor", own.mesh(MONITOR), &cell, "/metrics", cell_1, Some(200)),
+        ("a monitor", own.mesh(MONITOR), &cell, &*show, cell_1, Some(403)),
+        ("another cell", own.mesh("cell-2"), &cell, "/readyz", cell_1, None),
+        ("a stranger of ours", own.mesh("stray"), &cell, "/readyz", cell_1, None),
+        ("a name that begins alike", own.mesh("prefix"), &cell, "/readyz", cell_1, None),
+        ("another deployment's router", stolen(ROUTER), &cell, "/readyz", cell_1, None),
+        ("the router, looking for cell-2", own.mesh(ROUTER), &cell, "/readyz", "cell-2.cell.wallet.internal", None),
+        ("a cell", own.mesh("cell-1"), &internal, &*receivable, router, Some(404)),
+        ("a cell", own.mesh("cell-1"), &internal, &*hold, router, Some(403)),
+        ("a monitor", own.mesh(MONITOR), &internal, &*receivable, router, None),
+        ("another deployment's cell", stolen("cell-1"), &internal, &*receivable, router, None),
+    ] {
+        let method = if path == hold { "POST" } else { "GET" };
+        let answer = ask(&secure.process(&files, name), &[], method, &format!("{url}{path}"), "").await;
+        let text = answer.as_ref().map_or_else(ToString::to_string, |answer| answer.text.clone());
+        assert_eq!(answer.ok().map(|answer| answer.status), expected, "{who}: {method} {url}{path}: {text}");
+    }
+    // Without any certificate, and without TLS.
+    assert!(secure.ask_with(&[], "GET", &format!("{cell}/readyz"), "").await.is_err());
+    assert!(secure.ask_with(&[], "GET", &format!("{internal}{receivable}"), "").await.is_err());
+    for url in [ports.router(), ports.router_internal(), ports.control_plane(), ports.instance(1, 0)] {
+        let mut plain = TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens");
+        plain.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+        let mut answer = Vec::new();
+        // It may be reset.
+        let _ = plain.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/"), "{url}: {}", String::from_utf8_lossy(&answer));
+    }
+    assert!(secure.router_counted("access_handshakes_failed_total{listener=\"public\"").await >= 1.0);
+    assert!(secure.router_counted("access_handshakes_failed_total{listener=\"internal\"").await >= 3.0);
+    let monitor = secure.process(&own.mesh(MONITOR), cell_1);
+    let page = ask(&monitor, &[], "GET", &format!("{cell}/metrics"), "").await.expect("metrics").text;
+    for reason in ["role", "certificate", "no_certificate", "not_tls"] {
+        assert!(page.contains(&format!("reason=\"{reason}\"")), "{reason}");
+    }
+    let _ = std::fs::remove_dir_all(elsewhere);
+}
+
+#[tokio::test]
+async fn certificates_are_replaced_under_traffic_without_a_failed_request() {
+    let secure = Secure::start(2).await;
+    let (ann, bob) = (wallet_of("ann"), wallet_of("bob"));
+    let all = secure.service("wallets:create wallets:read deposit transfer");
+    let router = secure.router();
+    for user in ["ann", "bob"] {
+        let body = json!({ "userId": user }).to_string();
+        assert_eq!(secure.ask(&all, "POST", &format!("{router}/api/v1/wallets"), &body).await.status, 201);
+    }
+    let deposit = json!({ "amount": 1 }).to_string();
+    let transfer = json!({ "fromWalletId": ann, "toWalletId": bob, "amount": 1 }).to_string();
+    let paths = [
+        (format!("{router}/api/v1/wallets/{ann}/deposit"), deposit),
+        (format!("{router}/api/v1/wallets/transfer"), transfer),
+    ];
+    let monitor = secure.process(&secure.secrets.mesh(MONITOR), "cell.wallet.internal");
+    let cells = [1, 2].map(|cell| format!("{}/metrics", https(&secure.fleet.ports.instance(cell, 0))));
+    let renewed = async || {
+        let mut least = f64::MAX;
+        for what in ["public", "internal", "mesh_client"] {
+            let start = format!("access_reloads_total{{what=\"{what}\",outcome=\"done\"}}");
+            least = least.min(secure.router_counted(&start).await);
+        }
+        for url in &cells {
+            let page = ask(&monitor, &[], "GET", url, "").await.expect("metrics").text;
+            let line = page.lines().find(|line| line.contains("what=\"cell\"") && line.contains("outcome=\"done\""));
+            least = least.min(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0));
+        }
+        least
+    };
+    for round in 1..=2 {
+        secure.fleet.ctl(&["local", "renew-certificates"]).await;
+        let mut sent = 0;
+        until(30, "every process has read its new certificate", async || {
+            for (url, body) in &paths {
+                // A caller of its own: every request makes a new handshake.
+                let answer = secure.fresh().ask(&all, "POST", url, body).await;
+                assert!(matches!(answer.status, 200 | 202), "{}: {}", answer.status, answer.text);
+                let answer = secure.ask(&all, "POST", url, body).await;
+                assert!(matches!(answer.status, 200 | 202), "{}: {}", answer.status, answer.text);
+                sent += 2;
+            }
+            renewed().await >= f64::from(round)
+        })
+        .await;
+        assert!(sent > 0);
+    }
+    // A process that starts afterwards meets only new certificates, and is met with them.
+    secure.fleet.kill("cell-1-a").await;
+    secure.fleet.until_all_ready(&[]).await;
+    // A certificate that is none changes nothing.
+    std::fs::write(secure.secrets.certificate("public"), "no certificate").expect("written");
+    until(20, "the broken certificate was met", async || {
+        secure.router_counted("access_reloads_total{what=\"public\",outcome=\"failed\"}").await >= 1.0
+    })
+    .await;
+    assert_eq!(secure.fresh().ask(&all, "POST", &paths[0].0, &paths[0].1).await.status, 200);
+}
+
+fn tempdir(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("wallet-access-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    path
+}

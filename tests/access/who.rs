@@ -1,0 +1,107 @@
+//! The table: who asks for what, and what he gets, through the router and at the control plane.
+
+use serde_json::json;
+
+use super::support::Secure;
+use crate::fleet::wallet_of;
+
+#[tokio::test]
+async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
+    let secure = Secure::start(2).await;
+    let (ann, bob) = (wallet_of("ann"), wallet_of("bob"));
+    let a = secure.customer("ann");
+    let all = "wallets:create wallets:read deposit withdraw transfer";
+    let service = |scope: &str| secure.service(scope);
+    let operator = secure.operator("admin");
+    let create = |user: &str| json!({ "userId": user }).to_string();
+    let transfer = |from, to| json!({ "fromWalletId": from, "toWalletId": to, "amount": 1 }).to_string();
+    let five = json!({ "amount": 5 }).to_string();
+    let one = json!({ "amount": 1 }).to_string();
+    let path = |wallet, rest: &str| format!("/api/v1/wallets/{wallet}{rest}");
+    for (who, token, method, path, body, expected) in [
+        ("nobody", String::new(), "POST", "/api/v1/wallets".into(), create("ann"), "401 unauthenticated"),
+        ("nobody", String::new(), "GET", path(ann, ""), String::new(), "401 unauthenticated"),
+        ("nobody", String::new(), "GET", "/openapi.yaml".into(), String::new(), "200"),
+        ("nobody", String::new(), "GET", "/docs/".into(), String::new(), "200"),
+        ("ann", a.clone(), "POST", "/api/v1/wallets".into(), create("ann"), "201"),
+        ("ann", a.clone(), "POST", "/api/v1/wallets".into(), create("bob"), "403 forbidden"),
+        ("a service", service(all), "POST", "/api/v1/wallets".into(), create("bob"), "201"),
+        ("ann", a.clone(), "POST", path(ann, "/deposit"), five.clone(), "403 forbidden"),
+        ("a service", service("withdraw"), "POST", path(ann, "/deposit"), five.clone(), "403 forbidden"),
+        ("an admin", operator.clone(), "POST", path(ann, "/deposit"), five.clone(), "403 forbidden"),
+        ("a service", service("deposit"), "POST", path(ann, "/deposit"), five.clone(), "200"),
+        ("ann", a.clone(), "GET", path(ann, ""), String::new(), "200"),
+        ("ann", a.clone(), "GET", path(bob, ""), String::new(), "403 forbidden"),
+        ("ann", a.clone(), "GET", "/api/v1/wallets?userId=ann".into(), String::new(), "200"),
+        ("ann", a.clone(), "GET", "/api/v1/wallets?userId=bob".into(), String::new(), "403 forbidden"),
+        ("an admin", operator.clone(), "GET", path(ann, "/transactions"), String::new(), "200"),
+        ("a service", service("deposit"), "GET", path(ann, ""), String::new(), "403 forbidden"),
+        ("ann", a.clone(), "POST", path(ann, "/withdraw"), one.clone(), "200"),
+        ("ann", a.clone(), "POST", path(bob, "/withdraw"), one.clone(), "403 forbidden"),
+        ("ann", a.clone(), "POST", "/api/v1/wallets/transfer".into(), transfer(ann, bob), "200"),
+        ("ann", a.clone(), "POST", "/api/v1/wallets/transfer".into(), transfer(bob, ann), "403 forbidden"),
+        ("an admin", operator.clone(), "POST", "/api/v1/wallets/transfer".into(), transfer(bob, ann), "403 forbidden"),
+        ("a service", service("transfer"), "POST", "/api/v1/wallets/transfer".into(), transfer(bob, ann), "200"),
+        ("a service", service(all), "PUT", path(ann, "/of-tomorrow"), one.clone(), "403 forbidden"),
+    ] {
+        let answer = secure.ask(&token, method, &format!("{}{path}", secure.router()), &body).await;
+        let got = format!("{} {}", answer.status, answer.code());
+        assert_eq!(got.trim_end(), expected, "{who}: {method} {path} {body}: {}", answer.text);
+        assert_eq!(answer.challenge.is_some(), matches!(answer.status, 401 | 403), "{who}: {method} {path}");
+    }
+    assert!(secure.router_counted("router_problems_total{code=\"forbidden\"}").await >= 10.0);
+
+    // A header cannot say otherwise than the body: neither sent along, nor hidden from the cell.
+    let url = format!("{}/api/v1/wallets/transfer", secure.router());
+    let (bearer, own) = (format!("Bearer {a}"), ann.to_string());
+    let named = [("authorization", &*bearer), ("x-wallet-id", &*own), ("content-type", "application/json")];
+    let hidden = [&named[..], &[("connection", "x-wallet-id")]].concat();
+    for headers in [&named[..], &hidden[..]] {
+        let answer = secure.ask_with(headers, "POST", &url, &transfer(bob, ann)).await.expect("an answer");
+        assert_eq!((answer.status, answer.code().as_str()), (400, "wallet_header_mismatch"), "{}", answer.text);
+    }
+    let balance = secure.ask(&operator, "GET", &format!("{}{}", secure.router(), path(bob, "")), "").await;
+    assert!(balance.text.contains("\"balance\":0.00"), "{}", balance.text);
+}
+
+#[tokio::test]
+async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_named_for_it() {
+    let secure = Secure::start(2).await;
+    let [viewer, operator, admin] = ["viewer", "operator", "admin"].map(|role| secure.operator(role));
+    let strangers = [secure.customer("ann"), secure.service("deposit admin wallets:read")];
+    let onboard = json!({ "userId": "zoe", "actor": "somebody else", "reason": "asked" }).to_string();
+    let evacuate = |force: bool| {
+        json!({ "kind": "evacuate", "cell": "cell-2", "force": force, "dryRun": true, "actor": "x", "reason": "y" })
+            .to_string()
+    };
+    let because = json!({ "actor": "somebody else", "reason": "asked" }).to_string();
+    for (who, token, method, path, body, expected) in [
+        ("nobody", "", "GET", "/v1/cells", "", "401 unauthenticated"),
+        ("nobody", "", "GET", "/v1/placement", "", "401 unauthenticated"),
+        ("nobody", "", "GET", "/metrics", "", "401 unauthenticated"),
+        ("nobody", "", "GET", "/readyz", "", "200"),
+        ("a customer", &strangers[0], "GET", "/v1/cells", "", "403 forbidden"),
+        ("a service", &strangers[1], "GET", "/v1/where/ann", "", "403 forbidden"),
+        ("a viewer", &viewer, "GET", "/v1/cells", "", "200"),
+        ("a viewer", &viewer, "GET", "/metrics", "", "200"),
+        ("a viewer", &viewer, "POST", "/v1/customers", &onboard, "403 forbidden"),
+        ("an operator", &operator, "POST", "/v1/customers", &onboard, "201"),
+        ("an operator", &operator, "POST", "/v1/cells/cell-2/drain", &because, "403 forbidden"),
+        ("an operator", &operator, "POST", "/v1/operations", &evacuate(true), "403 forbidden"),
+        ("an operator", &operator, "POST", "/v1/operations", &evacuate(false), "200"),
+        ("an admin", &admin, "POST", "/v1/operations", &evacuate(true), "200"),
+        ("an admin", &admin, "POST", "/v1/cells/cell-2/drain", &because, "200"),
+    ] {
+        let answer = secure.ask(token, method, &format!("{}{path}", secure.control_plane()), body).await;
+        let got = format!("{} {}", answer.status, answer.code());
+        assert_eq!(got.trim_end(), expected, "{who}: {method} {path}: {}", answer.text);
+    }
+    let history = secure.ask(&viewer, "GET", &format!("{}/v1/placement/history", secure.control_plane()), "").await;
+    assert!(history.text.contains("operator:joe") && !history.text.contains("somebody else"), "{}", history.text);
+    // `ctl` finds its own way in, and is turned away with another's token.
+    assert_eq!(secure.fleet.ctl(&["cell", "list"]).await.as_array().map(Vec::len), Some(2));
+    let refused = secure.fleet.try_ctl(&["--token", &strangers[0], "cell", "list"]).await;
+    assert!(refused.expect_err("refused").contains("forbidden"));
+    let minted = secure.fleet.try_ctl(&["token", "--service", "cards", "--scope", "deposit"]).await;
+    minted.expect("there is a development key");
+}
