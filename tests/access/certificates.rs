@@ -1,5 +1,6 @@
 //! Certificates between the processes: who is let in where, and what happens when they are replaced.
 
+use access::limits::HANDSHAKE_TIMEOUT;
 use access::tls::MeshFiles;
 use control_plane::ctl::secrets::{CONTROL_PLANE, MONITOR, ROUTER, Secrets};
 use serde_json::json;
@@ -62,7 +63,15 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
         let _ = plain.read_to_end(&mut answer).await;
         assert!(!answer.starts_with(b"HTTP/"), "{url}: {}", String::from_utf8_lossy(&answer));
     }
-    assert!(secure.router_counted("access_handshakes_failed_total{listener=\"public\"").await >= 1.0);
+    // A handshake that does not get on.
+    for url in [ports.router(), ports.control_plane(), ports.instance(1, 0)] {
+        let mut slow = TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens");
+        slow.write_all(&[0x16, 0x03, 0x01]).await.expect("written");
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(2 * HANDSHAKE_TIMEOUT, slow.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "{url} waits for ever");
+    }
+    assert!(secure.router_counted("access_handshakes_failed_total{listener=\"public\"").await >= 2.0);
     assert!(secure.router_counted("access_handshakes_failed_total{listener=\"internal\"").await >= 3.0);
     let monitor = secure.process(&own.mesh(MONITOR), cell_1);
     let page = ask(&monitor, &[], "GET", &format!("{cell}/metrics"), "").await.expect("metrics").text;

@@ -132,3 +132,32 @@ fn es256_is_checked_too() {
     let moved = format!("{other}.{}", token.rsplit('.').next().expect("three parts"));
     assert_eq!(verify(&moved, &expected(Algorithm::ES256), &keys, NOW_S), Err(Denied::TokenInvalid));
 }
+
+/// A token signed with `openssl dgst -sha256 -sign` by a key that is kept nowhere, and that key's modulus: ring makes no
+/// RSA keys.
+const RSA_TOKEN: &str = concat!(
+    "eyJhbGciOiAiUlMyNTYiLCAia2lkIjogInJzYSJ9.eyJpc3MiOiAiaHR0cHM6Ly9pc3N1ZXIiLCAiYXVkIjogIndhbGxldCI",
+    "sICJzdWIiOiAiYW5uIiwgImtpbmQiOiAiY3VzdG9tZXIiLCAiZXhwIjogMTgwMDAwMDA2MH0.V3oKE3iBh42FDoGYdO_M8UY",
+    "ICyxtP5LfYS6Yzv1soUgs6ET-_82hV5OwP1JfeNKYI0tS9cd0lYvjHX1yas_dq2a2v04zRka5yFiPK5fYKOslG7P0WE--dVl",
+    "rbmYeQrVhPp2eMcUipxQhnO94Ff9bkHp9qJvedrdmA4qKucIabA-9XtJ_owZkWGsV7aOnLuQ8YAQORDLKmb-ryAZ6V2E_AW2",
+    "zpvbUumCzqTijg4xjUSjNLDwVmMaUS6Fb6bPTViibDldm6c6uV6BID_FGApV9eC5-hoIt-ZDibCzf9dyZgPDj3f0eRZkjruW",
+    "Zo-VNG0PsGBphl1xGSpmnh-xQFas3IQ",
+);
+const RSA_MODULUS: &str = concat!(
+    "qA-cpMGwN7kEAbt-BNDOLgcZMp7GYUzaFksf7sqRDUQeJ7Imvdwv99PuKg6fu4gtR4qDOHl9AoRxokzbUHLfRxkAQ32D3xKd",
+    "8XITMcwOMaUyB2xYkOQ4bbX-egIARzRf0BtE3jKqksXGTgtMeBDe23pZUMez4xsT1M1Bw63cHzcWDrF69V3G3asgiL6FFmoi",
+    "e2a3i0dn0_kHxE8fE6fFzti2aaGin3AmEUPk7RTfxy4IStmHN7VWPNG_mhmtGqqDDaI9p_RBj1KfOL3ww6le2-flg4mHeQIn",
+    "-_EQrTcZR_0kilKeszns7fw4FBZQHGwRpPe7a1u3COB5-cul8ukRlw",
+);
+
+#[test]
+fn rs256_is_checked_too() {
+    let jwk = json!({ "kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256", "n": RSA_MODULUS, "e": "AQAB" });
+    let keys = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes(), Algorithm::RS256).expect("a key set");
+    let check = |token: &str| verify(token, &expected(Algorithm::RS256), &keys, NOW_S).map(|identity| identity.kind);
+    assert_eq!(check(RSA_TOKEN), Ok(Kind::Customer));
+    let (signed, signature) = RSA_TOKEN.rsplit_once('.').expect("three parts");
+    let other = format!("{}.{}", part(&json!({ "alg": "RS256", "kid": "rsa" })), part(&changed("sub", json!("bob"))));
+    assert_eq!(check(&format!("{other}.{signature}")), Err(Denied::TokenInvalid));
+    assert_eq!(check(&format!("{signed}.")), Err(Denied::TokenInvalid));
+}

@@ -25,7 +25,7 @@ pub struct Client {
 impl Client {
     /// One of our own processes; a task keeps it fresh, so this is called inside a runtime.
     pub fn mesh(files: &MeshFiles) -> Result<Self, TlsError> {
-        let watched = Watched::new(files.paths());
+        let (watched, paths) = (Watched::new(files.paths()), files.paths().to_vec());
         let files = files.clone();
         let load = move || {
             let roots = files::authorities(&files.authority)?;
@@ -33,7 +33,7 @@ impl Client {
             config(roots, Some(identity), true)
         };
         let config = Arc::new(ArcSwap::from_pointee(load()?));
-        tokio::spawn(keep_fresh("mesh_client", vec![], watched, Arc::clone(&config), load));
+        tokio::spawn(keep_fresh("mesh_client", paths, watched, Arc::clone(&config), load));
         Ok(Self { config })
     }
 

@@ -45,29 +45,23 @@ impl Api {
         Self::with(&server, &Credentials::default())
     }
 
-    /// As the flags say. On a secure fleet of one's own, what the flags do not say is in its data directory.
+    /// As the flags say. On a local fleet of one's own, what the flags do not say is in its data directory.
     pub fn of(common: &Common) -> Result<Self> {
+        let own = Fleet::load(&common.data).ok().flatten().filter(|_| common.server.is_none());
         let mut credentials = Credentials { authority: common.ca.clone(), token: common.token.clone() };
-        let fleet = Fleet::load(&common.data).ok().flatten().filter(|fleet| fleet.secure);
-        let Some(fleet) = fleet.filter(|_| common.server.is_none()) else {
-            return match &common.server {
-                Some(server) => Self::with(server, &credentials),
-                None if credentials.token.is_none() => Self::new(None, &common.data),
-                None => {
-                    let fleet = Fleet::load(&common.data).ok().flatten();
-                    let local = fleet.map(|fleet| format!("http://{}", fleet.ports().control_plane()));
-                    Self::with(local.as_deref().unwrap_or(DEFAULT_SERVER), &credentials)
-                }
-            };
-        };
-        let secrets = Secrets::of(&common.data);
-        credentials.authority = credentials.authority.or_else(|| Some(secrets.authority()));
-        if credentials.token.is_none() {
-            credentials.token = Some(own_token(&secrets, &common.actor)?);
+        if own.as_ref().is_some_and(|fleet| fleet.secure) {
+            let secrets = Secrets::of(&common.data);
+            credentials.authority.get_or_insert_with(|| secrets.authority());
+            if credentials.token.is_none() {
+                credentials.token = Some(own_token(&secrets, &common.actor)?);
+            }
         }
-        Self::with(&format!("https://{}", fleet.ports().control_plane()), &credentials)
+        let own = own.map(|fleet| format!("{}://{}", fleet.scheme(), fleet.ports().control_plane()));
+        let server = common.server.clone().or(own).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+        Self::with(&server, &credentials)
     }
 
+    /// `server`: `http://` or `https://host:port`.
     pub fn with(server: &str, credentials: &Credentials) -> Result<Self> {
         let is_tls = server.starts_with("https://");
         let tls = match &credentials.authority {
