@@ -16,11 +16,16 @@ const WITHDRAWALS: usize = 60;
 const FLOODERS: usize = 160;
 /// Before the withdrawals are looked at, so many requests of the flood have been answered.
 const FLOODED: u64 = 500;
-/// The flood takes processor time from the same two cores, and a place in the same database's queue for each request that
-/// is let in: withdrawals get slower, but by a factor that follows from the places, not from the size of the flood.
-const SLOWER_MAX: f64 = 25.0;
+/// Most that is let in of a flood of costly requests while one withdrawal goes on. This follows from the places, however
+/// slow the machine; with a place for everybody all of the flood gets in each time.
+const LET_IN_MAX: u64 = FLOODERS as u64 / 2;
+/// How much slower a withdrawal gets than beside as many clients whose requests are refused for their bodies: those take
+/// the same processor time from the same two cores, and nothing from the database.
+const SLOWER_MAX: f64 = 20.0;
 /// On a machine that stalls, a ratio to a few milliseconds says nothing.
-const FLOOR: Duration = Duration::from_millis(150);
+const FLOOR: Duration = Duration::from_millis(100);
+/// Who is refused asks again after this long: ten times as soon as he is asked to wait.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The median and the slowest but one in twenty of all withdrawals, each of which succeeded at the first attempt.
 async fn withdrawals(client: &Client, wallets: &[WalletId], phase: &str) -> (Duration, Duration) {
@@ -42,7 +47,7 @@ async fn withdrawals(client: &Client, wallets: &[WalletId], phase: &str) -> (Dur
     (all[all.len() / 2], all[all.len() * 95 / 100])
 }
 
-/// [`FLOODERS`] clients that ask again as soon as they are answered, whatever the answer. Ends when it is dropped.
+/// [`FLOODERS`] clients that ask again as soon as they are served, and soon after they are not. Ends when it is dropped.
 struct Flood {
     _tasks: JoinSet<()>,
     answered: Arc<AtomicU64>,
@@ -64,7 +69,10 @@ impl Flood {
                     let answer = client.send(&call(number)).await;
                     answered.fetch_add(1, Ordering::Relaxed);
                     served.fetch_add(u64::from(answer.is_success()), Ordering::Relaxed);
-                    assert!(answer.is_success() || answer.status == 503, "{answer:?}");
+                    assert!(answer.is_success() || matches!(answer.status, 400 | 503), "{answer:?}");
+                    if !answer.is_success() {
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             });
         }
@@ -77,6 +85,9 @@ impl Flood {
         (self.answered.load(Ordering::Relaxed), self.served.load(Ordering::Relaxed))
     }
 }
+
+/// The n-th request of a flood.
+type Ask = Box<dyn Fn(u64) -> Call + Send + Sync>;
 
 /// How often the cell refused a request of a class for want of places.
 async fn shed(fleet: &Fleet, class: &str) -> u64 {
@@ -101,15 +112,21 @@ async fn a_flood_of_creations_or_reads_delays_no_withdrawal_beyond_its_own_place
             client.send(&Call::deposit(wallets[0], "0.01").key(format!("history-{step}"))).await.expect(200);
         }
         withdrawals(&client, &wallets, "warm").await;
+        let quiet = withdrawals(&client, &wallets, "quiet").await;
+        let nothing = Call::deposit(wallets[0], "0");
+        let refused = Flood::start(&client, move |_| nothing.clone()).await;
         let calm = withdrawals(&client, &wallets, "calm").await;
-        eprintln!("calm: p50 {:?}, p95 {:?}", calm.0, calm.1);
+        drop(refused);
+        eprintln!("alone: p50 {:?}, p95 {:?}", quiet.0, quiet.1);
+        eprintln!("beside as many who ask for nothing: p50 {:?}, p95 {:?}", calm.0, calm.1);
         let shown = wallets[0];
         let read = format!("/api/v1/wallets/{}/transactions?limit=200", wallets[0]);
-        for (class, call) in [
-            ("accounts", Box::new(|number| Call::create(&format!("flood-{number}"))) as Box<dyn Fn(u64) -> Call + Send + Sync>),
+        let floods: [(&str, Ask); 3] = [
+            ("accounts", Box::new(|number| Call::create(&format!("flood-{number}")))),
             ("reads", Box::new(move |_| Call::show(shown))),
             ("history", Box::new(move |_| Call::get(read.clone()))),
-        ] {
+        ];
+        for (class, call) in floods {
             let call = Arc::new(call);
             let flood = Flood::start(&client, move |number| call(number)).await;
             let before = flood.counts();
@@ -127,8 +144,10 @@ async fn a_flood_of_creations_or_reads_delays_no_withdrawal_beyond_its_own_place
             );
             assert!(after.0 - before.0 > WITHDRAWALS as u64, "there was a flood");
             assert!(shed(&fleet, class).await > 0, "it was more than there are places for");
+            // A plain read is over long before a withdrawal: many get in, one after the other.
+            let let_in = (after.1 - before.1) / WITHDRAWALS as u64;
+            assert!(class == "reads" || let_in <= LET_IN_MAX, "{let_in} got in for each withdrawal");
             assert!(ratio <= SLOWER_MAX || flooded.0 <= FLOOR, "{ratio:.1} times as slow: {flooded:?} after {calm:?}");
-            assert!(flooded.1 <= Duration::from_secs(2), "{flooded:?}");
         }
         assert_eq!((shed(&fleet, "movement").await, shed(&fleet, "internal").await), (0, 0));
     })
