@@ -57,7 +57,7 @@ impl Witness {
 
     /// The newest checkpoint kept of a cell.
     pub async fn newest(&self, cell: &CellId) -> Result<Option<Signed>> {
-        Ok(self.page(cell.as_str(), None, true, 1).await?.first().map(signed).transpose()?)
+        self.page(cell.as_str(), None, true, 1).await?.first().map(signed).transpose()
     }
 
     /// All checkpoints kept of a cell, or the newest `limit`.
