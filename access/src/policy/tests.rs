@@ -87,6 +87,8 @@ fn who_may_do_what_at_the_control_plane() {
         ("POST", "/v1/operations/{id}/pause", false, false, true),
         ("POST", "/v1/operations/{id}/abort", true, false, false),
         ("POST", "/v1/customers", false, false, true),
+        ("GET", "/v1/ledger/findings/{cell}", false, true, true),
+        ("POST", "/v1/ledger/verify", false, false, true),
         ("POST", "/v1/cells", false, false, false),
         ("PUT", "/v1/cells/{id}/addresses", false, false, false),
         ("POST", "/v1/cells/{id}/drain", false, false, false),
