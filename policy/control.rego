@@ -42,6 +42,8 @@ operators_may if startswith(input.route, "/v1/operations")
 
 operators_may if startswith(input.route, "/v1/ledger/")
 
+operators_may if startswith(input.route, "/v1/wallets/")
+
 # Cells, and whatever leaves out a safeguard.
 allow if {
 	input.actor.kind == "operator"

@@ -7,6 +7,7 @@ mod contract;
 mod cost;
 mod directions;
 mod drills;
+mod events;
 mod fleet;
 mod hot_wallet;
 mod integrity;

@@ -215,7 +215,8 @@ impl<S: Store> Checkpoints<S> {
             Err(error) => return Err(error),
         };
         // A chain that has become shorter, or another, is for the integrity job to tell.
-        Ok(latest.is_none_or(|latest| latest.leaf.block < head.number).then(|| Leaf::of(&head)))
+        let first = latest.as_ref().map_or(0, |latest| latest.leaf.block.saturating_add(1));
+        Ok((first <= head.number).then(|| Leaf::of(first, &head)))
     }
 
     /// Signs over what was collected, if anything was; the newest checkpoint then.

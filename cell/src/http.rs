@@ -6,6 +6,7 @@ mod batch;
 mod body;
 mod context;
 mod cursor;
+mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod holds;
@@ -30,7 +31,7 @@ use axum::routing::{get, post};
 use ledger::store::Store;
 use metrics::{counter, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use topology::Role;
 
@@ -38,6 +39,7 @@ use crate::admission::Admission;
 use crate::peers::Peers;
 use crate::wallets::Wallets;
 
+pub use events::MAX_FOLLOWERS;
 pub use problem::Fault;
 pub use server::{CALLERS, serve};
 
@@ -59,6 +61,8 @@ pub struct Edge<S, P> {
     pub store: S,
     pub metrics: Option<PrometheusHandle>,
     pub admission: Arc<Admission>,
+    /// Places for those who follow the cell's events.
+    pub followers: Arc<Semaphore>,
     /// What this process is there for.
     pub role: Role,
     /// True from the moment the instance is asked to stop.
@@ -86,6 +90,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/api/v1/wallets/{id}/holds/{hold}/capture", post(holds::capture::<S, P>))
         .route("/api/v1/wallets/{id}/holds/{hold}/void", post(holds::void::<S, P>))
         .route("/api/v1/wallets/{id}/proof", get(proof::proof::<S, P>))
+        .route("/api/v1/events", get(events::events::<S, P>))
         .route("/internal/v1/integrity/findings", get(proof::findings::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))

@@ -9,6 +9,7 @@ pub mod checkpoints;
 pub mod clock;
 pub mod courier;
 pub mod driver;
+pub mod events;
 pub mod export;
 pub mod failure;
 pub mod history;

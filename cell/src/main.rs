@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
 use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
-use cell::http::{CALLERS, Edge, routes, serve};
+use cell::http::{CALLERS, Edge, MAX_FOLLOWERS, routes, serve};
 use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
@@ -23,7 +23,7 @@ use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect,
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use topology::{CellId, Config, Role, WalletId};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -224,6 +224,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         store,
         metrics: Some(metrics),
         admission: Admission::new(max_tps),
+        followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
         role: args.role,
         draining: stop.clone(),
     });

@@ -137,6 +137,10 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Self { cell, namespace, store, submitter, courier, peers, clock, genesis: OnceCell::new() }
     }
 
+    pub fn cell(&self) -> &CellId {
+        &self.cell
+    }
+
     pub fn wallet_of(&self, user: &UserId) -> WalletId {
         WalletId::for_user(self.namespace, user)
     }

@@ -6,6 +6,7 @@
 pub mod api;
 mod child;
 mod commands;
+pub mod conservation;
 mod drill;
 mod flags;
 mod fleet;

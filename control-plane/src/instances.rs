@@ -126,6 +126,41 @@ impl Instances {
         self.ask(cell, Duty::Accounts, Method::POST, "/api/v1/wallets", &headers, &body).await
     }
 
+    /// Freezes, unfreezes or closes a wallet; as its cell shows it then.
+    pub async fn change_state(
+        &self,
+        cell: &CellEntry,
+        wallet: WalletId,
+        verb: &str,
+        actor: &str,
+    ) -> Result<serde_json::Value> {
+        let path = format!("{INTERNAL_WALLETS}{wallet}/{verb}");
+        let mut last = "it has no instances".to_owned();
+        for instance in cell.instances.iter().filter(|instance| instance.role.serves(Duty::of(&path))) {
+            let url = format!("{}://{}{path}", self.http.scheme(), instance.address);
+            let request_id = Uuid::now_v7().to_string();
+            let headers = [(wire::REQUEST_ID, request_id.as_str()), (wire::ACTOR, actor)];
+            match self.http.ask(Method::POST, &url, &headers, vec![], CALL_TIMEOUT).await {
+                Ok(reply) if reply.status.is_success() => {
+                    let shown = serde_json::from_slice(&reply.body);
+                    return shown.map_err(|error| Error::Unsound(format!("{}: {error}", instance.id)));
+                }
+                Ok(reply) if reply.status.is_client_error() => {
+                    let problem: Option<topology::Problem> = serde_json::from_slice(&reply.body).ok();
+                    let (status, problem) = (
+                        reply.status.as_u16(),
+                        problem.unwrap_or_else(|| topology::Problem::new(409, "refused", "Refused")),
+                    );
+                    return Err(refused(status, &problem.code, &problem.title, problem.detail));
+                }
+                Ok(reply) => last = format!("{} answers {}", instance.id, reply.status.as_u16()),
+                Err(error) => last = format!("{}: {error}", instance.id),
+            }
+        }
+        let detail = format!("{}: {last}; run the same command again", cell.id);
+        Err(refused(503, "cell_unavailable", "The cell did not answer", detail))
+    }
+
     /// Asks one instance that is there for it after the other until one answers.
     async fn ask(
         &self,

@@ -10,6 +10,7 @@ pub mod counts;
 pub mod ctl;
 pub mod dynamo;
 pub mod error;
+pub mod flows;
 pub mod homes;
 pub mod instances;
 pub mod ledgers;
@@ -19,6 +20,7 @@ pub mod operations;
 pub mod placements;
 pub mod registry;
 pub mod state;
+pub mod states;
 pub mod wire;
 pub mod witness;
 

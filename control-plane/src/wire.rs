@@ -2,6 +2,7 @@
 //!
 //! Fields are added, never renamed: an older `ctl` talks to a newer control plane.
 
+pub mod flows;
 pub mod ledgers;
 mod operations;
 

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 const VERSION: u8 = 1;
 /// What every checkpoint begins with, so that its signature can never be taken for one over anything else.
 const MAGIC: &[u8] = b"wallet-checkpoint";
-pub const LEAF_BYTES: usize = 65;
+pub const LEAF_BYTES: usize = 73;
 pub const SIGNATURE_BYTES: usize = 64;
 /// What comes before the 32 bytes of a key in a SubjectPublicKeyInfo of Ed25519 (RFC 8410).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -27,22 +27,26 @@ const PEM_LINE: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Leaf {
     pub wallet: WalletId,
+    /// The first block that no earlier leaf of the wallet commits to.
+    pub first: u64,
     pub block: u64,
     pub hash: Hash,
     pub at: Timestamp,
 }
 
 impl Leaf {
-    pub fn of(block: &Block) -> Self {
-        Self { wallet: block.wallet, block: block.number, hash: block.hash, at: block.at }
+    /// `first`: see the field.
+    pub fn of(first: u64, block: &Block) -> Self {
+        Self { wallet: block.wallet, first, block: block.number, hash: block.hash, at: block.at }
     }
 
     pub fn to_bytes(self) -> [u8; LEAF_BYTES] {
         let mut out = [VERSION; LEAF_BYTES];
         out[1..17].copy_from_slice(self.wallet.as_bytes());
-        out[17..25].copy_from_slice(&self.block.to_be_bytes());
-        out[25..57].copy_from_slice(&self.hash.0);
-        out[57..].copy_from_slice(&self.at.micros().to_be_bytes());
+        out[17..25].copy_from_slice(&self.first.to_be_bytes());
+        out[25..33].copy_from_slice(&self.block.to_be_bytes());
+        out[33..65].copy_from_slice(&self.hash.0);
+        out[65..].copy_from_slice(&self.at.micros().to_be_bytes());
         out
     }
 
@@ -53,6 +57,7 @@ impl Leaf {
         }
         let leaf = Leaf {
             wallet: WalletId::from_uuid(Uuid::from_bytes(input.array()?)),
+            first: u64::from_be_bytes(input.array()?),
             block: u64::from_be_bytes(input.array()?),
             hash: Hash(input.array()?),
             at: Timestamp::from_micros(i64::from_be_bytes(input.array()?)),
@@ -291,12 +296,13 @@ mod tests {
     fn a_leaf_reads_as_it_was_written() {
         let leaf = Leaf {
             wallet: WalletId::from_uuid(Uuid::from_u128(5)),
+            first: 7,
             block: 9,
             hash: Hash([3; 32]),
             at: Timestamp::from_micros(-1),
         };
         assert_eq!(Leaf::from_bytes(&leaf.to_bytes()), Some(leaf));
-        assert_eq!(Leaf::from_bytes(&leaf.to_bytes()[..64]), None);
+        assert_eq!(Leaf::from_bytes(&leaf.to_bytes()[..LEAF_BYTES - 1]), None);
         assert_eq!(Leaf::from_bytes(&[&leaf.to_bytes()[..], &[0]].concat()), None);
     }
 }

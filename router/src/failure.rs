@@ -21,6 +21,10 @@ pub enum Failure {
     InvalidWalletId,
     #[error("exactly one userId of 1 to {max} bytes is needed, without control characters", max = topology::ids::USER_ID_MAX_BYTES)]
     InvalidUserId,
+    #[error("the query names no cell, or more than one")]
+    MissingCell,
+    #[error("there is no such cell")]
+    CellNotFound,
     #[error("the header X-Wallet-Id names another wallet than the request")]
     HeaderMismatch,
     #[error("the field {0} is missing")]
@@ -89,6 +93,8 @@ impl Failure {
             MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             InvalidWalletId => (BAD, "invalid_wallet_id", "Invalid wallet id"),
             InvalidUserId => (BAD, "invalid_user_id", "Invalid user id"),
+            MissingCell => (BAD, "missing_cell", "Missing cell"),
+            CellNotFound => (StatusCode::NOT_FOUND, "cell_not_found", "Cell not found"),
             HeaderMismatch => (BAD, "wallet_header_mismatch", "X-Wallet-Id does not match"),
             MissingField(_) => (BAD, "missing_field", "Missing field"),
             WrongType(_) => (BAD, "wrong_type", "Wrong type"),

@@ -1,7 +1,7 @@
 //! What a request line asks for. Knows the paths and nothing of bodies, headers or cells.
 
 use http::Method;
-use topology::{UserId, WalletId};
+use topology::{CellId, UserId, WalletId};
 
 use crate::failure::Failure;
 
@@ -22,12 +22,15 @@ pub enum Target {
     Create,
     /// `X-Wallet-Id`, or the body's `fromWalletId`, names the wallet.
     Transfer,
+    /// The query names the cell.
+    Cell(CellId),
     /// A page of the API's description; the path below `/docs/`, or None for `/docs` itself.
     Docs(Option<String>),
     OpenApi,
 }
 
 const WALLETS: &str = "/api/v1/wallets";
+const EVENTS: &str = "/api/v1/events";
 const INTERNAL_WALLETS: &str = topology::wire::path::INTERNAL_WALLETS;
 
 pub fn target(side: Side, method: &Method, path: &str, query: Option<&str>) -> Result<Target, Failure> {
@@ -38,6 +41,12 @@ pub fn target(side: Side, method: &Method, path: &str, query: Option<&str>) -> R
 }
 
 fn public(method: &Method, path: &str, query: Option<&str>) -> Result<Target, Failure> {
+    if path == EVENTS {
+        return match *method {
+            Method::GET => one_cell(query.unwrap_or_default()).map(Target::Cell),
+            _ => Err(Failure::MethodNotAllowed("GET")),
+        };
+    }
     let Some(rest) = path.strip_prefix(WALLETS) else { return documents(method, path) };
     match rest {
         "" if method == Method::GET => one_user(query.unwrap_or_default()).map(Target::User),
@@ -80,6 +89,15 @@ fn documents(method: &Method, path: &str) -> Result<Target, Failure> {
         _ => Target::Docs(Some(path.strip_prefix("/docs/").ok_or(Failure::NotFound)?.to_owned())),
     };
     if method == Method::GET { Ok(target) } else { Err(Failure::MethodNotAllowed("GET")) }
+}
+
+/// The only `cell` of a query; a cell id needs no decoding.
+fn one_cell(query: &str) -> Result<CellId, Failure> {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("cell="));
+    match (values.next(), values.next()) {
+        (Some(id), None) => CellId::parse(id).map_err(|_| Failure::CellNotFound),
+        _ => Err(Failure::MissingCell),
+    }
 }
 
 /// The only `userId` of a query, decoded as HTML forms are (`+` is a space), which is how the cell reads it.
@@ -143,6 +161,10 @@ mod tests {
             (&get, "/api/v1/wallets/".into(), Err(Failure::NotFound)),
             (&get, "/api/v1/walletsx".into(), Err(Failure::NotFound)),
             (&get, format!("/internal/v1/wallets/{ID}/receivable"), Err(Failure::NotFound)),
+            (&get, "/api/v1/events?cell=cell-1".into(), Ok(Target::Cell(CellId::parse("cell-1").expect("sound")))),
+            (&get, "/api/v1/events".into(), Err(Failure::MissingCell)),
+            (&get, "/api/v1/events?cell=CELL".into(), Err(Failure::CellNotFound)),
+            (&post, "/api/v1/events?cell=cell-1".into(), Err(Failure::MethodNotAllowed("GET"))),
             (&get, "/docs/index.css".into(), Ok(Target::Docs(Some("index.css".into())))),
         ];
         for (method, line, expected) in cases {

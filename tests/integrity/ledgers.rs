@@ -64,8 +64,9 @@ impl Ledgers {
         for chain in self.chains.values() {
             let head = chain.blocks.last().expect("block 0");
             let latest = log.latest(head.wallet).await.expect("a sound log");
-            if latest.is_none_or(|latest| latest.leaf.block < head.number) {
-                leaves.push(Leaf::of(head));
+            let first = latest.map_or(0, |latest| latest.leaf.block + 1);
+            if first <= head.number {
+                leaves.push(Leaf::of(first, head));
             }
         }
         let written = log.append(newest.as_ref(), &leaves, &self.key, START, Uuid::from_u128(number)).await;

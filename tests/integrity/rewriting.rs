@@ -97,7 +97,7 @@ async fn nothing_is_signed_over_a_log_that_was_changed() {
         let log = log(&database.store);
         let newest = log.newest().await.expect("sound").expect("two were signed");
         let leaf =
-            |number| Leaf { block: number, ..Leaf::of(&ledgers.chains.values().next().expect("many").blocks[0]) };
+            |number| Leaf { block: number, ..Leaf::of(0, &ledgers.chains.values().next().expect("many").blocks[0]) };
         let other = SigningKey::from_pem(&SigningKey::generate().expect("random")).expect("own");
         let signed = log.append(Some(&newest), &[leaf(1)], &other, START, Uuid::from_u128(1)).await;
         assert!(signed.is_err(), "the last one was signed with another key");
@@ -128,7 +128,7 @@ async fn of_two_who_sign_at_once_one_wins_and_the_others_leaves_count_for_nothin
         let chain = ledgers.chains.values().next().expect("many");
         let mut grown = chain.clone();
         grown.deposits(1, 1);
-        let leaf = Leaf::of(grown.blocks.last().expect("just made"));
+        let leaf = Leaf::of(0, grown.blocks.last().expect("just made"));
         let sign = |batch| log.append(Some(&newest), std::slice::from_ref(&leaf), &ledgers.key, START, batch);
         let (one, two) = tokio::join!(sign(Uuid::from_u128(31)), sign(Uuid::from_u128(32)));
         let won: Vec<_> = [one, two].into_iter().map(|signed| signed.expect("a sound log")).collect();

@@ -17,7 +17,7 @@ use crate::admission::Class;
 use crate::peers::Peers;
 
 /// Last words of the paths that lead through a wallet's past.
-const HISTORY: [&str; 3] = ["transactions", "historical", "statement"];
+const HISTORY: [&str; 4] = ["transactions", "historical", "statement", "events"];
 /// Last words of the paths of requests that concern other wallets too.
 const TRANSFERS: [&str; 3] = ["transfer", "transfers:batch", "reverse"];
 

@@ -44,11 +44,18 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
             source_ip: ShortText::cut(text(headers, wire::FORWARDED_FOR).unwrap_or(""), MAX_SOURCE_IP_BYTES),
             user_agent: ShortText::cut(text(headers, header::USER_AGENT.as_str()).unwrap_or(""), MAX_USER_AGENT_BYTES),
             request_id: ShortText::cut(request_id, MAX_REQUEST_ID_BYTES),
-            actor: ShortText::cut(text(headers, wire::ACTOR).unwrap_or(""), MAX_ACTOR_BYTES),
+            actor: ShortText::cut(&actor(headers), MAX_ACTOR_BYTES),
             trace_id: ShortText::cut(trace_id(headers).unwrap_or(""), TRACE_ID_DIGITS),
         },
         deadline: Instant::now() + patience - ANSWER_RESERVE.min(patience / 4),
     })
+}
+
+/// Who asks, as the router or the control plane says it: percent-encoded, since a header holds no more than ASCII.
+fn actor(headers: &HeaderMap) -> String {
+    let encoded = text(headers, wire::ACTOR).unwrap_or("").replace('+', "%2B");
+    let pair = form_urlencoded::parse(encoded.as_bytes()).next();
+    pair.map(|(actor, _)| actor.into_owned()).unwrap_or_default()
 }
 
 /// Whether the router says that an operator asks: he is shown who caused each entry.

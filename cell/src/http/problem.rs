@@ -49,6 +49,8 @@ pub enum Fault {
     Timestamp(&'static str),
     TimestampInFuture,
     StatementFormat,
+    EventCursor,
+    Follow,
     Limit(usize),
     Cursor,
     WalletHeader,
@@ -173,6 +175,9 @@ fn problem_of(fault: &Fault) -> Problem {
             .detail("one header of 1 to 128 visible ASCII characters"),
         Fault::Timestamp(name) => bad("invalid_timestamp", "Not an ISO-8601 timestamp").detail(*name),
         Fault::TimestampInFuture => bad("timestamp_in_future", "The timestamp lies in the future"),
+        Fault::EventCursor => bad("invalid_cursor", "Not a cursor of this cell's events")
+            .detail("pass the last cursor of the answer before, unchanged, to the same cell"),
+        Fault::Follow => bad("invalid_follow", "Not a way to follow events").detail("follow is true or false"),
         Fault::StatementFormat => bad("invalid_format", "Not a form of a statement").detail("format is json or csv"),
         Fault::Limit(most) => bad("invalid_limit", "Not a page size").detail(format!("1 to {most}")),
         Fault::Cursor => {

@@ -14,7 +14,7 @@ use crate::wallets::{
 
 use super::problem::code_of;
 
-fn number(money: Money) -> Box<RawValue> {
+pub(super) fn number(money: Money) -> Box<RawValue> {
     RawValue::from_string(money.to_string()).expect("money prints as a JSON number")
 }
 
@@ -51,7 +51,7 @@ impl From<Wallet> for WalletView {
     }
 }
 
-fn status_name(status: Status) -> &'static str {
+pub(super) fn status_name(status: Status) -> &'static str {
     match status {
         Status::Active => "ACTIVE",
         Status::Frozen => "FROZEN",

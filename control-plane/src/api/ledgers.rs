@@ -1,4 +1,4 @@
-//! The paths under `/v1/ledger`. It must never decide anything.
+//! The paths under `/v1/ledger`, and those of single wallets. It must never decide anything.
 
 use std::sync::Arc;
 
@@ -10,10 +10,12 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 
+use super::door::By;
 use super::{Answer, Control, parse};
 use crate::error::{Error, Result};
-use crate::ledgers;
 use crate::state::ControlPlane;
+use crate::wire::Because;
+use crate::{flows, ledgers, states};
 
 const LIST_DEFAULT: i32 = 20;
 const LIST_MAX: i32 = 500;
@@ -24,6 +26,8 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
         .route("/v1/ledger/wallets/{id}/export", get(export))
         .route("/v1/ledger/wallets/{id}/verify", post(verify_wallet))
         .route("/v1/ledger/verify", post(verify_cell))
+        .route("/v1/ledger/flows", post(flows))
+        .route("/v1/wallets/{id}/{verb}", post(change_state))
         .route("/v1/ledger/findings/{cell}", get(findings))
         .route("/v1/ledger/checkpoints/{cell}", get(checkpoints))
         .route("/v1/ledger/checkpoints/verify", post(verify_checkpoints))
@@ -58,6 +62,15 @@ async fn verify_wallet(control: Control, Path(id): Path<String>) -> Answer {
 
 async fn verify_cell(control: Control, body: Bytes) -> Answer {
     Ok(Json(ledgers::verify_cell(&control, &parse(&body)?).await?).into_response())
+}
+
+async fn flows(control: Control, body: Bytes) -> Answer {
+    Ok(Json(flows::read(&control, &parse(&body)?).await?).into_response())
+}
+
+async fn change_state(control: Control, by: By, Path((id, verb)): Path<(String, String)>, body: Bytes) -> Answer {
+    let because: Because = by.read(&body)?;
+    Ok(Json(states::change(&control, wallet(&id)?, &verb, &because).await?).into_response())
 }
 
 async fn findings(control: Control, Path(cell): Path<String>) -> Answer {

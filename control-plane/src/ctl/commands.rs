@@ -8,7 +8,7 @@ use topology::{InstanceId, PlacementUpdate};
 
 use super::api::Api;
 use super::flags::operations::{Change, Waiting};
-use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement};
+use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
 use super::socket::{self, Started};
 use super::{drill, ledger, load, local, operations, tables, token, up};
 use crate::wire;
@@ -42,6 +42,18 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
         Noun::Op(verb) => operations::op(common, &api, verb).await,
         Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
+        Noun::Wallet(verb) => {
+            let (wallet, verb) = match verb {
+                Wallet::Freeze { wallet } => (wallet, "freeze"),
+                Wallet::Unfreeze { wallet } => (wallet, "unfreeze"),
+                Wallet::Close { wallet } => (wallet, "close"),
+            };
+            let path = ["v1", "wallets", &wallet.to_string(), verb];
+            let changed: serde_json::Value = api.send(Method::POST, &path, Some(&because(common))).await?;
+            show(common, &changed, |wallet| {
+                format!("{} is {}\n", wallet["walletId"], wallet["status"]).replace('"', "")
+            })
+        }
         Noun::Ledger(verb) => ledger::run(common, &api, verb).await,
         Noun::Where { id } => show(common, &api.get::<wire::Where>(&["v1", "where", &id]).await?, tables::place),
         Noun::Customer(Customer::Onboard { user, cell }) => {

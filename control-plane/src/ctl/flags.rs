@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::config::DEFAULT_MAX_TPS;
-use topology::{CellId, InstanceConfig, Role};
+use topology::{CellId, InstanceConfig, Role, WalletId};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
@@ -82,8 +82,11 @@ pub enum Noun {
     /// The chains themselves: verify, export, what was found broken, what cells have committed to.
     #[command(subcommand)]
     Ledger(Ledger),
-    /// Who changed what, when and why.
+    /// Who changed what, when and why; and whether all money is there.
     Audit(Audit),
+    /// A single wallet as a whole.
+    #[command(subcommand)]
+    Wallet(Wallet),
     /// Cells, their share of customers, and the health of their instances.
     Status,
     /// Send requests at a fixed rate, as customers would, and measure the answers.
@@ -93,6 +96,21 @@ pub enum Noun {
     /// Break a fleet of its own under load, heal it, and check what customers saw.
     #[command(subcommand)]
     Drill(DrillVerb),
+}
+
+#[derive(Subcommand)]
+pub enum Wallet {
+    /// Nothing goes in or out any more, but for reversals.
+    Freeze {
+        wallet: WalletId,
+    },
+    Unfreeze {
+        wallet: WalletId,
+    },
+    /// For ever; only an empty wallet, with nothing on hold or in flight.
+    Close {
+        wallet: WalletId,
+    },
 }
 
 #[derive(Args)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use topology::{Duty, WalletId, wire};
+use topology::{CellId, Duty, WalletId, wire};
 
 use crate::failure::Failure;
 use crate::limits;
@@ -20,10 +20,28 @@ use crate::upstream::Upstream;
 use crate::upstream::link::{Answer, Broken, Link};
 use crate::upstream::request::Outgoing;
 
+/// Whom a request is for.
+#[derive(Clone, Copy)]
+pub enum Destination<'a> {
+    /// Whichever cell has it.
+    Wallet(WalletId),
+    Cell(&'a CellId),
+}
+
+impl Destination<'_> {
+    /// By what instances are put in order.
+    fn preference(self) -> WalletId {
+        match self {
+            Destination::Wallet(wallet) => wallet,
+            Destination::Cell(_) => WalletId::from_uuid(uuid::Uuid::nil()),
+        }
+    }
+}
+
 /// A request whose header is clean.
 pub struct Forwarded<'a> {
     pub head: &'a Parts,
-    pub wallet: WalletId,
+    pub to: Destination<'a>,
     pub deadline: Deadline,
     pub facts: &'a Facts,
     pub request_id: &'a HeaderValue,
@@ -93,7 +111,10 @@ pub async fn forward(
     let is_repeatable = can_repeat && (is_read || has_key);
     let duty = Duty::of(request.head.uri.path());
     let course = Course { worker, client, request, is_read, duty, can_repeat, is_repeatable };
-    let cell = local.routes.owner(request.wallet);
+    let cell = match request.to {
+        Destination::Wallet(wallet) => local.routes.owner(wallet),
+        Destination::Cell(cell) => local.routes.cell_named(cell.as_str()).ok_or(Failure::CellNotFound)?,
+    };
     let mut progress = Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, shed: None };
     let outcome = course.run(&local, body, &mut progress).await;
     outcome.map_err(|failure| course.in_full(failure, &progress))
@@ -231,7 +252,9 @@ impl Course<'_> {
     fn pick<'l>(&self, local: &'l LocalRoutes, cell: usize, tried: Tried) -> Option<(InstanceSlot, &'l Rc<Upstream>)> {
         let upstreams = &local.upstreams[cell];
         let mut fallback = None;
-        for slot in local.routes.cells[cell].candidates(self.request.wallet, self.duty).filter(|&slot| !tried.has(slot))
+        for slot in local.routes.cells[cell]
+            .candidates(self.request.to.preference(), self.duty)
+            .filter(|&slot| !tried.has(slot))
         {
             if upstreams[slot].breaker.admits(Instant::now) {
                 return Some((slot, &upstreams[slot]));

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::peek;
 use crate::proxy::body::{AnswerBody, Collected, ForwardBody, collect};
 use crate::proxy::client::{Client, Deadline};
-use crate::proxy::forward::{Forwarded, forward};
+use crate::proxy::forward::{Destination, Forwarded, forward};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
 use crate::rate::Weight;
@@ -91,6 +91,13 @@ async fn answer(
     let caller = worker.authenticate(client, &mut head.headers)?;
     let taken = take_body(&mut body, &facts, client, deadline).await?;
     let mut body = taken.into_forward(body, client, facts.content_length);
+    if let Target::Cell(cell) = &target {
+        worker.authorize(caller.as_deref(), head, None)?;
+        let actor = caller.as_ref().map(|caller| &caller.actor);
+        let to = Destination::Cell(cell);
+        let forwarded = Forwarded { head, to, deadline, facts: &facts, request_id, actor };
+        return forward(worker, client, &forwarded, &mut body).await;
+    }
     let wallet = match wallet_of(&target, &body, &facts, worker) {
         Err(Failure::BodyTooLarge) => {
             body.drain(client, deadline).await;
@@ -106,7 +113,8 @@ async fn answer(
     };
     let left = left.map_err(Failure::RateLimited)?;
     let actor = caller.as_ref().map(|caller| &caller.actor);
-    let forwarded = Forwarded { head, wallet, deadline, facts: &facts, request_id, actor };
+    let to = Destination::Wallet(wallet);
+    let forwarded = Forwarded { head, to, deadline, facts: &facts, request_id, actor };
     let mut answer = forward(worker, client, &forwarded, &mut body).await?;
     if let Some(left) = left {
         worker.shared.limiter.describe(left, answer.headers_mut());
@@ -178,7 +186,7 @@ fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker
             Some(wallet) => wallet,
             None => peek::payer_of(whole()?)?,
         },
-        Target::Docs(_) | Target::OpenApi => return Err(Failure::NotFound),
+        Target::Cell(_) | Target::Docs(_) | Target::OpenApi => return Err(Failure::NotFound),
     };
     if facts.wallet.is_some_and(|named| named != wallet) {
         return Err(Failure::HeaderMismatch);

@@ -126,12 +126,21 @@ pub enum Op {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Audit {
+    #[command(subcommand)]
+    pub verb: Option<AuditVerb>,
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
     /// Only of this one.
     #[arg(long)]
     pub operation: Option<OperationId>,
+}
+
+#[derive(Subcommand)]
+pub enum AuditVerb {
+    /// Add up the books of all cells at one moment, while the traffic goes on: was money made or lost?
+    Conservation,
 }
 
 /// How an operation is started.

@@ -9,9 +9,9 @@ use crate::ctl::api::Api;
 use crate::ctl::commands::{because, show};
 use crate::ctl::flags::Common;
 use crate::ctl::flags::operations::{
-    Abort, Audit, Buckets, Change, Evacuate, Migrate, MigrateVerb, Op, Remove, StartMigrate,
+    Abort, Audit, AuditVerb, Buckets, Change, Evacuate, Migrate, MigrateVerb, Op, Remove, StartMigrate,
 };
-use crate::ctl::{MISMATCH, USAGE, failure, silent, tables};
+use crate::ctl::{MISMATCH, USAGE, conservation, failure, silent, tables};
 use crate::wire::{self, AuditEntry, CellView, OperationId, OperationView, Scope, Verified, VerifyFrom, Wanted};
 
 /// Pages of one verification; each is some seconds of work of the control plane.
@@ -95,6 +95,9 @@ pub async fn op(common: &Common, api: &Api, verb: Op) -> Result<()> {
 
 /// Changes of operations and of the placement together, newest first.
 pub async fn audit(common: &Common, api: &Api, wanted: &Audit) -> Result<()> {
+    if let Some(AuditVerb::Conservation) = wanted.verb {
+        return conservation::run(common, api).await;
+    }
     let mut query = vec![("limit", wanted.limit.to_string())];
     query.extend(wanted.operation.map(|operation| ("operation", operation.to_string())));
     let entries: Vec<AuditEntry> = api.get_with(&["v1", "audit"], &query).await?;

@@ -1,0 +1,165 @@
+//! The handler of events: lines of JSON (or server-sent events), one for each block, and lines with a cursor to come back
+//! with. Open-ended where it is asked to follow; within bounds, after which the client comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use ledger::Block;
+use ledger::store::{Store, StoreError};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+use topology::{CellId, WalletId};
+
+use super::Edge;
+use super::problem::{Fault, Rejected};
+use super::views::{TransactionView, number, status_name};
+use super::wallets::{answered, parameter};
+use crate::events::{Cursor, Events};
+use crate::failure::Failure;
+use crate::history::Line;
+use crate::peers::Peers;
+
+/// Who may follow an instance at a time.
+pub const MAX_FOLLOWERS: usize = 16;
+/// How often a follower's log is looked at, and how long nothing is said at most.
+const POLL: Duration = Duration::from_millis(500);
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// After this long an answer ends, and the client comes back with its cursor.
+const MAX_ANSWER: Duration = Duration::from_secs(300);
+
+type Shared<S, P> = State<Arc<Edge<S, P>>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Lines,
+    ServerSent,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventView {
+    cell: CellId,
+    wallet_id: WalletId,
+    block_number: u64,
+    block_hash: String,
+    home: CellId,
+    status: &'static str,
+    balance: Box<serde_json::value::RawValue>,
+    timestamp: String,
+    transactions: Vec<TransactionView>,
+}
+
+pub async fn events<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| {
+        let query = query.as_deref();
+        let cell = edge.wallets.cell().clone();
+        let cursor = match parameter(query, "cursor") {
+            None => Cursor::start(cell.clone()),
+            Some(text) => Cursor::parse(&text).filter(|cursor| cursor.cell == cell).ok_or(Fault::EventCursor)?,
+        };
+        let follow = match parameter(query, "follow").as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Fault::Follow),
+        };
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let format = if accept.starts_with("text/event-stream") { Format::ServerSent } else { Format::Lines };
+        let place = Arc::clone(&edge.followers).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
+        let media = match format {
+            Format::Lines => "application/x-ndjson",
+            Format::ServerSent => "text/event-stream",
+        };
+        let feed = Feed {
+            cell,
+            events: Events::new(edge.store.clone(), cursor),
+            format,
+            follow,
+            until: Instant::now() + MAX_ANSWER,
+            draining: edge.draining.clone(),
+            is_over: false,
+            _place: place,
+        };
+        let body = Body::from_stream(stream::try_unfold(feed, |mut feed| async move {
+            Ok::<_, StoreError>(feed.next().await?.map(|text| (Bytes::from(text), feed)))
+        }));
+        Ok((StatusCode::OK, [(header::CONTENT_TYPE, media)], body).into_response())
+    })
+    .await
+}
+
+struct Feed<S> {
+    cell: CellId,
+    events: Events<S>,
+    format: Format,
+    follow: bool,
+    until: Instant,
+    draining: tokio::sync::watch::Receiver<bool>,
+    is_over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S: Store> Feed<S> {
+    /// The next part of the answer: blocks, and the cursor after them.
+    async fn next(&mut self) -> Result<Option<String>, StoreError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let silent_until = Instant::now() + HEARTBEAT;
+        loop {
+            let blocks = self.events.page().await?;
+            let ends = !self.follow || Instant::now() >= self.until || *self.draining.borrow();
+            if !blocks.is_empty() {
+                let mut text: String = blocks.iter().map(|block| self.event(block)).collect();
+                text.push_str(&self.cursor());
+                self.is_over = ends && self.follow;
+                return Ok(Some(text));
+            }
+            if ends || Instant::now() >= silent_until {
+                self.is_over = ends;
+                return Ok(Some(self.cursor()));
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    fn event(&self, block: &Block) -> String {
+        let line = |entry: &ledger::Entry| {
+            let line = Line { entry: entry.clone(), at: block.at, block: block.number, hash: block.hash };
+            TransactionView::new(line, true)
+        };
+        let view = EventView {
+            cell: self.cell.clone(),
+            wallet_id: block.wallet,
+            block_number: block.number,
+            block_hash: block.hash.to_string(),
+            home: block.home.clone(),
+            status: status_name(block.state.status),
+            balance: number(block.state.balance),
+            timestamp: block.at.to_string(),
+            transactions: block.entries.iter().map(line).collect(),
+        };
+        let json = serde_json::to_string(&view).expect("a view holds only strings and numbers");
+        match self.format {
+            Format::Lines => format!("{json}\n"),
+            Format::ServerSent => format!("event: block\ndata: {json}\n\n"),
+        }
+    }
+
+    fn cursor(&self) -> String {
+        let cursor = &self.events.cursor;
+        match self.format {
+            Format::Lines => format!("{{\"cursor\":\"{cursor}\"}}\n"),
+            Format::ServerSent => format!("event: cursor\nid: {cursor}\ndata: {{\"cursor\":\"{cursor}\"}}\n\n"),
+        }
+    }
+}

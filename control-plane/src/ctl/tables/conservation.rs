@@ -1,0 +1,37 @@
+//! The books, added up.
+
+use ledger::Money;
+
+use super::columns;
+use crate::ctl::conservation::Books;
+
+fn money(minor: u64) -> String {
+    Money::from_minor(minor).to_string()
+}
+
+pub fn books(books: &Books) -> String {
+    let cells = books.cells.iter().map(|(cell, sums)| {
+        let figures = [sums.balances, sums.came_in, sums.went_out, sums.sent, sums.received, sums.returned];
+        let counts = [cell.to_string(), sums.wallets.to_string(), sums.blocks.to_string()];
+        counts.into_iter().chain(figures.map(money)).collect::<Vec<_>>()
+    });
+    let names = ["CELL", "WALLETS", "BLOCKS", "BALANCES", "CAME IN", "WENT OUT", "SENT", "RECEIVED", "RETURNED"];
+    let mut text = columns(&names, &cells.collect::<Vec<_>>());
+    let pairs = books.pairs.iter().map(|pair| {
+        let figures = [pair.sent, pair.received, pair.returned, pair.in_flight].map(money);
+        [pair.from.clone(), pair.to.clone()].into_iter().chain(figures).collect::<Vec<_>>()
+    });
+    text.push('\n');
+    text.push_str(&columns(&["FROM", "TO", "SENT", "RECEIVED", "RETURNED", "IN FLIGHT"], &pairs.collect::<Vec<_>>()));
+    let [balances, in_flight, came_in, went_out] =
+        [books.balances, books.in_flight, books.came_in, books.went_out].map(money);
+    let verdict = if books.difference == 0 { "conserved".to_owned() } else { format!("OFF BY {}", books.difference) };
+    text.push_str(&format!(
+        "\nuntil {}: balances {balances} + in flight {in_flight} = came in {came_in} - went out {went_out}: {verdict}\n",
+        books.until
+    ));
+    for fault in &books.faults {
+        text.push_str(&format!("FAULT  {fault}\n"));
+    }
+    text
+}

@@ -1,0 +1,99 @@
+//! What came into wallets and left them, read from the chains of one cell for whoever adds up the books.
+//!
+//! It must never change anything, and keeps no more than a page.
+
+use ledger::store::{BlockRange, Store};
+use ledger::{Block, EntryKind, External, Timestamp};
+use tokio::time::{Duration, Instant};
+use topology::{Bucket, CellId, WalletId};
+
+use crate::error::Result;
+use crate::state::ControlPlane;
+use crate::wire::flows::{Flows, FlowsPage, Leg, Move, Place, ReadFlows};
+
+/// One answer comes after about this long, or with so many blocks; who asks goes on from there.
+const PAGE_TIME: Duration = Duration::from_secs(3);
+const PAGE_BLOCKS: u64 = 5_000;
+const BLOCKS: usize = 256;
+const WALLETS: usize = 64;
+
+pub async fn read(control: &ControlPlane, wanted: &ReadFlows) -> Result<FlowsPage> {
+    let side = control.side(&wanted.cell).await?;
+    let until = Timestamp::from_micros(wanted.until_micros);
+    let deadline = Instant::now() + PAGE_TIME;
+    let (mut page, mut blocks) = (FlowsPage::default(), 0);
+    let mut from = wanted.from;
+    let mut after = None;
+    loop {
+        let wallets = match from {
+            Some(place) => vec![place.wallet],
+            None => side.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?,
+        };
+        if wallets.is_empty() {
+            return Ok(page);
+        }
+        for wallet in wallets {
+            let mut first = from.take().map_or(0, |place| place.block);
+            let head = side.store.head(wallet).await?;
+            let is_home = head.as_ref().is_some_and(|head| head.home == wanted.cell);
+            let mut flows = Flows { wallet, is_home, balance: None, blocks: 0, came_in: 0, went_out: 0, legs: vec![] };
+            while is_home {
+                let range = BlockRange { first, last: u64::MAX, newest_first: false };
+                let part = side.store.page(wallet, range, BLOCKS).await?;
+                for block in &part.blocks {
+                    count(block, until, &mut flows);
+                    first = block.number.saturating_add(1);
+                }
+                blocks += part.blocks.len() as u64;
+                if !part.more {
+                    break;
+                }
+                if Instant::now() >= deadline || blocks >= PAGE_BLOCKS {
+                    page.wallets.push(flows);
+                    page.next = Some(Place { wallet, block: first });
+                    return Ok(page);
+                }
+            }
+            page.wallets.push(flows);
+            after = Some(wallet);
+            if Instant::now() >= deadline || blocks >= PAGE_BLOCKS {
+                let next = side.store.members((Bucket(0), Bucket(u16::MAX)), after, 1).await?;
+                page.next = next.first().map(|wallet| Place { wallet: *wallet, block: 0 });
+                return Ok(page);
+            }
+        }
+    }
+}
+
+fn count(block: &Block, until: Timestamp, flows: &mut Flows) {
+    let counts = block.at <= until;
+    if counts {
+        flows.balance = Some(block.state.balance.minor());
+        flows.blocks += 1;
+    }
+    let leg = |transfer, leg, amount, other: WalletId, cell: &CellId| Leg {
+        transfer,
+        leg,
+        amount,
+        other,
+        cell: cell.clone(),
+        counts,
+    };
+    for entry in &block.entries {
+        let amount = entry.amount.minor();
+        match (&entry.kind, entry.kind.external()) {
+            (_, Some(External::In)) if counts => flows.came_in += amount,
+            (_, Some(External::Out)) if counts => flows.went_out += amount,
+            (EntryKind::TransferOut { to, .. }, _) => {
+                flows.legs.push(leg(entry.id, Move::Out, amount, *to, &block.home));
+            }
+            (EntryKind::TransferIn { from, .. }, _) => {
+                flows.legs.push(leg(entry.id, Move::In, amount, *from, &block.home));
+            }
+            (EntryKind::TransferReturned { transfer, .. }, _) => {
+                flows.legs.push(leg(*transfer, Move::Returned, amount, block.wallet, &block.home));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Following a cell: every block comes, in a resumable order, and a reader who starts again from any cursor misses none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::fleet::{Call, Fleet, Shape, until, within};
+
+/// One answer: the blocks, as (wallet, number), and the last cursor.
+async fn read(fleet: &Fleet, cell: &str, cursor: Option<&str>) -> (Vec<(String, u64)>, String) {
+    let after = cursor.map_or(String::new(), |cursor| format!("&cursor={cursor}"));
+    let answer = fleet.client().send(&Call::get(format!("/api/v1/events?cell={cell}{after}"))).await.expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+    let (mut blocks, mut last) = (Vec::new(), String::new());
+    for line in answer.text.lines() {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        match line["cursor"].as_str() {
+            Some(cursor) => cursor.clone_into(&mut last),
+            None => {
+                let wallet = line["walletId"].as_str().expect("a wallet").to_owned();
+                assert!(!line["transactions"].as_array().expect("a list").is_empty());
+                blocks.push((wallet, line["blockNumber"].as_u64().expect("a number")));
+            }
+        }
+    }
+    (blocks, last)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_block_of_a_cell_is_told_once_it_is_committed_to_and_again_from_an_older_cursor() {
+    within(90, "the test", async {
+        let every_second = vec![("CELL_CHECKPOINT_SECONDS".to_owned(), "1".to_owned())];
+        let fleet = Fleet::of(Shape { cells: 1, environment: every_second, ..Shape::default() }).await;
+        let client = fleet.client();
+        let mut written: BTreeMap<String, u64> = BTreeMap::new();
+        for user in fleet.users_in(1, 3).await {
+            let wallet = client.create(&user).await;
+            for _ in 0..3 {
+                client.send(&Call::deposit(wallet, "1")).await.expect(200);
+            }
+            written.insert(wallet.to_string(), 3);
+        }
+        let expected: BTreeSet<(String, u64)> =
+            written.iter().flat_map(|(wallet, last)| (0..=*last).map(|number| (wallet.clone(), number))).collect();
+        let mut seen = BTreeSet::new();
+        let mut cursors = vec![None];
+        until(30, "all blocks were told", async || {
+            let from: Option<String> = cursors.last().cloned().flatten();
+            let (blocks, cursor) = read(&fleet, "cell-1", from.as_deref()).await;
+            for block in blocks {
+                assert!(seen.insert(block.clone()), "{block:?} came twice to one who goes on where he was");
+            }
+            cursors.push(Some(cursor));
+            seen == expected
+        })
+        .await;
+        let (again, _) = read(&fleet, "cell-1", None).await;
+        assert_eq!(again.into_iter().collect::<BTreeSet<_>>(), expected);
+        // Nothing more until something happens; then just that.
+        let last = cursors.pop().flatten().expect("a cursor");
+        assert_eq!(read(&fleet, "cell-1", Some(&last)).await.0, []);
+        for (path, status, code) in [
+            ("/api/v1/events", 400, "missing_cell"),
+            ("/api/v1/events?cell=cell-9", 404, "cell_not_found"),
+            ("/api/v1/events?cell=cell-1&cursor=x", 400, "invalid_cursor"),
+            ("/api/v1/events?cell=cell-1&cursor=cell-2:1:0", 400, "invalid_cursor"),
+            ("/api/v1/events?cell=cell-1&follow=maybe", 400, "invalid_follow"),
+        ] {
+            assert_eq!(client.send(&Call::get(path)).await.expect(status).code(), code, "{path}");
+        }
+    })
+    .await;
+}
