@@ -12,7 +12,7 @@ use ledger::block::{Audit, Key, ShortText};
 use ledger::keys::KeyRun;
 use ledger::snapshots::snapshots_of;
 use ledger::store::{Append, Guard, Store};
-use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, decide, moving};
+use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, moving};
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -56,12 +56,14 @@ impl Chain {
     fn push(&mut self, happenings: Vec<(EntryKind, u64, Option<TransactionId>)>) -> &Block {
         let last = self.blocks.last().expect("block 0").clone();
         let (mut state, mut entries) = (last.state.clone(), vec![]);
+        let at = last.at.plus_micros(1_000_000);
         for (kind, amount, id) in happenings {
-            let amount = Money::from_minor(amount);
-            state = decide::apply(&state, &kind, amount).expect("the test makes sound chains");
-            entries.push(self.entry(kind, amount, state.balance, id));
+            let mut entry = self.entry(kind, Money::from_minor(amount), Money::ZERO, id);
+            state.apply(entry.id, &entry.kind, entry.amount, at).expect("the test makes sound chains");
+            entry.balance_after = state.balance;
+            entries.push(entry);
         }
-        self.blocks.push(chain::next(&last.head(), state, entries, last.at.plus_micros(1_000_000)));
+        self.blocks.push(chain::next(&last.head(), state, entries, at));
         self.blocks.last().expect("just pushed")
     }
 

@@ -61,7 +61,7 @@ pub async fn what_is_stored_is_read_item_by_item<S: Store>(subject: &Subject<S>)
         more = page.more;
     }
     assert_eq!(read, chain);
-    let run = KeyRun { run: 3, last_at: START, keys: vec![([1; 16], 200)] };
+    let run = KeyRun { run: 3, last_at: START, keys: vec![([1; 11], 200)] };
     let hash = ledger::Hash([9; 32]);
     let snapshot = Snapshot { at: START, block: 255, next: 319, balance: Money::from_minor(1), hash };
     store.put_run(wallet, &run).await.expect("it answers");

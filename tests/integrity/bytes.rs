@@ -75,8 +75,19 @@ async fn a_byte_changed_anywhere_is_found() {
         }
         assert!(kinds.remove("members").is_some());
         let names: Vec<String> = kinds.keys().cloned().collect();
-        let expected =
-            ["blocks", "checkpoints", "first blocks", "in", "keys", "latest", "leaves", "out", "snap", "tiles"];
+        let expected = [
+            "blocks",
+            "checkpoints",
+            "first blocks",
+            "in",
+            "keys",
+            "latest",
+            "leaves",
+            "out",
+            "reversed",
+            "snap",
+            "tiles",
+        ];
         assert_eq!(names, expected);
         let before = sound(&database, &ledgers).await;
         let mut attributes = std::collections::BTreeMap::<String, u64>::new();

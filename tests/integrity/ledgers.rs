@@ -84,13 +84,13 @@ pub async fn breaks_of(store: &DynamoStore, wallet: WalletId, audit: &Audit) -> 
     verify(store, &cell(), wallet, committed, &mut FullSpeed).await.expect("it answers").breaks
 }
 
-/// A wallet with every kind of row: in flight, settled, returned, received, refused.
+/// A wallet with every kind of row: in flight, settled, returned, received, refused, reversed.
 fn transfers() -> Chain {
     let other = WalletId::from_uuid(Uuid::from_u128(77));
     let mut chain = Chain::new("transfers");
     chain.deposits(1, 3);
     let id = Uuid::from_u128;
-    let out = EntryKind::TransferOut { to: other, route: Route::Across };
+    let out = EntryKind::TransferOut { to: other, route: Route::Across, reverses: None };
     for transfer in 1..=4 {
         chain.push(vec![(out.clone(), 1, Some(id(transfer)))]);
     }
@@ -101,6 +101,11 @@ fn transfers() -> Chain {
         let received = EntryKind::TransferIn { from: other, route: Route::Across };
         chain.push(vec![(received, 2, Some(id(transfer)))]);
     }
+    // And what was done is undone, and what is on hold stays on hold.
+    chain.push(vec![(EntryKind::Deposit, 9, Some(id(31)))]);
+    chain.push(vec![(EntryKind::DepositReversed { of: id(31) }, 9, None)]);
+    let expires_at = START.plus_micros(i64::from(u32::MAX) * 1_000_000);
+    chain.push(vec![(EntryKind::HoldPlaced { expires_at }, 1, None)]);
     let reason = CreditRefusal::BalanceLimit;
     chain.push(vec![(EntryKind::TransferRefused { transfer: id(21), from: other, reason }, 0, None)]);
     chain

@@ -62,7 +62,8 @@ async fn exit_code(fleet: &Fleet, words: &[&str]) -> i32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_wallet_is_frozen_and_a_rewritten_one_given_away_while_all_others_are_served() {
     within(240, "the test", async {
-        let fleet = Fleet::of(Shape { cells: 1, instances: 2, environment: jobs_every_second(&[]) }).await;
+        let fleet =
+            Fleet::of(Shape { cells: 1, instances: 2, environment: jobs_every_second(&[]), ..Shape::default() }).await;
         let client = fleet.client();
         let (ann, bob, eve) = (client.create("ann").await, client.create("bob").await, client.create("eve").await);
         for number in 0..DEPOSITS {
@@ -197,7 +198,7 @@ async fn check_offline(fleet: &Fleet, wallet: WalletId, proof: &Value) {
 async fn a_pass_whose_process_is_killed_is_gone_on_with_by_the_next() {
     within(240, "the test", async {
         let environment = jobs_every_second(&[("CELL_INTEGRITY_ITEMS_PER_SECOND", "12")]);
-        let fleet = Fleet::of(Shape { cells: 1, instances: 1, environment }).await;
+        let fleet = Fleet::of(Shape { cells: 1, instances: 1, environment, ..Shape::default() }).await;
         let client = fleet.client();
         for number in 0..WALLETS {
             client.insist(&Call::create(&format!("user-{number}"))).await;

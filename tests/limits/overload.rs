@@ -98,7 +98,7 @@ async fn five_times_the_capacity_costs_neither_goodput_nor_memory_nor_time_to_re
     let (overload_s, capacity) = (setting("WALLET_OVERLOAD_S", OVERLOAD_S), setting("WALLET_OVERLOAD_TPS", CAPACITY));
     within(120 + 3 * overload_s, "the test", async {
         let environment = vec![("CTL_MAX_TPS".to_owned(), capacity.to_string())];
-        let fleet = Fleet::of(Shape { cells: 1, instances: 1, environment }).await;
+        let fleet = Fleet::of(Shape { cells: 1, instances: 1, environment, ..Shape::default() }).await;
         let calm_s = (overload_s / 2).max(4);
         eprintln!("| load | sent/s | served/s | p50 ms | p99 ms | sent late, at most ms |\n|---|--:|--:|--:|--:|--:|");
         run(&fleet, "warm", capacity * 4 / 5, 2).await;

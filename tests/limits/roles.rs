@@ -10,7 +10,7 @@ const TRANSACTIONS: [&str; 2] = ["cell-1-transactions-a", "cell-2-transactions-a
 
 async fn split() -> Fleet {
     let environment = vec![("CTL_SPLIT_ROLES".to_owned(), "true".to_owned())];
-    Fleet::of(Shape { cells: 2, instances: 1, environment }).await
+    Fleet::of(Shape { cells: 2, instances: 1, environment, ..Shape::default() }).await
 }
 
 /// Every way in which money moves and is looked at, each at the first attempt.

@@ -5,7 +5,7 @@ use ledger::keys::KeyRun;
 use ledger::snapshots::{is_heavy, snapshots_of};
 use ledger::store::memory::MemoryStore;
 use ledger::store::{Append, Genesis, Guard};
-use ledger::{Money, chain, decide};
+use ledger::{Money, chain};
 use proptest::prelude::*;
 use topology::{Bucket, CellId, UserId};
 use uuid::Uuid;
@@ -30,9 +30,11 @@ fn a_chain(blocks: &[(usize, i64)]) -> Vec<Block> {
         let last = chain.last().expect("block 0");
         let (mut state, mut made) = (last.state.clone(), vec![]);
         for _ in 0..entries {
-            let amount = Money::from_minor(1);
-            state = decide::apply(&state, &EntryKind::Deposit, amount).expect("far from the limit");
-            made.push(entry(EntryKind::Deposit, amount, state.balance));
+            let mut deposit = entry(EntryKind::Deposit, Money::from_minor(1), Money::ZERO);
+            let applied = state.apply(deposit.id, &deposit.kind, deposit.amount, last.at);
+            applied.expect("far from the limit");
+            deposit.balance_after = state.balance;
+            made.push(deposit);
         }
         chain.push(chain::next(&last.head(), state, made, last.at.plus_micros(step)));
     }
