@@ -2,6 +2,7 @@
 
 pub mod bad_input;
 mod batches;
+mod books;
 mod history;
 mod holds;
 mod internal;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fleet::{Fleet, Shape};
+use ledger::block::MAX_BATCH_OPERATIONS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use topology::WalletId;
@@ -44,11 +45,27 @@ enum Kind {
     HotCell,
     /// The other fleet, whose cell puts one entry into each block.
     HotCellAlone,
+    /// Five hundred deposits in each request.
+    HotBatch,
 }
 
 impl Kind {
-    const ALL: [Kind; 5] =
-        [Kind::DistinctRouter, Kind::DistinctCell, Kind::HotRouter, Kind::HotCell, Kind::HotCellAlone];
+    const ALL: [Kind; 6] =
+        [Kind::DistinctRouter, Kind::DistinctCell, Kind::HotRouter, Kind::HotCell, Kind::HotCellAlone, Kind::HotBatch];
+
+    /// Deposits in one request.
+    fn deposits(self) -> usize {
+        if self == Kind::HotBatch { MAX_BATCH_OPERATIONS } else { 1 }
+    }
+
+    /// What is asked for below the wallet, and the body.
+    fn request(self) -> (&'static str, String) {
+        let batch = vec![r#"{"type":"deposit","amount":0.01}"#; MAX_BATCH_OPERATIONS];
+        match self {
+            Kind::HotBatch => ("transactions:batch", format!(r#"{{"operations":[{}]}}"#, batch.join(","))),
+            _ => ("deposit", r#"{"amount":0.01}"#.to_owned()),
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -57,6 +74,7 @@ impl Kind {
             Kind::HotRouter => "one wallet, through the router",
             Kind::HotCell => "one wallet, straight to the cell",
             Kind::HotCellAlone => "one wallet, straight to the cell, one entry a block",
+            Kind::HotBatch => "one wallet, straight to the cell, batches of 500",
         }
     }
 }
@@ -66,7 +84,7 @@ impl Kind {
 struct Outcome {
     throughputs: Vec<f64>,
     latencies_us: Vec<u32>,
-    requests: u64,
+    deposits: u64,
     cpu_s: [f64; PROCESSES.len() + 1],
 }
 
@@ -105,23 +123,24 @@ impl Site {
     async fn load(&self, kind: Kind, clients: usize, millis: u64, outcome: &mut Outcome) {
         let base = match kind {
             Kind::DistinctRouter | Kind::HotRouter => self.fleet.ports.router(),
-            Kind::DistinctCell | Kind::HotCell | Kind::HotCellAlone => self.fleet.ports.instance(1, 0),
+            Kind::DistinctCell | Kind::HotCell | Kind::HotCellAlone | Kind::HotBatch => self.fleet.ports.instance(1, 0),
         };
         let address = base.strip_prefix("http://").expect("a local address").to_owned();
         let wallets = match kind {
             Kind::DistinctRouter | Kind::DistinctCell => self.wallets.clone(),
-            Kind::HotRouter | Kind::HotCell | Kind::HotCellAlone => Arc::new(vec![self.hot]),
+            Kind::HotRouter | Kind::HotCell | Kind::HotCellAlone | Kind::HotBatch => Arc::new(vec![self.hot]),
         };
         let (before, began) = (self.cpu_s(), Instant::now());
         let end = began + Duration::from_millis(millis);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..clients {
-            tasks.spawn(client(address.clone(), wallets.clone(), end));
+            tasks.spawn(client(kind, address.clone(), wallets.clone(), end));
         }
         let latencies: Vec<u32> = tasks.join_all().await.into_iter().flatten().collect();
         let (took, after) = (began.elapsed(), self.cpu_s());
-        outcome.throughputs.push(latencies.len() as f64 / took.as_secs_f64());
-        outcome.requests += latencies.len() as u64;
+        let deposits = latencies.len() * kind.deposits();
+        outcome.throughputs.push(deposits as f64 / took.as_secs_f64());
+        outcome.deposits += deposits as u64;
         outcome.latencies_us.extend(latencies);
         for (sum, (after, before)) in outcome.cpu_s.iter_mut().zip(after.into_iter().zip(before)) {
             *sum += after - before;
@@ -140,17 +159,19 @@ fn processor_time_s(pid: i32) -> f64 {
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// One connection: a request, its answer, the next. Plain bytes, so that the client costs next to nothing.
-async fn client(address: String, wallets: Arc<Vec<WalletId>>, end: Instant) -> Vec<u32> {
+async fn client(kind: Kind, address: String, wallets: Arc<Vec<WalletId>>, end: Instant) -> Vec<u32> {
     let mut stream = TcpStream::connect(&address).await.expect("it listens");
     stream.set_nodelay(true).expect("a socket");
     let mut latencies = Vec::new();
     let mut buffer = Vec::with_capacity(4_096);
+    let (path, body) = kind.request();
     while Instant::now() < end {
         let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
         let wallet = wallets[usize::try_from(number).expect("small") % wallets.len()];
         let request = format!(
-            "POST /api/v1/wallets/{wallet}/deposit HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-             idempotency-key: bench-{number}\r\ncontent-length: 15\r\n\r\n{{\"amount\":0.01}}"
+            "POST /api/v1/wallets/{wallet}/{path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+             idempotency-key: bench-{number}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
         );
         let began = Instant::now();
         stream.write_all(request.as_bytes()).await.expect("it reads");
@@ -215,12 +236,12 @@ async fn main() {
 fn report(outcomes: &mut BTreeMap<(Kind, usize), Outcome>, rounds: u32, millis: u64) {
     println!("Deposits, {rounds} interleaved rounds of {millis} ms each; median throughput of the rounds.\n");
     println!(
-        "| deposits on | clients | requests/s | p50 ms | p99 ms | router µs | cell µs | database µs | client µs |"
+        "| deposits on | clients | deposits/s | p50 ms | p99 ms | router µs | cell µs | database µs | client µs |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for ((kind, clients), outcome) in outcomes.iter_mut() {
         outcome.latencies_us.sort_unstable();
-        let cpu = outcome.cpu_s.map(|seconds| format!("{:.0}", seconds * 1e6 / outcome.requests as f64));
+        let cpu = outcome.cpu_s.map(|seconds| format!("{:.0}", seconds * 1e6 / outcome.deposits as f64));
         println!(
             "| {} | {clients} | {:.0} | {:.2} | {:.2} | {} |",
             kind.name(),
@@ -230,8 +251,8 @@ fn report(outcomes: &mut BTreeMap<(Kind, usize), Outcome>, rounds: u32, millis: 
             cpu.join(" | ")
         );
     }
-    println!("\n(µs: processor time a request of each process, from /proc.)\n");
-    println!("| clients | one wallet, requests/s | one entry a block, requests/s | ratio (each round) |");
+    println!("\n(µs: processor time a deposit of each process, from /proc.)\n");
+    println!("| clients | one wallet, deposits/s | one entry a block, deposits/s | ratio (each round) |");
     println!("|--:|--:|--:|--:|");
     for clients in CLIENTS {
         let (shared, alone) = (&outcomes[&(Kind::HotCell, clients)], &outcomes[&(Kind::HotCellAlone, clients)]);
