@@ -107,7 +107,7 @@ impl Writer {
         let Statement { wallet, from, to, opening, .. } = statement;
         match self.format {
             Format::Json => {
-                let from = (*from != BEGINNING).then(|| format!("\"from\":\"{from}\",")).unwrap_or_default();
+                let from = if *from == BEGINNING { String::new() } else { format!("\"from\":\"{from}\",") };
                 format!(
                     "{{\"walletId\":\"{wallet}\",{from}\"to\":\"{to}\",\"openingBalance\":{opening},\"transactions\":["
                 )

@@ -166,7 +166,7 @@ impl Plan {
                 Some(_) => {}
             }
         }
-        let fits = self.items + items <= MAX_APPEND_ITEMS && self.entries + command.entries() + 1 <= MAX_COMMIT_ENTRIES;
+        let fits = self.items + items <= MAX_APPEND_ITEMS && self.entries + command.entries() < MAX_COMMIT_ENTRIES;
         if fits { Ok(()) } else { Err(Skip::Later) }
     }
 

@@ -2,6 +2,7 @@
 //! each operation and bears the batch's idempotency key, so that a repetition gets the same answer, refusals included.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use ledger::block::item_id;
 use ledger::keys::KEY_LIFETIME_MICROS;
@@ -88,10 +89,12 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         before: &mut DoneBefore,
     ) -> Result<(), Failure> {
         let mut blocks: HashMap<u64, Option<Block>> = HashMap::new();
-        for &(place, number) in seen {
-            if !blocks.contains_key(&number) {
-                blocks.insert(number, self.block(command.wallet, number).await?);
+        for number in seen.iter().map(|(_, number)| *number) {
+            if let Entry::Vacant(place) = blocks.entry(number) {
+                place.insert(self.block(command.wallet, number).await?);
             }
+        }
+        for &(place, number) in seen {
             let Work::Batch(batch) = &mut command.work else { return Ok(()) };
             let Some(item) = batch.items.get_mut(place) else { continue };
             let block = blocks.get(&number).and_then(Option::as_ref);
