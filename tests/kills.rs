@@ -1,4 +1,4 @@
-//! Random transfers over three cells while processes are killed with SIGKILL at random. Seeded: the seed is printed,
+//! Random transfers, holds, batches and reversals over three cells while processes are killed with SIGKILL at random. Seeded: the seed is printed,
 //! and `WALLET_SEED` repeats what was asked of whom (not the timing).
 
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use fastrand::Rng;
 use ledger::Money;
 use tokio::sync::RwLock;
 use topology::WalletId;
+use uuid::Uuid;
 
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::journal::{Deed, Told, What};
-use crate::fleet::{Client, Fleet, setting, until, within};
+use crate::fleet::{Answer, Client, Fleet, setting, until, within};
 
 const CELLS: u16 = 3;
 const WALLETS: usize = 50;
@@ -33,23 +34,47 @@ struct Play {
     over: AtomicBool,
 }
 
+/// What a client was told of, and may come back to.
+#[derive(Default)]
+struct Known {
+    holds: Vec<(WalletId, Uuid)>,
+    transactions: Vec<(WalletId, Uuid)>,
+}
+
+impl Known {
+    fn learn(&mut self, deed: &Deed, answer: &Answer) {
+        let id = |field: &str| answer.string(field).parse().expect("an id");
+        match deed.what {
+            _ if !answer.is_success() => {}
+            What::Hold { wallet, .. } => self.holds.push((wallet, id("holdId"))),
+            What::Deposit { wallet, .. } | What::Withdraw { wallet, .. } | What::Capture { wallet, .. } => {
+                self.transactions.push((wallet, id("transactionId")));
+            }
+            What::Transfer { to, .. } => self.transactions.push((to, id("transferId"))),
+            What::Reverse { .. } | What::Batch { .. } => {}
+        }
+    }
+}
+
 impl Play {
     /// Moves money at random until told to stop.
     async fn client(&self, number: u64, seed: u64) -> Vec<Deed> {
         let mut dice = Rng::with_seed(seed ^ (number << 32));
         let mut deeds = Vec::new();
+        let mut known = Known::default();
         while !self.over.load(Ordering::Acquire) {
             let open = self.gate.read().await;
-            let deed = Deed::new(self.invent(&mut dice), format!("{number}-{}", deeds.len()));
-            let (deed, _) = self.client.carry_out(deed).await;
+            let deed = Deed::new(self.invent(&mut dice, &known), format!("{number}-{}", deeds.len()));
+            let (deed, answer) = self.client.carry_out(deed).await;
             drop(open);
+            known.learn(&deed, &answer);
             deeds.push(deed);
             self.done.fetch_add(1, Ordering::Relaxed);
         }
         deeds
     }
 
-    fn invent(&self, dice: &mut Rng) -> What {
+    fn invent(&self, dice: &mut Rng, known: &Known) -> What {
         let from = dice.usize(0..WALLETS);
         let to = (from + dice.usize(1..WALLETS)) % WALLETS;
         let (wallet, to) = (self.wallets[from], self.wallets[to]);
@@ -58,6 +83,16 @@ impl Play {
         match dice.u8(0..20) {
             0 => What::Deposit { wallet, amount: Money::from_minor(dice.u64(1..500)) },
             1 => What::Withdraw { wallet, amount },
+            2 => What::Hold { wallet, amount: Money::from_minor(dice.u64(1..2_000)) },
+            3 => What::Batch { wallet, deposit: Money::from_minor(dice.u64(1..500)), withdrawal: amount },
+            4 if !known.holds.is_empty() => {
+                let (wallet, hold) = known.holds[dice.usize(..known.holds.len())];
+                What::Capture { wallet, hold }
+            }
+            5 if !known.transactions.is_empty() => {
+                let (wallet, transaction) = known.transactions[dice.usize(..known.transactions.len())];
+                What::Reverse { wallet, transaction }
+            }
             _ => What::Transfer { from: wallet, to, amount },
         }
     }
@@ -127,7 +162,14 @@ async fn run(seed: u64, kills: u64) {
     assert!(done > 0 && refused > 0);
     for deed in &deeds {
         if let Told::Refused(code) = &deed.told {
-            assert_eq!(code, "insufficient_balance", "{deed:?}");
+            let expected = match deed.what {
+                What::Capture { .. } => vec!["hold_not_open"],
+                // What came by a transfer is there to be reversed once it has settled, and only in the payee's wallet.
+                What::Reverse { .. } => vec!["insufficient_balance", "already_reversed", "transaction_not_found"],
+                What::Hold { .. } => vec!["insufficient_balance", "too_many_holds"],
+                _ => vec!["insufficient_balance"],
+            };
+            assert!(expected.contains(&code.as_str()), "{deed:?}");
         }
     }
 }

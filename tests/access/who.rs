@@ -17,6 +17,7 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
     let transfer = |from, to| json!({ "fromWalletId": from, "toWalletId": to, "amount": 1 }).to_string();
     let five = json!({ "amount": 5 }).to_string();
     let one = json!({ "amount": 1 }).to_string();
+    let batch = json!({ "operations": [{ "type": "deposit", "amount": 1 }] }).to_string();
     let path = |wallet, rest: &str| format!("/api/v1/wallets/{wallet}{rest}");
     for (who, token, method, path, body, expected) in [
         ("nobody", String::new(), "POST", "/api/v1/wallets".into(), create("ann"), "401 unauthenticated"),
@@ -42,6 +43,33 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
         ("ann", a.clone(), "POST", "/api/v1/wallets/transfer".into(), transfer(bob, ann), "403 forbidden"),
         ("an admin", operator.clone(), "POST", "/api/v1/wallets/transfer".into(), transfer(bob, ann), "403 forbidden"),
         ("a service", service("transfer"), "POST", "/api/v1/wallets/transfer".into(), transfer(bob, ann), "200"),
+        ("ann", a.clone(), "POST", path(ann, "/holds"), one.clone(), "201"),
+        ("ann", a.clone(), "POST", path(bob, "/holds"), one.clone(), "403 forbidden"),
+        ("ann", a.clone(), "POST", path(ann, &format!("/holds/{ann}/capture")), one.clone(), "403 forbidden"),
+        (
+            "a service",
+            service("hold"),
+            "POST",
+            path(ann, &format!("/holds/{ann}/capture")),
+            one.clone(),
+            "409 hold_not_open",
+        ),
+        ("ann", a.clone(), "POST", path(ann, &format!("/transactions/{ann}/reverse")), String::new(), "403 forbidden"),
+        (
+            "a service",
+            service("reverse"),
+            "POST",
+            path(ann, &format!("/transactions/{ann}/reverse")),
+            String::new(),
+            "404 transaction_not_found",
+        ),
+        ("ann", a.clone(), "POST", path(ann, "/transactions:batch"), batch.clone(), "403 forbidden"),
+        ("a service", service("batch"), "POST", path(ann, "/transactions:batch"), batch.clone(), "200"),
+        ("ann", a.clone(), "GET", path(ann, "/statement"), String::new(), "200"),
+        ("ann", a.clone(), "GET", path(bob, "/statement"), String::new(), "403 forbidden"),
+        ("ann", a.clone(), "GET", path(bob, "/proof"), String::new(), "403 forbidden"),
+        ("ann", a.clone(), "GET", "/api/v1/events?cell=cell-1".into(), String::new(), "403 forbidden"),
+        ("an admin", operator.clone(), "GET", "/api/v1/events?cell=cell-1".into(), String::new(), "200"),
         ("a service", service(all), "PUT", path(ann, "/of-tomorrow"), one.clone(), "403 forbidden"),
     ] {
         let answer = secure.ask(&token, method, &format!("{}{path}", secure.router()), &body).await;
@@ -50,6 +78,13 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
         assert_eq!(answer.challenge.is_some(), matches!(answer.status, 401 | 403), "{who}: {method} {path}");
     }
     assert!(secure.router_counted("router_problems_total{code=\"forbidden\"}").await >= 10.0);
+
+    // Who did what is told to operators, and to nobody else.
+    let listing = format!("{}{}", secure.router(), path(ann, "/transactions"));
+    let told = secure.ask(&operator, "GET", &listing, "").await.text;
+    assert!(told.contains("\"actor\":\"customer:ann\"") && told.contains("\"sourceIp\":\"127.0.0.1\""), "{told}");
+    let own = secure.ask(&a, "GET", &listing, "").await.text;
+    assert!(own.contains("WITHDRAWAL") && !own.contains("audit") && !own.contains("127.0.0.1"), "{own}");
 
     // A header cannot say otherwise than the body: neither sent along, nor hidden from the cell.
     let url = format!("{}/api/v1/wallets/transfer", secure.router());
@@ -75,6 +110,8 @@ async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_na
             .to_string()
     };
     let because = json!({ "actor": "somebody else", "reason": "asked" }).to_string();
+    let zoe = wallet_of("zoe");
+    let freeze = format!("/v1/wallets/{zoe}/freeze");
     for (who, token, method, path, body, expected) in [
         ("nobody", "", "GET", "/v1/cells", "", "401 unauthenticated"),
         ("nobody", "", "GET", "/v1/placement", "", "401 unauthenticated"),
@@ -89,6 +126,8 @@ async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_na
         ("an operator", &operator, "POST", "/v1/cells/cell-2/drain", &because, "403 forbidden"),
         ("an operator", &operator, "POST", "/v1/operations", &evacuate(true), "403 forbidden"),
         ("an operator", &operator, "POST", "/v1/operations", &evacuate(false), "200"),
+        ("a viewer", &viewer, "POST", &freeze, &because, "403 forbidden"),
+        ("an operator", &operator, "POST", &freeze, &because, "200"),
         ("an admin", &admin, "POST", "/v1/operations", &evacuate(true), "200"),
         ("an admin", &admin, "POST", "/v1/cells/cell-2/drain", &because, "200"),
     ] {
@@ -98,6 +137,9 @@ async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_na
     }
     let history = secure.ask(&viewer, "GET", &format!("{}/v1/placement/history", secure.control_plane()), "").await;
     assert!(history.text.contains("operator:joe") && !history.text.contains("somebody else"), "{}", history.text);
+    let listing = format!("{}/api/v1/wallets/{zoe}/transactions", secure.router());
+    let told = secure.ask(&viewer, "GET", &listing, "").await.text;
+    assert!(told.contains("\"type\":\"FROZEN\"") && told.contains("operator:joe"), "{told}");
     // `ctl` finds its own way in, and is turned away with another's token.
     assert_eq!(secure.fleet.ctl(&["cell", "list"]).await.as_array().map(Vec::len), Some(2));
     let refused = secure.fleet.try_ctl(&["--token", &strangers[0], "cell", "list"]).await;

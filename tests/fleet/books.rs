@@ -24,6 +24,7 @@ pub struct CellBooks {
     pub chains: BTreeMap<WalletId, Vec<Block>>,
     out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
     in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
+    reversed_rows: BTreeSet<(WalletId, TransactionId)>,
     key_runs: BTreeMap<(WalletId, u64), KeyRun>,
 }
 
@@ -233,6 +234,7 @@ impl CellBooks {
             chains: BTreeMap::new(),
             out_rows: BTreeMap::new(),
             in_rows: BTreeMap::new(),
+            reversed_rows: BTreeSet::new(),
             key_runs: BTreeMap::new(),
         };
         for wallet in members(store).await {
@@ -252,6 +254,8 @@ impl CellBooks {
             if direction == "out" {
                 let row = store.out_row(wallet, id).await.expect("the tables answer");
                 books.out_rows.extend(row.map(|row| ((wallet, id), row)));
+            } else if direction == "reversed" {
+                books.reversed_rows.insert((wallet, id));
             } else {
                 let row = store.in_row(wallet, id).await.expect("the tables answer");
                 books.in_rows.extend(row.map(|row| ((wallet, id), row)));
@@ -291,6 +295,7 @@ impl CellBooks {
         }
         assert_eq!(self.out_rows, out_rows, "{}: rows out", self.name);
         assert_eq!(self.in_rows, in_rows, "{}: rows in", self.name);
+        assert_eq!(self.reversed_rows, reversed, "{}: rows of reversals", self.name);
     }
 
     /// A run of keys that is recorded is what its blocks say. One may be missing: it is only an index.
@@ -343,6 +348,14 @@ fn check_transfer(id: TransactionId, legs: &Legs) -> Option<Money> {
 
 fn check_done(deed: &Deed, wallet: WalletId, entry: &Entry, transfer: Option<Uuid>) {
     let (kind, amount) = match deed.what {
+        What::Hold { amount, .. } => (matches!(entry.kind, EntryKind::HoldPlaced { .. }), amount),
+        What::Capture { hold, .. } => {
+            (matches!(entry.kind, EntryKind::HoldCaptured { hold: of } if of == hold), entry.amount)
+        }
+        What::Reverse { transaction, .. } => (entry.kind.reverses() == Some(transaction), entry.amount),
+        What::Batch { .. } => {
+            (matches!(&entry.kind, EntryKind::Batch { outcomes } if outcomes.len() == 2), entry.amount)
+        }
         What::Deposit { amount, .. } => (matches!(entry.kind, EntryKind::Deposit), amount),
         What::Withdraw { amount, .. } => (matches!(entry.kind, EntryKind::Withdrawal), amount),
         What::Transfer { to, amount, .. } => {

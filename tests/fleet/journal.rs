@@ -9,9 +9,37 @@ use super::client::{Answer, Call};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    Deposit { wallet: WalletId, amount: Money },
-    Withdraw { wallet: WalletId, amount: Money },
-    Transfer { from: WalletId, to: WalletId, amount: Money },
+    Deposit {
+        wallet: WalletId,
+        amount: Money,
+    },
+    Withdraw {
+        wallet: WalletId,
+        amount: Money,
+    },
+    Transfer {
+        from: WalletId,
+        to: WalletId,
+        amount: Money,
+    },
+    Hold {
+        wallet: WalletId,
+        amount: Money,
+    },
+    Capture {
+        wallet: WalletId,
+        hold: Uuid,
+    },
+    Reverse {
+        wallet: WalletId,
+        transaction: Uuid,
+    },
+    /// A deposit and a withdrawal, each for itself.
+    Batch {
+        wallet: WalletId,
+        deposit: Money,
+        withdrawal: Money,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +72,22 @@ impl Deed {
             What::Deposit { wallet, amount } => Call::deposit(wallet, &amount.to_string()),
             What::Withdraw { wallet, amount } => Call::withdraw(wallet, &amount.to_string()),
             What::Transfer { from, to, amount } => Call::transfer(from, to, &amount.to_string()),
+            What::Hold { wallet, amount } => {
+                Call::post(format!("/api/v1/wallets/{wallet}/holds"), format!(r#"{{"amount":{amount}}}"#))
+            }
+            What::Capture { wallet, hold } => {
+                Call::post(format!("/api/v1/wallets/{wallet}/holds/{hold}/capture"), "{}")
+            }
+            What::Reverse { wallet, transaction } => {
+                let path = format!("/api/v1/wallets/{wallet}/transactions/{transaction}/reverse");
+                Call::post(path, "").without("content-type")
+            }
+            What::Batch { wallet, deposit, withdrawal } => {
+                let operations =
+                    format!(r#"{{"type":"deposit","amount":{deposit}}},{{"type":"withdraw","amount":{withdrawal}}}"#);
+                let body = format!(r#"{{"mode":"independent","operations":[{operations}]}}"#);
+                Call::post(format!("/api/v1/wallets/{wallet}/transactions:batch"), body)
+            }
         };
         call.key(&self.key)
     }
@@ -65,7 +109,12 @@ impl Deed {
     /// The wallet whose chain keeps the key.
     pub fn payer(&self) -> WalletId {
         match self.what {
-            What::Deposit { wallet, .. } | What::Withdraw { wallet, .. } => wallet,
+            What::Deposit { wallet, .. }
+            | What::Withdraw { wallet, .. }
+            | What::Hold { wallet, .. }
+            | What::Capture { wallet, .. }
+            | What::Reverse { wallet, .. }
+            | What::Batch { wallet, .. } => wallet,
             What::Transfer { from, .. } => from,
         }
     }

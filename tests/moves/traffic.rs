@@ -99,8 +99,8 @@ impl Seen {
     pub fn kind(&self) -> &'static str {
         match self.deed.as_ref().map(|deed| deed.what) {
             None => "read",
-            Some(What::Deposit { .. } | What::Withdraw { .. }) => "write",
             Some(What::Transfer { .. }) => "transfer",
+            Some(_) => "write",
         }
     }
 }
