@@ -51,11 +51,24 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
     })
 }
 
-/// Who asks, as the router or the control plane says it: percent-encoded, since a header holds no more than ASCII.
+/// Who asks, as the router or the control plane says it: percent-encoded where it is not visible ASCII, since it
+/// travels in a header.
 fn actor(headers: &HeaderMap) -> String {
-    let encoded = text(headers, wire::ACTOR).unwrap_or("").replace('+', "%2B");
-    let pair = form_urlencoded::parse(encoded.as_bytes()).next();
-    pair.map(|(actor, _)| actor.into_owned()).unwrap_or_default()
+    let mut decoded = Vec::new();
+    let mut rest = text(headers, wire::ACTOR).unwrap_or("").as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match rest {
+            [b'%', high, low, after @ ..] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                digit(*high).zip(digit(*low)).map(|(high, low)| (high * 16 + low, after))
+            }
+            _ => None,
+        };
+        let (byte, after) = escaped.unwrap_or((*first, after));
+        decoded.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// Whether the router says that an operator asks: he is shown who caused each entry.
@@ -109,4 +122,38 @@ pub fn check_wallet_header(headers: &HeaderMap, wallet: WalletId) -> Result<(), 
         .iter()
         .all(|value| value.to_str().ok().and_then(|id| id.parse().ok()) == Some(wallet));
     agrees.then_some(()).ok_or(Fault::WalletHeader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_is_read_as_he_is_called() {
+        for (sent, actor) in [
+            ("customer:ann", "customer:ann"),
+            ("customer:a&b=c+d", "customer:a&b=c+d"),
+            ("customer:%C3%A4%20%25", "customer:\u{e4} %"),
+            ("customer:%", "customer:%"),
+            ("", ""),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(wire::ACTOR, sent.parse().expect("a header value"));
+            assert_eq!(super::actor(&headers), actor);
+        }
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_from_a_sound_traceparent_only() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (sent, expected) in [
+            (format!("00-{id}-00f067aa0ba902b7-01"), Some(id)),
+            (format!("00-{}-00f067aa0ba902b7-01", &id[1..]), None),
+            ("x".to_owned(), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(wire::TRACE_PARENT, sent.parse().expect("a header value"));
+            assert_eq!(trace_id(&headers), expected, "{sent}");
+        }
+    }
 }
