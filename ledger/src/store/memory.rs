@@ -1,7 +1,9 @@
 //! The store in memory: the same rules as DynamoDB, with faults injected by a plan. Deterministic: it reads no clock
 //! but tokio's (which a simulation pauses) and draws nothing at random itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod tables;
+
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,13 +11,15 @@ use std::time::Duration;
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, CellRow, Conflict, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey,
-    HomeRow, HomeState, Page, RowTable, Snapshot, Store, StoreError, Stored, StoredPage,
+    Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow, Page,
+    RowTable, Snapshot, Store, StoreError, Stored, StoredPage,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
-use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
+use crate::rows::{InRow, OutRow, ReversedRow};
 use crate::time::Timestamp;
+
+pub use tables::Tables;
 
 /// Most blocks in one page, whatever the caller asks: small, so that simulations cross page boundaries.
 const PAGE_BLOCKS: usize = 16;
@@ -45,21 +49,6 @@ pub struct Fate {
 /// Decides the fate of each call. Asked once a call, in order.
 pub trait FaultPlan: Send + Sync + 'static {
     fn next(&self, write: bool) -> Fate;
-}
-
-/// The tables of one cell, with the conditions that the store puts on every write: plain data.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Tables {
-    chains: BTreeMap<WalletId, BTreeMap<u64, Block>>,
-    members: BTreeSet<WalletId>,
-    out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
-    in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
-    reversed_rows: BTreeMap<(WalletId, TransactionId), ReversedRow>,
-    key_runs: BTreeMap<(WalletId, u64), KeyRun>,
-    snapshots: BTreeMap<(WalletId, Timestamp, u64), Snapshot>,
-    cell_rows: BTreeMap<(String, String), CellRow>,
-    homes: BTreeMap<HomeKey, HomeRow>,
-    genesis: Option<Genesis>,
 }
 
 #[derive(Clone, Default)]
@@ -172,182 +161,6 @@ impl MemoryStore {
 async fn pause(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;
-    }
-}
-
-impl Tables {
-    /// Makes the append if its conditions hold.
-    pub fn append(&mut self, append: &Append, mutation: Mutation) -> Result<(), AppendError> {
-        let mut conflict = self.conflict(append);
-        if mutation == Mutation::NoRows {
-            conflict.transfers.clear();
-        }
-        let void = mutation == Mutation::NoCondition && !conflict.guard && conflict.transfers.is_empty();
-        if conflict != Conflict::default() && !void {
-            return Err(AppendError::Conflict(conflict));
-        }
-        for block in &append.blocks {
-            if mutation != Mutation::NoRows {
-                for change in rows_of(block) {
-                    self.apply(change, mutation);
-                }
-            }
-            let chain = self.chains.entry(block.wallet).or_default();
-            if void {
-                chain.split_off(&block.number);
-            }
-            chain.insert(block.number, block.clone());
-            self.members.insert(block.wallet);
-        }
-        Ok(())
-    }
-
-    /// The blocks of a wallet, by number.
-    pub fn chain(&self, wallet: WalletId) -> impl DoubleEndedIterator<Item = &Block> {
-        self.chains.get(&wallet).into_iter().flat_map(|chain| chain.values())
-    }
-
-    /// The newest block of a wallet.
-    pub fn head(&self, wallet: WalletId) -> Option<&Block> {
-        self.chain(wallet).next_back()
-    }
-
-    pub fn out_rows(&self) -> impl Iterator<Item = &OutRow> {
-        self.out_rows.values()
-    }
-
-    pub fn in_rows(&self) -> impl Iterator<Item = &InRow> {
-        self.in_rows.values()
-    }
-
-    pub fn reversed_rows(&self) -> impl Iterator<Item = &ReversedRow> {
-        self.reversed_rows.values()
-    }
-
-    /// Deletes what may be deleted of a moved wallet: see [`Store::forget`].
-    pub fn forget(&mut self, wallet: WalletId, tombstone: u64, limit: usize) -> Forgotten {
-        let Some(chain) = self.chains.get_mut(&wallet) else { return Forgotten::Refused };
-        if chain.keys().next_back() != Some(&tombstone) {
-            return Forgotten::Refused;
-        }
-        let below: Vec<u64> = chain.range(..tombstone).rev().map(|(number, _)| *number).take(limit).collect();
-        if !below.is_empty() {
-            chain.retain(|number, _| !below.contains(number));
-            return Forgotten::Some(below.len());
-        }
-        let before = self.rows();
-        self.out_rows.retain(|(of, _), _| *of != wallet);
-        self.in_rows.retain(|(of, _), _| *of != wallet);
-        self.reversed_rows.retain(|(of, _), _| *of != wallet);
-        self.key_runs.retain(|(of, _), _| *of != wallet);
-        self.snapshots.retain(|(of, _, _), _| *of != wallet);
-        match before.saturating_sub(self.rows()) {
-            0 => Forgotten::All,
-            deleted => Forgotten::Some(deleted),
-        }
-    }
-
-    /// The rows of a wallet in one table, in no order.
-    fn derived(&self, wallet: WalletId, table: RowTable) -> Vec<Derived> {
-        match table {
-            RowTable::Transfers => {
-                let out = self.out_rows.values().filter(|row| row.wallet == wallet).cloned().map(Derived::Out);
-                let received = self.in_rows.values().filter(|row| row.wallet == wallet).cloned().map(Derived::In);
-                let reversed = self.reversed_rows.values().filter(|row| row.wallet == wallet).copied();
-                out.chain(received).chain(reversed.map(Derived::Reversed)).collect()
-            }
-            RowTable::Snapshots => {
-                let runs = self.key_runs.iter().filter(|((of, _), _)| *of == wallet);
-                let runs = runs.map(|(_, run)| Derived::Keys(run.clone()));
-                let snapshots = self.snapshots.iter().filter(|((of, _, _), _)| *of == wallet);
-                runs.chain(snapshots.map(|(_, snapshot)| Derived::Snapshot(*snapshot))).collect()
-            }
-        }
-    }
-
-    fn rows(&self) -> usize {
-        let transfers = [self.out_rows.len(), self.in_rows.len(), self.reversed_rows.len()];
-        transfers.into_iter().chain([self.key_runs.len(), self.snapshots.len()]).sum()
-    }
-
-    /// Makes all changes if each finds what it expects.
-    pub fn change_homes(&mut self, changes: &[HomeChange]) -> bool {
-        let holds = |change: &HomeChange| {
-            let chain = match change.key {
-                HomeKey::Wallet(wallet) => self.chains.get(&wallet).is_some_and(|chain| chain.contains_key(&0)),
-                HomeKey::Bucket(_) => false,
-            };
-            self.homes.get(&change.key) == change.expected.as_ref() && !(change.unless_chain && chain)
-        };
-        if !changes.iter().all(holds) {
-            return false;
-        }
-        for HomeChange { key, row, .. } in changes {
-            self.homes.insert(*key, row.clone());
-            if let HomeKey::Wallet(wallet) = key {
-                self.members.insert(*wallet);
-            }
-        }
-        true
-    }
-
-    fn conflict(&self, append: &Append) -> Conflict {
-        let mut conflict = Conflict::default();
-        for block in &append.blocks {
-            let taken = self.chains.get(&block.wallet).is_some_and(|chain| chain.contains_key(&block.number));
-            if taken && conflict.wallets.last() != Some(&block.wallet) {
-                conflict.wallets.push(block.wallet);
-            }
-            for change in rows_of(block) {
-                let holds = match &change {
-                    RowChange::PutOut(row) => !self.out_rows.contains_key(&(row.wallet, row.transfer)),
-                    RowChange::DeleteOut { wallet, transfer } => self.out_rows.contains_key(&(*wallet, *transfer)),
-                    RowChange::PutIn(row) => !self.in_rows.contains_key(&(row.wallet, row.transfer)),
-                    RowChange::PutReversed(row) => !self.reversed_rows.contains_key(&(row.wallet, row.of)),
-                };
-                if !holds {
-                    conflict.transfers.push(change.transfer());
-                }
-            }
-        }
-        if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
-            conflict.guard = !self.admits(block, guard);
-        }
-        conflict
-    }
-
-    fn admits(&self, block: &Block, guard: Guard) -> bool {
-        let wallet = block.wallet;
-        let serving = |key| self.homes.get(&key).map(|row| row.state == HomeState::Serving);
-        let chain = self.chains.get(&wallet);
-        let exists = |number| chain.is_some_and(|chain| chain.contains_key(&number));
-        match guard {
-            Guard::Unbroken => (block.number.saturating_sub(2)..block.number).all(exists),
-            Guard::Granted => serving(HomeKey::Wallet(wallet)) == Some(true),
-            Guard::Bucket { genesis } => {
-                serving(HomeKey::Bucket(wallet.bucket())).unwrap_or(genesis)
-                    && serving(HomeKey::Wallet(wallet)).is_none()
-            }
-        }
-    }
-
-    fn apply(&mut self, change: RowChange, mutation: Mutation) {
-        match change {
-            RowChange::PutOut(row) => {
-                self.out_rows.insert((row.wallet, row.transfer), row);
-            }
-            RowChange::DeleteOut { wallet, transfer } => {
-                self.out_rows.remove(&(wallet, transfer));
-            }
-            RowChange::PutIn(row) if mutation != Mutation::ForgetInRow => {
-                self.in_rows.insert((row.wallet, row.transfer), row);
-            }
-            RowChange::PutIn(_) => {}
-            RowChange::PutReversed(row) if mutation != Mutation::ForgetReversedRow => {
-                self.reversed_rows.insert((row.wallet, row.of), row);
-            }
-            RowChange::PutReversed(_) => {}
-        }
     }
 }
 
