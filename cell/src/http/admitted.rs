@@ -3,18 +3,24 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use ledger::store::Store;
+use tokio::time::timeout;
 use topology::{Duty, wire};
 
 use super::batch::MAX_BATCH_BYTES;
 use super::problem::{Fault, Rejected};
-use super::{Edge, MAX_BODY_BYTES, context};
+use super::{BODY_TIMEOUT, Edge, MAX_BODY_BYTES, context};
 use crate::admission::Class;
 use crate::peers::Peers;
+
+/// Bytes of a body that is too large that are still read.
+const DRAIN_MAX_BYTES: usize = 1024 * 1024;
 
 /// Last words of the paths that lead through a wallet's past.
 const HISTORY: [&str; 4] = ["transactions", "historical", "statement", "events"];
@@ -34,7 +40,9 @@ pub async fn admitted<S: Store, P: Peers>(
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let most = if path.ends_with(":batch") { MAX_BATCH_BYTES } else { MAX_BODY_BYTES };
     if length.is_some_and(|length: u64| length > most as u64) {
-        return reject(Fault::BodyTooLarge, &request);
+        let refusal = reject(Fault::BodyTooLarge, &request);
+        drain(request.into_body()).await;
+        return refusal;
     }
     match edge.admission.admit(class_of(request.method(), path)) {
         Ok(mut place) => {
@@ -47,6 +55,21 @@ pub async fn admitted<S: Store, P: Peers>(
         }
         Err(_) => reject(Fault::AtLimit, &request),
     }
+}
+
+/// Takes off the connection what is on its way, and drops it: closed before, the connection would take the answer with it.
+async fn drain(mut body: Body) {
+    let taking = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, |data| data.len());
+            if taken > DRAIN_MAX_BYTES {
+                return;
+            }
+        }
+    };
+    // Whoever sends more, or slowly, may miss the answer.
+    let _ = timeout(BODY_TIMEOUT, taking).await;
 }
 
 fn reject(fault: Fault, request: &Request) -> Response {
