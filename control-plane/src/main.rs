@@ -155,6 +155,7 @@ fn specs(config: &Config) -> Vec<CellSpec> {
                     id: InstanceId(format!("{}-{letter}", cell.id)),
                     address: instance.address.clone(),
                     role: instance.role,
+                    zone: instance.zone.clone(),
                 })
                 .collect(),
             dynamodb: CellTables {

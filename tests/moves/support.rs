@@ -28,6 +28,7 @@ impl Way {
                 id: InstanceId(format!("cell-{from}-{instance}")),
                 address: fleet.ports.instance(from, instance).trim_start_matches("http://").to_owned(),
                 role: topology::Role::All,
+                zone: None,
             })
             .collect();
         let (stopper, stop) = watch::channel(false);

@@ -1,14 +1,24 @@
 //! `cells.toml`: what a deployment consists of. Read once at start; the control plane's registry is the truth after
-//! the first start, and tells how the two differ.
+//! the first start, and tells how the two differ. `cdk/` reads the same file by the same rules: `topology/fixtures` holds
+//! files that both must take, or refuse.
+
+pub mod aws;
+pub mod deploys;
+pub mod instances;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::CellId;
+use crate::ids::{CellId, ZoneId};
 use crate::role::Role;
+pub use aws::Aws;
+pub use deploys::Deploys;
+pub use instances::InstanceConfig;
 
 /// Most cells a deployment may have.
 pub const MAX_CELLS: usize = 1_000;
+/// Most zones of a region that instances may stand in.
+pub const MAX_ZONES: usize = 6;
 /// Writes a second of a cell of which nothing else is said.
 pub const DEFAULT_MAX_TPS: u32 = 10_000;
 
@@ -25,6 +35,11 @@ pub enum ConfigError {
 pub struct Config {
     pub deployment: Deployment,
     #[serde(default)]
+    pub deploys: Deploys,
+    /// What only `cdk/` needs: accounts and names. Absent where nothing runs on AWS.
+    #[serde(default)]
+    pub aws: Option<Aws>,
+    #[serde(default)]
     pub cells: Vec<CellConfig>,
 }
 
@@ -36,6 +51,9 @@ pub struct Deployment {
     pub namespace: Uuid,
     /// AWS region of the tables.
     pub region: String,
+    /// Where instances may stand. Empty: nobody distinguishes zones.
+    #[serde(default)]
+    pub zones: Vec<ZoneId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,43 +75,9 @@ pub struct CellConfig {
     /// DynamoDB endpoint of the cell's tables; absent on AWS, where region and account decide.
     #[serde(default)]
     pub endpoint: Option<String>,
-}
-
-/// `"host:port"`, or `{ address = "host:port", role = "accounts" }` where processes share the work by role.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
-pub struct InstanceConfig {
-    pub address: String,
-    pub role: Role,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Address(String),
-    WithRole(WithRole),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WithRole {
-    address: String,
-    role: Role,
-}
-
-impl From<Written> for InstanceConfig {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Address(address) => Self { address, role: Role::All },
-            Written::WithRole(WithRole { address, role }) => Self { address, role },
-        }
-    }
-}
-
-impl From<InstanceConfig> for Written {
-    fn from(InstanceConfig { address, role }: InstanceConfig) -> Self {
-        if role.is_all() { Self::Address(address) } else { Self::WithRole(WithRole { address, role }) }
-    }
+    /// AWS account of the cell, twelve digits: its own, and nobody else's.
+    #[serde(default)]
+    pub account: Option<String>,
 }
 
 impl CellConfig {
@@ -130,62 +114,51 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let broken = |what: String| Err(ConfigError::Rule(what));
+        self.broken().map_or(Ok(()), |what| Err(ConfigError::Rule(what)))
+    }
+
+    /// The first rule that is broken, and by what.
+    fn broken(&self) -> Option<String> {
         if self.cells.is_empty() {
-            return broken("no [[cells]]: list at least one".into());
+            return Some("no [[cells]]: list at least one".into());
         }
         if self.cells.len() > MAX_CELLS {
-            return broken(format!("{} cells; at most {MAX_CELLS}", self.cells.len()));
+            return Some(format!("{} cells; at most {MAX_CELLS}", self.cells.len()));
         }
-        for (position, cell) in self.cells.iter().enumerate() {
-            if self.cells[..position].iter().any(|other| other.id == cell.id) {
-                return broken(format!("cell {} is listed twice", cell.id));
-            }
+        if let Some(id) = twice(self.cells.iter().map(|cell| &cell.id)) {
+            return Some(format!("cell {id} is listed twice"));
         }
         if self.cells.iter().all(|cell| cell.weight == 0) {
-            return broken("every cell has weight 0: no cell could own a bucket".into());
+            return Some("every cell has weight 0: no cell could own a bucket".into());
         }
-        Ok(())
+        self.broken_zones()
+            .or_else(|| self.deploys.broken(self.cells.iter().map(|cell| &cell.id)))
+            .or_else(|| aws::broken(self.aws.as_ref(), &self.cells))
     }
+
+    fn broken_zones(&self) -> Option<String> {
+        let zones = &self.deployment.zones;
+        if zones.len() > MAX_ZONES {
+            return Some(format!("{} zones; at most {MAX_ZONES}", zones.len()));
+        }
+        if let Some(zone) = twice(zones.iter()) {
+            return Some(format!("zone {zone} is listed twice"));
+        }
+        let mut named = self.cells.iter().flat_map(|cell| cell.instances.iter().map(move |one| (cell, one)));
+        let stray = named.find_map(|(cell, one)| Some((cell, one.zone.as_ref()?)).filter(|(_, z)| !zones.contains(z)));
+        stray.map(|(cell, zone)| format!("{} has an instance in zone {zone}, which deployment.zones lacks", cell.id))
+    }
+}
+
+/// The first that comes a second time.
+fn twice<'a, T: PartialEq + 'a>(mut all: impl Iterator<Item = &'a T> + Clone) -> Option<&'a T> {
+    let again = all.clone();
+    let mut position = 0;
+    all.find(|one| {
+        position += 1;
+        again.clone().take(position - 1).any(|earlier| earlier == *one)
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEPLOYMENT: &str =
-        "[deployment]\nname='t'\nnamespace='6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10'\nregion='us-east-1'\n";
-
-    #[test]
-    fn a_cell_needs_only_its_id() {
-        let config = Config::parse(&format!("{DEPLOYMENT}[[cells]]\nid='cell-1'\n")).expect("sound");
-        assert_eq!((config.cells[0].weight, config.cells[0].max_customers), (1, 1_000_000));
-    }
-
-    #[test]
-    fn instances_are_addresses_and_may_have_roles() {
-        let cells = "[[cells]]\nid='a'\nmax_tps=5\n\
-                     instances=['h:1', {address='h:2', role='accounts'}, 'h:3']\n";
-        let config = Config::parse(&format!("{DEPLOYMENT}{cells}")).expect("sound");
-        let cell = &config.cells[0];
-        let found: Vec<_> = cell.instances.iter().map(|one| (one.address.as_str(), one.role)).collect();
-        assert_eq!(found, [("h:1", Role::All), ("h:2", Role::Accounts), ("h:3", Role::All)]);
-        assert_eq!((cell.tps_of_one(Role::All), cell.tps_of_one(Role::Accounts)), (3, 5));
-        let text = toml::to_string(&config).expect("plain");
-        assert_eq!(Config::parse(&text).expect("sound"), config);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (cells, words) in [
-            ("", "no [[cells]]"),
-            ("[[cells]]\nid='a'\n[[cells]]\nid='a'\n", "listed twice"),
-            ("[[cells]]\nid='a'\nweight=0\n", "weight 0"),
-            ("[[cells]]\nid='A'\n", "a cell id is"),
-            ("[[cells]]\nid='a'\nwieght=2\n", "unknown field"),
-        ] {
-            let error = Config::parse(&format!("{DEPLOYMENT}{cells}")).expect_err(cells).to_string();
-            assert!(error.contains(words), "{error}");
-        }
-    }
-}
+mod tests;

@@ -16,6 +16,9 @@ pub const USER_ID_MAX_BYTES: usize = 128;
 /// Longest cell id in bytes.
 pub const CELL_ID_MAX_BYTES: usize = 32;
 
+/// Longest zone id in bytes.
+pub const ZONE_ID_MAX_BYTES: usize = 32;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("not a UUID: {0:?}")]
@@ -24,6 +27,8 @@ pub enum IdError {
     User,
     #[error("a cell id is 1 to {CELL_ID_MAX_BYTES} of a-z, 0-9 and '-', starting with a letter: {0:?}")]
     Cell(String),
+    #[error("a zone id is 1 to {ZONE_ID_MAX_BYTES} of a-z, 0-9 and '-', starting with a letter: {0:?}")]
+    Zone(String),
     #[error("a bucket is four hex digits, 0000 to ffff: {0:?}")]
     Bucket(String),
 }
@@ -164,10 +169,10 @@ pub struct CellId(String);
 impl CellId {
     pub fn parse(text: impl Into<String>) -> Result<Self, IdError> {
         let text = text.into();
-        let sound = text.len() <= CELL_ID_MAX_BYTES
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if sound { Ok(Self(text)) } else { Err(IdError::Cell(text.chars().take(64).collect())) }
+        match is_name(&text, CELL_ID_MAX_BYTES) {
+            true => Ok(Self(text)),
+            false => Err(IdError::Cell(text.chars().take(64).collect())),
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -199,6 +204,58 @@ impl fmt::Display for CellId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A zone's name (`us-east-1a`): what fails together and is left together. Instances of a cell stand in several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ZoneId(String);
+
+impl ZoneId {
+    pub fn parse(text: impl Into<String>) -> Result<Self, IdError> {
+        let text = text.into();
+        match is_name(&text, ZONE_ID_MAX_BYTES) {
+            true => Ok(Self(text)),
+            false => Err(IdError::Zone(text.chars().take(64).collect())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ZoneId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for ZoneId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        Self::parse(text)
+    }
+}
+
+impl From<ZoneId> for String {
+    fn from(zone: ZoneId) -> String {
+        zone.0
+    }
+}
+
+impl fmt::Display for ZoneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What operators name things by: letters of which none is mistaken for another, so that a name fits a host name.
+fn is_name(text: &str, max_bytes: usize) -> bool {
+    text.len() <= max_bytes
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// A cell's number in the registry, given once and never reused: what placement stores for each bucket.
@@ -246,6 +303,7 @@ mod tests {
         }
         for text in ["", "Cell", "1cell", "cell_1", &"c".repeat(33)] {
             assert!(CellId::parse(text).is_err(), "{text:?}");
+            assert!(ZoneId::parse(text).is_err(), "{text:?}");
         }
         for text in ["", "6a8", "6a83f", "+a83", "zzzz"] {
             assert!(text.parse::<Bucket>().is_err(), "{text:?}");

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BUCKETS, Bucket, CellId, CellIndex, InstanceId, WalletId};
+use crate::ids::{BUCKETS, Bucket, CellId, CellIndex, InstanceId, WalletId, ZoneId};
 use crate::role::Role;
 
 /// Largest share of all buckets, in percent, that an update may move unless it says that this is meant. A single new
@@ -35,6 +35,9 @@ pub struct InstanceEntry {
     /// Absent in placements from before there were roles, and then everything.
     #[serde(default, skip_serializing_if = "Role::is_all")]
     pub role: Role,
+    /// Where it stands; absent where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZoneId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

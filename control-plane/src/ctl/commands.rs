@@ -124,6 +124,7 @@ fn remote(wanted: &AddCell) -> wire::CellSpec {
         id: InstanceId(format!("{}-{letter}", wanted.id)),
         address: address.address.clone(),
         role: address.role,
+        zone: address.zone.clone(),
     });
     wire::CellSpec {
         id: wanted.id.clone(),

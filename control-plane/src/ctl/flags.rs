@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::config::DEFAULT_MAX_TPS;
-use topology::{CellId, InstanceConfig, Role, WalletId};
+use topology::{CellId, InstanceConfig, WalletId};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
@@ -145,10 +145,10 @@ pub struct Up {
 
 fn address(text: &str) -> Result<InstanceConfig, String> {
     match text.split_once('=') {
-        None => Ok(InstanceConfig { address: text.to_owned(), role: Role::All }),
+        None => Ok(InstanceConfig::at(text)),
         Some((role, address)) => {
             let role = role.parse().map_err(|error: topology::role::RoleError| error.to_string())?;
-            Ok(InstanceConfig { address: address.to_owned(), role })
+            Ok(InstanceConfig { role, ..InstanceConfig::at(address) })
         }
     }
 }

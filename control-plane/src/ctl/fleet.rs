@@ -126,6 +126,7 @@ impl Fleet {
             id: InstanceId(name),
             address,
             role: member.role,
+            zone: None,
         };
         CellSpec {
             id: cell.id.clone(),

@@ -153,6 +153,7 @@ mod tests {
                     id: InstanceId(format!("{id}-{letter}")),
                     address: "127.0.0.1:1".into(),
                     role: topology::Role::All,
+                    zone: None,
                 })
                 .into(),
             dynamodb: CellTables { endpoint: None, region: "us-east-1".into(), table_prefix: format!("{id}-") },
@@ -211,6 +212,7 @@ cell-4 is in cells.toml but not registered: `ctl cell add cell-4`
                 id: InstanceId("cell-2-a".into()),
                 address: "127.0.0.1:1".into(),
                 role: topology::Role::All,
+                zone: None,
             }],
         };
         let golden = "\

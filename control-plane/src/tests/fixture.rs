@@ -86,6 +86,7 @@ impl Fixture {
                 id: InstanceId(format!("{id}-a")),
                 address: address.to_string(),
                 role: topology::Role::All,
+                zone: None,
             }],
             id,
             weight: 1,

@@ -143,6 +143,7 @@ pub fn halves(version: u64, cells: [&[SocketAddr]; 2]) -> PlacementUpdate {
                 id: InstanceId(format!("cell-{number}-{n}")),
                 address: address.to_string(),
                 role: topology::Role::All,
+                zone: None,
             })
             .collect(),
     });

@@ -1,0 +1,46 @@
+//! What `cdk/` needs beside the cells: whose accounts, and under which name clients find the router.
+
+use serde::{Deserialize, Serialize};
+
+use super::CellConfig;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aws {
+    /// Account of the routers and of the DNS zone.
+    pub router_account: String,
+    /// Account of the control plane and of the pipeline.
+    pub control_plane_account: String,
+    /// The name that clients use; its zone is in the router's account.
+    pub domain: String,
+}
+
+/// The first rule that is broken, and by what. Each cell has an account of its own, so that what goes wrong with an account
+/// (its quotas, its keys, its bill) is one cell's.
+pub(super) fn broken(aws: Option<&Aws>, cells: &[CellConfig]) -> Option<String> {
+    let shared = aws.map(|aws| {
+        [("aws.router_account", &aws.router_account), ("aws.control_plane_account", &aws.control_plane_account)]
+    });
+    let own = cells.iter().filter_map(|cell| Some((cell.id.as_str(), cell.account.as_ref()?)));
+    let all: Vec<(&str, &String)> = shared.into_iter().flatten().chain(own).collect();
+    for (position, (name, account)) in all.iter().enumerate() {
+        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(format!("{name}: an AWS account is twelve digits, not {account:?}"));
+        }
+        if let Some((other, _)) = all[..position].iter().find(|(_, earlier)| earlier == account) {
+            return Some(format!("{name} has the account of {other}: each has its own"));
+        }
+    }
+    let aws = aws?;
+    if let Some(cell) = cells.iter().find(|cell| cell.account.is_none()) {
+        return Some(format!("{} has no account; with [aws], each cell has its own", cell.id));
+    }
+    let labels: Vec<&str> = aws.domain.split('.').collect();
+    let sound = |label: &&str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    (labels.len() < 2 || !labels.iter().all(sound) || aws.domain.len() > 253)
+        .then(|| format!("aws.domain: not a domain in lower case: {:?}", aws.domain))
+}
