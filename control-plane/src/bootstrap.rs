@@ -50,7 +50,8 @@ pub fn first_placement(cells: &[CellSpec]) -> Result<Placement> {
     let nobody = Box::new([CellIndex::NONE; BUCKETS]);
     let single = |step: BucketMove| BucketRun { first: step.bucket.0, last: step.bucket.0, cell: step.to };
     let buckets = moves_to_fair_shares(&nobody, &weights).into_iter().map(single).collect();
-    let update = PlacementUpdate { version: 1, base: None, intended: true, cells: entries, buckets, pins: vec![] };
+    let (pins, avoided) = (vec![], vec![]);
+    let update = PlacementUpdate { version: 1, base: None, intended: true, cells: entries, buckets, pins, avoided };
     Placement::from_full(&update).map_err(Error::from)
 }
 

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ConditionCheck;
 use tokio::sync::{Mutex, Notify, watch};
 use topology::placement::{BucketRun, Pin};
-use topology::{CellEntry, Placement, PlacementUpdate};
+use topology::{AvoidedZone, CellEntry, Placement, PlacementUpdate};
 
 pub use log::{Note, Row, SNAPSHOT_EVERY};
 
@@ -38,12 +38,13 @@ pub struct Published {
     recent: VecDeque<PlacementUpdate>,
 }
 
-/// What a change does to the placement; the list of cells is given whole or not at all.
+/// What a change does to the placement; the lists of cells and of avoided zones are given whole or not at all.
 #[derive(Default)]
 pub struct Delta {
     pub cells: Option<Vec<CellEntry>>,
     pub buckets: Vec<BucketRun>,
     pub pins: Vec<Pin>,
+    pub avoided: Option<Vec<AvoidedZone>>,
     pub intended: bool,
 }
 
@@ -160,6 +161,7 @@ impl Placements {
                 cells: delta.cells.unwrap_or_else(|| now.placement.cells().to_vec()),
                 buckets: delta.buckets,
                 pins: delta.pins,
+                avoided: delta.avoided.unwrap_or_else(|| now.placement.avoided().to_vec()),
             };
             let next = now.placement.updated(&update).map_err(|error| {
                 refused(409, "unsound_change", "The change would make an unsound placement", error.to_string())
@@ -230,6 +232,7 @@ impl Published {
             cells: self.placement.cells().to_vec(),
             buckets: missing.iter().flat_map(|update| update.buckets.iter().copied()).collect(),
             pins: missing.iter().flat_map(|update| update.pins.iter().copied()).collect(),
+            avoided: self.placement.avoided().to_vec(),
         }
     }
 }

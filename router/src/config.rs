@@ -10,6 +10,7 @@ use access::tls::MeshFiles;
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use http::Uri;
+use topology::ZoneId;
 use uuid::Uuid;
 
 use crate::limits;
@@ -46,6 +47,9 @@ pub struct Args {
     /// A cells.toml to take the namespace from.
     #[arg(long, env = "ROUTER_CONFIG", conflicts_with = "namespace")]
     pub config: Option<PathBuf>,
+    /// The zone that this router stands in: instances of cells in the same zone are asked first.
+    #[arg(long, env = "ROUTER_ZONE")]
+    pub zone: Option<ZoneId>,
     /// Worker threads; as many as cores if not given.
     #[arg(long, env = "ROUTER_THREADS")]
     pub threads: Option<usize>,
@@ -83,6 +87,7 @@ pub struct Settings {
     pub control_plane: String,
     pub data_dir: PathBuf,
     pub namespace: Uuid,
+    pub zone: Option<ZoneId>,
     pub threads: usize,
     pub bounds: Bounds,
     pub access: Access,
@@ -151,6 +156,7 @@ impl Args {
             ),
             data_dir: self.data_dir.clone(),
             namespace,
+            zone: self.zone.clone(),
             threads,
             bounds: Bounds { rates: Rates { all: self.max_tps, wallet: self.wallet_max_tps }, ..Bounds::default() },
             access: Access {

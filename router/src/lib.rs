@@ -21,6 +21,7 @@ pub mod server;
 pub mod target;
 pub mod telemetry;
 pub mod upstream;
+pub mod wall_clock;
 
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,8 @@ pub const POLL_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const POLL_WAKE_SPACING: Duration = Duration::from_millis(100);
 /// Largest placement update: 65,536 runs and some 100,000 pins.
 pub const PLACEMENT_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// How often the router looks whether the time of an avoided zone is over.
+pub const ZONES_PERIOD: Duration = Duration::from_secs(1);
 /// Deltas stored before they are folded into the snapshot.
 pub const DELTAS_MAX: u64 = 64;
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, pages, serve};
 use crate::config::Settings;
 use crate::limits;
+use crate::placement::expiry;
 use crate::placement::fetch::ControlPlane;
 use crate::placement::keeper::Keeper;
 use crate::placement::store::Store;
@@ -87,8 +88,15 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
         address: settings.control_plane.clone(),
         tls: doors.mesh.clone().filter(|_| settings.access.control_plane_tls),
     };
-    let keeper =
-        Keeper::new(store, stored, control_plane, Arc::clone(&routes), Arc::clone(&poll_now), counters.clone());
+    let keeper = Keeper::new(
+        store,
+        stored,
+        control_plane,
+        Arc::clone(&routes),
+        settings.zone.clone(),
+        Arc::clone(&poll_now),
+        counters.clone(),
+    );
 
     let (public, publics) = listeners(settings.listen, settings.threads)?;
     let (internal, internals) = listeners(settings.internal_listen, settings.threads)?;
@@ -123,9 +131,10 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
         workers.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(work)?);
     }
 
+    let mut tasks = JoinSet::new();
+    tasks.spawn(expiry::keep_current(Arc::clone(&routes)));
     let admin_pages =
         pages(Admin { routes, standing: keeper.standing(), counters, metrics: metrics.clone(), draining });
-    let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
     tasks.spawn(async move {
         if let Err(error) = serve(Acceptor::new(admin_listener, doors.admin), admin_pages).await {

@@ -14,6 +14,6 @@ pub mod wire;
 pub use config::{CellConfig, Config, ConfigError, InstanceConfig};
 pub use finding::Finding;
 pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, WalletId, ZoneId};
-pub use placement::{CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
+pub use placement::{AvoidedZone, CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
 pub use problem::Problem;
 pub use role::{Duty, Role};

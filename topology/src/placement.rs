@@ -65,8 +65,17 @@ pub struct Pin {
     pub cell: Option<CellIndex>,
 }
 
+/// A zone that requests stay out of, as long as there is anywhere else to go. It ends by itself: an operator who has left
+/// for home must not have to remember it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AvoidedZone {
+    pub zone: ZoneId,
+    /// Seconds since 1970.
+    pub until_s: u64,
+}
+
 /// What the control plane publishes: a whole placement (`base: None`) or what changed since version `base`.
-/// The list of cells is always whole; it is short.
+/// The lists of cells and of avoided zones are always whole; they are short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementUpdate {
     pub version: u64,
@@ -79,6 +88,8 @@ pub struct PlacementUpdate {
     pub buckets: Vec<BucketRun>,
     #[serde(default)]
     pub pins: Vec<Pin>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoided: Vec<AvoidedZone>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +116,7 @@ pub struct Placement {
     cells: Vec<CellEntry>,
     owners: Box<[CellIndex; BUCKETS]>,
     pins: HashMap<WalletId, CellIndex>,
+    avoided: Vec<AvoidedZone>,
 }
 
 impl Placement {
@@ -115,6 +127,7 @@ impl Placement {
             cells: update.cells.clone(),
             owners: Box::new([CellIndex::NONE; BUCKETS]),
             pins: HashMap::new(),
+            avoided: update.avoided.clone(),
         };
         placement.absorb(update)?;
         Ok(placement)
@@ -131,6 +144,7 @@ impl Placement {
                 let mut next = self.clone();
                 next.version = update.version;
                 next.cells = update.cells.clone();
+                next.avoided = update.avoided.clone();
                 next.absorb(update)?;
                 next
             }
@@ -180,6 +194,11 @@ impl Placement {
         &self.pins
     }
 
+    /// Zones that were left, also those of which the time is over.
+    pub fn avoided(&self) -> &[AvoidedZone] {
+        &self.avoided
+    }
+
     /// The cell that owns `wallet`: its pin, or its bucket's owner.
     pub fn cell_of(&self, wallet: WalletId) -> CellIndex {
         if !self.pins.is_empty()
@@ -226,6 +245,7 @@ impl Placement {
             cells: self.cells.clone(),
             buckets: self.runs(),
             pins,
+            avoided: self.avoided.clone(),
         }
     }
 }
@@ -249,7 +269,8 @@ mod tests {
     }
 
     fn update(version: u64, base: Option<u64>, buckets: Vec<BucketRun>) -> PlacementUpdate {
-        PlacementUpdate { version, base, intended: false, cells: vec![cell(0), cell(1)], buckets, pins: vec![] }
+        let cells = vec![cell(0), cell(1)];
+        PlacementUpdate { version, base, intended: false, cells, buckets, pins: vec![], avoided: vec![] }
     }
 
     fn halves() -> Placement {
@@ -280,6 +301,16 @@ mod tests {
         let split = InstanceEntry { role: Role::Accounts, ..instance };
         let text = serde_json::to_string(&split).expect("plain");
         assert_eq!(serde_json::from_str::<InstanceEntry>(&text).expect("a new entry"), split);
+    }
+
+    #[test]
+    fn an_avoided_zone_travels_with_the_next_updates_until_it_is_restored() {
+        let avoided = vec![AvoidedZone { zone: ZoneId::parse("z-1").expect("sound"), until_s: 100 }];
+        let left = PlacementUpdate { avoided: avoided.clone(), ..update(2, Some(1), vec![]) };
+        let placement = halves().updated(&left).expect("newer");
+        assert_eq!(placement.avoided(), avoided);
+        assert_eq!(Placement::from_full(&placement.to_full()), Ok(placement.clone()));
+        assert!(placement.updated(&update(3, Some(2), vec![])).expect("newer").avoided().is_empty());
     }
 
     #[test]

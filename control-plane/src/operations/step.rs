@@ -203,6 +203,7 @@ mod tests {
             cells: vec![cell(1, CellState::Active), cell(2, CellState::Joining), cell(3, CellState::Active)],
             buckets: vec![BucketRun { first: 0, last: 0xffff, cell: CellIndex(1) }],
             pins: pins.iter().map(|&(w, cell)| Pin { wallet: wallet(w), cell: Some(CellIndex(cell)) }).collect(),
+            avoided: vec![],
         })
         .expect("sound")
     }
@@ -215,6 +216,7 @@ mod tests {
             cells: delta.cells.unwrap_or_else(|| placement.cells().to_vec()),
             buckets: delta.buckets,
             pins: delta.pins,
+            avoided: vec![],
         };
         placement.updated(&update).expect("sound")
     }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::Notify;
-use topology::{Placement, PlacementError, PlacementUpdate};
+use topology::{Placement, PlacementError, PlacementUpdate, ZoneId};
 
 use crate::limits;
 use crate::placement::fetch::{ControlPlane, FetchError, update_since};
 use crate::placement::store::Store;
 use crate::routes::{Routes, SharedRoutes};
 use crate::telemetry::Counters;
+use crate::wall_clock::now_s;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +73,8 @@ impl Standing {
 
 pub struct Keeper {
     routes: SharedRoutes,
+    /// Where this router stands.
+    zone: Option<ZoneId>,
     store: Store,
     control_plane: ControlPlane,
     poll_now: Arc<Notify>,
@@ -88,11 +91,12 @@ impl Keeper {
         stored: Option<Placement>,
         control_plane: ControlPlane,
         routes: SharedRoutes,
+        zone: Option<ZoneId>,
         poll_now: Arc<Notify>,
         counters: Counters,
     ) -> Self {
         let standing = Standing::new();
-        let keeper = Self { routes, store, control_plane, poll_now, counters, standing, refused: None };
+        let keeper = Self { routes, zone, store, control_plane, poll_now, counters, standing, refused: None };
         if let Some(placement) = stored {
             keeper.publish(placement);
         }
@@ -194,7 +198,7 @@ impl Keeper {
 
     fn publish(&self, placement: Placement) {
         self.counters.placement_version.set(placement.version() as f64);
-        self.routes.store(Some(Arc::new(Routes::new(placement))));
+        self.routes.store(Some(Arc::new(Routes::new(placement, self.zone.clone(), now_s()))));
         self.standing.mark(&self.standing.placed);
     }
 }

@@ -37,6 +37,7 @@ use crate::routes::{Routes, SharedRoutes};
 use crate::target::Side;
 use crate::telemetry::Counters;
 use crate::upstream::Upstream;
+use crate::wall_clock::now_s;
 
 /// What the workers share with the rest of the process.
 #[derive(Clone)]
@@ -200,12 +201,6 @@ impl Worker {
             local.upstreams.iter().flatten().for_each(|upstream| upstream.sweep(now));
         }
     }
-}
-
-/// The wall clock at the edge, for the times in tokens.
-#[allow(clippy::disallowed_methods)]
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Runs a worker until it is told to drain and its last request is over.

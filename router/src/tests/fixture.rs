@@ -149,7 +149,8 @@ pub fn halves(version: u64, cells: [&[SocketAddr]; 2]) -> PlacementUpdate {
     });
     let run = |first, last, cell| BucketRun { first, last, cell: CellIndex(cell) };
     let buckets = vec![run(0, 0x7fff, 0), run(0x8000, 0xffff, 1)];
-    PlacementUpdate { version, base: None, intended: false, cells: cells.collect(), buckets, pins: vec![] }
+    let cells = cells.collect();
+    PlacementUpdate { version, base: None, intended: false, cells, buckets, pins: vec![], avoided: vec![] }
 }
 
 /// Publishes what it is given to whoever asks; asked lines are kept.
@@ -246,6 +247,7 @@ impl Rig {
             control_plane: control_plane.to_string(),
             data_dir: data_dir.clone(),
             namespace: NAMESPACE,
+            zone: None,
             threads,
             bounds,
             access,

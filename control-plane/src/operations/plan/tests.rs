@@ -31,8 +31,16 @@ fn placement(cells: &[(CellState, u32, usize)], pins: &[(WalletId, u16)]) -> Pla
     let pin = |&(wallet, cell)| Pin { wallet, cell: Some(CellIndex(cell)) };
     let cells = (1..).zip(cells).map(entry).collect();
     let pins = pins.iter().map(pin).collect();
-    Placement::from_full(&PlacementUpdate { version: 7, base: None, intended: true, cells, buckets, pins })
-        .expect("sound")
+    Placement::from_full(&PlacementUpdate {
+        version: 7,
+        base: None,
+        intended: true,
+        cells,
+        buckets,
+        pins,
+        avoided: vec![],
+    })
+    .expect("sound")
 }
 
 fn wallet(bucket: u16) -> WalletId {
