@@ -44,6 +44,8 @@ operators_may if startswith(input.route, "/v1/ledger/")
 
 operators_may if startswith(input.route, "/v1/wallets/")
 
+operators_may if startswith(input.route, "/v1/zones/")
+
 # Cells, and whatever leaves out a safeguard.
 allow if {
 	input.actor.kind == "operator"

@@ -6,6 +6,7 @@ pub mod door;
 mod ledgers;
 mod operations;
 mod problem;
+mod zones;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Opti
         .route("/v1/status", get(status))
         .merge(operations::routes())
         .merge(ledgers::routes())
+        .merge(zones::routes())
         .route_layer(from_fn(measured))
         .route("/metrics", get(move || std::future::ready(metrics.render())));
     let inside = match gate {

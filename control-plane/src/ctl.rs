@@ -25,6 +25,7 @@ mod supervisor;
 mod tables;
 mod token;
 mod up;
+mod zones;
 
 use std::process::ExitCode;
 

@@ -14,15 +14,18 @@ pub mod flows;
 pub mod homes;
 pub mod instances;
 pub mod ledgers;
+pub mod loads;
 pub mod mover;
 pub mod onboarding;
 pub mod operations;
 pub mod placements;
 pub mod registry;
+pub mod scrape;
 pub mod state;
 pub mod states;
 pub mod wire;
 pub mod witness;
+pub mod zones;
 
 #[cfg(test)]
 mod tests;

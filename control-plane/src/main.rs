@@ -15,6 +15,7 @@ use control_plane::dynamo::Connection;
 use control_plane::instances::Instances;
 use control_plane::state::{ControlPlane, Settings, create_tables};
 use control_plane::wire::{Because, Bootstrap, CellSpec, CellTables};
+use control_plane::zones::dns::{Dns, DnsFlags};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use topology::placement::InstanceEntry;
@@ -58,6 +59,8 @@ struct Common {
     witness_seconds: u64,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
+    #[command(flatten)]
+    dns: DnsFlags,
     #[command(flatten)]
     mesh: MeshFlags,
     #[command(flatten)]
@@ -127,13 +130,14 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         count_every: Duration::from_secs(common.count_seconds.max(1)),
         checkpoint_keys: common.checkpoint_keys.clone(),
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
+        dns: Dns::of(&common.dns).await?,
     };
     match flags.task {
-        None | Some(Task::Serve) => serve(common, &settings).await,
+        None | Some(Task::Serve) => serve(common, settings).await,
         Some(Task::Tables(Tables::Create)) => Ok(create_tables(&settings.connection, &settings.table_prefix).await?),
         Some(Task::Bootstrap { actor, reason }) => {
             let wanted = Bootstrap { cells: specs(&settings.config), because: Because { actor, reason } };
-            let done = control_plane::bootstrap::bootstrap(&*ControlPlane::new(&settings).await, &wanted).await?;
+            let done = control_plane::bootstrap::bootstrap(&*ControlPlane::new(settings).await, &wanted).await?;
             println!("{}", serde_json::to_string(&done)?);
             Ok(())
         }
@@ -186,14 +190,14 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
     Ok(Doors { gate, tls: Some(tls), instances: Instances::over(Client::mesh(files)?) })
 }
 
-async fn serve(common: &Common, settings: &Settings) -> anyhow::Result<()> {
-    let listen = common.listen;
-    let doors = doors(common, settings).await?;
+async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
+    let (listen, count_every) = (common.listen, settings.count_every);
+    let doors = doors(common, &settings).await?;
     let metrics = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
     let control = ControlPlane::with(settings, doors.instances).await;
-    let background = tokio::spawn(control.clone().run_background(settings.count_every));
+    let background = tokio::spawn(control.clone().run_background(count_every));
     let upkeep = tokio::spawn({
         let metrics = metrics.clone();
         async move {

@@ -12,13 +12,14 @@ use ledger::store::dynamodb::DynamoStore;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex;
-use topology::{CellId, Config};
+use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
 
 use crate::counts::Counts;
 use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
 use crate::instances::Instances;
+use crate::loads::{self, Loads};
 use crate::mover::Side;
 use crate::operations::reconciler;
 use crate::operations::table::{self as operations, Operations};
@@ -26,6 +27,7 @@ use crate::placements::{self, Placements};
 use crate::registry::{self, Registry};
 use crate::wire::CellTables;
 use crate::witness::{self, Witness};
+use crate::zones::dns::{self, Dns};
 
 /// How this control plane is told where things are.
 pub struct Settings {
@@ -36,6 +38,8 @@ pub struct Settings {
     /// Folder of the cells' public keys.
     pub checkpoint_keys: Option<PathBuf>,
     pub witness_every: Duration,
+    /// Where Route 53 is told which zones were left; absent where DNS is somebody else's.
+    pub dns: Option<Dns>,
 }
 
 pub struct ControlPlane {
@@ -43,10 +47,14 @@ pub struct ControlPlane {
     pub namespace: Uuid,
     /// Cells that the configuration names.
     pub configured: Vec<CellId>,
+    /// Zones that the configuration names.
+    pub zones: Vec<ZoneId>,
     pub placements: Placements,
     pub registry: Registry,
     pub instances: Instances,
     pub counts: Counts,
+    pub loads: Loads,
+    pub dns: Option<Dns>,
     pub operations: Operations,
     pub witness: Witness,
     cell_clients: Mutex<HashMap<Connection, Client>>,
@@ -55,27 +63,25 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub async fn new(settings: &Settings) -> Arc<Self> {
+    pub async fn new(settings: Settings) -> Arc<Self> {
         Self::with(settings, Instances::new()).await
     }
 
     /// With its own way to the processes of the cells.
-    pub async fn with(settings: &Settings, instances: Instances) -> Arc<Self> {
+    pub async fn with(settings: Settings, instances: Instances) -> Arc<Self> {
         let client = dynamo::connect(&settings.connection).await;
         Arc::new(Self {
             namespace: settings.config.deployment.namespace,
             configured: settings.config.cells.iter().map(|cell| cell.id.clone()).collect(),
+            zones: settings.config.deployment.zones,
             placements: Placements::new(client.clone(), &settings.table_prefix),
             registry: Registry::new(client.clone(), &settings.table_prefix),
             operations: Operations::new(client.clone(), &settings.table_prefix),
-            witness: Witness::new(
-                client,
-                &settings.table_prefix,
-                settings.checkpoint_keys.clone(),
-                settings.witness_every,
-            ),
+            witness: Witness::new(client, &settings.table_prefix, settings.checkpoint_keys, settings.witness_every),
             instances,
             counts: Counts::default(),
+            loads: Loads::default(),
+            dns: settings.dns,
             cell_clients: Mutex::default(),
             store_clients: Mutex::default(),
         })
@@ -118,6 +124,8 @@ impl ControlPlane {
             self.placements.watch_store(),
             self.counts.keep_counting(&self, count_every),
             reconciler::keep_reconciling(&self),
+            loads::keep_measuring(&self),
+            dns::keep_in_step(&self),
             witness::keep_watching(&self)
         );
     }

@@ -5,6 +5,7 @@
 pub mod flows;
 pub mod ledgers;
 mod operations;
+pub mod zones;
 
 use serde::{Deserialize, Serialize};
 use topology::placement::{CellState, InstanceEntry};

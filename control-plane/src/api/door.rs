@@ -20,6 +20,7 @@ use axum::serve::{IncomingStream, Listener};
 
 use super::problem::denied;
 use crate::error::{Error, Result};
+use crate::wire::zones::EvacuateZone;
 use crate::wire::{
     AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
 };
@@ -157,6 +158,16 @@ impl Asked for StartOperation {
 }
 
 impl Asked for AbortOperation {
+    fn because(&mut self) -> &mut Because {
+        &mut self.because
+    }
+
+    fn is_forced(&self) -> bool {
+        self.force
+    }
+}
+
+impl Asked for EvacuateZone {
     fn because(&mut self) -> &mut Because {
         &mut self.because
     }

@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
 use super::socket::{self, Started};
-use super::{drill, ledger, load, local, operations, tables, token, up};
+use super::{drill, ledger, load, local, operations, tables, token, up, zones};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -55,6 +55,7 @@ pub async fn run(flags: Flags) -> Result<()> {
             })
         }
         Noun::Ledger(verb) => ledger::run(common, &api, verb).await,
+        Noun::Zone(verb) => zones::run(common, &api, verb).await,
         Noun::Where { id } => show(common, &api.get::<wire::Where>(&["v1", "where", &id]).await?, tables::place),
         Noun::Customer(Customer::Onboard { user, cell }) => {
             let body = wire::Onboard { user_id: user, cell, because: because(common) };

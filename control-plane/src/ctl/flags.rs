@@ -2,18 +2,20 @@
 
 pub mod ledger;
 pub mod operations;
+pub mod zones;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::config::DEFAULT_MAX_TPS;
-use topology::{CellId, InstanceConfig, WalletId};
+use topology::{CellId, InstanceConfig, WalletId, ZoneId};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
 use super::token::TokenArgs;
 use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
+use zones::Zone;
 
 pub const DEFAULT_DATA: &str = ".fleet";
 
@@ -87,6 +89,9 @@ pub enum Noun {
     /// A single wallet as a whole.
     #[command(subcommand)]
     Wallet(Wallet),
+    /// Zones: what stands in them, and which are left.
+    #[command(subcommand)]
+    Zone(Zone),
     /// Cells, their share of customers, and the health of their instances.
     Status,
     /// Send requests at a fixed rate, as customers would, and measure the answers.
@@ -138,19 +143,24 @@ pub struct Up {
     /// Ask everybody who he is: certificates between the processes, tokens for all others. Keys are made in --data.
     #[arg(long)]
     pub secure: bool,
+    /// The zone that the router stands in, of deployment.zones in cells.toml; then it asks instances of that zone first.
+    #[arg(long)]
+    pub router_zone: Option<ZoneId>,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,
 }
 
 fn address(text: &str) -> Result<InstanceConfig, String> {
-    match text.split_once('=') {
-        None => Ok(InstanceConfig::at(text)),
-        Some((role, address)) => {
-            let role = role.parse().map_err(|error: topology::role::RoleError| error.to_string())?;
-            Ok(InstanceConfig { role, ..InstanceConfig::at(address) })
-        }
-    }
+    let (text, zone) = match text.split_once('@') {
+        Some((text, zone)) => (text, Some(ZoneId::parse(zone).map_err(|error| error.to_string())?)),
+        None => (text, None),
+    };
+    let (role, address) = match text.split_once('=') {
+        Some((role, address)) => (role.parse().map_err(|error: topology::role::RoleError| error.to_string())?, address),
+        None => (topology::Role::All, text),
+    };
+    Ok(InstanceConfig { role, zone, address: address.to_owned() })
 }
 
 #[derive(Subcommand)]
@@ -208,7 +218,7 @@ pub struct AddCell {
     #[arg(long, default_value_t = 1_000_000)]
     pub max_customers: u64,
     /// `host:port` of an instance that runs already, once for each; then no local fleet is asked to start it. Where
-    /// instances have roles: `accounts=host:port`, `transactions=host:port`.
+    /// instances have roles: `accounts=host:port`, `transactions=host:port`; where they stand in zones: `host:port@zone`.
     #[arg(long, value_parser = address)]
     pub address: Vec<InstanceConfig>,
     #[arg(long, default_value = "us-east-1")]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use topology::config::part_of;
 use topology::placement::InstanceEntry;
-use topology::{CellConfig, CellId, Config, InstanceId, Role};
+use topology::{CellConfig, CellId, Config, InstanceId, Role, ZoneId};
 
 use super::ports::Ports;
 use crate::wire::{CellSpec, CellTables};
@@ -32,6 +32,12 @@ pub struct Fleet {
     /// Whether it was started with `--secure`.
     #[serde(default)]
     pub secure: bool,
+    /// Where instances stand, in turn.
+    #[serde(default)]
+    pub zones: Vec<ZoneId>,
+    /// Where the router stands.
+    #[serde(default)]
+    pub router_zone: Option<ZoneId>,
     pub cells: Vec<FleetCell>,
 }
 
@@ -85,6 +91,8 @@ impl Fleet {
             relays: false,
             split_roles: false,
             secure: false,
+            zones: config.deployment.zones.clone(),
+            router_zone: None,
             cells: cells.collect(),
         }
     }
@@ -126,7 +134,7 @@ impl Fleet {
             id: InstanceId(name),
             address,
             role: member.role,
-            zone: None,
+            zone: member.zone,
         };
         CellSpec {
             id: cell.id.clone(),
@@ -156,7 +164,7 @@ impl Fleet {
 
     /// A cell's processes. With separate roles those that move money come first.
     pub fn members_of<'a>(&self, cell: &'a FleetCell) -> impl Iterator<Item = Member> + 'a {
-        let ports = self.ports();
+        let (ports, zones) = (self.ports(), self.zones.clone());
         let roles: &[Role] = if self.split_roles { &[Role::Transactions, Role::Accounts] } else { &[Role::All] };
         let roles =
             roles.iter().flat_map(move |role| ('a'..).zip(0..cell.instances).map(|(letter, _)| (*role, letter)));
@@ -166,6 +174,7 @@ impl Fleet {
                 role => format!("{}-{role}-{letter}", cell.id),
             },
             address: ports.instance(cell.number, number),
+            zone: zones.get(usize::from(number) % zones.len().max(1)).cloned(),
             role,
             // Processes of one role share what the cell takes; each role may take all of it.
             max_tps: if cell.max_tps == 0 { 0 } else { part_of(cell.max_tps, cell.instances.into()) },
@@ -179,6 +188,7 @@ pub struct Member {
     pub name: String,
     pub address: String,
     pub role: Role,
+    pub zone: Option<ZoneId>,
     /// Writes a second that it takes; 0: no limit.
     pub max_tps: u32,
 }

@@ -132,6 +132,9 @@ impl Layout {
         let listen = words(["--listen", &public, "--internal-listen", &internal, "--admin-listen", &admin]);
         let rest = words(["--control-plane", &control_plane, "--data-dir", &data, "--config", &config]);
         let mut args = [listen, rest, self.mesh(fleet, secrets::ROUTER), self.auth(fleet)].concat();
+        if let Some(zone) = &fleet.router_zone {
+            args.extend(words(["--zone", zone.as_str()]));
+        }
         if fleet.secure {
             let secrets = self.secrets();
             let (certificate, key) = (secrets.certificate(secrets::PUBLIC), secrets.key(secrets::PUBLIC));
@@ -150,7 +153,7 @@ impl Layout {
         let mesh = self.mesh(fleet, cell.id.as_str());
         let config = Self::text(&self.config);
         let key = Self::text(&self.checkpoint_key(cell));
-        let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps }| {
+        let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps, .. }| {
             let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
             let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
             let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);

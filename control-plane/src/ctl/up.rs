@@ -54,6 +54,8 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
         return Err(failure(PRECONDITION, message));
     }
     fleet.secure = wanted.secure;
+    fleet.zones.clone_from(&config.deployment.zones);
+    fleet.router_zone.clone_from(&wanted.router_zone);
     let layout = Layout { programs, data: data.clone(), config: config_path };
     let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
         let name = spec.name;

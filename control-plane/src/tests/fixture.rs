@@ -112,13 +112,14 @@ impl Fixture {
         for cell in &self.cells {
             config.push_str(&format!("[[cells]]\nid='{}'\n", cell.id));
         }
-        let control = ControlPlane::new(&Settings {
+        let control = ControlPlane::new(Settings {
             connection: at(&self.database),
             table_prefix: "control-".into(),
             config: Config::parse(&config).expect("sound"),
             count_every: Duration::from_secs(60),
             checkpoint_keys: None,
             witness_every: Duration::from_secs(60),
+            dns: None,
         })
         .await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -14,6 +14,7 @@ mod tables;
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -47,15 +48,14 @@ pub struct Connection {
     pub region: String,
 }
 
-/// What every client of these tables shares: where they are, and whose credentials are used. With an endpoint it is a
-/// local stand-in, which checks no credentials; without one it is AWS over TLS, with the environment's (container,
-/// web identity or instance credentials, or variables).
-pub async fn client_config(connection: &Connection) -> aws_sdk_dynamodb::config::Builder {
+/// What every client of AWS shares: where it is, and whose credentials are used. With a plain endpoint it is a local
+/// stand-in, which checks no credentials; without one it is AWS over TLS, with the environment's (container, web identity
+/// or instance credentials, or variables).
+pub async fn shared_config(connection: &Connection) -> SdkConfig {
     let region = Region::new(connection.region.clone());
+    let defaults = aws_config::defaults(BehaviorVersion::latest()).region(region);
     match &connection.endpoint {
-        Some(endpoint) if endpoint.starts_with("http://") => aws_sdk_dynamodb::Config::builder()
-            .behavior_version_latest()
-            .region(region)
+        Some(endpoint) if endpoint.starts_with("http://") => defaults
             .endpoint_url(endpoint)
             .credentials_provider(Credentials::new("local", "local", None, None, "local endpoint"))
             .http_client(aws_smithy_http_client::Builder::new().build_http()),
@@ -64,14 +64,20 @@ pub async fn client_config(connection: &Connection) -> aws_sdk_dynamodb::config:
             let tls = aws_smithy_http_client::Builder::new()
                 .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(ring))
                 .build_https();
-            let shared = aws_config::defaults(BehaviorVersion::latest()).region(region).http_client(tls).load().await;
-            let config = aws_sdk_dynamodb::config::Builder::from(&shared);
+            let defaults = defaults.http_client(tls);
             match endpoint {
-                Some(endpoint) => config.endpoint_url(endpoint),
-                None => config,
+                Some(endpoint) => defaults.endpoint_url(endpoint),
+                None => defaults,
             }
         }
     }
+    .load()
+    .await
+}
+
+/// [`shared_config`] for the tables.
+pub async fn client_config(connection: &Connection) -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::config::Builder::from(&shared_config(connection).await)
 }
 
 /// A client with this store's timeouts and no retries of its own.
