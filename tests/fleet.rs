@@ -9,6 +9,7 @@ pub mod journal;
 pub mod ports;
 pub mod programs;
 pub mod seen;
+pub mod stand_in;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -51,11 +52,13 @@ pub struct Shape {
     pub environment: Vec<(String, String)>,
     /// Further flags of `ctl up`.
     pub flags: Vec<&'static str>,
+    /// Where instances stand, in turn.
+    pub zones: Vec<&'static str>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { cells: 3, instances: 1, environment: vec![], flags: vec![] }
+        Self { cells: 3, instances: 1, environment: vec![], flags: vec![], zones: vec![] }
     }
 }
 
@@ -76,7 +79,7 @@ impl Fleet {
     pub async fn of(shape: Shape) -> Self {
         for _ in 0..START_ATTEMPTS {
             let ports = ports::free_block(shape.cells);
-            let data = new_directory(shape.cells);
+            let data = new_directory(&shape);
             let up = spawn(&data, ports, &shape);
             let mut fleet = Self { shape: shape.clone(), ports, data, up, http: client::http() };
             match fleet.until_ready().await {
@@ -286,18 +289,19 @@ fn stop(up: &mut Child) {
     }
 }
 
-fn new_directory(cells: u16) -> PathBuf {
+fn new_directory(shape: &Shape) -> PathBuf {
     let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("wallet-fleet-{}-{number}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).expect("the directory for temporary files can be written");
-    std::fs::write(path.join("cells.toml"), config(cells)).expect("the directory was made");
+    std::fs::write(path.join("cells.toml"), config(shape)).expect("the directory was made");
     path
 }
 
-fn config(cells: u16) -> String {
+fn config(shape: &Shape) -> String {
     let mut text = format!("[deployment]\nname = \"test\"\nnamespace = \"{NAMESPACE}\"\nregion = \"{REGION}\"\n");
-    for cell in 1..=cells {
+    let _ = writeln!(text, "zones = {:?}", shape.zones);
+    for cell in 1..=shape.cells {
         let _ = write!(text, "\n[[cells]]\nid = \"cell-{cell}\"\n");
     }
     text

@@ -17,5 +17,7 @@ mod model;
 mod moves;
 mod openapi;
 mod outages;
+mod recovery;
 mod seeds;
 mod two_cells;
+mod zones;

@@ -19,12 +19,13 @@ use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::checkpoint::{PublicKey, SigningKey};
+use ledger::store::Store;
 use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
-use topology::{CellId, Config, Role, WalletId};
+use topology::{CellId, Config, Role, WalletId, restoring};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -33,6 +34,9 @@ use uuid::Uuid;
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(9);
 /// Of that, for requests in flight; the rest is for the courier and the driver.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(7);
+
+/// Between two looks at tables that do not answer.
+const TABLES_POLL: Duration = Duration::from_millis(250);
 
 const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
 
@@ -192,6 +196,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
     }
     let store = DynamoStore::new(client, &args.database.table_prefix);
+    not_being_restored(&store).await?;
     let server = mesh.as_ref().map(|files| tls::Server::mesh("cell", files, CALLERS)).transpose()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -247,6 +252,24 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     }
     signals.abort();
     info!("stopped");
+    Ok(())
+}
+
+/// Nothing is served, and no job is done, before it is known that the chains are whole: where a cell is being restored, what
+/// is there of a wallet may be half of it.
+async fn not_being_restored(store: &DynamoStore) -> Result<()> {
+    let row = loop {
+        match store.cell_row(restoring::LIST, restoring::KEY).await {
+            Ok(row) => break row,
+            Err(error) => {
+                warn!(%error, "the tables do not say yet whether the cell is being restored; nothing is served");
+                tokio::time::sleep(TABLES_POLL).await;
+            }
+        }
+    };
+    let Some(row) = row else { return Ok(()) };
+    let state: restoring::Restoring = serde_json::from_slice(&row.bytes).context("the row that tells of a restore")?;
+    anyhow::ensure!(state.done, "this cell is being restored since {}: finish `ctl cell restore` first", state.since);
     Ok(())
 }
 

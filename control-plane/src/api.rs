@@ -6,6 +6,7 @@ pub mod door;
 mod ledgers;
 mod operations;
 mod problem;
+mod restore;
 mod zones;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Opti
         .route("/v1/status", get(status))
         .merge(operations::routes())
         .merge(ledgers::routes())
+        .merge(restore::routes())
         .merge(zones::routes())
         .route_layer(from_fn(measured))
         .route("/metrics", get(move || std::future::ready(metrics.render())));

@@ -17,6 +17,7 @@ mod local;
 pub mod operations;
 mod ports;
 mod process;
+mod recovery;
 mod relay;
 mod running;
 pub mod secrets;

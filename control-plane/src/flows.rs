@@ -93,6 +93,9 @@ fn count(block: &Block, until: Timestamp, flows: &mut Flows) {
             (EntryKind::TransferReturned { transfer, .. }, _) => {
                 flows.legs.push(leg(*transfer, Move::Returned, amount, block.wallet, &block.home));
             }
+            (EntryKind::TransferSettled { transfer }, _) => {
+                flows.legs.push(leg(*transfer, Move::Settled, 0, block.wallet, &block.home));
+            }
             _ => {}
         }
     }

@@ -97,6 +97,16 @@ impl Instances {
         InstanceHealth { id: instance.id.to_string(), ready: why.is_none(), why }
     }
 
+    /// Whether the process answers anything at all.
+    pub async fn is_there(&self, instance: &InstanceEntry) -> bool {
+        let url = format!("{}://{}/livez", self.http.scheme(), instance.address);
+        match self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await {
+            Ok(_) => true,
+            // Too slow is there, too: it may come to again.
+            Err(error) => error.is_late(),
+        }
+    }
+
     pub async fn wallet(&self, cell: &CellEntry, wallet: WalletId) -> Result<Answer> {
         self.ask(cell, Duty::Transactions, Method::GET, &format!("/api/v1/wallets/{wallet}"), &[], "").await
     }

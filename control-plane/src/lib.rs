@@ -20,6 +20,7 @@ pub mod onboarding;
 pub mod operations;
 pub mod placements;
 pub mod registry;
+pub mod restore;
 pub mod scrape;
 pub mod state;
 pub mod states;

@@ -5,6 +5,7 @@
 pub mod flows;
 pub mod ledgers;
 mod operations;
+pub mod restore;
 pub mod zones;
 
 use serde::{Deserialize, Serialize};

@@ -24,6 +24,7 @@ const TAKEN_MAX: usize = 256;
 /// Violations in one answer.
 const LISTED_MAX: i32 = 500;
 const VIOLATIONS: &str = "violations#";
+const LOST: &str = "lost#";
 
 pub struct Witness {
     client: Client,
@@ -32,7 +33,8 @@ pub struct Witness {
     every: Duration,
 }
 
-/// The table this module keeps: checkpoints under the cell's name and their number, violations under another.
+/// The table this module keeps: checkpoints under the cell's name and their number, violations and
+/// the logs of tables that were lost under others.
 pub fn table(prefix: &str) -> TableShape {
     TableShape { name: format!("{prefix}checkpoints"), partition: "cell", sort: Some("n") }
 }
@@ -151,6 +153,29 @@ impl Witness {
             })
         };
         items.iter().map(finding).collect()
+    }
+
+    /// From now on the cell may begin a new log: its tables were lost, and it was restored at that time. What it had shown
+    /// is kept under another name. May be done again where it was interrupted.
+    pub async fn begin_anew(&self, cell: &CellId, restored_at: &str) -> Result<()> {
+        let mut kept = self.kept(cell).await?;
+        // The newest first: what is left is always the beginning of a log.
+        while let Some((number, signed)) = kept.pop_last() {
+            let archive = format!("{LOST}{cell}#{restored_at}");
+            let blob = |bytes: Vec<u8>| AttributeValue::B(Blob::new(bytes));
+            let put = self.client.put_item().table_name(&self.table);
+            let put = put
+                .item("cell", s(archive))
+                .item("n", n(number))
+                .item("b", blob(signed.checkpoint.to_bytes()))
+                .item("g", blob(signed.signature.to_vec()))
+                .item("seen", s(now_rfc3339()));
+            put.send().await.map_err(Error::storage("keeping a checkpoint of a lost log"))?;
+            let delete = self.client.delete_item().table_name(&self.table);
+            let delete = delete.key("cell", s(cell.as_str())).key("n", n(number));
+            delete.send().await.map_err(Error::storage("putting a lost log aside"))?;
+        }
+        Ok(())
     }
 
     /// Takes in what a cell has published since the last look.

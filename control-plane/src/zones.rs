@@ -19,7 +19,7 @@ use crate::wire::zones::{EvacuateZone, ZoneCell, ZoneView};
 use room::{CellRoom, Process, lacking};
 
 /// Longest time for which a zone is left without being asked for again: a day.
-pub const MINUTES_MAX: u32 = 24 * 60;
+pub const SECONDS_MAX: u32 = 24 * 3_600;
 
 pub fn now_s() -> u64 {
     u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0)
@@ -52,9 +52,9 @@ pub async fn list(control: &Arc<ControlPlane>) -> Result<Vec<ZoneView>> {
 /// Requests stay out of the zone from now on; refused where too little would stay.
 pub async fn evacuate(control: &Arc<ControlPlane>, zone: &ZoneId, wanted: &EvacuateZone) -> Result<Vec<ZoneView>> {
     limits::check_because(&wanted.because)?;
-    if !(1..=MINUTES_MAX).contains(&wanted.minutes) {
-        let detail = format!("minutes is 1 to {MINUTES_MAX}, not {}; ask again to stay out for longer", wanted.minutes);
-        return Err(refused(400, "bad_minutes", "Not a sound number of minutes", detail));
+    if !(1..=SECONDS_MAX).contains(&wanted.seconds) {
+        let detail = format!("seconds is 1 to {SECONDS_MAX}, not {}; ask again to stay out for longer", wanted.seconds);
+        return Err(refused(400, "bad_seconds", "Not a sound number of seconds", detail));
     }
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     check_known(control, &now.placement, zone)?;
@@ -69,7 +69,7 @@ pub async fn evacuate(control: &Arc<ControlPlane>, zone: &ZoneId, wanted: &Evacu
             return Err(refused(422, "zone_capacity", "Too little would stay", detail));
         }
     }
-    let until_s = now_s() + u64::from(wanted.minutes) * 60;
+    let until_s = now_s() + u64::from(wanted.seconds);
     change(control, "zone_evacuated", &wanted.because, |avoided| {
         avoided.retain(|one| one.zone != *zone);
         avoided.push(AvoidedZone { zone: zone.clone(), until_s });

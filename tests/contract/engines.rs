@@ -1,45 +1,18 @@
 //! The engines, and the suite on each.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use aws_sdk_dynamodb::Client;
 use ledger::store::dynamodb::{Connection, connect};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use uuid::Uuid;
 
 use super::{Backdoor, Subject, whole_contract};
-use crate::fleet::{ports, programs, until, within};
+use crate::fleet::stand_in::StandIn;
+use crate::fleet::{ports, programs, within};
 
 const REGION: &str = "us-east-1";
-/// What `scripts/dynamodb-local` exits with when Java or the download is missing.
-const NOT_AVAILABLE: i32 = 77;
-/// A first download takes its time.
-const DOWNLOAD_PATIENCE_S: u64 = 300;
 const TABLES: [&str; 4] = ["ledger", "transfers", "snapshots", "homes"];
-
-/// A process that this test started, and stops.
-struct Engine(Child);
-
-impl Engine {
-    fn start(mut command: Command) -> Self {
-        programs::die_with_this_thread(&mut command);
-        Self(command.stdin(Stdio::null()).spawn().expect("the program can be run"))
-    }
-
-    /// Waits until the port is listened on. The exit code, if the process ends instead.
-    async fn listens(&mut self, port: u16) -> Result<(), Option<i32>> {
-        let mut ended = None;
-        until(DOWNLOAD_PATIENCE_S, "the engine listens", async || {
-            ended = self.0.try_wait().expect("a child of this process");
-            ended.is_some() || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
-        ended.map_or(Ok(()), |status| Err(status.code()))
-    }
-}
 
 /// A database file, gone at the end of the test, with what is kept beside it.
 struct Scratch(PathBuf);
@@ -48,19 +21,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         for ending in ["", "-wal", "-shm", ".lock"] {
             let _ = std::fs::remove_file(format!("{}{ending}", self.0.display()));
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(i32::try_from(self.0.id()).expect("a process id")), Signal::SIGTERM);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while matches!(self.0.try_wait(), Ok(None)) {
-            if Instant::now() > deadline {
-                let _ = self.0.kill();
-            }
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -86,7 +46,7 @@ async fn the_local_stand_in_keeps_the_contract() {
     let file = Scratch(std::env::temp_dir().join(format!("wallet-contract-{}.sqlite", Uuid::new_v4())));
     let mut command = Command::new(programs::program("local-dynamodb"));
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&file.0).stderr(Stdio::null());
-    let mut engine = Engine::start(command);
+    let mut engine = StandIn::start(command);
     engine.listens(port).await.expect("it starts");
     within(60, "the contract", on_tables(client_at(port).await, "contract-")).await;
 }
@@ -97,9 +57,11 @@ async fn amazons_dynamodb_local_keeps_the_contract() {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/dynamodb-local");
     let mut command = Command::new(script);
     command.arg(port.to_string()).stdout(Stdio::null());
-    let mut engine = Engine::start(command);
+    let mut engine = StandIn::start(command);
     match engine.listens(port).await {
-        Err(Some(NOT_AVAILABLE)) => return eprintln!("SKIPPED: Amazon's DynamoDB Local is not available here"),
+        Err(Some(stand_in::NOT_AVAILABLE)) => {
+            return eprintln!("SKIPPED: Amazon's DynamoDB Local is not available here");
+        }
         ended => ended.expect("it starts"),
     }
     within(120, "the contract", on_tables(client_at(port).await, "contract-")).await;

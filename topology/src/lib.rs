@@ -7,6 +7,7 @@ pub mod finding;
 pub mod ids;
 pub mod placement;
 pub mod problem;
+pub mod restoring;
 pub mod role;
 pub mod shares;
 pub mod wire;

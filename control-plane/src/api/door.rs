@@ -20,6 +20,7 @@ use axum::serve::{IncomingStream, Listener};
 
 use super::problem::denied;
 use crate::error::{Error, Result};
+use crate::wire::restore::FinishRestore;
 use crate::wire::zones::EvacuateZone;
 use crate::wire::{
     AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
@@ -140,7 +141,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, FinishRestore);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {

@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
 use super::socket::{self, Started};
-use super::{drill, ledger, load, local, operations, tables, token, up, zones};
+use super::{drill, ledger, load, local, operations, recovery, tables, token, up, zones};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -38,6 +38,8 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Cell(Cell::Undrain { id }) => operations::set_cell(common, &api, &id, "undrain").await,
         Noun::Cell(Cell::Evacuate(wanted)) => operations::evacuate(common, &api, wanted).await,
         Noun::Cell(Cell::Remove(wanted)) => operations::remove_cell(common, &api, &wanted).await,
+        Noun::Cell(Cell::Export(wanted)) => recovery::export(common, &api, &wanted).await,
+        Noun::Cell(Cell::Restore(wanted)) => recovery::restore(common, &api, &wanted).await,
         Noun::Migrate(wanted) => operations::migrate(common, &api, *wanted).await,
         Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
         Noun::Op(verb) => operations::op(common, &api, verb).await,

@@ -97,6 +97,7 @@ struct Halves {
     out: Option<Leg>,
     received: Option<Leg>,
     returned: Option<Leg>,
+    settled: Option<Leg>,
     /// Whose wallet received.
     payer: Option<WalletId>,
 }
@@ -137,6 +138,8 @@ impl Adding {
                     (&mut halves.received, &mut sums.received)
                 }
                 Move::Returned => (&mut halves.returned, &mut sums.returned),
+                // It bears no amount of its own.
+                Move::Settled => (&mut halves.settled, &mut sums.returned),
             };
             if leg.counts {
                 *sum += leg.amount;
@@ -193,7 +196,12 @@ impl Adding {
             pair.received += received;
             pair.returned += returned;
             // Less than nothing where the receiver's clock is ahead: the sums are right all the same.
-            let flying = i128::from(sent) - i128::from(received) - i128::from(returned);
+            let mut flying = i128::from(sent) - i128::from(received) - i128::from(returned);
+            // What was settled arrived before that: where it did not, its receiver has lost it.
+            if halves.settled.as_ref().is_some_and(|leg| leg.counts) && halves.received.is_none() {
+                self.fault(format!("transfer {transfer} of {} was settled, and arrived nowhere", out.amount));
+                flying = 0;
+            }
             in_flight += flying;
             pair.in_flight += u64::try_from(flying).unwrap_or(0);
         }
@@ -267,6 +275,13 @@ mod tests {
         let short = vec![leg(Move::Out, 30, 1, true)];
         let less = books(vec![(1, flows(1, 70, 100, short)), (2, flows(2, 29, 0, vec![leg(Move::In, 29, 2, true)]))]);
         assert_eq!((less.difference, less.faults.len()), (0, 1), "the sums agree, the transfer does not");
+    }
+
+    #[test]
+    fn what_was_settled_and_never_arrived_is_lost_and_not_on_its_way() {
+        let sent = vec![leg(Move::Out, 30, 1, true), leg(Move::Settled, 0, 1, true)];
+        let books = books(vec![(1, flows(1, 70, 100, sent)), (2, flows(2, 0, 0, vec![]))]);
+        assert_eq!((books.difference, books.in_flight, books.faults.len()), (-30, 0, 1));
     }
 
     #[test]

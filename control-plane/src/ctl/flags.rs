@@ -2,6 +2,7 @@
 
 pub mod ledger;
 pub mod operations;
+pub mod recovery;
 pub mod zones;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use super::load::LoadArgs;
 use super::token::TokenArgs;
 use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
+use recovery::{ExportCell, RestoreCell};
 use zones::Zone;
 
 pub const DEFAULT_DATA: &str = ".fleet";
@@ -203,6 +205,10 @@ pub enum Cell {
     Evacuate(Evacuate),
     /// Take an empty cell out of the registry.
     Remove(Remove),
+    /// Write all its chains to a file, while it serves.
+    Export(ExportCell),
+    /// Write them back into empty tables of the same cell, whose processes are stopped; needs a --reason.
+    Restore(RestoreCell),
 }
 
 #[derive(Args)]

@@ -5,6 +5,7 @@
 pub mod conservation;
 pub mod ledger;
 pub mod operations;
+pub mod recovery;
 pub mod zones;
 
 use topology::{InstanceEntry, Role};

@@ -14,7 +14,8 @@ pub async fn run(common: &Common, api: &Api, verb: Zone) -> Result<()> {
     let zones: Vec<ZoneView> = match verb {
         Zone::List => api.get(&["v1", "zones"]).await?,
         Zone::Evacuate(wanted) => {
-            let body = EvacuateZone { minutes: wanted.minutes, force: wanted.force, because: because(common) };
+            let seconds = u32::try_from(wanted.time.as_secs()).unwrap_or(u32::MAX);
+            let body = EvacuateZone { seconds, force: wanted.force, because: because(common) };
             api.send(Method::POST, &["v1", "zones", wanted.zone.as_str(), "evacuate"], Some(&body)).await?
         }
         Zone::Restore { zone } => {

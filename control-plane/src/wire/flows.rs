@@ -53,6 +53,8 @@ pub enum Move {
     In,
     /// The money came back to the payer.
     Returned,
+    /// The payer was told that it arrived.
+    Settled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

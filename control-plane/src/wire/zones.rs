@@ -5,14 +5,15 @@ use topology::{CellId, ZoneId};
 
 use super::Because;
 
-pub const MINUTES_DEFAULT: u32 = 60;
+/// An hour.
+pub const SECONDS_DEFAULT: u32 = 3_600;
 
 /// Body of `POST /v1/zones/{zone}/evacuate`. Asked again, it lasts until that long from then.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EvacuateZone {
     /// After which the zone is taken again by itself.
-    #[serde(default = "minutes_default")]
-    pub minutes: u32,
+    #[serde(default = "seconds_default")]
+    pub seconds: u32,
     /// Also if too little stays; needs a reason.
     #[serde(default)]
     pub force: bool,
@@ -20,8 +21,8 @@ pub struct EvacuateZone {
     pub because: Because,
 }
 
-fn minutes_default() -> u32 {
-    MINUTES_DEFAULT
+fn seconds_default() -> u32 {
+    SECONDS_DEFAULT
 }
 
 /// One zone as `GET /v1/zones` shows it.

@@ -39,7 +39,7 @@ pub struct DnsFlags {
     #[arg(long, global = true, env = "CONTROL_PLANE_ROUTE53_HEALTH_CHECKS", value_delimiter = ',')]
     pub route53_health_checks: Vec<String>,
     /// Stands in for Route 53.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "CONTROL_PLANE_ROUTE53_ENDPOINT")]
     pub route53_endpoint: Option<String>,
 }
 

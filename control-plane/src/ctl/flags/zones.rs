@@ -1,9 +1,11 @@
 //! `ctl zone`: leaving a zone and taking it again.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use topology::ZoneId;
 
-use crate::wire::zones::MINUTES_DEFAULT;
+use super::super::load::mix::duration;
 
 #[derive(Subcommand)]
 pub enum Zone {
@@ -19,9 +21,9 @@ pub enum Zone {
 #[derive(Args)]
 pub struct Evacuate {
     pub zone: ZoneId,
-    /// Minutes after which the zone is used again by itself.
-    #[arg(long = "for", value_name = "MINUTES", default_value_t = MINUTES_DEFAULT)]
-    pub minutes: u32,
+    /// How long until the zone is used again by itself: `90s`, `30m`, `2h`; at most a day.
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub time: Duration,
     /// Also if too little would stay; needs a --reason.
     #[arg(long)]
     pub force: bool,

@@ -1,0 +1,23 @@
+//! What became of a restored cell, as people read it.
+
+use super::columns;
+use crate::ctl::recovery::Report;
+
+pub fn report(report: &Report) -> String {
+    let mut text = format!(
+        "restored {} wallets, {} blocks, as exported at {}; left to other cells: {}; completed from them: {}; pinned: {}\n",
+        report.wallets, report.blocks, report.exported_at, report.elsewhere, report.completed, report.pinned
+    );
+    if report.lost.is_empty() {
+        text.push_str("nothing is known to be lost; what nobody wrote down is not known: `ctl audit conservation`\n");
+        return text;
+    }
+    let row = |lost: &crate::ctl::recovery::lost::LostOperation| {
+        let number = lost.block.to_string();
+        vec![lost.wallet.to_string(), number, lost.transaction.to_string(), lost.kind.clone(), lost.amount.clone()]
+    };
+    let rows: Vec<_> = report.lost.iter().map(row).collect();
+    text.push_str(&format!("LOST: {} operations\n", rows.len()));
+    text.push_str(&columns(&["WALLET", "BLOCK", "TRANSACTION", "WHAT", "AMOUNT"], &rows));
+    text
+}

@@ -1,0 +1,350 @@
+//! A cell whose tables are lost gets its chains back from an export, into empty tables and under its own name: begin, chain
+//! by chain, finish. Each part may be asked for again, by anybody, after any crash.
+//!
+//! It must never make a second home for a wallet: what belongs to another cell by now, by the placement or by a longer
+//! chain, is left there. And no process of the cell may serve meanwhile: half a chain looks like a whole one.
+
+mod rights;
+
+use std::time::Duration;
+
+use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::snapshots::snapshots_of;
+use ledger::store::commit::{CommitOutcome, commit};
+use ledger::store::dynamodb::DynamoStore;
+use ledger::store::{Append, BlockRange, CellRow, Store, StoreError};
+use ledger::{Block, Head, canonical, moving};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use topology::restoring::{KEY, LIST, Restoring};
+use topology::{Bucket, CellEntry, CellId, CellIndex, CellState, Placement, WalletId};
+
+use crate::error::{Error, Result, no_placement, refused, unknown_cell};
+use crate::homes;
+use crate::mover::{InstanceHolds, MoveError, Moved, Mover, Order, Pace, Route, Side, wall_clock};
+use crate::onboarding;
+use crate::operations::limits;
+use crate::placements::Delta;
+use crate::state::{ControlPlane, now_rfc3339};
+use crate::wire::restore::{
+    FinishFrom, FinishRestore, FinishedPage, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
+};
+use crate::wire::{Because, OperationView};
+
+/// One answer comes after about this long; who asks goes on from there.
+const PAGE_TIME: Duration = Duration::from_secs(5);
+const WALLETS: usize = 256;
+/// How long one write is tried.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// Operations looked through for one that is under way.
+const OPERATIONS_LOOKED_AT: i32 = 500;
+const CONCURRENT: usize = 1;
+
+/// Wallets of which a cell's tables hold anything, in the order of their ids.
+pub async fn wallets(control: &ControlPlane, cell: &CellId, after: Option<WalletId>) -> Result<WalletsPage> {
+    let side = control.side(cell).await?;
+    let wallets = side.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
+    let next = wallets.last().copied().filter(|_| wallets.len() == WALLETS);
+    Ok(WalletsPage { wallets, next })
+}
+
+/// Checks that the cell is dead and empty, says in its tables that it is being restored, and gives it its rights back.
+pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> Result<Restoring> {
+    limits::check_meant(because)?;
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
+    check_nothing_moves(control, cell).await?;
+    check_stopped(control, entry).await?;
+    let side = control.side(cell).await?;
+    let before = stand(&side.store).await?;
+    if before.as_ref().is_none_or(|(_, before)| before.done) {
+        let members = side.store.members((Bucket(0), Bucket(u16::MAX)), None, 1).await?;
+        if !members.is_empty() || side.store.genesis().await?.is_some() {
+            let detail =
+                format!("the tables of {cell} hold wallets or rights already: a cell is restored into empty ones");
+            return Err(refused(409, "not_empty", "The cell's tables are not empty", detail));
+        }
+    }
+    let state = match before {
+        Some((_, under_way)) if !under_way.done => under_way,
+        before => {
+            let Because { actor, reason } = because.clone();
+            let state = Restoring { done: false, since: now_rfc3339(), actor, reason };
+            put_stand(&side.store, before.map(|(version, _)| version), &state).await?;
+            state
+        }
+    };
+    rights::rebuild(&now.placement, entry.index, &side.store, &others(control, &now.placement, cell).await?).await?;
+    Ok(state)
+}
+
+/// Writes a part of one chain, checked link by link, with the rows that follow from it.
+pub async fn take(control: &ControlPlane, cell: &CellId, wanted: &RestoreChain) -> Result<RestoredChain> {
+    let store = under_way(control, cell).await?;
+    let blocks = decoded(wanted)?;
+    let now = control.placements.known().ok_or_else(no_placement)?;
+    let owner = owner(&now.placement, wanted.wallet)?;
+    if owner.id != *cell {
+        return Ok(RestoredChain::Elsewhere { cell: owner.id.clone() });
+    }
+    let last = blocks.last().expect("checked: there is one").number;
+    let head = store.head(wanted.wallet).await?.map(|head| head.head());
+    let held = head.as_ref().map_or(0, |head| head.number + 1);
+    let known = blocks.iter().filter(|block| block.number < held).count();
+    if let Some(head) = &head
+        && let Some(block) = blocks.iter().find(|block| block.number == head.number)
+        && !moving::agrees(head, block)
+    {
+        return Err(differs(wanted.wallet, block.number));
+    }
+    write(&store, wanted.wallet, head.as_ref(), &blocks[known..]).await?;
+    record_runs(&store, wanted.wallet, &blocks).await?;
+    Ok(RestoredChain::Written { last: last.max(held.saturating_sub(1)) })
+}
+
+/// Appends blocks that follow on `head`, each with its rows.
+async fn write(store: &DynamoStore, wallet: WalletId, head: Option<&Head>, blocks: &[Block]) -> Result<()> {
+    let fault = |fault: ledger::chain::ChainFault| bad_chain(format!("wallet {wallet}: {fault}"));
+    moving::check_links(head, blocks).map_err(fault)?;
+    let mut rest = blocks;
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(moving::chunk(rest));
+        let append = Append { blocks: chunk.to_vec(), guard: None };
+        match commit(store, &append, Instant::now() + WRITE_PATIENCE, fastrand::f64).await {
+            CommitOutcome::Applied => {}
+            // Somebody else restores the same chain: what he wrote is looked at when this is asked for again.
+            CommitOutcome::Conflict(_) => return Err(try_again(format!("{wallet} is being written"))),
+            CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => {
+                return Err(StoreError::Unavailable(why).into());
+            }
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Without the runs the cell would read their blocks to find idempotency keys; snapshots would be found missing.
+async fn record_runs(store: &DynamoStore, wallet: WalletId, blocks: &[Block]) -> Result<()> {
+    store.put_snapshots(wallet, &snapshots_of(None, blocks)).await?;
+    for block in blocks.iter().filter(|block| block.number == last_of(run_of(block.number))) {
+        let run = run_of(block.number);
+        let within: Vec<Block> = blocks.iter().filter(|block| run_of(block.number) == run).cloned().collect();
+        if let Some(run) = KeyRun::of(&within) {
+            store.put_run(wallet, &run).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.
+pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestore) -> Result<FinishedPage> {
+    limits::check_meant(&wanted.because)?;
+    let store = under_way(control, cell).await?;
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
+    let others = others(control, &now.placement, cell).await?;
+    let mut page = FinishedPage::default();
+    let deadline = Instant::now() + PAGE_TIME;
+    let begin = wanted.from.as_ref();
+    let skipped = |side: &&Side<DynamoStore>| begin.is_some_and(|from| side.cell != from.cell);
+    for other in others.iter().skip_while(skipped) {
+        let mut after = begin.filter(|from| from.cell == other.cell).and_then(|from| from.after);
+        loop {
+            let wallets = other.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
+            let Some(last) = wallets.last().copied() else { break };
+            for wallet in wallets {
+                let from = Around { control, placement: &now.placement, entry, store: &store, other };
+                from.complete(wallet, &wanted.because, &mut page).await?;
+            }
+            after = Some(last);
+            if Instant::now() >= deadline {
+                page.next = Some(FinishFrom { cell: other.cell.clone(), after });
+                return Ok(page);
+            }
+        }
+    }
+    let (version, state) = stand(&store).await?.ok_or_else(|| not_under_way(cell))?;
+    control.witness.begin_anew(cell, &state.since).await?;
+    let published = |_: &Placement| Ok(Some(Delta::default()));
+    control.placements.change("cell_restored", &wanted.because, published).await?;
+    put_stand(&store, Some(version), &Restoring { done: true, ..state }).await?;
+    Ok(page)
+}
+
+/// A wallet that another cell holds something of.
+struct Around<'a> {
+    control: &'a ControlPlane,
+    placement: &'a Placement,
+    entry: &'a CellEntry,
+    store: &'a DynamoStore,
+    other: &'a Side<DynamoStore>,
+}
+
+impl Around<'_> {
+    async fn complete(&self, wallet: WalletId, because: &Because, page: &mut FinishedPage) -> Result<()> {
+        let Some(head) = self.other.store.head(wallet).await? else { return Ok(()) };
+        let (bucket_is_ours, is_ours) = self.belongs(wallet)?;
+        if head.home == self.other.cell {
+            // Lives there, since it moved after the export was made: the chain that was restored has to say so.
+            self.copy_rest(wallet).await?;
+            // Were its pin lost in a crash, this cell could give its user a second wallet.
+            if bucket_is_ours && is_ours {
+                homes::deny(self.store, wallet, &self.other.cell).await?;
+                let target =
+                    self.placement.cell_named(&self.other.cell).ok_or_else(|| unknown_cell(&self.other.cell))?;
+                onboarding::pin(self.control, wallet, target, because).await?;
+                page.pinned.push(wallet);
+            }
+            return Ok(());
+        }
+        let held = self.store.head(wallet).await?.map_or(0, |held| held.number + 1);
+        if head.home != self.entry.id || head.number < held {
+            return Ok(());
+        }
+        self.move_rest(wallet).await?;
+        page.completed.push(wallet);
+        Ok(())
+    }
+
+    /// Whether the wallet's bucket, and whether the wallet, is the restored cell's by the placement.
+    fn belongs(&self, wallet: WalletId) -> Result<(bool, bool)> {
+        let bucket_is_ours = self.placement.owner_of(wallet.bucket()) == self.entry.index;
+        Ok((bucket_is_ours, owner(self.placement, wallet)?.id == self.entry.id))
+    }
+
+    /// What the other cell's chain has after the restored one, if there is one: its head then names the wallet's home.
+    async fn copy_rest(&self, wallet: WalletId) -> Result<()> {
+        while let Some(head) = self.store.head(wallet).await?.map(|head| head.head()) {
+            let range = BlockRange { first: head.number + 1, last: u64::MAX, newest_first: false };
+            let page = self.other.store.blocks(wallet, range, RESTORE_BLOCKS).await?;
+            if page.is_empty() {
+                break;
+            }
+            write(self.store, wallet, Some(&head), &page).await?;
+        }
+        Ok(())
+    }
+
+    /// The other cell's chain ends with the wallet's move to the restored one: the move is carried out again.
+    async fn move_rest(&self, wallet: WalletId) -> Result<()> {
+        let to = Side { cell: self.entry.id.clone(), store: self.store.clone() };
+        let route = Route { from: self.other.clone(), to };
+        let order = Order { operation: "restore".into(), actor: "restore".into(), epoch: self.placement.version() };
+        let (_stopper, stop) = watch::channel(false);
+        let holds = InstanceHolds::new(self.control.instances.http(), &[]);
+        let pace = Pace::new(CONCURRENT, None);
+        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &wall_clock };
+        match mover.move_wallet(wallet).await {
+            Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(()),
+            Err(MoveError::Diverged { wallet, what }) => {
+                let detail = format!("wallet {wallet}: {what}; the export and {} hold two chains", self.other.cell);
+                Err(refused(409, "chains_differ", "Two chains of one wallet", detail))
+            }
+            Err(error) => Err(Error::Unsound(error.to_string())),
+        }
+    }
+}
+
+fn owner(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
+    let index: CellIndex = placement.cell_of(wallet);
+    placement.cell(index).ok_or_else(|| Error::Unsound(format!("cell {index:?} is not listed")))
+}
+
+async fn others(control: &ControlPlane, placement: &Placement, cell: &CellId) -> Result<Vec<Side<DynamoStore>>> {
+    let mut sides = Vec::new();
+    for other in placement.cells().iter().filter(|other| other.id != *cell && other.state != CellState::Removed) {
+        sides.push(control.side(&other.id).await?);
+    }
+    Ok(sides)
+}
+
+async fn check_nothing_moves(control: &ControlPlane, cell: &CellId) -> Result<()> {
+    let concerns = |view: &OperationView| view.moves.iter().any(|part| part.from == *cell || part.to == *cell);
+    let operations = control.operations.newest(OPERATIONS_LOOKED_AT).await?;
+    let mut under_way = operations.iter().filter(|operation| !operation.state.is_over());
+    match under_way.find(|operation| concerns(&operation.view())) {
+        None => Ok(()),
+        Some(operation) => {
+            let detail =
+                format!("{} moves customers of {cell}: abort it first (--force gives up on it)", operation.id());
+            Err(refused(409, "operation_under_way", "An operation is under way", detail))
+        }
+    }
+}
+
+/// A process remembers heads that the restored chains may lack, and could append above a hole.
+async fn check_stopped(control: &ControlPlane, entry: &CellEntry) -> Result<()> {
+    for instance in &entry.instances {
+        if control.instances.is_there(instance).await {
+            let detail = format!("{} answers: stop all processes of {} first", instance.id, entry.id);
+            return Err(refused(409, "cell_running", "The cell is running", detail));
+        }
+    }
+    Ok(())
+}
+
+async fn stand(store: &DynamoStore) -> Result<Option<(u64, Restoring)>> {
+    let Some(row) = store.cell_row(LIST, KEY).await? else { return Ok(None) };
+    let state = serde_json::from_slice(&row.bytes).map_err(|error| Error::Unsound(format!("{LIST}: {error}")))?;
+    Ok(Some((row.version, state)))
+}
+
+async fn put_stand(store: &DynamoStore, version: Option<u64>, state: &Restoring) -> Result<()> {
+    let bytes = serde_json::to_vec(state).expect("plain data");
+    let row = CellRow { version: version.unwrap_or(0) + 1, bytes };
+    match store.put_cell_row(LIST, KEY, version, &row).await? {
+        true => Ok(()),
+        false => Err(try_again("somebody else restores this cell".into())),
+    }
+}
+
+async fn under_way(control: &ControlPlane, cell: &CellId) -> Result<DynamoStore> {
+    let side = control.side(cell).await?;
+    match stand(&side.store).await? {
+        Some((_, state)) if !state.done => Ok(side.store),
+        _ => Err(not_under_way(cell)),
+    }
+}
+
+fn decoded(wanted: &RestoreChain) -> Result<Vec<Block>> {
+    if wanted.blocks.is_empty() || wanted.blocks.len() > RESTORE_BLOCKS {
+        return Err(bad_chain(format!("1 to {RESTORE_BLOCKS} blocks in one request")));
+    }
+    let one = |digits: &String| {
+        let bytes = hex(digits).ok_or_else(|| bad_chain("not hexadecimal digits".into()))?;
+        let block = canonical::decode(&bytes).map_err(|error| bad_chain(error.to_string()))?;
+        let is_its = block.wallet == wanted.wallet;
+        is_its.then_some(block).ok_or_else(|| bad_chain(format!("a block that is not of wallet {}", wanted.wallet)))
+    };
+    let blocks: Vec<Block> = wanted.blocks.iter().map(one).collect::<Result<_>>()?;
+    let begins = blocks[0].number.is_multiple_of(RESTORE_BLOCKS as u64);
+    let consecutive = blocks.windows(2).all(|pair| pair[0].number.checked_add(1) == Some(pair[1].number));
+    if !begins || !consecutive {
+        return Err(bad_chain(format!("blocks come in order, {RESTORE_BLOCKS} at a time")));
+    }
+    Ok(blocks)
+}
+
+fn hex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+}
+
+fn bad_chain(detail: String) -> Error {
+    refused(422, "bad_chain", "Not a sound part of a chain", detail)
+}
+
+fn differs(wallet: WalletId, number: u64) -> Error {
+    let detail = format!("block {number} of wallet {wallet} is there already, and is another");
+    refused(409, "chains_differ", "Two chains of one wallet", detail)
+}
+
+fn try_again(detail: String) -> Error {
+    refused(503, "try_again", "Somebody else came first", detail)
+}
+
+fn not_under_way(cell: &CellId) -> Error {
+    refused(409, "no_restore", "The cell is not being restored", format!("begin with `ctl cell restore {cell}`"))
+}

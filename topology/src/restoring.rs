@@ -1,0 +1,19 @@
+//! A cell whose chains are being written back from an export. While that lasts, no process of the cell may serve: what is
+//! there of a wallet may be half of it.
+
+use serde::{Deserialize, Serialize};
+
+/// The list of a cell's rows, and the key in it, under which a [`Restoring`] is kept as JSON.
+pub const LIST: &str = "restore";
+pub const KEY: &str = "state";
+
+/// Absent where the cell was never restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restoring {
+    pub done: bool,
+    /// RFC 3339.
+    pub since: String,
+    pub actor: String,
+    pub reason: String,
+}
