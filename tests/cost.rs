@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::fleet::{Call, Client, Fleet, within};
 
 const DEPOSITS: u64 = 40;
+const TRANSFERS: u64 = 20;
 const HOT_DEPOSITS: u64 = 2_000;
 const HOT_CLIENTS: u64 = 64;
 /// What the instances themselves ask for once a second, whatever clients do: each of four shards of the index of
@@ -61,6 +62,43 @@ async fn a_deposit_costs_one_write_unit_and_a_transfer_inside_a_cell_four() {
         eprintln!("a transfer inside a cell: {} write units", write_units(&consumed));
         assert_eq!(write_calls(&consumed), 1.0, "{consumed}");
         assert!(write_units(&consumed) <= 4.0, "{consumed}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_costs_one_read_unit_and_a_transfer_between_cells_is_bounded() {
+    within(60, "the test", async {
+        let fleet = Fleet::start(2, 1).await;
+        let client = fleet.client();
+        let (ann, bob) = (fleet.users_in(1, 1).await.remove(0), fleet.users_in(2, 1).await.remove(0));
+        let (ann, bob) = (client.create(&ann).await, client.create(&bob).await);
+        for wallet in [ann, bob] {
+            client.send(&Call::deposit(wallet, "100").key("first")).await.expect(200);
+        }
+        fleet.reset_consumed(1).await;
+        let began = std::time::Instant::now();
+        for _ in 0..DEPOSITS {
+            client.send(&Call::show(ann)).await.expect(200);
+        }
+        let background = BACKGROUND_READS_A_SECOND * (began.elapsed().as_secs() + 2);
+        let units = fleet.consumed(1).await["read_units"].as_f64().expect("a number");
+        eprintln!("a balance: at most {} read units, {background} of all {units} may be the instance's own", units / DEPOSITS as f64);
+        assert!(units <= (DEPOSITS + background) as f64, "{units}");
+
+        for cell in [1, 2] {
+            fleet.reset_consumed(cell).await;
+        }
+        for number in 0..TRANSFERS {
+            let call = Call::transfer(ann, bob, "1").key(format!("transfer-{number}"));
+            assert_eq!(client.send(&call).await.expect(200).string("status"), "SETTLED");
+        }
+        // The last settlement may wait for the wallet's next block.
+        client.send(&Call::deposit(ann, "1")).await.expect(200);
+        let units = write_units(&fleet.consumed(1).await) + write_units(&fleet.consumed(2).await);
+        let each = units / TRANSFERS as f64;
+        eprintln!("a transfer between cells: {each} write units");
+        assert!((8.0..=12.5).contains(&each), "{each}");
     })
     .await;
 }
