@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use topology::{CellId, Config};
 use uuid::Uuid;
 
+use crate::conservation;
 use crate::counts::Counts;
 use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
@@ -36,6 +37,8 @@ pub struct Settings {
     /// Folder of the cells' public keys.
     pub checkpoint_keys: Option<PathBuf>,
     pub witness_every: Duration,
+    /// How often the books of all cells are added up; None: never.
+    pub conservation_every: Option<Duration>,
 }
 
 pub struct ControlPlane {
@@ -49,6 +52,7 @@ pub struct ControlPlane {
     pub counts: Counts,
     pub operations: Operations,
     pub witness: Witness,
+    conservation_every: Option<Duration>,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
@@ -74,6 +78,7 @@ impl ControlPlane {
                 settings.checkpoint_keys.clone(),
                 settings.witness_every,
             ),
+            conservation_every: settings.conservation_every,
             instances,
             counts: Counts::default(),
             cell_clients: Mutex::default(),
@@ -118,6 +123,7 @@ impl ControlPlane {
             self.placements.watch_store(),
             self.counts.keep_counting(&self, count_every),
             reconciler::keep_reconciling(&self),
+            conservation::keep_auditing(&self, self.conservation_every),
             witness::keep_watching(&self)
         );
     }

@@ -4,6 +4,7 @@
 
 pub mod flows;
 pub mod ledgers;
+pub mod logs;
 mod operations;
 
 use serde::{Deserialize, Serialize};

@@ -22,6 +22,7 @@ use super::problem::denied;
 use crate::error::{Error, Result};
 use crate::wire::{
     AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
+    logs::SetLog,
 };
 
 /// Shared by all requests; what it does takes microseconds.
@@ -139,7 +140,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, SetLog);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {

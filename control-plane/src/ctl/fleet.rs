@@ -32,7 +32,18 @@ pub struct Fleet {
     /// Whether it was started with `--secure`.
     #[serde(default)]
     pub secure: bool,
+    /// Started with `--observe`.
+    #[serde(default)]
+    pub observed: Option<Observed>,
     pub cells: Vec<FleetCell>,
+}
+
+/// How Prometheus looks at a fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    pub program: PathBuf,
+    /// By what the times in the rules are divided.
+    pub faster: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +96,7 @@ impl Fleet {
             relays: false,
             split_roles: false,
             secure: false,
+            observed: None,
             cells: cells.collect(),
         }
     }
