@@ -3,6 +3,6 @@
 
 mod certificates;
 mod doors;
-mod support;
+pub mod support;
 mod tokens;
 mod who;

@@ -15,6 +15,7 @@ mod kills;
 mod limits;
 mod model;
 mod moves;
+mod observability;
 mod openapi;
 mod outages;
 mod recovery;

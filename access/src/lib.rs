@@ -4,10 +4,12 @@
 //! - [`role`], [`tls`], [`http`]: mutual TLS, with files that are read again when they change.
 //! - [`jwt`], [`identity`]: a bearer token becomes an [`Identity`], or a [`Denied`].
 //! - [`policy`], [`route`], [`guard`]: whether an identity may do what it asks for.
+//! - [`collector`]: where traces are posted to.
 //! - [`flags`], [`proxies`]: what a process is told on its command line.
 //!
 //! It must never log or return a token or a key, nor let anything through because it could not find out.
 
+pub mod collector;
 pub mod denied;
 pub mod flags;
 pub mod guard;

@@ -79,6 +79,7 @@ impl<S: Store> Checkpoints<S> {
     }
 
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        gauge!("cell_checkpoint_period_seconds").set(self.every.as_secs_f64());
         while jobs::pause(jobs::poll(self.every), &mut stop).await {
             match self.turn().await {
                 Ok(()) | Err(Stopped::Lost) => {}
@@ -108,6 +109,7 @@ impl<S: Store> Checkpoints<S> {
 
     async fn turn(&self) -> Result<(), Stopped> {
         let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB).await?;
+        publish(&seen.progress);
         let due = jobs::is_due(seen.progress.completed_micros, self.every, self.clock.now());
         if !seen.progress.running && !due {
             return Ok(());
@@ -119,6 +121,7 @@ impl<S: Store> Checkpoints<S> {
         self.round(&mut lease).await?;
         lease.progress.running = false;
         lease.progress.completed_micros = Some(self.clock.now().micros());
+        publish(&lease.progress);
         held(lease.end().await?)
     }
 
@@ -248,6 +251,13 @@ impl<S: Store> Checkpoints<S> {
         self.log.finish(entry).await.map_err(unsound)?;
         lease.progress.finished = entry.signed.checkpoint.number;
         held(lease.save().await?)
+    }
+}
+
+/// When the cell was last through all its wallets, whichever instance went; it signs only if something has changed.
+fn publish(progress: &Progress) {
+    if let Some(at) = progress.completed_micros {
+        gauge!("cell_checkpoint_round_completed_timestamp_seconds").set(at as f64 / 1e6);
     }
 }
 

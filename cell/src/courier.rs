@@ -9,6 +9,7 @@ use ledger::rows::OutRow;
 use ledger::store::Store;
 use ledger::{Audit, Intent, Refusal, ShortText, Timestamp, TransactionId};
 use metrics::{counter, gauge};
+use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
@@ -49,6 +50,17 @@ const ACTOR: &str = "courier";
 struct Request {
     row: OutRow,
     done: oneshot::Sender<Outcome>,
+    /// Where the request that caused it stands.
+    place: Option<Place>,
+}
+
+/// A transfer that waits to be delivered.
+struct Waiting {
+    row: OutRow,
+    /// Found among the rows, and perhaps left behind by a wallet that has moved away.
+    swept: bool,
+    /// In whose name it is done: known only in the process that took the request.
+    place: Option<Place>,
 }
 
 /// Hands transfers to the courier of this instance.
@@ -60,7 +72,7 @@ impl Courier {
     pub async fn deliver(&self, row: OutRow, deadline: Instant) -> Outcome {
         let (done, answer) = oneshot::channel();
         // A full mailbox loses nothing: the row is there, and the sweep finds it.
-        if self.0.try_send(Request { row, done }).is_err() {
+        if self.0.try_send(Request { row, done, place: trace::current() }).is_err() {
             return Outcome::InFlight;
         }
         match timeout_at(deadline, answer).await {
@@ -77,7 +89,7 @@ pub struct CourierTask<S, P> {
     submitter: Submitter,
     clock: Clock,
     inbox: mpsc::Receiver<Request>,
-    waiting: VecDeque<(OutRow, bool)>,
+    waiting: VecDeque<Waiting>,
     /// Who wants to know, for each transfer that is waiting or under way here.
     listeners: BTreeMap<TransactionId, Vec<oneshot::Sender<Outcome>>>,
     deliveries: JoinSet<(TransactionId, Delivered)>,
@@ -141,9 +153,9 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
                     let (transfer, delivered) = done.expect("a delivery neither panics nor is cancelled");
                     self.finish(transfer, delivered);
                 }
-                Some(Request { row, done }) = self.inbox.recv() => {
+                Some(Request { row, done, place }) = self.inbox.recv() => {
                     let transfer = row.transfer;
-                    self.enqueue(row, false);
+                    self.enqueue(Waiting { row, swept: false, place });
                     if let Some(listeners) = self.listeners.get_mut(&transfer) {
                         listeners.push(done);
                     }
@@ -159,18 +171,17 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
         }
     }
 
-    /// `swept`: found among the rows, and perhaps left behind by a wallet that has moved away.
-    fn enqueue(&mut self, row: OutRow, swept: bool) {
-        if self.listeners.contains_key(&row.transfer) || self.waiting.len() >= MAX_WAITING {
+    fn enqueue(&mut self, transfer: Waiting) {
+        if self.listeners.contains_key(&transfer.row.transfer) || self.waiting.len() >= MAX_WAITING {
             return;
         }
-        self.listeners.insert(row.transfer, Vec::new());
-        self.waiting.push_back((row, swept));
+        self.listeners.insert(transfer.row.transfer, Vec::new());
+        self.waiting.push_back(transfer);
     }
 
     fn start(&mut self) {
         while self.deliveries.len() < MAX_DELIVERIES {
-            let Some((row, swept)) = self.waiting.pop_front() else { return };
+            let Some(Waiting { row, swept, place }) = self.waiting.pop_front() else { return };
             let delivery = Delivery {
                 cell: self.cell.clone(),
                 store: self.store.clone(),
@@ -178,17 +189,26 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
                 submitter: self.submitter.clone(),
                 clock: self.clock.clone(),
             };
-            self.deliveries.spawn(async move {
+            self.deliveries.spawn(trace::at(place, async move {
                 let gone = swept && !delivery.is_here(&row).await;
                 (row.transfer, if gone { Delivered::NotHere } else { delivery.run(&row).await })
-            });
+            }));
         }
     }
 
     fn finish(&mut self, transfer: TransactionId, delivered: Delivered) {
         let outcome = match delivered {
-            Delivered::Outcome(outcome) => outcome,
+            Delivered::Outcome(outcome) => {
+                let label = match outcome {
+                    Outcome::Settled { .. } => "settled",
+                    Outcome::Returned { .. } => "returned",
+                    Outcome::InFlight => "given_up",
+                };
+                counter!("cell_deliveries_total", "outcome" => label).increment(1);
+                outcome
+            }
             Delivered::NotHere => {
+                counter!("cell_deliveries_total", "outcome" => "elsewhere").increment(1);
                 if self.left.len() >= MAX_LEFT {
                     self.left.clear();
                 }
@@ -218,7 +238,7 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
             self.pass.oldest_micros = self.pass.oldest_micros.max(age);
             self.pass.stuck += usize::from(age > GIVES_UP_AFTER_MICROS);
             if (SWEEP_MIN_AGE_MICROS..=GIVES_UP_AFTER_MICROS).contains(&age) {
-                self.enqueue(row, true);
+                self.enqueue(Waiting { row, swept: true, place: None });
             }
         }
         // More rows of one microsecond than a page holds are not waited for: their own instances deliver them.
@@ -298,7 +318,6 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             sleep(backoff.mul_f64(0.5 + random.f64() / 2.0)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
-        counter!("cell_deliveries_given_up_total").increment(1);
         Delivered::Outcome(Outcome::InFlight)
     }
 

@@ -9,8 +9,9 @@ use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::snapshots::{is_heavy, snapshot_of};
 use ledger::store::commit::{CommitOutcome, commit};
 use ledger::store::{BlockRange, Store, StoreError, retry};
-use ledger::{Block, Timestamp, chain};
+use ledger::{Block, Timestamp, TransactionId, chain};
 use metrics::{counter, gauge, histogram};
+use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -18,6 +19,7 @@ use topology::{CellId, WalletId};
 use tracing::{error, warn};
 
 use crate::clock::Clock;
+use crate::meters;
 use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, Reply, Sequencer};
 
 /// How long one commit is retried before its commands are told that the outcome is unknown or that nothing was done.
@@ -40,6 +42,8 @@ enum Submission {
     Command {
         command: Box<Command>,
         reply: oneshot::Sender<Reply>,
+        /// Where the work that it is for stands, if that is recorded.
+        place: Option<Place>,
     },
     /// Start nothing for this wallet for so long.
     Hold(WalletId, Duration),
@@ -55,7 +59,8 @@ impl Submitter {
     /// The sequencer's answer. When the driver has ended, nothing is done.
     pub async fn submit(&self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Submission::Command { command: Box::new(command), reply }).await.is_err() {
+        let place = trace::current().filter(|place| place.sampled && trace::is_on());
+        if self.0.send(Submission::Command { command: Box::new(command), reply, place }).await.is_err() {
             return Reply::Overloaded;
         }
         // The driver answers everything it has taken in; without an answer it was killed, and nobody knows.
@@ -94,6 +99,8 @@ pub struct Driver<S> {
     clock: Clock,
     sequencer: Sequencer,
     waiting: HashMap<CommandId, oneshot::Sender<Reply>>,
+    /// Those of the waiting that are traced: what is done for them is done in their name.
+    traced: HashMap<CommandId, Traced>,
     inbox: mpsc::Receiver<Submission>,
     work: JoinSet<Event>,
     /// The last block that this instance wrote of a wallet, where it was a heavy one.
@@ -110,6 +117,7 @@ impl<S: Store> Driver<S> {
             clock,
             sequencer,
             waiting: HashMap::new(),
+            traced: HashMap::new(),
             inbox,
             work: JoinSet::new(),
             heavy: HashMap::new(),
@@ -134,6 +142,7 @@ impl<S: Store> Driver<S> {
                 self.act(action);
             }
             gauge!("cell_queue_depth").set(self.sequencer.depth() as f64);
+            gauge!("cell_store_work_in_flight").set(self.work.len() as f64);
         }
     }
 
@@ -150,8 +159,10 @@ impl<S: Store> Driver<S> {
 
     fn take_in(&mut self, submission: Submission) {
         match submission {
-            Submission::Command { command, reply } => {
+            Submission::Command { command, reply, place } => {
+                let traced = place.map(|place| Traced { transaction: command.id, wallet: command.wallet, place });
                 let id = self.sequencer.submit(*command);
+                self.traced.extend(traced.map(|traced| (id, traced)));
                 self.waiting.insert(id, reply);
             }
             Submission::Hold(wallet, at_most) => {
@@ -187,6 +198,7 @@ impl<S: Store> Driver<S> {
                     warn!(why, outcome = label, "a commit was given up");
                 }
                 if outcome == CommitOutcome::Applied {
+                    meters::appended(&blocks);
                     self.take_snapshots(&blocks);
                 }
                 self.sequencer.committed(id, outcome);
@@ -212,8 +224,9 @@ impl<S: Store> Driver<S> {
             if (heavy || after_heavy) && block.number != last_of(run_of(block.number)) {
                 let (store, wallet, snapshot) = (self.store.clone(), block.wallet, snapshot_of(block));
                 self.work.spawn(async move {
-                    if let Err(error) = store.put_snapshots(wallet, &[snapshot]).await {
-                        warn!(%wallet, block = snapshot.block, %error, "a snapshot was not recorded");
+                    match store.put_snapshots(wallet, &[snapshot]).await {
+                        Ok(()) => counter!("cell_snapshots_recorded_total").increment(1),
+                        Err(error) => warn!(%wallet, block = snapshot.block, %error, "a snapshot was not recorded"),
                     }
                     Event::Recorded
                 });
@@ -221,10 +234,16 @@ impl<S: Store> Driver<S> {
         }
     }
 
+    /// The first of the traced commands that is meant: the others' traces do without what is done for all of them.
+    fn place_of(&self, is_meant: impl Fn(&Traced) -> bool) -> Option<Place> {
+        self.traced.values().find(|traced| is_meant(traced)).map(|traced| traced.place)
+    }
+
     fn act(&mut self, action: Action) {
         let store = self.store.clone();
         match action {
             Action::Reply { command, reply } => {
+                self.traced.remove(&command);
                 // A client that has gone away does not hold the others up.
                 if let Some(waiting) = self.waiting.remove(&command) {
                     let _ = waiting.send(reply);
@@ -234,17 +253,23 @@ impl<S: Store> Driver<S> {
                 let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS);
                 let random = self.clock.random();
                 let want = Want { cell: self.cell.clone(), wallet, since };
-                self.work.spawn(async move { Event::Loaded(wallet, load(&store, &want, after, random).await) });
+                let place = self.place_of(|traced| traced.wallet == wallet);
+                self.work.spawn(trace::at(place, async move {
+                    Event::Loaded(wallet, load(&store, &want, after, random).await)
+                }));
             }
             Action::Commit { id, append } => {
                 let entries: usize = append.blocks.iter().map(|block| block.entries.len()).sum();
                 histogram!("cell_commit_entries").record(entries as f64);
                 let mut random = self.clock.random();
-                self.work.spawn(async move {
-                    let deadline = Instant::now() + COMMIT_PATIENCE;
-                    let outcome = commit(&store, &append, deadline, || random.f64()).await;
+                let place =
+                    self.place_of(|traced| append.blocks.iter().any(|block| block.entry(traced.transaction).is_some()));
+                self.work.spawn(trace::at(place, async move {
+                    let began = Instant::now();
+                    let outcome = commit(&store, &append, began + COMMIT_PATIENCE, || random.f64()).await;
+                    histogram!("cell_commit_seconds").record(began.elapsed());
                     Event::Committed(id, outcome, append.blocks)
-                });
+                }));
             }
             Action::RecordRun { wallet, run } => {
                 self.work.spawn(async move {
@@ -257,6 +282,13 @@ impl<S: Store> Driver<S> {
             }
         }
     }
+}
+
+/// A command that is traced.
+struct Traced {
+    transaction: TransactionId,
+    wallet: WalletId,
+    place: Place,
 }
 
 /// What a load is for.
@@ -384,7 +416,9 @@ async fn record_run<S: Store>(store: &S, wallet: WalletId, run: u64) -> Result<(
     }
     let keys = KeyRun::of(&blocks).ok_or_else(|| StoreError::Corrupt(format!("run {run} is not whole")))?;
     store.put_run(wallet, &keys).await?;
-    store.put_snapshots(wallet, &[snapshot_of(&blocks[blocks.len() - 1])]).await
+    store.put_snapshots(wallet, &[snapshot_of(&blocks[blocks.len() - 1])]).await?;
+    counter!("cell_snapshots_recorded_total").increment(1);
+    Ok(())
 }
 
 /// Neighbours follow one another; where recorded runs were skipped there is nothing to compare.

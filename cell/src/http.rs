@@ -30,10 +30,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ledger::store::Store;
 use metrics::{counter, histogram};
-use metrics_exporter_prometheus::PrometheusHandle;
+use telemetry::metrics::Page;
+use telemetry::trace::{self, Place};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use topology::Role;
+use topology::{Role, WalletId, wire};
+use tracing::field::Empty;
+use tracing::{Instrument, error_span};
 
 use crate::admission::Admission;
 use crate::peers::Peers;
@@ -59,7 +62,7 @@ pub const ANSWER_RESERVE: Duration = Duration::from_millis(100);
 pub struct Edge<S, P> {
     pub wallets: Arc<Wallets<S, P>>,
     pub store: S,
-    pub metrics: Option<PrometheusHandle>,
+    pub metrics: Option<Page>,
     pub admission: Arc<Admission>,
     /// Places for those who follow the cell's events.
     pub followers: Arc<Semaphore>,
@@ -108,6 +111,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<S, P>))
         .route("/metrics", get(metrics_page::<S, P>))
+        .route(wire::path::LOG, get(async || telemetry::log::filter()).put(set_log))
         .merge(api)
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -118,11 +122,41 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
 async fn measured<S: Store, P: Peers>(_: Shared<S, P>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("unknown".into(), |path| path.as_str().to_owned());
-    let response = next.run(request).await;
-    let status = response.status().as_u16().to_string();
+    let said = header(&request, wire::TRACE_PARENT).and_then(Place::parse);
+    let (place, mut span) = trace::enter(said, route.clone());
+    let log = context_of(&request, place);
+    let response = trace::at(place, next.run(request).instrument(log)).await;
+    let status = response.status().as_u16();
+    if let Some(span) = &mut span {
+        span.note("http.response.status_code", i64::from(status));
+        if status >= 500 {
+            span.failed();
+        }
+    }
+    let status = status.to_string();
     counter!("cell_requests_total", "route" => route.clone(), "status" => status).increment(1);
     histogram!("cell_request_seconds", "route" => route).record(started.elapsed().as_secs_f64());
     response
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+/// What every line of the log says that is written for this request.
+fn context_of(request: &Request, place: Option<Place>) -> tracing::Span {
+    let log = error_span!("request", request_id = Empty, trace_id = Empty, wallet = Empty);
+    if let Some(id) = header(request, wire::REQUEST_ID) {
+        log.record("request_id", id);
+    }
+    if let Some(place) = place {
+        log.record("trace_id", format_args!("{:032x}", place.trace));
+    }
+    let wallet = request.uri().path().split('/').nth(4).filter(|part| part.parse::<WalletId>().is_ok());
+    if let Some(wallet) = wallet {
+        log.record("wallet", wallet);
+    }
+    log
 }
 
 /// Ready: not draining, and the tables answer.
@@ -136,7 +170,18 @@ async fn ready<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Response {
     }
 }
 
+/// Takes a filter as text: a level, or `level,target=level,…`.
+async fn set_log(filter: String) -> Response {
+    match telemetry::log::set_filter(&filter) {
+        Ok(()) => {
+            tracing::info!(filter, "the log's filter was changed");
+            telemetry::log::filter().into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
 async fn metrics_page<S: Store, P: Peers>(State(edge): Shared<S, P>) -> String {
     edge.admission.publish();
-    edge.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    edge.metrics.as_ref().map(Page::render).unwrap_or_default()
 }

@@ -102,6 +102,7 @@ enum Stopped {
 
 impl<S: Store, P: Peers> Integrity<S, P> {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        gauge!("cell_integrity_period_seconds").set(self.settings.every.as_secs_f64());
         while jobs::pause(jobs::poll(self.settings.every), &mut stop).await {
             match self.turn(&stop).await {
                 Ok(()) | Err(Stopped::Lost | Stopped::Stopping) => {}
@@ -215,6 +216,7 @@ impl<S: Store, P: Peers> Integrity<S, P> {
             return Err(lost);
         }
         lease.progress.items += report.blocks + report.rows;
+        counter!("cell_integrity_items_verified_total").increment(report.blocks + report.rows);
         self.record_missing(wallet, &report).await?;
         if report.breaks.is_empty() {
             return Ok(());

@@ -17,6 +17,7 @@ pub mod http;
 pub mod instance;
 pub mod integrity;
 pub mod jobs;
+pub mod meters;
 pub mod peers;
 pub mod sequencer;
 pub mod statement;

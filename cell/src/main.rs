@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::collector::Collector;
 use access::flags::{MeshFlags, check_listen, warn_if_open};
 use access::tls;
 use anyhow::{Context, Result, bail};
@@ -16,18 +17,20 @@ use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::checkpoint::{PublicKey, SigningKey};
 use ledger::store::Store;
 use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use telemetry::flags::{LogFormat, TelemetryFlags};
+use telemetry::metrics::Identity;
+use telemetry::trace::export;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use topology::{CellId, Config, Role, WalletId, restoring};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 /// From the first signal to the end of the process.
@@ -126,8 +129,10 @@ struct ServeArgs {
     max_tps: Option<u32>,
     #[command(flatten)]
     upkeep: UpkeepArgs,
-    #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+    #[command(flatten)]
+    telemetry: TelemetryFlags,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -152,12 +157,6 @@ struct UpkeepArgs {
     checkpoint_seconds: u64,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
     match Cli::parse().command {
@@ -176,7 +175,16 @@ async fn main() -> Result<()> {
 }
 
 async fn serve_cell(args: ServeArgs) -> Result<()> {
-    start_logging(args.log_format);
+    let instance_name = args.instance.clone().unwrap_or_else(|| format!("{}-{}", args.cell, args.listen.port()));
+    let identity = Identity {
+        process: telemetry::catalogue::CELL,
+        version: env!("CARGO_PKG_VERSION"),
+        labels: vec![("cell", args.cell.to_string()), ("instance", instance_name.clone())],
+    };
+    telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
+    // Before anything is counted.
+    let metrics = telemetry::metrics::install(&identity)?;
+    let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
     let mesh = args.mesh.files()?;
     check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
     warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
@@ -200,12 +208,6 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let server = mesh.as_ref().map(|files| tls::Server::mesh("cell", files, CALLERS)).transpose()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let instance_name = args.instance.unwrap_or_else(|| format!("{}-{}", args.cell, args.listen.port()));
-    let metrics = PrometheusBuilder::new()
-        .add_global_label("cell", args.cell.as_str())
-        .add_global_label("instance", &instance_name)
-        .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])?
-        .install_recorder()?;
 
     let signing_key = args.upkeep.checkpoint_key.as_deref().map(read_key).transpose()?;
     let (stopper, stop) = watch::channel(false);
@@ -227,7 +229,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let edge = Arc::new(Edge {
         wallets: instance.wallets.clone(),
         store,
-        metrics: Some(metrics),
+        metrics: Some(metrics.clone()),
         admission: Admission::new(max_tps),
         followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
         role: args.role,
@@ -236,6 +238,12 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     drop(instance.wallets);
     info!(cell = %args.cell, instance = instance_name, listen = %listener.local_addr()?, role = %args.role, max_tps, "serving");
 
+    let mut background = JoinSet::new();
+    background.spawn(metrics.keep_up());
+    if let Some(spans) = spans {
+        let collector = Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
+        background.spawn(spans.run(move |body| collector.clone().post(body)));
+    }
     let signals = tokio::spawn(stop_on_signal(stopper));
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
     // process goes, so that nothing is served by half of it, and starts again from the tables.
@@ -340,13 +348,4 @@ async fn stop_on_signal(stopper: watch::Sender<bool>) {
 fn read_config(path: &std::path::Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Config::parse(&text)?)
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("CELL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-    }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
+use telemetry::trace;
 use tokio::time::{Instant, timeout_at};
 use topology::WalletId;
 use topology::wire::{self, Credit, CreditOutcome, Receivable};
@@ -72,9 +73,12 @@ impl RouterPeers {
             .method(method)
             .uri(format!("{}{path}", self.router))
             .header("content-type", "application/json")
-            .header(wire::DEADLINE_MS, remaining.as_millis().max(1).to_string())
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| unreachable(error.to_string()))?;
+            .header(wire::DEADLINE_MS, remaining.as_millis().max(1).to_string());
+        let request = match trace::current() {
+            Some(place) => request.header(wire::TRACE_PARENT, place.to_string()),
+            None => request,
+        };
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| unreachable(error.to_string()))?;
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| unreachable(error.to_string()))?;
             let status = response.status();

@@ -25,6 +25,7 @@ use crate::courier::Courier;
 use crate::driver::Submitter;
 use crate::failure::Failure;
 use crate::history::{self, Line, Past, Position};
+use crate::meters;
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
 use crate::statement::Statement;
@@ -222,6 +223,19 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     }
 
     async fn perform_as(
+        &self,
+        id: TransactionId,
+        wallet: WalletId,
+        work: Work,
+        context: &Context,
+    ) -> Result<Written, Failure> {
+        let operation = meters::operation(&work);
+        let outcome = self.perform_now(id, wallet, work, context).await;
+        meters::performed(operation, outcome.as_ref().map(|written| written.replayed));
+        outcome
+    }
+
+    async fn perform_now(
         &self,
         id: TransactionId,
         wallet: WalletId,

@@ -15,20 +15,23 @@ use std::time::{Duration, Instant};
 use access::Gate;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use topology::{CellId, UserId};
+use telemetry::metrics::Page;
+use telemetry::trace::{self, Place};
+use topology::{CellId, UserId, wire};
+use tracing::Instrument;
 
 use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
-use crate::{bootstrap, cells, onboarding};
+use crate::wire::logs::SetLog;
+use crate::{bootstrap, cells, logs, onboarding};
 
 /// Longest a reader may wait for a newer placement; below the idle timeouts of what may stand between.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
@@ -39,12 +42,12 @@ type Control = State<Arc<ControlPlane>>;
 type Answer = std::result::Result<Response, Error>;
 
 /// The API for whoever asks.
-pub fn app(control: Arc<ControlPlane>, metrics: PrometheusHandle) -> Router {
+pub fn app(control: Arc<ControlPlane>, metrics: Page) -> Router {
     guarded(control, metrics, None)
 }
 
 /// The API behind a gate, if there is one. Outside it stands only what tells whether the process lives.
-pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Option<Gate>) -> Router {
+pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) -> Router {
     let inside = Router::new()
         .route("/v1/placement", get(placement))
         .route("/v1/placement/history", get(history))
@@ -56,6 +59,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Opti
         .route("/v1/customers", post(onboard))
         .route("/v1/customers/{user}", get(show_customer))
         .route("/v1/status", get(status))
+        .route("/v1/log", get(show_log).put(set_log))
         .merge(operations::routes())
         .merge(ledgers::routes())
         .merge(restore::routes())
@@ -75,13 +79,32 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Opti
 }
 
 async fn measured(path: MatchedPath, request: Request, next: Next) -> Response {
-    let (begun, method) = (Instant::now(), request.method().to_string());
-    let response = next.run(request).await;
-    let labels =
-        [("method", method), ("path", path.as_str().to_owned()), ("status", response.status().as_u16().to_string())];
+    let (begun, method) = (Instant::now(), bounded(request.method()));
+    let said = request.headers().get(wire::TRACE_PARENT).and_then(|value| Place::parse(value.to_str().ok()?));
+    let (place, mut span) = trace::enter(said, path.as_str().to_owned());
+    let log = tracing::error_span!("request", trace_id = tracing::field::Empty);
+    if let Some(place) = place {
+        log.record("trace_id", format_args!("{:032x}", place.trace));
+    }
+    let response = trace::at(place, next.run(request).instrument(log)).await;
+    if let Some(span) = &mut span {
+        span.note("http.response.status_code", i64::from(response.status().as_u16()));
+    }
+    let status = response.status().as_u16().to_string();
+    let labels = [("method", method.to_owned()), ("path", path.as_str().to_owned()), ("status", status)];
     metrics::counter!("control_plane_requests_total", &labels).increment(1);
     metrics::histogram!("control_plane_request_seconds", &labels).record(begun.elapsed().as_secs_f64());
     response
+}
+
+/// A client may call its method what it likes; a label may not.
+fn bounded(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" | "HEAD" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        _ => "other",
+    }
 }
 
 /// Ready when its tables answer, also before a placement exists.
@@ -121,6 +144,32 @@ fn patience(text: Option<&str>) -> Result<Duration> {
     let seconds = text.strip_suffix('s').unwrap_or(text).parse::<u64>();
     let seconds = seconds.map_err(|_| refused(400, "bad_wait", "Not a number of seconds", "use wait=25"))?;
     Ok(Duration::from_secs(seconds).min(WAIT_MAX))
+}
+
+#[derive(Deserialize)]
+struct WhoseLog {
+    cell: Option<CellId>,
+    instance: Option<String>,
+    #[serde(default)]
+    control_plane: bool,
+}
+
+impl From<WhoseLog> for logs::Whose {
+    fn from(WhoseLog { cell, instance, control_plane }: WhoseLog) -> Self {
+        Self { cell, instance, control_plane }
+    }
+}
+
+async fn show_log(State(control): Control, Query(whose): Query<WhoseLog>) -> Answer {
+    Ok(Json(logs::ask(&control, &whose.into(), None).await?).into_response())
+}
+
+async fn set_log(State(control): Control, Query(whose): Query<WhoseLog>, by: By, body: Bytes) -> Answer {
+    let asked: SetLog = by.read(&body)?;
+    let views = logs::ask(&control, &whose.into(), Some(&asked.filter)).await?;
+    let because = &asked.because;
+    tracing::info!(filter = asked.filter, actor = because.actor, reason = because.reason, "logs were changed");
+    Ok(Json(views).into_response())
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,8 @@ mod keys;
 mod ledger;
 pub mod load;
 mod local;
+mod log;
+mod observe;
 pub mod operations;
 mod ports;
 mod process;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
-use topology::wire::path::{FENCE, INTERNAL_WALLETS};
+use topology::wire::path::{FENCE, INTERNAL_WALLETS, LOG};
 use topology::{CellEntry, CellId, Duty, InstanceId, Problem, UserId, WalletId, wire};
 use uuid::Uuid;
 
@@ -83,6 +83,18 @@ impl Instances {
             }
         }
         Ok(())
+    }
+
+    /// What the process logs, or whether it took a filter; the error says why there is no answer.
+    pub async fn log(
+        &self,
+        instance: &InstanceEntry,
+        method: Method,
+        body: Vec<u8>,
+    ) -> std::result::Result<(bool, String), String> {
+        let url = format!("{}://{}{LOG}", self.http.scheme(), instance.address);
+        let reply = self.http.ask(method, &url, &[], body, CALL_TIMEOUT).await.map_err(|error| error.to_string())?;
+        Ok((reply.status.is_success(), String::from_utf8_lossy(&reply.body).trim().to_owned()))
     }
 
     /// `GET /readyz`.

@@ -4,8 +4,10 @@
 //! It must never be on the path of a customer's request: routers keep the last placement they were given.
 
 pub mod api;
+pub mod books;
 pub mod bootstrap;
 pub mod cells;
+pub mod conservation;
 pub mod counts;
 pub mod ctl;
 pub mod dynamo;
@@ -15,6 +17,7 @@ pub mod homes;
 pub mod instances;
 pub mod ledgers;
 pub mod loads;
+pub mod logs;
 pub mod mover;
 pub mod onboarding;
 pub mod operations;
@@ -27,6 +30,12 @@ pub mod states;
 pub mod wire;
 pub mod witness;
 pub mod zones;
+
+/// Who this process is, to whoever reads its metrics, logs and traces.
+pub fn identity() -> telemetry::metrics::Identity {
+    let process = telemetry::catalogue::CONTROL_PLANE;
+    telemetry::metrics::Identity { process, version: env!("CARGO_PKG_VERSION"), labels: vec![] }
+}
 
 #[cfg(test)]
 mod tests;

@@ -5,19 +5,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::collector::Collector;
 use access::flags::{AuthFlags, MeshFlags, check_listen, warn_if_open};
 use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use control_plane::api::door::{DoorListener, Peer};
 use control_plane::dynamo::Connection;
 use control_plane::instances::Instances;
 use control_plane::state::{ControlPlane, Settings, create_tables};
 use control_plane::wire::{Because, Bootstrap, CellSpec, CellTables};
 use control_plane::zones::dns::{Dns, DnsFlags};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use telemetry::flags::{LogFormat, TelemetryFlags};
+use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use topology::placement::InstanceEntry;
 use topology::{Config, InstanceId};
 
@@ -59,6 +62,11 @@ struct Common {
     witness_seconds: u64,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
+    /// Seconds between two audits of whether all money is there, which read every chain of every cell; 0: never
+    #[arg(long, global = true, env = "CONTROL_PLANE_CONSERVATION_SECONDS", default_value_t = 0)]
+    conservation_seconds: u64,
+    #[command(flatten)]
+    telemetry: TelemetryFlags,
     #[command(flatten)]
     dns: DnsFlags,
     #[command(flatten)]
@@ -68,12 +76,6 @@ struct Common {
 }
 
 const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
 
 #[derive(Subcommand)]
 enum Task {
@@ -108,11 +110,8 @@ fn main() -> ExitCode {
 }
 
 fn start(flags: Flags) -> anyhow::Result<()> {
-    let logs = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    match flags.common.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
+    let log = &flags.common.telemetry.log;
+    telemetry::log::install(&control_plane::identity(), flags.common.log_format, log).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(flags))
 }
@@ -131,6 +130,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         checkpoint_keys: common.checkpoint_keys.clone(),
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
         dns: Dns::of(&common.dns).await?,
+        conservation_every: Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs),
     };
     match flags.task {
         None | Some(Task::Serve) => serve(common, settings).await,
@@ -193,20 +193,19 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
 async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     let (listen, count_every) = (common.listen, settings.count_every);
     let doors = doors(common, &settings).await?;
-    let metrics = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
+    let identity = control_plane::identity();
+    let metrics = telemetry::metrics::install(&identity)?;
+    let spans = export::start(&identity, &common.telemetry).map_err(anyhow::Error::msg)?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
     let control = ControlPlane::with(settings, doors.instances).await;
-    let background = tokio::spawn(control.clone().run_background(count_every));
-    let upkeep = tokio::spawn({
-        let metrics = metrics.clone();
-        async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                metrics.run_upkeep();
-            }
-        }
-    });
+    let mut background = JoinSet::new();
+    background.spawn(control.clone().run_background(count_every));
+    background.spawn(metrics.clone().keep_up());
+    if let Some(spans) = spans {
+        let collector = Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
+        background.spawn(spans.run(move |body| collector.clone().post(body)));
+    }
     tracing::info!(listen = %listener.local_addr()?, "serving");
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
     let app = control_plane::api::guarded(control.clone(), metrics, doors.gate);
@@ -225,8 +224,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
         served = server => served?,
         () = cut_off => tracing::info!("requests that still ran were cut off"),
     }
-    background.abort();
-    upkeep.abort();
+    background.shutdown().await;
     tracing::info!("stopped");
     Ok(())
 }

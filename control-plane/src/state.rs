@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
 
+use crate::conservation;
 use crate::counts::Counts;
 use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub witness_every: Duration,
     /// Where Route 53 is told which zones were left; absent where DNS is somebody else's.
     pub dns: Option<Dns>,
+    /// How often the books of all cells are added up; None: never.
+    pub conservation_every: Option<Duration>,
 }
 
 pub struct ControlPlane {
@@ -57,6 +60,7 @@ pub struct ControlPlane {
     pub dns: Option<Dns>,
     pub operations: Operations,
     pub witness: Witness,
+    conservation_every: Option<Duration>,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
@@ -78,6 +82,7 @@ impl ControlPlane {
             registry: Registry::new(client.clone(), &settings.table_prefix),
             operations: Operations::new(client.clone(), &settings.table_prefix),
             witness: Witness::new(client, &settings.table_prefix, settings.checkpoint_keys, settings.witness_every),
+            conservation_every: settings.conservation_every,
             instances,
             counts: Counts::default(),
             loads: Loads::default(),
@@ -126,6 +131,7 @@ impl ControlPlane {
             reconciler::keep_reconciling(&self),
             loads::keep_measuring(&self),
             dns::keep_in_step(&self),
+            conservation::keep_auditing(&self, self.conservation_every),
             witness::keep_watching(&self)
         );
     }

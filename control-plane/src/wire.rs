@@ -4,6 +4,7 @@
 
 pub mod flows;
 pub mod ledgers;
+pub mod logs;
 mod operations;
 pub mod restore;
 pub mod zones;

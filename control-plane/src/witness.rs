@@ -185,6 +185,8 @@ impl Witness {
         if keys.is_empty() {
             return Ok(());
         }
+        // None yet, as far as this process has seen.
+        metrics::counter!("control_plane_checkpoint_violations_total", "cell" => cell.to_string()).increment(0);
         let mut last = self.newest(cell).await?.map(|signed| signed.checkpoint);
         if let Some(last) = &last {
             // What was shown once must still be there.

@@ -9,8 +9,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::serve::Listener;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use telemetry::metrics::Page;
 use tokio::sync::watch;
 
 use crate::placement::keeper::{Source, Standing};
@@ -43,7 +43,7 @@ pub struct Admin {
     pub routes: SharedRoutes,
     pub standing: Arc<Standing>,
     pub counters: Counters,
-    pub metrics: PrometheusHandle,
+    pub metrics: Page,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -64,6 +64,7 @@ pub fn pages(admin: Admin) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/placement", get(placement))
+        .route("/v1/log", get(async || telemetry::log::filter()).put(set_log))
         .with_state(admin)
 }
 
@@ -86,6 +87,13 @@ async fn metrics(State(admin): State<Admin>) -> String {
         admin.counters.control_plane_silence_s.set(silence.as_secs_f64());
     }
     admin.metrics.render()
+}
+
+/// Takes a filter as text: a level, or `level,target=level,…`.
+async fn set_log(filter: String) -> Result<String, (StatusCode, String)> {
+    telemetry::log::set_filter(&filter).map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+    tracing::info!(filter, "the log's filter was changed");
+    Ok(telemetry::log::filter())
 }
 
 async fn placement(State(admin): State<Admin>) -> axum::Json<PlacementView> {

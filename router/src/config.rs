@@ -8,19 +8,14 @@ use access::flags::{AuthFlags, MeshFlags};
 use access::proxies::Network;
 use access::tls::MeshFiles;
 use anyhow::{Context, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use http::Uri;
 use topology::ZoneId;
+use telemetry::flags::{LogFormat, TelemetryFlags};
 use uuid::Uuid;
 
 use crate::limits;
 use crate::rate::Rates;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
 
 /// Forwards wallet requests to the cell that owns the wallet.
 #[derive(Debug, Clone, Parser)]
@@ -32,7 +27,7 @@ pub struct Args {
     /// Address by which cells reach one another: `/internal/v1/wallets/{id}/...`. Never to be reachable from outside.
     #[arg(long, env = "ROUTER_INTERNAL_LISTEN", default_value = "127.0.0.1:8081")]
     pub internal_listen: SocketAddr,
-    /// Operators' address: `/livez`, `/readyz`, `/metrics`, `/v1/placement`.
+    /// Operators' address: `/livez`, `/readyz`, `/metrics`, `/v1/placement`, `/v1/log`.
     #[arg(long, env = "ROUTER_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
     pub admin_listen: SocketAddr,
     /// Where placements come from, `http://host:port`, or `https://host:port` with the --mesh flags.
@@ -71,6 +66,8 @@ pub struct Args {
     /// Networks of the proxies before the router, whose X-Forwarded-For is believed: `10.0.0.0/8,fd00::/8`.
     #[arg(long, env = "ROUTER_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
+    #[command(flatten)]
+    pub telemetry: TelemetryFlags,
     #[command(flatten)]
     pub mesh: MeshFlags,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use topology::wire;
 use crate::limits;
 use crate::proxy::body::AnswerBody;
 use crate::rate::Refused;
+use crate::telemetry::cells::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -80,6 +81,20 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What it says of the cell that the request was for; None where the cell has no part in it.
+    pub fn seen_of_cell(&self) -> Option<Outcome> {
+        use Failure::*;
+        match self {
+            WalletMoving
+            | UpstreamUnavailable
+            | UpstreamUnknownOutcome
+            | UpstreamBroken
+            | DeadlineExceeded
+            | DeadlineUnknownOutcome => Some(Outcome::Unanswered),
+            _ => None,
+        }
+    }
+
     /// Status, code and title; the detail is the error's own text. A code tells what became of the request: with one
     /// that ends in `unknown_outcome` it may or may not have been applied, with any other nothing was changed.
     /// `upstream_broken` and `deadline_exceeded` are for requests that only read.

@@ -16,6 +16,7 @@ pub mod peek;
 pub mod placement;
 pub mod proxy;
 pub mod rate;
+pub mod route;
 pub mod routes;
 pub mod server;
 pub mod target;

@@ -3,19 +3,22 @@
 use anyhow::Context;
 use clap::Parser;
 use router::config::Args;
-use router::{server, telemetry};
+use router::{server, telemetry as own};
+use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    telemetry::install_log(args.log_format);
+    let identity = own::identity();
+    telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
     let settings = args.settings()?;
-    let metrics = telemetry::install_metrics()?;
+    let metrics = telemetry::metrics::install(&identity)?;
+    let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut running = server::start(&settings, metrics).await?;
+        let mut running = server::start(&settings, metrics, spans).await?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

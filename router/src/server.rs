@@ -3,14 +3,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use access::flags::{check_listen, warn_if_open};
 use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
-use metrics_exporter_prometheus::PrometheusHandle;
 use socket2::{Domain, Protocol, Socket, Type};
+use telemetry::metrics::Page;
+use telemetry::trace::export::{self, Export};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -26,9 +27,6 @@ use crate::rate::Limiter;
 use crate::routes::SharedRoutes;
 use crate::target::Side;
 use crate::telemetry::Counters;
-
-/// How often metrics that were recorded are folded into their buckets.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 pub struct Running {
     pub public: SocketAddr,
@@ -77,7 +75,7 @@ async fn doors(settings: &Settings) -> anyhow::Result<Doors> {
 }
 
 /// Starts everything; returns when requests can be taken.
-pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+pub async fn start(settings: &Settings, metrics: Page, spans: Option<Export>) -> anyhow::Result<Running> {
     let doors = doors(settings).await?;
     let counters = Counters::new();
     let routes = SharedRoutes::default();
@@ -141,12 +139,12 @@ pub async fn start(settings: &Settings, metrics: PrometheusHandle) -> anyhow::Re
             tracing::error!(%error, "the admin pages ended");
         }
     });
-    tasks.spawn(async move {
-        loop {
-            tokio::time::sleep(METRICS_UPKEEP).await;
-            metrics.run_upkeep();
-        }
-    });
+    tasks.spawn(metrics.keep_up());
+    if let Some(spans) = spans {
+        let collector =
+            access::collector::Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
+        tasks.spawn(spans.run(move |body| collector.clone().post(body)));
+    }
     tracing::info!(%public, %internal, %admin, threads = settings.threads, "routing");
     Ok(Running { public, internal, admin, drain, workers, worker_ends, tasks })
 }

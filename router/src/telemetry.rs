@@ -1,27 +1,39 @@
-//! Metrics with their handles made once, and the log. No label takes its values from outside.
+//! Metrics with their handles made once. No label takes its values from outside.
 
-use std::io::IsTerminal;
-use std::time::Instant;
+pub mod cells;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use telemetry::metrics::Identity;
 
-use crate::config::LogFormat;
 use crate::failure::Failure;
 use crate::rate::Scope;
+use crate::route::{NAMES, Route};
 use crate::target::Side;
 
 const SECONDS: &str = "router_request_seconds";
-const SECONDS_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The same classes, as a route is counted by.
+const OUTCOMES: [&str; 3] = ["ok", "refused", "failed"];
+const OUTCOME_OF_CLASS: [usize; 5] = [0, 0, 0, 1, 2];
+
+/// What is counted of one route.
+struct RouteMeters {
+    requests: [Counter; OUTCOMES.len()],
+    seconds: Histogram,
+}
 
 #[derive(Clone)]
 pub struct Counters {
     public: [Counter; 5],
     internal: [Counter; 5],
     seconds: Histogram,
+    routes: Arc<[RouteMeters]>,
+    pub in_flight: Gauge,
+    pub connections: Gauge,
     limited_wallet: Counter,
     limited_router: Counter,
     pub resent: Counter,
@@ -38,6 +50,16 @@ pub struct Counters {
     pub poll_failures: Counter,
 }
 
+impl RouteMeters {
+    fn new(route: &'static str) -> Self {
+        Self {
+            requests: OUTCOMES
+                .map(|outcome| counter!("router_route_requests_total", "route" => route, "outcome" => outcome)),
+            seconds: histogram!("router_route_request_seconds", "route" => route),
+        }
+    }
+}
+
 impl Counters {
     /// Handles of the recorder that is installed now.
     pub fn new() -> Self {
@@ -48,6 +70,9 @@ impl Counters {
             public: requests("public"),
             internal: requests("internal"),
             seconds: histogram!(SECONDS),
+            routes: NAMES.iter().copied().map(RouteMeters::new).collect(),
+            in_flight: gauge!("router_requests_in_flight"),
+            connections: gauge!("router_client_connections"),
             limited_wallet: counter!("router_rate_limited_total", "scope" => Scope::Wallet.name()),
             limited_router: counter!("router_rate_limited_total", "scope" => Scope::Router.name()),
             resent: counter!("router_resent_total"),
@@ -65,13 +90,17 @@ impl Counters {
         }
     }
 
-    pub fn answered(&self, side: Side, status: StatusCode, started: Instant) {
+    pub fn answered(&self, side: Side, route: Route, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, STATUS_CLASSES.len()) - 1;
         match side {
             Side::Public => self.public[class].increment(1),
             Side::Internal => self.internal[class].increment(1),
         }
-        self.seconds.record(started.elapsed().as_secs_f64());
+        let seconds = took.as_secs_f64();
+        self.seconds.record(seconds);
+        let of_route = &self.routes[route.index()];
+        of_route.requests[OUTCOME_OF_CLASS[class]].increment(1);
+        of_route.seconds.record(seconds);
     }
 
     pub fn rate_limited(&self, scope: Scope) {
@@ -98,19 +127,7 @@ impl Default for Counters {
     }
 }
 
-/// Installs the process's recorder.
-pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(SECONDS.into()), &SECONDS_BUCKETS)?;
-    Ok(builder.install_recorder()?)
-}
-
-/// Logs go to stderr; `RUST_LOG` filters them.
-pub fn install_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
-    }
+/// Who this process is, to whoever reads its metrics, logs and traces.
+pub fn identity() -> Identity {
+    Identity { process: telemetry::catalogue::ROUTER, version: env!("CARGO_PKG_VERSION"), labels: vec![] }
 }

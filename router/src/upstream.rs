@@ -57,6 +57,10 @@ impl Upstream {
         }
     }
 
+    pub fn idle_count(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
     pub fn close_idle(&self) {
         self.idle.borrow_mut().clear();
     }

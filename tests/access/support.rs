@@ -34,7 +34,11 @@ impl Reply {
 
 impl Secure {
     pub async fn start(cells: u16) -> Self {
-        let fleet = Fleet::of(Shape { cells, flags: vec!["--secure"], ..Shape::default() }).await;
+        Self::start_with(cells, vec![]).await
+    }
+
+    pub async fn start_with(cells: u16, environment: Vec<(String, String)>) -> Self {
+        let fleet = Fleet::of(Shape { cells, environment, flags: vec!["--secure"], ..Shape::default() }).await;
         let secrets = Secrets::of(fleet.data());
         let tls = Client::believing(&secrets.authority()).expect("the fleet's authority");
         Self { http: Http::new(Connector::new(Some(tls), None)), fleet, secrets }

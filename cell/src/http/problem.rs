@@ -78,6 +78,7 @@ impl IntoResponse for Rejected {
         let Self { fault, request_id } = self;
         let problem = problem_of(&fault).request_id(request_id.clone());
         log(&fault, &problem);
+        metrics::counter!("cell_problems_total", "code" => problem.code.clone()).increment(1);
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

@@ -77,7 +77,7 @@ fn may(role: Role, path: &str) -> bool {
     let is_of_moves = [path::HOLD, path::RELEASE, path::FENCE].iter().any(|end| path.ends_with(end));
     match role {
         Role::ControlPlane => true,
-        Role::Router => !(path.starts_with(path::INTERNAL_WALLETS) && is_of_moves),
+        Role::Router => path != path::LOG && !(path.starts_with(path::INTERNAL_WALLETS) && is_of_moves),
         Role::Monitor => is_health,
         Role::Cell => false,
     }
@@ -104,6 +104,7 @@ mod tests {
             ("/internal/v1/wallets/w/hold", vec![Role::ControlPlane]),
             ("/internal/v1/wallets/w/release", vec![Role::ControlPlane]),
             ("/internal/v1/wallets/w/fence", vec![Role::ControlPlane]),
+            ("/internal/v1/log", vec![Role::ControlPlane]),
         ] {
             for role in [Role::Router, Role::ControlPlane, Role::Monitor, Role::Cell] {
                 assert_eq!(may(role, path), roles.contains(&role), "{role:?} {path}");

@@ -12,6 +12,7 @@ use topology::WalletId;
 
 use super::{Answer, Context, MAX_EXPIRED_KEYS, Wallets};
 use crate::failure::Failure;
+use crate::meters;
 use crate::peers::Peers;
 use crate::sequencer::{Batch, BatchItem, Command, Reply, Work};
 
@@ -46,6 +47,18 @@ type DoneBefore = HashMap<usize, (TransactionId, Money)>;
 
 impl<S: Store, P: Peers> Wallets<S, P> {
     pub async fn batch(
+        &self,
+        wallet: WalletId,
+        is_atomic: bool,
+        operations: Vec<Operation>,
+        context: Context,
+    ) -> Result<Answer<BatchResult>, Failure> {
+        let outcome = self.batch_now(wallet, is_atomic, operations, context).await;
+        meters::performed("batch", outcome.as_ref().map(|answer| answer.replayed));
+        outcome
+    }
+
+    async fn batch_now(
         &self,
         wallet: WalletId,
         is_atomic: bool,

@@ -7,6 +7,7 @@ use topology::{UserId, WalletId};
 
 use super::{Answer, Context, Wallet, Wallets, Written, view};
 use crate::failure::Failure;
+use crate::meters;
 use crate::peers::Peers;
 
 /// How often a creation starts anew because the right to create came to this cell meanwhile.
@@ -14,6 +15,12 @@ const MAX_ATTEMPTS: usize = 4;
 
 impl<S: Store, P: Peers> Wallets<S, P> {
     pub async fn create(&self, user: UserId, context: Context) -> Result<Answer<Wallet>, Failure> {
+        let outcome = self.create_here(user, context).await;
+        meters::performed("creation", outcome.as_ref().map(|answer| answer.replayed));
+        outcome
+    }
+
+    async fn create_here(&self, user: UserId, context: Context) -> Result<Answer<Wallet>, Failure> {
         let wallet = self.wallet_of(&user);
         let by_bucket = Guard::Bucket { genesis: self.serves_from_start(wallet).await? };
         for _ in 0..MAX_ATTEMPTS {
@@ -57,7 +64,10 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let append = Append { blocks: vec![block], guard: Some(guard) };
         let mut random = self.clock.random();
         match commit(&self.store, &append, context.deadline, || random.f64()).await {
-            CommitOutcome::Applied => Ok(Some(Answer { value, replayed: false })),
+            CommitOutcome::Applied => {
+                meters::appended(&append.blocks);
+                Ok(Some(Answer { value, replayed: false }))
+            }
             CommitOutcome::Conflict(conflict) if !conflict.wallets.is_empty() => {
                 self.existing(wallet, context).await.map(Some)
             }

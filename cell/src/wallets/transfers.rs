@@ -10,6 +10,7 @@ use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};
 use super::{Answer, Context, Wallets, Written};
 use crate::failure::Failure;
 use crate::history::{self, Outcome};
+use crate::meters;
 use crate::peers::{PeerError, Peers};
 use crate::sequencer::{Reply, Work};
 
@@ -153,6 +154,12 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     /// Takes delivery of money from another cell, or records that it is refused. A repetition gets the same answer.
     pub async fn credit(&self, credit: &Credit, context: Context) -> Result<CreditOutcome, Failure> {
+        let outcome = self.credit_now(credit, context).await;
+        meters::performed("credit", outcome.as_ref().map(|_| false));
+        outcome
+    }
+
+    async fn credit_now(&self, credit: &Credit, context: Context) -> Result<CreditOutcome, Failure> {
         let (wallet, id) = (credit.to_wallet_id, credit.transfer_id);
         let (from, amount) = (credit.from_wallet_id, Money::from_minor(credit.amount_minor));
         let work = Work::Alone(Intent::Receive { from, amount, route: Route::Across });

@@ -24,6 +24,7 @@ use crate::wire::restore::FinishRestore;
 use crate::wire::zones::EvacuateZone;
 use crate::wire::{
     AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
+    logs::SetLog,
 };
 
 /// Shared by all requests; what it does takes microseconds.
@@ -141,7 +142,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard, FinishRestore);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, FinishRestore, SetLog);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {

@@ -93,6 +93,17 @@ impl Api {
         self.answer(Method::GET, &url, vec![]).await
     }
 
+    pub async fn put_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        self.answer(Method::PUT, &url, serde_json::to_vec(body)?).await
+    }
+
     fn url(&self, path: &[&str]) -> Result<reqwest::Url> {
         let mut url = reqwest::Url::parse(&self.server)
             .map_err(|error| failure(USAGE, format!("--server {:?}: {error}", self.server)))?;

@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
 use super::socket::{self, Started};
-use super::{drill, ledger, load, local, operations, recovery, tables, token, up, zones};
+use super::{drill, ledger, load, local, log, operations, recovery, tables, token, up, zones};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -18,6 +18,7 @@ pub async fn run(flags: Flags) -> Result<()> {
     match flags.noun {
         Noun::Up(wanted) => return up::run(common, &wanted).await,
         Noun::Local(verb) => return local::run(common, &verb).await,
+        Noun::Log(verb) => return log::run(common, &verb).await,
         Noun::Drill(verb) => return drill::run(common, &verb).await,
         Noun::Load(wanted) => return load::run(common, &wanted).await,
         Noun::Token(wanted) => return token::run(common, &wanted),
@@ -25,7 +26,9 @@ pub async fn run(flags: Flags) -> Result<()> {
     }
     let api = Api::of(common)?;
     match flags.noun {
-        Noun::Up(_) | Noun::Local(_) | Noun::Load(_) | Noun::Drill(_) | Noun::Token(_) => unreachable!("handled above"),
+        Noun::Up(_) | Noun::Local(_) | Noun::Log(_) | Noun::Load(_) | Noun::Drill(_) | Noun::Token(_) => {
+            unreachable!("handled above")
+        }
         Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,
         Noun::Cell(Cell::List) => {
             show(common, &api.get::<Vec<wire::CellView>>(&["v1", "cells"]).await?, |c| tables::cells(c))

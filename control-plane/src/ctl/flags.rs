@@ -13,6 +13,7 @@ use topology::{CellId, InstanceConfig, WalletId, ZoneId};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
+use super::log::LogVerb;
 use super::token::TokenArgs;
 use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
@@ -67,6 +68,9 @@ pub enum Noun {
     /// The processes of the local fleet.
     #[command(subcommand)]
     Local(Local),
+    /// What processes log; changed while they run.
+    #[command(subcommand)]
+    Log(LogVerb),
     #[command(subcommand)]
     Cell(Cell),
     /// Which cell serves a wallet or user.
@@ -148,6 +152,15 @@ pub struct Up {
     /// The zone that the router stands in, of deployment.zones in cells.toml; then it asks instances of that zone first.
     #[arg(long)]
     pub router_zone: Option<ZoneId>,
+    /// Run a Prometheus over the fleet too, with the rules in ops/prometheus; its port is the first plus 5.
+    #[arg(long, env = "CTL_OBSERVE")]
+    pub observe: bool,
+    /// The program [default: .tools/prometheus/prometheus, or that of the path].
+    #[arg(long, env = "CTL_PROMETHEUS", requires = "observe")]
+    pub prometheus: Option<PathBuf>,
+    /// Divide all times in the rules by this: for drills.
+    #[arg(long, requires = "observe", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub rules_faster: u32,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,

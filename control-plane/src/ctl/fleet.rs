@@ -38,7 +38,18 @@ pub struct Fleet {
     /// Where the router stands.
     #[serde(default)]
     pub router_zone: Option<ZoneId>,
+    /// Started with `--observe`.
+    #[serde(default)]
+    pub observed: Option<Observed>,
     pub cells: Vec<FleetCell>,
+}
+
+/// How Prometheus looks at a fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    pub program: PathBuf,
+    /// By what the times in the rules are divided.
+    pub faster: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,6 +104,7 @@ impl Fleet {
             secure: false,
             zones: config.deployment.zones.clone(),
             router_zone: None,
+            observed: None,
             cells: cells.collect(),
         }
     }

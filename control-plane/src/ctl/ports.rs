@@ -41,6 +41,10 @@ impl Ports {
         self.at(4)
     }
 
+    pub fn prometheus(self) -> String {
+        self.at(5)
+    }
+
     /// Cells count from 1.
     pub fn cell_db(self, cell: u16) -> String {
         self.at(u32::from(cell) * CELL_STRIDE)

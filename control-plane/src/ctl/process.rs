@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fleet::{Fleet, FleetCell, Member};
+use super::observe;
 use super::secrets::{self, Secrets};
 
 /// Processes stop in this order, so that nothing is taken from under what still serves.
@@ -12,9 +13,11 @@ pub enum Kind {
     Router,
     ControlPlane,
     Database,
+    /// Looks at all others, and is needed by none.
+    Monitor,
 }
 
-pub const STOP_ORDER: [Kind; 4] = [Kind::Cell, Kind::Router, Kind::ControlPlane, Kind::Database];
+pub const STOP_ORDER: [Kind; 5] = [Kind::Monitor, Kind::Cell, Kind::Router, Kind::ControlPlane, Kind::Database];
 
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -22,8 +25,9 @@ pub struct Spec {
     pub kind: Kind,
     pub program: PathBuf,
     pub args: Vec<String>,
-    /// `host:port` that answers `/readyz`.
+    /// `host:port` that answers at `ready_path`.
     pub health: String,
+    pub ready_path: &'static str,
     /// Whether that is asked over TLS.
     pub tls: bool,
     /// All addresses that it listens on.
@@ -40,11 +44,15 @@ pub struct Layout {
     pub config: PathBuf,
 }
 
+/// Where a process of ours says that it is ready.
+pub const READY: &str = "/readyz";
 /// Folder of the cells' checkpoint keys: `<cell>.pem`, to sign with, and `<cell>.pub`, to verify with.
 pub const KEYS: &str = "keys";
 pub const CONTROL_PLANE_DB: &str = "control-plane-db";
 pub const CONTROL_PLANE: &str = "control-plane";
 pub const ROUTER: &str = "router";
+/// Between two audits of an observed fleet: it is small.
+const CONSERVATION_SECONDS: &str = "10";
 
 fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
@@ -63,6 +71,7 @@ impl Layout {
             program: self.program(program),
             args: [args, words(["--log-format", "json"])].concat(),
             health,
+            ready_path: READY,
             tls: false,
             listens: words_of(listens),
             log: self.log(name),
@@ -87,7 +96,11 @@ impl Layout {
         let keys = Self::text(&self.data.join(KEYS));
         let own = words(["--listen", &listen, "--checkpoint-keys", &keys]);
         let args = [self.control_plane_storage(fleet), own].concat();
-        let args = [args, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
+        let audits = match fleet.observed {
+            Some(_) => words(["--conservation-seconds", CONSERVATION_SECONDS]),
+            None => vec![],
+        };
+        let args = [args, audits, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
         let spec = self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen]);
         Spec { tls: fleet.secure, ..spec }
     }
@@ -188,7 +201,7 @@ impl Layout {
             .cells
             .iter()
             .flat_map(|cell| std::iter::once(self.cell_database(fleet, cell)).chain(self.cell_instances(fleet, cell)));
-        own.into_iter().chain(cells).collect()
+        own.into_iter().chain(cells).chain(observe::spec(self, fleet)).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use topology::CellId;
 use super::api::{Api, Credentials, own_token};
 use super::fleet::{Fleet, FleetCell};
 use super::keys;
+use super::observe;
 use super::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
 use super::relay::Relays;
@@ -91,6 +92,9 @@ impl Running {
             self.cell_ready(&fleet, cell).await?;
         }
         self.ready(&self.layout.router(&fleet)).await?;
+        if let Some(prometheus) = observe::spec(&self.layout, &fleet) {
+            self.up(prometheus).await?;
+        }
         Ok(missing)
     }
 
@@ -128,7 +132,7 @@ impl Running {
         let view = self.supervisor.watch(&spec.name).expect("it was added before");
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
-            if self.is_ready(&spec.health, spec.tls).await {
+            if self.is_ready(&spec.health, spec.ready_path, spec.tls).await {
                 self.say(&format!("{:18} ready on {}", spec.name, spec.listens[0]));
                 return Ok(());
             }
@@ -152,9 +156,9 @@ impl Running {
         }
     }
 
-    async fn is_ready(&self, address: &str, tls: bool) -> bool {
+    async fn is_ready(&self, address: &str, path: &str, tls: bool) -> bool {
         let scheme = if tls { "https" } else { "http" };
-        let url = format!("{scheme}://{address}/readyz");
+        let url = format!("{scheme}://{address}{path}");
         let answer = self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await;
         answer.is_ok_and(|answer| answer.status.is_success())
     }
@@ -196,7 +200,7 @@ impl Running {
         if matches!(order, Command::Start) {
             let deadline = Instant::now() + READY_PATIENCE;
             while !view.ready && Instant::now() < deadline {
-                view.ready = self.is_ready(&view.address, view.tls).await;
+                view.ready = self.is_ready(&view.address, &view.ready_path, view.tls).await;
                 sleep(READY_POLL).await;
             }
         }
@@ -206,7 +210,7 @@ impl Running {
     async fn status(&self) -> Result<Value> {
         let mut views = self.supervisor.views();
         for view in &mut views {
-            view.ready = view.state == State::Running && self.is_ready(&view.address, view.tls).await;
+            view.ready = view.state == State::Running && self.is_ready(&view.address, &view.ready_path, view.tls).await;
         }
         Ok(serde_json::to_value(views)?)
     }
@@ -239,6 +243,7 @@ impl Running {
         if !fleet.cells.contains(&cell) {
             fleet.cells.push(cell.clone());
             fleet.save(&self.layout.data)?;
+            observe::targets(&self.layout.data, &fleet)?;
         }
         Ok(Started { cell: fleet.spec(&cell) })
     }

@@ -42,6 +42,9 @@ pub struct View {
     /// Times that it ended without having been stopped.
     pub deaths: u32,
     pub address: String,
+    /// Where there it says that it is ready.
+    #[serde(default)]
+    pub ready_path: String,
     /// Whether it is asked over TLS.
     #[serde(default)]
     pub tls: bool,
@@ -90,6 +93,7 @@ impl Supervisor {
             pid: None,
             deaths: 0,
             address: spec.health.clone(),
+            ready_path: spec.ready_path.to_owned(),
             tls: spec.tls,
             ready: false,
         };
@@ -258,6 +262,7 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             health: "127.0.0.1:1".into(),
+            ready_path: "/readyz",
             tls: false,
             listens: vec![],
             log: folder.join(format!("{name}.log")),

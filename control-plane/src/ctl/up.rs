@@ -15,12 +15,12 @@ use topology::{CellId, Config};
 use super::api::own_token;
 use super::commands::because;
 use super::flags::{Common, Up};
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Observed};
 use super::ports::{SPLIT_INSTANCES_MAX, check_free};
 use super::process::{KEYS, Layout};
 use super::running::{Running, relays_of};
 use super::secrets::{ISSUER, Secrets};
-use super::{PRECONDITION, failure, socket};
+use super::{PRECONDITION, failure, observe, socket};
 
 const PROGRAMS: [&str; 4] = ["local-dynamodb", "control-plane", "router", "cell"];
 const LOCK: &str = "lock";
@@ -56,6 +56,11 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     fleet.secure = wanted.secure;
     fleet.zones.clone_from(&config.deployment.zones);
     fleet.router_zone.clone_from(&wanted.router_zone);
+    fleet.observed = None;
+    if wanted.observe {
+        let program = observe::program(wanted.prometheus.as_deref())?;
+        fleet.observed = Some(Observed { program, faster: wanted.rules_faster });
+    }
     let layout = Layout { programs, data: data.clone(), config: config_path };
     let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
         let name = spec.name;
@@ -72,6 +77,7 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     } else {
         eprintln!("OPEN: whoever is on this machine may do everything; `ctl up --secure` asks everybody who he is");
     }
+    observe::prepare(&data, &fleet)?;
     fleet.save(&data)?;
     let listener = socket::listen(&data)?;
     let unknown: Vec<CellId> = not_in(&fleet, &config);
@@ -125,6 +131,9 @@ fn greet<'a>(fleet: &Fleet, common: &Common, unknown: impl Iterator<Item = &'a C
     println!("router         {scheme}://{}", ports.router());
     println!("router admin   http://{}", ports.router_admin());
     println!("control plane  {scheme}://{}", ports.control_plane());
+    if fleet.observed.is_some() {
+        println!("prometheus     http://{}", ports.prometheus());
+    }
     for cell in &fleet.cells {
         let addresses: Vec<_> = fleet.instances_of(cell).map(|(_, address)| format!("{scheme}://{address}")).collect();
         println!("{:13}  {}", cell.id.to_string(), addresses.join(" "));

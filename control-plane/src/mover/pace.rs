@@ -45,6 +45,7 @@ pub struct Progress {
 impl Progress {
     pub(super) fn moved_one(&self, cutover: Duration) {
         self.wallets.fetch_add(1, Ordering::Relaxed);
+        metrics::histogram!("control_plane_cutover_seconds").record(cutover);
         let micros = u64::try_from(cutover.as_micros()).unwrap_or(u64::MAX);
         self.longest_cutover_micros.fetch_max(micros, Ordering::Relaxed);
     }

@@ -39,12 +39,14 @@ pub async fn keep_reconciling(control: &Arc<ControlPlane>) {
 async fn start_missing(control: &ControlPlane, worker: &Arc<Worker>, workers: &mut JoinSet<()>) -> Result<()> {
     let register = control.operations.register().await?;
     let mut running: HashMap<OperationKind, u32> = HashMap::new();
-    let mut oldest = 0;
+    let (mut oldest, mut steps, mut done) = (0, 0, 0);
     for &number in register.claims.keys() {
         let Some(operation) = control.operations.get(number).await? else { continue };
         if operation.state == OperationState::Running {
             *running.entry(operation.wanted.kind()).or_default() += 1;
             oldest = oldest.max(seconds_since(&operation.created_at)?);
+            steps += operation.plan.steps;
+            done += operation.progress.steps_done;
         }
         if !operation.state.is_at_rest() && worker.enters(number) {
             let worker = Arc::clone(worker);
@@ -56,5 +58,7 @@ async fn start_missing(control: &ControlPlane, worker: &Arc<Worker>, workers: &m
         metrics::gauge!("control_plane_operations_running", "kind" => kind.as_str()).set(f64::from(count));
     }
     metrics::gauge!("control_plane_operation_age_seconds").set(oldest as f64);
+    metrics::gauge!("control_plane_operation_steps").set(steps as f64);
+    metrics::gauge!("control_plane_operation_steps_done").set(done as f64);
     Ok(())
 }

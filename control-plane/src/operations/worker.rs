@@ -248,6 +248,7 @@ impl Worker {
     async fn record(&self, operation: Operation, outcome: &Outcome) -> Result<Advanced> {
         let mut next = self.leased(operation);
         next.progress.steps_done += 1;
+        metrics::gauge!("control_plane_operation_step_timestamp_seconds").set(now_ms() as f64 / 1e3);
         next.progress.strays += outcome.strays.len() as u64;
         next.last_error = None;
         self.control.operations.change(&next, None).await?;

@@ -120,11 +120,12 @@ impl Fixture {
             checkpoint_keys: None,
             witness_every: Duration::from_secs(60),
             dns: None,
+            conservation_every: None,
         })
         .await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address: SocketAddr = listener.local_addr().expect("bound");
-        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        let metrics = telemetry::metrics::detached(&crate::identity()).expect("a page");
         let api = crate::api::app(Arc::clone(&control), metrics);
         tokio::spawn(async move { axum::serve(listener, api).await });
         Plane { control, url: format!("http://{address}") }

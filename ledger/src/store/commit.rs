@@ -60,6 +60,7 @@ pub async fn commit<S: Store>(
         if Instant::now() >= deadline {
             break;
         }
+        metrics::counter!("store_retries_total", "what" => "write").increment(1);
         let pause = backoff.mul_f64(random()).min(deadline.saturating_duration_since(Instant::now()));
         sleep(pause).await;
         backoff = backoff.saturating_mul(2).min(MAX_BACKOFF);

@@ -11,6 +11,7 @@ mod homes;
 mod items;
 mod stored;
 mod tables;
+mod watched;
 
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ pub async fn client_config(connection: &Connection) -> aws_sdk_dynamodb::config:
     aws_sdk_dynamodb::config::Builder::from(&shared_config(connection).await)
 }
 
-/// A client with this store's timeouts and no retries of its own.
+/// A client with this store's timeouts and no retries of its own; its calls are watched.
 pub async fn connect(connection: &Connection) -> Client {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
@@ -88,6 +89,7 @@ pub async fn connect(connection: &Connection) -> Client {
         .await
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
+        .interceptor(watched::Watched)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     Client::from_conf(config.build())
 }

@@ -23,6 +23,7 @@ where
             Err(StoreError::Unavailable(_)) => {}
             answer => return answer,
         }
+        metrics::counter!("store_retries_total", "what" => "read").increment(1);
         sleep(pause.mul_f64(random())).await;
         pause = pause.saturating_mul(2);
     }

@@ -16,6 +16,7 @@ use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::{LocalRoutes, Worker};
 use crate::routes::InstanceSlot;
 use crate::target::Side;
+use crate::telemetry::cells::Outcome;
 use crate::upstream::Upstream;
 use crate::upstream::link::{Answer, Broken, Link};
 use crate::upstream::request::Outgoing;
@@ -116,7 +117,12 @@ pub async fn forward(
         Destination::Cell(cell) => local.routes.cell_named(cell.as_str()).ok_or(Failure::CellNotFound)?,
     };
     let mut progress = Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, shed: None };
+    let began = Instant::now();
     let outcome = course.run(&local, body, &mut progress).await;
+    let seen = outcome.as_ref().map_or_else(Failure::seen_of_cell, |answer| Some(Outcome::of(answer.status())));
+    if let Some(seen) = seen {
+        local.meters[progress.cell].answered(seen, began.elapsed());
+    }
     outcome.map_err(|failure| course.in_full(failure, &progress))
 }
 
@@ -133,7 +139,7 @@ impl Course<'_> {
             if attempt > 0 {
                 counters.resent.increment(1);
             }
-            match self.send(upstream, body, at).await? {
+            match self.send(local, upstream, body, at).await? {
                 Sent::Answer(answer, link) => match self.judge(answer, link, upstream, local, at, slot)? {
                     Some(answer) => return Ok(answer),
                     None if !self.can_repeat => return at.shed.take().ok_or(Failure::WalletMoving),
@@ -264,18 +270,25 @@ impl Course<'_> {
         fallback.map(|slot| (slot, &upstreams[slot]))
     }
 
-    async fn send(&self, upstream: &Rc<Upstream>, body: &mut ForwardBody, at: &Progress) -> Result<Sent, Failure> {
+    async fn send(
+        &self,
+        local: &LocalRoutes,
+        upstream: &Rc<Upstream>,
+        body: &mut ForwardBody,
+        at: &Progress,
+    ) -> Result<Sent, Failure> {
         if let Some(link) = upstream.take_idle()
             && let Some(sent) = self.exchange(link, body, at).await?
         {
             return Ok(sent);
         }
         // Boxed because it is rare and large: every request would carry its size around.
-        Box::pin(self.send_fresh(upstream, body, at)).await
+        Box::pin(self.send_fresh(local, upstream, body, at)).await
     }
 
     async fn send_fresh(
         &self,
+        local: &LocalRoutes,
         upstream: &Rc<Upstream>,
         body: &mut ForwardBody,
         at: &Progress,
@@ -285,6 +298,7 @@ impl Course<'_> {
             return Err(Failure::DeadlineUnsent);
         }
         let Some(link) = upstream.connect(left).await else { return Ok(Sent::NotConnected) };
+        local.meters[at.cell].connections_opened.increment(1);
         Ok(self.exchange(link, body, at).await?.unwrap_or(Sent::NotConnected))
     }
 

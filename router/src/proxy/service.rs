@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
+use telemetry::trace::{self, Place, Span};
 use topology::{WalletId, wire};
 
 use crate::documents;
@@ -19,6 +20,7 @@ use crate::proxy::forward::{Destination, Forwarded, forward};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
 use crate::rate::Weight;
+use crate::route::Route;
 use crate::target::{Side, Target, target};
 
 pub async fn serve(
@@ -30,6 +32,8 @@ pub async fn serve(
     client.request_begun();
     let (mut head, body) = request.into_parts();
     let request_id = headers::request_id(&head.headers);
+    let route = Route::of(client.side, head.uri.path());
+    let span = if trace::is_on() { traced(&mut head.headers, client.side, route) } else { None };
     let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
     let admitted = worker.admit(&client);
     let outcome = match &admitted {
@@ -48,7 +52,10 @@ pub async fn serve(
     head.headers.clear();
     worker.spare.set(head.headers);
     answer.headers_mut().insert(headers::REQUEST_ID, request_id);
-    worker.shared.counters.answered(client.side, answer.status(), started);
+    worker.shared.counters.answered(client.side, route, answer.status(), started.elapsed());
+    if let Some(span) = span {
+        end(span, &answer);
+    }
     if let Some((method, uri)) = debug {
         let took_us = started.elapsed().as_micros();
         tracing::debug!(%method, path = uri.path(), status = answer.status().as_u16(), took_us, "answered");
@@ -56,6 +63,33 @@ pub async fn serve(
     client.answer_begun();
     answer.body_mut().admitted = admitted;
     Ok(answer)
+}
+
+/// The request's span, if it is traced; its header says whatever comes after it where it stands.
+#[cold]
+fn traced(headers: &mut HeaderMap, side: Side, route: Route) -> Option<Span> {
+    let said = headers.get(wire::TRACE_PARENT).and_then(|value| Place::parse(value.to_str().ok()?));
+    let (place, mut span) = trace::enter(said, route.name());
+    if let Some(place) = place {
+        let value = HeaderValue::from_str(&place.to_string()).expect("digits and dashes");
+        headers.insert(wire::TRACE_PARENT, value);
+    }
+    if let Some(span) = &mut span {
+        span.note("listener", if side == Side::Public { "public" } else { "internal" });
+    }
+    span
+}
+
+#[cold]
+fn end(mut span: Span, answer: &Response<AnswerBody>) {
+    let status = answer.status().as_u16();
+    span.note("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        span.failed();
+    }
+    if let Some(request) = answer.headers().get(&headers::REQUEST_ID).and_then(|value| value.to_str().ok()) {
+        span.note("request_id", request.to_owned());
+    }
 }
 
 async fn answer(

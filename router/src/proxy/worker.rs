@@ -36,6 +36,7 @@ use crate::rate::Limiter;
 use crate::routes::{Routes, SharedRoutes};
 use crate::target::Side;
 use crate::telemetry::Counters;
+use crate::telemetry::cells::CellMeters;
 use crate::upstream::Upstream;
 use crate::wall_clock::now_s;
 
@@ -70,6 +71,8 @@ pub struct Worker {
     routes: RefCell<Cache<SharedRoutes, Option<Arc<Routes>>>>,
     local: RefCell<Option<Rc<LocalRoutes>>>,
     in_flight: Cell<usize>,
+    /// In flight and connections, as they were told last.
+    told_load: Cell<(usize, usize)>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     warned: Cell<Option<Instant>>,
     /// The same, of callers who were turned away.
@@ -77,10 +80,12 @@ pub struct Worker {
     guard: Option<RefCell<Guard>>,
 }
 
-/// Routes with this thread's connections to each instance: `upstreams[cell][slot]`.
+/// Routes with this thread's connections to each instance, `upstreams[cell][slot]`.
 pub struct LocalRoutes {
     pub routes: Arc<Routes>,
     pub upstreams: Vec<Vec<Rc<Upstream>>>,
+    /// What is counted of each cell.
+    pub meters: Vec<Rc<CellMeters>>,
 }
 
 /// A request's place among those in flight; its end is the end of the request.
@@ -107,6 +112,7 @@ impl Worker {
             spare: Cell::default(),
             local: RefCell::default(),
             in_flight: Cell::new(0),
+            told_load: Cell::default(),
             clients: RefCell::default(),
             warned: Cell::new(None),
             told: Cell::new(None),
@@ -139,7 +145,13 @@ impl Worker {
         };
         let of_cell = |cell: &crate::routes::Cell| cell.addresses.iter().map(|it| upstream(cell, it)).collect();
         let upstreams = newest.cells.iter().map(of_cell).collect();
-        let next = Rc::new(LocalRoutes { routes: Arc::clone(newest), upstreams });
+        let old = local.iter().flat_map(|local| local.routes.cells.iter().zip(&local.meters));
+        let old: HashMap<_, _> = old.map(|(cell, meters)| (cell.id.clone(), Rc::clone(meters))).collect();
+        let meters_of = |cell: &crate::routes::Cell| {
+            old.get(&cell.id).map_or_else(|| Rc::new(CellMeters::new(&cell.id)), Rc::clone)
+        };
+        let meters = newest.cells.iter().map(meters_of).collect();
+        let next = Rc::new(LocalRoutes { routes: Arc::clone(newest), upstreams, meters });
         *local = Some(Rc::clone(&next));
         Some(next)
     }
@@ -199,7 +211,19 @@ impl Worker {
         }
         if let Some(local) = self.local.borrow().as_ref() {
             local.upstreams.iter().flatten().for_each(|upstream| upstream.sweep(now));
+            for (upstreams, meters) in local.upstreams.iter().zip(&local.meters) {
+                meters.tell_idle(upstreams.iter().map(|upstream| upstream.idle_count()).sum());
+            }
         }
+        self.tell_load();
+    }
+
+    /// This worker's part of what the process has in hand; told now and then, not with each request.
+    fn tell_load(&self) {
+        let now = (self.in_flight.get(), self.clients.borrow().len());
+        let (in_flight, connections) = self.told_load.replace(now);
+        self.shared.counters.in_flight.increment(now.0 as f64 - in_flight as f64);
+        self.shared.counters.connections.increment(now.1 as f64 - connections as f64);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
+use telemetry::metrics::Page;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -209,9 +209,10 @@ pub struct Rig {
     pub data_dir: PathBuf,
 }
 
-fn metrics() -> PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| crate::telemetry::install_metrics().expect("the only recorder")).clone()
+fn metrics() -> Page {
+    static PAGE: OnceLock<Page> = OnceLock::new();
+    let install = || telemetry::metrics::install(&crate::telemetry::identity()).expect("the only recorder");
+    PAGE.get_or_init(install).clone()
 }
 
 pub fn fresh_dir() -> PathBuf {
@@ -252,7 +253,7 @@ impl Rig {
             bounds,
             access,
         };
-        Self { running: start(&settings, metrics()).await.expect("the router starts"), data_dir }
+        Self { running: start(&settings, metrics(), None).await.expect("the router starts"), data_dir }
     }
 
     /// A router that has learnt `update`.

@@ -3,7 +3,7 @@
 use ledger::Money;
 
 use super::columns;
-use crate::ctl::conservation::Books;
+use crate::books::Books;
 
 fn money(minor: u64) -> String {
     Money::from_minor(minor).to_string()

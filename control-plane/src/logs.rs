@@ -1,0 +1,80 @@
+//! What processes log: this one, and the instances of cells. It must never keep what it is told: a process that starts
+//! again logs as its flags say.
+
+use axum::http::Method;
+use topology::CellId;
+use topology::placement::InstanceEntry;
+
+use crate::error::{Result, no_placement, refused, unknown_cell};
+use crate::state::ControlPlane;
+use crate::wire::logs::LogView;
+
+const OWN: &str = "control-plane";
+
+/// Of whom.
+#[derive(Debug, Default)]
+pub struct Whose {
+    pub cell: Option<CellId>,
+    pub instance: Option<String>,
+    pub control_plane: bool,
+}
+
+/// What they log; first changed to `filter`, if there is one.
+pub async fn ask(control: &ControlPlane, whose: &Whose, filter: Option<&str>) -> Result<Vec<LogView>> {
+    let is_everybody = whose.cell.is_none() && whose.instance.is_none() && !whose.control_plane;
+    if filter.is_some() && is_everybody {
+        let detail = "name a cell, an instance, a router or the control plane";
+        return Err(refused(400, "nobody_named", "Nobody logs otherwise unless he is named", detail));
+    }
+    let mut views = Vec::new();
+    if whose.control_plane || is_everybody {
+        if let Some(filter) = filter {
+            telemetry::log::set_filter(filter)
+                .map_err(|error| refused(400, "bad_filter", "Not a filter of logs", error))?;
+        }
+        views.push(LogView { process: OWN.into(), filter: Some(telemetry::log::filter()), why: None });
+    }
+    for instance in instances(control, whose, is_everybody).await? {
+        views.push(one(control, &instance, filter).await?);
+    }
+    Ok(views)
+}
+
+async fn instances(control: &ControlPlane, whose: &Whose, all: bool) -> Result<Vec<InstanceEntry>> {
+    if !all && whose.cell.is_none() && whose.instance.is_none() {
+        return Ok(vec![]);
+    }
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    if let Some(cell) = whose.cell.as_ref().filter(|cell| now.placement.cell_named(cell).is_none()) {
+        return Err(unknown_cell(cell));
+    }
+    let is_meant = |cell: &CellId, instance: &InstanceEntry| {
+        whose.cell.as_ref().is_none_or(|wanted| wanted == cell)
+            && whose.instance.as_ref().is_none_or(|wanted| *wanted == instance.id.0)
+    };
+    let cells = now.placement.cells().iter();
+    let found: Vec<_> =
+        cells.flat_map(|cell| cell.instances.iter().filter(|instance| is_meant(&cell.id, instance)).cloned()).collect();
+    match &whose.instance {
+        Some(name) if found.is_empty() => Err(refused(
+            404,
+            "no_such_instance",
+            "There is no such instance",
+            format!("no cell has an instance {name}"),
+        )),
+        _ => Ok(found),
+    }
+}
+
+async fn one(control: &ControlPlane, instance: &InstanceEntry, filter: Option<&str>) -> Result<LogView> {
+    let (method, body) = match filter {
+        None => (Method::GET, vec![]),
+        Some(filter) => (Method::PUT, filter.as_bytes().to_vec()),
+    };
+    let process = instance.id.to_string();
+    match control.instances.log(instance, method, body).await {
+        Ok((true, filter)) => Ok(LogView { process, filter: Some(filter), why: None }),
+        Ok((false, why)) => Err(refused(400, "bad_filter", "Not a filter of logs", why)),
+        Err(why) => Ok(LogView { process, filter: None, why: Some(why) }),
+    }
+}
