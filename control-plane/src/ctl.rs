@@ -4,24 +4,25 @@
 //! does.
 
 pub mod api;
+pub mod builds;
 mod child;
 mod commands;
 pub mod conservation;
 mod drill;
 mod flags;
-mod fleet;
+pub mod fleet;
 mod keys;
 mod ledger;
 pub mod load;
 mod local;
 pub mod operations;
-mod ports;
-mod process;
-mod relay;
+pub mod ports;
+pub mod process;
+pub mod relay;
 mod running;
 pub mod secrets;
-mod socket;
-mod supervisor;
+pub mod socket;
+pub mod supervisor;
 mod tables;
 mod token;
 mod up;

@@ -9,6 +9,7 @@ pub mod placement;
 pub mod problem;
 pub mod role;
 pub mod shares;
+pub mod version;
 pub mod wire;
 
 pub use config::{CellConfig, Config, ConfigError, InstanceConfig};
@@ -17,3 +18,4 @@ pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, W
 pub use placement::{CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
 pub use problem::Problem;
 pub use role::{Duty, Role};
+pub use version::Version;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::config::DEFAULT_MAX_TPS;
-use topology::{CellId, InstanceConfig, WalletId};
+use topology::{CellId, InstanceConfig, Version, WalletId};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
@@ -162,6 +162,15 @@ pub enum Local {
     },
     Start {
         name: String,
+    },
+    /// Run a process as another build of its program, past any deploy; it stays that build when it is started again.
+    Replace {
+        name: String,
+        #[arg(long)]
+        version: Version,
+        /// The build of this version, if the fleet has none yet.
+        #[arg(long)]
+        binary: Option<PathBuf>,
     },
     /// Of a secure fleet: new certificates for all processes, which go on without a pause.
     RenewCertificates,
