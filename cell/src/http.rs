@@ -25,12 +25,12 @@ mod wallets;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Json, Router};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use ledger::store::Store;
 use metrics::{counter, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;

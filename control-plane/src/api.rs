@@ -2,6 +2,7 @@
 //!
 //! It must never decide anything; and only `problem` turns errors into answers.
 
+mod deploys;
 pub mod door;
 mod ledgers;
 mod operations;
@@ -54,6 +55,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: PrometheusHandle, gate: Opti
         .route("/v1/customers", post(onboard))
         .route("/v1/customers/{user}", get(show_customer))
         .route("/v1/status", get(status))
+        .merge(deploys::routes())
         .merge(operations::routes())
         .merge(ledgers::routes())
         .route_layer(from_fn(measured))

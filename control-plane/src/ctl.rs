@@ -8,6 +8,7 @@ pub mod builds;
 mod child;
 mod commands;
 pub mod conservation;
+mod deploys;
 mod drill;
 mod flags;
 pub mod fleet;

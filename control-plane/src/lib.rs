@@ -5,9 +5,11 @@
 
 pub mod api;
 pub mod bootstrap;
+pub mod canaries;
 pub mod cells;
 pub mod counts;
 pub mod ctl;
+pub mod deploys;
 pub mod dynamo;
 pub mod error;
 pub mod flows;

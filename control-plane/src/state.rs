@@ -15,7 +15,11 @@ use tokio::sync::Mutex;
 use topology::{CellId, Config};
 use uuid::Uuid;
 
+use crate::canaries::{self, Canaries};
 use crate::counts::Counts;
+use crate::deploys::replacer::Replacer;
+use crate::deploys::table::Deploys;
+use crate::deploys::{self, worker};
 use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
 use crate::instances::Instances;
@@ -36,6 +40,9 @@ pub struct Settings {
     /// Folder of the cells' public keys.
     pub checkpoint_keys: Option<PathBuf>,
     pub witness_every: Duration,
+    /// How instances come to run another version; without it, deploys are only planned here.
+    pub replacer: Option<Arc<dyn Replacer>>,
+    pub canaries: Option<canaries::Settings>,
 }
 
 pub struct ControlPlane {
@@ -49,6 +56,10 @@ pub struct ControlPlane {
     pub counts: Counts,
     pub operations: Operations,
     pub witness: Witness,
+    pub deploys: Deploys,
+    pub deploy_config: topology::config::Deploys,
+    pub replacer: Option<Arc<dyn Replacer>>,
+    pub canaries: Canaries,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
@@ -68,6 +79,10 @@ impl ControlPlane {
             placements: Placements::new(client.clone(), &settings.table_prefix),
             registry: Registry::new(client.clone(), &settings.table_prefix),
             operations: Operations::new(client.clone(), &settings.table_prefix),
+            deploys: Deploys::new(client.clone(), &settings.table_prefix),
+            deploy_config: settings.config.deploys.clone(),
+            replacer: settings.replacer.clone(),
+            canaries: Canaries::new(settings.canaries.clone()),
             witness: Witness::new(
                 client,
                 &settings.table_prefix,
@@ -118,7 +133,9 @@ impl ControlPlane {
             self.placements.watch_store(),
             self.counts.keep_counting(&self, count_every),
             reconciler::keep_reconciling(&self),
-            witness::keep_watching(&self)
+            witness::keep_watching(&self),
+            worker::keep_deploying(&self),
+            canaries::keep_asking(&self)
         );
     }
 }
@@ -126,8 +143,14 @@ impl ControlPlane {
 /// Creates the control plane's own tables where they are missing.
 pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
     let client = dynamo::connect(connection).await;
-    for shape in [placements::table(prefix), registry::table(prefix), operations::table(prefix), witness::table(prefix)]
-    {
+    let shapes = [
+        placements::table(prefix),
+        registry::table(prefix),
+        operations::table(prefix),
+        witness::table(prefix),
+        deploys::table::table(prefix),
+    ];
+    for shape in shapes {
         dynamo::create_table(&client, &shape).await?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Fields are added, never renamed: an older `ctl` talks to a newer control plane.
 
+mod deploys;
 pub mod flows;
 pub mod ledgers;
 mod operations;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use topology::placement::{CellState, InstanceEntry};
 use topology::{CellId, WalletId};
 
+pub use deploys::*;
 pub use operations::*;
 
 /// Who asks for a change and why; kept with it for ever.

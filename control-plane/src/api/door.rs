@@ -21,7 +21,8 @@ use axum::serve::{IncomingStream, Listener};
 use super::problem::denied;
 use crate::error::{Error, Result};
 use crate::wire::{
-    AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
+    AbortOperation, AddCell, Because, Bootstrap, Onboard, PromoteDeploy, RemoveCell, SetAddresses, StartDeploy,
+    StartOperation, Wanted,
 };
 
 /// Shared by all requests; what it does takes microseconds.
@@ -139,7 +140,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, StartDeploy);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {
@@ -163,6 +164,17 @@ impl Asked for AbortOperation {
 
     fn is_forced(&self) -> bool {
         self.force
+    }
+}
+
+/// What the figures do not say is said against them.
+impl Asked for PromoteDeploy {
+    fn because(&mut self) -> &mut Because {
+        &mut self.because
+    }
+
+    fn is_forced(&self) -> bool {
+        true
     }
 }
 

@@ -15,7 +15,13 @@ use tokio::process::{Child, Command};
 pub fn spawn(program: &Path, args: &[String], environment: &[(String, String)], log: &Path) -> std::io::Result<Child> {
     let output = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
-    command.args(args).envs(environment.iter().cloned()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+    command
+        .args(args)
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0);
     die_with_parent(&mut command);
     command.spawn()
 }

@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
 use super::socket::{self, Started};
-use super::{drill, ledger, load, local, operations, tables, token, up};
+use super::{deploys, drill, ledger, load, local, operations, tables, token, up};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -40,6 +40,7 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Cell(Cell::Remove(wanted)) => operations::remove_cell(common, &api, &wanted).await,
         Noun::Migrate(wanted) => operations::migrate(common, &api, *wanted).await,
         Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
+        Noun::Deploy(verb) => deploys::run(common, &api, verb).await,
         Noun::Op(verb) => operations::op(common, &api, verb).await,
         Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
         Noun::Wallet(verb) => {

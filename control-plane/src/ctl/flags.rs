@@ -1,5 +1,6 @@
 //! The grammar of the command line: nouns, then verbs.
 
+pub mod deploys;
 pub mod ledger;
 pub mod operations;
 
@@ -12,6 +13,7 @@ use topology::{CellId, InstanceConfig, Version, WalletId};
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
 use super::token::TokenArgs;
+use deploys::Deploy;
 use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 
@@ -76,6 +78,9 @@ pub enum Noun {
     Migrate(Box<Migrate>),
     /// Give each cell its share of buckets by weight, with the fewest moves.
     Rebalance(Rebalance),
+    /// A new version of the cells' program: cell by cell, watched, and taken back where it is worse.
+    #[command(subcommand)]
+    Deploy(Deploy),
     /// Operations: what is under way and what was.
     #[command(subcommand)]
     Op(Op),
@@ -138,6 +143,9 @@ pub struct Up {
     /// Ask everybody who he is: certificates between the processes, tokens for all others. Keys are made in --data.
     #[arg(long)]
     pub secure: bool,
+    /// A customer that is nobody in every cell, who does what customers do all the time: a signal for `ctl deploy`.
+    #[arg(long, env = "CTL_CANARIES")]
+    pub canaries: bool,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,

@@ -33,6 +33,9 @@ pub struct Fleet {
     /// Whether it was started with `--secure`.
     #[serde(default)]
     pub secure: bool,
+    /// Whether it was started with `--canaries`.
+    #[serde(default)]
+    pub canaries: bool,
     pub cells: Vec<FleetCell>,
 }
 
@@ -98,6 +101,7 @@ impl Fleet {
             relays: false,
             split_roles: false,
             secure: false,
+            canaries: false,
             cells: cells.collect(),
         }
     }

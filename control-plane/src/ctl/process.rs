@@ -110,8 +110,24 @@ impl Layout {
         let own = words(["--listen", &listen, "--checkpoint-keys", &keys]);
         let args = [self.control_plane_storage(fleet), own].concat();
         let args = [args, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
+        let args = [args, words(["--local-fleet", &Self::text(&self.data)]), self.canaries(fleet)].concat();
         let spec = self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen]);
         Spec { tls: fleet.secure, ..spec }
+    }
+
+    /// Canaries ask as customers do, from outside.
+    fn canaries(&self, fleet: &Fleet) -> Vec<String> {
+        if !fleet.canaries {
+            return vec![];
+        }
+        let router = format!("{}://{}", fleet.scheme(), fleet.ports().router());
+        let mut args = words(["--canary-router", &router]);
+        if fleet.secure {
+            let secrets = self.secrets();
+            let (token, authority) = (Self::text(&secrets.canary_token()), Self::text(&secrets.authority()));
+            args.extend(words(["--canary-token", &token, "--canary-ca", &authority]));
+        }
+        args
     }
 
     fn secrets(&self) -> Secrets {

@@ -21,13 +21,13 @@ use topology::{CellId, Version};
 
 use super::api::{Api, Credentials, own_token};
 use super::fleet::{Fleet, FleetCell};
-use super::{builds, keys};
 use super::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
 use super::relay::Relays;
 use super::secrets::{self, Secrets};
 use super::socket::{NewCell, Request, Started};
 use super::supervisor::{State, Supervisor, View};
+use super::{builds, keys};
 use crate::wire::{Because, Bootstrap, Bootstrapped, CellView, SetAddresses};
 
 /// A process that is not ready after this long never will be.
@@ -221,7 +221,9 @@ impl Running {
             use super::supervisor::Command;
             let become_it = Command::Become(Arc::new(spec.clone()));
             let obeyed = self.supervisor.order(name, become_it).await;
-            obeyed.with_context(|| format!("{name} did not start; the end of {}:\n{}", spec.log.display(), tail(&spec.log)))?;
+            obeyed.with_context(|| {
+                format!("{name} did not start; the end of {}:\n{}", spec.log.display(), tail(&spec.log))
+            })?;
         }
         self.ready(&spec).await?;
         let view = self.supervisor.watch(name).map(|view| View { ready: true, ..view.borrow().clone() });

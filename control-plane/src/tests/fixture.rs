@@ -119,6 +119,8 @@ impl Fixture {
             count_every: Duration::from_secs(60),
             checkpoint_keys: None,
             witness_every: Duration::from_secs(60),
+            replacer: None,
+            canaries: None,
         })
         .await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
