@@ -107,7 +107,9 @@ pub(crate) struct Transition {
 pub(crate) fn transition(before: &Deploy, event: Event, because: &Because) -> Option<Transition> {
     let state = state::after(before.state, event)?;
     let at = now_rfc3339();
-    let mut after = Deploy { state, updated_at: at.clone(), since_ms: now_ms(), lease: None, ..before.clone() };
+    let mut after = Deploy { state, updated_at: at.clone(), since_ms: now_ms(), ..before.clone() };
+    // Who is at work when an operator changes his mind finishes what he has in hand, and only then anybody goes on.
+    after.lease = before.lease.filter(|_| !state.is_at_rest());
     after.why = match event {
         Event::Worse | Event::Doubt | Event::Fail | Event::Pause | Event::Rollback => Some(because.reason.clone()),
         // Why it was taken back stays to be read.

@@ -43,6 +43,8 @@ pub struct Running {
     pub supervisor: Supervisor,
     pub fleet: Mutex<Fleet>,
     relays: Relays,
+    /// One replacement at a time: who comes second finds what the first one did.
+    replacing: Mutex<()>,
     http: Http,
     began: Instant,
 }
@@ -58,6 +60,7 @@ impl Running {
             supervisor,
             fleet: Mutex::new(fleet),
             relays: Relays::default(),
+            replacing: Mutex::default(),
             http,
             began: Instant::now(),
         })
@@ -209,6 +212,7 @@ impl Running {
     /// Remembers first what the process is to be, then has it be that: whoever dies in between, the next start, or the
     /// same request once more, makes it so.
     async fn replace(&self, name: &str, version: Version, order: Option<u64>) -> Result<Value> {
+        let _alone = self.replacing.lock().await;
         let spec = {
             let mut fleet = self.fleet.lock().await;
             builds::choose(&mut fleet, &self.layout, name, version, order)?;

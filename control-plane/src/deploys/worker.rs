@@ -62,16 +62,18 @@ pub async fn keep_deploying(control: &Arc<ControlPlane>) {
     let worker = Worker::new(Arc::clone(control), replacer);
     let mut memory = Memory::default();
     loop {
-        let pause = match worker.advance_active(&mut memory).await {
-            Ok(Advanced::Again) => continue,
-            Ok(Advanced::After(pause)) => pause,
-            Ok(Advanced::Rest) => LOOK_EVERY,
+        match worker.advance_active(&mut memory).await {
+            Ok(Advanced::Again) => {}
+            // Its own writes would wake it at once.
+            Ok(Advanced::After(pause)) => tokio::time::sleep(pause).await,
+            Ok(Advanced::Rest) => {
+                let _ = tokio::time::timeout(LOOK_EVERY, control.deploys.changed.notified()).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the deploy is left for a moment");
-                TROUBLE_PAUSE
+                tokio::time::sleep(TROUBLE_PAUSE).await;
             }
-        };
-        let _ = tokio::time::timeout(pause, control.deploys.changed.notified()).await;
+        }
     }
 }
 
@@ -143,7 +145,7 @@ impl Worker {
     /// Drives `work` to its end and keeps up the lease meanwhile. Whoever changed the deploy meanwhile is heard afterwards.
     async fn keeping<T>(&self, number: u64, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
-        let mut ticks = tokio::time::interval(RENEW_EVERY);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
