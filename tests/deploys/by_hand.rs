@@ -66,7 +66,8 @@ async fn nobody_comes_so_an_operator_decides() {
         let broken = fleet.data().join("broken");
         std::fs::copy("/bin/false", &broken).expect("a program that fails");
         let start = ["deploy", "start", "--version", "broken", "--yes", "--reason", "new", "--binary"];
-        let words = [&start[..], &[&broken.display().to_string()], &HASTE].concat();
+        let broken = broken.display().to_string();
+        let words = [&start[..], &[&broken], &HASTE].concat();
         let said = fleet.ctl_within(PATIENCE_S, &words).await.expect_err("exit code 1");
         let status = fleet.ctl(&["deploy", "status"]).await;
         assert!(status["state"] == "rolled_back" && said.contains("cannot"), "{status:#} {said}");
