@@ -7,4 +7,4 @@ mod rivals;
 mod steps;
 mod support;
 mod there_and_back;
-mod traffic;
+pub mod traffic;

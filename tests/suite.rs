@@ -5,6 +5,7 @@ mod access;
 mod api;
 mod contract;
 mod cost;
+mod deploys;
 mod directions;
 mod drills;
 mod events;

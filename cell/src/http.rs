@@ -2,10 +2,13 @@
 //! writes the answer; decides nothing.
 
 mod admitted;
+#[cfg(any(feature = "bad-withdrawals", feature = "bad-latency"))]
+mod bad;
 mod batch;
 mod body;
 mod context;
 mod cursor;
+mod draining;
 mod events;
 #[doc(hidden)]
 pub mod fuzz;
@@ -22,18 +25,19 @@ mod wallets;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use ledger::store::Store;
 use metrics::{counter, histogram};
 use telemetry::metrics::Page;
 use telemetry::trace::{self, Place};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
+use topology::version::Running;
 use topology::{Role, WalletId, wire};
 use tracing::field::Empty;
 use tracing::{Instrument, error_span};
@@ -44,7 +48,7 @@ use crate::wallets::Wallets;
 
 pub use events::MAX_FOLLOWERS;
 pub use problem::Fault;
-pub use server::{CALLERS, serve};
+pub use server::{CALLERS, Patience, serve};
 
 /// Largest request body but that of a batch: the API's own are below 1 KB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -70,6 +74,8 @@ pub struct Edge<S, P> {
     pub role: Role,
     /// True from the moment the instance is asked to stop.
     pub draining: watch::Receiver<bool>,
+    /// Told on `/version`.
+    pub running: Running,
 }
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
@@ -105,11 +111,17 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/internal/v1/wallets/{id}/close", post(internal::close::<S, P>))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(edge.clone(), moved::adopt::<S, P>))
-        .layer(from_fn_with_state(edge.clone(), admitted::admitted::<S, P>))
-        .layer(from_fn_with_state(edge.clone(), measured::<S, P>));
+        .layer(from_fn_with_state(edge.clone(), admitted::admitted::<S, P>));
+    #[cfg(any(feature = "bad-withdrawals", feature = "bad-latency"))]
+    let api = api.layer(axum::middleware::from_fn(bad::worse));
+    let api = api
+        .layer(from_fn_with_state(edge.clone(), measured::<S, P>))
+        // Outside what counts: what is refused here is answered by another instance.
+        .layer(from_fn_with_state(edge.clone(), draining::elsewhere::<S, P>));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<S, P>))
+        .route("/version", get(version::<S, P>))
         .route("/metrics", get(metrics_page::<S, P>))
         .route(wire::path::LOG, get(async || telemetry::log::filter()).put(set_log))
         .merge(api)
@@ -179,6 +191,11 @@ async fn set_log(filter: String) -> Response {
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
+}
+
+/// What runs here, and since when.
+async fn version<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Json<Running> {
+    Json(edge.running.clone())
 }
 
 async fn metrics_page<S: Store, P: Peers>(State(edge): Shared<S, P>) -> String {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
 use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
-use cell::http::{CALLERS, Edge, MAX_FOLLOWERS, routes, serve};
+use cell::http::{CALLERS, Edge, MAX_FOLLOWERS, Patience, routes, serve};
 use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
@@ -29,14 +29,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use topology::{CellId, Config, Role, WalletId, restoring};
+use topology::version::Running;
+use topology::{CellId, Config, Role, Version, WalletId, restoring};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-/// From the first signal to the end of the process.
+/// From the first signal to the end of the process, but for [`DRAIN_NOTICE`].
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(9);
 /// Of that, for requests in flight; the rest is for the courier and the driver.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(7);
+/// For so long after the first signal every request is still answered, with "ask another instance": routers that hear it
+/// stop coming, so that hardly any request is on its way when connections are closed.
+const DRAIN_NOTICE: Duration = Duration::from_millis(400);
+
+const PATIENCE: Patience = Patience { notice: DRAIN_NOTICE, requests: REQUEST_PATIENCE };
 
 /// Between two looks at tables that do not answer.
 const TABLES_POLL: Duration = Duration::from_millis(250);
@@ -121,6 +127,9 @@ struct ServeArgs {
     /// Entries of different requests in one block; 1 turns group commit off (for benchmarks)
     #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = GROUP_COMMIT_ENTRIES)]
     max_entries_per_block: usize,
+    /// What this build is called; told on /version and in metrics [default: the version of the sources]
+    #[arg(long, env = "CELL_BUILD_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    build_version: Version,
     /// What this process does: all, accounts (creating and keeping wallets) or transactions (moving money)
     #[arg(long, env = "CELL_ROLE", default_value_t = Role::All)]
     role: Role,
@@ -234,9 +243,15 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
         role: args.role,
         draining: stop.clone(),
+        running: Running {
+            version: args.build_version.clone(),
+            instance: instance_name.clone(),
+            started_ms: started_ms(),
+        },
     });
     drop(instance.wallets);
-    info!(cell = %args.cell, instance = instance_name, listen = %listener.local_addr()?, role = %args.role, max_tps, "serving");
+    let (listen, version) = (listener.local_addr()?, args.build_version);
+    info!(cell = %args.cell, instance = instance_name, %listen, role = %args.role, max_tps, %version, "serving");
 
     let mut background = JoinSet::new();
     background.spawn(metrics.keep_up());
@@ -248,7 +263,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
     // process goes, so that nothing is served by half of it, and starts again from the tables.
     tokio::select! {
-        () = serve(listener, server, routes(edge), stop.clone(), REQUEST_PATIENCE) => {}
+        () = serve(listener, server, routes(edge), stop.clone(), PATIENCE) => {}
         Some(Err(error)) = instance.tasks.join_next() => {
             tracing::error!(%error, "a part of the instance died");
             std::process::abort();
@@ -279,6 +294,11 @@ async fn not_being_restored(store: &DynamoStore) -> Result<()> {
     let state: restoring::Restoring = serde_json::from_slice(&row.bytes).context("the row that tells of a restore")?;
     anyhow::ensure!(state.done, "this cell is being restored since {}: finish `ctl cell restore` first", state.since);
     Ok(())
+}
+
+/// Milliseconds since 1970; the wall clock at the edge.
+fn started_ms() -> u64 {
+    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
 /// The jobs of this instance; each is done by one instance of the cell at a time.

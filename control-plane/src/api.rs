@@ -2,6 +2,7 @@
 //!
 //! It must never decide anything; and only `problem` turns errors into answers.
 
+mod deploys;
 pub mod door;
 mod ledgers;
 mod operations;
@@ -60,6 +61,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .route("/v1/customers/{user}", get(show_customer))
         .route("/v1/status", get(status))
         .route("/v1/log", get(show_log).put(set_log))
+        .merge(deploys::routes())
         .merge(operations::routes())
         .merge(ledgers::routes())
         .merge(restore::routes())

@@ -4,12 +4,14 @@
 //! does.
 
 pub mod api;
+pub mod builds;
 mod child;
 mod commands;
 pub mod conservation;
+mod deploys;
 mod drill;
 mod flags;
-mod fleet;
+pub mod fleet;
 mod keys;
 mod ledger;
 pub mod load;
@@ -17,14 +19,14 @@ mod local;
 mod log;
 mod observe;
 pub mod operations;
-mod ports;
-mod process;
+pub mod ports;
+pub mod process;
 mod recovery;
-mod relay;
+pub mod relay;
 mod running;
 pub mod secrets;
-mod socket;
-mod supervisor;
+pub mod socket;
+pub mod supervisor;
 mod tables;
 mod token;
 mod up;

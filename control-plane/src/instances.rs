@@ -12,14 +12,18 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
+use topology::version::Running;
 use topology::wire::path::{FENCE, INTERNAL_WALLETS, LOG};
-use topology::{CellEntry, CellId, Duty, InstanceId, Problem, UserId, WalletId, wire};
+use topology::{CellEntry, CellId, Duty, InstanceId, Problem, UserId, Version, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
 use crate::wire::{InstanceHealth, WalletView};
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a build is called that does not tell its version.
+pub const UNVERSIONED: &str = "unversioned";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Instances {
@@ -117,6 +121,29 @@ impl Instances {
             // Too slow is there, too: it may come to again.
             Err(error) => error.is_late(),
         }
+    }
+
+    /// `GET /version`: what runs there. A build of the time before versions were told says nothing of it.
+    pub async fn running(&self, instance: &InstanceEntry) -> std::result::Result<Running, String> {
+        let reply = self.page(instance, "/version").await?;
+        if reply.status.as_u16() == 404 {
+            let version = Version::parse(UNVERSIONED).expect("sound");
+            return Ok(Running { version, instance: instance.id.to_string(), started_ms: 0 });
+        }
+        let running = serde_json::from_slice(&reply.body);
+        running.map_err(|_| format!("{} answers {} when asked what it runs", instance.id, reply.status.as_u16()))
+    }
+
+    /// `GET /metrics`.
+    pub async fn metrics(&self, instance: &InstanceEntry) -> std::result::Result<String, String> {
+        let reply = self.page(instance, "/metrics").await?;
+        String::from_utf8(reply.body.to_vec()).map_err(|_| format!("{} answers with no text", instance.id))
+    }
+
+    async fn page(&self, instance: &InstanceEntry, path: &str) -> std::result::Result<Reply, String> {
+        let url = format!("{}://{}{path}", self.http.scheme(), instance.address);
+        let asked = self.http.ask(Method::GET, &url, &[], vec![], PAGE_TIMEOUT).await;
+        asked.map_err(|error| format!("{}: {error}", instance.id))
     }
 
     pub async fn wallet(&self, cell: &CellEntry, wallet: WalletId) -> Result<Answer> {

@@ -6,10 +6,12 @@
 pub mod api;
 pub mod books;
 pub mod bootstrap;
+pub mod canaries;
 pub mod cells;
 pub mod conservation;
 pub mod counts;
 pub mod ctl;
+pub mod deploys;
 pub mod dynamo;
 pub mod error;
 pub mod flows;

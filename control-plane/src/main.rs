@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::collector::Collector;
@@ -12,6 +13,10 @@ use access::{Gate, Role};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use control_plane::api::door::{DoorListener, Peer};
+use control_plane::canaries;
+use control_plane::deploys::replacer::Replacer;
+use control_plane::deploys::replacer::command::Configured;
+use control_plane::deploys::replacer::local::Local;
 use control_plane::dynamo::Connection;
 use control_plane::instances::Instances;
 use control_plane::state::{ControlPlane, Settings, create_tables};
@@ -60,6 +65,10 @@ struct Common {
     /// Seconds between two looks at the cells' checkpoints
     #[arg(long, global = true, env = "CONTROL_PLANE_WITNESS_SECONDS", default_value_t = 15)]
     witness_seconds: u64,
+    #[command(flatten)]
+    deploys: DeployFlags,
+    #[command(flatten)]
+    canaries: CanaryFlags,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
     /// Seconds between two audits of whether all money is there, which read every chain of every cell; 0: never
@@ -73,6 +82,56 @@ struct Common {
     mesh: MeshFlags,
     #[command(flatten)]
     auth: AuthFlags,
+}
+
+/// How instances come to run another version. Without one of these, deploys are only planned here.
+#[derive(Args)]
+struct DeployFlags {
+    /// Directory of a local fleet: its running `ctl up` replaces its instances
+    #[arg(long, global = true, env = "CONTROL_PLANE_LOCAL_FLEET", conflicts_with = "deploy_command")]
+    local_fleet: Option<PathBuf>,
+    /// JSON file that names the command which has an instance run a version: {"argv": […], "timeoutSeconds": 600}. It is
+    /// run with DEPLOY, CELL, INSTANCE, VERSION and ORDER in its environment, and again after a crash
+    #[arg(long, global = true, env = "CONTROL_PLANE_DEPLOY_COMMAND")]
+    deploy_command: Option<PathBuf>,
+}
+
+impl DeployFlags {
+    fn replacer(&self) -> Option<Arc<dyn Replacer>> {
+        match (&self.local_fleet, &self.deploy_command) {
+            (Some(data), _) => Some(Arc::new(Local(data.clone()))),
+            (None, Some(file)) => Some(Arc::new(Configured(file.clone()))),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Customers that are nobody, one in every cell. Without the first flag there are none.
+#[derive(Args)]
+struct CanaryFlags {
+    /// A router's public address, http:// or https://host:port, that canaries ask all the time
+    #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_ROUTER")]
+    canary_router: Option<String>,
+    /// File with the token of a service that may create, read, deposit, withdraw and transfer
+    #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_TOKEN")]
+    canary_token: Option<PathBuf>,
+    /// PEM file of the authorities to believe when the router is https
+    #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_CA")]
+    canary_ca: Option<PathBuf>,
+    /// Milliseconds between two journeys of a canary, of six requests each
+    #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_PAUSE_MS", default_value_t = 2_000)]
+    canary_pause_ms: u64,
+}
+
+impl CanaryFlags {
+    fn settings(&self) -> Option<canaries::Settings> {
+        Some(canaries::Settings {
+            router: self.canary_router.as_ref()?.trim_end_matches('/').to_owned(),
+            token: self.canary_token.clone(),
+            authority: self.canary_ca.clone(),
+            pause: Duration::from_millis(self.canary_pause_ms.max(10)),
+        })
+    }
 }
 
 const MESH_FLAGS: &str = "--mesh-ca, --mesh-cert and --mesh-key";
@@ -131,6 +190,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
         dns: Dns::of(&common.dns).await?,
         conservation_every: Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs),
+        replacer: common.deploys.replacer(),
+        canaries: common.canaries.settings(),
     };
     match flags.task {
         None | Some(Task::Serve) => serve(common, settings).await,

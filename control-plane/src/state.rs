@@ -16,7 +16,11 @@ use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
 
 use crate::conservation;
+use crate::canaries::{self, Canaries};
 use crate::counts::Counts;
+use crate::deploys::replacer::Replacer;
+use crate::deploys::table::Deploys;
+use crate::deploys::{self, worker};
 use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
 use crate::instances::Instances;
@@ -43,6 +47,9 @@ pub struct Settings {
     pub dns: Option<Dns>,
     /// How often the books of all cells are added up; None: never.
     pub conservation_every: Option<Duration>,
+    /// How instances come to run another version; without it, deploys are only planned here.
+    pub replacer: Option<Arc<dyn Replacer>>,
+    pub canaries: Option<canaries::Settings>,
 }
 
 pub struct ControlPlane {
@@ -61,6 +68,10 @@ pub struct ControlPlane {
     pub operations: Operations,
     pub witness: Witness,
     conservation_every: Option<Duration>,
+    pub deploys: Deploys,
+    pub deploy_config: topology::config::Deploys,
+    pub replacer: Option<Arc<dyn Replacer>>,
+    pub canaries: Canaries,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
@@ -83,6 +94,10 @@ impl ControlPlane {
             operations: Operations::new(client.clone(), &settings.table_prefix),
             witness: Witness::new(client, &settings.table_prefix, settings.checkpoint_keys, settings.witness_every),
             conservation_every: settings.conservation_every,
+            deploys: Deploys::new(client.clone(), &settings.table_prefix),
+            deploy_config: settings.config.deploys.clone(),
+            replacer: settings.replacer.clone(),
+            canaries: Canaries::new(settings.canaries.clone()),
             instances,
             counts: Counts::default(),
             loads: Loads::default(),
@@ -132,7 +147,9 @@ impl ControlPlane {
             loads::keep_measuring(&self),
             dns::keep_in_step(&self),
             conservation::keep_auditing(&self, self.conservation_every),
-            witness::keep_watching(&self)
+            witness::keep_watching(&self),
+            worker::keep_deploying(&self),
+            canaries::keep_asking(&self)
         );
     }
 }
@@ -140,8 +157,14 @@ impl ControlPlane {
 /// Creates the control plane's own tables where they are missing.
 pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
     let client = dynamo::connect(connection).await;
-    for shape in [placements::table(prefix), registry::table(prefix), operations::table(prefix), witness::table(prefix)]
-    {
+    let shapes = [
+        placements::table(prefix),
+        registry::table(prefix),
+        operations::table(prefix),
+        witness::table(prefix),
+        deploys::table::table(prefix),
+    ];
+    for shape in shapes {
         dynamo::create_table(&client, &shape).await?;
     }
     Ok(())

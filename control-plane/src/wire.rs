@@ -2,6 +2,7 @@
 //!
 //! Fields are added, never renamed: an older `ctl` talks to a newer control plane.
 
+mod deploys;
 pub mod flows;
 pub mod ledgers;
 pub mod logs;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use topology::placement::{CellState, InstanceEntry};
 use topology::{CellId, WalletId};
 
+pub use deploys::*;
 pub use operations::*;
 
 /// Who asks for a change and why; kept with it for ever.

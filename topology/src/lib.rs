@@ -10,6 +10,7 @@ pub mod problem;
 pub mod restoring;
 pub mod role;
 pub mod shares;
+pub mod version;
 pub mod wire;
 
 pub use config::{CellConfig, Config, ConfigError, InstanceConfig};
@@ -18,3 +19,4 @@ pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, W
 pub use placement::{AvoidedZone, CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};
 pub use problem::Problem;
 pub use role::{Duty, Role};
+pub use version::Version;

@@ -58,6 +58,8 @@ pub enum Fault {
     AtLimit,
     /// For processes of another role.
     WrongRole,
+    /// This process is about to stop.
+    Draining,
     Failure(Failure),
 }
 
@@ -99,7 +101,7 @@ impl IntoResponse for Rejected {
             Fault::AtLimit => {
                 headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static(wire::AT_LIMIT));
             }
-            Fault::WrongRole | Fault::Failure(Failure::Overloaded | Failure::Expired) => {
+            Fault::WrongRole | Fault::Draining | Fault::Failure(Failure::Overloaded | Failure::Expired) => {
                 headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static("true"));
             }
             _ => {}
@@ -112,7 +114,7 @@ fn log(fault: &Fault, problem: &Problem) {
     match fault {
         Fault::Failure(Failure::Corrupt(what)) => error!(what, request_id = problem.request_id, "corrupt ledger"),
         // Counted where it is decided; a line for each would be one more load.
-        Fault::AtLimit => {}
+        Fault::AtLimit | Fault::Draining => {}
         _ if problem.status >= 500 => {
             warn!(code = problem.code, detail = problem.detail, request_id = problem.request_id, "request failed");
         }
@@ -186,6 +188,7 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::WalletHeader => bad("wallet_header_mismatch", "X-Wallet-Id names another wallet than the request"),
         Fault::AtLimit => Problem::new(503, "overloaded", "More than this cell takes at once; nothing was done"),
+        Fault::Draining => Problem::new(503, "draining", "This process is about to stop; nothing was done"),
         Fault::WrongRole => Problem::new(421, "wrong_role", "This process of the cell is not there for this"),
         Fault::Failure(failure) => problem_of_failure(failure),
     }

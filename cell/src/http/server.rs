@@ -15,7 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use topology::wire::path;
 use tracing::warn;
 
@@ -30,14 +30,28 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Who may call a cell over TLS.
 pub const CALLERS: &[Role] = &[Role::Router, Role::ControlPlane, Role::Monitor];
 
-/// Serves until `stop` says so, then lets requests in flight finish, at most for `patience`.
+/// How long an instance that is told to stop goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// It answers that others are to be asked; connections stay open, for who comes has to hear it.
+    pub notice: Duration,
+    /// Then it closes what is idle, and waits for requests in flight.
+    pub requests: Duration,
+}
+
+/// Serves until `stop` says so, then lets requests in flight finish.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Server>,
     routes: Router,
     mut stop: watch::Receiver<bool>,
-    patience: Duration,
+    patience: Patience,
 ) {
+    let closing = async move {
+        crate::instance::stopped(&mut stop).await;
+        sleep(patience.notice).await;
+    };
+    tokio::pin!(closing);
     let mut acceptor = Acceptor::new(listener, tls);
     // Made once: a connection's role never changes.
     let for_role = |role| (role, routes.clone().layer(from_fn(move |request, next| admit(role, request, next))));
@@ -48,7 +62,7 @@ pub async fn serve(
     loop {
         let Accepted { stream, role, .. } = tokio::select! {
             biased;
-            () = crate::instance::stopped(&mut stop) => break,
+            () = &mut closing => break,
             accepted = acceptor.accept() => accepted,
         };
         let of_role = role.and_then(|role| by_role.iter().find(|(own, _)| *own == role));
@@ -66,14 +80,14 @@ pub async fn serve(
         });
     }
     drop(acceptor);
-    if timeout(patience, graceful.shutdown()).await.is_err() {
+    if timeout(patience.requests, graceful.shutdown()).await.is_err() {
         warn!("requests were still in flight when the patience of the shutdown ended");
     }
 }
 
 /// What each of our own processes may ask a cell for.
 fn may(role: Role, path: &str) -> bool {
-    let is_health = matches!(path, "/livez" | "/readyz" | "/metrics");
+    let is_health = matches!(path, "/livez" | "/readyz" | "/version" | "/metrics");
     let is_of_moves = [path::HOLD, path::RELEASE, path::FENCE].iter().any(|end| path.ends_with(end));
     match role {
         Role::ControlPlane => true,
@@ -99,6 +113,7 @@ mod tests {
     fn each_role_may_ask_for_what_it_is_for() {
         for (path, roles) in [
             ("/readyz", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
+            ("/version", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
             ("/api/v1/wallets", vec![Role::Router, Role::ControlPlane]),
             ("/internal/v1/wallets/w/credits", vec![Role::Router, Role::ControlPlane]),
             ("/internal/v1/wallets/w/hold", vec![Role::ControlPlane]),

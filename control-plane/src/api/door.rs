@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::wire::restore::FinishRestore;
 use crate::wire::zones::EvacuateZone;
 use crate::wire::{
-    AbortOperation, AddCell, Because, Bootstrap, Onboard, RemoveCell, SetAddresses, StartOperation, Wanted,
-    logs::SetLog,
+    AbortOperation, AddCell, Because, Bootstrap, Onboard, PromoteDeploy, RemoveCell, SetAddresses, StartDeploy,
+    StartOperation, Wanted, logs::SetLog,
 };
 
 /// Shared by all requests; what it does takes microseconds.
@@ -142,7 +142,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard, FinishRestore, SetLog);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, FinishRestore, SetLog, StartDeploy);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {
@@ -176,6 +176,17 @@ impl Asked for EvacuateZone {
 
     fn is_forced(&self) -> bool {
         self.force
+    }
+}
+
+/// What the figures do not say is said against them.
+impl Asked for PromoteDeploy {
+    fn because(&mut self) -> &mut Because {
+        &mut self.because
+    }
+
+    fn is_forced(&self) -> bool {
+        true
     }
 }
 

@@ -12,10 +12,16 @@ use tokio::process::{Child, Command};
 /// Starts `program` in a process group of its own, so that Ctrl-C in the terminal reaches only the supervisor.
 ///
 /// The kernel kills the child when the thread that calls this ends: call it on the main thread.
-pub fn spawn(program: &Path, args: &[String], log: &Path) -> std::io::Result<Child> {
+pub fn spawn(program: &Path, args: &[String], environment: &[(String, String)], log: &Path) -> std::io::Result<Child> {
     let output = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+    command
+        .args(args)
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0);
     die_with_parent(&mut command);
     command.spawn()
 }

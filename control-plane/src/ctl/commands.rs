@@ -10,7 +10,7 @@ use super::api::Api;
 use super::flags::operations::{Change, Waiting};
 use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
 use super::socket::{self, Started};
-use super::{drill, ledger, load, local, log, operations, recovery, tables, token, up, zones};
+use super::{deploys, drill, ledger, load, local, log, operations, recovery, tables, token, up, zones};
 use crate::wire;
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -45,6 +45,7 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Cell(Cell::Restore(wanted)) => recovery::restore(common, &api, &wanted).await,
         Noun::Migrate(wanted) => operations::migrate(common, &api, *wanted).await,
         Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
+        Noun::Deploy(verb) => deploys::run(common, &api, verb).await,
         Noun::Op(verb) => operations::op(common, &api, verb).await,
         Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
         Noun::Wallet(verb) => {

@@ -1,5 +1,6 @@
 //! The grammar of the command line: nouns, then verbs.
 
+pub mod deploys;
 pub mod ledger;
 pub mod operations;
 pub mod recovery;
@@ -9,12 +10,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use topology::config::DEFAULT_MAX_TPS;
-use topology::{CellId, InstanceConfig, WalletId, ZoneId};
+use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
 
 use super::drill::DrillVerb;
 use super::load::LoadArgs;
 use super::log::LogVerb;
 use super::token::TokenArgs;
+use deploys::Deploy;
 use ledger::Ledger;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 use recovery::{ExportCell, RestoreCell};
@@ -84,6 +86,9 @@ pub enum Noun {
     Migrate(Box<Migrate>),
     /// Give each cell its share of buckets by weight, with the fewest moves.
     Rebalance(Rebalance),
+    /// A new version of the cells' program: cell by cell, watched, and taken back where it is worse.
+    #[command(subcommand)]
+    Deploy(Deploy),
     /// Operations: what is under way and what was.
     #[command(subcommand)]
     Op(Op),
@@ -161,6 +166,9 @@ pub struct Up {
     /// Divide all times in the rules by this: for drills.
     #[arg(long, requires = "observe", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub rules_faster: u32,
+    /// A customer that is nobody in every cell, who does what customers do all the time: a signal for `ctl deploy`.
+    #[arg(long, env = "CTL_CANARIES")]
+    pub canaries: bool,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,
@@ -187,6 +195,15 @@ pub enum Local {
     },
     Start {
         name: String,
+    },
+    /// Run a process as another build of its program, past any deploy; it stays that build when it is started again.
+    Replace {
+        name: String,
+        #[arg(long)]
+        version: Version,
+        /// The build of this version, if the fleet has none yet.
+        #[arg(long)]
+        binary: Option<PathBuf>,
     },
     /// Of a secure fleet: new certificates for all processes, which go on without a pause.
     RenewCertificates,

@@ -2,13 +2,14 @@
 //!
 //! It must never forget a cell: customers may live there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use topology::config::part_of;
 use topology::placement::InstanceEntry;
-use topology::{CellConfig, CellId, Config, InstanceId, Role, ZoneId};
+use topology::{CellConfig, CellId, Config, InstanceId, Role, Version, ZoneId};
 
 use super::ports::Ports;
 use crate::wire::{CellSpec, CellTables};
@@ -41,6 +42,9 @@ pub struct Fleet {
     /// Started with `--observe`.
     #[serde(default)]
     pub observed: Option<Observed>,
+    /// Whether it was started with `--canaries`.
+    #[serde(default)]
+    pub canaries: bool,
     pub cells: Vec<FleetCell>,
 }
 
@@ -62,6 +66,18 @@ pub struct FleetCell {
     pub weight: u32,
     pub max_tps: u32,
     pub max_customers: u64,
+    /// Of processes, by name, that run another build than the one beside `ctl`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, Chosen>,
+}
+
+/// What a process runs, and by whose word.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Absent: the build beside `ctl`, again.
+    pub version: Option<Version>,
+    /// The order that chose it; an older one, which comes late, changes nothing any more.
+    pub order: u64,
 }
 
 fn file(data: &Path) -> PathBuf {
@@ -105,6 +121,7 @@ impl Fleet {
             zones: config.deployment.zones.clone(),
             router_zone: None,
             observed: None,
+            canaries: false,
             cells: cells.collect(),
         }
     }
@@ -214,6 +231,7 @@ impl FleetCell {
             weight: cell.weight,
             max_tps: cell.max_tps,
             max_customers: cell.max_customers,
+            versions: BTreeMap::new(),
         }
     }
 }

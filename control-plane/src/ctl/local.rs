@@ -1,6 +1,9 @@
 //! `ctl local`: asks the running `ctl up` about its processes.
 
+use std::path::Path;
+
 use anyhow::Result;
+use topology::Version;
 
 use super::commands::show;
 use super::flags::{AddCell, Common, Local};
@@ -9,7 +12,7 @@ use super::secrets::Secrets;
 use super::socket::{self, NewCell, Request};
 use super::supervisor::{State, View};
 use super::tables::columns;
-use super::{PRECONDITION, failure};
+use super::{PRECONDITION, builds, failure};
 
 pub async fn run(common: &Common, verb: &Local) -> Result<()> {
     let request = match verb {
@@ -17,8 +20,19 @@ pub async fn run(common: &Common, verb: &Local) -> Result<()> {
         Local::Status => Request::Status,
         Local::Stop { name } => Request::Stop { name: name.clone() },
         Local::Start { name } => Request::Start { name: name.clone() },
+        Local::Replace { name, version, binary } => return replace(common, name, version, binary.as_deref()).await,
         Local::Kill { name, keep_down } => Request::Kill { name: name.clone(), keep_down: *keep_down },
     };
+    let views: Vec<View> = socket::ask(&common.data, &request).await?;
+    show(common, &views, |views| table(views))
+}
+
+/// By hand, and past any deploy.
+async fn replace(common: &Common, name: &str, version: &Version, binary: Option<&Path>) -> Result<()> {
+    if let Some(binary) = binary {
+        builds::keep(&common.data, version, binary)?;
+    }
+    let request = Request::Replace { name: name.to_owned(), version: version.clone(), order: None };
     let views: Vec<View> = socket::ask(&common.data, &request).await?;
     show(common, &views, |views| table(views))
 }
@@ -39,9 +53,10 @@ fn table(views: &[View]) -> String {
             (State::Stopped, _) => "stopped",
         };
         let pid = view.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        vec![view.name.clone(), state.to_owned(), pid, view.deaths.to_string(), view.address.clone()]
+        let version = view.version.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        vec![view.name.clone(), state.to_owned(), pid, view.deaths.to_string(), view.address.clone(), version]
     };
-    columns(&["NAME", "STATE", "PID", "DEATHS", "ADDRESS"], &views.iter().map(row).collect::<Vec<_>>())
+    columns(&["NAME", "STATE", "PID", "DEATHS", "ADDRESS", "VERSION"], &views.iter().map(row).collect::<Vec<_>>())
 }
 
 pub fn new_cell(wanted: &AddCell) -> NewCell {
@@ -53,6 +68,7 @@ pub fn new_cell(wanted: &AddCell) -> NewCell {
             weight: wanted.weight,
             max_tps: wanted.max_tps,
             max_customers: wanted.max_customers,
+            versions: std::collections::BTreeMap::new(),
         },
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use topology::Version;
+
 use super::fleet::{Fleet, FleetCell, Member};
 use super::observe;
 use super::secrets::{self, Secrets};
@@ -33,6 +35,9 @@ pub struct Spec {
     /// All addresses that it listens on.
     pub listens: Vec<String>,
     pub log: PathBuf,
+    pub environment: Vec<(String, String)>,
+    /// Of the build, where it is not the one beside this program.
+    pub version: Option<Version>,
 }
 
 /// What every process of one fleet is told.
@@ -48,6 +53,8 @@ pub struct Layout {
 pub const READY: &str = "/readyz";
 /// Folder of the cells' checkpoint keys: `<cell>.pem`, to sign with, and `<cell>.pub`, to verify with.
 pub const KEYS: &str = "keys";
+/// Folder of builds: `<version>/cell`.
+pub const VERSIONS: &str = "versions";
 pub const CONTROL_PLANE_DB: &str = "control-plane-db";
 pub const CONTROL_PLANE: &str = "control-plane";
 pub const ROUTER: &str = "router";
@@ -75,7 +82,22 @@ impl Layout {
             tls: false,
             listens: words_of(listens),
             log: self.log(name),
+            environment: vec![],
+            version: None,
         }
+    }
+
+    /// Where the builds of other versions are kept; never changed once they are there.
+    pub fn build(&self, version: &Version) -> PathBuf {
+        self.data.join(VERSIONS).join(version.as_str()).join("cell")
+    }
+
+    /// As a process of this version; the name of the build travels in the environment, which builds that know nothing of
+    /// it ignore.
+    fn built_as(&self, spec: Spec, version: Option<&Version>) -> Spec {
+        let Some(version) = version else { return spec };
+        let environment = vec![("CELL_BUILD_VERSION".to_owned(), version.to_string())];
+        Spec { program: self.build(version), environment, version: Some(version.clone()), ..spec }
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
@@ -101,8 +123,24 @@ impl Layout {
             None => vec![],
         };
         let args = [args, audits, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
+        let args = [args, words(["--local-fleet", &Self::text(&self.data)]), self.canaries(fleet)].concat();
         let spec = self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen]);
         Spec { tls: fleet.secure, ..spec }
+    }
+
+    /// Canaries ask as customers do, from outside.
+    fn canaries(&self, fleet: &Fleet) -> Vec<String> {
+        if !fleet.canaries {
+            return vec![];
+        }
+        let router = format!("{}://{}", fleet.scheme(), fleet.ports().router());
+        let mut args = words(["--canary-router", &router]);
+        if fleet.secure {
+            let secrets = self.secrets();
+            let (token, authority) = (Self::text(&secrets.canary_token()), Self::text(&secrets.authority()));
+            args.extend(words(["--canary-token", &token, "--canary-ca", &authority]));
+        }
+        args
     }
 
     fn secrets(&self) -> Secrets {
@@ -171,7 +209,8 @@ impl Layout {
             let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
             let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);
             let args = [who, what, rest, storage.clone(), mesh.clone()].concat();
-            Spec { tls: fleet.secure, ..self.spec(&name, Kind::Cell, "cell", args, &[&listen]) }
+            let spec = Spec { tls: fleet.secure, ..self.spec(&name, Kind::Cell, "cell", args, &[&listen]) };
+            self.built_as(spec, cell.versions.get(&name).and_then(|chosen| chosen.version.as_ref()))
         });
         instances.collect()
     }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::http::{Connector, Http};
@@ -16,7 +17,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use topology::CellId;
+use topology::{CellId, Version};
 
 use super::api::{Api, Credentials, own_token};
 use super::fleet::{Fleet, FleetCell};
@@ -27,7 +28,8 @@ use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
 use super::relay::Relays;
 use super::secrets::{self, Secrets};
 use super::socket::{NewCell, Request, Started};
-use super::supervisor::{State, Supervisor};
+use super::supervisor::{State, Supervisor, View};
+use super::{builds, keys};
 use crate::wire::{Because, Bootstrap, Bootstrapped, CellView, SetAddresses};
 
 /// A process that is not ready after this long never will be.
@@ -43,6 +45,8 @@ pub struct Running {
     pub supervisor: Supervisor,
     pub fleet: Mutex<Fleet>,
     relays: Relays,
+    /// One replacement at a time: who comes second finds what the first one did.
+    replacing: Mutex<()>,
     http: Http,
     began: Instant,
 }
@@ -58,6 +62,7 @@ impl Running {
             supervisor,
             fleet: Mutex::new(fleet),
             relays: Relays::default(),
+            replacing: Mutex::default(),
             http,
             began: Instant::now(),
         })
@@ -189,15 +194,17 @@ impl Running {
             Request::Kill { name, keep_down } => (name, Command::Kill { keep_down }),
             Request::Pause { name } => (name, Command::Pause),
             Request::Resume { name } => (name, Command::Resume),
+            Request::Replace { name, version, order } => return self.replace(&name, version, order).await,
             Request::Line { names, line } => return Ok(serde_json::to_value(self.relays.set(&names, line)?)?),
         };
         if self.supervisor.watch(&name).is_none() {
             let names: Vec<_> = self.supervisor.views().into_iter().map(|view| view.name).collect();
             bail!("no process {name:?}; there are {}", names.join(", "));
         }
+        let is_start = matches!(order, Command::Start);
         let mut view =
             self.supervisor.order(&name, order).await.with_context(|| format!("{name} did not obey in time"))?;
-        if matches!(order, Command::Start) {
+        if is_start {
             let deadline = Instant::now() + READY_PATIENCE;
             while !view.ready && Instant::now() < deadline {
                 view.ready = self.is_ready(&view.address, &view.ready_path, view.tls).await;
@@ -205,6 +212,31 @@ impl Running {
             }
         }
         Ok(serde_json::to_value([view])?)
+    }
+
+    /// Remembers first what the process is to be, then has it be that: whoever dies in between, the next start, or the
+    /// same request once more, makes it so.
+    async fn replace(&self, name: &str, version: Version, order: Option<u64>) -> Result<Value> {
+        let _alone = self.replacing.lock().await;
+        let spec = {
+            let mut fleet = self.fleet.lock().await;
+            builds::choose(&mut fleet, &self.layout, name, version, order)?;
+            fleet.save(&self.layout.data)?;
+            let specs = fleet.cells.iter().flat_map(|cell| self.layout.cell_instances(&fleet, cell));
+            specs.into_iter().find(|spec| spec.name == name).context("it was just found")?
+        };
+        let view = self.supervisor.watch(name).with_context(|| format!("{name} was never started"))?.borrow().clone();
+        if view.version != spec.version || view.state != State::Running {
+            use super::supervisor::Command;
+            let become_it = Command::Become(Arc::new(spec.clone()));
+            let obeyed = self.supervisor.order(name, become_it).await;
+            obeyed.with_context(|| {
+                format!("{name} did not start; the end of {}:\n{}", spec.log.display(), tail(&spec.log))
+            })?;
+        }
+        self.ready(&spec).await?;
+        let view = self.supervisor.watch(name).map(|view| View { ready: true, ..view.borrow().clone() });
+        Ok(serde_json::to_value(view.into_iter().collect::<Vec<_>>())?)
     }
 
     async fn status(&self) -> Result<Value> {

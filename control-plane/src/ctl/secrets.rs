@@ -27,6 +27,7 @@ pub const ISSUER: &str = "ctl-up";
 pub const AUDIENCE: &str = "wallet";
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3_600);
+const CANARY_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Certificates count from a little before they are made: clocks differ.
 const BACKDATED: Duration = Duration::from_secs(3_600);
 
@@ -111,6 +112,17 @@ impl Secrets {
 
     pub fn key_set(&self) -> PathBuf {
         self.folder.join(KEY_SET)
+    }
+
+    pub fn canary_token(&self) -> PathBuf {
+        self.folder.join("canaries.token")
+    }
+
+    /// A token by which canaries are a service that does what customers do; made anew with each start.
+    pub fn mint_for_canaries(&self) -> Result<()> {
+        let scope = "wallets:create wallets:read deposit withdraw transfer";
+        let token = self.mint(json!({ "kind": "service", "sub": "canaries", "scope": scope }), CANARY_TOKEN_LIFE)?;
+        self.write(&self.canary_token(), token.as_bytes())
     }
 
     pub fn mesh(&self, name: &str) -> MeshFiles {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use topology::Version;
 
 use super::fleet::FleetCell;
 use super::relay::Line;
@@ -43,6 +44,13 @@ pub enum Request {
         line: Line,
     },
     AddCell(NewCell),
+    /// Runs a process as this version of its program and waits until it is ready.
+    Replace {
+        name: String,
+        version: Version,
+        /// Rises from one deploy's order to the next; `None`: by hand.
+        order: Option<u64>,
+    },
 }
 
 /// A cell to start; its number is the fleet's to give.

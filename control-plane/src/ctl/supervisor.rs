@@ -3,7 +3,7 @@
 //! It must never restart what an operator has stopped, nor restart in a tight loop.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
+use topology::Version;
 
 use super::child;
 use super::process::{Kind, STOP_ORDER, Spec};
@@ -50,9 +51,12 @@ pub struct View {
     pub tls: bool,
     #[serde(default)]
     pub ready: bool,
+    /// Of the build that runs, where it is not the one beside this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Command {
     Stop,
     Start,
@@ -62,6 +66,8 @@ pub enum Command {
     /// SIGSTOP: it stands still until it is resumed, or stopped for good.
     Pause,
     Resume,
+    /// Stops gracefully and goes on as another build of the same process.
+    Become(Arc<Spec>),
 }
 
 struct Handle {
@@ -96,6 +102,7 @@ impl Supervisor {
             ready_path: spec.ready_path.to_owned(),
             tls: spec.tls,
             ready: false,
+            version: None,
         };
         let (publish, view) = watch::channel(first);
         handles.insert(spec.name.clone(), Handle { kind: spec.kind, commands, view });
@@ -119,14 +126,15 @@ impl Supervisor {
             (handle.commands.clone(), handle.view.clone())
         };
         let before = view.borrow().pid;
-        commands.send(command).await.ok()?;
-        let carried_out = |now: &View| match command {
+        commands.send(command.clone()).await.ok()?;
+        let carried_out = |now: &View| match &command {
             Command::Stop | Command::Kill { keep_down: true } => now.state == State::Stopped,
             Command::Start => now.state == State::Running,
             // What is stopped already cannot be killed.
             Command::Kill { keep_down: false } => now.pid != before || now.state == State::Stopped,
             // Signals are not answered; what is down cannot stand still.
             Command::Pause | Command::Resume => true,
+            Command::Become(spec) => now.version == spec.version && now.pid != before && now.state == State::Running,
         };
         let patience = STOP_PATIENCE + BACKOFF_MAX;
         timeout(patience, view.wait_for(carried_out)).await.ok()?.ok()?;
@@ -168,15 +176,26 @@ impl Keeper {
                 match self.orders.recv().await {
                     None => return,
                     Some(Command::Start) => (wanted, backoff) = (true, BACKOFF_FIRST),
+                    Some(Command::Become(spec)) => {
+                        (self.spec, wanted, backoff) = (Spec::clone(&spec), true, BACKOFF_FIRST);
+                    }
                     Some(Command::Stop | Command::Kill { .. } | Command::Pause | Command::Resume) => {}
                 }
                 continue;
             }
             let began = Instant::now();
-            match child::spawn(&self.spec.program, &self.spec.args, &self.spec.log) {
+            match child::spawn(&self.spec.program, &self.spec.args, &self.spec.environment, &self.spec.log) {
                 Ok(child) => {
                     self.show(State::Running, child.id());
-                    wanted = self.until_end(child).await;
+                    match self.until_end(child).await {
+                        End::Stopped => wanted = false,
+                        End::Died => {}
+                        End::Replaced(spec) => {
+                            (self.spec, backoff) = (Spec::clone(&spec), BACKOFF_FIRST);
+                            self.view.send_modify(|view| view.deaths = 0);
+                            continue;
+                        }
+                    }
                 }
                 Err(error) => tracing::error!(name = self.spec.name, %error, "cannot be started"),
             }
@@ -194,6 +213,11 @@ impl Keeper {
                 () = sleep(backoff) => {}
                 order = self.orders.recv() => match order {
                     Some(Command::Stop | Command::Kill { keep_down: true }) | None => wanted = false,
+                    Some(Command::Become(spec)) => {
+                        (self.spec, backoff) = (Spec::clone(&spec), BACKOFF_FIRST);
+                        self.view.send_modify(|view| view.deaths = 0);
+                        continue;
+                    }
                     Some(Command::Start | Command::Kill { keep_down: false } | Command::Pause | Command::Resume) => {}
                 },
             }
@@ -201,13 +225,13 @@ impl Keeper {
         }
     }
 
-    /// Waits for the end of the process, or brings it about; whether the process is still wanted then.
-    async fn until_end(&mut self, mut child: Child) -> bool {
+    /// Waits for the end of the process, or brings it about.
+    async fn until_end(&mut self, mut child: Child) -> End {
         loop {
             let order = tokio::select! {
                 ended = child.wait() => {
                     tracing::warn!(name = self.spec.name, ?ended, log = %self.spec.log.display(), "died");
-                    return true;
+                    return End::Died;
                 }
                 order = self.orders.recv() => order,
             };
@@ -217,19 +241,33 @@ impl Keeper {
                 Some(Command::Resume) => send(&child, Signal::SIGCONT),
                 Some(Command::Kill { keep_down }) => {
                     let _ = child.kill().await;
-                    return !keep_down;
+                    return if keep_down { End::Stopped } else { End::Died };
                 }
                 Some(Command::Stop) | None => {
                     stop(&mut child, &self.spec.name).await;
-                    return false;
+                    return End::Stopped;
+                }
+                Some(Command::Become(spec)) => {
+                    stop(&mut child, &self.spec.name).await;
+                    return End::Replaced(spec);
                 }
             }
         }
     }
 
     fn show(&self, state: State, pid: Option<u32>) {
-        self.view.send_modify(|view| (view.state, view.pid) = (state, pid));
+        self.view.send_modify(|view| (view.state, view.pid, view.version) = (state, pid, self.spec.version.clone()));
     }
+}
+
+/// How a process came to its end.
+enum End {
+    /// Unasked; it is wanted.
+    Died,
+    /// It is to stay down.
+    Stopped,
+    /// It goes on as this.
+    Replaced(Arc<Spec>),
 }
 
 /// To a process that has not been waited for: its number cannot be somebody else's.
@@ -265,6 +303,8 @@ mod tests {
             ready_path: "/readyz",
             tls: false,
             listens: vec![],
+            environment: vec![],
+            version: None,
             log: folder.join(format!("{name}.log")),
         }
     }
@@ -292,6 +332,26 @@ mod tests {
         assert!(supervisor.order("nobody", Command::Stop).await.is_none());
         supervisor.stop_all().await;
         assert!(!alive(last.pid));
+    }
+
+    #[tokio::test]
+    async fn what_is_replaced_goes_on_as_the_other_build_and_stays_it() {
+        let supervisor = Supervisor::new(true);
+        let folder = std::env::temp_dir();
+        let old = sleeper("replaced", &folder, "exec sleep 60");
+        supervisor.add(old.clone());
+        let first = supervisor.order("replaced", Command::Start).await.expect("started");
+        let version = Some(Version::parse("v2").expect("sound"));
+        let new = Arc::new(Spec { args: vec!["-c".into(), "exec sleep 61".into()], version: version.clone(), ..old });
+        let second = supervisor.order("replaced", Command::Become(Arc::clone(&new))).await.expect("replaced");
+        assert!(second.version == version && alive(second.pid) && !alive(first.pid));
+        supervisor.order("replaced", Command::Kill { keep_down: false }).await.expect("killed");
+        let third = supervisor.order("replaced", Command::Start).await.expect("started again");
+        assert!(third.version == version && alive(third.pid), "as what it was");
+        supervisor.order("replaced", Command::Stop).await.expect("stopped");
+        let fourth = supervisor.order("replaced", Command::Become(new)).await.expect("started as the other build");
+        assert!(alive(fourth.pid));
+        supervisor.stop_all().await;
     }
 
     #[tokio::test]

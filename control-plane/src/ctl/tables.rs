@@ -3,6 +3,7 @@
 //! No colour at all, so `NO_COLOR` holds by itself.
 
 pub mod conservation;
+pub mod deploys;
 pub mod ledger;
 pub mod operations;
 pub mod recovery;

@@ -61,6 +61,7 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
         let program = observe::program(wanted.prometheus.as_deref())?;
         fleet.observed = Some(Observed { program, faster: wanted.rules_faster });
     }
+    fleet.canaries = wanted.canaries;
     let layout = Layout { programs, data: data.clone(), config: config_path };
     let listens = layout.all(&fleet).into_iter().flat_map(|spec| {
         let name = spec.name;
@@ -74,6 +75,9 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
     if fleet.secure {
         let cells: Vec<_> = fleet.cells.iter().map(|cell| cell.id.clone()).collect();
         Secrets::of(&data).prepare(&cells)?;
+        if fleet.canaries {
+            Secrets::of(&data).mint_for_canaries()?;
+        }
     } else {
         eprintln!("OPEN: whoever is on this machine may do everything; `ctl up --secure` asks everybody who he is");
     }

@@ -121,6 +121,8 @@ impl Fixture {
             witness_every: Duration::from_secs(60),
             dns: None,
             conservation_every: None,
+            replacer: None,
+            canaries: None,
         })
         .await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -65,7 +65,7 @@ impl DrillFleet {
         args.extend(["--config".to_owned(), text(&config), "--port".into(), port]);
         args.extend(["--instances".to_owned(), instances, "--fresh".into()]);
         args.extend(shape.relays.then(|| "--relays".to_owned()));
-        let process = child::spawn(&program, &args, &log).context("cannot start `ctl up`")?;
+        let process = child::spawn(&program, &args, &[], &log).context("cannot start `ctl up`")?;
         let mut up = Up { process, data: data.to_owned(), keep };
         up.until_ready(&log).await?;
         let fleet = Fleet::load(&fleet_data)?.context("`ctl up` has written no fleet.json")?;

@@ -12,7 +12,9 @@ use crate::ctl::flags::operations::{
     Abort, Audit, AuditVerb, Buckets, Change, Evacuate, Migrate, MigrateVerb, Op, Remove, StartMigrate,
 };
 use crate::ctl::{MISMATCH, USAGE, conservation, failure, silent, tables};
-use crate::wire::{self, AuditEntry, CellView, OperationId, OperationView, Scope, Verified, VerifyFrom, Wanted};
+use crate::wire::{
+    self, AuditEntry, CellView, DeployAudit, OperationId, OperationView, Scope, Verified, VerifyFrom, Wanted,
+};
 
 /// Pages of one verification; each is some seconds of work of the control plane.
 const VERIFY_PAGES_MAX: usize = 100_000;
@@ -93,7 +95,7 @@ pub async fn op(common: &Common, api: &Api, verb: Op) -> Result<()> {
     }
 }
 
-/// Changes of operations and of the placement together, newest first.
+/// Changes of operations, deploys and the placement together, newest first.
 pub async fn audit(common: &Common, api: &Api, wanted: &Audit) -> Result<()> {
     if let Some(AuditVerb::Conservation) = wanted.verb {
         return conservation::run(common, api).await;
@@ -102,7 +104,13 @@ pub async fn audit(common: &Common, api: &Api, wanted: &Audit) -> Result<()> {
     query.extend(wanted.operation.map(|operation| ("operation", operation.to_string())));
     let entries: Vec<AuditEntry> = api.get_with(&["v1", "audit"], &query).await?;
     let changes: Vec<wire::Change> = api.history(wanted.limit).await?;
-    let rows = tables::operations::merged(entries, changes, wanted.operation, wanted.limit as usize);
+    let deploys: Vec<DeployAudit> = match wanted.operation {
+        Some(_) => vec![],
+        None => api.get_with(&["v1", "deploys", "audit"], &[("limit", wanted.limit.to_string())]).await?,
+    };
+    let mut rows = tables::operations::merged(entries, changes, wanted.operation, wanted.limit as usize);
+    rows.extend(deploys.into_iter().map(tables::operations::Line::from));
+    let rows = tables::operations::newest(rows, wanted.limit as usize);
     show(common, &rows, |rows| tables::operations::audit(rows))
 }
 

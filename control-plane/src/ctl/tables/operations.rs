@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::columns;
-use crate::wire::{AuditEntry, Change, OperationId, OperationView, Plan, Scope, Verified, Wanted};
+use crate::wire::{AuditEntry, Change, DeployAudit, OperationId, OperationView, Plan, Scope, Verified, Wanted};
 
 /// Mismatches shown; `-o json` has all.
 const MISMATCHES_SHOWN: usize = 20;
@@ -128,7 +128,23 @@ pub fn merged(entries: Vec<AuditEntry>, changes: Vec<Change>, of: Option<Operati
         actor: change.actor,
         reason: change.reason,
     });
-    let mut lines: Vec<_> = entries.chain(changes).collect();
+    newest(entries.chain(changes).collect(), limit)
+}
+
+impl From<DeployAudit> for Line {
+    fn from(entry: DeployAudit) -> Self {
+        let before = entry.before.map_or_else(String::new, |before| format!("{} -> ", before.as_str()));
+        Self {
+            at: entry.at,
+            of: entry.deploy.to_string(),
+            what: format!("{}: {before}{}", entry.what, entry.after.as_str()),
+            actor: entry.actor,
+            reason: entry.reason,
+        }
+    }
+}
+
+pub fn newest(mut lines: Vec<Line>, limit: usize) -> Vec<Line> {
     lines.sort_by_key(|line| std::cmp::Reverse(sortable(&line.at)));
     lines.truncate(limit);
     lines

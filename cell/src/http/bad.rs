@@ -1,0 +1,40 @@
+//! Faults that a version of this service might have, so that deploys can be tested against them: built only with a
+//! feature of its own, which is never on by default.
+//!
+//! It must never do anything to a wallet: what it fails was not begun.
+
+#[cfg(not(debug_assertions))]
+compile_error!("a version that is bad on purpose is for tests only: no release may be built of it");
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+
+/// With `bad-withdrawals` every 20th withdrawal fails; with `bad-latency` every request takes this much longer.
+pub async fn worse(request: Request, next: Next) -> Response {
+    #[cfg(feature = "bad-latency")]
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    #[cfg(feature = "bad-withdrawals")]
+    if withdrawals::fails(&request) {
+        use axum::response::IntoResponse;
+        return (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "a version that is bad on purpose\n").into_response();
+    }
+    next.run(request).await
+}
+
+#[cfg(feature = "bad-withdrawals")]
+mod withdrawals {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use axum::extract::{MatchedPath, Request};
+
+    /// 5 %.
+    const ONE_IN: u64 = 20;
+
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+
+    pub fn fails(request: &Request) -> bool {
+        let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        path.ends_with("/withdraw") && SEEN.fetch_add(1, Ordering::Relaxed) % ONE_IN == 0
+    }
+}

@@ -1,0 +1,29 @@
+//! What an instance that is about to stop answers: nothing was done, ask another one. It closes the connection with it,
+//! so that the router, which knows what it sends, never meets one that closes under its request.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ledger::store::Store;
+
+use super::problem::{Fault, Rejected};
+use super::{Edge, context};
+use crate::peers::Peers;
+
+/// Lets through what came before the instance was told to stop.
+pub async fn elsewhere<S: Store, P: Peers>(
+    State(edge): State<Arc<Edge<S, P>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !*edge.draining.borrow() {
+        return next.run(request).await;
+    }
+    let request_id = context::request_id(request.headers());
+    let mut refusal = Rejected { fault: Fault::Draining, request_id }.into_response();
+    refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    refusal
+}

@@ -1,0 +1,161 @@
+//! Deploys: a new version of the cells' program, cell by cell and instance by instance, watched after each wave, and taken
+//! back where it is worse. Stored in the control plane's own tables and written down.
+//!
+//! What is in memory here never matters: a process may be killed at any write and another one carries on, or two at once.
+
+pub mod figures;
+pub mod judge;
+pub mod limits;
+pub mod record;
+pub mod replacer;
+pub mod start;
+pub mod state;
+pub mod statistics;
+pub mod table;
+pub mod watch;
+pub mod worker;
+
+use std::time::Duration;
+
+use record::Deploy;
+use state::Event;
+use table::Claim;
+
+use crate::error::{Error, Result, refused};
+use crate::operations::limits::{check_because, check_meant};
+use crate::operations::record::now_ms;
+use crate::state::{ControlPlane, now_rfc3339};
+use crate::wire::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy};
+
+pub use start::{Started, start};
+
+/// How often a change is decided anew because another one came first.
+const ATTEMPTS_MAX: u32 = 32;
+const BACKOFF: Duration = Duration::from_millis(5);
+/// Deploys or audit entries in one answer.
+pub const LIST_MAX: i32 = 500;
+
+pub async fn list(control: &ControlPlane, limit: i32) -> Result<Vec<DeployView>> {
+    Ok(control.deploys.newest(limit).await?.iter().map(Deploy::view).collect())
+}
+
+pub async fn get(control: &ControlPlane, id: DeployId) -> Result<Deploy> {
+    control.deploys.get(id.0).await?.ok_or_else(|| {
+        let detail = format!("there is no {id}: `ctl deploy list` shows which are");
+        refused(404, "unknown_deploy", "No such deploy", detail)
+    })
+}
+
+pub async fn pause(control: &ControlPlane, id: DeployId, because: &Because) -> Result<DeployView> {
+    ask(control, id, because, |_| Event::Pause).await
+}
+
+pub async fn resume(control: &ControlPlane, id: DeployId, because: &Because) -> Result<DeployView> {
+    ask(control, id, because, |_| Event::Resume).await
+}
+
+/// On to the next wave although the figures do not say so.
+pub async fn promote(control: &ControlPlane, id: DeployId, wanted: &PromoteDeploy) -> Result<DeployView> {
+    check_meant(&wanted.because)?;
+    ask(control, id, &wanted.because, |deploy| match deploy.is_last_wave() {
+        true => Event::Finish,
+        false => Event::Promote,
+    })
+    .await
+}
+
+/// Puts back what ran before. One that is over is taken back only while no newer one has changed anything.
+pub async fn rollback(control: &ControlPlane, id: DeployId, because: &Because) -> Result<DeployView> {
+    let newest = control.deploys.newest(1).await?.first().map_or(id, Deploy::id);
+    if newest != id {
+        let detail = format!("{newest} came after {id}: roll that one back, or deploy the version that you want");
+        return Err(refused(409, "not_the_newest", "A newer deploy has changed what runs", detail));
+    }
+    ask(control, id, because, |_| Event::Rollback).await
+}
+
+/// Lets it happen. Asked for again what has happened already, answers the same.
+async fn ask(
+    control: &ControlPlane,
+    id: DeployId,
+    because: &Because,
+    event: impl Fn(&Deploy) -> Event,
+) -> Result<DeployView> {
+    check_because(because)?;
+    for attempt in 0..ATTEMPTS_MAX {
+        let before = get(control, id).await?;
+        let event = event(&before);
+        let Some(change) = transition(&before, event, because) else {
+            return if already(before.state, event) { Ok(before.view()) } else { Err(not_now(&before, event)) };
+        };
+        if let Some(changed) = control.deploys.change(&change.after, Some(change.entry), change.claim).await? {
+            return Ok(changed.view());
+        }
+        tokio::time::sleep(BACKOFF * (attempt + 1)).await;
+    }
+    Err(refused(503, "too_many_changes", "Other changes kept coming first", "nothing was changed: try again"))
+}
+
+/// What is to be written when something happens.
+pub(crate) struct Transition {
+    pub after: Deploy,
+    pub entry: DeployAudit,
+    pub claim: Claim,
+}
+
+/// The deploy after `event`, with its audit entry; `None`: it cannot happen now. Pure but for the clock.
+pub(crate) fn transition(before: &Deploy, event: Event, because: &Because) -> Option<Transition> {
+    let state = state::after(before.state, event)?;
+    let at = now_rfc3339();
+    let mut after = Deploy { state, updated_at: at.clone(), since_ms: now_ms(), ..before.clone() };
+    // Who is at work when an operator changes his mind finishes what he has in hand, and only then anybody goes on.
+    after.lease = before.lease.filter(|_| !state.is_at_rest());
+    after.why = match event {
+        Event::Worse | Event::Doubt | Event::Fail | Event::Pause | Event::Rollback => Some(because.reason.clone()),
+        // Why it was taken back stays to be read.
+        Event::Restored => before.why.clone(),
+        _ => None,
+    };
+    after.finished_at = state.is_over().then(|| at.clone());
+    match event {
+        Event::Observed => after.now_mut().began_at = Some(at.clone()),
+        Event::Replaced => after.now_mut().replaced_at = Some(at.clone()),
+        Event::Resume if state == DeployState::Baking => after.now_mut().verdict = None,
+        Event::Pass | Event::Promote => {
+            after.now_mut().ended_at = Some(at.clone());
+            after.wave += 1;
+        }
+        Event::Finish | Event::Restored => after.now_mut().ended_at = Some(at.clone()),
+        _ => {}
+    }
+    let claim = match (before.state.is_over(), state.is_over()) {
+        (false, true) => Claim::Release,
+        (true, false) => Claim::Take,
+        _ => Claim::Keep,
+    };
+    let entry = DeployAudit {
+        at,
+        deploy: before.id(),
+        what: event.as_str().to_owned(),
+        actor: because.actor.clone(),
+        reason: because.reason.clone(),
+        before: Some(before.state),
+        after: state,
+    };
+    Some(Transition { after, entry, claim })
+}
+
+fn already(state: DeployState, event: Event) -> bool {
+    use DeployState::{Baking, Held, Observing, Paused, RolledBack, Rolling, RollingBack, Undecided};
+    match event {
+        Event::Pause => matches!(state, Held | Paused | Undecided),
+        Event::Resume => matches!(state, Observing | Rolling | Baking),
+        Event::Rollback => matches!(state, RollingBack | RolledBack),
+        _ => false,
+    }
+}
+
+fn not_now(deploy: &Deploy, event: Event) -> Error {
+    let detail = format!("{} is {}: {} is not possible", deploy.id(), deploy.state.as_str(), event.as_str());
+    refused(409, "deploy_state", "The deploy is not in a state for that", detail)
+}

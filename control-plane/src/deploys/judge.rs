@@ -1,0 +1,139 @@
+//! What a wave's figures say of its version, against the same cells before and the other cells meanwhile. Pure; docs/adr/0017
+//! says why it is done so.
+//!
+//! It must never call a version sound for want of requests: it says how many it needs.
+
+use super::figures::{Counts, Figures};
+use super::statistics::{NEEDED_MAX, more_errors, requests_needed, slower};
+use crate::wire::{DeployLimits, Says, Verdict};
+
+/// A version that is no worse is taken back by chance in one wave of so many, at most: 1 in 100.
+const ALPHA: f64 = 0.01;
+/// A rise as large as the limits say is noticed with this probability.
+const POWER: f64 = 0.9;
+/// The figures of one wave are looked at so often, at most.
+pub const LOOKS_MAX: u32 = 200;
+/// Routes, each compared in two ways with two controls: each look is so many tests at most.
+const TESTS_MAX: f64 = 4.0 * 32.0;
+/// Of two controls one has to show it beyond doubt, and the other one at least so much.
+const AGREES: f64 = 0.1;
+/// Of the rise that has to be noticed, a rise of a route below this part is nobody's concern.
+const RISE_PART: f64 = 0.1;
+/// In the mean at least so many times as long, to be called slower.
+const SLOWER_TIMES: f64 = 1.3;
+/// Fewer measured times than this tell nothing.
+const TIMED_MIN: u64 = 30;
+/// What all requests together are called, beside the routes.
+const ALL: &str = "all requests";
+
+/// The version's figures, and what they are compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    pub wave: &'a Figures,
+    /// Cells that run the old version, meanwhile.
+    pub others: &'a Figures,
+    /// The wave's cells, before.
+    pub before: &'a Figures,
+}
+
+/// Each test may err so often: they are told apart neither by look nor by route, so all of them together keep to [`ALPHA`].
+fn alpha() -> f64 {
+    ALPHA / (f64::from(LOOKS_MAX) * TESTS_MAX)
+}
+
+pub fn judge(seen: Seen<'_>, limits: &DeployLimits, looks: u32) -> Verdict {
+    let Seen { wave, others, before } = seen;
+    let mut findings: Vec<String> = vec![];
+    let wholes = (ALL, wave.whole(), others.whole(), before.whole());
+    let nothing = Counts::default();
+    for (route, counts) in &wave.0 {
+        let of = |figures: &Figures| figures.0.get(route).unwrap_or(&nothing).clone();
+        findings.extend(compared(route, counts, [&of(others), &of(before)], limits));
+    }
+    // Of all together only errors: their times differ by what is asked.
+    if findings.is_empty() {
+        findings.extend(errors(ALL, &wholes.1, [&wholes.2, &wholes.3], limits));
+    }
+    let (needs, has) = (needed(&wholes.2, &wholes.3, limits), wholes.1.requests);
+    let says = match () {
+        () if !findings.is_empty() => Says::Worse,
+        () if has < needs => Says::TooFew,
+        () => Says::Sound,
+    };
+    let (wave, others, before) = (wave.tally(), others.tally(), before.tally());
+    Verdict { says, needs, has, wave, others, before, findings, looks }
+}
+
+/// By the rate of errors that is usual. With one request and one failure more than there were, it is never quite none.
+fn needed(others: &Counts, before: &Counts, limits: &DeployLimits) -> u64 {
+    let (errors, requests) = (others.errors + before.errors, others.requests + before.requests);
+    let usual = (errors + 1) as f64 / (requests + 1) as f64;
+    match usual < 1.0 {
+        true => requests_needed(usual, limits.rise_percent / 100.0, alpha(), POWER),
+        false => NEEDED_MAX,
+    }
+}
+
+fn compared(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Vec<String> {
+    let found = [errors(route, wave, controls, limits), times(route, wave, controls, limits)];
+    found.into_iter().flatten().collect()
+}
+
+fn errors(what: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Option<String> {
+    let rate = |counts: &Counts| counts.errors as f64 / counts.requests as f64;
+    let least = limits.rise_percent / 100.0 * RISE_PART;
+    let tests = controls.map(|control| {
+        (control.requests > 0).then(|| match rate(wave) - rate(control) >= least {
+            true => more_errors(wave.errors(), control.errors()),
+            false => 1.0,
+        })
+    });
+    beyond_doubt(tests).then(|| {
+        let percent = |counts: &Counts| {
+            if counts.requests == 0 { "no requests".to_owned() } else { format!("{:.2} %", rate(counts) * 100.0) }
+        };
+        let [others, before] = controls.map(percent);
+        let (errors, requests) = (wave.errors, wave.requests);
+        format!("{what}: {errors} of {requests} failed ({}); other cells {others}, before {before}", percent(wave))
+    })
+}
+
+fn times(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Option<String> {
+    if wave.timed() < TIMED_MIN {
+        return None;
+    }
+    let tests = controls.map(|control| {
+        let is_alike = control.classes.keys().eq(wave.classes.keys());
+        (control.timed() >= TIMED_MIN && is_alike).then(|| {
+            let (tried, usual) = (wave.mean_ms(), control.mean_ms());
+            match tried - usual >= limits.slower_by_ms as f64 && tried >= usual * SLOWER_TIMES {
+                true => slower(&values(wave), &values(control)),
+                false => 1.0,
+            }
+        })
+    });
+    beyond_doubt(tests).then(|| {
+        let mean = |counts: &Counts| {
+            if counts.timed() == 0 { "no requests".to_owned() } else { format!("{:.1} ms", counts.mean_ms()) }
+        };
+        let [others, before] = controls.map(mean);
+        format!("{route}: {} in the mean of {}; other cells {others}, before {before}", mean(wave), wave.timed())
+    })
+}
+
+fn values(counts: &Counts) -> Vec<u64> {
+    counts.classes.values().copied().collect()
+}
+
+/// One control shows it and the other one, if there is any, does not speak against it: a fault that all cells share is no
+/// version's, and a cell that was always worse is not worse now.
+fn beyond_doubt(tests: [Option<f64>; 2]) -> bool {
+    match tests {
+        [Some(others), Some(before)] => others.min(before) < alpha() && others.max(before) < AGREES,
+        [Some(one), None] | [None, Some(one)] => one < alpha(),
+        [None, None] => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const WITHDRAW: &str = "/withdraw";
+const SHOW: &str = "/show";
+
+fn limits() -> DeployLimits {
+    DeployLimits { baseline_seconds: 1, bake_seconds: 1, wait_seconds: 1, rise_percent: 1.0, slower_by_ms: 10 }
+}
+
+/// All of them took up to 10 ms, or up to 250 ms.
+fn counts(requests: u64, errors: u64, late: u64) -> Counts {
+    let classes = BTreeMap::from([(10_000, requests - late), (250_000, late)]);
+    let seconds = (requests - late) as f64 * 0.008 + late as f64 * 0.2;
+    Counts { requests, errors, classes, seconds }
+}
+
+fn figures(withdraw: Counts, show: Counts) -> Figures {
+    Figures(BTreeMap::from([(WITHDRAW.to_owned(), withdraw), (SHOW.to_owned(), show)]))
+}
+
+fn alike(requests: u64) -> Figures {
+    figures(counts(requests, requests / 1_000, 0), counts(requests * 4, 0, 0))
+}
+
+fn verdict(wave: &Figures, others: &Figures, before: &Figures) -> Verdict {
+    judge(Seen { wave, others, before }, &limits(), 1)
+}
+
+#[test]
+fn a_version_is_judged_by_what_it_is_compared_with() {
+    let bad = figures(counts(1_000, 50, 0), counts(4_000, 0, 0));
+    let slow = figures(counts(1_000, 1, 1_000), counts(4_000, 4, 4_000));
+    let none = Figures::default();
+    let everywhere = figures(counts(2_000, 100, 0), counts(8_000, 0, 0));
+    for (what, wave, others, before, says) in [
+        ("the same", alike(1_000), alike(2_000), alike(500), Says::Sound),
+        ("5 % of withdrawals fail", bad.clone(), alike(2_000), alike(500), Says::Worse),
+        ("they do so without other cells to compare with", bad.clone(), none.clone(), alike(1_000), Says::Worse),
+        ("they do so without a time before", bad.clone(), alike(2_000), none.clone(), Says::Worse),
+        ("they fail everywhere", bad.clone(), everywhere.clone(), alike(500), Says::Sound),
+        ("they always failed here", bad.clone(), alike(2_000), everywhere.clone(), Says::Sound),
+        ("200 ms slower", slow.clone(), alike(2_000), alike(500), Says::Worse),
+        ("too few", alike(50), alike(2_000), alike(500), Says::TooFew),
+        ("nobody to compare with", alike(5_000), none.clone(), none.clone(), Says::TooFew),
+        ("nobody came", none.clone(), alike(2_000), alike(500), Says::TooFew),
+    ] {
+        let verdict = verdict(&wave, &others, &before);
+        assert_eq!(verdict.says, says, "{what}: {verdict:?}");
+    }
+    let verdict = verdict(&bad, &alike(2_000), &alike(500));
+    let golden = "/withdraw: 50 of 1000 failed (5.00 %); other cells 0.10 %, before 0.00 %";
+    assert_eq!(verdict.findings, [golden]);
+}
+
+#[test]
+fn a_version_that_fails_rarely_used_requests_is_found_by_their_route() {
+    let wave = figures(counts(40, 40, 0), counts(100_000, 0, 0));
+    let (others, before) =
+        (figures(counts(80, 0, 0), counts(200_000, 0, 0)), figures(counts(40, 0, 0), counts(1, 0, 0)));
+    assert_eq!(verdict(&wave, &others, &before).says, Says::Worse);
+}
+
+#[test]
+fn clear_evidence_needs_few_requests_and_little_of_it_says_what_it_needs() {
+    let all_fail = figures(counts(30, 30, 0), counts(30, 30, 0));
+    assert_eq!(verdict(&all_fail, &alike(200), &alike(100)).says, Says::Worse);
+    let few = verdict(&alike(100), &alike(4_000), &alike(1_000));
+    assert!(few.has == 500 && few.needs > few.has && few.needs < 4_000, "{few:?}");
+}
+
+/// What is the same but for chance, looked at again and again while requests come.
+#[test]
+fn the_same_version_is_seldom_taken_back_however_often_it_is_looked_at() {
+    let mut dice = fastrand::Rng::with_seed(11);
+    let (mut taken_back, rounds) = (0, 200);
+    for _ in 0..rounds {
+        let mut drawn = |requests: u64| {
+            let errors = (0..requests).filter(|_| dice.u32(0..100) == 0).count() as u64;
+            let late = (0..requests).filter(|_| dice.u32(0..20) == 0).count() as u64;
+            figures(counts(requests, errors, late), Counts::default())
+        };
+        let before = drawn(200);
+        let (mut wave, mut others) = (Figures::default(), Figures::default());
+        let mut is_worse = false;
+        for _ in 0..20 {
+            wave.add(&drawn(50));
+            others.add(&drawn(100));
+            is_worse |= verdict(&wave, &others, &before).says == Says::Worse;
+        }
+        taken_back += u32::from(is_worse);
+    }
+    assert!(taken_back <= rounds / 50, "{taken_back} of {rounds}");
+}
+
+proptest! {
+    #[test]
+    fn more_errors_never_save_a_version(errors in 0_u64..200, other in 0_u64..50, before in 0_u64..50) {
+        let of = |requests, errors| figures(counts(requests, errors, 0), counts(1_000, 0, 0));
+        let (others, before) = (of(2_000, other), of(1_000, before));
+        let less = verdict(&of(1_000, errors), &others, &before);
+        let more = verdict(&of(1_000, errors + 1), &others, &before);
+        prop_assert!(less.says != Says::Worse || more.says == Says::Worse, "{less:?} {more:?}");
+        prop_assert_eq!(less.needs, more.needs, "what is needed does not depend on the version");
+    }
+}

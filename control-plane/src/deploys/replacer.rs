@@ -1,0 +1,39 @@
+//! How an instance comes to run another version: the one thing that differs between a local fleet and a real deployment.
+//!
+//! It must never decide which instance is replaced, nor when. It may be told the same twice, also by two control planes.
+
+pub mod command;
+pub mod local;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use topology::{CellId, InstanceId, Version};
+
+/// One instance, and what it is to run from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    pub deploy: String,
+    pub cell: CellId,
+    pub instance: InstanceId,
+    pub version: Version,
+    /// Rises from one order to the next: who gets an older one after a newer one need not obey.
+    pub number: u64,
+}
+
+/// Why an instance was not replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Whoever does it could not be asked: nothing may have been done.
+    Later(String),
+    /// The version cannot be run there.
+    Fatal(String),
+}
+
+pub type Replaced<'a> = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send + 'a>>;
+
+pub trait Replacer: Send + Sync {
+    /// Has the instance drained and started as that version. It ends when that was done, and need not wait until the
+    /// instance is ready.
+    fn replace<'a>(&'a self, order: &'a Order) -> Replaced<'a>;
+}

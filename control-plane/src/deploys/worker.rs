@@ -1,0 +1,248 @@
+//! Carries on with the deploy that is under way, from what the tables say. Woken by a timer and by changes.
+//!
+//! Everything it does may be done again by another one, or by two at once: an instance that runs a version is not replaced
+//! by it again, and progress is a compare-and-set. It must never be needed for anything but progress.
+
+mod steps;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
+use uuid::Uuid;
+
+use super::record::Deploy;
+use super::replacer::{Order, Replacer, Trouble};
+use super::state::Event;
+use super::table::Claim;
+use super::transition;
+use super::watch::Watch;
+use crate::error::{Error, Result, no_placement};
+use crate::operations::record::{Lease, now_ms};
+use crate::operations::worker::LEASE;
+use crate::placements::Published;
+use crate::state::{ControlPlane, now_rfc3339};
+use crate::wire::{Because, DeployState};
+
+/// How late a deploy of another control plane, or one whose worker died, is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+/// The lease is renewed so often while something takes its time.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// From the start of a process until it is ready and tells its version.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(50);
+
+pub struct Worker {
+    control: Arc<ControlPlane>,
+    me: Uuid,
+    replacer: Arc<dyn Replacer>,
+}
+
+/// What a worker remembers from one advance to the next; none of it matters.
+#[derive(Default)]
+pub struct Memory {
+    watch: Option<Watch>,
+    /// Since when something has not worked, and how often it was tried.
+    trouble: Option<(Instant, u32)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Advanced {
+    Again,
+    After(Duration),
+    /// Nothing to do here, until somebody changes something.
+    Rest,
+}
+
+/// Where nothing can replace instances, deploys are carried on by the control planes that can.
+pub async fn keep_deploying(control: &Arc<ControlPlane>) {
+    let Some(replacer) = control.replacer.clone() else { return std::future::pending().await };
+    let worker = Worker::new(Arc::clone(control), replacer);
+    let mut memory = Memory::default();
+    loop {
+        match worker.advance_active(&mut memory).await {
+            Ok(Advanced::Again) => {}
+            // Its own writes would wake it at once.
+            Ok(Advanced::After(pause)) => tokio::time::sleep(pause).await,
+            Ok(Advanced::Rest) => {
+                let _ = tokio::time::timeout(LOOK_EVERY, control.deploys.changed.notified()).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the deploy is left for a moment");
+                tokio::time::sleep(TROUBLE_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Worker {
+    pub fn new(control: Arc<ControlPlane>, replacer: Arc<dyn Replacer>) -> Self {
+        Self { control, me: Uuid::new_v4(), replacer }
+    }
+
+    async fn advance_active(&self, memory: &mut Memory) -> Result<Advanced> {
+        let active = self.control.deploys.active().await?;
+        metrics::gauge!("control_plane_deploys_running").set(if active.is_some() { 1.0 } else { 0.0 });
+        match active {
+            Some(number) => self.advance(number, memory).await,
+            None => Ok(Advanced::Rest),
+        }
+    }
+
+    /// Does the one thing that comes next.
+    pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
+        let Some(deploy) = self.control.deploys.get(number).await? else { return Ok(Advanced::Rest) };
+        if deploy.state.is_at_rest() || self.is_anothers(&deploy) {
+            return Ok(Advanced::Rest);
+        }
+        let Some(deploy) = self.control.deploys.change(&self.leased(deploy), None, Claim::Keep).await? else {
+            return Ok(Advanced::Again);
+        };
+        match deploy.state {
+            DeployState::Planned => self.happen(deploy, Event::Begin, None).await,
+            DeployState::Observing => self.observe(deploy).await,
+            DeployState::Rolling => self.roll(deploy, memory).await,
+            DeployState::Baking => self.bake(deploy, memory).await,
+            DeployState::RollingBack => self.put_back(deploy, memory).await,
+            _ => Ok(Advanced::Rest),
+        }
+    }
+
+    fn is_anothers(&self, deploy: &Deploy) -> bool {
+        deploy.lease.is_some_and(|lease| lease.owner != self.me && lease.until_ms > now_ms())
+    }
+
+    fn leased(&self, deploy: Deploy) -> Deploy {
+        let until_ms = now_ms() + i64::try_from(LEASE.as_millis()).expect("seconds");
+        Deploy { lease: Some(Lease { owner: self.me, until_ms }), updated_at: now_rfc3339(), ..deploy }
+    }
+
+    async fn placement(&self) -> Result<Arc<Published>> {
+        self.control.placements.refresh().await?.ok_or_else(no_placement)
+    }
+
+    /// Writes down what happened, and why.
+    async fn happen(&self, deploy: Deploy, event: Event, why: Option<String>) -> Result<Advanced> {
+        let reason = why.unwrap_or_else(|| deploy.because.reason.clone());
+        let because = Because { actor: "control-plane".to_owned(), reason };
+        let Some(change) = transition(&deploy, event, &because) else { return Ok(Advanced::Again) };
+        match event {
+            Event::Worse => {
+                metrics::counter!("control_plane_deploys_taken_back_total").increment(1);
+                tracing::warn!(deploy = %deploy.id(), why = because.reason, "the version is taken back");
+            }
+            Event::Fail => {
+                tracing::error!(deploy = %deploy.id(), why = because.reason, "what ran before cannot be put back")
+            }
+            _ => {}
+        }
+        self.control.deploys.change(&change.after, Some(change.entry), change.claim).await?;
+        Ok(Advanced::Again)
+    }
+
+    /// Drives `work` to its end and keeps up the lease meanwhile. Whoever changed the deploy meanwhile is heard afterwards.
+    async fn keeping<T>(&self, number: u64, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = ticks.tick() => self.renew(number).await,
+            }
+        }
+    }
+
+    /// Waits, but not for what is not the same any more.
+    async fn wait(&self, deploy: &Deploy, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            tokio::time::sleep(RENEW_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
+            let newest = self.control.deploys.get(deploy.number).await?;
+            if newest.is_none_or(|newest| newest.state != deploy.state) {
+                break;
+            }
+            self.renew(deploy.number).await;
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, number: u64) {
+        let renewed = async {
+            let Some(deploy) = self.control.deploys.get(number).await? else { return Ok(()) };
+            if !self.is_anothers(&deploy) {
+                self.control.deploys.change(&self.leased(deploy), None, Claim::Keep).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = renewed.await {
+            tracing::warn!(deploy = number, %error, "lease not renewed");
+        }
+    }
+
+    /// Has the instance run that version, and waits until it says that it does.
+    async fn run(
+        &self,
+        deploy: &Deploy,
+        cell: &CellId,
+        instance: &InstanceId,
+        version: &Version,
+    ) -> std::result::Result<(), Trouble> {
+        let later = |error: Error| Trouble::Later(error.to_string());
+        let known = self.placement().await.map_err(later)?;
+        let entry = entry(&known.placement, cell, instance);
+        let entry = entry.ok_or_else(|| Trouble::Fatal(format!("{instance} is not registered any more")))?;
+        self.others_are_ready(&known.placement, cell, entry).await?;
+        let order = Order {
+            deploy: deploy.id().to_string(),
+            cell: cell.clone(),
+            instance: instance.clone(),
+            version: version.clone(),
+            number: deploy.order(),
+        };
+        tracing::info!(deploy = %deploy.id(), %instance, %version, "replacing");
+        self.replacer.replace(&order).await?;
+        let deadline = Instant::now() + READY_PATIENCE;
+        loop {
+            let why = match self.control.instances.running(entry).await {
+                Ok(running) if &running.version == version => match self.control.instances.probe(entry).await {
+                    health if health.ready => return Ok(()),
+                    health => health.why.unwrap_or_else(|| "not ready".to_owned()),
+                },
+                Ok(running) => format!("it says that it runs {}", running.version),
+                Err(why) => why,
+            };
+            if Instant::now() > deadline {
+                let waited = READY_PATIENCE.as_secs();
+                return Err(Trouble::Fatal(format!("{instance} is not ready as {version} after {waited} s: {why}")));
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+
+    /// Before an instance is drained, another one that does the same has to be there; where a cell has but one, nobody is.
+    async fn others_are_ready(
+        &self,
+        placement: &Placement,
+        cell: &CellId,
+        entry: &InstanceEntry,
+    ) -> std::result::Result<(), Trouble> {
+        let of_cell = placement.cell_named(cell).map_or(&[][..], |cell| &cell.instances);
+        let alike: Vec<_> = of_cell.iter().filter(|other| other.id != entry.id && other.role == entry.role).collect();
+        for other in &alike {
+            if self.control.instances.probe(other).await.ready {
+                return Ok(());
+            }
+        }
+        match alike.is_empty() {
+            true => Ok(()),
+            false => Err(Trouble::Later(format!("no other instance of {cell} is ready: {} stays", entry.id))),
+        }
+    }
+}
+
+fn entry<'p>(placement: &'p Placement, cell: &CellId, instance: &InstanceId) -> Option<&'p InstanceEntry> {
+    placement.cell_named(cell)?.instances.iter().find(|entry| &entry.id == instance)
+}

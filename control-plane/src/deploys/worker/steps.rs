@@ -1,0 +1,216 @@
+//! What is done in each state of a deploy.
+
+use std::time::{Duration, Instant};
+
+use super::{Advanced, Memory, Worker};
+use crate::deploys::judge::{LOOKS_MAX, Seen, judge};
+use crate::deploys::record::{Deploy, Member};
+use crate::deploys::replacer::Trouble;
+use crate::deploys::state::Event;
+use crate::deploys::table::Claim;
+use crate::deploys::watch::{Watch, baseline};
+use crate::error::Result;
+use crate::operations::record::now_ms;
+use crate::wire::{DeployState, Says, Touched};
+
+/// Between two looks at a wave's figures, at least.
+const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Whoever replaces instances, and cannot be asked for so long, is not waited for: the version is taken back.
+const ROLL_PATIENCE: Duration = Duration::from_secs(90);
+/// What is to be put back is tried longer, and more than once.
+const BACK_PATIENCE: Duration = Duration::from_secs(300);
+const BACK_ATTEMPTS_MAX: u32 = 3;
+/// A change of the row that meets others is tried so often.
+const ATTEMPTS_MAX: u32 = 16;
+
+impl Worker {
+    /// What the wave's cells do as they are. Interrupted, it is done anew.
+    pub(super) async fn observe(&self, deploy: Deploy) -> Result<Advanced> {
+        let known = self.placement().await?;
+        let time = Duration::from_secs(deploy.limits.baseline_seconds);
+        let watched = baseline(&self.control, &known.placement, &deploy, time);
+        let before = self.keeping(deploy.number, watched).await;
+        let Some(newest) = self.control.deploys.get(deploy.number).await? else { return Ok(Advanced::Rest) };
+        if newest.state != DeployState::Observing || newest.wave != deploy.wave || self.is_anothers(&newest) {
+            return Ok(Advanced::Again);
+        }
+        let next = Deploy { before, others: Default::default(), seen: Default::default(), ..newest };
+        self.happen(next, Event::Observed, None).await
+    }
+
+    /// One instance more runs the version.
+    pub(super) async fn roll(&self, deploy: Deploy, memory: &mut Memory) -> Result<Advanced> {
+        let Some(Member { cell, instance }) = deploy.now().members().nth(deploy.now().replaced) else {
+            return self.happen(deploy, Event::Replaced, None).await;
+        };
+        let done = self.keeping(deploy.number, self.run(&deploy, cell, &instance.id, &deploy.version)).await;
+        match done {
+            Ok(()) => {
+                memory.trouble = None;
+                let (wave, replaced) = (deploy.wave, deploy.now().replaced);
+                // Also where it was paused or is taken back meanwhile: then it is one more to be put back.
+                self.record(deploy.number, |newest| {
+                    let is_here = newest.wave == wave && newest.now().replaced == replaced;
+                    is_here.then(|| newest.now_mut().replaced += 1)
+                })
+                .await
+            }
+            Err(trouble) => {
+                let (why, gives_up) = self.troubled(memory, trouble, ROLL_PATIENCE, 1);
+                if gives_up {
+                    let why = format!("{} cannot be run: {why}", deploy.version);
+                    return self.give_up(deploy, memory, Event::Worse, why).await;
+                }
+                self.say(&deploy, why).await
+            }
+        }
+    }
+
+    /// Looks at the wave, and decides if that can be decided.
+    pub(super) async fn bake(&self, deploy: Deploy, memory: &mut Memory) -> Result<Advanced> {
+        let known = self.placement().await?;
+        let watch = memory.watch.take().filter(|watch| watch.is_of(&deploy));
+        let watch = memory.watch.insert(watch.unwrap_or_else(|| Watch::new(&deploy)));
+        let looked = self.keeping(deploy.number, watch.look(&self.control, &known.placement, &deploy)).await;
+        let Some(newest) = self.control.deploys.get(deploy.number).await? else { return Ok(Advanced::Rest) };
+        if newest.state != DeployState::Baking || newest.wave != deploy.wave || self.is_anothers(&newest) {
+            return Ok(Advanced::Again);
+        }
+        let mut deploy = newest;
+        deploy.seen = looked.seen;
+        deploy.others.add(&looked.others);
+        let looks = deploy.now().verdict.as_ref().map_or(0, |verdict| verdict.looks) + 1;
+        let seen = Seen { wave: &deploy.seen, others: &deploy.others, before: &deploy.before };
+        let mut verdict = judge(seen, &deploy.limits, looks);
+        if !looked.sick.is_empty() {
+            verdict.says = Says::Worse;
+            verdict.findings.extend(looked.sick);
+        }
+        deploy.now_mut().verdict = Some(verdict.clone());
+        let limits = &deploy.limits;
+        let passed_s = u64::try_from(now_ms() - deploy.since_ms).unwrap_or(0) / 1_000;
+        let waited_out = passed_s >= limits.bake_seconds + limits.wait_seconds || looks >= LOOKS_MAX;
+        match verdict.says {
+            Says::Worse => self.happen(deploy, Event::Worse, Some(verdict.findings.join("; "))).await,
+            Says::Sound if passed_s >= limits.bake_seconds => {
+                let event = if deploy.is_last_wave() { Event::Finish } else { Event::Pass };
+                self.happen(deploy, event, None).await
+            }
+            Says::TooFew if waited_out => {
+                let why = format!(
+                    "too few requests to judge by: needs {}, has {}; promote, roll back, or resume to wait on",
+                    verdict.needs, verdict.has
+                );
+                self.happen(deploy, Event::Doubt, Some(why)).await
+            }
+            Says::Sound | Says::TooFew => {
+                let every = Duration::from_secs(limits.bake_seconds + limits.wait_seconds) / (LOOKS_MAX - 20);
+                let deploy = self.leased(deploy);
+                self.control.deploys.change(&deploy, None, Claim::Keep).await?;
+                self.wait(&deploy, every.max(LOOK_EVERY_MIN)).await?;
+                Ok(Advanced::Again)
+            }
+        }
+    }
+
+    /// One instance more runs what it ran before.
+    pub(super) async fn put_back(&self, deploy: Deploy, memory: &mut Memory) -> Result<Advanced> {
+        let all = deploy.to_put_back();
+        let Some((cell, instance, version)) = all.get(deploy.restored) else {
+            let touched = self.touched(&deploy).await;
+            return self.happen(Deploy { touched: Some(touched), ..deploy }, Event::Restored, None).await;
+        };
+        let work = async {
+            // What it has done until its end is to be told.
+            let seen = match (&mut memory.watch, self.placement().await) {
+                (Some(watch), Ok(known)) if watch.is_of(&deploy) => {
+                    Some(watch.look(&self.control, &known.placement, &deploy).await.seen)
+                }
+                _ => None,
+            };
+            (seen, self.run(&deploy, cell, instance, version).await)
+        };
+        let (seen, done) = self.keeping(deploy.number, work).await;
+        match done {
+            Ok(()) => {
+                memory.trouble = None;
+                let restored = deploy.restored;
+                self.record(deploy.number, |newest| {
+                    let is_here = newest.state == DeployState::RollingBack && newest.restored == restored;
+                    is_here.then(|| {
+                        newest.restored += 1;
+                        newest.seen = seen.clone().unwrap_or_else(|| newest.seen.clone());
+                    })
+                })
+                .await
+            }
+            Err(trouble) => {
+                let (why, gives_up) = self.troubled(memory, trouble, BACK_PATIENCE, BACK_ATTEMPTS_MAX);
+                if gives_up {
+                    let why = format!("{instance} cannot be put back to {version}: {why}");
+                    return self.give_up(deploy, memory, Event::Fail, why).await;
+                }
+                tracing::warn!(deploy = %deploy.id(), why, "an instance was not put back; trying again");
+                Ok(Advanced::After(RETRY_PAUSE))
+            }
+        }
+    }
+
+    /// What is wrong, and whether it has been tried long enough.
+    fn troubled(&self, memory: &mut Memory, trouble: Trouble, patience: Duration, attempts: u32) -> (String, bool) {
+        let (since, tried) = memory.trouble.unwrap_or((Instant::now(), 0));
+        let (why, tried) = match trouble {
+            Trouble::Later(why) => (why, tried),
+            Trouble::Fatal(why) => (why, tried + 1),
+        };
+        memory.trouble = Some((since, tried));
+        (why, tried >= attempts || since.elapsed() > patience)
+    }
+
+    async fn give_up(&self, deploy: Deploy, memory: &mut Memory, event: Event, why: String) -> Result<Advanced> {
+        memory.trouble = None;
+        let Some(newest) = self.control.deploys.get(deploy.number).await? else { return Ok(Advanced::Rest) };
+        let is_same = newest.state == deploy.state && newest.wave == deploy.wave && !self.is_anothers(&newest);
+        if is_same { self.happen(newest, event, Some(why)).await } else { Ok(Advanced::Again) }
+    }
+
+    /// Shows why it does not go on.
+    async fn say(&self, deploy: &Deploy, why: String) -> Result<Advanced> {
+        tracing::warn!(deploy = %deploy.id(), why, "an instance was not replaced; trying again");
+        self.record(deploy.number, |newest| {
+            (newest.state == DeployState::Rolling && newest.why.as_ref() != Some(&why))
+                .then(|| newest.why = Some(why.clone()))
+        })
+        .await?;
+        Ok(Advanced::After(RETRY_PAUSE))
+    }
+
+    /// Changes the newest row, unless `change` finds that somebody else was faster.
+    async fn record(&self, number: u64, change: impl Fn(&mut Deploy) -> Option<()>) -> Result<Advanced> {
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(mut newest) = self.control.deploys.get(number).await? else { return Ok(Advanced::Rest) };
+            if change(&mut newest).is_none() || self.control.deploys.change(&newest, None, Claim::Keep).await?.is_some()
+            {
+                break;
+            }
+        }
+        Ok(Advanced::Again)
+    }
+
+    /// Who has met the version, as far as that can be counted.
+    async fn touched(&self, deploy: &Deploy) -> Touched {
+        if let Err(error) = self.control.counts.count_all(&self.control).await {
+            tracing::warn!(%error, "customers not counted");
+        }
+        let met = deploy.cells_met();
+        let all = self.control.placements.known();
+        let all = all.iter().flat_map(|known| known.placement.cells()).map(|cell| &cell.id);
+        let count = |cell| self.control.counts.of(cell);
+        let earlier = deploy.waves[..deploy.wave].iter().filter_map(|wave| Some(wave.verdict.as_ref()?.wave));
+        let (mut requests, mut errors) = earlier.fold((0, 0), |sum, wave| (sum.0 + wave.requests, sum.1 + wave.errors));
+        let now = deploy.seen.tally();
+        (requests, errors) = (requests + now.requests, errors + now.errors);
+        Touched { customers: met.iter().map(count).sum(), of_customers: all.map(count).sum(), requests, errors }
+    }
+}

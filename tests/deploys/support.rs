@@ -1,0 +1,99 @@
+//! Deploys as an operator starts them, and customers meanwhile.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use control_plane::ctl::api::Api;
+use control_plane::ctl::load::operation::Operation;
+use control_plane::ctl::load::outcome::Outcome;
+use control_plane::ctl::load::running::Running;
+use control_plane::ctl::load::{Load, Settings, placement};
+use serde_json::Value;
+
+use crate::fleet::{Fleet, Shape, programs};
+
+/// Longest deploy of these tests.
+pub const DEPLOY_MAX_S: u64 = 120;
+
+/// A fleet with canaries that ask often, so that a wave is soon judged.
+pub async fn fleet(cells: u16, instances: u16) -> Fleet {
+    let environment = vec![("CONTROL_PLANE_CANARY_PAUSE_MS".to_owned(), "100".to_owned())];
+    Fleet::of(Shape { cells, instances, environment, flags: vec!["--canaries"] }).await
+}
+
+/// The program under test, under the name of whatever version.
+pub fn same_build() -> String {
+    programs::program("cell").display().to_string()
+}
+
+/// A build that scripts/test or a script of its own has left in `target/<name>`; `None`: it was not built.
+pub fn other_build(name: &str) -> Option<PathBuf> {
+    let usual = programs::program("cell");
+    let profile = usual.parent()?.file_name()?;
+    let path = usual.parent()?.parent()?.join(name).join(profile).join("cell");
+    path.is_file().then_some(path)
+}
+
+/// Customers of all cells, at so many requests a second.
+pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
+    let api = Api::new(Some(&fleet.ports.control_plane()), fleet.data()).expect("an address");
+    let settings = Settings {
+        router: fleet.ports.router(),
+        rate,
+        duration: Duration::from_secs(600),
+        wallets: 60,
+        mix: mix.parse().expect("a mix"),
+        cross_percent: None,
+        seed: 1,
+        retry: false,
+        patience: Duration::from_secs(10),
+        placement: Some(placement(&api).await.expect("published")),
+        namespace: None,
+    };
+    Load::start(settings).await.expect("the fleet serves")
+}
+
+/// `ctl deploy start`, followed to its end, whatever that is; the deploy as it is then.
+pub async fn deploy(fleet: &Fleet, version: &str, binary: &str, limits: &[&str]) -> Value {
+    let words = ["deploy", "start", "--version", version, "--binary", binary, "--yes", "--reason", "a new version"];
+    let said = fleet.ctl_within(DEPLOY_MAX_S, &[&words[..], limits].concat()).await;
+    let status = fleet.ctl(&["deploy", "status"]).await;
+    assert_eq!(status["version"], version, "{said:?}");
+    status
+}
+
+/// What all instances say that they run, each as often as there are instances that do.
+pub async fn versions(fleet: &Fleet) -> Vec<String> {
+    let mut versions = vec![];
+    for cell in 1..=fleet.shape.cells {
+        for instance in 0..fleet.shape.instances {
+            let answer = fleet.instance_client(cell, instance).send(&crate::fleet::Call::get("/version")).await;
+            versions.push(answer.expect(200).string("version"));
+        }
+    }
+    versions
+}
+
+/// Operations whose customer, and payee if there is one, live in cells for which it holds.
+pub fn in_cells<'a>(
+    outcome: &'a Outcome,
+    holds: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = &'a Operation> + 'a {
+    let cell = |position: usize| outcome.customers[position].cell.as_ref().map_or("", |cell| cell.as_str());
+    outcome.operations.iter().filter(move |operation| {
+        holds(cell(operation.customer)) && operation.payee.is_none_or(|payee| holds(cell(payee)))
+    })
+}
+
+/// What customers complain of.
+pub fn complaints<'a>(operations: impl Iterator<Item = &'a Operation>) -> Vec<String> {
+    operations.filter(|operation| operation.first.is_error()).map(|operation| format!("{operation:?}")).collect()
+}
+
+/// The `percent`th of the times that requests took.
+pub fn took<'a>(operations: impl Iterator<Item = &'a Operation>, percent: usize) -> Duration {
+    let mut micros: Vec<u64> = operations.map(Operation::latency_us).collect();
+    micros.sort_unstable();
+    let place = (micros.len() * percent).div_ceil(100).clamp(1, micros.len().max(1)) - 1;
+    Duration::from_micros(micros.get(place).copied().unwrap_or_default())
+}
