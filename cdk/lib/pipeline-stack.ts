@@ -7,9 +7,11 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Duration, Stack, Stage, Validations } from 'aws-cdk-lib';
 import type { CfnOutput } from 'aws-cdk-lib';
+import { CfnProject } from 'aws-cdk-lib/aws-codebuild';
 import { PipelineType } from 'aws-cdk-lib/aws-codepipeline';
 import type { CfnPipeline } from 'aws-cdk-lib/aws-codepipeline';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { CfnBucket } from 'aws-cdk-lib/aws-s3';
 import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
 import type { Construct } from 'constructs';
 import { waves } from './cells-toml.ts';
@@ -90,7 +92,7 @@ export class PipelineStack extends Stack {
     });
     pipeline.buildPipeline();
     this.deploying = rollBack(pipeline, all.length);
-    this.acknowledge();
+    this.acknowledge([pipeline, role]);
   }
 
   /** Who deploys together, in order. */
@@ -168,10 +170,30 @@ export class PipelineStack extends Stack {
     });
   }
 
-  private acknowledge(): void {
-    Validations.of(this).acknowledge(
-      { id: 'AwsSolutions-S1', reason: 'The bucket holds artifacts of the pipeline, which itself records who started what.' },
-      { id: 'AwsSolutions-CB4', reason: 'Artifacts are encrypted under the pipeline\'s own key; the projects keep nothing else.' },
+  /** What CDK Pipelines writes by itself; not of the stages below, which are judged as the cells' own app. */
+  private acknowledge(scopes: Construct[]): void {
+    const projects = this.node.findAll().filter((one) => one instanceof CfnProject).map((one) => this.getLogicalId(one));
+    const { account, region } = this;
+    const findings = [
+      ...['s3:Abort*', 's3:DeleteObject*', 's3:GetBucket*', 's3:GetObject*', 's3:List*', 'kms:GenerateDataKey*', 'kms:ReEncrypt*']
+        .map((action) => `Action::${action}`),
+      `Resource::<${this.getLogicalId(this.node.findAll().find((one) => one instanceof CfnBucket) as CfnBucket)}.Arn>/*`,
+      ...projects.map((id) => `Resource::arn:aws:logs:${region}:${account}:log-group:/aws/codebuild/<${id}>:*`),
+      ...projects.map((id) => `Resource::arn:aws:codebuild:${region}:${account}:report-group/<${id}>-*`),
+    ];
+    for (const scope of scopes) {
+      Validations.of(scope).acknowledge(
+        { id: 'AwsSolutions-S1', reason: 'The bucket holds artifacts of the pipeline, which itself records who started what.' },
+        { id: 'AwsSolutions-CB4', reason: 'Artifacts are encrypted under the pipeline\'s own key; the projects keep nothing else.' },
+        ...findings.map((finding) => ({
+          id: `AwsSolutions-IAM5[${finding}]`,
+          reason: 'CDK Pipelines writes it: a project\'s own log and the artifacts of this pipeline.',
+        })),
+      );
+    }
+    Validations.of(this.node.findChild('Pipeline').node.findChild('UpdatePipeline')).acknowledge(
+      { id: `AwsSolutions-IAM5[Resource::arn:*:iam::${account}:role/*]`, reason: 'Restricted by a condition to the roles of the CDK\'s bootstrap.' },
+      { id: 'AwsSolutions-IAM5[Resource::*]', reason: 'DescribeStacks and ListBuckets, by which the pipeline updates itself.' },
     );
   }
 }
