@@ -12,6 +12,7 @@ import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
+import { NAMESPACE } from './own-metrics.ts';
 import type { DurableTables } from './durable-tables.ts';
 
 const MINUTE = Duration.minutes(1);
@@ -21,8 +22,6 @@ const USED = [
   Operation.GET_ITEM, Operation.QUERY, Operation.PUT_ITEM, Operation.DELETE_ITEM, Operation.BATCH_GET_ITEM,
   Operation.TRANSACT_WRITE_ITEMS,
 ];
-/** Namespace into which the collector beside the processes writes (kubernetes/). */
-export const NAMESPACE = 'Wallet';
 
 export interface Limit {
   readonly above?: number;

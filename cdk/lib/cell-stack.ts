@@ -36,7 +36,7 @@ export class CellStack extends ZonedStack {
     });
 
     this.service = new ZonalService(this, 'Service', {
-      network, pods: cluster.securityGroup, listen: PORTS.cell, target: PORTS.cell, output: 'CellTargets',
+      network, cluster, listen: PORTS.cell, target: PORTS.cell, output: 'CellTargets',
     });
     offer(this, this.service, [config.aws.router_account, config.aws.control_plane_account]);
     new PrivateLinks(this, 'Reaches', { network, services, wanted: [['router', PORTS.internal]] });

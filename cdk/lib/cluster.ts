@@ -12,13 +12,11 @@ import {
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Construct } from 'constructs';
-import type { AwsConfig } from './deployment.ts';
+import { SERVICE_CIDR } from './addresses.ts';
+import type { AwsConfig } from './deployment-config.ts';
 import { COLLECTOR, KUBERNETES_NAMESPACE, clusterName, deployRole, pipelineRole } from './names.ts';
 import type { Network } from './network.ts';
 import { roleForAnother } from './roles.ts';
-
-/** Of cluster-internal addresses; the first DNS server of it is x.x.0.10, which kubernetes/ lets processes ask. */
-export const SERVICE_CIDR = '172.20.0.0/16';
 
 const OF_AUTO_MODE = [
   'AmazonEC2ContainerRegistryReadOnly', 'AmazonEKSBlockStoragePolicy', 'AmazonEKSClusterPolicy', 'AmazonEKSComputePolicy',
@@ -27,14 +25,14 @@ const OF_AUTO_MODE = [
 
 export class Cluster extends Construct {
   readonly securityGroup: ISecurityGroup;
-  private readonly name: string;
+  readonly clusterName: string;
 
   constructor(scope: Construct, id: string, config: AwsConfig, stack: string, network: Network) {
     super(scope, id);
-    this.name = clusterName(config, stack);
-    const secrets = new Key(this, 'Secrets', { enableKeyRotation: true, description: `Secrets of cluster ${this.name}` });
+    this.clusterName = clusterName(config, stack);
+    const secrets = new Key(this, 'Secrets', { enableKeyRotation: true, description: `Secrets of cluster ${this.clusterName}` });
     const cluster = new EksCluster(this, 'Eks', {
-      clusterName: this.name,
+      clusterName: this.clusterName,
       version: KubernetesVersion.V1_34,
       vpc: network.vpc,
       vpcSubnets: [{ subnetType: network.inside }],
@@ -71,17 +69,17 @@ export class Cluster extends Construct {
     const { account, region } = Stack.of(this);
     const role = new Role(this, `${serviceAccount}-role`, {
       roleName,
-      description: `Pods of ${KUBERNETES_NAMESPACE}/${serviceAccount} in ${this.name}`,
+      description: `Pods of ${KUBERNETES_NAMESPACE}/${serviceAccount} in ${this.clusterName}`,
       assumedBy: new ServicePrincipal('pods.eks.amazonaws.com', {
         conditions: {
           StringEquals: { 'aws:SourceAccount': account },
-          ArnEquals: { 'aws:SourceArn': `arn:aws:eks:${region}:${account}:cluster/${this.name}` },
+          ArnEquals: { 'aws:SourceArn': `arn:aws:eks:${region}:${account}:cluster/${this.clusterName}` },
         },
       }).withSessionTags(),
       inlinePolicies: { use: new PolicyDocument({ statements }) },
     });
     const association = new CfnPodIdentityAssociation(this, `${serviceAccount}-association`, {
-      clusterName: this.name,
+      clusterName: this.clusterName,
       namespace: KUBERNETES_NAMESPACE,
       serviceAccount,
       roleArn: role.roleArn,

@@ -6,7 +6,8 @@ import { AccountPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import { Cluster } from './cluster.ts';
-import type { AwsConfig, Settings } from './deployment.ts';
+import type { AwsConfig } from './deployment-config.ts';
+import type { Settings } from './deployment.ts';
 import { DurableTables } from './durable-tables.ts';
 import { PORTS, controlPlaneRole, tablesRole, zonesRole } from './names.ts';
 import { Network } from './network.ts';
@@ -41,7 +42,7 @@ export class ControlPlaneStack extends ZonedStack {
     cluster.collector('control-plane');
 
     this.service = new ZonalService(this, 'Service', {
-      network, pods: cluster.securityGroup, listen: PORTS.controlPlane, target: PORTS.controlPlane, output: 'ControlPlaneTargets',
+      network, cluster, listen: PORTS.controlPlane, target: PORTS.controlPlane, output: 'ControlPlaneTargets',
     });
     offer(this, this.service, [aws.router_account]);
     new PrivateLinks(this, 'Reaches', {
@@ -53,6 +54,8 @@ export class ControlPlaneStack extends ZonedStack {
     this.service.watch(alarms, 'control-plane');
     alarms.own('checkpoint-violations', 'control_plane_checkpoint_violations_total', { component: 'control-plane' }, 'Sum',
       { above: 0, minutes: 1, why: 'A cell has shown another past than before' });
+    alarms.own('server-errors', 'control_plane_requests_total', { component: 'control-plane' }, 'Sum',
+      { above: 10, minutes: 2, why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)' });
     this.alarmName = alarms.unwell();
   }
 

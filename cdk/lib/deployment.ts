@@ -4,17 +4,9 @@
  */
 import type { Construct } from 'constructs';
 import { CellStack } from './cell-stack.ts';
-import type { CellConfig, Config } from './cells-toml.ts';
 import { ControlPlaneStack } from './control-plane-stack.ts';
+import type { AwsConfig } from './deployment-config.ts';
 import { RouterStack } from './router-stack.ts';
-
-/** What AWS asks for beyond what the processes do. */
-const MIN_ZONES = 2;
-
-export type AwsConfig = Omit<Config, 'aws' | 'cells'> & {
-  aws: NonNullable<Config['aws']>;
-  cells: (CellConfig & { account: string })[];
-};
 
 /**
  * Names of the endpoint services behind which the others' private addresses are: of each cell, of `router` and of
@@ -25,14 +17,6 @@ export type PrivateServices = Readonly<Record<string, string>>;
 export interface Settings {
   readonly config: AwsConfig;
   readonly services: PrivateServices;
-}
-
-/** The configuration, if it is one for AWS. */
-export function onAws(config: Config): AwsConfig {
-  if (!config.aws) throw new Error('cells.toml has no [aws]: there is nothing to build on AWS');
-  const { zones } = config.deployment;
-  if (zones.length < MIN_ZONES) throw new Error(`deployment.zones has ${zones.length}; on AWS at least ${MIN_ZONES}`);
-  return config as AwsConfig;
 }
 
 export const controlPlane = (scope: Construct, settings: Settings) =>

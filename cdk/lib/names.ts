@@ -21,3 +21,7 @@ export const tablesRole = (config: Config, cell: string) => `${config.deployment
 /** What the control plane becomes to take a zone out of DNS. */
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
+
+/** The output with the ARN of a zone's target group: `PublicTargetsEuWest1a`. */
+export const targetsOf = (place: string) =>
+  `PublicTargets${place.split('-').map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}`;

@@ -9,8 +9,7 @@ import {
 } from 'aws-cdk-lib/aws-ec2';
 import type { IVpc, SubnetConfiguration } from 'aws-cdk-lib/aws-ec2';
 import { Construct } from 'constructs';
-
-export const VPC_CIDR = '10.0.0.0/16';
+import { VPC_CIDR } from './addresses.ts';
 
 /** What nodes of a private EKS cluster and the processes on them call. */
 const SERVICES = {

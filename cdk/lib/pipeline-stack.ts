@@ -69,7 +69,7 @@ export class PipelineStack extends Stack {
       installCommands: ['cd cdk', 'npm ci'],
       commands: [
         'npx cdk synth --quiet --app "npx tsx bin/pipeline.ts"',
-        'npx tsx ../kubernetes/generate.ts --cells "$CELLS_TOML" --images ../kubernetes/images.json --out ../manifests',
+        'npx tsx ../kubernetes/generate.ts --cells "$CELLS_TOML" --settings ../kubernetes/settings.json --out ../manifests',
       ],
       primaryOutputDirectory: 'cdk/cdk.out',
     });

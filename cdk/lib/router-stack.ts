@@ -6,8 +6,9 @@ import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import { Cluster } from './cluster.ts';
-import type { AwsConfig, Settings } from './deployment.ts';
-import { PORTS, controlPlaneRole, zonesRole } from './names.ts';
+import type { AwsConfig } from './deployment-config.ts';
+import type { Settings } from './deployment.ts';
+import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
 import { Network } from './network.ts';
 import { PrivateLinks, offer } from './private-link.ts';
 import { roleForAnother } from './roles.ts';
@@ -40,7 +41,7 @@ export class RouterStack extends ZonedStack {
       const subnet = outside[at];
       if (subnet?.availabilityZone !== place) throw new Error(`no public subnet in ${place}`);
       const service = new ZonalService(this, `Public-${place}`, {
-        network, pods: cluster.securityGroup, listen: 443, target: PORTS.public, subnets: [subnet], isPublic: true,
+        network, cluster, listen: 443, target: PORTS.public, subnets: [subnet], isPublic: true,
         output: targetsOf(place),
       });
       records.add(place, service);
@@ -48,7 +49,7 @@ export class RouterStack extends ZonedStack {
       this.services.push(service);
     });
     const inside = new ZonalService(this, 'Internal', {
-      network, pods: cluster.securityGroup, listen: PORTS.internal, target: PORTS.internal, output: 'InternalTargets',
+      network, cluster, listen: PORTS.internal, target: PORTS.internal, output: 'InternalTargets',
     });
     inside.watch(alarms, 'internal');
     this.services.push(inside);
@@ -89,10 +90,6 @@ export class RouterStack extends ZonedStack {
     });
   }
 }
-
-/** The output with the ARN of a zone's target group: `PublicTargetsEuWest1a`. */
-export const targetsOf = (place: string) =>
-  `PublicTargets${place.split('-').map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}`;
 
 function ownAlarms(alarms: Alarms): void {
   const of = { component: 'router' };

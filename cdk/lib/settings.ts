@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { App } from 'aws-cdk-lib';
 import { read } from './cells-toml.ts';
-import { onAws } from './deployment.ts';
+import { onAws } from './deployment-config.ts';
 import type { PrivateServices, Settings } from './deployment.ts';
 
 export const EXAMPLE = fileURLToPath(new URL('../cells.example.toml', import.meta.url));

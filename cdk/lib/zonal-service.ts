@@ -2,13 +2,14 @@
  * A load balancer before the processes of a stack: TCP, since TLS ends in the processes. What comes to a zone stays in it
  * (cross-zone is off), so a zone can be left without the others noticing. kubernetes/ binds the pods to its target group.
  */
-import { CfnOutput, Duration, Validations } from 'aws-cdk-lib';
+import { CfnOutput, Duration, Tags, Validations } from 'aws-cdk-lib';
 import { Peer, Port, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
-import type { IPeer, ISecurityGroup, ISubnet } from 'aws-cdk-lib/aws-ec2';
+import type { IPeer, ISubnet } from 'aws-cdk-lib/aws-ec2';
 import { NetworkLoadBalancer, NetworkTargetGroup, Protocol, TargetType } from 'aws-cdk-lib/aws-elasticloadbalancingv2';
 import { Construct } from 'constructs';
+import { VPC_CIDR } from './addresses.ts';
 import type { Alarms } from './alarms.ts';
-import { VPC_CIDR } from './network.ts';
+import type { Cluster } from './cluster.ts';
 import type { Network } from './network.ts';
 
 /** Longer than a process drains, shorter than the grace that its pod has (kubernetes/lib/workload.ts). */
@@ -16,7 +17,8 @@ const DEREGISTRATION = Duration.seconds(30);
 
 export interface ZonalServiceProps {
   readonly network: Network;
-  readonly pods: ISecurityGroup;
+  /** Whose pods it stands before. */
+  readonly cluster: Cluster;
   readonly listen: number;
   readonly target: number;
   /** Default: all zones of the network, inside. */
@@ -34,12 +36,12 @@ export class ZonalService extends Construct {
 
   constructor(scope: Construct, id: string, props: ZonalServiceProps) {
     super(scope, id);
-    const { network: { vpc, inside }, pods, isPublic = false } = props;
+    const { network: { vpc, inside }, cluster, isPublic = false } = props;
     const from: IPeer = isPublic ? Peer.anyIpv4() : Peer.ipv4(VPC_CIDR);
     const group = new SecurityGroup(this, 'Group', { vpc, allowAllOutbound: false, description: `To port ${props.listen}` });
     group.addIngressRule(from, Port.tcp(props.listen), 'who may ask');
     group.addEgressRule(Peer.ipv4(VPC_CIDR), Port.tcp(props.target), 'the processes');
-    pods.connections.allowFrom(group, Port.tcp(props.target), 'the load balancer');
+    cluster.securityGroup.connections.allowFrom(group, Port.tcp(props.target), 'the load balancer');
     this.balancer = new NetworkLoadBalancer(this, 'Balancer', {
       vpc,
       vpcSubnets: props.subnets ? { subnets: props.subnets } : { subnetType: inside },
@@ -64,6 +66,8 @@ export class ZonalService extends Construct {
       // Kubernetes knows, which takes it out of the group where it is not.
       healthCheck: { protocol: Protocol.TCP, interval: Duration.seconds(10), healthyThresholdCount: 2, unhealthyThresholdCount: 2 },
     });
+    // EKS Auto Mode registers pods only with target groups of its own cluster.
+    Tags.of(this.targets).add('eks:eks-cluster-name', cluster.clusterName);
     this.balancer.addListener('Listener', { port: props.listen, protocol: Protocol.TCP, defaultTargetGroups: [this.targets] });
     this.targetGroupArn = new CfnOutput(this, 'TargetGroupArn', { value: this.targets.targetGroupArn });
     this.targetGroupArn.overrideLogicalId(props.output);

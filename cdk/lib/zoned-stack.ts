@@ -5,7 +5,7 @@
 import { Stack } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
-import type { AwsConfig } from './deployment.ts';
+import type { AwsConfig } from './deployment-config.ts';
 
 export class ZonedStack extends Stack {
   private readonly zones: string[];

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { parseCells } from '../lib/cells-toml.ts';
-import { all, onAws } from '../lib/deployment.ts';
+import { onAws } from '../lib/deployment-config.ts';
+import { all } from '../lib/deployment.ts';
 import type { Settings } from '../lib/deployment.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 
