@@ -1,5 +1,5 @@
 /**
- * Holds written manifests against kubernetes/lib/invariants.ts.
+ * Holds written manifests against kubernetes/lib/invariants.ts, and containers/Containerfile against what they start.
  *
  *   npx tsx ../kubernetes/check.ts --cells cells.toml --in FOLDER      (in cdk/)
  */
@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { read } from '../cdk/lib/cells-toml.ts';
 import { onAws } from '../cdk/lib/deployment-config.ts';
 import { parseAllDocuments } from '../cdk/lib/yaml.ts';
+import { checkContainers } from './lib/containers.ts';
 import { expectations } from './lib/expectations.ts';
 import { findings } from './lib/invariants.ts';
 
@@ -23,8 +24,9 @@ const found = [...expected].flatMap(([stack, one]) => {
   const documents = files.flatMap((file) => parseAllDocuments(readFileSync(join(folder, stack, file), 'utf8')).map((document) => document.toJS()));
   return findings(documents, one).map((what) => `${stack}: ${what}`);
 });
+found.push(...checkContainers());
 if (found.length > 0) {
   console.error(found.join('\n'));
   process.exit(1);
 }
-console.log(`${expected.size} stacks are as they must be`);
+console.log(`${expected.size} stacks and their containers are as they must be`);

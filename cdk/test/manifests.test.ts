@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { containerFindings } from '../../kubernetes/lib/containers.ts';
 import { expectations } from '../../kubernetes/lib/expectations.ts';
 import { findings } from '../../kubernetes/lib/invariants.ts';
 import { load } from '../../kubernetes/lib/settings.ts';
@@ -77,6 +79,20 @@ it('flags are read off the sources', () => {
   expect([...subcommands]).toEqual(['serve', 'tables', 'ledger']);
   expect([...binary('control-plane').subcommands]).toContain('bootstrap');
   expect(flags.has('cell')).toBe(false);
+});
+
+it.each([
+  ['an image that is not built', '--bin router ', '', 'router is not built'],
+  ['another binary', 'ENTRYPOINT ["/usr/local/bin/cell"]', 'ENTRYPOINT ["/usr/local/bin/ctl"]', 'cell does not start cell'],
+  ['root', 'USER 65532:65532', '', 'does not run as 65532'],
+  ['a base that cannot be pinned', 'FROM ${RUNTIME} AS runtime', 'FROM debian AS runtime', 'debian cannot be given by digest'],
+  ['probes without curl', ' curl', '', 'has no curl'],
+])('the containers: %s', (_, is, becomes, words) => {
+  const source = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const [text, ignored] = [source('containers/Containerfile'), source('.containerignore')];
+  expect(containerFindings(text, ignored, ['cell'])).toEqual([]);
+  expect(containerFindings(text.replaceAll(is, becomes), ignored, ['cell']).join('\n')).toContain(words);
+  expect(containerFindings(text, ignored, ['cell', 'wallet'])).toEqual([expect.stringContaining('wallet is left out')]);
 });
 
 describe('what the two halves agree on', () => {
