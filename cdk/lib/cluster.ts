@@ -83,6 +83,8 @@ export class Cluster extends Construct {
       namespace: KUBERNETES_NAMESPACE,
       serviceAccount,
       roleArn: role.roleArn,
+      // They would go along to every role that is assumed further, each of which would have to allow it.
+      disableSessionTags: true,
     });
     association.node.addDependency(this.node.findChild('Eks'));
     return role;

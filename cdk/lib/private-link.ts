@@ -14,6 +14,9 @@ import { reachable } from './network.ts';
 import type { Network } from './network.ts';
 import type { ZonalService } from './zonal-service.ts';
 
+/** How the second label of an endpoint's name begins. */
+const SERVICE_ID = '.vpce-svc-';
+
 /** Lets these accounts connect. */
 export function offer(scope: Construct, service: ZonalService, accounts: string[]): void {
   const offered = new VpcEndpointService(scope, 'Offered', {
@@ -64,7 +67,6 @@ export class PrivateLinks extends Construct {
 
 /** `vpce-0a-xy.vpce-svc-1.region.vpce.amazonaws.com` → `vpce-0a-xy-<zone>.vpce-svc-1.region.vpce.amazonaws.com`. */
 function zonal(everywhere: string, place: string): string {
-  const labels = Fn.split('.', everywhere, 6);
-  const rest = [1, 2, 3, 4, 5].map((at) => Fn.select(at, labels));
-  return Fn.join('.', [Fn.join('-', [Fn.select(0, labels), place]), ...rest]);
+  const parts = Fn.split(SERVICE_ID, everywhere);
+  return Fn.join('', [Fn.select(0, parts), `-${place}${SERVICE_ID}`, Fn.select(1, parts)]);
 }

@@ -1,6 +1,6 @@
 /** What an app is told: which cells.toml (CELLS_TOML, or the context `cells`), and the private services known so far. */
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { App } from 'aws-cdk-lib';
 import { read } from './cells-toml.ts';
@@ -10,7 +10,7 @@ import type { PrivateServices, Settings } from './deployment.ts';
 export const EXAMPLE = fileURLToPath(new URL('../cells.example.toml', import.meta.url));
 
 export function settings(app: App): Settings & { readonly path: string } {
-  const path = process.env['CELLS_TOML'] ?? (app.node.tryGetContext('cells') as string | undefined) ?? EXAMPLE;
+  const path = resolve(process.env['CELLS_TOML'] ?? (app.node.tryGetContext('cells') as string | undefined) ?? EXAMPLE);
   return { config: onAws(read(path)), services: beside(path), path };
 }
 

@@ -137,6 +137,26 @@ describe('zones', () => {
   });
 });
 
+/** What CloudFormation makes of it, for an endpoint that AWS has given these names. */
+function evaluated(value: any): any {
+  if (typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map(evaluated);
+  const [[name, given]] = Object.entries<any>(value) as [[string, any]];
+  if (name === 'Fn::Join') return evaluated(given[1]).join(given[0]);
+  if (name === 'Fn::Split') return evaluated(given[1]).split(given[0]);
+  if (name === 'Fn::Select') return evaluated(given[1])[given[0]];
+  if (name === 'Fn::GetAtt' && given[1] === 'DnsEntries') {
+    return ['Z1:vpce-0a-xy.vpce-svc-9.eu-west-1.vpce.amazonaws.com', 'Z1:vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com'];
+  }
+  throw new Error(`no ${name} here`);
+}
+
+it('the address of a zone is the one that PrivateLink gives to it', () => {
+  const record = resources(stack('router'), 'AWS::Route53::RecordSet')
+    .find(({ Properties }) => Properties['Name'] === 'eu-west-1b.cell-1.wallet.internal.')!;
+  expect(evaluated(record.Properties['ResourceRecords'])).toEqual(['vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com']);
+});
+
 describe('alarms', () => {
   it.each(FIVE)('all of %s are in the one that pages and bakes', (name) => {
     const alarms = Object.keys(stack(name).template.findResources('AWS::CloudWatch::Alarm'));
@@ -185,9 +205,15 @@ describe('accounts', () => {
     }
   });
 
-  it('what is not for AWS is refused', () => {
-    expect(() => synthesized(exampleText.replace(/zones = .*/, 'zones = []').replace(/instances = \[[^\]]*\]/g, ''))).toThrow('at least 2');
-    expect(() => synthesized(exampleText.replace(/\[aws\][^[]*/, ''))).toThrow('no [aws]');
+  it.each([
+    ['no [aws]', /\[aws\][^[]*/, ''],
+    ['at least 2', /zones = .*/, "zones = ['eu-west-1a']"],
+    ['is not of region', /region = .*/, 'region = "us-east-1"'],
+    ['part of names on AWS', /name = "wallet"/, 'name = "The Wallet"'],
+    ['a cell cannot be called router', /cell-3"/, 'router"'],
+  ])('%s', (words, is, becomes) => {
+    const text = exampleText.replace(/instances = \[\n[^\]]*\]/g, '');
+    expect(() => synthesized(text.replace(is, becomes))).toThrow(words);
   });
 });
 
