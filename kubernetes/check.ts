@@ -13,7 +13,9 @@ import { checkContainers } from './lib/containers.ts';
 import { expectations } from './lib/expectations.ts';
 import { findings } from './lib/invariants.ts';
 
-const { values: { cells, in: folder } } = parseArgs({ options: { cells: { type: 'string' }, in: { type: 'string' } } });
+const {
+  values: { cells, in: folder },
+} = parseArgs({ options: { cells: { type: 'string' }, in: { type: 'string' } } });
 if (!cells || !folder) {
   console.error('say --cells FILE --in FOLDER');
   process.exit(2);
@@ -21,7 +23,9 @@ if (!cells || !folder) {
 const expected = expectations(onAws(read(cells)));
 const found = [...expected].flatMap(([stack, one]) => {
   const files = readdirSync(join(folder, stack)).filter((file) => file.endsWith('.yaml'));
-  const documents = files.flatMap((file) => parseAllDocuments(readFileSync(join(folder, stack, file), 'utf8')).map((document) => document.toJS()));
+  const documents = files.flatMap((file) =>
+    parseAllDocuments(readFileSync(join(folder, stack, file), 'utf8')).map((document) => document.toJS()),
+  );
   return findings(documents, one).map((what) => `${stack}: ${what}`);
 });
 found.push(...checkContainers());

@@ -10,8 +10,15 @@ import { parseArgs } from 'node:util';
 import { load } from './lib/settings.ts';
 import { manifests, written } from './lib/stacks.ts';
 
-const { values: { cells, settings, out, check } } = parseArgs({
-  options: { cells: { type: 'string' }, settings: { type: 'string' }, out: { type: 'string' }, check: { type: 'boolean' } },
+const {
+  values: { cells, settings, out, check },
+} = parseArgs({
+  options: {
+    cells: { type: 'string' },
+    settings: { type: 'string' },
+    out: { type: 'string' },
+    check: { type: 'boolean' },
+  },
 });
 if (!cells || !settings || !out) {
   console.error('say --cells FILE --settings FILE --out FOLDER');
@@ -23,7 +30,9 @@ const there = existsSync(out)
   : [];
 const stale = [
   ...there.filter((path) => !files.has(path)),
-  ...[...files].filter(([path, text]) => !there.includes(path) || readFileSync(join(out, path), 'utf8') !== text).map(([path]) => path),
+  ...[...files]
+    .filter(([path, text]) => !there.includes(path) || readFileSync(join(out, path), 'utf8') !== text)
+    .map(([path]) => path),
 ];
 if (check) {
   if (stale.length > 0) {

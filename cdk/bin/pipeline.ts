@@ -14,7 +14,7 @@ const NOBODYS: Source = {
 
 const app = new App();
 const asked: unknown = app.node.tryGetContext('source');
-const source = typeof asked === 'string' ? JSON.parse(asked) as Source : (asked as Source | undefined) ?? NOBODYS;
+const source = typeof asked === 'string' ? (JSON.parse(asked) as Source) : ((asked as Source | undefined) ?? NOBODYS);
 new PipelineStack(app, 'pipeline', { ...settings(app), source });
 judged(app);
 app.synth();

@@ -1,4 +1,6 @@
-/** Addresses that a network and what runs in it have to agree on. Networks meet through PrivateLink: all have the same. */
+/**
+ * Addresses that a network and what runs in it have to agree on. Networks meet through PrivateLink: all have the same.
+ */
 
 export const VPC_CIDR = '10.0.0.0/16';
 

@@ -36,7 +36,11 @@ export class CellStack extends ZonedStack {
     });
 
     this.service = new ZonalService(this, 'Service', {
-      network, cluster, listen: PORTS.cell, target: PORTS.cell, output: 'CellTargets',
+      network,
+      cluster,
+      listen: PORTS.cell,
+      target: PORTS.cell,
+      output: 'CellTargets',
     });
     offer(this, this.service, [config.aws.router_account, config.aws.control_plane_account]);
     new PrivateLinks(this, 'Reaches', { network, services, wanted: [['router', PORTS.internal]] });
@@ -52,16 +56,34 @@ export class CellStack extends ZonedStack {
 /** Of the cell's own metrics (docs/runbook.md says what to do about each). */
 function ownAlarms(alarms: Alarms, cell: string): void {
   const of = { cell };
-  alarms.own('server-errors', 'cell_requests_total', of, 'Sum',
-    { above: 10, minutes: 2, why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)' });
-  alarms.own('transfers-stuck', 'cell_transfers_stuck', of, 'Maximum',
-    { above: 0, minutes: 1, why: 'Money in flight that the courier has stopped carrying by itself' });
-  alarms.own('transfers-late', 'cell_transfer_in_flight_oldest_seconds', of, 'Maximum',
-    { above: 60, minutes: 5, why: 'Money has been in flight for more than a minute' });
-  alarms.own('deliveries-given-up', 'cell_deliveries_given_up_total', of, 'Sum',
-    { above: 0, minutes: 1, why: 'The courier gave a delivery up' });
-  alarms.own('integrity-breaks', 'cell_integrity_pass_breaks', of, 'Maximum',
-    { above: 0, minutes: 1, why: 'A chain or a row is not as it must be; its wallet is frozen' });
-  alarms.own('shedding', 'cell_shed_total', of, 'Sum',
-    { above: 100, minutes: 5, why: 'The cell refuses more than a hundred requests a minute for its load' });
+  alarms.own('server-errors', 'cell_requests_total', of, 'Sum', {
+    above: 10,
+    minutes: 2,
+    why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
+  });
+  alarms.own('transfers-stuck', 'cell_transfers_stuck', of, 'Maximum', {
+    above: 0,
+    minutes: 1,
+    why: 'Money in flight that the courier has stopped carrying by itself',
+  });
+  alarms.own('transfers-late', 'cell_transfer_in_flight_oldest_seconds', of, 'Maximum', {
+    above: 60,
+    minutes: 5,
+    why: 'Money has been in flight for more than a minute',
+  });
+  alarms.own('deliveries-given-up', 'cell_deliveries_given_up_total', of, 'Sum', {
+    above: 0,
+    minutes: 1,
+    why: 'The courier gave a delivery up',
+  });
+  alarms.own('integrity-breaks', 'cell_integrity_pass_breaks', of, 'Maximum', {
+    above: 0,
+    minutes: 1,
+    why: 'A chain or a row is not as it must be; its wallet is frozen',
+  });
+  alarms.own('shedding', 'cell_shed_total', of, 'Sum', {
+    above: 100,
+    minutes: 5,
+    why: 'The cell refuses more than a hundred requests a minute for its load',
+  });
 }

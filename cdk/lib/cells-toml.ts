@@ -13,8 +13,8 @@ const MAX_SHARES = 10;
 const MAX_BAKE_SECONDS = 86_400;
 const U32_MAX = 0xffff_ffff;
 
-const name = (kind: string) => z.string().regex(/^[a-z][a-z0-9-]{0,31}$/,
-  `a ${kind} id is 1 to 32 of a-z, 0-9 and '-', starting with a letter`);
+const name = (kind: string) =>
+  z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, `a ${kind} id is 1 to 32 of a-z, 0-9 and '-', starting with a letter`);
 const count = (max: number) => z.int().min(0).max(max);
 const zone = name('zone');
 
@@ -43,11 +43,7 @@ const Deploys = z.strictObject({
   bake_seconds: count(Number.MAX_SAFE_INTEGER).default(600),
 });
 
-const Aws = z.strictObject({
-  router_account: z.string(),
-  control_plane_account: z.string(),
-  domain: z.string(),
-});
+const Aws = z.strictObject({ router_account: z.string(), control_plane_account: z.string(), domain: z.string() });
 
 const File = z.strictObject({
   deployment: z.strictObject({
@@ -133,11 +129,16 @@ function brokenDeploys({ deploys: { canary, shares, bake_seconds }, cells }: Con
 }
 
 function brokenAws({ aws, cells }: Config): string | undefined {
-  const shared: [string, string][] = aws === undefined ? [] : [
-    ['aws.router_account', aws.router_account],
-    ['aws.control_plane_account', aws.control_plane_account],
-  ];
-  const own = cells.flatMap((cell): [string, string][] => cell.account === undefined ? [] : [[cell.id, cell.account]]);
+  const shared: [string, string][] =
+    aws === undefined
+      ? []
+      : [
+          ['aws.router_account', aws.router_account],
+          ['aws.control_plane_account', aws.control_plane_account],
+        ];
+  const own = cells.flatMap((cell): [string, string][] =>
+    cell.account === undefined ? [] : [[cell.id, cell.account]],
+  );
   const owners = new Map<string, string>();
   for (const [who, account] of [...shared, ...own]) {
     if (!/^[0-9]{12}$/.test(account)) {

@@ -1,12 +1,17 @@
 /**
- * A Kubernetes cluster for one stack, in EKS Auto Mode: AWS keeps its nodes. It must never know what runs on it: that is
- * in kubernetes/, generated from the same cells.toml.
+ * A Kubernetes cluster for one stack, in EKS Auto Mode: AWS keeps its nodes. It must never know what runs on it: that
+ * is in kubernetes/, generated from the same cells.toml.
  */
 import { CfnResource, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
 import { CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
 import {
-  AccessPolicy, AccessScopeType, Cluster as EksCluster, ClusterLoggingTypes, DefaultCapacityType, EndpointAccess,
+  AccessPolicy,
+  AccessScopeType,
+  Cluster as EksCluster,
+  ClusterLoggingTypes,
+  DefaultCapacityType,
+  EndpointAccess,
   KubernetesVersion,
 } from 'aws-cdk-lib/aws-eks-v2';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
@@ -19,8 +24,13 @@ import type { Network } from './network.ts';
 import { roleForAnother } from './roles.ts';
 
 const OF_AUTO_MODE = [
-  'AmazonEC2ContainerRegistryReadOnly', 'AmazonEKSBlockStoragePolicy', 'AmazonEKSClusterPolicy', 'AmazonEKSComputePolicy',
-  'AmazonEKSLoadBalancingPolicy', 'AmazonEKSNetworkingPolicy', 'AmazonEKSWorkerNodePolicy',
+  'AmazonEC2ContainerRegistryReadOnly',
+  'AmazonEKSBlockStoragePolicy',
+  'AmazonEKSClusterPolicy',
+  'AmazonEKSComputePolicy',
+  'AmazonEKSLoadBalancingPolicy',
+  'AmazonEKSNetworkingPolicy',
+  'AmazonEKSWorkerNodePolicy',
 ];
 
 export class Cluster extends Construct {
@@ -30,7 +40,10 @@ export class Cluster extends Construct {
   constructor(scope: Construct, id: string, config: AwsConfig, stack: string, network: Network) {
     super(scope, id);
     this.clusterName = clusterName(config, stack);
-    const secrets = new Key(this, 'Secrets', { enableKeyRotation: true, description: `Secrets of cluster ${this.clusterName}` });
+    const secrets = new Key(this, 'Secrets', {
+      enableKeyRotation: true,
+      description: `Secrets of cluster ${this.clusterName}`,
+    });
     const cluster = new EksCluster(this, 'Eks', {
       clusterName: this.clusterName,
       version: KubernetesVersion.V1_34,
@@ -48,13 +61,16 @@ export class Cluster extends Construct {
     const resource = cluster.node.defaultChild as CfnResource;
     resource.addPropertyOverride('ZonalShiftConfig', { Enabled: true });
     this.securityGroup = cluster.clusterSecurityGroup;
-    Validations.of(cluster).acknowledge({
-      id: 'AwsSolutions-EKS1',
-      reason: 'The pipeline, in another account, deploys through the public endpoint; IAM decides who may.',
-    }, {
-      id: 'Annotation::@aws-cdk/aws-eks:isolatedSubnetsForKubectlPrivateSubnets',
-      reason: 'The stack applies no manifests itself; the network has the endpoints that nodes need (network.ts).',
-    });
+    Validations.of(cluster).acknowledge(
+      {
+        id: 'AwsSolutions-EKS1',
+        reason: 'The pipeline, in another account, deploys through the public endpoint; IAM decides who may.',
+      },
+      {
+        id: 'Annotation::@aws-cdk/aws-eks:isolatedSubnetsForKubectlPrivateSubnets',
+        reason: 'The stack applies no manifests itself; the network has the endpoints that nodes need (network.ts).',
+      },
+    );
     for (const policy of OF_AUTO_MODE) {
       Validations.of(cluster).acknowledge({
         id: `AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/${policy}]`,
@@ -95,7 +111,10 @@ export class Cluster extends Construct {
     const { account, region } = Stack.of(this);
     const group = `arn:aws:logs:${region}:${account}:log-group:/wallet/${stack}/metrics`;
     const role = this.identity(COLLECTOR, [
-      new PolicyStatement({ actions: ['logs:CreateLogGroup', 'logs:CreateLogStream', 'logs:PutLogEvents'], resources: [`${group}:*`] }),
+      new PolicyStatement({
+        actions: ['logs:CreateLogGroup', 'logs:CreateLogStream', 'logs:PutLogEvents'],
+        resources: [`${group}:*`],
+      }),
     ]);
     Validations.of(role).acknowledge({
       id: `AwsSolutions-IAM5[Resource::${group}:*]`,

@@ -1,4 +1,6 @@
-/** The control plane, the images, and what it may do in the accounts of others. No request of a customer passes here. */
+/**
+ * The control plane, the images, and what it may do in the accounts of others. No request of a customer passes here.
+ */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
 import { Repository, RepositoryEncryption, TagMutability } from 'aws-cdk-lib/aws-ecr';
@@ -25,7 +27,10 @@ export class ControlPlaneStack extends ZonedStack {
 
   constructor(scope: Construct, id: string, { config, services }: Settings, props: StackProps) {
     const { aws, cells, deployment } = config;
-    super(scope, id, config, aws.control_plane_account, { ...props, description: `Control plane of ${deployment.name}` });
+    super(scope, id, config, aws.control_plane_account, {
+      ...props,
+      description: `Control plane of ${deployment.name}`,
+    });
     this.images(config);
 
     const tables = new DurableTables(this, 'Tables', CONTROL_PLANE_TABLES, 'control-');
@@ -35,27 +40,46 @@ export class ControlPlaneStack extends ZonedStack {
       ...cells.map((cell) => `arn:aws:iam::${cell.account}:role/${tablesRole(config, cell.id)}`),
       `arn:aws:iam::${aws.router_account}:role/${zonesRole(config)}`,
     ];
-    cluster.identity('control-plane', [
-      ...tables.statements(OWN_OF_CONTROL_PLANE),
-      new PolicyStatement({ actions: ['sts:AssumeRole'], resources: elsewhere }),
-    ], controlPlaneRole(config));
+    cluster.identity(
+      'control-plane',
+      [
+        ...tables.statements(OWN_OF_CONTROL_PLANE),
+        new PolicyStatement({ actions: ['sts:AssumeRole'], resources: elsewhere }),
+      ],
+      controlPlaneRole(config),
+    );
     cluster.collector('control-plane');
 
     this.service = new ZonalService(this, 'Service', {
-      network, cluster, listen: PORTS.controlPlane, target: PORTS.controlPlane, output: 'ControlPlaneTargets',
+      network,
+      cluster,
+      listen: PORTS.controlPlane,
+      target: PORTS.controlPlane,
+      output: 'ControlPlaneTargets',
     });
     offer(this, this.service, [aws.router_account]);
     new PrivateLinks(this, 'Reaches', {
-      network, services, byZone: true, wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
+      network,
+      services,
+      byZone: true,
+      wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
     });
 
     const alarms = new Alarms(this, 'Alarms', 'control-plane');
     alarms.tables(tables);
     this.service.watch(alarms, 'control-plane');
-    alarms.own('checkpoint-violations', 'control_plane_checkpoint_violations_total', { component: 'control-plane' }, 'Sum',
-      { above: 0, minutes: 1, why: 'A cell has shown another past than before' });
-    alarms.own('server-errors', 'control_plane_requests_total', { component: 'control-plane' }, 'Sum',
-      { above: 10, minutes: 2, why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)' });
+    alarms.own(
+      'checkpoint-violations',
+      'control_plane_checkpoint_violations_total',
+      { component: 'control-plane' },
+      'Sum',
+      { above: 0, minutes: 1, why: 'A cell has shown another past than before' },
+    );
+    alarms.own('server-errors', 'control_plane_requests_total', { component: 'control-plane' }, 'Sum', {
+      above: 10,
+      minutes: 2,
+      why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
+    });
     this.alarmName = alarms.unwell();
   }
 

@@ -16,7 +16,10 @@ export type AwsConfig = Omit<Config, 'aws' | 'cells'> & {
 export function onAws(config: Config): AwsConfig {
   if (!config.aws) throw new Error('cells.toml has no [aws]: there is nothing to build on AWS');
   const { name, region, zones } = config.deployment;
-  if (!NAME.test(name)) throw new Error(`deployment.name is part of names on AWS: 1 to 24 of a-z, 0-9 and '-', not ${JSON.stringify(name)}`);
+  if (!NAME.test(name))
+    throw new Error(
+      `deployment.name is part of names on AWS: 1 to 24 of a-z, 0-9 and '-', not ${JSON.stringify(name)}`,
+    );
   if (zones.length < MIN_ZONES) throw new Error(`deployment.zones has ${zones.length}; on AWS at least ${MIN_ZONES}`);
   const stray = zones.find((zone) => !zone.startsWith(region));
   if (stray !== undefined) throw new Error(`zone ${stray} is not of region ${region}`);

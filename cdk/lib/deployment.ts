@@ -1,6 +1,6 @@
 /**
- * All stacks of a deployment, as cells.toml describes it: the control plane's, the router's, and one for each cell, each
- * in an account of its own. It must never build anything that depends on the order of the cells in the file.
+ * All stacks of a deployment, as cells.toml describes it: the control plane's, the router's, and one for each cell,
+ * each in an account of its own. It must never build anything that depends on the order of the cells in the file.
  */
 import type { Construct } from 'constructs';
 import { CellStack } from './cell-stack.ts';

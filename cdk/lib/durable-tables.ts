@@ -13,8 +13,10 @@ import type { Index, Key as KeyAttribute, TableShape } from './table-shapes.ts';
 
 const RECOVERY_DAYS = 35;
 
-const attribute = ([name, kind]: KeyAttribute) =>
-  ({ name, type: kind === 'S' ? AttributeType.STRING : AttributeType.NUMBER });
+const attribute = ([name, kind]: KeyAttribute) => ({
+  name,
+  type: kind === 'S' ? AttributeType.STRING : AttributeType.NUMBER,
+});
 
 const index = ({ name, partition, sort, projection }: Index): GlobalSecondaryIndexPropsV2 => ({
   indexName: name,
@@ -34,7 +36,12 @@ export class DurableTables extends Construct {
   readonly key: Key;
   readonly tables = new Map<string, TableV2>();
 
-  constructor(scope: Construct, id: string, private readonly shapes: readonly TableShape[], private readonly prefix: string) {
+  constructor(
+    scope: Construct,
+    id: string,
+    private readonly shapes: readonly TableShape[],
+    private readonly prefix: string,
+  ) {
     super(scope, id);
     this.key = new Key(this, 'Key', {
       alias: `alias/${prefix}tables`,
@@ -43,17 +50,20 @@ export class DurableTables extends Construct {
       removalPolicy: RemovalPolicy.RETAIN,
     });
     for (const shape of shapes) {
-      this.tables.set(shape.name, new TableV2(this, shape.name, {
-        tableName: prefix + shape.name,
-        partitionKey: attribute(shape.partition),
-        sortKey: shape.sort && attribute(shape.sort),
-        globalSecondaryIndexes: shape.index && [index(shape.index)],
-        billing: Billing.onDemand(),
-        encryption: TableEncryptionV2.customerManagedKey(this.key),
-        pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true, recoveryPeriodInDays: RECOVERY_DAYS },
-        deletionProtection: true,
-        removalPolicy: RemovalPolicy.RETAIN,
-      }));
+      this.tables.set(
+        shape.name,
+        new TableV2(this, shape.name, {
+          tableName: prefix + shape.name,
+          partitionKey: attribute(shape.partition),
+          sortKey: shape.sort && attribute(shape.sort),
+          globalSecondaryIndexes: shape.index && [index(shape.index)],
+          billing: Billing.onDemand(),
+          encryption: TableEncryptionV2.customerManagedKey(this.key),
+          pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true, recoveryPeriodInDays: RECOVERY_DAYS },
+          deletionProtection: true,
+          removalPolicy: RemovalPolicy.RETAIN,
+        }),
+      );
     }
   }
 
@@ -67,13 +77,20 @@ export class DurableTables extends Construct {
       return statements;
     });
     const { region } = Stack.of(this);
-    made.push(new PolicyStatement({
-      actions: [
-        'kms:Decrypt', 'kms:DescribeKey', 'kms:Encrypt', 'kms:GenerateDataKey', 'kms:ReEncryptFrom', 'kms:ReEncryptTo',
-      ],
-      resources: [this.key.keyArn],
-      conditions: { StringEquals: { 'kms:ViaService': `dynamodb.${region}.amazonaws.com` } },
-    }));
+    made.push(
+      new PolicyStatement({
+        actions: [
+          'kms:Decrypt',
+          'kms:DescribeKey',
+          'kms:Encrypt',
+          'kms:GenerateDataKey',
+          'kms:ReEncryptFrom',
+          'kms:ReEncryptTo',
+        ],
+        resources: [this.key.keyArn],
+        conditions: { StringEquals: { 'kms:ViaService': `dynamodb.${region}.amazonaws.com` } },
+      }),
+    );
     return made;
   }
 
@@ -87,7 +104,10 @@ export class DurableTables extends Construct {
     if (!shape?.index) throw new Error(`table ${table} has no index`);
     const resourceName = `${this.prefix}${table}/index/${shape.index.name}`;
     return Stack.of(this).formatArn({
-      service: 'dynamodb', resource: 'table', resourceName, arnFormat: ArnFormat.SLASH_RESOURCE_NAME,
+      service: 'dynamodb',
+      resource: 'table',
+      resourceName,
+      arnFormat: ArnFormat.SLASH_RESOURCE_NAME,
     });
   }
 }

@@ -5,8 +5,14 @@ import { AwsSolutionsChecks } from 'cdk-nag';
 
 export function judged(app: App): void {
   Validations.of(app).acknowledge(
-    { id: 'CloudFormation-Validate::W3010', reason: 'Zones are named in cells.toml, so that no account is asked which it has.' },
-    { id: 'CloudFormation-Validate::W9009', reason: 'The CDK itself writes it so; nothing else encrypts the cluster\'s secrets.' },
+    {
+      id: 'CloudFormation-Validate::W3010',
+      reason: 'Zones are named in cells.toml, so that no account is asked which it has.',
+    },
+    {
+      id: 'CloudFormation-Validate::W9009',
+      reason: "The CDK itself writes it so; nothing else encrypts the cluster's secrets.",
+    },
   );
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app, { verbose: true }));
 }

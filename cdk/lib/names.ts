@@ -1,4 +1,6 @@
-/** Names that more than one stack has to agree on: roles are trusted by name, since a stack must not wait for another's. */
+/**
+ * Names that more than one stack has to agree on: roles are trusted by name, since a stack must not wait for another's.
+ */
 import type { Config as Whole } from './cells-toml.ts';
 
 type Config = Pick<Whole, 'deployment'>;
@@ -24,4 +26,7 @@ export const clusterName = (config: Config, stack: string) => `${config.deployme
 
 /** The output with the ARN of a zone's target group: `PublicTargetsEuWest1a`. */
 export const targetsOf = (place: string) =>
-  `PublicTargets${place.split('-').map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}`;
+  `PublicTargets${place
+    .split('-')
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('')}`;

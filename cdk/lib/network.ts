@@ -1,11 +1,18 @@
 /**
- * A network of its own for each stack: isolated subnets in every zone, from which nothing but the AWS services below can
- * be reached; others only where they are asked for. Networks meet through PrivateLink alone (private-link.ts), so all
- * may have the same addresses.
+ * A network of its own for each stack: isolated subnets in every zone, from which nothing but the AWS services below
+ * can be reached; others only where they are asked for. Networks meet through PrivateLink alone (private-link.ts), so
+ * all may have the same addresses.
  */
 import {
-  FlowLogTrafficType, GatewayVpcEndpointAwsService, InterfaceVpcEndpointAwsService, IpAddresses, Peer, Port, SecurityGroup,
-  SubnetType, Vpc,
+  FlowLogTrafficType,
+  GatewayVpcEndpointAwsService,
+  InterfaceVpcEndpointAwsService,
+  IpAddresses,
+  Peer,
+  Port,
+  SecurityGroup,
+  SubnetType,
+  Vpc,
 } from 'aws-cdk-lib/aws-ec2';
 import type { IVpc, SubnetConfiguration } from 'aws-cdk-lib/aws-ec2';
 import { Construct } from 'constructs';
@@ -39,7 +46,8 @@ export class Network extends Construct {
     super(scope, id);
     this.inside = callsOut ? SubnetType.PRIVATE_WITH_EGRESS : SubnetType.PRIVATE_ISOLATED;
     const subnets: SubnetConfiguration[] = [{ name: 'inside', subnetType: this.inside, cidrMask: 20 }];
-    if (isPublic || callsOut) subnets.push({ name: 'public', subnetType: SubnetType.PUBLIC, cidrMask: 24, mapPublicIpOnLaunch: false });
+    if (isPublic || callsOut)
+      subnets.push({ name: 'public', subnetType: SubnetType.PUBLIC, cidrMask: 24, mapPublicIpOnLaunch: false });
     this.vpc = new Vpc(this, 'Vpc', {
       ipAddresses: IpAddresses.cidr(VPC_CIDR),
       maxAzs: zones,
@@ -55,7 +63,10 @@ export class Network extends Construct {
     const group = reachable(this, 'Endpoints', this.vpc, 443);
     for (const [name, service] of Object.entries(SERVICES)) {
       this.vpc.addInterfaceEndpoint(name, {
-        service, subnets: { subnetType: this.inside }, securityGroups: [group], open: false,
+        service,
+        subnets: { subnetType: this.inside },
+        securityGroups: [group],
+        open: false,
       });
     }
   }
@@ -63,7 +74,11 @@ export class Network extends Construct {
 
 /** A security group for what everybody in the network may reach, and nobody else. */
 export function reachable(scope: Construct, id: string, vpc: IVpc, port: number): SecurityGroup {
-  const group = new SecurityGroup(scope, id, { vpc, allowAllOutbound: false, description: `Port ${port}, from inside` });
+  const group = new SecurityGroup(scope, id, {
+    vpc,
+    allowAllOutbound: false,
+    description: `Port ${port}, from inside`,
+  });
   group.addIngressRule(Peer.ipv4(VPC_CIDR), Port.tcp(port), 'the network itself');
   return group;
 }

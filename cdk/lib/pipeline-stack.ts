@@ -1,7 +1,7 @@
 /**
- * The pipeline: control plane, then the cells in the waves of cells.toml, then the routers. Each part is its stack, then
- * its manifests; each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It must
- * never begin a wave before the one before it has baked.
+ * The pipeline: control plane, then the cells in the waves of cells.toml, then the routers. Each part is its stack,
+ * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It
+ * must never begin a wave before the one before it has baked.
  */
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -51,7 +51,11 @@ export class PipelineStack extends Stack {
   /** As CodePipeline names them: those that deploy. */
   readonly deploying: string[];
 
-  constructor(scope: Construct, id: string, private readonly props: PipelineProps) {
+  constructor(
+    scope: Construct,
+    id: string,
+    private readonly props: PipelineProps,
+  ) {
     const { config, source, path } = props;
     super(scope, id, {
       stackName: `${config.deployment.name}-pipeline`,
@@ -60,9 +64,13 @@ export class PipelineStack extends Stack {
       terminationProtection: true,
     });
     if (config.deploys.bake_seconds > LONGEST_BAKE_SECONDS) {
-      throw new Error(`deploys.bake_seconds is ${config.deploys.bake_seconds}; the pipeline bakes at most ${LONGEST_BAKE_SECONDS}`);
+      throw new Error(
+        `deploys.bake_seconds is ${config.deploys.bake_seconds}; the pipeline bakes at most ${LONGEST_BAKE_SECONDS}`,
+      );
     }
-    const checkedOut = CodePipelineSource.connection(source.repository, source.branch, { connectionArn: source.connection });
+    const checkedOut = CodePipelineSource.connection(source.repository, source.branch, {
+      connectionArn: source.connection,
+    });
     const synth = new ShellStep('Synth', {
       input: checkedOut,
       env: { CELLS_TOML: relative(`${ROOT}/cdk`, path), CDK_DISABLE_VERSION_CHECK: '1' },
@@ -103,18 +111,33 @@ export class PipelineStack extends Stack {
     const control = controlPlane(first, this.props);
     const last = new Stage(this, 'router-stage', { stageName: 'router' });
     const routers = router(last, this.props);
-    const inWaves = waves(config).map((ids) => ids.map((id): Part => {
-      const stage = new Stage(this, `${id}-stage`, { stageName: id });
-      const stack = cell(stage, this.props, id);
-      return { stack: id, stage, account: stack.account, alarm: stack.alarmName, targets: outputs([stack.service]) };
-    }));
+    const inWaves = waves(config).map((ids) =>
+      ids.map((id): Part => {
+        const stage = new Stage(this, `${id}-stage`, { stageName: id });
+        const stack = cell(stage, this.props, id);
+        return { stack: id, stage, account: stack.account, alarm: stack.alarmName, targets: outputs([stack.service]) };
+      }),
+    );
     return [
-      [{
-        stack: 'control-plane', stage: first, account: aws.control_plane_account, alarm: control.alarmName,
-        targets: outputs([control.service]),
-      }],
+      [
+        {
+          stack: 'control-plane',
+          stage: first,
+          account: aws.control_plane_account,
+          alarm: control.alarmName,
+          targets: outputs([control.service]),
+        },
+      ],
       ...inWaves,
-      [{ stack: 'router', stage: last, account: aws.router_account, alarm: routers.alarmName, targets: outputs(routers.services) }],
+      [
+        {
+          stack: 'router',
+          stage: last,
+          account: aws.router_account,
+          alarm: routers.alarmName,
+          targets: outputs(routers.services),
+        },
+      ],
     ];
   }
 
@@ -123,7 +146,12 @@ export class PipelineStack extends Stack {
   }
 
   /** Puts the part's manifests into its cluster and waits until they run. */
-  private apply(part: Part, role: Role, input: CodePipelineSource, manifests: ReturnType<ShellStep['addOutputDirectory']>) {
+  private apply(
+    part: Part,
+    role: Role,
+    input: CodePipelineSource,
+    manifests: ReturnType<ShellStep['addOutputDirectory']>,
+  ) {
     return new CodeBuildStep(`Apply-${part.stack}`, {
       input,
       additionalInputs: { manifests },
@@ -158,7 +186,8 @@ export class PipelineStack extends Stack {
     const { config } = this.props;
     const { aws, cells } = config;
     const stacks: [string, string][] = [
-      ['control-plane', aws.control_plane_account], ['router', aws.router_account],
+      ['control-plane', aws.control_plane_account],
+      ['router', aws.router_account],
       ...cells.map((one): [string, string] => [one.id, one.account]),
     ];
     const resources = stacks.map(([stack, account]) => `arn:aws:iam::${account}:role/${deployRole(config, stack)}`);
@@ -166,34 +195,58 @@ export class PipelineStack extends Stack {
       roleName: pipelineRole(config),
       description: 'Applies manifests and watches alarms, in the account of whichever stack is deployed',
       assumedBy: new ServicePrincipal('codebuild.amazonaws.com'),
-      inlinePolicies: { deploy: new PolicyDocument({ statements: [new PolicyStatement({ actions: ['sts:AssumeRole'], resources })] }) },
+      inlinePolicies: {
+        deploy: new PolicyDocument({ statements: [new PolicyStatement({ actions: ['sts:AssumeRole'], resources })] }),
+      },
     });
   }
 
   /** What CDK Pipelines writes by itself; not of the stages below, which are judged as the cells' own app. */
   private acknowledge(scopes: Construct[]): void {
-    const projects = this.node.findAll().filter((one) => one instanceof CfnProject).map((one) => this.getLogicalId(one));
+    const projects = this.node
+      .findAll()
+      .filter((one) => one instanceof CfnProject)
+      .map((one) => this.getLogicalId(one));
     const { account, region } = this;
     const findings = [
-      ...['s3:Abort*', 's3:DeleteObject*', 's3:GetBucket*', 's3:GetObject*', 's3:List*', 'kms:GenerateDataKey*', 'kms:ReEncrypt*']
-        .map((action) => `Action::${action}`),
+      ...[
+        's3:Abort*',
+        's3:DeleteObject*',
+        's3:GetBucket*',
+        's3:GetObject*',
+        's3:List*',
+        'kms:GenerateDataKey*',
+        'kms:ReEncrypt*',
+      ].map((action) => `Action::${action}`),
       `Resource::<${this.getLogicalId(this.node.findAll().find((one) => one instanceof CfnBucket) as CfnBucket)}.Arn>/*`,
       ...projects.map((id) => `Resource::arn:aws:logs:${region}:${account}:log-group:/aws/codebuild/<${id}>:*`),
       ...projects.map((id) => `Resource::arn:aws:codebuild:${region}:${account}:report-group/<${id}>-*`),
     ];
     for (const scope of scopes) {
       Validations.of(scope).acknowledge(
-        { id: 'AwsSolutions-S1', reason: 'The bucket holds artifacts of the pipeline, which itself records who started what.' },
-        { id: 'AwsSolutions-CB4', reason: 'Artifacts are encrypted under the pipeline\'s own key; the projects keep nothing else.' },
+        {
+          id: 'AwsSolutions-S1',
+          reason: 'The bucket holds artifacts of the pipeline, which itself records who started what.',
+        },
+        {
+          id: 'AwsSolutions-CB4',
+          reason: "Artifacts are encrypted under the pipeline's own key; the projects keep nothing else.",
+        },
         ...findings.map((finding) => ({
           id: `AwsSolutions-IAM5[${finding}]`,
-          reason: 'CDK Pipelines writes it: a project\'s own log and the artifacts of this pipeline.',
+          reason: "CDK Pipelines writes it: a project's own log and the artifacts of this pipeline.",
         })),
       );
     }
     Validations.of(this.node.findChild('Pipeline').node.findChild('UpdatePipeline')).acknowledge(
-      { id: `AwsSolutions-IAM5[Resource::arn:*:iam::${account}:role/*]`, reason: 'Restricted by a condition to the roles of the CDK\'s bootstrap.' },
-      { id: 'AwsSolutions-IAM5[Resource::*]', reason: 'DescribeStacks and ListBuckets, by which the pipeline updates itself.' },
+      {
+        id: `AwsSolutions-IAM5[Resource::arn:*:iam::${account}:role/*]`,
+        reason: "Restricted by a condition to the roles of the CDK's bootstrap.",
+      },
+      {
+        id: 'AwsSolutions-IAM5[Resource::*]',
+        reason: 'DescribeStacks and ListBuckets, by which the pipeline updates itself.',
+      },
     );
   }
 }

@@ -1,7 +1,8 @@
 /**
- * How networks of different accounts meet: a stack offers its load balancer as an endpoint service to named accounts, and
- * others reach it under `<name>.wallet.internal`, by zone under `<zone>.<name>.wallet.internal`. Nothing else is routed
- * between accounts. Zones are meant by name: accounts whose names stand for different zones cannot be one deployment.
+ * How networks of different accounts meet: a stack offers its load balancer as an endpoint service to named accounts,
+ * and others reach it under `<name>.wallet.internal`, by zone under `<zone>.<name>.wallet.internal`. Nothing else is
+ * routed between accounts. Zones are meant by name: accounts whose names stand for different zones cannot be one
+ * deployment.
  */
 import { CfnOutput, Duration, Fn, Stack } from 'aws-cdk-lib';
 import { InterfaceVpcEndpoint, InterfaceVpcEndpointService, VpcEndpointService } from 'aws-cdk-lib/aws-ec2';
@@ -24,8 +25,10 @@ export function offer(scope: Construct, service: ZonalService, accounts: string[
     acceptanceRequired: false,
     allowedPrincipals: accounts.map((account) => new ArnPrincipal(`arn:aws:iam::${account}:root`)),
   });
-  new CfnOutput(scope, 'PrivateService', { value: offered.vpcEndpointServiceName, description: 'For private-services.json' })
-    .overrideLogicalId('PrivateService');
+  new CfnOutput(scope, 'PrivateService', {
+    value: offered.vpcEndpointServiceName,
+    description: 'For private-services.json',
+  }).overrideLogicalId('PrivateService');
 }
 
 export interface PrivateLinksProps {

@@ -11,7 +11,11 @@ export interface RoleForAnother {
   readonly statements: PolicyStatement[];
 }
 
-export function roleForAnother(scope: Construct, id: string, { roleName, account, trusted, statements }: RoleForAnother): Role {
+export function roleForAnother(
+  scope: Construct,
+  id: string,
+  { roleName, account, trusted, statements }: RoleForAnother,
+): Role {
   const who = { ArnEquals: { 'aws:PrincipalArn': `arn:aws:iam::${account}:role/${trusted}` } };
   return new Role(scope, id, {
     roleName,

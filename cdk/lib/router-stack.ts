@@ -30,7 +30,11 @@ export class RouterStack extends ZonedStack {
     const alarms = new Alarms(this, 'Alarms', 'router');
 
     // The load balancers keep the clients' addresses, so it is these that reach the pods.
-    cluster.securityGroup.connections.allowFrom(Peer.anyIpv4(), Port.tcp(PORTS.public), 'clients, past the load balancers');
+    cluster.securityGroup.connections.allowFrom(
+      Peer.anyIpv4(),
+      Port.tcp(PORTS.public),
+      'clients, past the load balancers',
+    );
     Validations.of(cluster).acknowledge({
       id: 'AwsSolutions-EC23',
       reason: 'Clients keep their addresses on the way to the public port, for the audit of what they do.',
@@ -41,7 +45,12 @@ export class RouterStack extends ZonedStack {
       const subnet = outside[at];
       if (subnet?.availabilityZone !== place) throw new Error(`no public subnet in ${place}`);
       const service = new ZonalService(this, `Public-${place}`, {
-        network, cluster, listen: 443, target: PORTS.public, subnets: [subnet], isPublic: true,
+        network,
+        cluster,
+        listen: 443,
+        target: PORTS.public,
+        subnets: [subnet],
+        isPublic: true,
         output: targetsOf(place),
       });
       records.add(place, service);
@@ -49,13 +58,23 @@ export class RouterStack extends ZonedStack {
       this.services.push(service);
     });
     const inside = new ZonalService(this, 'Internal', {
-      network, cluster, listen: PORTS.internal, target: PORTS.internal, output: 'InternalTargets',
+      network,
+      cluster,
+      listen: PORTS.internal,
+      target: PORTS.internal,
+      output: 'InternalTargets',
     });
     inside.watch(alarms, 'internal');
     this.services.push(inside);
-    offer(this, inside, cells.map((cell) => cell.account));
+    offer(
+      this,
+      inside,
+      cells.map((cell) => cell.account),
+    );
     new PrivateLinks(this, 'Reaches', {
-      network, services, byZone: true,
+      network,
+      services,
+      byZone: true,
       wanted: [['control-plane', PORTS.controlPlane], ...cells.map((cell) => [cell.id, PORTS.cell] as const)],
     });
     this.evacuator(config, records);
@@ -93,10 +112,19 @@ export class RouterStack extends ZonedStack {
 
 function ownAlarms(alarms: Alarms): void {
   const of = { component: 'router' };
-  alarms.own('placement-refused', 'router_placement_refused_total', of, 'Sum',
-    { above: 0, minutes: 1, why: 'A placement was published that routers do not take' });
-  alarms.own('placement-old', 'router_control_plane_silence_seconds', of, 'Maximum',
-    { above: 300, minutes: 1, why: 'Routers have heard nothing of the control plane for five minutes; they serve from what they know' });
-  alarms.own('server-errors', 'router_requests_total', of, 'Sum',
-    { above: 10, minutes: 2, why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)' });
+  alarms.own('placement-refused', 'router_placement_refused_total', of, 'Sum', {
+    above: 0,
+    minutes: 1,
+    why: 'A placement was published that routers do not take',
+  });
+  alarms.own('placement-old', 'router_control_plane_silence_seconds', of, 'Maximum', {
+    above: 300,
+    minutes: 1,
+    why: 'Routers have heard nothing of the control plane for five minutes; they serve from what they know',
+  });
+  alarms.own('server-errors', 'router_requests_total', of, 'Sum', {
+    above: 10,
+    minutes: 2,
+    why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
+  });
 }

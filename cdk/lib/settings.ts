@@ -1,4 +1,6 @@
-/** What an app is told: which cells.toml (CELLS_TOML, or the context `cells`), and the private services known so far. */
+/**
+ * What an app is told: which cells.toml (CELLS_TOML, or the context `cells`), and the private services known so far.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,5 +19,5 @@ export function settings(app: App): Settings & { readonly path: string } {
 /** `private-services.json` beside cells.toml: name → endpoint service, as the stacks' outputs say. */
 function beside(path: string): PrivateServices {
   const file = join(dirname(path), path === EXAMPLE ? 'private-services.example.json' : 'private-services.json');
-  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) as PrivateServices : {};
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as PrivateServices) : {};
 }

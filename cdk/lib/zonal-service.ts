@@ -1,6 +1,7 @@
 /**
- * A load balancer before the processes of a stack: TCP, since TLS ends in the processes. What comes to a zone stays in it
- * (cross-zone is off), so a zone can be left without the others noticing. kubernetes/ binds the pods to its target group.
+ * A load balancer before the processes of a stack: TCP, since TLS ends in the processes. What comes to a zone stays in
+ * it (cross-zone is off), so a zone can be left without the others noticing. kubernetes/ binds the pods to its target
+ * group.
  */
 import { CfnOutput, Duration, Tags, Validations } from 'aws-cdk-lib';
 import { Peer, Port, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
@@ -36,9 +37,17 @@ export class ZonalService extends Construct {
 
   constructor(scope: Construct, id: string, props: ZonalServiceProps) {
     super(scope, id);
-    const { network: { vpc, inside }, cluster, isPublic = false } = props;
+    const {
+      network: { vpc, inside },
+      cluster,
+      isPublic = false,
+    } = props;
     const from: IPeer = isPublic ? Peer.anyIpv4() : Peer.ipv4(VPC_CIDR);
-    const group = new SecurityGroup(this, 'Group', { vpc, allowAllOutbound: false, description: `To port ${props.listen}` });
+    const group = new SecurityGroup(this, 'Group', {
+      vpc,
+      allowAllOutbound: false,
+      description: `To port ${props.listen}`,
+    });
     group.addIngressRule(from, Port.tcp(props.listen), 'who may ask');
     group.addEgressRule(Peer.ipv4(VPC_CIDR), Port.tcp(props.target), 'the processes');
     cluster.securityGroup.connections.allowFrom(group, Port.tcp(props.target), 'the load balancer');
@@ -64,11 +73,20 @@ export class ZonalService extends Construct {
       deregistrationDelay: DEREGISTRATION,
       // The port asks for a client's certificate: that it is open is what can be seen from here. Whether a process is ready
       // Kubernetes knows, which takes it out of the group where it is not.
-      healthCheck: { protocol: Protocol.TCP, interval: Duration.seconds(10), healthyThresholdCount: 2, unhealthyThresholdCount: 2 },
+      healthCheck: {
+        protocol: Protocol.TCP,
+        interval: Duration.seconds(10),
+        healthyThresholdCount: 2,
+        unhealthyThresholdCount: 2,
+      },
     });
     // EKS Auto Mode registers pods only with target groups of its own cluster.
     Tags.of(this.targets).add('eks:eks-cluster-name', cluster.clusterName);
-    this.balancer.addListener('Listener', { port: props.listen, protocol: Protocol.TCP, defaultTargetGroups: [this.targets] });
+    this.balancer.addListener('Listener', {
+      port: props.listen,
+      protocol: Protocol.TCP,
+      defaultTargetGroups: [this.targets],
+    });
     this.targetGroupArn = new CfnOutput(this, 'TargetGroupArn', { value: this.targets.targetGroupArn });
     this.targetGroupArn.overrideLogicalId(props.output);
     Validations.of(this.balancer).acknowledge({
@@ -85,9 +103,15 @@ export class ZonalService extends Construct {
 
   /** Fewer than one process in service anywhere is unwell; so is one that stays out of it. */
   watch(alarms: Alarms, name: string): void {
-    alarms.add(`${name}-nobody`, this.targets.metrics.healthyHostCount({ statistic: 'Minimum', period: Duration.minutes(1) }),
-      { below: 1, minutes: 2, silenceIsUnwell: true, why: `No process behind the load balancer of ${name}` });
-    alarms.add(`${name}-unhealthy`, this.targets.metrics.unHealthyHostCount({ statistic: 'Maximum', period: Duration.minutes(1) }),
-      { above: 0, minutes: 5, why: `A process of ${name} has not answered for five minutes` });
+    alarms.add(
+      `${name}-nobody`,
+      this.targets.metrics.healthyHostCount({ statistic: 'Minimum', period: Duration.minutes(1) }),
+      { below: 1, minutes: 2, silenceIsUnwell: true, why: `No process behind the load balancer of ${name}` },
+    );
+    alarms.add(
+      `${name}-unhealthy`,
+      this.targets.metrics.unHealthyHostCount({ statistic: 'Maximum', period: Duration.minutes(1) }),
+      { above: 0, minutes: 5, why: `A process of ${name} has not answered for five minutes` },
+    );
   }
 }

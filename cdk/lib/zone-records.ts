@@ -1,6 +1,6 @@
 /**
- * The name that clients use, once for each zone, with equal weights. A zone is in the answer while two health checks say
- * so: one that Route 53 makes itself, and a switch, healthy until somebody inverts it:
+ * The name that clients use, once for each zone, with equal weights. A zone is in the answer while two health checks
+ * say so: one that Route 53 makes itself, and a switch, healthy until somebody inverts it:
  *
  *   aws route53 update-health-check --health-check-id ID --inverted
  *
@@ -38,7 +38,12 @@ export class ZoneRecords extends Construct {
     });
     // Of one check none has to be healthy: always so, until it is inverted.
     const wanted = new CfnHealthCheck(this, `Wanted-${place}`, {
-      healthCheckConfig: { type: 'CALCULATED', childHealthChecks: [answers.attrHealthCheckId], healthThreshold: 0, inverted: false },
+      healthCheckConfig: {
+        type: 'CALCULATED',
+        childHealthChecks: [answers.attrHealthCheckId],
+        healthThreshold: 0,
+        inverted: false,
+      },
       healthCheckTags: named(`${place}: switch`),
     });
     const both = new CfnHealthCheck(this, `Both-${place}`, {
@@ -63,7 +68,10 @@ export class ZoneRecords extends Construct {
       },
     });
     this.switches.push(wanted);
-    new CfnOutput(this, `Switch-${place}`, { value: wanted.attrHealthCheckId, description: `Inverted, ${place} is left` });
+    new CfnOutput(this, `Switch-${place}`, {
+      value: wanted.attrHealthCheckId,
+      description: `Inverted, ${place} is left`,
+    });
   }
 }
 

@@ -15,7 +15,9 @@ describe('sound files are taken and make the waves that they say', () => {
   const all = fixtures('valid');
   it('are there', () => expect(all.length).toBeGreaterThanOrEqual(4));
   it.each(all)('%s', (_, text) => {
-    const shown = waves(parseCells(text)).map((wave) => wave.join(' ')).join(' | ');
+    const shown = waves(parseCells(text))
+      .map((wave) => wave.join(' '))
+      .join(' | ');
     expect(shown).toBe(said(text, 'waves'));
   });
 });
@@ -28,7 +30,7 @@ describe('unsound files are refused for what they say', () => {
   });
 });
 
-it('the local fleet\'s own file is sound, and so is the example', () => {
+it("the local fleet's own file is sound, and so is the example", () => {
   for (const file of ['../../cells.toml', '../cells.example.toml']) {
     expect(read(fileURLToPath(new URL(file, import.meta.url))).cells).toHaveLength(3);
   }

@@ -10,7 +10,11 @@ import { PipelineStack } from '../lib/pipeline-stack.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 import { exampleText, settingsOf } from './synthesized.ts';
 
-const source = { repository: 'a/b', branch: 'main', connection: 'arn:aws:codeconnections:eu-west-1:200000000000:connection/c' };
+const source = {
+  repository: 'a/b',
+  branch: 'main',
+  connection: 'arn:aws:codeconnections:eu-west-1:200000000000:connection/c',
+};
 
 function pipeline(text: string) {
   const stack = new PipelineStack(new App(), 'pipeline', { ...settingsOf(text), source, path: EXAMPLE });
@@ -19,19 +23,27 @@ function pipeline(text: string) {
   return { deploying: stack.deploying, properties: made!.Properties, template };
 }
 
-interface MadeStage { Name: string; OnFailure?: { Result: string }; Actions: { Name: string; RunOrder: number }[] }
+interface MadeStage {
+  Name: string;
+  OnFailure?: { Result: string };
+  Actions: { Name: string; RunOrder: number }[];
+}
 
 describe('the pipeline', () => {
-  const five = exampleText.replace(/shares = .*/, 'shares = [20, 60, 100]')
-    + '\n[[cells]]\nid = "cell-4"\naccount = "300000000004"\n[[cells]]\nid = "cell-5"\naccount = "300000000005"\n';
+  const five =
+    exampleText.replace(/shares = .*/, 'shares = [20, 60, 100]') +
+    '\n[[cells]]\nid = "cell-4"\naccount = "300000000004"\n[[cells]]\nid = "cell-5"\naccount = "300000000005"\n';
   const { deploying, properties, template } = pipeline(five);
   const stages = properties['Stages'] as MadeStage[];
 
   it('goes in waves: control plane, canary, growing shares, routers', () => {
     expect(properties['PipelineType']).toBe('V2');
-    const deployed = stages.map(({ Actions }) => Actions.map(({ Name }) => /(.*)\.Deploy$/.exec(Name)?.[1]).filter(Boolean));
+    const deployed = stages.map(({ Actions }) =>
+      Actions.map(({ Name }) => /(.*)\.Deploy$/.exec(Name)?.[1]).filter(Boolean),
+    );
     expect(deployed.slice(-5)).toEqual([
-      [expect.stringContaining('control-plane')], [expect.stringContaining('cell-1')],
+      [expect.stringContaining('control-plane')],
+      [expect.stringContaining('cell-1')],
       [expect.stringContaining('cell-2'), expect.stringContaining('cell-3')],
       [expect.stringContaining('cell-4'), expect.stringContaining('cell-5')],
       [expect.stringContaining('router')],
@@ -40,7 +52,9 @@ describe('the pipeline', () => {
 
   it('goes back by itself in every stage that deploys, and the override is of these stages', () => {
     const back = stages.filter(({ OnFailure }) => OnFailure?.Result === 'ROLLBACK').map(({ Name }) => Name);
-    const deploy = stages.filter(({ Actions }) => Actions.some(({ Name }) => Name.endsWith('.Deploy'))).map(({ Name }) => Name);
+    const deploy = stages
+      .filter(({ Actions }) => Actions.some(({ Name }) => Name.endsWith('.Deploy')))
+      .map(({ Name }) => Name);
     expect(deploy).toHaveLength(5);
     expect(back).toEqual(deploy);
     expect(back).toEqual(deploying);
@@ -54,19 +68,25 @@ describe('the pipeline', () => {
       const applied = Actions.filter((action) => action.Name.includes('Apply-'));
       const made = Actions.filter((action) => action.Name.endsWith('.Deploy'));
       expect(applied.length, Name).toBe(made.length);
-      expect(Math.min(...applied.map(({ RunOrder }) => RunOrder))).toBeGreaterThan(Math.max(...made.map(({ RunOrder }) => RunOrder)));
+      expect(Math.min(...applied.map(({ RunOrder }) => RunOrder))).toBeGreaterThan(
+        Math.max(...made.map(({ RunOrder }) => RunOrder)),
+      );
     }
   });
 
-  it('watches for as long as cells.toml says, each cell\'s own alarm', () => {
+  it("watches for as long as cells.toml says, each cell's own alarm", () => {
     const texts = JSON.stringify(template.findResources('AWS::CodeBuild::Project'));
     const of = texts + JSON.stringify(stages);
     expect(of).toMatch(/BAKE_SECONDS[^}]*900/);
-    expect(of).toContain('arn:aws:iam::300000000004:role/wallet-cell-4-deploy=cell-4-unwell arn:aws:iam::300000000005:role/wallet-cell-5-deploy=cell-5-unwell');
+    expect(of).toContain(
+      'arn:aws:iam::300000000004:role/wallet-cell-4-deploy=cell-4-unwell arn:aws:iam::300000000005:role/wallet-cell-5-deploy=cell-5-unwell',
+    );
   });
 
   it('refuses a bake that CodeBuild would cut off', () => {
-    expect(() => pipeline(exampleText.replace('bake_seconds = 900', 'bake_seconds = 30000'))).toThrow('bakes at most 25200');
+    expect(() => pipeline(exampleText.replace('bake_seconds = 900', 'bake_seconds = 30000'))).toThrow(
+      'bakes at most 25200',
+    );
   });
 });
 
@@ -75,18 +95,26 @@ describe('scripts/bake', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bake-'));
   afterAll(() => rmSync(folder, { recursive: true }));
   const bake = (answers: string, seconds: number) => {
-    writeFileSync(join(folder, 'aws'), `#!/bin/bash
+    writeFileSync(
+      join(folder, 'aws'),
+      `#!/bin/bash
       [ "$1" = sts ] && { echo id secret token; exit; }
       [ "$AWS_SESSION_TOKEN" = token ] || exit 9
       count=$(cat ${folder}/count); echo $((count + 1)) > ${folder}/count
       answers=(${answers}); answer=\${answers[$count]:-\${answers[-1]}}
       [ "$answer" = FAIL ] && exit 1
-      echo "$answer"`);
+      echo "$answer"`,
+    );
     chmodSync(join(folder, 'aws'), 0o755);
     writeFileSync(join(folder, 'count'), '0');
     return spawnSync(fileURLToPath(new URL('../scripts/bake', import.meta.url)), {
       encoding: 'utf8',
-      env: { PATH: `${folder}:${process.env['PATH']}`, BAKE_SECONDS: String(seconds), BAKE_PERIOD: '0.05', ALARMS: 'arn:r=cell-1-unwell' },
+      env: {
+        PATH: `${folder}:${process.env['PATH']}`,
+        BAKE_SECONDS: String(seconds),
+        BAKE_PERIOD: '0.05',
+        ALARMS: 'arn:r=cell-1-unwell',
+      },
     });
   };
 
@@ -99,6 +127,9 @@ describe('scripts/bake', () => {
     ['it cannot be asked at all', 'OK FAIL', 60, 1],
   ])('%s', (_, answers, seconds, code) => {
     const { status, stderr, stdout } = bake(answers, seconds);
-    expect([status, stdout + stderr]).toEqual([code, expect.stringContaining(code === 0 ? 'no alarm' : 'cell-1-unwell')]);
+    expect([status, stdout + stderr]).toEqual([
+      code,
+      expect.stringContaining(code === 0 ? 'no alarm' : 'cell-1-unwell'),
+    ]);
   });
 });

@@ -10,11 +10,13 @@ const FIVE = ['control-plane', 'router', 'cell-1', 'cell-2', 'cell-3'];
 function onTables(name: string, role: RegExp): Record<string, string[]> {
   const found: Record<string, string[]> = {};
   for (const { Effect, Action, Resource } of statementsOf(stack(name), role)) {
-    const actions = list(Action).map(String).filter((action) => action.startsWith('dynamodb:'));
+    const actions = list(Action)
+      .map(String)
+      .filter((action) => action.startsWith('dynamodb:'));
     if (Effect !== 'Allow' || actions.length === 0) continue;
     for (const resource of list(Resource)) {
       const key = JSON.stringify(resource).match(/table\/([a-z0-9/-]+)/)![1]!;
-      found[key] = [...found[key] ?? [], ...actions.map((action) => action.slice('dynamodb:'.length))].sort();
+      found[key] = [...(found[key] ?? []), ...actions.map((action) => action.slice('dynamodb:'.length))].sort();
     }
   }
   return found;
@@ -32,10 +34,14 @@ describe('who may do what', () => {
     });
   });
 
-  it('the control plane may work on a cell\'s four tables', () => {
+  it("the control plane may work on a cell's four tables", () => {
     const uses = onTables('cell-3', /"wallet-cell-3-tables"/);
     expect(Object.keys(uses).sort()).toEqual([
-      'cell-3-homes', 'cell-3-ledger', 'cell-3-ledger/index/buckets', 'cell-3-snapshots', 'cell-3-transfers',
+      'cell-3-homes',
+      'cell-3-ledger',
+      'cell-3-ledger/index/buckets',
+      'cell-3-snapshots',
+      'cell-3-transfers',
       'cell-3-transfers/index/open',
     ]);
     expect(uses['cell-3-ledger']).toContain('DeleteItem');
@@ -43,16 +49,22 @@ describe('who may do what', () => {
   });
 
   it('by name, only the control plane becomes it', () => {
-    const role = resources(stack('cell-3'), 'AWS::IAM::Role').find(({ Properties }) => Properties['RoleName'] === 'wallet-cell-3-tables')!;
+    const role = resources(stack('cell-3'), 'AWS::IAM::Role').find(
+      ({ Properties }) => Properties['RoleName'] === 'wallet-cell-3-tables',
+    )!;
     const [trust] = role.Properties['AssumeRolePolicyDocument'].Statement;
     expect(JSON.stringify(trust.Principal)).toContain('200000000000');
-    expect(trust.Condition).toEqual({ ArnEquals: { 'aws:PrincipalArn': 'arn:aws:iam::200000000000:role/wallet-control-plane' } });
+    expect(trust.Condition).toEqual({
+      ArnEquals: { 'aws:PrincipalArn': 'arn:aws:iam::200000000000:role/wallet-control-plane' },
+    });
     const names = resources(stack('control-plane'), 'AWS::IAM::Role').map(({ Properties }) => Properties['RoleName']);
     expect(names).toContain('wallet-control-plane');
   });
 
   it('the control plane may become exactly those, and the one that leaves a zone', () => {
-    const assumed = statementsOf(stack('control-plane'), /"wallet-control-plane"/).filter(({ Action }) => Action === 'sts:AssumeRole');
+    const assumed = statementsOf(stack('control-plane'), /"wallet-control-plane"/).filter(
+      ({ Action }) => Action === 'sts:AssumeRole',
+    );
     expect(assumed.flatMap(({ Resource }) => list(Resource))).toEqual([
       'arn:aws:iam::300000000001:role/wallet-cell-1-tables',
       'arn:aws:iam::300000000002:role/wallet-cell-2-tables',
@@ -64,7 +76,10 @@ describe('who may do what', () => {
   it('who leaves a zone may flip switches and set this one name, and nothing else', () => {
     const statements = statementsOf(stack('router'), /"wallet-zones"/);
     expect(statements.flatMap(({ Action }) => list(Action))).toEqual([
-      'route53:GetHealthCheck', 'route53:UpdateHealthCheck', 'route53:ListResourceRecordSets', 'route53:ChangeResourceRecordSets',
+      'route53:GetHealthCheck',
+      'route53:UpdateHealthCheck',
+      'route53:ListResourceRecordSets',
+      'route53:ChangeResourceRecordSets',
     ]);
     expect(list(statements[0]!.Resource)).toHaveLength(3);
     expect(JSON.stringify(statements[0]!.Resource)).toMatch(/Wanted/);
@@ -81,7 +96,9 @@ describe('who may do what', () => {
         for (const { Action, Resource } of PolicyDocument.Statement) {
           expect(list(Action).filter((action) => String(action).includes('*'))).toEqual([]);
           if (list(Action).includes('cloudwatch:DescribeAlarms')) continue;
-          const wild = list(Resource).map((one) => JSON.stringify(one)).filter((one) => one.includes('*'));
+          const wild = list(Resource)
+            .map((one) => JSON.stringify(one))
+            .filter((one) => one.includes('*'));
           expect(wild.filter((one) => !one.includes(`/wallet/${name}/metrics:*`))).toEqual([]);
         }
       }
@@ -90,17 +107,22 @@ describe('who may do what', () => {
 });
 
 describe('zones', () => {
-  it.each(['control-plane', 'cell-1'])('what comes to a zone of %s stays there, and the zone can be shifted away', (name) => {
-    const [balancer, ...more] = resources(stack(name), 'AWS::ElasticLoadBalancingV2::LoadBalancer');
-    expect(more).toEqual([]);
-    expect(balancer!.Properties['LoadBalancerAttributes']).toEqual(expect.arrayContaining([
-      { Key: 'load_balancing.cross_zone.enabled', Value: 'false' },
-      { Key: 'zonal_shift.config.enabled', Value: 'true' },
-      { Key: 'deletion_protection.enabled', Value: 'true' },
-    ]));
-    expect(balancer!.Properties['Subnets']).toHaveLength(3);
-    expect(balancer!.Properties['Scheme']).toBe('internal');
-  });
+  it.each(['control-plane', 'cell-1'])(
+    'what comes to a zone of %s stays there, and the zone can be shifted away',
+    (name) => {
+      const [balancer, ...more] = resources(stack(name), 'AWS::ElasticLoadBalancingV2::LoadBalancer');
+      expect(more).toEqual([]);
+      expect(balancer!.Properties['LoadBalancerAttributes']).toEqual(
+        expect.arrayContaining([
+          { Key: 'load_balancing.cross_zone.enabled', Value: 'false' },
+          { Key: 'zonal_shift.config.enabled', Value: 'true' },
+          { Key: 'deletion_protection.enabled', Value: 'true' },
+        ]),
+      );
+      expect(balancer!.Properties['Subnets']).toHaveLength(3);
+      expect(balancer!.Properties['Scheme']).toBe('internal');
+    },
+  );
 
   it.each(FIVE)('the cluster of %s lets its nodes be shifted too', (name) => {
     const clusters = resources(stack(name), 'AWS::EKS::Cluster');
@@ -109,28 +131,37 @@ describe('zones', () => {
   });
 
   it('clients find each zone under one name, while both of its checks are healthy', () => {
-    const records = resources(stack('router'), 'AWS::Route53::RecordSet').filter(({ Properties }) => Properties['Weight'] !== undefined);
-    expect(records.map(({ Properties }) => [Properties['Name'], Properties['SetIdentifier'], Properties['Weight']])).toEqual(
-      ['eu-west-1a', 'eu-west-1b', 'eu-west-1c'].map((zone) => ['wallet.example.com', zone, 100]),
+    const records = resources(stack('router'), 'AWS::Route53::RecordSet').filter(
+      ({ Properties }) => Properties['Weight'] !== undefined,
     );
+    expect(
+      records.map(({ Properties }) => [Properties['Name'], Properties['SetIdentifier'], Properties['Weight']]),
+    ).toEqual(['eu-west-1a', 'eu-west-1b', 'eu-west-1c'].map((zone) => ['wallet.example.com', zone, 100]));
     const checks = stack('router').template.findResources('AWS::Route53::HealthCheck');
     for (const { Properties } of records) {
       const both = checks[Properties['HealthCheckId']['Fn::GetAtt'][0]]!.Properties.HealthCheckConfig;
       expect([both.Type, both.HealthThreshold, both.ChildHealthChecks.length]).toEqual(['CALCULATED', 2, 2]);
-      const children = both.ChildHealthChecks.map((one: any) => checks[one['Fn::GetAtt'][0]]!.Properties.HealthCheckConfig);
+      const children = both.ChildHealthChecks.map(
+        (one: any) => checks[one['Fn::GetAtt'][0]]!.Properties.HealthCheckConfig,
+      );
       expect(children.map((one: any) => one.Type).sort()).toEqual(['CALCULATED', 'HTTPS']);
       const wanted = children.find((one: any) => one.Type === 'CALCULATED');
       expect([wanted.HealthThreshold, wanted.Inverted]).toEqual([0, false]);
     }
-    const outside = resources(stack('router'), 'AWS::ElasticLoadBalancingV2::LoadBalancer')
-      .filter(({ Properties }) => Properties['Scheme'] === 'internet-facing');
+    const outside = resources(stack('router'), 'AWS::ElasticLoadBalancingV2::LoadBalancer').filter(
+      ({ Properties }) => Properties['Scheme'] === 'internet-facing',
+    );
     expect(outside.map(({ Properties }) => Properties['Subnets'].length)).toEqual([1, 1, 1]);
   });
 
   it('a known cell can be reached in each zone by itself; an unknown one not at all yet', () => {
-    const names = resources(stack('router'), 'AWS::Route53::RecordSet').map(({ Properties }) => Properties['Name'] as string);
+    const names = resources(stack('router'), 'AWS::Route53::RecordSet').map(
+      ({ Properties }) => Properties['Name'] as string,
+    );
     expect(names.filter((name) => name.endsWith('cell-1.wallet.internal.')).sort()).toEqual([
-      'cell-1.wallet.internal.', 'eu-west-1a.cell-1.wallet.internal.', 'eu-west-1b.cell-1.wallet.internal.',
+      'cell-1.wallet.internal.',
+      'eu-west-1a.cell-1.wallet.internal.',
+      'eu-west-1b.cell-1.wallet.internal.',
       'eu-west-1c.cell-1.wallet.internal.',
     ]);
     expect(names.some((name) => name.includes('cell-2'))).toBe(false);
@@ -146,15 +177,21 @@ function evaluated(value: any): any {
   if (name === 'Fn::Split') return evaluated(given[1]).split(given[0]);
   if (name === 'Fn::Select') return evaluated(given[1])[given[0]];
   if (name === 'Fn::GetAtt' && given[1] === 'DnsEntries') {
-    return ['Z1:vpce-0a-xy.vpce-svc-9.eu-west-1.vpce.amazonaws.com', 'Z1:vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com'];
+    return [
+      'Z1:vpce-0a-xy.vpce-svc-9.eu-west-1.vpce.amazonaws.com',
+      'Z1:vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com',
+    ];
   }
   throw new Error(`no ${name} here`);
 }
 
 it('the address of a zone is the one that PrivateLink gives to it', () => {
-  const record = resources(stack('router'), 'AWS::Route53::RecordSet')
-    .find(({ Properties }) => Properties['Name'] === 'eu-west-1b.cell-1.wallet.internal.')!;
-  expect(evaluated(record.Properties['ResourceRecords'])).toEqual(['vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com']);
+  const record = resources(stack('router'), 'AWS::Route53::RecordSet').find(
+    ({ Properties }) => Properties['Name'] === 'eu-west-1b.cell-1.wallet.internal.',
+  )!;
+  expect(evaluated(record.Properties['ResourceRecords'])).toEqual([
+    'vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com',
+  ]);
 });
 
 describe('alarms', () => {
@@ -169,7 +206,9 @@ describe('alarms', () => {
   });
 
   it('every table of a cell has its own for throttling, errors and latency', () => {
-    const names = resources(stack('cell-1'), 'AWS::CloudWatch::Alarm').map(({ Properties }) => Properties['AlarmName'] as string);
+    const names = resources(stack('cell-1'), 'AWS::CloudWatch::Alarm').map(
+      ({ Properties }) => Properties['AlarmName'] as string,
+    );
     for (const table of ['ledger', 'transfers', 'snapshots', 'homes']) {
       for (const what of ['throttled-reads', 'throttled-writes', 'system-errors', 'slow-Query', 'slow-PutItem']) {
         expect(names).toContain(`cell-1-${table}-${what}`);
@@ -182,7 +221,8 @@ describe('alarms', () => {
     for (const [kind, folder] of Object.entries(folders)) {
       const text = sources(new URL(`../../${folder}/`, import.meta.url));
       const own = resources(stack(kind === 'cell' ? 'cell-1' : kind), 'AWS::CloudWatch::Alarm')
-        .filter(({ Properties }) => Properties['Namespace'] === 'Wallet').map(({ Properties }) => Properties['MetricName'] as string);
+        .filter(({ Properties }) => Properties['Namespace'] === 'Wallet')
+        .map(({ Properties }) => Properties['MetricName'] as string);
       expect(own.length).toBeGreaterThan(0);
       expect(own.filter((metric) => !text.includes(`"${metric}"`))).toEqual([]);
     }
@@ -192,11 +232,15 @@ describe('alarms', () => {
 describe('accounts', () => {
   it('each stack has its own', () => {
     expect([...stacks.values()].map(({ account }) => account)).toEqual([
-      '200000000000', '100000000000', '300000000001', '300000000002', '300000000003',
+      '200000000000',
+      '100000000000',
+      '300000000001',
+      '300000000002',
+      '300000000003',
     ]);
   });
 
-  it('one more cell in the file is exactly one more stack, and no other cell\'s changes', () => {
+  it("one more cell in the file is exactly one more stack, and no other cell's changes", () => {
     const added = synthesized(`${exampleText}\n[[cells]]\nid = "cell-4"\naccount = "300000000004"\n`);
     expect([...added.keys()].filter((name) => !stacks.has(name))).toEqual(['wallet-cell-4']);
     expect(added.size).toBe(stacks.size + 1);
@@ -218,6 +262,8 @@ describe('accounts', () => {
 });
 
 function sources(folder: URL): string {
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.rs'))
-    .map((path) => readFileSync(new URL(path, folder), 'utf8')).join('\n');
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.rs'))
+    .map((path) => readFileSync(new URL(path, folder), 'utf8'))
+    .join('\n');
 }

@@ -28,7 +28,9 @@ export function synthesized(text: string): Map<string, Synthesized> {
   const app = new App();
   all(app, settingsOf(text));
   const stacks = app.node.children.filter((one): one is Stack => one instanceof Stack);
-  return new Map(stacks.map((stack) => [stack.stackName, { template: Template.fromStack(stack), account: stack.account }]));
+  return new Map(
+    stacks.map((stack) => [stack.stackName, { template: Template.fromStack(stack), account: stack.account }]),
+  );
 }
 
 export interface Resource {
@@ -49,8 +51,9 @@ export interface Statement {
 
 /** What a role whose name or description matches may do. */
 export function statementsOf(stack: Synthesized, role: RegExp): Statement[] {
-  const found = resources(stack, 'AWS::IAM::Role')
-    .filter(({ Properties: { RoleName = '', Description = '' } }) => role.test(`${JSON.stringify(RoleName)} ${JSON.stringify(Description)}`));
+  const found = resources(stack, 'AWS::IAM::Role').filter(({ Properties: { RoleName = '', Description = '' } }) =>
+    role.test(`${JSON.stringify(RoleName)} ${JSON.stringify(Description)}`),
+  );
   if (found.length !== 1) throw new Error(`${found.length} roles match ${role}`);
   const policies = (found[0]!.Properties['Policies'] ?? []) as { PolicyDocument: { Statement: Statement[] } }[];
   return policies.flatMap((policy) => policy.PolicyDocument.Statement);

@@ -14,41 +14,52 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
   const served = { component: 'cell', port: 'mesh', number: PORTS.cell };
   return [
     serviceAccount('cell'),
-    ...inZones({
-      component: 'cell',
-      image: images.cell,
-      args: [
-        'serve',
-        `--id=${id}`,
-        '--instance=$(POD_NAME)',
-        `--listen=0.0.0.0:${PORTS.cell}`,
-        `--router=https://router.${PRIVATE_DOMAIN}:${PORTS.internal}`,
-        `--namespace=${namespace}`,
-        `--region=${region}`,
-        `--table-prefix=${id}-`,
-        `--max-tps=${share}`,
-        '--role=all',
-        `--checkpoint-key=${at('checkpoint', 'key.pem')}`,
-        '--log-format=json',
-        ...MESH,
-      ],
-      ports: { mesh: PORTS.cell },
-      mounts: [
-        { name: 'mesh', from: 'secret' }, { name: 'monitor', from: 'secret' }, { name: 'checkpoint', from: 'secret' },
-      ],
-      probe: asMonitor('cell.wallet.internal', PORTS.cell),
-      cpu: '1',
-      memory: '1Gi',
-      replicas,
-    }, zones),
+    ...inZones(
+      {
+        component: 'cell',
+        image: images.cell,
+        args: [
+          'serve',
+          `--id=${id}`,
+          '--instance=$(POD_NAME)',
+          `--listen=0.0.0.0:${PORTS.cell}`,
+          `--router=https://router.${PRIVATE_DOMAIN}:${PORTS.internal}`,
+          `--namespace=${namespace}`,
+          `--region=${region}`,
+          `--table-prefix=${id}-`,
+          `--max-tps=${share}`,
+          '--role=all',
+          `--checkpoint-key=${at('checkpoint', 'key.pem')}`,
+          '--log-format=json',
+          ...MESH,
+        ],
+        ports: { mesh: PORTS.cell },
+        mounts: [
+          { name: 'mesh', from: 'secret' },
+          { name: 'monitor', from: 'secret' },
+          { name: 'checkpoint', from: 'secret' },
+        ],
+        probe: asMonitor('cell.wallet.internal', PORTS.cell),
+        cpu: '1',
+        memory: '1Gi',
+        replicas,
+      },
+      zones,
+    ),
     service('cell', served),
     binding('cell', served, 'CellTargets'),
     everyone('cell', 'mesh', PORTS.cell),
     allow('cell', {
       usesAws: true,
-      from: [{ to: 'network', port: PORTS.cell }, { to: 'collector', port: PORTS.cell }],
+      from: [
+        { to: 'network', port: PORTS.cell },
+        { to: 'collector', port: PORTS.cell },
+      ],
       // Its tables: the network has no other way out than to AWS.
-      to: [{ to: 'network', port: PORTS.internal }, { to: 'anywhere', port: 443 }],
+      to: [
+        { to: 'network', port: PORTS.internal },
+        { to: 'anywhere', port: 443 },
+      ],
     }),
   ];
 }

@@ -41,16 +41,32 @@ export function collector({ config, images }: Settings, collected: Collected): M
             automountServiceAccountToken: false,
             enableServiceLinks: false,
             securityContext: podSecurity(),
-            containers: [{
-              name: COLLECTOR,
-              image: images.collector,
-              args: [`--config=${at(COLLECTOR, 'config.yaml')}`],
-              resources: { requests: { cpu: '100m', memory: '256Mi' }, limits: { memory: '256Mi' } },
-              livenessProbe: { httpGet: { path: '/', port: HEALTH_PORT }, periodSeconds: 10, failureThreshold: 6, timeoutSeconds: 3 },
-              readinessProbe: { httpGet: { path: '/', port: HEALTH_PORT }, periodSeconds: 5, failureThreshold: 3, timeoutSeconds: 3 },
-              securityContext: restricted(),
-              volumeMounts: ['monitor', COLLECTOR].map((name) => ({ name, mountPath: `/etc/wallet/${name}`, readOnly: true })),
-            }],
+            containers: [
+              {
+                name: COLLECTOR,
+                image: images.collector,
+                args: [`--config=${at(COLLECTOR, 'config.yaml')}`],
+                resources: { requests: { cpu: '100m', memory: '256Mi' }, limits: { memory: '256Mi' } },
+                livenessProbe: {
+                  httpGet: { path: '/', port: HEALTH_PORT },
+                  periodSeconds: 10,
+                  failureThreshold: 6,
+                  timeoutSeconds: 3,
+                },
+                readinessProbe: {
+                  httpGet: { path: '/', port: HEALTH_PORT },
+                  periodSeconds: 5,
+                  failureThreshold: 3,
+                  timeoutSeconds: 3,
+                },
+                securityContext: restricted(),
+                volumeMounts: ['monitor', COLLECTOR].map((name) => ({
+                  name,
+                  mountPath: `/etc/wallet/${name}`,
+                  readOnly: true,
+                })),
+              },
+            ],
             volumes: [
               { name: 'monitor', secret: { secretName: 'monitor', defaultMode: 0o440 } },
               { name: COLLECTOR, configMap: { name: COLLECTOR } },
@@ -62,7 +78,10 @@ export function collector({ config, images }: Settings, collected: Collected): M
     allow(COLLECTOR, {
       usesAws: true,
       from: [],
-      to: [{ to: { component: collected.component }, port: collected.port }, { to: 'network', port: 443 }],
+      to: [
+        { to: { component: collected.component }, port: collected.port },
+        { to: 'network', port: 443 },
+      ],
     }),
   ];
 }
@@ -76,17 +95,21 @@ function configuration(region: string, { component, port, stack }: Collected): M
     receivers: {
       prometheus: {
         config: {
-          scrape_configs: [{
-            job_name: component,
-            scrape_interval: '15s',
-            scheme: 'https',
-            tls_config: {
-              ca_file: at('monitor', 'ca.crt'), cert_file: at('monitor', 'tls.crt'), key_file: at('monitor', 'tls.key'),
-              server_name: `${component}.wallet.internal`,
+          scrape_configs: [
+            {
+              job_name: component,
+              scrape_interval: '15s',
+              scheme: 'https',
+              tls_config: {
+                ca_file: at('monitor', 'ca.crt'),
+                cert_file: at('monitor', 'tls.crt'),
+                key_file: at('monitor', 'tls.key'),
+                server_name: `${component}.wallet.internal`,
+              },
+              dns_sd_configs: [{ names: [`everyone.${KUBERNETES_NAMESPACE}.svc.cluster.local`], type: 'A', port }],
+              ...(component !== 'cell' && { relabel_configs: [{ target_label: 'component', replacement: component }] }),
             },
-            dns_sd_configs: [{ names: [`everyone.${KUBERNETES_NAMESPACE}.svc.cluster.local`], type: 'A', port }],
-            ...component !== 'cell' && { relabel_configs: [{ target_label: 'component', replacement: component }] },
-          }],
+          ],
         },
       },
     },
@@ -106,6 +129,9 @@ function configuration(region: string, { component, port, stack }: Collected): M
         ],
       },
     },
-    service: { extensions: ['health_check'], pipelines: { metrics: { receivers: ['prometheus'], exporters: ['awsemf'] } } },
+    service: {
+      extensions: ['health_check'],
+      pipelines: { metrics: { receivers: ['prometheus'], exporters: ['awsemf'] } },
+    },
   };
 }

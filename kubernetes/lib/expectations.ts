@@ -8,6 +8,9 @@ export function expectations({ cells, deployment: { zones } }: AwsConfig): Map<s
   return new Map([
     ['control-plane', { component: 'control-plane', zones, peak: 0, outputs: ['ControlPlaneTargets'] }],
     ['router', { component: 'router', zones, peak: total, outputs: [...zones.map(targetsOf), 'InternalTargets'] }],
-    ...cells.map(({ id, max_tps }): [string, Expected] => [id, { component: 'cell', zones, peak: max_tps, outputs: ['CellTargets'] }]),
+    ...cells.map(({ id, max_tps }): [string, Expected] => [
+      id,
+      { component: 'cell', zones, peak: max_tps, outputs: ['CellTargets'] },
+    ]),
   ]);
 }

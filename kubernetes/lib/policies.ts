@@ -1,6 +1,6 @@
 /**
- * Who may talk to whom: nobody, but for what stands here. Other accounts are seen as addresses of the own network, since
- * they come and are reached through PrivateLink.
+ * Who may talk to whom: nobody, but for what stands here. Other accounts are seen as addresses of the own network,
+ * since they come and are reached through PrivateLink.
  */
 import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/addresses.ts';
 import { COLLECTOR } from '../../cdk/lib/names.ts';
@@ -33,8 +33,14 @@ export function denyAll(): Manifest {
 
 export function allow(component: string, { from, to, usesAws }: Rules): Manifest {
   const dns = {
-    to: [{ ipBlock: { cidr: DNS_ADDRESS } }, { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'kube-system' } } }],
-    ports: [{ port: 53, protocol: 'UDP' }, { port: 53, protocol: 'TCP' }],
+    to: [
+      { ipBlock: { cidr: DNS_ADDRESS } },
+      { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'kube-system' } } },
+    ],
+    ports: [
+      { port: 53, protocol: 'UDP' },
+      { port: 53, protocol: 'TCP' },
+    ],
   };
   const identity = { to: [{ ipBlock: { cidr: POD_IDENTITY } }], ports: [{ port: 80, protocol: 'TCP' }] };
   return {
@@ -47,7 +53,7 @@ export function allow(component: string, { from, to, usesAws }: Rules): Manifest
       ingress: from.map((peer) => ({ from: [selector(peer)], ports: [{ port: peer.port, protocol: 'TCP' }] })),
       egress: [
         dns,
-        ...usesAws ? [identity] : [],
+        ...(usesAws ? [identity] : []),
         ...to.map((peer) => ({ to: [selector(peer)], ports: [{ port: peer.port, protocol: 'TCP' }] })),
       ],
     },

@@ -37,7 +37,9 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
     ],
     ports: { public: PORTS.public, internal: PORTS.internal, admin: PORTS.admin },
     mounts: [
-      { name: 'mesh', from: 'secret' }, { name: 'monitor', from: 'secret' }, { name: 'public', from: 'secret' },
+      { name: 'mesh', from: 'secret' },
+      { name: 'monitor', from: 'secret' },
+      { name: 'public', from: 'secret' },
       { name: 'tokens', from: 'configMap' },
     ],
     data: DATA,
@@ -60,9 +62,14 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
     allow('router', {
       usesAws: false,
       from: [
-        { to: 'anywhere', port: PORTS.public }, { to: 'network', port: PORTS.internal }, { to: 'collector', port: PORTS.admin },
+        { to: 'anywhere', port: PORTS.public },
+        { to: 'network', port: PORTS.internal },
+        { to: 'collector', port: PORTS.admin },
       ],
-      to: [{ to: 'network', port: PORTS.cell }, { to: 'network', port: PORTS.controlPlane }],
+      to: [
+        { to: 'network', port: PORTS.cell },
+        { to: 'network', port: PORTS.controlPlane },
+      ],
     }),
   ];
 }

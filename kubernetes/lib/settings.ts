@@ -23,7 +23,8 @@ export function load(cells: string, file: string): Settings {
   const { control_plane_account: account } = config.aws;
   const { name, region } = config.deployment;
   const named = Object.entries(images).map(([image, digest]) => {
-    if (!/^sha256:[0-9a-f]{64}$/.test(digest)) throw new Error(`${file}: ${image} is named by a digest, not ${JSON.stringify(digest)}`);
+    if (!/^sha256:[0-9a-f]{64}$/.test(digest))
+      throw new Error(`${file}: ${image} is named by a digest, not ${JSON.stringify(digest)}`);
     return [image, `${account}.dkr.ecr.${region}.amazonaws.com/${name}/${image}@${digest}`];
   });
   return { config, text: readFileSync(cells, 'utf8'), images: Object.fromEntries(named) as Settings['images'], tokens };

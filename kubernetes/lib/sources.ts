@@ -1,4 +1,6 @@
-/** What the binaries take, read off their sources: flags, environment variables, subcommands, and how long they drain. */
+/**
+ * What the binaries take, read off their sources: flags, environment variables, subcommands, and how long they drain.
+ */
 import { readFileSync } from 'node:fs';
 
 const ROOT = new URL('../../', import.meta.url);
@@ -6,7 +8,9 @@ const source = (path: string) => readFileSync(new URL(path, ROOT), 'utf8');
 
 const COMMON = 'access/src/flags.rs';
 const MAINS: Record<string, string> = {
-  cell: 'cell/src/main.rs', router: 'router/src/config.rs', 'control-plane': 'control-plane/src/main.rs',
+  cell: 'cell/src/main.rs',
+  router: 'router/src/config.rs',
+  'control-plane': 'control-plane/src/main.rs',
 };
 
 export interface Binary {
@@ -41,7 +45,9 @@ function isListed(name: string): boolean {
   const members = /members = \[([^\]]*)\]/.exec(source('Cargo.toml'))?.[1] ?? '';
   const manifest = source(`${name}/Cargo.toml`);
   const bins = [...manifest.matchAll(/\[\[bin\]\]\s*name = "([\w-]+)"/g)].map(([, bin]) => bin);
-  return members.includes(`"${name}"`) && (bins.length === 0 ? manifest.includes(`name = "${name}"`) : bins.includes(name));
+  return (
+    members.includes(`"${name}"`) && (bins.length === 0 ? manifest.includes(`name = "${name}"`) : bins.includes(name))
+  );
 }
 
 function drain(name: string): number {

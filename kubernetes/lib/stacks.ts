@@ -16,17 +16,26 @@ export type Manifests = Map<string, Map<string, Manifest[]>>;
 export function manifests(settings: Settings): Manifests {
   const stack = (file: string, own: Manifest[], collected: Collected): [string, Map<string, Manifest[]>] => {
     const isBinding = (one: Manifest) => one['kind'] === 'TargetGroupBinding';
-    return [collected.stack, new Map([
-      ['0-namespace.yaml', ground()],
-      [file, own.filter((one) => !isBinding(one))],
-      ['bindings.yaml', own.filter(isBinding)],
-      ['collector.yaml', collector(settings, collected)],
-    ])];
+    return [
+      collected.stack,
+      new Map([
+        ['0-namespace.yaml', ground()],
+        [file, own.filter((one) => !isBinding(one))],
+        ['bindings.yaml', own.filter(isBinding)],
+        ['collector.yaml', collector(settings, collected)],
+      ]),
+    ];
   };
   return new Map([
-    stack('control-plane.yaml', controlPlane(settings), { component: 'control-plane', port: PORTS.controlPlane, stack: 'control-plane' }),
+    stack('control-plane.yaml', controlPlane(settings), {
+      component: 'control-plane',
+      port: PORTS.controlPlane,
+      stack: 'control-plane',
+    }),
     stack('router.yaml', router(settings), { component: 'router', port: PORTS.admin, stack: 'router' }),
-    ...settings.config.cells.map((one) => stack('cell.yaml', cell(settings, one), { component: 'cell', port: PORTS.cell, stack: one.id })),
+    ...settings.config.cells.map((one) =>
+      stack('cell.yaml', cell(settings, one), { component: 'cell', port: PORTS.cell, stack: one.id }),
+    ),
   ]);
 }
 
@@ -49,7 +58,10 @@ const ground = (): Manifest[] => [
     kind: 'Namespace',
     metadata: {
       name: KUBERNETES_NAMESPACE,
-      labels: { 'pod-security.kubernetes.io/enforce': 'restricted', 'pod-security.kubernetes.io/enforce-version': 'latest' },
+      labels: {
+        'pod-security.kubernetes.io/enforce': 'restricted',
+        'pod-security.kubernetes.io/enforce-version': 'latest',
+      },
     },
   },
   // EKS Auto Mode enforces network policies only where it is told to.

@@ -42,19 +42,41 @@ export const at = (folder: string, file: string) => `${SECRETS}/${folder}/${file
 
 /** Flags by which a process shows who it is. */
 export const MESH = [
-  `--mesh-ca=${at('mesh', 'ca.crt')}`, `--mesh-cert=${at('mesh', 'tls.crt')}`, `--mesh-key=${at('mesh', 'tls.key')}`,
+  `--mesh-ca=${at('mesh', 'ca.crt')}`,
+  `--mesh-cert=${at('mesh', 'tls.crt')}`,
+  `--mesh-key=${at('mesh', 'tls.key')}`,
 ];
 
-/** Asked from inside the pod: the port wants a certificate, and kubelet has none. The monitor's may look at health only. */
-export const asMonitor = (role: string, port: number) => (path: string): Manifest => ({
-  exec: {
-    command: [
-      'curl', '--silent', '--show-error', '--fail', '--output', '/dev/null', '--max-time', '2', '--noproxy', '*',
-      '--cacert', at('monitor', 'ca.crt'), '--cert', at('monitor', 'tls.crt'), '--key', at('monitor', 'tls.key'),
-      '--resolve', `${role}:${port}:127.0.0.1`, `https://${role}:${port}${path}`,
-    ],
-  },
-});
+/**
+ * Asked from inside the pod: the port wants a certificate, and kubelet has none. The monitor's may look at health only.
+ */
+export const asMonitor =
+  (role: string, port: number) =>
+  (path: string): Manifest => ({
+    exec: {
+      command: [
+        'curl',
+        '--silent',
+        '--show-error',
+        '--fail',
+        '--output',
+        '/dev/null',
+        '--max-time',
+        '2',
+        '--noproxy',
+        '*',
+        '--cacert',
+        at('monitor', 'ca.crt'),
+        '--cert',
+        at('monitor', 'tls.crt'),
+        '--key',
+        at('monitor', 'tls.key'),
+        '--resolve',
+        `${role}:${port}:127.0.0.1`,
+        `https://${role}:${port}${path}`,
+      ],
+    },
+  });
 
 export const metadata = (name: string, component: string, labels: Record<string, string> = {}) => ({
   name,
@@ -68,15 +90,15 @@ export function inZones(work: Workload, zones: readonly string[]): Manifest[] {
 }
 
 export function restricted(): Manifest {
-  return {
-    allowPrivilegeEscalation: false,
-    readOnlyRootFilesystem: true,
-    capabilities: { drop: ['ALL'] },
-  };
+  return { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } };
 }
 
 export const podSecurity = () => ({
-  runAsNonRoot: true, runAsUser: USER, runAsGroup: USER, fsGroup: USER, seccompProfile: { type: 'RuntimeDefault' },
+  runAsNonRoot: true,
+  runAsUser: USER,
+  runAsGroup: USER,
+  fsGroup: USER,
+  seccompProfile: { type: 'RuntimeDefault' },
 });
 
 function deployment(work: Workload, zone: string): Manifest {
@@ -94,25 +116,31 @@ function deployment(work: Workload, zone: string): Manifest {
       template: {
         metadata: {
           labels: { ...selector, 'app.kubernetes.io/part-of': 'wallet' },
-          ...work.restartOn !== undefined && { annotations: { 'wallet/content': digest(work.restartOn) } },
+          ...(work.restartOn !== undefined && { annotations: { 'wallet/content': digest(work.restartOn) } }),
         },
         spec: {
           serviceAccountName: work.component,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
           nodeSelector: { 'topology.kubernetes.io/zone': zone },
-          topologySpreadConstraints: [{
-            maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'DoNotSchedule',
-            labelSelector: { matchLabels: selector },
-          }],
+          topologySpreadConstraints: [
+            {
+              maxSkew: 1,
+              topologyKey: 'kubernetes.io/hostname',
+              whenUnsatisfiable: 'DoNotSchedule',
+              labelSelector: { matchLabels: selector },
+            },
+          ],
           terminationGracePeriodSeconds: GRACE_SECONDS,
           securityContext: podSecurity(),
           containers: [container(work)],
           volumes: [
-            ...work.mounts.map(({ name, from, optional }) => from === 'secret'
-              ? { name, secret: { secretName: name, defaultMode: 0o440, ...optional && { optional } } }
-              : { name, configMap: { name, ...optional && { optional } } }),
-            ...work.data === undefined ? [] : [{ name: 'data', emptyDir: { sizeLimit: '256Mi' } }],
+            ...work.mounts.map(({ name, from, optional }) =>
+              from === 'secret'
+                ? { name, secret: { secretName: name, defaultMode: 0o440, ...(optional && { optional }) } }
+                : { name, configMap: { name, ...(optional && { optional }) } },
+            ),
+            ...(work.data === undefined ? [] : [{ name: 'data', emptyDir: { sizeLimit: '256Mi' } }]),
           ],
         },
       },
@@ -138,7 +166,7 @@ function container({ component, image, args, env = {}, ports, mounts, data, prob
     securityContext: restricted(),
     volumeMounts: [
       ...mounts.map(({ name }) => ({ name, mountPath: `${SECRETS}/${name}`, readOnly: true })),
-      ...data === undefined ? [] : [{ name: 'data', mountPath: data }],
+      ...(data === undefined ? [] : [{ name: 'data', mountPath: data }]),
     ],
   };
 }
@@ -158,7 +186,12 @@ function budget(component: string): Manifest {
 }
 
 export function serviceAccount(name: string): Manifest {
-  return { apiVersion: 'v1', kind: 'ServiceAccount', metadata: metadata(name, name), automountServiceAccountToken: false };
+  return {
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: metadata(name, name),
+    automountServiceAccountToken: false,
+  };
 }
 
 export interface ServiceProps {
@@ -177,7 +210,7 @@ export function service(name: string, { component, port, number, zone }: Service
     spec: {
       type: 'ClusterIP',
       trafficDistribution: 'PreferClose',
-      selector: { 'app.kubernetes.io/name': component, ...zone !== undefined && { zone } },
+      selector: { 'app.kubernetes.io/name': component, ...(zone !== undefined && { zone }) },
       ports: [{ name: port, port: number, targetPort: port, protocol: 'TCP' }],
     },
   };
