@@ -4,7 +4,7 @@
  *
  *   aws route53 update-health-check --health-check-id ID --inverted
  *
- * Records are never edited to leave a zone. With every zone unhealthy Route 53 answers with all of them.
+ * To leave a zone, no record has to be edited. With every zone unhealthy Route 53 answers with all of them.
  */
 import { CfnOutput } from 'aws-cdk-lib';
 import { CfnHealthCheck, CfnRecordSet, PublicHostedZone } from 'aws-cdk-lib/aws-route53';
