@@ -20,7 +20,7 @@ import type { Settings } from './deployment.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './zonal-service.ts';
 
-/** CodeBuild, in which a bake waits, ends after eight hours; some of it is for everything else. */
+/** A bake waits in a build, which in a pipeline may take eight hours; some of it is for everything else. */
 const LONGEST_BAKE_SECONDS = 7 * 3_600;
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 

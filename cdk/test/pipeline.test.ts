@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,6 +87,51 @@ describe('the pipeline', () => {
     expect(() => pipeline(exampleText.replace('bake_seconds = 900', 'bake_seconds = 30000'))).toThrow(
       'bakes at most 25200',
     );
+  });
+});
+
+/** Nor can a cluster: `kubectl` keeps what it is given, and `aws` does nothing. */
+describe('scripts/apply', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'apply-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const manifests = fileURLToPath(new URL('../../kubernetes/example/cell-1', import.meta.url));
+  const arn = 'arn:aws:elasticloadbalancing:eu-west-1:300000000001:targetgroup/a/0123';
+  const apply = (targets: Record<string, string>, rollout: number) => {
+    const kubectl = `#!/bin/bash
+      case "$*" in
+        apply*) cat "\${!#}"/*.yaml > ${folder}/applied ;;
+        *'get deployments'*) echo deployment.apps/cell-a; echo deployment.apps/cell-b ;;
+        *rollout*) echo "$*" >> ${folder}/rollouts; exit ${rollout} ;;
+      esac`;
+    writeFileSync(join(folder, 'kubectl'), kubectl, { mode: 0o755 });
+    writeFileSync(join(folder, 'aws'), '#!/bin/bash\n', { mode: 0o755 });
+    for (const kept of ['applied', 'rollouts']) writeFileSync(join(folder, kept), '');
+    const { status } = spawnSync(fileURLToPath(new URL('../scripts/apply', import.meta.url)), [manifests], {
+      env: { PATH: `${folder}:${process.env['PATH']}`, CLUSTER: 'c', ROLE: 'r', TARGETS: 'CellTargets', ...targets },
+    });
+    const read = (file: string) => readFileSync(join(folder, file), 'utf8');
+    return { status, applied: read('applied'), rollouts: read('rollouts').trim().split('\n').length };
+  };
+
+  it('fills target groups in, applies everything, and waits for every deployment', () => {
+    const { status, applied, rollouts } = apply({ CellTargets: arn }, 0);
+    expect([status, rollouts]).toEqual([0, 2]);
+    expect(applied).toContain(`targetGroupARN: ${arn}`);
+    expect(applied).not.toContain('${');
+    expect(applied).toContain('kind: NetworkPolicy');
+  });
+
+  it('fails where a deployment does not come to run', () => {
+    expect(apply({ CellTargets: arn }, 1).status).not.toBe(0);
+  });
+
+  it.each([
+    ['is not given', {}],
+    ['is none', { CellTargets: 'arn:aws:s3:::bucket' }],
+    ['has another name', { TARGETS: 'RouterTargets', RouterTargets: arn }],
+  ])('applies nothing where a target group %s', (_, targets) => {
+    const { status, applied } = apply(targets, 0);
+    expect([status, applied]).toEqual([1, '']);
   });
 });
 

@@ -34,6 +34,14 @@ describe('who may do what', () => {
     });
   });
 
+  it('of keys, both may use only that of the tables, and only through DynamoDB', () => {
+    for (const role of [/wallet\/cell in/, /"wallet-cell-1-tables"/]) {
+      const keys = statementsOf(stack('cell-1'), role).filter(({ Action }) => JSON.stringify(Action).includes('kms:'));
+      expect(keys.map(({ Resource }) => JSON.stringify(Resource))).toEqual([expect.stringMatching(/"TablesKey/)]);
+      expect(keys[0]!.Condition).toEqual({ StringEquals: { 'kms:ViaService': 'dynamodb.eu-west-1.amazonaws.com' } });
+    }
+  });
+
   it("the control plane may work on a cell's four tables", () => {
     const uses = onTables('cell-3', /"wallet-cell-3-tables"/);
     expect(Object.keys(uses).sort()).toEqual([
