@@ -3,7 +3,7 @@
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
-import { Repository, RepositoryEncryption, TagMutability } from 'aws-cdk-lib/aws-ecr';
+import { Repository, TagMutability } from 'aws-cdk-lib/aws-ecr';
 import { AccountPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
@@ -91,7 +91,6 @@ export class ControlPlaneStack extends ZonedStack {
         repositoryName: `${deployment.name}/${image}`,
         imageTagMutability: TagMutability.IMMUTABLE,
         imageScanOnPush: true,
-        encryption: RepositoryEncryption.KMS,
         removalPolicy: RemovalPolicy.RETAIN,
       });
       for (const account of accounts) repository.grantPull(new AccountPrincipal(account));

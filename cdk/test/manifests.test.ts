@@ -272,6 +272,15 @@ it.each([
 describe('what the two halves agree on', () => {
   const stacks = synthesized(exampleText);
 
+  it('the clusters are of the version that the manifests are validated against', () => {
+    const script = readFileSync(new URL('../../scripts/check-kubernetes', import.meta.url), 'utf8');
+    const version = /^kubernetes=(.*)$/m.exec(script)?.[1];
+    for (const [name, stack] of stacks) {
+      const clusters = resources(stack, 'AWS::EKS::Cluster').map(({ Properties }) => Properties['Version']);
+      expect(clusters, name).toEqual([version]);
+    }
+  });
+
   it('every target group of a stack has an output, by which its binding finds it', () => {
     for (const [stack, { outputs }] of expected) {
       const { template } = stacks.get(`wallet-${stack}`)!;
