@@ -1,0 +1,138 @@
+/**
+ * What tells that something is unwell, in CloudWatch, and one alarm over all of it: `<name>-unwell`, which pages and
+ * which a deploy is watched with. It must never count what customers do wrong as something of ours.
+ */
+import { Duration } from 'aws-cdk-lib';
+import {
+  Alarm,
+  AlarmRule,
+  ComparisonOperator,
+  CompositeAlarm,
+  Metric,
+  TreatMissingData,
+} from 'aws-cdk-lib/aws-cloudwatch';
+import type { IMetric } from 'aws-cdk-lib/aws-cloudwatch';
+import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { Operation } from 'aws-cdk-lib/aws-dynamodb';
+import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { Construct } from 'constructs';
+import { NAMESPACE } from './own-metrics.ts';
+import type { DurableTables } from './durable-tables.ts';
+
+const MINUTE = Duration.minutes(1);
+/** DynamoDB answers a single item in a few milliseconds; a quarter of what the processes give one attempt. */
+const SLOW_MS = 500;
+const USED = [
+  Operation.GET_ITEM,
+  Operation.QUERY,
+  Operation.PUT_ITEM,
+  Operation.DELETE_ITEM,
+  Operation.BATCH_GET_ITEM,
+  Operation.TRANSACT_WRITE_ITEMS,
+];
+
+export interface Limit {
+  readonly above?: number;
+  readonly below?: number;
+  readonly minutes: number;
+  readonly why: string;
+  /** Silence is unwell too: for what is there as long as anything is. */
+  readonly silenceIsUnwell?: boolean;
+}
+
+export class Alarms extends Construct {
+  readonly topic: Topic;
+  private readonly all: Alarm[] = [];
+
+  constructor(
+    scope: Construct,
+    id: string,
+    private readonly prefix: string,
+  ) {
+    super(scope, id);
+    const key = new Key(this, 'Key', { enableKeyRotation: true, description: `Encrypts the pages of ${prefix}` });
+    key.grantEncryptDecrypt(new ServicePrincipal('cloudwatch.amazonaws.com'));
+    this.topic = new Topic(this, 'Pages', { topicName: `${prefix}-pages`, masterKey: key, enforceSSL: true });
+  }
+
+  add(name: string, metric: IMetric, limit: Limit): void {
+    const isAbove = limit.above !== undefined;
+    this.all.push(
+      new Alarm(this, name, {
+        alarmName: `${this.prefix}-${name}`,
+        alarmDescription: limit.why,
+        metric,
+        threshold: limit.above ?? limit.below ?? 0,
+        comparisonOperator: isAbove
+          ? ComparisonOperator.GREATER_THAN_THRESHOLD
+          : ComparisonOperator.LESS_THAN_THRESHOLD,
+        evaluationPeriods: limit.minutes,
+        datapointsToAlarm: limit.minutes,
+        treatMissingData: limit.silenceIsUnwell ? TreatMissingData.BREACHING : TreatMissingData.NOT_BREACHING,
+      }),
+    );
+  }
+
+  /** A metric of the processes themselves, as the collector beside them writes it. */
+  own(name: string, metricName: string, dimensionsMap: Record<string, string>, statistic: string, limit: Limit): void {
+    this.add(name, new Metric({ namespace: NAMESPACE, metricName, dimensionsMap, statistic, period: MINUTE }), limit);
+  }
+
+  tables({ tables }: DurableTables): void {
+    for (const [name, table] of tables) this.table(name, table);
+  }
+
+  private table(name: string, table: TableV2): void {
+    const dimensionsMap = { TableName: table.tableName };
+    for (const [kind, metricName] of [
+      ['reads', 'ReadThrottleEvents'],
+      ['writes', 'WriteThrottleEvents'],
+    ] as const) {
+      const metric = new Metric({
+        namespace: 'AWS/DynamoDB',
+        metricName,
+        dimensionsMap,
+        statistic: 'Sum',
+        period: MINUTE,
+      });
+      this.add(`${name}-throttled-${kind}`, metric, {
+        above: 0,
+        minutes: 3,
+        why: `DynamoDB refuses ${kind} of ${name} for their rate: a hot partition, or a quota`,
+      });
+    }
+    const errors = table.metricSystemErrorsForOperations({ operations: USED, period: MINUTE, statistic: 'Sum' });
+    this.add(`${name}-system-errors`, errors, {
+      above: 0,
+      minutes: 3,
+      why: `DynamoDB fails at ${name}: look at AWS's health`,
+    });
+    for (const operation of [Operation.QUERY, Operation.PUT_ITEM]) {
+      const latency = table.metricSuccessfulRequestLatency({
+        dimensionsMap: { ...dimensionsMap, Operation: operation },
+        statistic: 'p99',
+        period: MINUTE,
+      });
+      this.add(`${name}-slow-${operation}`, latency, {
+        above: SLOW_MS,
+        minutes: 5,
+        why: `${operation} of ${name}: p99 above ${SLOW_MS} ms for five minutes`,
+      });
+    }
+  }
+
+  /** All of them as one; call it last. */
+  unwell(): string {
+    const compositeAlarmName = `${this.prefix}-unwell`;
+    const whole = new CompositeAlarm(this, 'Unwell', {
+      compositeAlarmName,
+      alarmDescription: 'Something that this stack watches is unwell: see which of its alarms. docs/runbook.md',
+      alarmRule: AlarmRule.anyOf(...this.all),
+    });
+    whole.addAlarmAction(new SnsAction(this.topic));
+    return compositeAlarmName;
+  }
+}

@@ -1,0 +1,89 @@
+/** A cell: everything it needs, in an account that has nothing else. It must never name another cell. */
+import type { StackProps } from 'aws-cdk-lib';
+import type { Construct } from 'constructs';
+import { Alarms } from './alarms.ts';
+import { Cluster } from './cluster.ts';
+import type { Settings } from './deployment.ts';
+import { DurableTables } from './durable-tables.ts';
+import { PORTS, controlPlaneRole, tablesRole } from './names.ts';
+import { Network } from './network.ts';
+import { PrivateLinks, offer } from './private-link.ts';
+import { roleForAnother } from './roles.ts';
+import { CELL_TABLES } from './table-shapes.ts';
+import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
+import { ZonalService } from './zonal-service.ts';
+import { ZonedStack } from './zoned-stack.ts';
+
+export class CellStack extends ZonedStack {
+  readonly service: ZonalService;
+  readonly alarmName: string;
+
+  constructor(scope: Construct, id: string, { config, services }: Settings, cell: string, props: StackProps) {
+    const own = config.cells.find((one) => one.id === cell);
+    if (!own) throw new Error(`cells.toml has no cell ${cell}`);
+    super(scope, id, config, own.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
+
+    const tables = new DurableTables(this, 'Tables', CELL_TABLES, `${cell}-`);
+    const network = new Network(this, 'Network', config.deployment.zones.length);
+    const cluster = new Cluster(this, 'Cluster', config, cell, network);
+    cluster.identity('cell', tables.statements(BY_CELL));
+    cluster.collector(cell);
+    roleForAnother(this, 'ControlPlane', {
+      roleName: tablesRole(config, cell),
+      account: config.aws.control_plane_account,
+      trusted: controlPlaneRole(config),
+      statements: tables.statements(BY_CONTROL_PLANE),
+    });
+
+    this.service = new ZonalService(this, 'Service', {
+      network,
+      cluster,
+      listen: PORTS.cell,
+      target: PORTS.cell,
+      output: 'CellTargets',
+    });
+    offer(this, this.service, [config.aws.router_account, config.aws.control_plane_account]);
+    new PrivateLinks(this, 'Reaches', { network, services, wanted: [['router', PORTS.internal]] });
+
+    const alarms = new Alarms(this, 'Alarms', cell);
+    alarms.tables(tables);
+    this.service.watch(alarms, 'cell');
+    ownAlarms(alarms, cell);
+    this.alarmName = alarms.unwell();
+  }
+}
+
+/** Of the cell's own metrics (docs/runbook.md says what to do about each). */
+function ownAlarms(alarms: Alarms, cell: string): void {
+  const of = { cell };
+  alarms.own('server-errors', 'cell_requests_total', of, 'Sum', {
+    above: 10,
+    minutes: 2,
+    why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
+  });
+  alarms.own('transfers-stuck', 'cell_transfers_stuck', of, 'Maximum', {
+    above: 0,
+    minutes: 1,
+    why: 'Money in flight that the courier has stopped carrying by itself',
+  });
+  alarms.own('transfers-late', 'cell_transfer_in_flight_oldest_seconds', of, 'Maximum', {
+    above: 60,
+    minutes: 5,
+    why: 'Money has been in flight for more than a minute',
+  });
+  alarms.own('deliveries-given-up', 'cell_deliveries_given_up_total', of, 'Sum', {
+    above: 0,
+    minutes: 1,
+    why: 'The courier gave a delivery up',
+  });
+  alarms.own('integrity-breaks', 'cell_integrity_pass_breaks', of, 'Maximum', {
+    above: 0,
+    minutes: 1,
+    why: 'A chain or a row is not as it must be; its wallet is frozen',
+  });
+  alarms.own('shedding', 'cell_shed_total', of, 'Sum', {
+    above: 100,
+    minutes: 5,
+    why: 'The cell refuses more than a hundred requests a minute for its load',
+  });
+}

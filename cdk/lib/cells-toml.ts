@@ -1,0 +1,163 @@
+/**
+ * `cells.toml` by the same rules as the processes read it (topology/src/config.rs): topology/fixtures holds files that
+ * both must take, or refuse. It must never know a rule that the other side does not; what only AWS asks for stands in
+ * `deployment.ts`.
+ */
+import { readFileSync } from 'node:fs';
+import { parse } from 'smol-toml';
+import { z } from 'zod';
+
+const MAX_CELLS = 1_000;
+const MAX_ZONES = 6;
+const MAX_SHARES = 10;
+const MAX_BAKE_SECONDS = 86_400;
+const U32_MAX = 0xffff_ffff;
+
+const name = (kind: string) =>
+  z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, `a ${kind} id is 1 to 32 of a-z, 0-9 and '-', starting with a letter`);
+const count = (max: number) => z.int().min(0).max(max);
+const zone = name('zone');
+
+const Instance = z.union([
+  z.string().transform((address) => ({ address, role: 'all' as const, zone: undefined })),
+  z.strictObject({
+    address: z.string(),
+    role: z.enum(['all', 'accounts', 'transactions']).default('all'),
+    zone: zone.optional(),
+  }),
+]);
+
+const Cell = z.strictObject({
+  id: name('cell'),
+  weight: count(U32_MAX).default(1),
+  max_tps: count(U32_MAX).default(10_000),
+  max_customers: count(Number.MAX_SAFE_INTEGER).default(1_000_000),
+  instances: z.array(Instance).default([]),
+  endpoint: z.string().optional(),
+  account: z.string().optional(),
+});
+
+const Deploys = z.strictObject({
+  canary: name('cell').optional(),
+  shares: z.array(count(255)).default([20, 50, 100]),
+  bake_seconds: count(Number.MAX_SAFE_INTEGER).default(600),
+});
+
+const Aws = z.strictObject({ router_account: z.string(), control_plane_account: z.string(), domain: z.string() });
+
+const File = z.strictObject({
+  deployment: z.strictObject({
+    name: z.string(),
+    namespace: z.uuid(),
+    region: z.string(),
+    zones: z.array(zone).default([]),
+  }),
+  deploys: Deploys.prefault({}),
+  aws: Aws.optional(),
+  cells: z.array(Cell).default([]),
+});
+
+export type Config = z.infer<typeof File>;
+export type CellConfig = z.infer<typeof Cell>;
+export type DeploysConfig = z.infer<typeof Deploys>;
+
+export function read(path: string): Config {
+  return parseCells(readFileSync(path, 'utf8'));
+}
+
+/** Parses and checks; the error says which rule is broken and by what. */
+export function parseCells(text: string): Config {
+  const shaped = File.safeParse(parse(text));
+  if (!shaped.success) {
+    throw new Error(`cells.toml: ${z.prettifyError(shaped.error)}`);
+  }
+  const what = broken(shaped.data);
+  if (what !== undefined) {
+    throw new Error(`cells.toml: ${what}`);
+  }
+  return shaped.data;
+}
+
+/** Cell ids in the order in which they get a new version: each inner list together, as `Deploys::waves` has it. */
+export function waves(config: Config): string[][] {
+  const cells = config.cells.map((cell) => cell.id);
+  const canary = config.deploys.canary ?? cells[0];
+  const others = cells.filter((cell) => cell !== canary);
+  const made = canary === undefined ? [] : [[canary]];
+  let done = 0;
+  for (const share of config.deploys.shares) {
+    const byThen = Math.min(Math.max(Math.ceil((cells.length * share) / 100) - 1, 0), others.length);
+    if (byThen > done) {
+      made.push(others.slice(done, byThen));
+      done = byThen;
+    }
+  }
+  return made;
+}
+
+/** The first rule that is broken, and by what; in the words of the processes. */
+function broken(config: Config): string | undefined {
+  const { cells } = config;
+  if (cells.length === 0) return 'no [[cells]]: list at least one';
+  if (cells.length > MAX_CELLS) return `${cells.length} cells; at most ${MAX_CELLS}`;
+  const again = twice(cells.map((cell) => cell.id));
+  if (again !== undefined) return `cell ${again} is listed twice`;
+  if (cells.every((cell) => cell.weight === 0)) return 'every cell has weight 0: no cell could own a bucket';
+  return brokenZones(config) ?? brokenDeploys(config) ?? brokenAws(config);
+}
+
+function brokenZones({ deployment: { zones }, cells }: Config): string | undefined {
+  if (zones.length > MAX_ZONES) return `${zones.length} zones; at most ${MAX_ZONES}`;
+  const again = twice(zones);
+  if (again !== undefined) return `zone ${again} is listed twice`;
+  for (const cell of cells) {
+    const stray = cell.instances.find((one) => one.zone !== undefined && !zones.includes(one.zone));
+    if (stray) return `${cell.id} has an instance in zone ${stray.zone}, which deployment.zones lacks`;
+  }
+  return undefined;
+}
+
+function brokenDeploys({ deploys: { canary, shares, bake_seconds }, cells }: Config): string | undefined {
+  if (canary !== undefined && !cells.some((cell) => cell.id === canary)) {
+    return `deploys.canary names ${canary}, which is not among the [[cells]]`;
+  }
+  if (shares.length > MAX_SHARES) return `deploys.shares has ${shares.length} waves; at most ${MAX_SHARES}`;
+  const rising = shares.every((share, at) => at === 0 || shares[at - 1]! < share);
+  if (!rising || shares[0] === 0 || shares.at(-1) !== 100) return 'deploys.shares are percentages that rise to 100';
+  if (bake_seconds > MAX_BAKE_SECONDS) return `deploys.bake_seconds is ${bake_seconds}; at most ${MAX_BAKE_SECONDS}`;
+  return undefined;
+}
+
+function brokenAws({ aws, cells }: Config): string | undefined {
+  const shared: [string, string][] =
+    aws === undefined
+      ? []
+      : [
+          ['aws.router_account', aws.router_account],
+          ['aws.control_plane_account', aws.control_plane_account],
+        ];
+  const own = cells.flatMap((cell): [string, string][] =>
+    cell.account === undefined ? [] : [[cell.id, cell.account]],
+  );
+  const owners = new Map<string, string>();
+  for (const [who, account] of [...shared, ...own]) {
+    if (!/^[0-9]{12}$/.test(account)) {
+      return `${who}: an AWS account is twelve digits, not ${JSON.stringify(account)}`;
+    }
+    const other = owners.get(account);
+    if (other !== undefined) return `${who} has the account of ${other}: each has its own`;
+    owners.set(account, who);
+  }
+  if (aws === undefined) return undefined;
+  const without = cells.find((cell) => cell.account === undefined);
+  if (without) return `${without.id} has no account; with [aws], each cell has its own`;
+  const labels = aws.domain.split('.');
+  const sound = labels.length >= 2 && labels.every((label) => /^[a-z0-9-]{1,63}$/.test(label));
+  return sound && aws.domain.length <= 253
+    ? undefined
+    : `aws.domain: not a domain in lower case: ${JSON.stringify(aws.domain)}`;
+}
+
+function twice(all: string[]): string | undefined {
+  return all.find((one, at) => all.indexOf(one) < at);
+}

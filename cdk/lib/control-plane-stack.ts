@@ -1,0 +1,99 @@
+/**
+ * The control plane, the images, and what it may do in the accounts of others. No request of a customer passes here.
+ */
+import { RemovalPolicy } from 'aws-cdk-lib';
+import type { StackProps } from 'aws-cdk-lib';
+import { Repository, TagMutability } from 'aws-cdk-lib/aws-ecr';
+import { AccountPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import type { Construct } from 'constructs';
+import { Alarms } from './alarms.ts';
+import { Cluster } from './cluster.ts';
+import type { AwsConfig } from './deployment-config.ts';
+import type { Settings } from './deployment.ts';
+import { DurableTables } from './durable-tables.ts';
+import { PORTS, controlPlaneRole, tablesRole, zonesRole } from './names.ts';
+import { Network } from './network.ts';
+import { PrivateLinks, offer } from './private-link.ts';
+import { CONTROL_PLANE_TABLES } from './table-shapes.ts';
+import { OWN_OF_CONTROL_PLANE } from './table-uses.ts';
+import { ZonalService } from './zonal-service.ts';
+import { ZonedStack } from './zoned-stack.ts';
+
+const IMAGES = ['cell', 'router', 'control-plane', 'collector'];
+
+export class ControlPlaneStack extends ZonedStack {
+  readonly service: ZonalService;
+  readonly alarmName: string;
+
+  constructor(scope: Construct, id: string, { config, services }: Settings, props: StackProps) {
+    const { aws, cells, deployment } = config;
+    super(scope, id, config, aws.control_plane_account, {
+      ...props,
+      description: `Control plane of ${deployment.name}`,
+    });
+    this.images(config);
+
+    const tables = new DurableTables(this, 'Tables', CONTROL_PLANE_TABLES, 'control-');
+    const network = new Network(this, 'Network', deployment.zones.length, { callsOut: true });
+    const cluster = new Cluster(this, 'Cluster', config, 'control-plane', network);
+    const elsewhere = [
+      ...cells.map((cell) => `arn:aws:iam::${cell.account}:role/${tablesRole(config, cell.id)}`),
+      `arn:aws:iam::${aws.router_account}:role/${zonesRole(config)}`,
+    ];
+    cluster.identity(
+      'control-plane',
+      [
+        ...tables.statements(OWN_OF_CONTROL_PLANE),
+        new PolicyStatement({ actions: ['sts:AssumeRole'], resources: elsewhere }),
+      ],
+      controlPlaneRole(config),
+    );
+    cluster.collector('control-plane');
+
+    this.service = new ZonalService(this, 'Service', {
+      network,
+      cluster,
+      listen: PORTS.controlPlane,
+      target: PORTS.controlPlane,
+      output: 'ControlPlaneTargets',
+    });
+    offer(this, this.service, [aws.router_account]);
+    new PrivateLinks(this, 'Reaches', {
+      network,
+      services,
+      byZone: true,
+      wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
+    });
+
+    const alarms = new Alarms(this, 'Alarms', 'control-plane');
+    alarms.tables(tables);
+    this.service.watch(alarms, 'control-plane');
+    alarms.own(
+      'checkpoint-violations',
+      'control_plane_checkpoint_violations_total',
+      { component: 'control-plane' },
+      'Sum',
+      { above: 0, minutes: 1, why: 'A cell has shown another past than before' },
+    );
+    alarms.own('server-errors', 'control_plane_requests_total', { component: 'control-plane' }, 'Sum', {
+      above: 10,
+      minutes: 2,
+      why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
+    });
+    this.alarmName = alarms.unwell();
+  }
+
+  /** Tags never move, and whoever runs an image names it by its digest. */
+  private images({ aws, cells, deployment }: AwsConfig): void {
+    const accounts = [aws.router_account, ...cells.map((cell) => cell.account)];
+    for (const image of IMAGES) {
+      const repository = new Repository(this, `Image-${image}`, {
+        repositoryName: `${deployment.name}/${image}`,
+        imageTagMutability: TagMutability.IMMUTABLE,
+        imageScanOnPush: true,
+        removalPolicy: RemovalPolicy.RETAIN,
+      });
+      for (const account of accounts) repository.grantPull(new AccountPrincipal(account));
+    }
+  }
+}

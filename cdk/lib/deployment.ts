@@ -1,0 +1,37 @@
+/**
+ * All stacks of a deployment, as cells.toml describes it: the control plane's, the router's, and one for each cell,
+ * each in an account of its own. It must never build anything that depends on the order of the cells in the file.
+ */
+import type { Construct } from 'constructs';
+import { CellStack } from './cell-stack.ts';
+import { ControlPlaneStack } from './control-plane-stack.ts';
+import type { AwsConfig } from './deployment-config.ts';
+import { RouterStack } from './router-stack.ts';
+
+/**
+ * Names of the endpoint services behind which the others' private addresses are: of each cell, of `router` and of
+ * `control-plane`. They exist once the stack that offers one has been deployed; until then nobody connects to it.
+ */
+export type PrivateServices = Readonly<Record<string, string>>;
+
+export interface Settings {
+  readonly config: AwsConfig;
+  readonly services: PrivateServices;
+}
+
+export const controlPlane = (scope: Construct, settings: Settings) =>
+  new ControlPlaneStack(scope, 'control-plane', settings, {
+    stackName: `${settings.config.deployment.name}-control-plane`,
+  });
+
+export const router = (scope: Construct, settings: Settings) =>
+  new RouterStack(scope, 'router', settings, { stackName: `${settings.config.deployment.name}-router` });
+
+export const cell = (scope: Construct, settings: Settings, id: string) =>
+  new CellStack(scope, id, settings, id, { stackName: `${settings.config.deployment.name}-${id}` });
+
+export function all(scope: Construct, settings: Settings): void {
+  controlPlane(scope, settings);
+  router(scope, settings);
+  for (const { id } of settings.config.cells) cell(scope, settings, id);
+}

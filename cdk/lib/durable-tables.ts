@@ -1,0 +1,113 @@
+/**
+ * Tables whose loss would be the loss of money or of who owns what: on demand, with 35 days of point-in-time recovery,
+ * protected against deletion, under a key of their own, kept when the stack goes. It must never name an action that a
+ * caller did not ask for.
+ */
+import { ArnFormat, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { AttributeType, Billing, ProjectionType, TableEncryptionV2, TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import type { GlobalSecondaryIndexPropsV2 } from 'aws-cdk-lib/aws-dynamodb';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { Construct } from 'constructs';
+import type { Index, Key as KeyAttribute, TableShape } from './table-shapes.ts';
+
+const RECOVERY_DAYS = 35;
+
+const attribute = ([name, kind]: KeyAttribute) => ({
+  name,
+  type: kind === 'S' ? AttributeType.STRING : AttributeType.NUMBER,
+});
+
+const index = ({ name, partition, sort, projection }: Index): GlobalSecondaryIndexPropsV2 => ({
+  indexName: name,
+  partitionKey: attribute(partition),
+  sortKey: attribute(sort),
+  projectionType: projection === 'ALL' ? ProjectionType.ALL : ProjectionType.KEYS_ONLY,
+});
+
+/** What may be done to one table and, if asked for, to its index. */
+export interface Use {
+  readonly table: string;
+  readonly actions: readonly string[];
+  readonly indexActions?: readonly string[];
+}
+
+export class DurableTables extends Construct {
+  readonly key: Key;
+  readonly tables = new Map<string, TableV2>();
+
+  constructor(
+    scope: Construct,
+    id: string,
+    private readonly shapes: readonly TableShape[],
+    private readonly prefix: string,
+  ) {
+    super(scope, id);
+    this.key = new Key(this, 'Key', {
+      alias: `alias/${prefix}tables`,
+      description: `Encrypts the tables ${prefix}*`,
+      enableKeyRotation: true,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
+    for (const shape of shapes) {
+      this.tables.set(
+        shape.name,
+        new TableV2(this, shape.name, {
+          tableName: prefix + shape.name,
+          partitionKey: attribute(shape.partition),
+          sortKey: shape.sort && attribute(shape.sort),
+          globalSecondaryIndexes: shape.index && [index(shape.index)],
+          billing: Billing.onDemand(),
+          encryption: TableEncryptionV2.customerManagedKey(this.key),
+          pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true, recoveryPeriodInDays: RECOVERY_DAYS },
+          deletionProtection: true,
+          removalPolicy: RemovalPolicy.RETAIN,
+        }),
+      );
+    }
+  }
+
+  /** Statements for exactly these uses, and for the key they need; no wildcard among actions or resources. */
+  statements(uses: readonly Use[]): PolicyStatement[] {
+    const made = uses.flatMap(({ table, actions, indexActions }) => {
+      const statements = [new PolicyStatement({ actions: [...actions], resources: [this.arn(table)] })];
+      if (indexActions) {
+        statements.push(new PolicyStatement({ actions: [...indexActions], resources: [this.indexArn(table)] }));
+      }
+      return statements;
+    });
+    const { region } = Stack.of(this);
+    made.push(
+      new PolicyStatement({
+        actions: [
+          'kms:Decrypt',
+          'kms:DescribeKey',
+          'kms:Encrypt',
+          'kms:GenerateDataKey',
+          'kms:ReEncryptFrom',
+          'kms:ReEncryptTo',
+        ],
+        resources: [this.key.keyArn],
+        conditions: { StringEquals: { 'kms:ViaService': `dynamodb.${region}.amazonaws.com` } },
+      }),
+    );
+    return made;
+  }
+
+  private arn(table: string): string {
+    if (!this.tables.has(table)) throw new Error(`no table ${table}`);
+    return Stack.of(this).formatArn({ service: 'dynamodb', resource: 'table', resourceName: this.prefix + table });
+  }
+
+  private indexArn(table: string): string {
+    const shape = this.shapes.find((one) => one.name === table);
+    if (!shape?.index) throw new Error(`table ${table} has no index`);
+    const resourceName = `${this.prefix}${table}/index/${shape.index.name}`;
+    return Stack.of(this).formatArn({
+      service: 'dynamodb',
+      resource: 'table',
+      resourceName,
+      arnFormat: ArnFormat.SLASH_RESOURCE_NAME,
+    });
+  }
+}

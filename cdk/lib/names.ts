@@ -1,0 +1,32 @@
+/**
+ * Names that more than one stack has to agree on: roles are trusted by name, since a stack must not wait for another's.
+ */
+import type { Config as Whole } from './cells-toml.ts';
+
+type Config = Pick<Whole, 'deployment'>;
+
+export const PORTS = { public: 8080, internal: 8081, admin: 8082, controlPlane: 8083, cell: 8091 } as const;
+
+/** Private addresses end in this; certificates carry roles, not addresses. */
+export const PRIVATE_DOMAIN = 'wallet.internal';
+
+/** The namespace of Kubernetes in which everything of a stack runs, and its service account. */
+export const KUBERNETES_NAMESPACE = 'wallet';
+export const COLLECTOR = 'collector';
+
+export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
+export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
+/** Of a cell, `router` or `control-plane`: who may put manifests there, and watch its alarms. */
+export const deployRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-deploy`;
+/** What the control plane becomes to work on a cell's tables. */
+export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
+/** What the control plane becomes to take a zone out of DNS. */
+export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
+export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
+
+/** The output with the ARN of a zone's target group: `PublicTargetsEuWest1a`. */
+export const targetsOf = (place: string) =>
+  `PublicTargets${place
+    .split('-')
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('')}`;

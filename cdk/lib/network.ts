@@ -1,0 +1,84 @@
+/**
+ * A network of its own for each stack: isolated subnets in every zone, from which nothing but the AWS services below
+ * can be reached; others only where they are asked for. Networks meet through PrivateLink alone (private-link.ts), so
+ * all may have the same addresses.
+ */
+import {
+  FlowLogTrafficType,
+  GatewayVpcEndpointAwsService,
+  InterfaceVpcEndpointAwsService,
+  IpAddresses,
+  Peer,
+  Port,
+  SecurityGroup,
+  SubnetType,
+  Vpc,
+} from 'aws-cdk-lib/aws-ec2';
+import type { IVpc, SubnetConfiguration } from 'aws-cdk-lib/aws-ec2';
+import { Construct } from 'constructs';
+import { VPC_CIDR } from './addresses.ts';
+
+/** What nodes of a private EKS cluster and the processes on them call. */
+const SERVICES = {
+  Ec2: InterfaceVpcEndpointAwsService.EC2,
+  EcrApi: InterfaceVpcEndpointAwsService.ECR,
+  EcrImages: InterfaceVpcEndpointAwsService.ECR_DOCKER,
+  Sts: InterfaceVpcEndpointAwsService.STS,
+  Eks: InterfaceVpcEndpointAwsService.EKS,
+  EksAuth: InterfaceVpcEndpointAwsService.EKS_AUTH,
+  LoadBalancers: InterfaceVpcEndpointAwsService.ELASTIC_LOAD_BALANCING,
+  Logs: InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+};
+
+export interface NetworkProps {
+  /** Whether there are load balancers that the internet can reach. */
+  readonly isPublic?: boolean;
+  /** Whether processes may call out, through a NAT gateway in each zone. */
+  readonly callsOut?: boolean;
+}
+
+export class Network extends Construct {
+  readonly vpc: Vpc;
+  /** Where processes run. */
+  readonly inside: SubnetType;
+
+  constructor(scope: Construct, id: string, zones: number, { isPublic = false, callsOut = false }: NetworkProps = {}) {
+    super(scope, id);
+    this.inside = callsOut ? SubnetType.PRIVATE_WITH_EGRESS : SubnetType.PRIVATE_ISOLATED;
+    const subnets: SubnetConfiguration[] = [{ name: 'inside', subnetType: this.inside, cidrMask: 20 }];
+    if (isPublic || callsOut)
+      subnets.push({ name: 'public', subnetType: SubnetType.PUBLIC, cidrMask: 24, mapPublicIpOnLaunch: false });
+    this.vpc = new Vpc(this, 'Vpc', {
+      ipAddresses: IpAddresses.cidr(VPC_CIDR),
+      maxAzs: zones,
+      natGateways: callsOut ? zones : 0,
+      subnetConfiguration: subnets,
+      restrictDefaultSecurityGroup: false,
+      gatewayEndpoints: {
+        DynamoDb: { service: GatewayVpcEndpointAwsService.DYNAMODB },
+        S3: { service: GatewayVpcEndpointAwsService.S3 },
+      },
+    });
+    this.vpc.addFlowLog('Rejected', { trafficType: FlowLogTrafficType.REJECT });
+    const group = reachable(this, 'Endpoints', this.vpc, 443);
+    for (const [name, service] of Object.entries(SERVICES)) {
+      this.vpc.addInterfaceEndpoint(name, {
+        service,
+        subnets: { subnetType: this.inside },
+        securityGroups: [group],
+        open: false,
+      });
+    }
+  }
+}
+
+/** A security group for what everybody in the network may reach, and nobody else. */
+export function reachable(scope: Construct, id: string, vpc: IVpc, port: number): SecurityGroup {
+  const group = new SecurityGroup(scope, id, {
+    vpc,
+    allowAllOutbound: false,
+    description: `Port ${port}, from inside`,
+  });
+  group.addIngressRule(Peer.ipv4(VPC_CIDR), Port.tcp(port), 'the network itself');
+  return group;
+}

@@ -1,0 +1,268 @@
+/**
+ * The pipeline: control plane, then the cells in the waves of cells.toml, then the routers. Each part is its stack,
+ * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It
+ * must never begin a wave before the one before it has baked.
+ */
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Duration, Stack, Stage, Validations } from 'aws-cdk-lib';
+import type { CfnOutput } from 'aws-cdk-lib';
+import { CfnProject } from 'aws-cdk-lib/aws-codebuild';
+import { PipelineType } from 'aws-cdk-lib/aws-codepipeline';
+import type { CfnPipeline } from 'aws-cdk-lib/aws-codepipeline';
+import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { CfnBucket } from 'aws-cdk-lib/aws-s3';
+import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
+import type { Construct } from 'constructs';
+import { waves } from './cells-toml.ts';
+import { cell, controlPlane, router } from './deployment.ts';
+import type { Settings } from './deployment.ts';
+import { clusterName, deployRole, pipelineRole } from './names.ts';
+import type { ZonalService } from './zonal-service.ts';
+
+/** A bake waits in a build, which in a pipeline may take eight hours; some of it is for everything else. */
+const LONGEST_BAKE_SECONDS = 7 * 3_600;
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface Source {
+  /** `owner/name`. */
+  readonly repository: string;
+  readonly branch: string;
+  /** ARN of a CodeConnections connection. */
+  readonly connection: string;
+}
+
+export interface PipelineProps extends Settings {
+  readonly source: Source;
+  /** Where cells.toml is. */
+  readonly path: string;
+}
+
+/** What a wave deploys. */
+interface Part {
+  readonly stack: string;
+  readonly stage: Stage;
+  readonly account: string;
+  readonly alarm: string;
+  readonly targets: CfnOutput[];
+}
+
+export class PipelineStack extends Stack {
+  /** As CodePipeline names them: those that deploy. */
+  readonly deploying: string[];
+
+  constructor(
+    scope: Construct,
+    id: string,
+    private readonly props: PipelineProps,
+  ) {
+    const { config, source, path } = props;
+    super(scope, id, {
+      stackName: `${config.deployment.name}-pipeline`,
+      description: `Deploys ${config.deployment.name}`,
+      env: { account: config.aws.control_plane_account, region: config.deployment.region },
+      terminationProtection: true,
+    });
+    if (config.deploys.bake_seconds > LONGEST_BAKE_SECONDS) {
+      throw new Error(
+        `deploys.bake_seconds is ${config.deploys.bake_seconds}; the pipeline bakes at most ${LONGEST_BAKE_SECONDS}`,
+      );
+    }
+    const checkedOut = CodePipelineSource.connection(source.repository, source.branch, {
+      connectionArn: source.connection,
+    });
+    const synth = new ShellStep('Synth', {
+      input: checkedOut,
+      env: { CELLS_TOML: relative(`${ROOT}/cdk`, path), CDK_DISABLE_VERSION_CHECK: '1' },
+      installCommands: ['cd cdk', 'npm ci'],
+      commands: [
+        'npx cdk synth --quiet --app "npx tsx bin/pipeline.ts"',
+        'npx tsx ../kubernetes/generate.ts --cells "$CELLS_TOML" --settings ../kubernetes/settings.json --out ../manifests',
+      ],
+      primaryOutputDirectory: 'cdk/cdk.out',
+    });
+    const pipeline = new CodePipeline(this, 'Pipeline', {
+      pipelineName: `${config.deployment.name}`,
+      pipelineType: PipelineType.V2,
+      crossAccountKeys: true,
+      enableKeyRotation: true,
+      synth,
+    });
+    const role = this.stepRole();
+    const manifests = synth.addOutputDirectory('manifests');
+    const all = this.parts();
+    all.forEach((parts, at) => {
+      const wave = pipeline.addWave(`Wave-${at + 1}`);
+      for (const part of parts) {
+        wave.addStage(part.stage, { post: [this.apply(part, role, checkedOut, manifests)] });
+      }
+      wave.addPost(this.bake(parts, role, checkedOut));
+    });
+    pipeline.buildPipeline();
+    this.deploying = rollBack(pipeline, all.length);
+    this.acknowledge([pipeline, role]);
+  }
+
+  /** Who deploys together, in order. */
+  private parts(): Part[][] {
+    const { config } = this.props;
+    const { aws } = config;
+    const first = new Stage(this, 'control-plane-stage', { stageName: 'control-plane' });
+    const control = controlPlane(first, this.props);
+    const last = new Stage(this, 'router-stage', { stageName: 'router' });
+    const routers = router(last, this.props);
+    const inWaves = waves(config).map((ids) =>
+      ids.map((id): Part => {
+        const stage = new Stage(this, `${id}-stage`, { stageName: id });
+        const stack = cell(stage, this.props, id);
+        return { stack: id, stage, account: stack.account, alarm: stack.alarmName, targets: outputs([stack.service]) };
+      }),
+    );
+    return [
+      [
+        {
+          stack: 'control-plane',
+          stage: first,
+          account: aws.control_plane_account,
+          alarm: control.alarmName,
+          targets: outputs([control.service]),
+        },
+      ],
+      ...inWaves,
+      [
+        {
+          stack: 'router',
+          stage: last,
+          account: aws.router_account,
+          alarm: routers.alarmName,
+          targets: outputs(routers.services),
+        },
+      ],
+    ];
+  }
+
+  private roleArn(part: Part): string {
+    return `arn:aws:iam::${part.account}:role/${deployRole(this.props.config, part.stack)}`;
+  }
+
+  /** Puts the part's manifests into its cluster and waits until they run. */
+  private apply(
+    part: Part,
+    role: Role,
+    input: CodePipelineSource,
+    manifests: ReturnType<ShellStep['addOutputDirectory']>,
+  ) {
+    return new CodeBuildStep(`Apply-${part.stack}`, {
+      input,
+      additionalInputs: { manifests },
+      role,
+      env: {
+        CLUSTER: clusterName(this.props.config, part.stack),
+        ROLE: this.roleArn(part),
+        TARGETS: part.targets.map(outputName).join(' '),
+      },
+      envFromCfnOutputs: Object.fromEntries(part.targets.map((output) => [outputName(output), output])),
+      commands: [`cdk/scripts/apply manifests/${part.stack}`],
+      timeout: Duration.minutes(60),
+    });
+  }
+
+  /** Watches the alarms of all parts for as long as cells.toml says. */
+  private bake(parts: Part[], role: Role, input: CodePipelineSource) {
+    const seconds = this.props.config.deploys.bake_seconds;
+    return new CodeBuildStep(`Bake-${parts.map((part) => part.stack).join('-')}`.slice(0, 90), {
+      input,
+      role,
+      env: {
+        BAKE_SECONDS: String(seconds),
+        ALARMS: parts.map((part) => `${this.roleArn(part)}=${part.alarm}`).join(' '),
+      },
+      commands: ['cdk/scripts/bake'],
+      timeout: Duration.seconds(seconds).plus(Duration.minutes(15)),
+    });
+  }
+
+  private stepRole(): Role {
+    const { config } = this.props;
+    const { aws, cells } = config;
+    const stacks: [string, string][] = [
+      ['control-plane', aws.control_plane_account],
+      ['router', aws.router_account],
+      ...cells.map((one): [string, string] => [one.id, one.account]),
+    ];
+    const resources = stacks.map(([stack, account]) => `arn:aws:iam::${account}:role/${deployRole(config, stack)}`);
+    return new Role(this, 'Step', {
+      roleName: pipelineRole(config),
+      description: 'Applies manifests and watches alarms, in the account of whichever stack is deployed',
+      assumedBy: new ServicePrincipal('codebuild.amazonaws.com'),
+      inlinePolicies: {
+        deploy: new PolicyDocument({ statements: [new PolicyStatement({ actions: ['sts:AssumeRole'], resources })] }),
+      },
+    });
+  }
+
+  /** What CDK Pipelines writes by itself; not of the stages below, which are judged as the cells' own app. */
+  private acknowledge(scopes: Construct[]): void {
+    const projects = this.node
+      .findAll()
+      .filter((one) => one instanceof CfnProject)
+      .map((one) => this.getLogicalId(one));
+    const { account, region } = this;
+    const findings = [
+      ...[
+        's3:Abort*',
+        's3:DeleteObject*',
+        's3:GetBucket*',
+        's3:GetObject*',
+        's3:List*',
+        'kms:GenerateDataKey*',
+        'kms:ReEncrypt*',
+      ].map((action) => `Action::${action}`),
+      `Resource::<${this.getLogicalId(this.node.findAll().find((one) => one instanceof CfnBucket) as CfnBucket)}.Arn>/*`,
+      ...projects.map((id) => `Resource::arn:aws:logs:${region}:${account}:log-group:/aws/codebuild/<${id}>:*`),
+      ...projects.map((id) => `Resource::arn:aws:codebuild:${region}:${account}:report-group/<${id}>-*`),
+    ];
+    for (const scope of scopes) {
+      Validations.of(scope).acknowledge(
+        {
+          id: 'AwsSolutions-S1',
+          reason: 'The bucket holds artifacts of the pipeline, which itself records who started what.',
+        },
+        {
+          id: 'AwsSolutions-CB4',
+          reason: "Artifacts are encrypted under the pipeline's own key; the projects keep nothing else.",
+        },
+        ...findings.map((finding) => ({
+          id: `AwsSolutions-IAM5[${finding}]`,
+          reason: "CDK Pipelines writes it: a project's own log and the artifacts of this pipeline.",
+        })),
+      );
+    }
+    Validations.of(this.node.findChild('Pipeline').node.findChild('UpdatePipeline')).acknowledge(
+      {
+        id: `AwsSolutions-IAM5[Resource::arn:*:iam::${account}:role/*]`,
+        reason: "Restricted by a condition to the roles of the CDK's bootstrap.",
+      },
+      {
+        id: 'AwsSolutions-IAM5[Resource::*]',
+        reason: 'DescribeStacks and ListBuckets, by which the pipeline updates itself.',
+      },
+    );
+  }
+}
+
+const outputs = (services: ZonalService[]) => services.map((service) => service.targetGroupArn);
+const outputName = (output: CfnOutput) => Stack.of(output).resolve(output.logicalId) as string;
+
+/**
+ * Every stage that deploys goes back by itself when it fails. The stages are counted from the end, not found by name:
+ * a wave of one stage is not named after the wave. Returns their names; a test asks for them in the template.
+ */
+function rollBack({ pipeline }: CodePipeline, count: number): string[] {
+  const resource = pipeline.node.defaultChild as CfnPipeline;
+  const first = pipeline.stages.length - count;
+  return pipeline.stages.slice(first).map((stage, at) => {
+    resource.addPropertyOverride(`Stages.${first + at}.OnFailure.Result`, 'ROLLBACK');
+    return stage.stageName;
+  });
+}

@@ -1,0 +1,33 @@
+/**
+ * Who does what to which table: read off the code that does it (ledger/src/store/dynamodb, control-plane/src). The only
+ * one who may delete a block is the control plane, which forgets what has moved away.
+ */
+import type { Use } from './durable-tables.ts';
+
+const READ = ['dynamodb:GetItem', 'dynamodb:Query'];
+const WRITE = ['dynamodb:PutItem', 'dynamodb:ConditionCheckItem'];
+const DELETE = 'dynamodb:DeleteItem';
+
+/** A cell's own processes. They end transfers in flight by deleting their rows. */
+export const BY_CELL: readonly Use[] = [
+  { table: 'ledger', actions: [...READ, ...WRITE], indexActions: ['dynamodb:Query'] },
+  { table: 'transfers', actions: [...READ, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
+  { table: 'snapshots', actions: [...READ, ...WRITE] },
+  { table: 'homes', actions: [...READ, ...WRITE, 'dynamodb:BatchGetItem'] },
+];
+
+/** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers. */
+export const BY_CONTROL_PLANE: readonly Use[] = [
+  { table: 'ledger', actions: [...READ, ...WRITE, DELETE], indexActions: ['dynamodb:Query', 'dynamodb:Scan'] },
+  { table: 'transfers', actions: [...READ, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
+  { table: 'snapshots', actions: [...READ, ...WRITE, DELETE] },
+  { table: 'homes', actions: [...READ, ...WRITE, 'dynamodb:BatchGetItem'] },
+];
+
+/** The control plane, to its own. Nothing of it is ever deleted. */
+export const OWN_OF_CONTROL_PLANE: readonly Use[] = [
+  { table: 'placement', actions: [...READ, ...WRITE] },
+  { table: 'operations', actions: [...READ, ...WRITE, 'dynamodb:UpdateItem'] },
+  { table: 'cells', actions: [...READ, ...WRITE, 'dynamodb:Scan'] },
+  { table: 'checkpoints', actions: [...READ, ...WRITE] },
+];

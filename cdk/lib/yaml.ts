@@ -1,0 +1,2 @@
+/** For kubernetes/, which has no packages of its own. */
+export { parseAllDocuments, stringify } from 'yaml';

@@ -1,0 +1,330 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { containerFindings } from '../../kubernetes/lib/containers.ts';
+import { expectations } from '../../kubernetes/lib/expectations.ts';
+import { findings } from '../../kubernetes/lib/invariants.ts';
+import { load } from '../../kubernetes/lib/settings.ts';
+import { binary } from '../../kubernetes/lib/sources.ts';
+import { manifests } from '../../kubernetes/lib/stacks.ts';
+import { EXAMPLE } from '../lib/settings.ts';
+import { exampleText, resources, synthesized } from './synthesized.ts';
+
+const settings = load(EXAMPLE, fileURLToPath(new URL('../../kubernetes/settings.json', import.meta.url)));
+const expected = expectations(settings.config);
+type Parsed = any;
+
+/** A copy of a stack's manifests, and a way to find one of them. */
+function copy(stack: string): { all: Parsed[]; get: (kind: string, name: string) => Parsed } {
+  const all: Parsed[] = structuredClone([...manifests(settings).get(stack)!.values()].flat());
+  const get = (kind: string, name: string) => {
+    const found = all.find((one) => one.kind === kind && one.metadata.name === name);
+    if (!found) throw new Error(`no ${kind} ${name}`);
+    return found;
+  };
+  return { all, get };
+}
+
+const cell = (get: ReturnType<typeof copy>['get']) => get('Deployment', 'cell-eu-west-1a');
+const pod = (deployment: Parsed) => deployment.spec.template.spec;
+
+it.each([...expected.keys()])('%s is as it must be', (stack) => {
+  expect(findings(copy(stack).all, expected.get(stack)!)).toEqual([]);
+});
+
+it('there are manifests for every stack, and for nothing else', () => {
+  expect([...manifests(settings).keys()].sort()).toEqual([...expected.keys()].sort());
+});
+
+describe('what is wrong is found', () => {
+  const mistakes: [string, (all: ReturnType<typeof copy>) => void, string][] = [
+    [
+      'a zone is forgotten',
+      ({ all }) =>
+        all.splice(
+          all.findIndex((one) => one.metadata.name === 'cell-eu-west-1b'),
+          1,
+        ),
+      'stand in zones',
+    ],
+    [
+      'a zone has more than another',
+      ({ get }) => {
+        cell(get).spec.replicas = 2;
+      },
+      'different numbers',
+    ],
+    [
+      'too few are left without a zone',
+      ({ get }) => {
+        set(cell(get), '--max-tps=', '2000');
+      },
+      'take 4000 writes a second of 5000',
+    ],
+    [
+      'killed while draining',
+      ({ get }) => {
+        pod(cell(get)).terminationGracePeriodSeconds = 28;
+      },
+      'killed 28 s',
+    ],
+    [
+      'no pause',
+      ({ get }) => {
+        delete pod(cell(get)).containers[0].lifecycle;
+      },
+      'no time for load balancers',
+    ],
+    [
+      'alive only when ready',
+      ({ get }) => {
+        pod(cell(get)).containers[0].livenessProbe = pod(cell(get)).containers[0].readinessProbe;
+      },
+      'livenessProbe asks',
+    ],
+    [
+      'a flag that is none',
+      ({ get }) => {
+        pod(cell(get)).containers[0].args.push('--dynamo=x');
+      },
+      'takes no --dynamo',
+    ],
+    [
+      'another subcommand',
+      ({ get }) => {
+        pod(cell(get)).containers[0].args[0] = 'server';
+      },
+      'takes no server',
+    ],
+    [
+      'a variable that nobody reads',
+      ({ get }) => {
+        pod(cell(get)).containers[0].env.push({ name: 'CELL_X', value: '1' });
+      },
+      'reads no CELL_X',
+    ],
+    [
+      'an image by tag',
+      ({ get }) => {
+        pod(cell(get)).containers[0].image = 'wallet/cell:latest';
+      },
+      'image without a digest',
+    ],
+    [
+      'another image',
+      ({ get }) => {
+        pod(cell(get)).containers[0].image = settings.images.router;
+      },
+      'is not cell by digest',
+    ],
+    [
+      'root',
+      ({ get }) => {
+        pod(cell(get)).securityContext.runAsUser = 0;
+      },
+      'may be root',
+    ],
+    [
+      'a capability',
+      ({ get }) => {
+        pod(cell(get)).containers[0].securityContext.capabilities.add = ['NET_RAW'];
+      },
+      'keeps capabilities',
+    ],
+    [
+      'the collector may write',
+      ({ get }) => {
+        pod(get('Deployment', 'collector')).containers[0].securityContext.readOnlyRootFilesystem = false;
+      },
+      'may write',
+    ],
+    [
+      'a secret that is not mounted',
+      ({ get }) => {
+        pod(cell(get)).containers[0].volumeMounts.shift();
+      },
+      'nothing is mounted at /etc/wallet/mesh',
+    ],
+    [
+      'a volume that is not there',
+      ({ get }) => {
+        pod(cell(get)).volumes.shift();
+      },
+      'no volume mesh',
+    ],
+    [
+      'two leave at once',
+      ({ get }) => {
+        get('PodDisruptionBudget', 'cell').spec.maxUnavailable = 2;
+      },
+      'more than one may leave',
+    ],
+    [
+      'nothing is denied',
+      ({ all }) =>
+        all.splice(
+          all.findIndex((one) => one.metadata.name === 'deny-all'),
+          1,
+        ),
+      'not everything is denied',
+    ],
+    [
+      'every port is let through',
+      ({ get }) => {
+        delete get('NetworkPolicy', 'allow-cell').spec.egress[2].ports;
+      },
+      'lets every port',
+    ],
+    [
+      'a policy for nobody',
+      ({ get }) => {
+        get('NetworkPolicy', 'allow-cell').spec.podSelector.matchLabels = { a: 'b' };
+      },
+      'is for nobody',
+    ],
+    [
+      'its port is closed',
+      ({ get }) => {
+        get('NetworkPolicy', 'allow-cell').spec.ingress.forEach((rule: Parsed) => {
+          rule.ports[0].port = 1;
+        });
+      },
+      'is not let through',
+    ],
+    [
+      'a service with nobody behind it',
+      ({ get }) => {
+        get('Service', 'cell').spec.selector = { a: 'b' };
+      },
+      'nobody is behind',
+    ],
+    [
+      'a service to another port',
+      ({ get }) => {
+        get('Service', 'cell').spec.ports[0].port = 80;
+      },
+      'not 80',
+    ],
+    [
+      'a target group without pods',
+      ({ all }) =>
+        all.splice(
+          all.findIndex((one) => one.kind === 'TargetGroupBinding'),
+          1,
+        ),
+      'the stack has CellTargets',
+    ],
+    [
+      'a binding to no service',
+      ({ get }) => {
+        get('TargetGroupBinding', 'cell').spec.serviceRef.name = 'x';
+      },
+      'no service x',
+    ],
+    [
+      'a word that the schema lets pass',
+      ({ get }) => {
+        get('Service', 'cell').spec.ports[0].protocol = 'TPC';
+      },
+      'protocol TPC',
+    ],
+  ];
+  it.each(mistakes)('%s', (_, mistake, words) => {
+    const all = copy('cell-1');
+    mistake(all);
+    expect(findings(all.all, expected.get('cell-1')!).join('\n')).toContain(words);
+  });
+});
+
+it('flags are read off the sources', () => {
+  const { flags, variables, subcommands } = binary('cell');
+  expect([...flags]).toEqual(expect.arrayContaining(['id', 'table-prefix', 'mesh-ca', 'checkpoint-key', 'max-tps']));
+  expect([...variables]).toContain('CELL_TABLE_PREFIX');
+  expect([...subcommands]).toEqual(['serve', 'tables', 'ledger']);
+  expect([...binary('control-plane').subcommands]).toContain('bootstrap');
+  expect(flags.has('cell')).toBe(false);
+});
+
+it.each([
+  ['an image that is not built', '--bin router ', '', 'router is not built'],
+  [
+    'another binary',
+    'ENTRYPOINT ["/usr/local/bin/cell"]',
+    'ENTRYPOINT ["/usr/local/bin/ctl"]',
+    'cell does not start cell',
+  ],
+  ['root', 'USER 65532:65532', '', 'does not run as 65532'],
+  [
+    'a base that cannot be pinned',
+    'FROM ${RUNTIME} AS runtime',
+    'FROM debian AS runtime',
+    'debian cannot be given by digest',
+  ],
+  ['probes without curl', ' curl', '', 'has no curl'],
+])('the containers: %s', (_, is, becomes, words) => {
+  const source = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const [text, ignored] = [source('containers/Containerfile'), source('.containerignore')];
+  expect(containerFindings(text, ignored, ['cell'])).toEqual([]);
+  expect(containerFindings(text.replaceAll(is, becomes), ignored, ['cell']).join('\n')).toContain(words);
+  expect(containerFindings(text, ignored, ['cell', 'wallet'])).toEqual([expect.stringContaining('wallet is left out')]);
+});
+
+describe('what the two halves agree on', () => {
+  const stacks = synthesized(exampleText);
+
+  it('the clusters are of the version that the manifests are validated against', () => {
+    const script = readFileSync(new URL('../../scripts/check-kubernetes', import.meta.url), 'utf8');
+    const version = /^kubernetes=(.*)$/m.exec(script)?.[1];
+    for (const [name, stack] of stacks) {
+      const clusters = resources(stack, 'AWS::EKS::Cluster').map(({ Properties }) => Properties['Version']);
+      expect(clusters, name).toEqual([version]);
+    }
+  });
+
+  it('every target group of a stack has an output, by which its binding finds it', () => {
+    for (const [stack, { outputs }] of expected) {
+      const { template } = stacks.get(`wallet-${stack}`)!;
+      const made = Object.keys(template.findOutputs('*')).filter(
+        (name) => name.endsWith('Targets') || name.startsWith('PublicTargets'),
+      );
+      expect(made.sort()).toEqual([...outputs].sort());
+      expect(resources(stacks.get(`wallet-${stack}`)!, 'AWS::ElasticLoadBalancingV2::TargetGroup')).toHaveLength(
+        outputs.length,
+      );
+    }
+  });
+
+  it('service accounts have the roles that the stacks associate', () => {
+    for (const stack of expected.keys()) {
+      const associated = resources(stacks.get(`wallet-${stack}`)!, 'AWS::EKS::PodIdentityAssociation').map(
+        ({ Properties }) => Properties,
+      );
+      const accounts = copy(stack)
+        .all.filter((one) => one.kind === 'ServiceAccount')
+        .map((one) => one.metadata);
+      for (const { Namespace, ServiceAccount } of associated) {
+        expect(accounts.map(({ name, namespace }) => `${namespace}/${name}`)).toContain(
+          `${Namespace}/${ServiceAccount}`,
+        );
+      }
+      expect(associated).toHaveLength(stack === 'router' ? 1 : 2);
+    }
+  });
+
+  it('the collector carries exactly the metrics that alarms are about', () => {
+    for (const stack of expected.keys()) {
+      const map = copy(stack).get('ConfigMap', 'collector').data['config.yaml'] as string;
+      const carried = [...map.matchAll(/\^(\w+)\$/g)].map(([, name]) => name!).sort();
+      const alarmed = resources(stacks.get(`wallet-${stack}`)!, 'AWS::CloudWatch::Alarm')
+        .filter(({ Properties }) => Properties['Namespace'] === 'Wallet')
+        .map(({ Properties }) => Properties['MetricName'] as string)
+        .sort();
+      expect(carried, stack).toEqual(alarmed);
+    }
+  });
+});
+
+function set(deployment: Parsed, start: string, value: string): void {
+  const args: string[] = pod(deployment).containers[0].args;
+  args[args.findIndex((arg) => arg.startsWith(start))] = start + value;
+}

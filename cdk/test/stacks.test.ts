@@ -1,0 +1,277 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { exampleText, list, resources, statementsOf, synthesized } from './synthesized.ts';
+
+const stacks = synthesized(exampleText);
+const stack = (name: string) => stacks.get(`wallet-${name}`)!;
+const FIVE = ['control-plane', 'router', 'cell-1', 'cell-2', 'cell-3'];
+
+/** Resource → actions, as one line each; of DynamoDB only. */
+function onTables(name: string, role: RegExp): Record<string, string[]> {
+  const found: Record<string, string[]> = {};
+  for (const { Effect, Action, Resource } of statementsOf(stack(name), role)) {
+    const actions = list(Action)
+      .map(String)
+      .filter((action) => action.startsWith('dynamodb:'));
+    if (Effect !== 'Allow' || actions.length === 0) continue;
+    for (const resource of list(Resource)) {
+      const key = JSON.stringify(resource).match(/table\/([a-z0-9/-]+)/)![1]!;
+      found[key] = [...(found[key] ?? []), ...actions.map((action) => action.slice('dynamodb:'.length))].sort();
+    }
+  }
+  return found;
+}
+
+describe('who may do what', () => {
+  it('a cell may use its own tables, and delete no block', () => {
+    expect(onTables('cell-1', /wallet\/cell in/)).toEqual({
+      'cell-1-ledger': ['ConditionCheckItem', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-ledger/index/buckets': ['Query'],
+      'cell-1-transfers': ['ConditionCheckItem', 'DeleteItem', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-transfers/index/open': ['Query'],
+      'cell-1-snapshots': ['ConditionCheckItem', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-homes': ['BatchGetItem', 'ConditionCheckItem', 'GetItem', 'PutItem', 'Query'],
+    });
+  });
+
+  it('of keys, both may use only that of the tables, and only through DynamoDB', () => {
+    for (const role of [/wallet\/cell in/, /"wallet-cell-1-tables"/]) {
+      const keys = statementsOf(stack('cell-1'), role).filter(({ Action }) => JSON.stringify(Action).includes('kms:'));
+      expect(keys.map(({ Resource }) => JSON.stringify(Resource))).toEqual([expect.stringMatching(/"TablesKey/)]);
+      expect(keys[0]!.Condition).toEqual({ StringEquals: { 'kms:ViaService': 'dynamodb.eu-west-1.amazonaws.com' } });
+    }
+  });
+
+  it("the control plane may work on a cell's four tables", () => {
+    const uses = onTables('cell-3', /"wallet-cell-3-tables"/);
+    expect(Object.keys(uses).sort()).toEqual([
+      'cell-3-homes',
+      'cell-3-ledger',
+      'cell-3-ledger/index/buckets',
+      'cell-3-snapshots',
+      'cell-3-transfers',
+      'cell-3-transfers/index/open',
+    ]);
+    expect(uses['cell-3-ledger']).toContain('DeleteItem');
+    expect(uses['cell-3-homes']).not.toContain('DeleteItem');
+  });
+
+  it('by name, only the control plane becomes it', () => {
+    const role = resources(stack('cell-3'), 'AWS::IAM::Role').find(
+      ({ Properties }) => Properties['RoleName'] === 'wallet-cell-3-tables',
+    )!;
+    const [trust] = role.Properties['AssumeRolePolicyDocument'].Statement;
+    expect(JSON.stringify(trust.Principal)).toContain('200000000000');
+    expect(trust.Condition).toEqual({
+      ArnEquals: { 'aws:PrincipalArn': 'arn:aws:iam::200000000000:role/wallet-control-plane' },
+    });
+    const names = resources(stack('control-plane'), 'AWS::IAM::Role').map(({ Properties }) => Properties['RoleName']);
+    expect(names).toContain('wallet-control-plane');
+  });
+
+  it('the control plane may become exactly those, and the one that leaves a zone', () => {
+    const assumed = statementsOf(stack('control-plane'), /"wallet-control-plane"/).filter(
+      ({ Action }) => Action === 'sts:AssumeRole',
+    );
+    expect(assumed.flatMap(({ Resource }) => list(Resource))).toEqual([
+      'arn:aws:iam::300000000001:role/wallet-cell-1-tables',
+      'arn:aws:iam::300000000002:role/wallet-cell-2-tables',
+      'arn:aws:iam::300000000003:role/wallet-cell-3-tables',
+      'arn:aws:iam::100000000000:role/wallet-zones',
+    ]);
+  });
+
+  it('who leaves a zone may flip switches and set this one name, and nothing else', () => {
+    const statements = statementsOf(stack('router'), /"wallet-zones"/);
+    expect(statements.flatMap(({ Action }) => list(Action))).toEqual([
+      'route53:GetHealthCheck',
+      'route53:UpdateHealthCheck',
+      'route53:ListResourceRecordSets',
+      'route53:ChangeResourceRecordSets',
+    ]);
+    expect(list(statements[0]!.Resource)).toHaveLength(3);
+    expect(JSON.stringify(statements[0]!.Resource)).toMatch(/Wanted/);
+    expect(statements[2]!.Condition!['ForAllValues:StringEquals']).toEqual({
+      'route53:ChangeResourceRecordSetsNormalizedRecordNames': ['wallet.example.com'],
+      'route53:ChangeResourceRecordSetsRecordTypes': ['A'],
+      'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
+    });
+  });
+
+  it.each(FIVE)('no role of ours in %s has a wildcard but for alarms and its own log', (name) => {
+    for (const { Properties } of resources(stack(name), 'AWS::IAM::Role')) {
+      for (const { PolicyDocument } of Properties['Policies'] ?? []) {
+        for (const { Action, Resource } of PolicyDocument.Statement) {
+          expect(list(Action).filter((action) => String(action).includes('*'))).toEqual([]);
+          if (list(Action).includes('cloudwatch:DescribeAlarms')) continue;
+          const wild = list(Resource)
+            .map((one) => JSON.stringify(one))
+            .filter((one) => one.includes('*'));
+          expect(wild.filter((one) => !one.includes(`/wallet/${name}/metrics:*`))).toEqual([]);
+        }
+      }
+    }
+  });
+});
+
+describe('zones', () => {
+  it.each(['control-plane', 'cell-1'])(
+    'what comes to a zone of %s stays there, and the zone can be shifted away',
+    (name) => {
+      const [balancer, ...more] = resources(stack(name), 'AWS::ElasticLoadBalancingV2::LoadBalancer');
+      expect(more).toEqual([]);
+      expect(balancer!.Properties['LoadBalancerAttributes']).toEqual(
+        expect.arrayContaining([
+          { Key: 'load_balancing.cross_zone.enabled', Value: 'false' },
+          { Key: 'zonal_shift.config.enabled', Value: 'true' },
+          { Key: 'deletion_protection.enabled', Value: 'true' },
+        ]),
+      );
+      expect(balancer!.Properties['Subnets']).toHaveLength(3);
+      expect(balancer!.Properties['Scheme']).toBe('internal');
+    },
+  );
+
+  it.each(FIVE)('the cluster of %s lets its nodes be shifted too', (name) => {
+    const clusters = resources(stack(name), 'AWS::EKS::Cluster');
+    expect(clusters.map(({ Properties }) => Properties['ZonalShiftConfig'])).toEqual([{ Enabled: true }]);
+    expect(clusters[0]!.Properties['ComputeConfig'].Enabled).toBe(true);
+  });
+
+  it('clients find each zone under one name, while both of its checks are healthy', () => {
+    const records = resources(stack('router'), 'AWS::Route53::RecordSet').filter(
+      ({ Properties }) => Properties['Weight'] !== undefined,
+    );
+    expect(
+      records.map(({ Properties }) => [Properties['Name'], Properties['SetIdentifier'], Properties['Weight']]),
+    ).toEqual(['eu-west-1a', 'eu-west-1b', 'eu-west-1c'].map((zone) => ['wallet.example.com', zone, 100]));
+    const checks = stack('router').template.findResources('AWS::Route53::HealthCheck');
+    for (const { Properties } of records) {
+      const both = checks[Properties['HealthCheckId']['Fn::GetAtt'][0]]!.Properties.HealthCheckConfig;
+      expect([both.Type, both.HealthThreshold, both.ChildHealthChecks.length]).toEqual(['CALCULATED', 2, 2]);
+      const children = both.ChildHealthChecks.map(
+        (one: any) => checks[one['Fn::GetAtt'][0]]!.Properties.HealthCheckConfig,
+      );
+      expect(children.map((one: any) => one.Type).sort()).toEqual(['CALCULATED', 'HTTPS']);
+      const wanted = children.find((one: any) => one.Type === 'CALCULATED');
+      expect([wanted.HealthThreshold, wanted.Inverted]).toEqual([0, false]);
+    }
+    const outside = resources(stack('router'), 'AWS::ElasticLoadBalancingV2::LoadBalancer').filter(
+      ({ Properties }) => Properties['Scheme'] === 'internet-facing',
+    );
+    expect(outside.map(({ Properties }) => Properties['Subnets'].length)).toEqual([1, 1, 1]);
+  });
+
+  it('a known cell can be reached in each zone by itself; an unknown one not at all yet', () => {
+    const names = resources(stack('router'), 'AWS::Route53::RecordSet').map(
+      ({ Properties }) => Properties['Name'] as string,
+    );
+    expect(names.filter((name) => name.endsWith('cell-1.wallet.internal.')).sort()).toEqual([
+      'cell-1.wallet.internal.',
+      'eu-west-1a.cell-1.wallet.internal.',
+      'eu-west-1b.cell-1.wallet.internal.',
+      'eu-west-1c.cell-1.wallet.internal.',
+    ]);
+    expect(names.some((name) => name.includes('cell-2'))).toBe(false);
+  });
+});
+
+/** What CloudFormation makes of it, for an endpoint that AWS has given these names. */
+function evaluated(value: any): any {
+  if (typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map(evaluated);
+  const [[name, given]] = Object.entries<any>(value) as [[string, any]];
+  if (name === 'Fn::Join') return evaluated(given[1]).join(given[0]);
+  if (name === 'Fn::Split') return evaluated(given[1]).split(given[0]);
+  if (name === 'Fn::Select') return evaluated(given[1])[given[0]];
+  if (name === 'Fn::GetAtt' && given[1] === 'DnsEntries') {
+    return [
+      'Z1:vpce-0a-xy.vpce-svc-9.eu-west-1.vpce.amazonaws.com',
+      'Z1:vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com',
+    ];
+  }
+  throw new Error(`no ${name} here`);
+}
+
+it('the address of a zone is the one that PrivateLink gives to it', () => {
+  const record = resources(stack('router'), 'AWS::Route53::RecordSet').find(
+    ({ Properties }) => Properties['Name'] === 'eu-west-1b.cell-1.wallet.internal.',
+  )!;
+  expect(evaluated(record.Properties['ResourceRecords'])).toEqual([
+    'vpce-0a-xy-eu-west-1b.vpce-svc-9.eu-west-1.vpce.amazonaws.com',
+  ]);
+});
+
+describe('alarms', () => {
+  it.each(FIVE)('all of %s are in the one that pages and bakes', (name) => {
+    const alarms = Object.keys(stack(name).template.findResources('AWS::CloudWatch::Alarm'));
+    const [whole, ...more] = resources(stack(name), 'AWS::CloudWatch::CompositeAlarm');
+    expect(more).toEqual([]);
+    expect(whole!.Properties['AlarmName']).toBe(`${name}-unwell`);
+    expect(whole!.Properties['AlarmActions']).toHaveLength(1);
+    const rule = JSON.stringify(whole!.Properties['AlarmRule']);
+    expect(alarms.filter((alarm) => !rule.includes(`"${alarm}"`))).toEqual([]);
+  });
+
+  it('every table of a cell has its own for throttling, errors and latency', () => {
+    const names = resources(stack('cell-1'), 'AWS::CloudWatch::Alarm').map(
+      ({ Properties }) => Properties['AlarmName'] as string,
+    );
+    for (const table of ['ledger', 'transfers', 'snapshots', 'homes']) {
+      for (const what of ['throttled-reads', 'throttled-writes', 'system-errors', 'slow-Query', 'slow-PutItem']) {
+        expect(names).toContain(`cell-1-${table}-${what}`);
+      }
+    }
+  });
+
+  it('those of the processes are of metrics that they have', () => {
+    const folders = { cell: 'cell/src', router: 'router/src', 'control-plane': 'control-plane/src' };
+    for (const [kind, folder] of Object.entries(folders)) {
+      const text = sources(new URL(`../../${folder}/`, import.meta.url));
+      const own = resources(stack(kind === 'cell' ? 'cell-1' : kind), 'AWS::CloudWatch::Alarm')
+        .filter(({ Properties }) => Properties['Namespace'] === 'Wallet')
+        .map(({ Properties }) => Properties['MetricName'] as string);
+      expect(own.length).toBeGreaterThan(0);
+      expect(own.filter((metric) => !text.includes(`"${metric}"`))).toEqual([]);
+    }
+  });
+});
+
+describe('accounts', () => {
+  it('each stack has its own', () => {
+    expect([...stacks.values()].map(({ account }) => account)).toEqual([
+      '200000000000',
+      '100000000000',
+      '300000000001',
+      '300000000002',
+      '300000000003',
+    ]);
+  });
+
+  it("one more cell in the file is exactly one more stack, and no other cell's changes", () => {
+    const added = synthesized(`${exampleText}\n[[cells]]\nid = "cell-4"\naccount = "300000000004"\n`);
+    expect([...added.keys()].filter((name) => !stacks.has(name))).toEqual(['wallet-cell-4']);
+    expect(added.size).toBe(stacks.size + 1);
+    for (const cell of ['wallet-cell-1', 'wallet-cell-2', 'wallet-cell-3']) {
+      expect(added.get(cell)!.template.toJSON()).toEqual(stacks.get(cell)!.template.toJSON());
+    }
+  });
+
+  it.each([
+    ['no [aws]', /\[aws\][^[]*/, ''],
+    ['at least 2', /zones = .*/, "zones = ['eu-west-1a']"],
+    ['is not of region', /region = .*/, 'region = "us-east-1"'],
+    ['part of names on AWS', /name = "wallet"/, 'name = "The Wallet"'],
+    ['a cell cannot be called router', /cell-3"/, 'router"'],
+  ])('%s', (words, is, becomes) => {
+    const text = exampleText.replace(/instances = \[\n[^\]]*\]/g, '');
+    expect(() => synthesized(text.replace(is, becomes))).toThrow(words);
+  });
+});
+
+function sources(folder: URL): string {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.rs'))
+    .map((path) => readFileSync(new URL(path, folder), 'utf8'))
+    .join('\n');
+}

@@ -1,0 +1,62 @@
+/** Stacks of the example, or of a variation of it, synthesized once for each test file. */
+import { readFileSync } from 'node:fs';
+import { App, Stack } from 'aws-cdk-lib';
+import { Template } from 'aws-cdk-lib/assertions';
+import { parseCells } from '../lib/cells-toml.ts';
+import { onAws } from '../lib/deployment-config.ts';
+import { all } from '../lib/deployment.ts';
+import type { Settings } from '../lib/deployment.ts';
+import { EXAMPLE } from '../lib/settings.ts';
+
+export const exampleText = readFileSync(EXAMPLE, 'utf8');
+
+export const services = {
+  router: 'com.amazonaws.vpce.eu-west-1.vpce-svc-1',
+  'control-plane': 'com.amazonaws.vpce.eu-west-1.vpce-svc-2',
+  'cell-1': 'com.amazonaws.vpce.eu-west-1.vpce-svc-3',
+};
+
+export const settingsOf = (text: string): Settings => ({ config: onAws(parseCells(text)), services });
+
+export interface Synthesized {
+  readonly template: Template;
+  readonly account: string;
+}
+
+/** By stack name. */
+export function synthesized(text: string): Map<string, Synthesized> {
+  const app = new App();
+  all(app, settingsOf(text));
+  const stacks = app.node.children.filter((one): one is Stack => one instanceof Stack);
+  return new Map(
+    stacks.map((stack) => [stack.stackName, { template: Template.fromStack(stack), account: stack.account }]),
+  );
+}
+
+export interface Resource {
+  readonly Type: string;
+  readonly Properties: Record<string, any>;
+  readonly DeletionPolicy?: string;
+}
+
+export const resources = ({ template }: Synthesized, type: string): Resource[] =>
+  Object.values(template.findResources(type)) as Resource[];
+
+export interface Statement {
+  readonly Effect: string;
+  readonly Action: string | string[];
+  readonly Resource: unknown;
+  readonly Condition?: Record<string, Record<string, unknown>>;
+}
+
+/** What a role whose name or description matches may do. */
+export function statementsOf(stack: Synthesized, role: RegExp): Statement[] {
+  const found = resources(stack, 'AWS::IAM::Role').filter(({ Properties: { RoleName = '', Description = '' } }) =>
+    role.test(`${JSON.stringify(RoleName)} ${JSON.stringify(Description)}`),
+  );
+  if (found.length !== 1) throw new Error(`${found.length} roles match ${role}`);
+  const policies = (found[0]!.Properties['Policies'] ?? []) as { PolicyDocument: { Statement: Statement[] } }[];
+  return policies.flatMap((policy) => policy.PolicyDocument.Statement);
+}
+
+export const list = (one: unknown): unknown[] => (Array.isArray(one) ? one : [one]);

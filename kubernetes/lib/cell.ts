@@ -1,0 +1,65 @@
+/** What runs in a cell's cluster. It names no other cell. */
+import { PORTS, PRIVATE_DOMAIN } from '../../cdk/lib/names.ts';
+import { allow } from './policies.ts';
+import type { Cell, Settings } from './settings.ts';
+import { MESH, asMonitor, at, binding, everyone, inZones, service, serviceAccount, sized } from './workload.ts';
+import type { Manifest } from './workload.ts';
+
+/** Writes a second that one process is sized for: an assumption, far below what one takes on a developer's machine. */
+const OF_ONE = 2_500;
+
+export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manifest[] {
+  const { namespace, region, zones } = config.deployment;
+  const { replicas, share } = sized(max_tps, OF_ONE, zones.length, 1);
+  const served = { component: 'cell', port: 'mesh', number: PORTS.cell };
+  return [
+    serviceAccount('cell'),
+    ...inZones(
+      {
+        component: 'cell',
+        image: images.cell,
+        args: [
+          'serve',
+          `--id=${id}`,
+          '--instance=$(POD_NAME)',
+          `--listen=0.0.0.0:${PORTS.cell}`,
+          `--router=https://router.${PRIVATE_DOMAIN}:${PORTS.internal}`,
+          `--namespace=${namespace}`,
+          `--region=${region}`,
+          `--table-prefix=${id}-`,
+          `--max-tps=${share}`,
+          '--role=all',
+          `--checkpoint-key=${at('checkpoint', 'key.pem')}`,
+          '--log-format=json',
+          ...MESH,
+        ],
+        ports: { mesh: PORTS.cell },
+        mounts: [
+          { name: 'mesh', from: 'secret' },
+          { name: 'monitor', from: 'secret' },
+          { name: 'checkpoint', from: 'secret' },
+        ],
+        probe: asMonitor('cell.wallet.internal', PORTS.cell),
+        cpu: '1',
+        memory: '1Gi',
+        replicas,
+      },
+      zones,
+    ),
+    service('cell', served),
+    binding('cell', served, 'CellTargets'),
+    everyone('cell', 'mesh', PORTS.cell),
+    allow('cell', {
+      usesAws: true,
+      from: [
+        { to: 'network', port: PORTS.cell },
+        { to: 'collector', port: PORTS.cell },
+      ],
+      // Its tables: the network has no other way out than to AWS.
+      to: [
+        { to: 'network', port: PORTS.internal },
+        { to: 'anywhere', port: 443 },
+      ],
+    }),
+  ];
+}

@@ -1,0 +1,69 @@
+/**
+ * What runs in the control plane's cluster: a process in each zone; which of them does a step is decided in its tables.
+ */
+import { PORTS } from '../../cdk/lib/names.ts';
+import { allow } from './policies.ts';
+import type { Settings } from './settings.ts';
+import { MESH, at, binding, everyone, inZones, metadata, service, serviceAccount } from './workload.ts';
+import type { Manifest } from './workload.ts';
+
+export function controlPlane({ config, images, text, tokens }: Settings): Manifest[] {
+  const { region, zones } = config.deployment;
+  const served = { component: 'control-plane', port: 'api', number: PORTS.controlPlane };
+  return [
+    serviceAccount('control-plane'),
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: metadata('config', 'control-plane'),
+      data: { 'cells.toml': text },
+    },
+    ...inZones(
+      {
+        component: 'control-plane',
+        image: images['control-plane'],
+        args: [
+          `--config=${at('config', 'cells.toml')}`,
+          `--region=${region}`,
+          '--table-prefix=control-',
+          `--listen=0.0.0.0:${PORTS.controlPlane}`,
+          `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
+          '--log-format=json',
+          ...MESH,
+          `--auth-jwks=${at('tokens', 'jwks.json')}`,
+          `--auth-issuer=${tokens.issuer}`,
+          `--auth-audience=${tokens.audience}`,
+          'serve',
+        ],
+        ports: { api: PORTS.controlPlane },
+        mounts: [
+          { name: 'mesh', from: 'secret' },
+          { name: 'config', from: 'configMap' },
+          { name: 'tokens', from: 'configMap' },
+          { name: 'checkpoint-keys', from: 'configMap', optional: true },
+        ],
+        // Who shows no certificate is let in this far; what is behind asks for a token.
+        probe: (path) => ({ httpGet: { path, port: 'api', scheme: 'HTTPS' } }),
+        cpu: '500m',
+        memory: '512Mi',
+        replicas: 1,
+        restartOn: text,
+      },
+      zones,
+    ),
+    service('control-plane', served),
+    binding('control-plane', served, 'ControlPlaneTargets'),
+    everyone('control-plane', 'api', PORTS.controlPlane),
+    allow('control-plane', {
+      usesAws: true,
+      from: [
+        { to: 'network', port: PORTS.controlPlane },
+        { to: 'collector', port: PORTS.controlPlane },
+      ],
+      to: [
+        { to: 'network', port: PORTS.cell },
+        { to: 'anywhere', port: 443 },
+      ],
+    }),
+  ];
+}

@@ -1,0 +1,287 @@
+/**
+ * What must hold of the manifests of one stack, beyond what the schema of Kubernetes says. Judges what was written, not
+ * what writes it; each finding says what is wrong with which object.
+ */
+import { binary } from './sources.ts';
+
+// Objects as they were parsed: their shape was judged by the schema before.
+type Parsed = any;
+
+export interface Expected {
+  /** `cell`, `router` or `control-plane`. */
+  readonly component: string;
+  readonly zones: readonly string[];
+  /** Writes a second that all zones but one have to take; 0: not told any. */
+  readonly peak: number;
+  /** Named outputs of the stack, which bindings may refer to. */
+  readonly outputs: readonly string[];
+}
+
+/** Not yet a flag of the router: processes in a zone tell themselves by it. */
+const AHEAD = ['ROUTER_ZONE'];
+const ENUMS: Record<string, readonly string[]> = {
+  protocol: ['TCP', 'UDP'],
+  scheme: ['HTTPS', 'HTTP'],
+  whenUnsatisfiable: ['DoNotSchedule'],
+  unhealthyPodEvictionPolicy: ['AlwaysAllow'],
+  trafficDistribution: ['PreferClose'],
+};
+
+export function findings(documents: Parsed[], expected: Expected): string[] {
+  const of = (kind: string): Parsed[] => documents.filter((one) => one.kind === kind);
+  const ours = of('Deployment').filter((one) => one.metadata.labels['app.kubernetes.io/name'] === expected.component);
+  return [
+    ...zones(ours, expected),
+    ...ours.flatMap((one) => [
+      ...capacity(one, expected),
+      ...ending(one, expected),
+      ...probes(one),
+      ...starting(one, expected),
+    ]),
+    ...of('Deployment').flatMap((one) => [...rights(one), ...mounted(one, of('ConfigMap'))]),
+    ...budgets(of('PodDisruptionBudget'), expected),
+    ...policies(of('NetworkPolicy'), of('Deployment')),
+    ...services(of('Service'), of('Deployment'), of('NetworkPolicy')),
+    ...bindings(of('TargetGroupBinding'), of('Service'), expected),
+    ...documents.flatMap((one) => enums(one, named(one))),
+  ];
+}
+
+const named = (one: Parsed) => `${one.kind} ${one.metadata?.name}`;
+const matches = (selector: Record<string, string> | undefined, labels: Record<string, string>) =>
+  Object.entries(selector ?? {}).every(([name, value]) => labels[name] === value);
+const podLabels = (one: Parsed) => one.spec.template.metadata.labels as Record<string, string>;
+const container = (one: Parsed) => one.spec.template.spec.containers[0];
+const when = (isWrong: boolean, what: string) => (isWrong ? [what] : []);
+
+function zones(ours: Parsed[], expected: Expected): string[] {
+  const found = ours.map((one) => one.spec.template.spec.nodeSelector?.['topology.kubernetes.io/zone']).sort();
+  const counts = new Set(ours.map((one) => one.spec.replicas));
+  return [
+    ...when(
+      JSON.stringify(found) !== JSON.stringify([...expected.zones].sort()),
+      `deployments stand in zones ${found}, not ${expected.zones}`,
+    ),
+    ...when(counts.size !== 1, `zones have different numbers of processes: ${[...counts]}`),
+  ];
+}
+
+/** What all zones but one take, as their processes are told. */
+function capacity(one: Parsed, { zones: { length }, peak }: Expected): string[] {
+  if (peak === 0) return [];
+  const share = Number(flag(one, 'max-tps'));
+  const left = one.spec.replicas * (length - 1) * share;
+  return when(!(left >= peak), `${named(one)}: with a zone gone, processes take ${left} writes a second of ${peak}`);
+}
+
+function ending(one: Parsed, { component }: Expected): string[] {
+  const grace = one.spec.template.spec.terminationGracePeriodSeconds;
+  const sleep = container(one).lifecycle?.preStop?.sleep?.seconds;
+  const drain = binary(component).drainSeconds;
+  return [
+    ...when(!(sleep >= 10), `${named(one)}: no time for load balancers before it is told to stop`),
+    ...when(
+      !(grace > sleep + drain),
+      `${named(one)}: killed ${grace} s after a pause of ${sleep} s and up to ${drain} s of draining`,
+    ),
+  ];
+}
+
+function probes(one: Parsed): string[] {
+  const asked = (probe: Parsed): string => probe?.httpGet?.path ?? probe?.exec?.command?.at(-1) ?? 'nothing';
+  return (
+    [
+      ['startupProbe', '/livez'],
+      ['livenessProbe', '/livez'],
+      ['readinessProbe', '/readyz'],
+    ] as const
+  ).flatMap(([probe, path]) =>
+    when(!asked(container(one)[probe]).endsWith(path), `${named(one)}: ${probe} asks ${asked(container(one)[probe])}`),
+  );
+}
+
+/** What the process is started with: an image by digest, and only what its source takes. */
+function starting(one: Parsed, { component }: Expected): string[] {
+  const { flags, variables, subcommands, isListed } = binary(component);
+  const { args, env, image } = container(one) as { args: string[]; env: { name: string }[]; image: string };
+  const unknown = args.filter((arg) => {
+    const name = /^--([\w-]+)=./.exec(arg)?.[1];
+    return name === undefined ? !subcommands.has(arg) : !flags.has(name);
+  });
+  const strays = env
+    .map(({ name }) => name)
+    .filter((name) => name !== 'POD_NAME' && !variables.has(name) && !AHEAD.includes(name));
+  return [
+    ...when(!isListed, `${component} is no binary of the workspace`),
+    ...unknown.map((arg) => `${named(one)}: ${component} takes no ${arg}`),
+    ...strays.map((name) => `${named(one)}: ${component} reads no ${name}`),
+    ...when(!image.includes(`/${component}@sha256:`), `${named(one)}: ${image} is not ${component} by digest`),
+    ...when(
+      args.some((arg) => arg.includes('$(POD_NAME)')) && !env.some(({ name }) => name === 'POD_NAME'),
+      `${named(one)}: POD_NAME is not set`,
+    ),
+  ];
+}
+
+function rights(one: Parsed): string[] {
+  const pod = one.spec.template.spec;
+  return [
+    ...when(
+      pod.securityContext?.runAsNonRoot !== true || !(pod.securityContext.runAsUser > 0),
+      `${named(one)}: may be root`,
+    ),
+    ...when(pod.securityContext?.seccompProfile?.type !== 'RuntimeDefault', `${named(one)}: without seccomp`),
+    ...when(pod.automountServiceAccountToken !== false, `${named(one)}: is given a token of the cluster`),
+    ...(pod.containers as Parsed[]).flatMap(({ securityContext: own, resources, image }) => [
+      ...when(own?.readOnlyRootFilesystem !== true, `${named(one)}: may write to its image`),
+      ...when(own?.allowPrivilegeEscalation !== false, `${named(one)}: may gain rights`),
+      ...when(JSON.stringify(own?.capabilities) !== '{"drop":["ALL"]}', `${named(one)}: keeps capabilities`),
+      ...when(
+        resources?.limits?.memory === undefined || resources.requests?.cpu === undefined,
+        `${named(one)}: without bounds`,
+      ),
+      ...when(!/@sha256:[0-9a-f]{64}$/.test(image), `${named(one)}: image without a digest`),
+    ]),
+  ];
+}
+
+/** Every file that a flag names is in something mounted, and ConfigMaps that we write ourselves hold it. */
+function mounted(one: Parsed, maps: Parsed[]): string[] {
+  const { volumeMounts = [], args = [], livenessProbe } = container(one);
+  const { volumes = [] } = one.spec.template.spec;
+  const words: string[] = [...args, ...(livenessProbe?.exec?.command ?? [])];
+  const files = words.map((word) => /(?:^|=)(\/etc\/wallet\/.*)$/.exec(word)?.[1]).filter((file) => file !== undefined);
+  return [
+    ...files
+      .filter(
+        (file) =>
+          !volumeMounts.some((mount: Parsed) => file === mount.mountPath || file.startsWith(`${mount.mountPath}/`)),
+      )
+      .map((file) => `${named(one)}: nothing is mounted at ${file}`),
+    ...volumeMounts
+      .filter((mount: Parsed) => !volumes.some((volume: Parsed) => volume.name === mount.name))
+      .map((mount: Parsed) => `${named(one)}: no volume ${mount.name}`),
+    ...maps
+      .filter((map) => volumes.some((volume: Parsed) => volume.configMap?.name === map.metadata.name))
+      .flatMap((map) =>
+        files
+          .filter(
+            (file) =>
+              file.startsWith(`/etc/wallet/${map.metadata.name}/`) && map.data[file.split('/').at(-1)!] === undefined,
+          )
+          .map((file) => `${named(one)}: ${named(map)} has no ${file}`),
+      ),
+  ];
+}
+
+function budgets(all: Parsed[], { component }: Expected): string[] {
+  const own = all.filter((one) => matches(one.spec.selector.matchLabels, { 'app.kubernetes.io/name': component }));
+  return [
+    ...when(own.length !== 1, `${own.length} disruption budgets for ${component}`),
+    ...own.flatMap((one) =>
+      when(
+        one.spec.maxUnavailable !== 1 || one.spec.unhealthyPodEvictionPolicy !== 'AlwaysAllow',
+        `${named(one)}: more than one may leave, or none that is unwell`,
+      ),
+    ),
+  ];
+}
+
+/**
+ * Everything is denied in both directions; every deployment has its own exceptions, and the policies select nobody
+ * else.
+ */
+function policies(all: Parsed[], deployments: Parsed[]): string[] {
+  const denies = all.filter(
+    (one) => JSON.stringify(one.spec) === '{"podSelector":{},"policyTypes":["Ingress","Egress"]}',
+  );
+  const others = all.filter((one) => !denies.includes(one));
+  const selects = (one: Parsed, deployment: Parsed) => matches(one.spec.podSelector.matchLabels, podLabels(deployment));
+  return [
+    ...when(denies.length !== 1, 'not everything is denied that is not allowed'),
+    ...others
+      .filter((one) => one.spec.podSelector.matchLabels === undefined)
+      .map((one) => `${named(one)}: is for everybody`),
+    ...others
+      .filter((one) => !deployments.some((deployment) => selects(one, deployment)))
+      .map((one) => `${named(one)}: is for nobody`),
+    ...others.flatMap((one) =>
+      [...one.spec.ingress, ...one.spec.egress]
+        .filter((rule: Parsed) => !rule.ports?.length || !(rule.from ?? rule.to)?.length)
+        .map(() => `${named(one)}: lets every port or everybody through`),
+    ),
+    ...deployments
+      .filter((one) => others.filter((policy) => selects(policy, one)).length !== 1)
+      .map((one) => `${named(one)}: has not one policy of its own`),
+  ];
+}
+
+/** A service leads to a port that somebody has, and that may be reached. */
+function services(all: Parsed[], deployments: Parsed[], allowed: Parsed[]): string[] {
+  return all.flatMap((one) => {
+    const behind = deployments.filter((deployment) => matches(one.spec.selector, podLabels(deployment)));
+    const [{ targetPort, port }] = one.spec.ports;
+    const numbers = behind.map(
+      (deployment) => container(deployment).ports.find((own: Parsed) => own.name === targetPort)?.containerPort,
+    );
+    const reachable = behind.every((deployment) =>
+      allowed.some(
+        (policy) =>
+          policy.spec.podSelector.matchLabels &&
+          matches(policy.spec.podSelector.matchLabels, podLabels(deployment)) &&
+          policy.spec.ingress.some((rule: Parsed) => rule.ports.some((own: Parsed) => own.port === port)),
+      ),
+    );
+    return [
+      ...when(behind.length === 0, `${named(one)}: nobody is behind it`),
+      ...when(
+        numbers.some((number) => number !== port),
+        `${named(one)}: port ${targetPort} is ${numbers}, not ${port}`,
+      ),
+      ...when(!reachable, `${named(one)}: its port ${port} is not let through`),
+      ...when(
+        one.spec.clusterIP !== 'None' && one.spec.trafficDistribution !== 'PreferClose',
+        `${named(one)}: leaves its zone without need`,
+      ),
+    ];
+  });
+}
+
+/** Each target group of the stack is bound, once, to a service that is there. */
+function bindings(all: Parsed[], there: Parsed[], { outputs }: Expected): string[] {
+  const bound = all.map((one) => /^\$\{(\w+)\}$/.exec(one.spec.targetGroupARN)?.[1]).sort();
+  return [
+    ...when(
+      JSON.stringify(bound) !== JSON.stringify([...outputs].sort()),
+      `bound are ${bound}, the stack has ${outputs}`,
+    ),
+    ...all
+      .filter(
+        (one) =>
+          !there.some(
+            (service) =>
+              service.metadata.name === one.spec.serviceRef.name &&
+              service.spec.ports[0].port === one.spec.serviceRef.port,
+          ),
+      )
+      .map((one) => `${named(one)}: no service ${one.spec.serviceRef.name}`),
+  ];
+}
+
+/** Words that the schema does not check. */
+function enums(value: unknown, where: string): string[] {
+  if (Array.isArray(value)) return value.flatMap((one) => enums(one, where));
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, one]) => [
+    ...when(
+      ENUMS[name] !== undefined && typeof one === 'string' && !ENUMS[name].includes(one),
+      `${where}: ${name} ${String(one)}`,
+    ),
+    ...enums(one, where),
+  ]);
+}
+
+function flag(one: Parsed, name: string): string | undefined {
+  const arg = (container(one).args as string[]).find((word) => word.startsWith(`--${name}=`));
+  return arg?.slice(name.length + 3);
+}

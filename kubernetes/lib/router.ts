@@ -1,0 +1,75 @@
+/** What runs in the routers' cluster. */
+import { PORTS, PRIVATE_DOMAIN, targetsOf } from '../../cdk/lib/names.ts';
+import { allow } from './policies.ts';
+import type { Settings } from './settings.ts';
+import { MESH, asMonitor, at, binding, everyone, inZones, service, serviceAccount, sized } from './workload.ts';
+import type { Manifest } from './workload.ts';
+
+/** Writes a second that one process is sized for, on two threads: an assumption. */
+const OF_ONE = 20_000;
+const THREADS = 2;
+const DATA = '/var/lib/wallet';
+
+export function router({ config, images, tokens }: Settings): Manifest[] {
+  const { namespace, zones } = config.deployment;
+  const peak = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
+  const { replicas, share } = sized(peak, OF_ONE, zones.length, 2);
+  const inside = { component: 'router', port: 'internal', number: PORTS.internal };
+  const work = {
+    component: 'router',
+    image: images.router,
+    args: [
+      `--listen=0.0.0.0:${PORTS.public}`,
+      `--internal-listen=0.0.0.0:${PORTS.internal}`,
+      `--admin-listen=0.0.0.0:${PORTS.admin}`,
+      `--control-plane=https://control-plane.${PRIVATE_DOMAIN}:${PORTS.controlPlane}`,
+      `--data-dir=${DATA}/router`,
+      `--namespace=${namespace}`,
+      `--threads=${THREADS}`,
+      `--max-tps=${share}`,
+      '--log-format=json',
+      `--tls-cert=${at('public', 'tls.crt')}`,
+      `--tls-key=${at('public', 'tls.key')}`,
+      ...MESH,
+      `--auth-jwks=${at('tokens', 'jwks.json')}`,
+      `--auth-issuer=${tokens.issuer}`,
+      `--auth-audience=${tokens.audience}`,
+    ],
+    ports: { public: PORTS.public, internal: PORTS.internal, admin: PORTS.admin },
+    mounts: [
+      { name: 'mesh', from: 'secret' },
+      { name: 'monitor', from: 'secret' },
+      { name: 'public', from: 'secret' },
+      { name: 'tokens', from: 'configMap' },
+    ],
+    data: DATA,
+    probe: asMonitor('router.wallet.internal', PORTS.admin),
+    cpu: String(THREADS),
+    memory: '512Mi',
+    replicas,
+  } as const;
+  return [
+    serviceAccount('router'),
+    ...zones.flatMap((zone) => inZones({ ...work, env: { ROUTER_ZONE: zone } }, [zone]).slice(0, 1)),
+    ...inZones(work, []),
+    ...zones.flatMap((zone) => {
+      const served = { component: 'router', port: 'public', number: PORTS.public, zone };
+      return [service(`public-${zone}`, served), binding(`public-${zone}`, served, targetsOf(zone))];
+    }),
+    service('internal', inside),
+    binding('internal', inside, 'InternalTargets'),
+    everyone('router', 'admin', PORTS.admin),
+    allow('router', {
+      usesAws: false,
+      from: [
+        { to: 'anywhere', port: PORTS.public },
+        { to: 'network', port: PORTS.internal },
+        { to: 'collector', port: PORTS.admin },
+      ],
+      to: [
+        { to: 'network', port: PORTS.cell },
+        { to: 'network', port: PORTS.controlPlane },
+      ],
+    }),
+  ];
+}

@@ -1,0 +1,31 @@
+/** What manifests are made of besides cells.toml: which images run, and whose tokens are believed. */
+import { readFileSync } from 'node:fs';
+import { read } from '../../cdk/lib/cells-toml.ts';
+import type { CellConfig } from '../../cdk/lib/cells-toml.ts';
+import { onAws } from '../../cdk/lib/deployment-config.ts';
+import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
+
+export type Image = 'cell' | 'router' | 'control-plane' | 'collector';
+
+export interface Settings {
+  readonly config: AwsConfig;
+  /** The text of cells.toml, which the control plane reads itself. */
+  readonly text: string;
+  readonly images: Readonly<Record<Image, string>>;
+  readonly tokens: { readonly issuer: string; readonly audience: string };
+}
+
+export type Cell = CellConfig;
+
+export function load(cells: string, file: string): Settings {
+  const config = onAws(read(cells));
+  const { images, tokens } = JSON.parse(readFileSync(file, 'utf8')) as Pick<Settings, 'images' | 'tokens'>;
+  const { control_plane_account: account } = config.aws;
+  const { name, region } = config.deployment;
+  const named = Object.entries(images).map(([image, digest]) => {
+    if (!/^sha256:[0-9a-f]{64}$/.test(digest))
+      throw new Error(`${file}: ${image} is named by a digest, not ${JSON.stringify(digest)}`);
+    return [image, `${account}.dkr.ecr.${region}.amazonaws.com/${name}/${image}@${digest}`];
+  });
+  return { config, text: readFileSync(cells, 'utf8'), images: Object.fromEntries(named) as Settings['images'], tokens };
+}

@@ -1,0 +1,62 @@
+/**
+ * What the binaries take, read off their sources: flags, environment variables, subcommands, and how long they drain.
+ */
+import { readFileSync } from 'node:fs';
+
+const ROOT = new URL('../../', import.meta.url);
+const source = (path: string) => readFileSync(new URL(path, ROOT), 'utf8');
+
+const COMMON = 'access/src/flags.rs';
+const MAINS: Record<string, string> = {
+  cell: 'cell/src/main.rs',
+  router: 'router/src/config.rs',
+  'control-plane': 'control-plane/src/main.rs',
+};
+
+export interface Binary {
+  readonly flags: ReadonlySet<string>;
+  readonly variables: ReadonlySet<string>;
+  readonly subcommands: ReadonlySet<string>;
+  readonly isListed: boolean;
+  /** From the signal to the end of the process, at most. */
+  readonly drainSeconds: number;
+}
+
+export function binary(name: string): Binary {
+  const path = MAINS[name];
+  if (path === undefined) throw new Error(`no binary ${name}`);
+  const text = source(path) + source(COMMON);
+  const flags = new Set<string>();
+  const variables = new Set<string>();
+  // An attribute, then doc comments and attributes in between, then the field.
+  for (const [, attribute, field] of text.matchAll(/#\[arg\(([^\]]*)\)\]\s*(?:pub )?(?:r#)?(\w+):/g)) {
+    if (!/\blong\b/.test(attribute!)) continue;
+    flags.add(/long = "([\w-]+)"/.exec(attribute!)?.[1] ?? field!.replaceAll('_', '-'));
+    const variable = /env = "(\w+)"/.exec(attribute!)?.[1];
+    if (variable !== undefined) variables.add(variable);
+  }
+  const commands = /#\[derive\(Subcommand\)\]\s*enum (?:Command|Task) \{([\s\S]*?)\n\}/.exec(text)?.[1] ?? '';
+  const subcommands = new Set([...commands.matchAll(/^ {4}([A-Z]\w*)/gm)].map(([, variant]) => variant!.toLowerCase()));
+  return { flags, variables, subcommands, isListed: isListed(name), drainSeconds: drain(name) };
+}
+
+/** A crate of the workspace with a binary of this name. */
+function isListed(name: string): boolean {
+  const members = /members = \[([^\]]*)\]/.exec(source('Cargo.toml'))?.[1] ?? '';
+  const manifest = source(`${name}/Cargo.toml`);
+  const bins = [...manifest.matchAll(/\[\[bin\]\]\s*name = "([\w-]+)"/g)].map(([, bin]) => bin);
+  return (
+    members.includes(`"${name}"`) && (bins.length === 0 ? manifest.includes(`name = "${name}"`) : bins.includes(name))
+  );
+}
+
+function drain(name: string): number {
+  const [path, constant] = {
+    cell: ['cell/src/main.rs', 'SHUTDOWN_PATIENCE'],
+    router: ['router/src/limits.rs', 'SHUTDOWN_TIMEOUT'],
+    'control-plane': ['control-plane/src/main.rs', 'DRAIN_MAX'],
+  }[name]!;
+  const seconds = new RegExp(`const ${constant}: Duration = Duration::from_secs\\((\\d+)\\)`).exec(source(path!))?.[1];
+  if (seconds === undefined) throw new Error(`${path} has no ${constant}`);
+  return Number(seconds);
+}

@@ -1,0 +1,252 @@
+/**
+ * What all our processes have in common as they run on Kubernetes: one deployment for each zone with a fixed number of
+ * processes, so that nothing has to be started when a zone is lost; no rights; probes; a calm end.
+ */
+import { createHash } from 'node:crypto';
+import { KUBERNETES_NAMESPACE as NAMESPACE } from '../../cdk/lib/names.ts';
+
+export type Manifest = Record<string, unknown>;
+
+/** Before a process is told to stop: until load balancers have noticed that it is leaving. */
+export const PRE_STOP_SECONDS = 20;
+/** Longer than that and the 9 s that cells and routers drain. */
+export const GRACE_SECONDS = 45;
+export const USER = 65_532;
+const SECRETS = '/etc/wallet';
+
+/** Folder → Secret or ConfigMap that is mounted there. */
+export interface Mount {
+  readonly name: string;
+  readonly from: 'secret' | 'configMap';
+  readonly optional?: boolean;
+}
+
+export interface Workload {
+  readonly component: string;
+  readonly image: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly ports: Readonly<Record<string, number>>;
+  readonly mounts: readonly Mount[];
+  /** Folder that outlives the process, but not the pod. */
+  readonly data?: string;
+  readonly probe: (path: '/livez' | '/readyz') => Manifest;
+  readonly cpu: string;
+  readonly memory: string;
+  readonly replicas: number;
+  /** What else of the deployment's content has to restart it. */
+  readonly restartOn?: string;
+}
+
+export const at = (folder: string, file: string) => `${SECRETS}/${folder}/${file}`;
+
+/** Flags by which a process shows who it is. */
+export const MESH = [
+  `--mesh-ca=${at('mesh', 'ca.crt')}`,
+  `--mesh-cert=${at('mesh', 'tls.crt')}`,
+  `--mesh-key=${at('mesh', 'tls.key')}`,
+];
+
+/**
+ * Asked from inside the pod: the port wants a certificate, and kubelet has none. The monitor's may look at health only.
+ */
+export const asMonitor =
+  (role: string, port: number) =>
+  (path: string): Manifest => ({
+    exec: {
+      command: [
+        'curl',
+        '--silent',
+        '--show-error',
+        '--fail',
+        '--output',
+        '/dev/null',
+        '--max-time',
+        '2',
+        '--noproxy',
+        '*',
+        '--cacert',
+        at('monitor', 'ca.crt'),
+        '--cert',
+        at('monitor', 'tls.crt'),
+        '--key',
+        at('monitor', 'tls.key'),
+        '--resolve',
+        `${role}:${port}:127.0.0.1`,
+        `https://${role}:${port}${path}`,
+      ],
+    },
+  });
+
+export const metadata = (name: string, component: string, labels: Record<string, string> = {}) => ({
+  name,
+  namespace: NAMESPACE,
+  labels: { 'app.kubernetes.io/name': component, 'app.kubernetes.io/part-of': 'wallet', ...labels },
+});
+
+/** The deployments of all zones, and the one budget for disruptions over them. */
+export function inZones(work: Workload, zones: readonly string[]): Manifest[] {
+  return [...zones.map((zone) => deployment(work, zone)), budget(work.component)];
+}
+
+export function restricted(): Manifest {
+  return { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } };
+}
+
+export const podSecurity = () => ({
+  runAsNonRoot: true,
+  runAsUser: USER,
+  runAsGroup: USER,
+  fsGroup: USER,
+  seccompProfile: { type: 'RuntimeDefault' },
+});
+
+function deployment(work: Workload, zone: string): Manifest {
+  const selector = { 'app.kubernetes.io/name': work.component, zone };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: metadata(`${work.component}-${zone}`, work.component, { zone }),
+    spec: {
+      replicas: work.replicas,
+      revisionHistoryLimit: 3,
+      progressDeadlineSeconds: 600,
+      selector: { matchLabels: selector },
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+      template: {
+        metadata: {
+          labels: { ...selector, 'app.kubernetes.io/part-of': 'wallet' },
+          ...(work.restartOn !== undefined && { annotations: { 'wallet/content': digest(work.restartOn) } }),
+        },
+        spec: {
+          serviceAccountName: work.component,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          nodeSelector: { 'topology.kubernetes.io/zone': zone },
+          topologySpreadConstraints: [
+            {
+              maxSkew: 1,
+              topologyKey: 'kubernetes.io/hostname',
+              whenUnsatisfiable: 'DoNotSchedule',
+              labelSelector: { matchLabels: selector },
+            },
+          ],
+          terminationGracePeriodSeconds: GRACE_SECONDS,
+          securityContext: podSecurity(),
+          containers: [container(work)],
+          volumes: [
+            ...work.mounts.map(({ name, from, optional }) =>
+              from === 'secret'
+                ? { name, secret: { secretName: name, defaultMode: 0o440, ...(optional && { optional }) } }
+                : { name, configMap: { name, ...(optional && { optional }) } },
+            ),
+            ...(work.data === undefined ? [] : [{ name: 'data', emptyDir: { sizeLimit: '256Mi' } }]),
+          ],
+        },
+      },
+    },
+  };
+}
+
+function container({ component, image, args, env = {}, ports, mounts, data, probe, cpu, memory }: Workload): Manifest {
+  return {
+    name: component,
+    image,
+    args: [...args],
+    env: [
+      { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+      ...Object.entries(env).map(([name, value]) => ({ name, value })),
+    ],
+    ports: Object.entries(ports).map(([name, containerPort]) => ({ name, containerPort, protocol: 'TCP' })),
+    resources: { requests: { cpu, memory }, limits: { memory } },
+    startupProbe: { ...probe('/livez'), periodSeconds: 2, failureThreshold: 30, timeoutSeconds: 3 },
+    livenessProbe: { ...probe('/livez'), periodSeconds: 10, failureThreshold: 3, timeoutSeconds: 3 },
+    readinessProbe: { ...probe('/readyz'), periodSeconds: 5, failureThreshold: 2, timeoutSeconds: 3 },
+    lifecycle: { preStop: { sleep: { seconds: PRE_STOP_SECONDS } } },
+    securityContext: restricted(),
+    volumeMounts: [
+      ...mounts.map(({ name }) => ({ name, mountPath: `${SECRETS}/${name}`, readOnly: true })),
+      ...(data === undefined ? [] : [{ name: 'data', mountPath: data }]),
+    ],
+  };
+}
+
+/** One process at a time leaves of its own accord, wherever it is; one that is not well may always leave. */
+function budget(component: string): Manifest {
+  return {
+    apiVersion: 'policy/v1',
+    kind: 'PodDisruptionBudget',
+    metadata: metadata(component, component),
+    spec: {
+      maxUnavailable: 1,
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      selector: { matchLabels: { 'app.kubernetes.io/name': component } },
+    },
+  };
+}
+
+export function serviceAccount(name: string): Manifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'ServiceAccount',
+    metadata: metadata(name, name),
+    automountServiceAccountToken: false,
+  };
+}
+
+export interface ServiceProps {
+  readonly component: string;
+  readonly port: string;
+  readonly number: number;
+  readonly zone?: string;
+}
+
+/** What a target group is bound to; who asks inside the cluster is answered nearby. */
+export function service(name: string, { component, port, number, zone }: ServiceProps): Manifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: metadata(name, component),
+    spec: {
+      type: 'ClusterIP',
+      trafficDistribution: 'PreferClose',
+      selector: { 'app.kubernetes.io/name': component, ...(zone !== undefined && { zone }) },
+      ports: [{ name: port, port: number, targetPort: port, protocol: 'TCP' }],
+    },
+  };
+}
+
+/** Keeps the pods behind a service in a target group that the stack made; its ARN is put in when it is applied. */
+export function binding(name: string, { component, number }: ServiceProps, output: string): Manifest {
+  return {
+    apiVersion: 'eks.amazonaws.com/v1',
+    kind: 'TargetGroupBinding',
+    metadata: metadata(name, component),
+    spec: { serviceRef: { name, port: number }, targetGroupARN: `\${${output}}`, targetType: 'ip' },
+  };
+}
+
+/** Every process by itself, ready or not, for whoever collects metrics. */
+export function everyone(component: string, port: string, number: number): Manifest {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: metadata('everyone', component),
+    spec: {
+      clusterIP: 'None',
+      publishNotReadyAddresses: true,
+      selector: { 'app.kubernetes.io/name': component },
+      ports: [{ name: port, port: number, targetPort: port, protocol: 'TCP' }],
+    },
+  };
+}
+
+/** How many processes each zone has, so that all zones but one carry `peak`, and what each of them takes then. */
+export function sized(peak: number, ofOne: number, zones: number, least: number): { replicas: number; share: number } {
+  const replicas = Math.max(least, Math.ceil(peak / ofOne / (zones - 1)));
+  return { replicas, share: Math.ceil(peak / (replicas * (zones - 1))) };
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
