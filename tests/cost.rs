@@ -83,7 +83,10 @@ async fn a_balance_costs_one_read_unit_and_a_transfer_between_cells_is_bounded()
         }
         let background = BACKGROUND_READS_A_SECOND * (began.elapsed().as_secs() + 2);
         let units = fleet.consumed(1).await["read_units"].as_f64().expect("a number");
-        eprintln!("a balance: at most {} read units, {background} of all {units} may be the instance's own", units / DEPOSITS as f64);
+        eprintln!(
+            "a balance: at most {} read units, {background} of all {units} may be the instance's own",
+            units / DEPOSITS as f64
+        );
         assert!(units <= (DEPOSITS + background) as f64, "{units}");
 
         for cell in [1, 2] {

@@ -19,6 +19,7 @@ use topology::{CellId, WalletId};
 use tracing::{error, warn};
 
 use crate::clock::Clock;
+use crate::hot::Hot;
 use crate::meters;
 use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, Reply, Sequencer};
 
@@ -53,7 +54,7 @@ enum Submission {
 
 /// Gives commands to the sequencer of this instance.
 #[derive(Clone)]
-pub struct Submitter(mpsc::Sender<Submission>);
+pub struct Submitter(mpsc::Sender<Submission>, Hot);
 
 impl Submitter {
     /// The sequencer's answer. When the driver has ended, nothing is done.
@@ -65,6 +66,11 @@ impl Submitter {
         }
         // The driver answers everything it has taken in; without an answer it was killed, and nobody knows.
         answer.await.unwrap_or_else(|_| Reply::Unknown("the instance is shutting down".into()))
+    }
+
+    /// What is written to most.
+    pub fn hot(&self) -> &Hot {
+        &self.1
     }
 
     /// Nothing of the wallet is started any more, until it is released or so much time has passed.
@@ -105,12 +111,14 @@ pub struct Driver<S> {
     work: JoinSet<Event>,
     /// The last block that this instance wrote of a wallet, where it was a heavy one.
     heavy: HashMap<WalletId, u64>,
+    hot: Hot,
 }
 
 impl<S: Store> Driver<S> {
     pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits) -> (Submitter, Self) {
         let (sender, inbox) = mpsc::channel(MAILBOX);
         let sequencer = Sequencer::new(cell.clone(), limits);
+        let hot = Hot::default();
         let driver = Self {
             cell,
             store,
@@ -121,8 +129,9 @@ impl<S: Store> Driver<S> {
             inbox,
             work: JoinSet::new(),
             heavy: HashMap::new(),
+            hot: hot.clone(),
         };
-        (Submitter(sender), driver)
+        (Submitter(sender, hot), driver)
     }
 
     /// Runs until every submitter is gone and all that was taken in is answered.
@@ -199,6 +208,7 @@ impl<S: Store> Driver<S> {
                 }
                 if outcome == CommitOutcome::Applied {
                     meters::appended(&blocks);
+                    self.hot.count(&blocks, self.clock.now());
                     self.take_snapshots(&blocks);
                 }
                 self.sequencer.committed(id, outcome);

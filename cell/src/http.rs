@@ -100,6 +100,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/api/v1/wallets/{id}/holds/{hold}/void", post(holds::void::<S, P>))
         .route("/api/v1/wallets/{id}/proof", get(proof::proof::<S, P>))
         .route("/api/v1/events", get(events::events::<S, P>))
+        .route(wire::path::HOT_WALLETS, get(proof::hot_wallets::<S, P>))
         .route("/internal/v1/integrity/findings", get(proof::findings::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))

@@ -13,6 +13,7 @@ pub mod events;
 pub mod export;
 pub mod failure;
 pub mod history;
+pub mod hot;
 pub mod http;
 pub mod instance;
 pub mod integrity;

@@ -17,6 +17,7 @@ use ledger::store::{BlockRange, HomeKey, HomeState, Store, retry};
 use ledger::{Block, Entry, Intent, Money, Status, Timestamp, TransactionId, WalletState};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
+use topology::wire::HotWallet;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -136,6 +137,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         clock: Clock,
     ) -> Self {
         Self { cell, namespace, store, submitter, courier, peers, clock, genesis: OnceCell::new() }
+    }
+
+    /// What this process writes most, hottest first.
+    pub fn hottest(&self) -> Vec<HotWallet> {
+        self.submitter.hot().hottest(self.clock.now())
     }
 
     pub fn cell(&self) -> &CellId {

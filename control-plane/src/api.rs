@@ -32,7 +32,7 @@ use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
 use crate::wire::logs::SetLog;
-use crate::{bootstrap, cells, logs, onboarding};
+use crate::{bootstrap, capacity, cells, logs, onboarding};
 
 /// Longest a reader may wait for a newer placement; below the idle timeouts of what may stand between.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
@@ -60,6 +60,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .route("/v1/customers", post(onboard))
         .route("/v1/customers/{user}", get(show_customer))
         .route("/v1/status", get(status))
+        .route("/v1/capacity", get(capacity_now))
         .route("/v1/log", get(show_log).put(set_log))
         .merge(deploys::routes())
         .merge(operations::routes())
@@ -215,6 +216,10 @@ async fn onboard(State(control): Control, by: By, body: Bytes) -> Answer {
 
 async fn show_customer(State(control): Control, Path(user): Path<String>) -> Answer {
     Ok(Json(onboarding::show(&control, &UserId::parse(user)?).await?).into_response())
+}
+
+async fn capacity_now(State(control): Control) -> Answer {
+    Ok(Json(capacity::capacity(&control).await?).into_response())
 }
 
 async fn status(State(control): Control) -> Answer {

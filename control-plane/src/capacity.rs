@@ -54,7 +54,8 @@ async fn bytes(control: &ControlPlane, view: &CellView) -> Option<u64> {
     let client = control.cell_client(&view.dynamodb).await;
     let mut sum = 0_u64;
     for table in TABLES {
-        let described = client.describe_table().table_name(format!("{}{table}", view.dynamodb.table_prefix)).send().await;
+        let described =
+            client.describe_table().table_name(format!("{}{table}", view.dynamodb.table_prefix)).send().await;
         let bytes = described.ok()?.table?.table_size_bytes?;
         sum = sum.saturating_add(u64::try_from(bytes).ok()?);
     }
@@ -103,14 +104,19 @@ fn advice(capacity: &Capacity) -> Vec<String> {
     for cell in &capacity.cells {
         let used = cell.writes_per_second.and_then(|writes| percent(writes, cell.max_tps.into()));
         if let Some(used) = used.filter(|used| *used >= UNEVEN_PERCENT) {
-            advice.push(format!("{} is at {used:.0} % of its writes a second: lower its weight and rebalance", cell.cell));
+            advice.push(format!(
+                "{} is at {used:.0} % of its writes a second: lower its weight and rebalance",
+                cell.cell
+            ));
         }
         let held = cell.customers.and_then(|customers| percent(customers as f64, cell.max_customers));
         if let Some(held) = held.filter(|held| *held >= UNEVEN_PERCENT) {
             advice.push(format!("{} is at {held:.0} % of its customers: lower its weight and rebalance", cell.cell));
         }
         for hot in &cell.hot {
-            if let Some(share) = percent(hot.writes_per_second, cell.max_tps.into()).filter(|share| *share >= HOT_PERCENT) {
+            if let Some(share) =
+                percent(hot.writes_per_second, cell.max_tps.into()).filter(|share| *share >= HOT_PERCENT)
+            {
                 advice.push(format!(
                     "wallet {} alone takes {share:.0} % of {}: its payer should send batches, or pin it to a cell of its own",
                     hot.wallet, cell.cell
@@ -149,7 +155,9 @@ mod tests {
     #[test]
     fn a_cell_is_due_before_the_others_are_full() {
         assert_eq!(told(vec![cell("a", Some(690.0), Some(10)), cell("b", Some(700.0), Some(10))]), "");
-        assert!(told(vec![cell("a", Some(700.0), Some(10)), cell("b", Some(700.0), Some(10))]).contains("70 % of their"));
+        assert!(
+            told(vec![cell("a", Some(700.0), Some(10)), cell("b", Some(700.0), Some(10))]).contains("70 % of their")
+        );
         assert!(told(vec![cell("a", Some(0.0), Some(80)), cell("b", Some(0.0), Some(80))]).contains("customers"));
         assert!(told(vec![cell("a", Some(900.0), Some(10)), cell("b", Some(0.0), Some(10))]).contains("a is at 90 %"));
         assert_eq!(told(vec![cell("a", None, None), cell("b", Some(900.0), Some(10))]).lines().count(), 1);

@@ -13,7 +13,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
 use topology::version::Running;
-use topology::wire::path::{FENCE, INTERNAL_WALLETS, LOG};
+use topology::wire::HotWallet;
+use topology::wire::path::{FENCE, HOT_WALLETS, INTERNAL_WALLETS, LOG};
 use topology::{CellEntry, CellId, Duty, InstanceId, Problem, UserId, Version, WalletId, wire};
 use uuid::Uuid;
 
@@ -138,6 +139,12 @@ impl Instances {
     pub async fn metrics(&self, instance: &InstanceEntry) -> std::result::Result<String, String> {
         let reply = self.page(instance, "/metrics").await?;
         String::from_utf8(reply.body.to_vec()).map_err(|_| format!("{} answers with no text", instance.id))
+    }
+
+    /// The wallets that this process writes most. `None`: it does not tell.
+    pub async fn hot_wallets(&self, instance: &InstanceEntry) -> Option<Vec<HotWallet>> {
+        let reply = self.page(instance, HOT_WALLETS).await.ok().filter(|reply| reply.status.is_success())?;
+        serde_json::from_slice(&reply.body).ok()
     }
 
     async fn page(&self, instance: &InstanceEntry, path: &str) -> std::result::Result<Reply, String> {

@@ -7,6 +7,7 @@ pub mod api;
 pub mod books;
 pub mod bootstrap;
 pub mod canaries;
+pub mod capacity;
 pub mod cells;
 pub mod conservation;
 pub mod counts;

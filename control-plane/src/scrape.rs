@@ -1,24 +1,10 @@
 //! Reads what a process tells of itself in Prometheus' text format, as far as this program asks for it.
 
-use std::time::Duration;
-
-use access::http::Http;
-use axum::http::Method;
-
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// The samples of one process at one moment.
 #[derive(Debug, Default)]
 pub struct Samples {
     /// Series as written, `name{labels}`, and value.
     all: Vec<(String, f64)>,
-}
-
-/// `None`: it does not answer.
-pub async fn scrape(http: &Http, address: &str) -> Option<Samples> {
-    let url = format!("{}://{address}/metrics", http.scheme());
-    let reply = http.ask(Method::GET, &url, &[], vec![], PATIENCE).await.ok()?;
-    reply.status.is_success().then(|| Samples::parse(&String::from_utf8_lossy(&reply.body)))
 }
 
 impl Samples {

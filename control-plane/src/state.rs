@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
 
-use crate::conservation;
 use crate::canaries::{self, Canaries};
+use crate::conservation;
 use crate::counts::Counts;
 use crate::deploys::replacer::Replacer;
 use crate::deploys::table::Deploys;
@@ -92,7 +92,12 @@ impl ControlPlane {
             placements: Placements::new(client.clone(), &settings.table_prefix),
             registry: Registry::new(client.clone(), &settings.table_prefix),
             operations: Operations::new(client.clone(), &settings.table_prefix),
-            witness: Witness::new(client, &settings.table_prefix, settings.checkpoint_keys, settings.witness_every),
+            witness: Witness::new(
+                client.clone(),
+                &settings.table_prefix,
+                settings.checkpoint_keys,
+                settings.witness_every,
+            ),
             conservation_every: settings.conservation_every,
             deploys: Deploys::new(client.clone(), &settings.table_prefix),
             deploy_config: settings.config.deploys.clone(),

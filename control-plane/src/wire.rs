@@ -2,6 +2,7 @@
 //!
 //! Fields are added, never renamed: an older `ctl` talks to a newer control plane.
 
+pub mod capacity;
 mod deploys;
 pub mod flows;
 pub mod ledgers;

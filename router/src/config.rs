@@ -10,8 +10,8 @@ use access::tls::MeshFiles;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use http::Uri;
-use topology::ZoneId;
 use telemetry::flags::{LogFormat, TelemetryFlags};
+use topology::ZoneId;
 use uuid::Uuid;
 
 use crate::limits;

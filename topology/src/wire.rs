@@ -41,6 +41,8 @@ pub mod path {
     /// `POST /internal/v1/wallets/{id}/credits` [`super::Credit`] → [`super::CreditOutcome`].
     pub const CREDITS: &str = "/credits";
     pub const RECEIVABLE: &str = "/receivable";
+    /// `GET` → a list of [`super::HotWallet`], hottest first; operators only.
+    pub const HOT_WALLETS: &str = "/internal/v1/hot-wallets";
     /// `POST`: hold the wallet's writes for a moment, because it is about to leave this cell.
     pub const HOLD: &str = "/hold";
     /// `POST`: hold no longer.
@@ -89,6 +91,15 @@ pub struct Credit {
 pub enum CreditOutcome {
     Received,
     Refused { reason: CreditRefusal },
+}
+
+/// A wallet that is written to much, as one process of its cell counts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HotWallet {
+    pub wallet: WalletId,
+    /// Entries a second over the last whole window of ten seconds.
+    pub writes_per_second: f64,
 }
 
 /// Body extension of a 421: where the answering cell believes the wallet to be.

@@ -95,6 +95,14 @@ pub async fn proof<S: Store, P: Peers>(
     .await
 }
 
+/// Which wallets this process writes most, for operators; not behind the router.
+pub async fn hot_wallets<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |_| Ok(json(StatusCode::OK, &edge.wallets.hottest()))).await
+}
+
 /// What the cell's integrity jobs have found, for operators; not behind the router.
 pub async fn findings<S: Store, P: Peers>(State(edge): Shared<S, P>, headers: HeaderMap) -> Result<Response, Rejected> {
     answered(&headers, async |_| {

@@ -78,6 +78,10 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Placement(Placement::History { limit }) => {
             show(common, &api.history::<Vec<wire::Change>>(limit).await?, |changes| tables::history(changes))
         }
+        Noun::Capacity => {
+            let capacity = api.get::<wire::capacity::Capacity>(&["v1", "capacity"]).await?;
+            show(common, &capacity, tables::capacity::capacity)
+        }
         Noun::Status => show(common, &api.get::<wire::Status>(&["v1", "status"]).await?, tables::status),
     }
 }

@@ -105,6 +105,8 @@ pub enum Noun {
     Zone(Zone),
     /// Cells, their share of customers, and the health of their instances.
     Status,
+    /// What cells take, what they are asked for, and when the next cell is due.
+    Capacity,
     /// Send requests at a fixed rate, as customers would, and measure the answers.
     Load(LoadArgs),
     /// A token for trying things out on a secure local fleet.

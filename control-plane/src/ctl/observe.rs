@@ -70,6 +70,8 @@ pub fn spec(layout: &Layout, fleet: &Fleet) -> Option<Spec> {
         tls: false,
         listens: vec![listen],
         log: layout.log(PROMETHEUS),
+        environment: vec![],
+        version: None,
     })
 }
 

@@ -21,7 +21,6 @@ use topology::{CellId, Version};
 
 use super::api::{Api, Credentials, own_token};
 use super::fleet::{Fleet, FleetCell};
-use super::keys;
 use super::observe;
 use super::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use super::process::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};

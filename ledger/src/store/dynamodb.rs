@@ -32,7 +32,7 @@ use crate::keys::KeyRun;
 use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use crate::time::Timestamp;
 
-pub use tables::{check_reachable, create_tables};
+pub use tables::{TABLES, check_reachable, create_tables};
 
 /// One attempt at one call; bounded retries are the caller's.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -23,6 +23,9 @@ const MAX_POLLS: u32 = 150;
 
 type Attribute = (&'static str, ScalarAttributeType);
 
+/// The names of a cell's tables, after their prefix.
+pub const TABLES: [&str; 4] = ["ledger", "transfers", "snapshots", "homes"];
+
 struct Table {
     name: &'static str,
     partition: Attribute,
@@ -32,21 +35,22 @@ struct Table {
 
 fn tables() -> [Table; 4] {
     use ScalarAttributeType::{N, S};
+    let [ledger, transfers, snapshots, homes] = TABLES;
     [
         Table {
-            name: "ledger",
+            name: ledger,
             partition: ("w", S),
             sort: Some(("n", N)),
             index: Some((BUCKETS_INDEX, ("k", S), ("w", S), ProjectionType::KeysOnly)),
         },
         Table {
-            name: "transfers",
+            name: transfers,
             partition: ("w", S),
             sort: Some(("t", S)),
             index: Some((OPEN_INDEX, ("open", S), ("at", N), ProjectionType::All)),
         },
-        Table { name: "snapshots", partition: ("w", S), sort: Some(("s", S)), index: None },
-        Table { name: "homes", partition: ("k", S), sort: None, index: None },
+        Table { name: snapshots, partition: ("w", S), sort: Some(("s", S)), index: None },
+        Table { name: homes, partition: ("k", S), sort: None, index: None },
     ]
 }
 
