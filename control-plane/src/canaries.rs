@@ -85,14 +85,18 @@ fn nothing() -> Counts {
 pub async fn keep_asking(control: &ControlPlane) {
     let Some(settings) = &control.canaries.settings else { return std::future::pending().await };
     let mut known: HashMap<CellId, Canary> = HashMap::new();
+    let mut http: Option<(Option<String>, Http)> = None;
     loop {
         let began = Instant::now();
         let Some(now) = control.placements.known() else {
             tokio::time::sleep(NO_PLACEMENT_PAUSE).await;
             continue;
         };
-        match http(settings) {
-            Ok(http) => round(control, settings, &http, &now.placement, &mut known).await,
+        match with_token(settings, http.take()) {
+            Ok(current) => {
+                round(control, settings, &current.1, &now.placement, &mut known).await;
+                http = Some(current);
+            }
             Err(error) => tracing::warn!(error, "the canaries cannot ask"),
         }
         tokio::time::sleep(settings.pause.saturating_sub(began.elapsed()).max(Duration::from_millis(10))).await;
@@ -139,18 +143,28 @@ fn choose(namespace: Uuid, placement: &Placement, cell: &CellEntry) -> Option<Ca
     })
 }
 
-/// Made for each round: the token may have been renewed.
-fn http(settings: &Settings) -> Result<Http, String> {
+/// The client before, with its connections, unless the token was renewed meanwhile.
+fn with_token(settings: &Settings, before: Option<(Option<String>, Http)>) -> Result<(Option<String>, Http), String> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let token = settings.token.as_ref().map(read).transpose()?;
+    match before {
+        Some((same, http)) if same == token => Ok((same, http)),
+        _ => client(settings, token.as_deref()).map(|http| (token, http)),
+    }
+}
+
+fn client(settings: &Settings, token: Option<&str>) -> Result<Http, String> {
     let tls = match &settings.authority {
         _ if !settings.router.starts_with("https://") => None,
         Some(authority) => Some(Client::believing(authority).map_err(|error| error.to_string())?),
         None => Some(Client::public().map_err(|error| error.to_string())?),
     };
     let http = Http::new(Connector::new(tls, None));
-    let Some(path) = &settings.token else { return Ok(http) };
-    let token = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let Some(token) = token else { return Ok(http) };
     let value = axum::http::HeaderValue::from_str(&format!("Bearer {}", token.trim()));
-    let mut value = value.map_err(|_| format!("{} holds no token", path.display()))?;
+    let mut value = value.map_err(|_| "the canaries' file holds no token".to_owned())?;
     value.set_sensitive(true);
     Ok(http.with(axum::http::header::AUTHORIZATION, value))
 }

@@ -14,7 +14,7 @@ const CANARY: &str = "cell-1";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_fails_withdrawals_is_taken_back() {
     within(DEPLOY_MAX_S + 60, "the test", async {
-        let Some(status) = taken_back("bad-withdrawals").await else { return };
+        let Some(status) = taken_back("withdrawals").await else { return };
         let why = status["why"].as_str().unwrap_or_default();
         assert!(why.contains("/withdraw: ") && why.contains(" failed ("), "{why}");
         assert!(status["touched"]["errors"].as_u64() > Some(0), "{status:#}");
@@ -25,19 +25,21 @@ async fn a_version_that_fails_withdrawals_is_taken_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_is_slow_is_taken_back() {
     within(DEPLOY_MAX_S + 60, "the test", async {
-        let Some(status) = taken_back("bad-latency").await else { return };
+        let Some(status) = taken_back("latency").await else { return };
         let why = status["why"].as_str().unwrap_or_default();
         assert!(why.contains(" ms in the mean of "), "{why}");
     })
     .await;
 }
 
-async fn taken_back(version: &str) -> Option<Value> {
-    let Some(binary) = other_build(version) else {
-        eprintln!("SKIPPED: there is no {version}: scripts/build-bad makes it");
+/// The build with this fault.
+async fn taken_back(fault: &str) -> Option<Value> {
+    let Some(binary) = other_build("bad-versions") else {
+        eprintln!("SKIPPED: there is no version that is bad on purpose: scripts/build-bad makes it");
         return None;
     };
-    let fleet = fleet(3, 2).await;
+    let version = &format!("bad-{fault}");
+    let fleet = fleet(3, 2, &[("CELL_BAD", fault)]).await;
     let mut load = customers(&fleet, RATE, MIX).await;
     load.mark("deploy");
     let limits = ["--baseline-seconds", "3", "--bake-seconds", "40", "--wait-seconds", "10", "--slower-by-ms", "50"];

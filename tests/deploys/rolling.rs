@@ -6,7 +6,7 @@ use crate::fleet::within;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_deploy_under_load_loses_no_request() {
     within(DEPLOY_MAX_S + 60, "the test", async {
-        let fleet = fleet(2, 2).await;
+        let fleet = fleet(2, 2, &[]).await;
         let mut load = customers(&fleet, 80, "deposits:40,withdrawals:20,transfers:20,reads:20").await;
         load.mark("deploy");
         let limits = [

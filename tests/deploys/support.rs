@@ -16,8 +16,9 @@ use crate::fleet::{Fleet, Shape, programs};
 pub const DEPLOY_MAX_S: u64 = 120;
 
 /// A fleet with canaries that ask often, so that a wave is soon judged.
-pub async fn fleet(cells: u16, instances: u16) -> Fleet {
-    let environment = vec![("CONTROL_PLANE_CANARY_PAUSE_MS".to_owned(), "100".to_owned())];
+pub async fn fleet(cells: u16, instances: u16, further: &[(&str, &str)]) -> Fleet {
+    let environment = [&[("CONTROL_PLANE_CANARY_PAUSE_MS", "100")], further].concat();
+    let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     Fleet::of(Shape { cells, instances, environment, flags: vec!["--canaries"] }).await
 }
 

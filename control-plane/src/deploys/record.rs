@@ -105,7 +105,8 @@ impl Deploy {
 
     /// Instances that run the version, or may: the one after those that were replaced may have been begun. Last first.
     pub fn to_put_back(&self) -> Vec<(CellId, InstanceId, Version)> {
-        let begun = self.waves[..=self.wave].iter().flat_map(|wave| wave.members().take(wave.replaced + 1));
+        let begun = self.waves[..=self.wave].iter().filter(|wave| wave.began_at.is_some());
+        let begun = begun.flat_map(|wave| wave.members().take(wave.replaced + 1));
         let mut all: Vec<_> = begun
             .map(|Member { cell, instance }| (cell.clone(), instance.id.clone(), instance.before.clone()))
             .collect();

@@ -25,8 +25,9 @@ pub enum Told {
 }
 
 /// Codes of problems that promise that nothing was done. What is not listed counts as unknown.
-const NOTHING_DONE: [&str; 10] = [
+const NOTHING_DONE: [&str; 11] = [
     "overloaded",
+    "draining",
     "rate_limited",
     "contended",
     "storage_unavailable",
