@@ -17,8 +17,6 @@ export interface Expected {
   readonly outputs: readonly string[];
 }
 
-/** Not yet a flag of the router: processes in a zone tell themselves by it. */
-const AHEAD = ['ROUTER_ZONE'];
 const ENUMS: Record<string, readonly string[]> = {
   protocol: ['TCP', 'UDP'],
   scheme: ['HTTPS', 'HTTP'],
@@ -110,7 +108,7 @@ function starting(one: Parsed, { component }: Expected): string[] {
   });
   const strays = env
     .map(({ name }) => name)
-    .filter((name) => name !== 'POD_NAME' && !variables.has(name) && !AHEAD.includes(name));
+    .filter((name) => name !== 'POD_NAME' && !variables.has(name));
   return [
     ...when(!isListed, `${component} is no binary of the workspace`),
     ...unknown.map((arg) => `${named(one)}: ${component} takes no ${arg}`),
