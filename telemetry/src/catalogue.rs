@@ -53,7 +53,7 @@ pub fn of(process: &str) -> Vec<Metric> {
 
 /// `| `name` | kind | labels | processes | meaning |`; None for other lines.
 fn row(line: &'static str) -> Option<Metric> {
-    let mut cells = line.strip_prefix("| `")?.strip_suffix('|')?.split(" | ").map(str::trim);
+    let mut cells = line.strip_prefix("| `")?.strip_suffix('|')?.split('|').map(str::trim);
     let name = cells.next()?.strip_suffix('`')?;
     let kind = match cells.next()? {
         "counter" => Kind::Counter,
@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(metric.series(), Some(expected));
         let open = row("| `x_seconds` | histogram | `route` ≤ 40 | cell | Time. |").expect("a row");
         assert_eq!((open.labels[0].values.clone(), open.series()), (Values::AtMost(40), None));
+        let bare = row("| `y_total` | counter | | cell | Bare. |").expect("a row");
+        assert_eq!((bare.processes.clone(), bare.series()), (vec!["cell"], Some(vec![vec![]])));
         assert_eq!(row("| name | type | labels | processes | meaning |"), None);
     }
 
