@@ -29,6 +29,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(2);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 const ATTEMPTS_MAX: u32 = 3;
+const OUT_OF_STEP: &str = "control_plane_zones_out_of_step";
 /// Route 53 is one service for all regions, reached in this one.
 const REGION: &str = "us-east-1";
 
@@ -86,7 +87,7 @@ impl Dns {
 
     /// Makes each health check say what `left` says of its zone; whether all do.
     async fn follow(&self, left: &[ZoneId]) -> bool {
-        let mut all = true;
+        let mut failing = 0_u32;
         for (zone, check) in &self.checks {
             let wanted = left.contains(zone);
             let state = match self.set(check, wanted).await {
@@ -98,12 +99,11 @@ impl Dns {
                 }
             };
             let is_sound = !matches!(state, State::Failing { .. });
-            let gauge = metrics::gauge!("control_plane_zone_dns_in_step", "zone" => zone.to_string());
-            gauge.set(f64::from(u8::from(is_sound)));
-            all &= is_sound;
+            failing += u32::from(!is_sound);
             self.states.lock().unwrap_or_else(PoisonError::into_inner).insert(zone.clone(), state);
         }
-        all
+        metrics::gauge!(OUT_OF_STEP).set(f64::from(failing));
+        failing == 0
     }
 
     /// Reads first: repeated without end it must change nothing that is right already.
@@ -123,6 +123,7 @@ impl Dns {
 /// Keeps Route 53 in step with the placement, for ever. Its only input is the placement, so that any number of control
 /// planes may do the same at once, and one that dies leaves nothing half done.
 pub async fn keep_in_step(control: &ControlPlane) {
+    metrics::gauge!(OUT_OF_STEP).set(0.0);
     let Some(dns) = &control.dns else { return std::future::pending().await };
     loop {
         let known = control.placements.known();
