@@ -10,7 +10,7 @@ fn near(found: f64, expected: f64) -> bool {
     (found - expected).abs() <= 1e-6 * expected.abs().max(1e-12) || (found / expected - 1.0).abs() < 1e-3
 }
 
-/// Checked against scipy: `fisher_exact(..., alternative="greater")`, `binom.sf`, `mannwhitneyu`, `norm.sf`.
+/// By their closed forms, and the normal tail by its tables.
 #[test]
 fn figures_of_textbooks_come_out() {
     for (tried, control, expected) in [
