@@ -6,7 +6,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, SharedString};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::catalogue::{self, Kind};
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// How often what was recorded is folded into its buckets, whether somebody looks or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -73,9 +73,9 @@ fn recorder(identity: &Identity) -> Result<PrometheusRecorder, BuildError> {
 }
 
 /// Help texts, and the zeros of closed sets.
-fn prepare(process: &'static str) {
+fn prepare(kind: &'static str) {
     metrics::with_recorder(|recorder| {
-        for metric in catalogue::of(process) {
+        for metric in catalogue::of(kind).into_iter().filter(|metric| !process::is_own(metric.name)) {
             let (name, help) = (KeyName::from_const_str(metric.name), SharedString::const_str(metric.meaning));
             match metric.kind {
                 Kind::Counter => recorder.describe_counter(name, None, help),

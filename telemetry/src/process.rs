@@ -25,6 +25,11 @@ struct Taken {
     max_fds: Option<f64>,
 }
 
+/// Whether a metric is written here, and not by the recorder.
+pub fn is_own(name: &str) -> bool {
+    name.starts_with("process_") || name.ends_with("_build_info")
+}
+
 impl Process {
     /// One that starts now.
     #[allow(clippy::disallowed_methods)]

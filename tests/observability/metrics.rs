@@ -97,17 +97,15 @@ async fn every_metric_is_in_the_list_and_everything_in_the_list_is_exposed() {
         live(&secure).await;
         let watched = Watched::new(&secure);
         let mut missing = Vec::new();
-        let complete = async {
-            until(60, "every metric in the list is exposed", async || {
-                missing = watched.missing().await;
-                if !missing.is_empty() {
-                    eprintln!("missing: {missing:?}");
-                }
-                missing.is_empty()
-            })
-            .await;
-        };
-        complete.await;
+        until(60, "everything in the list is exposed", async || {
+            let now = watched.missing().await;
+            if now != missing {
+                eprintln!("not exposed yet: {now:?}");
+            }
+            missing = now;
+            missing.is_empty()
+        })
+        .await;
         let mut values: BTreeMap<(&str, String, String), BTreeSet<String>> = BTreeMap::new();
         let pages = watched.pages().await;
         let list = catalogue::all();
