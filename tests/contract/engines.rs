@@ -1,14 +1,14 @@
 //! The engines, and the suite on each.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use aws_sdk_dynamodb::Client;
 use ledger::store::dynamodb::{Connection, connect};
 use uuid::Uuid;
 
 use super::{Backdoor, Subject, whole_contract};
-use crate::fleet::stand_in::StandIn;
+use crate::fleet::stand_in::{NOT_AVAILABLE, StandIn};
 use crate::fleet::{ports, programs, within};
 
 const REGION: &str = "us-east-1";
@@ -59,7 +59,7 @@ async fn amazons_dynamodb_local_keeps_the_contract() {
     command.arg(port.to_string()).stdout(Stdio::null());
     let mut engine = StandIn::start(command);
     match engine.listens(port).await {
-        Err(Some(stand_in::NOT_AVAILABLE)) => {
+        Err(Some(NOT_AVAILABLE)) => {
             return eprintln!("SKIPPED: Amazon's DynamoDB Local is not available here");
         }
         ended => ended.expect("it starts"),
