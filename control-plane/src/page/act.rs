@@ -84,7 +84,8 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
     }
     let reason = field(form, "reason").filter(|reason| !reason.is_empty());
     let reason = reason.ok_or_else(|| {
-        Problem::new(422, "reason_needed", "A reason is needed").detail("write it for the colleague who reads the audit")
+        Problem::new(422, "reason_needed", "A reason is needed")
+            .detail("write it for the colleague who reads the audit")
     })?;
     // Behind a door the token says who it is, whatever stands here.
     let actor = field(form, "actor").filter(|actor| !actor.is_empty()).unwrap_or_else(|| NOBODY.to_owned());

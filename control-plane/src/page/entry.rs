@@ -17,7 +17,8 @@ use super::actions::Action;
 use super::{HOME, LOGIN, Shared, html, session, view};
 use crate::api::door::Door;
 
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 /// Who looks at the page, and what he may be offered.
 #[derive(Clone)]

@@ -141,7 +141,8 @@ async fn versions(control: &Arc<ControlPlane>, kept: &mut Option<(Instant, Arc<V
         return Arc::clone(known);
     }
     let placement = control.placements.known();
-    let cells = placement.iter().flat_map(|known| known.placement.cells()).filter(|cell| cell.state != CellState::Removed);
+    let cells =
+        placement.iter().flat_map(|known| known.placement.cells()).filter(|cell| cell.state != CellState::Removed);
     let asked = cells.flat_map(|cell| &cell.instances).map(|instance| async move {
         let running = timeout(PART_TIMEOUT, control.instances.running(instance)).await;
         running.ok().and_then(Result::ok).map(|running| (instance.id.to_string(), running.version))

@@ -193,7 +193,9 @@ async fn a_secure_fleet_asks_who_it_is() {
         let refused = login(token).await;
         assert_eq!(refused.status, status, "{code}");
         assert!(refused.text.contains(code) && !refused.text.contains(token), "{code}");
-        assert!(refused.headers.get_all(SET_COOKIE).iter().all(|line| line.to_str().is_ok_and(|t| t.contains("Max-Age=0"))));
+        assert!(
+            refused.headers.get_all(SET_COOKIE).iter().all(|line| line.to_str().is_ok_and(|t| t.contains("Max-Age=0")))
+        );
     }
     assert_eq!(see(form(&format!("{}/page/login", secure.url), "token=a".into())).await.status, 403, "from nowhere");
 

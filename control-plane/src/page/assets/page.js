@@ -2,7 +2,8 @@
 // is grafted onto what stands there, so that focus, opened forms and half-typed reasons stay.
 "use strict";
 
-const RETRY_MS = 5000; // After a refusal; a broken connection is the browser's own business.
+// Between two tries after a refusal, each twice the one before; a broken connection is the browser's own business.
+const [RETRY_MS, RETRY_MAX_MS] = [2000, 60000];
 const SAID_MAX = 3; // Changes read aloud at once.
 
 const byId = (id) => document.getElementById(id);
@@ -62,16 +63,20 @@ function say(text, live) {
   byId("link").classList.toggle("live", live);
 }
 
-function follow(seen) {
+function follow(seen, retry = RETRY_MS) {
   const source = new EventSource(`/page/events?seen=${encodeURIComponent(seen)}`);
-  source.onopen = () => say("live", true);
+  source.onopen = () => {
+    retry = RETRY_MS;
+    say("live", true);
+  };
   source.onmessage = (event) => {
     seen = event.lastEventId;
     show(JSON.parse(event.data));
   };
   source.onerror = () => {
-    say("not live: trying again", false);
-    if (source.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS, seen);
+    const refused = source.readyState === EventSource.CLOSED;
+    say(refused ? "not live: reload, and sign in if you are asked to" : "not live: trying again", false);
+    if (refused) setTimeout(follow, retry, seen, Math.min(retry * 2, RETRY_MAX_MS));
   };
 }
 

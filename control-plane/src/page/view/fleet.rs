@@ -33,9 +33,10 @@ fn facts(snapshot: &Snapshot) -> String {
         facts.push(plural(cells.count(), "cell"));
     }
     if let Ok(capacity) = snapshot.capacity.as_ref() {
-        let customers = capacity.customers.map_or_else(|| "customers not counted yet".to_owned(), |customers| {
-            plural_text(&count(customers), customers == 1, "customer")
-        });
+        let customers = capacity.customers.map_or_else(
+            || "customers not counted yet".to_owned(),
+            |customers| plural_text(&count(customers), customers == 1, "customer"),
+        );
         facts.push(customers);
     }
     let writes: f64 = snapshot.loads.values().map(|load| load.writes_per_second).sum();
@@ -72,8 +73,11 @@ fn troubles(snapshot: &Snapshot) -> Vec<(Mood, String)> {
         let down = one.health.iter().filter(|health| !health.ready).count();
         match down {
             0 => {}
-            all if all == one.health.len() => troubles.push((Mood::Bad, format!("{}: no instance is ready", one.cell.id))),
-            some => troubles.push((Mood::Waits, format!("{}: {some} of {} instances not ready", one.cell.id, one.health.len()))),
+            all if all == one.health.len() => {
+                troubles.push((Mood::Bad, format!("{}: no instance is ready", one.cell.id)))
+            }
+            some => troubles
+                .push((Mood::Waits, format!("{}: {some} of {} instances not ready", one.cell.id, one.health.len()))),
         }
     }
     for operation in snapshot.operations.iter().flatten() {
@@ -162,9 +166,8 @@ fn card(snapshot: &Snapshot, one: &CellStatus, visitor: &Visitor) -> Markup {
 }
 
 fn evacuation_of<'a>(snapshot: &'a Snapshot, id: &str) -> Option<&'a OperationView> {
-    let evacuates = |one: &&OperationView| {
-        matches!(&one.wanted, crate::wire::Wanted::Evacuate { cell, .. } if cell.as_str() == id)
-    };
+    let evacuates =
+        |one: &&OperationView| matches!(&one.wanted, crate::wire::Wanted::Evacuate { cell, .. } if cell.as_str() == id);
     snapshot.operations.iter().flatten().filter(evacuates).find(|one| !one.state.is_over())
 }
 

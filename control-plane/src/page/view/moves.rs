@@ -56,7 +56,9 @@ fn section(
 
 fn mood(state: OperationState) -> Mood {
     match state {
-        OperationState::Planned | OperationState::Running | OperationState::Pausing | OperationState::Aborting => Mood::Busy,
+        OperationState::Planned | OperationState::Running | OperationState::Pausing | OperationState::Aborting => {
+            Mood::Busy
+        }
         OperationState::Paused => Mood::Waits,
         OperationState::Failed => Mood::Bad,
         OperationState::Done => Mood::Good,
@@ -72,7 +74,9 @@ pub fn title(one: &OperationView) -> String {
         Wanted::Migrate { scope: Scope::Buckets(range), to } if range.first == range.last => {
             format!("bucket {} to {to}", range.first)
         }
-        Wanted::Migrate { scope: Scope::Buckets(range), to } => format!("buckets {}..{} to {to}", range.first, range.last),
+        Wanted::Migrate { scope: Scope::Buckets(range), to } => {
+            format!("buckets {}..{} to {to}", range.first, range.last)
+        }
         Wanted::Rebalance { .. } => "rebalance all cells".to_owned(),
         Wanted::Evacuate { cell, .. } => format!("evacuate {cell}"),
         Wanted::Reverse { operation } => format!("move back what {operation} moved"),

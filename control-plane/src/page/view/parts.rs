@@ -199,7 +199,10 @@ mod tests {
     fn figures_are_written_to_be_read() {
         assert_eq!(count(1_250_000), "1\u{202f}250\u{202f}000");
         assert_eq!((count(0), count(999), count(1_000)), ("0".into(), "999".into(), "1\u{202f}000".into()));
-        assert_eq!((bytes(9_999), bytes(52_776), bytes(3_000_000_000)), ("9999 B".into(), "52 KB".into(), "3000 MB".into()));
+        assert_eq!(
+            (bytes(9_999), bytes(52_776), bytes(3_000_000_000)),
+            ("9999 B".into(), "52 KB".into(), "3000 MB".into())
+        );
         let at = time("2026-11-22T20:43:50.837Z").into_string();
         assert!(at.contains("20:43:50<") && at.contains(r#"datetime="2026-11-22T20:43:50.837Z""#), "{at}");
     }

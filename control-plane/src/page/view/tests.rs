@@ -116,13 +116,22 @@ fn check(text: &str, holds: &[&str]) {
 fn every_part_says_what_somebody_on_call_asks() {
     let parts = shown(&snapshot());
     check(&parts["summary"], &["cell-2: no instance is ready", "op-1 is paused", "deploy-3 waits for a decision"]);
-    check(&parts["summary"], &["zone az-2 is left", "add a cell now", "2 cells", "placement version 12", "900 writes/s"]);
-    check(&parts["fleet"], &["900 of 1\u{202f}000 writes/s", "room for 500 more", "50.0 %", "<dd>1</dd>", "1.3.0, zone az-1"]);
+    check(
+        &parts["summary"],
+        &["zone az-2 is left", "add a cell now", "2 cells", "placement version 12", "900 writes/s"],
+    );
+    check(
+        &parts["fleet"],
+        &["900 of 1\u{202f}000 writes/s", "room for 500 more", "50.0 %", "<dd>1</dd>", "1.3.0, zone az-1"],
+    );
     check(&parts["fleet"], &["not reachable", "version not known", "52 KB", "op-3</a> moves its customers away"]);
     check(&parts["moves"], &["129 of 258 steps", "20 wallets of about 45", "6.4 ms at most", "user zoe to cell-1"]);
     check(&parts["moves"], &[r#"max="258" value="129""#, "ctl migrate resume op-1", "ctl migrate reverse op-2"]);
     check(&parts["evacuations"], &["evacuate cell-2", "ctl migrate pause op-3", "ctl migrate abort op-3"]);
-    check(&parts["deploys"], &["1.4.0", "too few requests", "slower by 12 ms", "4.2 ms", "ctl deploy promote deploy-3"]);
+    check(
+        &parts["deploys"],
+        &["1.4.0", "too few requests", "slower by 12 ms", "4.2 ms", "ctl deploy promote deploy-3"],
+    );
     check(&parts["deploys"], &[r#"aria-current="step""#, "2 of 2 instances", "0 of 2 instances"]);
     check(&parts["zones"], &["answers with its routers", "denied", "Requests go elsewhere until", "1 of 2 ready"]);
     check(&parts["changes"], &["version 12", "wallets moved, 64 buckets, 1 pin"]);
@@ -133,7 +142,11 @@ fn every_part_says_what_somebody_on_call_asks() {
 #[test]
 fn the_fragments_are_the_sections_of_their_ids() {
     for fragment in fragments(&snapshot(), &anybody()) {
-        assert!(fragment.html.starts_with(&format!(r#"<section id="{}" aria-labelledby="#, fragment.id)), "{}", fragment.id);
+        assert!(
+            fragment.html.starts_with(&format!(r#"<section id="{}" aria-labelledby="#, fragment.id)),
+            "{}",
+            fragment.id
+        );
         assert!(fragment.html.ends_with("</section>"));
     }
 }
