@@ -268,6 +268,19 @@ async fn a_customers_place_is_found_with_how_it_came_there() {
     assert!(unsound.status == 400 && unsound.text.contains("bad_id"));
 }
 
+/// One event, or a line that says nothing.
+async fn next_event(events: &mut reqwest::Response) -> String {
+    let whole = async {
+        let mut text = String::new();
+        while !text.ends_with("\n\n") {
+            let chunk = events.chunk().await.expect("arrives").expect("goes on");
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        text
+    };
+    tokio::time::timeout(PATIENCE, whole).await.expect("within the patience")
+}
+
 #[tokio::test]
 async fn what_changes_is_sent_to_who_follows_and_the_end_is_told() {
     let (_fixture, plane) = Fixture::idle(2).await;
@@ -279,13 +292,9 @@ async fn what_changes_is_sent_to_who_follows_and_the_end_is_told() {
     let mut events = follow.send().await.expect("answers");
     let id = operation(&plane).await;
     let mut text = String::new();
-    let has_come = async {
-        while !text.contains("buckets 0000..0009 to cell-2") || !text.ends_with("\n\n") {
-            let chunk = events.chunk().await.expect("arrives").expect("goes on");
-            text.push_str(&String::from_utf8_lossy(&chunk));
-        }
-    };
-    tokio::time::timeout(PATIENCE, has_come).await.expect("within the patience");
+    while !text.contains("buckets 0000..0009 to cell-2") {
+        text.push_str(&next_event(&mut events).await);
+    }
     assert!(text.contains("id: ") && !text.contains(r#""zones":"#), "only what changed: {text}");
 
     // Who comes back with the last id is sent nothing that he has.
@@ -293,8 +302,7 @@ async fn what_changes_is_sent_to_who_follows_and_the_end_is_told() {
     operations::pause(&plane.control, id, &because()).await.expect("paused");
     let again = client().get(format!("{}/page/events", plane.url)).header("cookie", &cookie);
     let mut again = again.header("last-event-id", last).send().await.expect("answers");
-    let first = tokio::time::timeout(PATIENCE, again.chunk()).await.expect("comes").expect("arrives").expect("goes on");
-    let first = String::from_utf8_lossy(&first);
+    let first = next_event(&mut again).await;
     assert!(first.contains("op-1 is paused") && !first.contains(r#""zones":"#), "{first}");
 
     plane.control.placements.release_readers();

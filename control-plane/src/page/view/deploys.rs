@@ -52,7 +52,7 @@ fn item(one: &DeployView, is_newest: bool, visitor: &Visitor) -> Markup {
                 h3 { (one.id) span.what { " version " (one.version) } }
                 span data-said={ (one.id) " is " (state) } { (badge(mood(one.state), &state)) }
             }
-            @if let Some(why) = &one.why { p.unknown { (why) } }
+            @if let Some(why) = &one.why { p { "Why: " (why) } }
             ol.waves {
                 @for (number, wave) in (1..).zip(&one.waves) { (wave_item(one, number, wave)) }
             }

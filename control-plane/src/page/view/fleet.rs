@@ -208,8 +208,8 @@ fn instances(one: &CellStatus, versions: &Versions) -> Markup {
         ul.instances {
             @for (instance, health) in one.cell.instances.iter().zip(&one.health) {
                 li {
-                    (ready(health))
                     span.name { (instance.id) }
+                    (ready(health))
                     span.quiet {
                         @if let Some(version) = versions.get(&health.id) { (version) } @else { "version not known" }
                         @if let Some(zone) = &instance.zone { ", zone " (zone) }
