@@ -30,9 +30,9 @@ async function idle(fleet, wide, phone) {
     assert.equal(page.url(), fleet.page, "the root leads to the page");
     await page.locator("#link.live").waitFor();
   }
-  await wide.page.locator("#fleet", { hasText: "of 500 writes/s" }).waitFor();
+  await wide.page.locator("#fleet", { hasText: "of 5\u202f000 writes/s" }).waitFor();
   const fleetText = await text(wide.page, "#fleet");
-  for (const part of ["cell-1", "cell-2", "cell-3", "active", "ready", "room for", "33.3 %", "Deploy wave", "zone az-1"]) {
+  for (const part of ["cell-1", "cell-2", "cell-3", "active", "ready", "room for", "47.6 %", "Deploy wave", "zone az-1"]) {
     assert.ok(fleetText.includes(part), `${part} is missing in the fleet`);
   }
   const order = await wide.page.locator("main > section").evaluateAll((all) => all.map((one) => one.id));
@@ -49,7 +49,7 @@ async function migration(fleet, wide, phone) {
   for (const { page } of [wide, phone]) await page.evaluate(() => (window.sameDocument = true));
   await fleet.ctl("migrate", "--bucket", "0000..5554", "--to", "cell-2", ...SLOW, "--yes", "--detach", "--reason", "room");
   const steps = /(\d+) of 3\d\d steps/;
-  for (const { page } of [wide, phone]) await page.locator("#op-1", { hasText: "running" }).waitFor();
+  for (const { page } of [wide, phone]) await page.locator("#op-1 > .head .badge", { hasText: "running" }).waitFor();
   const before = Number((await text(wide.page, "#op-1")).match(steps)[1]);
   // Somebody types while it goes on.
   await wide.page.locator("#do-operation-op-1-abort-open").click();
@@ -74,7 +74,7 @@ async function migration(fleet, wide, phone) {
   await tabTo(wide.page, "do-operation-op-1-pause-go");
   await wide.page.keyboard.press("Enter");
   await wide.page.locator(".done", { hasText: "Done: pause op-1" }).waitFor();
-  await phone.page.locator("#op-1", { hasText: "paused" }).waitFor();
+  await phone.page.locator("#op-1 > .head .badge", { hasText: "paused" }).waitFor();
   assert.equal(await phone.page.evaluate(() => window.sameDocument), true);
   assert.match(await text(phone.page, "#news"), /op-1 is paus/);
   const audit = JSON.parse(await fleet.ctl("audit", "-o", "json", "--operation", "op-1"));
@@ -84,7 +84,7 @@ async function migration(fleet, wide, phone) {
   done("it is paused by keyboard alone, with a reason, and the other window learns of it");
 
   await fleet.ctl("migrate", "abort", "op-1", "--reason", "enough");
-  await phone.page.locator("#op-1", { hasText: "aborted" }).waitFor();
+  await phone.page.locator("#op-1 > .head .badge", { hasText: "aborted" }).waitFor();
 }
 
 async function evacuation(fleet, wide, phone) {
@@ -96,7 +96,7 @@ async function evacuation(fleet, wide, phone) {
   await page.locator("#do-cell-cell-3-evacuate-go").click();
   await page.locator(".done", { hasText: "evacuate cell-3" }).waitFor();
   await page.locator("#op-2", { hasText: "evacuate cell-3" }).waitFor();
-  await page.locator("#op-2", { hasText: "done" }).waitFor({ timeout: 40_000 });
+  await page.locator("#op-2 > .head .badge", { hasText: "done" }).waitFor({ timeout: 40_000 });
   for (const one of [page, phone.page]) await one.locator("#cell-cell-3 .head", { hasText: "empty" }).waitFor();
   await shootBoth(wide, phone, "evacuated");
   const cells = JSON.parse(await fleet.ctl("cell", "list", "-o", "json"));

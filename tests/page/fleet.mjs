@@ -9,6 +9,8 @@ import { promisify } from "node:util";
 const CTL = "target/debug/ctl";
 const START_MS = 30_000;
 const STOP_MS = 15_000;
+/** Customers that are created at once: a cell sheds what is more than it takes. */
+const AT_ONCE = 10;
 // Two instances of every cell, one in each zone.
 const CELLS = `[deployment]
 name = "page"
@@ -22,12 +24,14 @@ const run = promisify(execFile);
 export async function startFleet(cells, flags = []) {
   const data = await mkdtemp(join(tmpdir(), "wallet-page-"));
   const config = join(data, "cells.toml");
-  const names = Array.from({ length: cells }, (_, at) => `[[cells]]\nid = "cell-${at + 1}"\n`);
+  // The last one is small: then it is evacuated within seconds.
+  const cell = (at) => `[[cells]]\nid = "cell-${at + 1}"\nweight = ${at + 1 === cells ? 1 : 10}\n`;
+  const names = Array.from({ length: cells }, (_, at) => cell(at));
   await writeFile(config, CELLS + names.join(""));
   for (let attempt = 0; attempt < 5; attempt++) {
     const port = 33_000 + Math.floor(Math.random() * 9) * 100;
     const words = ["--data", join(data, "fleet"), "--actor", "check", "--reason", "check", "up", "--config", config];
-    const up = spawn(CTL, [...words, "--port", `${port}`, "--instances", "2", "--max-tps", "500", ...flags]);
+    const up = spawn(CTL, [...words, "--port", `${port}`, "--instances", "2", "--max-tps", "5000", ...flags]);
     const log = await started(up);
     if (log.includes("try, in another terminal")) return new Fleet(up, port, data, flags.includes("--secure"));
     await stopped(up);
@@ -81,12 +85,17 @@ class Fleet {
       if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
       return answer.json();
     };
-    const create = async (_, at) => {
+    const create = async (at) => {
       const { walletId } = await post("/api/v1/wallets", { userId: `customer-${at}` });
       for (let time = 0; time < 6; time++) await post(`/api/v1/wallets/${walletId}/deposit`, { amount: "1234.56" });
       return walletId;
     };
-    return Promise.all(Array.from({ length: count }, create));
+    const wallets = [];
+    while (wallets.length < count) {
+      const some = Array.from({ length: Math.min(AT_ONCE, count - wallets.length) }, (_, at) => wallets.length + at);
+      wallets.push(...(await Promise.all(some.map(create))));
+    }
+    return wallets;
   }
 
   async stop() {
