@@ -20,8 +20,8 @@ pub const CAPACITY_AGE_MAX: Duration = Duration::from_secs(30);
 pub const PART_TIMEOUT: Duration = Duration::from_secs(3);
 pub const OPERATIONS_SHOWN: i32 = 30;
 pub const DEPLOYS_SHOWN: i32 = 5;
-pub const AUDIT_SHOWN: usize = 40;
-pub const CHANGES_SHOWN: usize = 12;
+pub const AUDIT_SHOWN: usize = 20;
+pub const CHANGES_SHOWN: usize = 6;
 /// Changes of the placement that are searched for one wallet's.
 pub const CHANGES_SEARCHED: i32 = 200;
 /// A browser keeps about 4 KB of one cookie, its name and attributes included.

@@ -32,12 +32,13 @@ fn facts(snapshot: &Snapshot) -> String {
         let cells = status.cells.iter().filter(|one| one.cell.state != CellState::Removed);
         facts.push(plural(cells.count(), "cell"));
     }
-    if let Ok(capacity) = snapshot.capacity.as_ref() {
-        let customers = capacity.customers.map_or_else(
-            || "customers not counted yet".to_owned(),
-            |customers| plural_text(&count(customers), customers == 1, "customer"),
-        );
-        facts.push(customers);
+    if let Ok(status) = &snapshot.status {
+        // One that was not counted makes the sum unknown.
+        let counted: Option<u64> = status.cells.iter().map(|one| one.cell.customers).sum();
+        facts.push(match counted {
+            Some(customers) => plural_text(&count(customers), customers == 1, "customer"),
+            None => "customers not counted yet".to_owned(),
+        });
     }
     let writes: f64 = snapshot.loads.values().map(|load| load.writes_per_second).sum();
     if !snapshot.loads.is_empty() {

@@ -111,7 +111,7 @@ fn item(one: &OperationView, visitor: &Visitor) -> Markup {
             }
             @if !one.state.is_over() { (progress(&format!("{}: {steps}", one.id), done.steps_done, one.steps)) }
             p.facts {
-                (steps) " · " (count(done.wallets)) " wallets"
+                (steps) " · " (count(done.wallets)) @if done.wallets == 1 { " wallet" } @else { " wallets" }
                 @if let Some(planned) = one.wallets_planned { " of about " (count(planned)) }
                 " · " (bytes(done.bytes)) " copied"
                 @if done.longest_cutover_micros > 0 {

@@ -118,7 +118,14 @@ fn every_part_says_what_somebody_on_call_asks() {
     check(&parts["summary"], &["cell-2: no instance is ready", "op-1 is paused", "deploy-3 waits for a decision"]);
     check(
         &parts["summary"],
-        &["zone az-2 is left", "add a cell now", "2 cells", "placement version 12", "900 writes/s"],
+        &[
+            "zone az-2 is left",
+            "add a cell now",
+            "2 cells",
+            "3\u{202f}000 customers",
+            "placement version 12",
+            "900 writes/s",
+        ],
     );
     check(
         &parts["fleet"],
