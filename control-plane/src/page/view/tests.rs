@@ -170,7 +170,8 @@ fn nothing_that_somebody_wrote_is_taken_for_markup() {
 fn ids_are_unique_and_every_field_has_its_label() {
     let page = home(&anybody(), &fragments(&snapshot(), &anybody()), None).into_string();
     let values = |attribute: &str| {
-        let parts = page.split(&format!(r#" {attribute}=""#)).skip(1);
+        let opening = format!(r#" {attribute}=""#);
+        let parts = page.split(opening.as_str()).skip(1);
         parts.map(|part| part.split('"').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
     let ids = values("id");
