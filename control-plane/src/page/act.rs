@@ -15,6 +15,8 @@ use super::entry::{Visitor, refuse};
 use super::limits::ANSWER_MAX_BYTES;
 use super::session::field;
 use super::{HOME, Shared, html, view};
+use crate::api::problem;
+use crate::error::{Result, refused};
 
 /// Who does it where nobody is asked who he is, and says nothing.
 const NOBODY: &str = "page";
@@ -35,7 +37,7 @@ pub async fn act(
     };
     let asked = match request(&visitor, &action, &form) {
         Ok(asked) => asked,
-        Err(problem) => return told(&problem),
+        Err(error) => return told(&problem::of(error)),
     };
     let answer = page.api.clone().call(asked).await.unwrap_or_else(|never| match never {});
     let status = answer.status();
@@ -65,16 +67,16 @@ fn anchor(action: &Action) -> &'static str {
     }
 }
 
-fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Body>, Problem> {
+fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Body>> {
     if action.confirm && field(form, "confirm").as_deref() != Some(action.name.as_str()) {
         let detail = format!("to do this, type {} into the field that asks for it", action.name);
-        return Err(Problem::new(422, "not_confirmed", "The name was not typed").detail(detail));
+        return Err(refused(422, "not_confirmed", "The name was not typed", detail));
     }
     let mut body = action.body.clone();
     match action.field {
         Some(Field::Minutes) => {
             let seconds = actions::seconds(field(form, "minutes").as_deref())
-                .ok_or_else(|| Problem::new(400, "bad_minutes", "Not a number of minutes").detail("1 to 1440"))?;
+                .ok_or_else(|| refused(400, "bad_minutes", "Not a number of minutes", "1 to 1440"))?;
             body.insert("seconds".to_owned(), json!(seconds));
         }
         Some(Field::To) => {
@@ -84,8 +86,7 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
     }
     let reason = field(form, "reason").filter(|reason| !reason.is_empty());
     let reason = reason.ok_or_else(|| {
-        Problem::new(422, "reason_needed", "A reason is needed")
-            .detail("write it for the colleague who reads the audit")
+        refused(422, "reason_needed", "A reason is needed", "write it for the colleague who reads the audit")
     })?;
     // Behind a door the token says who it is, whatever stands here.
     let actor = field(form, "actor").filter(|actor| !actor.is_empty()).unwrap_or_else(|| NOBODY.to_owned());
@@ -96,5 +97,5 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
         request = request.header(header::AUTHORIZATION, line);
     }
     let request = request.body(Body::from(Value::Object(body).to_string()));
-    request.map_err(|_| Problem::new(400, "bad_id", "Not a sound id"))
+    request.map_err(|error| refused(400, "bad_id", "Not a sound id", error.to_string()))
 }
