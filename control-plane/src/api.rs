@@ -6,7 +6,7 @@ mod deploys;
 pub mod door;
 mod ledgers;
 mod operations;
-mod problem;
+pub(crate) mod problem;
 mod restore;
 mod zones;
 
@@ -32,7 +32,7 @@ use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
 use crate::wire::logs::SetLog;
-use crate::{bootstrap, capacity, cells, logs, onboarding};
+use crate::{bootstrap, capacity, cells, logs, onboarding, page};
 
 /// Longest a reader may wait for a newer placement; below the idle timeouts of what may stand between.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
@@ -69,11 +69,15 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .merge(zones::routes())
         .route_layer(from_fn(measured))
         .route("/metrics", get(move || std::future::ready(metrics.render())));
-    let inside = match gate {
-        Some(gate) => inside.route_layer(from_fn_with_state(Door::new(gate), door::admit)),
+    let door = gate.map(Door::new);
+    let inside = match &door {
+        Some(door) => inside.route_layer(from_fn_with_state(door.clone(), door::admit)),
         None => inside,
     };
+    // The page asks for changes as everybody does: at this door.
+    let api = inside.clone().with_state(Arc::clone(&control));
     inside
+        .merge(page::routes(&control, door, api).route_layer(from_fn(measured)))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .fallback(|| async { refused(404, "not_found", "No such path", "see `ctl --help`") })

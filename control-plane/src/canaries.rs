@@ -201,6 +201,7 @@ mod tests {
             cells: vec![cell(1), cell(2)],
             buckets: vec![run(0, half - 1, 1), run(half, u16::MAX, 2)],
             pins: vec![],
+            avoided: vec![],
         };
         let placement = Placement::from_full(&update).expect("sound");
         for index in [1, 2] {

@@ -10,7 +10,7 @@ mod commands;
 pub mod conservation;
 mod deploys;
 mod drill;
-mod flags;
+pub(crate) mod flags;
 pub mod fleet;
 mod keys;
 mod ledger;

@@ -24,6 +24,7 @@ pub mod logs;
 pub mod mover;
 pub mod onboarding;
 pub mod operations;
+pub mod page;
 pub mod placements;
 pub mod registry;
 pub mod restore;

@@ -111,6 +111,11 @@ impl Placements {
         self.closing.send_replace(true);
     }
 
+    /// True once this process is about to stop: whoever answers for long ends then.
+    pub fn releasing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     pub fn waiting_readers(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }

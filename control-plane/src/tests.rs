@@ -6,4 +6,5 @@ mod fixture;
 mod moves;
 mod onboarding;
 mod operations;
+mod page;
 mod placement;

@@ -12,6 +12,7 @@ use access::tls::{Accepted, Acceptor, Stream};
 use access::{Denied, Gate, Guard, Role};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
@@ -48,6 +49,19 @@ impl Door {
         let caller = guard.authenticate(lines, now_s())?;
         guard.authorize(Asker::Identity(&caller.identity), question)?;
         Ok(Some(caller))
+    }
+
+    /// The caller behind one `Authorization` line.
+    pub fn caller(&self, line: &HeaderValue) -> std::result::Result<Arc<Caller>, Denied> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.authenticate(std::iter::once(line), now_s())
+    }
+
+    /// Whether the policy allows it; nothing is done.
+    pub fn may(&self, caller: &Caller, method: &str, route: &str, force: bool) -> bool {
+        let question = question(method, route.to_owned(), force);
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.authorize(Asker::Identity(&caller.identity), question).is_ok()
     }
 }
 

@@ -1,0 +1,212 @@
+//! What stands before every path of the page: which headers answers carry, where a form may come from, and who looks.
+//!
+//! It must never let a form through that a page of ours did not make, nor a cookie count anywhere but here.
+
+use std::sync::Arc;
+
+use access::Denied;
+use access::guard::Caller;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use topology::Problem;
+use uuid::Uuid;
+
+use super::actions::Action;
+use super::{HOME, LOGIN, Shared, html, session, view};
+use crate::api::door::Door;
+
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+
+/// Who looks at the page, and what he may be offered.
+#[derive(Clone)]
+pub struct Visitor {
+    /// None on an open fleet.
+    known: Option<Known>,
+    /// Every form of his carries it.
+    pub seal: String,
+}
+
+#[derive(Clone)]
+struct Known {
+    door: Door,
+    caller: Arc<Caller>,
+    token: String,
+}
+
+impl Visitor {
+    /// Of an open fleet.
+    pub fn anybody(seal: String) -> Self {
+        Self { known: None, seal }
+    }
+
+    pub fn is_anybody(&self) -> bool {
+        self.known.is_none()
+    }
+
+    /// `operator:joe`, and his role.
+    pub fn name(&self) -> Option<(String, &'static str)> {
+        let identity = &self.known.as_ref()?.caller.identity;
+        Some((identity.actor(), identity.role.unwrap_or("no role")))
+    }
+
+    /// Whether the policy would allow it; it is asked again when it is done.
+    pub fn may(&self, action: &Action) -> bool {
+        let Some(Known { door, caller, .. }) = &self.known else { return true };
+        door.may(caller, "POST", action.route, action.force)
+    }
+
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        self.known.as_ref().map(|known| bearer(&known.token))
+    }
+
+    /// Seconds since 1970 from which on he has to say anew who he is.
+    pub fn expires_s(&self) -> Option<u64> {
+        self.known.as_ref().map(|known| known.caller.identity.expires_s)
+    }
+}
+
+fn bearer(token: &str) -> HeaderValue {
+    HeaderValue::from_str(&format!("Bearer {token}")).expect("a token's characters")
+}
+
+/// Whose token it is, if he may look at the page.
+pub fn judge(door: &Door, token: &str) -> Result<Arc<Caller>, Denied> {
+    let caller = door.caller(&bearer(token))?;
+    if door.may(&caller, "GET", HOME, false) { Ok(caller) } else { Err(Denied::Forbidden) }
+}
+
+/// Lets in who may look.
+pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Response {
+    let Some(door) = &page.door else {
+        let known = session::browser(request.headers());
+        let browser = known.unwrap_or_else(Uuid::new_v4);
+        request.extensions_mut().insert(Visitor::anybody(session::seal(&browser.to_string())));
+        let mut response = next.run(request).await;
+        if known.is_none() {
+            response.headers_mut().append(header::SET_COOKIE, session::new_browser(browser));
+        }
+        return response;
+    };
+    let Some(token) = session::token(request.headers()) else {
+        return match request.method() == Method::GET && request.uri().path() != "/page/events" {
+            true => Redirect::to(LOGIN).into_response(),
+            false => session::turned_away(Denied::Unauthenticated),
+        };
+    };
+    match judge(door, &token) {
+        Ok(caller) => {
+            let seal = session::seal(&token);
+            request.extensions_mut().insert(Visitor { known: Some(Known { door: door.clone(), caller, token }), seal });
+            next.run(request).await
+        }
+        Err(reason) => session::turned_away(reason),
+    }
+}
+
+/// A form has to come from a page of this same address. On an open fleet that address has to be this machine's: else a name
+/// of somebody else's that is pointed here would do.
+pub async fn check_origin(State(page): Shared, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if page.door.is_none() && !is_local(headers) {
+        let detail = "a fleet that asks nobody who he is answers only as 127.0.0.1, [::1] or localhost";
+        return refuse("foreign_host", "Not under this name", detail);
+    }
+    if request.method() == Method::POST && !is_ours(headers) {
+        return refuse("cross_site", "The form is not ours", "open the page itself, and press the button there");
+    }
+    next.run(request).await
+}
+
+pub fn refuse(code: &str, title: &str, detail: &str) -> Response {
+    html(StatusCode::FORBIDDEN, view::refusal(&Problem::new(403, code, title).detail(detail)))
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Browsers say where a form comes from; what says nothing is no browser, and has the API.
+fn is_ours(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(|site| site == "same-origin");
+    let origin = text(headers, header::ORIGIN).map(|origin| {
+        let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(|one| one.as_str().to_owned()));
+        authority.is_some() && authority.as_deref() == text(headers, header::HOST)
+    });
+    matches!((site, origin), (Some(true), None | Some(true)) | (None, Some(true)))
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = text(headers, header::HOST).and_then(|host| host.parse::<axum::http::uri::Authority>().ok());
+    let Some(host) = host else { return false };
+    let name = host.host().trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Nothing of the page is kept by a cache, framed, or made to load anything of anybody else's.
+pub async fn keep_to_ourselves(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Not `no-referrer`: then browsers would not say where our own forms come from.
+        (header::REFERRER_POLICY, "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
+        let line = |&(name, value): &(&'static str, &'static str)| {
+            (header::HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        of.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_form_says_that_it_comes_from_here() {
+        let host = ("host", "127.0.0.1:8083");
+        for (lines, ours) in [
+            (vec![host, ("sec-fetch-site", "same-origin")], true),
+            (vec![host, ("origin", "http://127.0.0.1:8083")], true),
+            (vec![host, ("sec-fetch-site", "same-origin"), ("origin", "https://127.0.0.1:8083")], true),
+            (vec![host], false),
+            (vec![host, ("sec-fetch-site", "cross-site")], false),
+            (vec![host, ("sec-fetch-site", "same-site")], false),
+            (vec![host, ("sec-fetch-site", "none")], false),
+            (vec![host, ("origin", "null")], false),
+            (vec![host, ("origin", "http://127.0.0.1:8084")], false),
+            (vec![host, ("sec-fetch-site", "same-origin"), ("origin", "http://elsewhere")], false),
+            (vec![("origin", "http://127.0.0.1:8083")], false),
+        ] {
+            assert_eq!(is_ours(&headers(&lines)), ours, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_open_fleet_has_this_machines_names_only() {
+        for (host, local) in [
+            ("127.0.0.1:8083", true),
+            ("localhost:8083", true),
+            ("[::1]:8083", true),
+            ("127.9.9.9", true),
+            ("10.0.0.1:8083", false),
+            ("wallet.example:8083", false),
+            ("127.0.0.1.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_local(&headers(&[("host", host)])), local, "{host}");
+        }
+        assert!(!is_local(&HeaderMap::new()));
+    }
+}
