@@ -71,11 +71,6 @@ function ownAlarms(alarms: Alarms, cell: string): void {
     minutes: 5,
     why: 'Money has been in flight for more than a minute',
   });
-  alarms.own('deliveries-given-up', 'cell_deliveries_given_up_total', of, 'Sum', {
-    above: 0,
-    minutes: 1,
-    why: 'The courier gave a delivery up',
-  });
   alarms.own('integrity-breaks', 'cell_integrity_pass_breaks', of, 'Maximum', {
     above: 0,
     minutes: 1,

@@ -12,7 +12,6 @@ export const OWN_METRICS = {
     others: [
       'cell_transfers_stuck',
       'cell_transfer_in_flight_oldest_seconds',
-      'cell_deliveries_given_up_total',
       'cell_integrity_pass_breaks',
       'cell_shed_total',
     ],

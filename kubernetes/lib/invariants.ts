@@ -106,9 +106,7 @@ function starting(one: Parsed, { component }: Expected): string[] {
     const name = /^--([\w-]+)=./.exec(arg)?.[1];
     return name === undefined ? !subcommands.has(arg) : !flags.has(name);
   });
-  const strays = env
-    .map(({ name }) => name)
-    .filter((name) => name !== 'POD_NAME' && !variables.has(name));
+  const strays = env.map(({ name }) => name).filter((name) => name !== 'POD_NAME' && !variables.has(name));
   return [
     ...when(!isListed, `${component} is no binary of the workspace`),
     ...unknown.map((arg) => `${named(one)}: ${component} takes no ${arg}`),

@@ -35,22 +35,21 @@ struct Table {
 
 fn tables() -> [Table; 4] {
     use ScalarAttributeType::{N, S};
-    let [ledger, transfers, snapshots, homes] = TABLES;
     [
         Table {
-            name: ledger,
+            name: "ledger",
             partition: ("w", S),
             sort: Some(("n", N)),
             index: Some((BUCKETS_INDEX, ("k", S), ("w", S), ProjectionType::KeysOnly)),
         },
         Table {
-            name: transfers,
+            name: "transfers",
             partition: ("w", S),
             sort: Some(("t", S)),
             index: Some((OPEN_INDEX, ("open", S), ("at", N), ProjectionType::All)),
         },
-        Table { name: snapshots, partition: ("w", S), sort: Some(("s", S)), index: None },
-        Table { name: homes, partition: ("k", S), sort: None, index: None },
+        Table { name: "snapshots", partition: ("w", S), sort: Some(("s", S)), index: None },
+        Table { name: "homes", partition: ("k", S), sort: None, index: None },
     ]
 }
 
