@@ -46,4 +46,5 @@ export const CONTROL_PLANE_TABLES = [
   { name: 'operations', partition: ['k', 'S'], sort: ['v', 'N'] },
   { name: 'cells', partition: ['id', 'S'] },
   { name: 'checkpoints', partition: ['cell', 'S'], sort: ['n', 'N'] },
+  { name: 'deploys', partition: ['k', 'S'], sort: ['v', 'N'] },
 ] as const satisfies readonly TableShape[];

@@ -7,6 +7,8 @@ import type { Use } from './durable-tables.ts';
 const READ = ['dynamodb:GetItem', 'dynamodb:Query'];
 const WRITE = ['dynamodb:PutItem', 'dynamodb:ConditionCheckItem'];
 const DELETE = 'dynamodb:DeleteItem';
+/** What `ctl capacity` asks for: how many bytes a table holds. */
+const DESCRIBE = 'dynamodb:DescribeTable';
 
 /** A cell's own processes. They end transfers in flight by deleting their rows. */
 export const BY_CELL: readonly Use[] = [
@@ -18,16 +20,21 @@ export const BY_CELL: readonly Use[] = [
 
 /** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers. */
 export const BY_CONTROL_PLANE: readonly Use[] = [
-  { table: 'ledger', actions: [...READ, ...WRITE, DELETE], indexActions: ['dynamodb:Query', 'dynamodb:Scan'] },
-  { table: 'transfers', actions: [...READ, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
-  { table: 'snapshots', actions: [...READ, ...WRITE, DELETE] },
-  { table: 'homes', actions: [...READ, ...WRITE, 'dynamodb:BatchGetItem'] },
+  {
+    table: 'ledger',
+    actions: [...READ, DESCRIBE, ...WRITE, DELETE],
+    indexActions: ['dynamodb:Query', 'dynamodb:Scan'],
+  },
+  { table: 'transfers', actions: [...READ, DESCRIBE, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
+  { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE, DELETE] },
+  { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },
 ];
 
-/** The control plane, to its own. Nothing of it is ever deleted. */
+/** The control plane, to its own. Only a lost log's checkpoints are ever deleted, once they are kept under another name. */
 export const OWN_OF_CONTROL_PLANE: readonly Use[] = [
   { table: 'placement', actions: [...READ, ...WRITE] },
   { table: 'operations', actions: [...READ, ...WRITE, 'dynamodb:UpdateItem'] },
   { table: 'cells', actions: [...READ, ...WRITE, 'dynamodb:Scan'] },
-  { table: 'checkpoints', actions: [...READ, ...WRITE] },
+  { table: 'checkpoints', actions: [...READ, ...WRITE, DELETE] },
+  { table: 'deploys', actions: [...READ, ...WRITE, 'dynamodb:UpdateItem'] },
 ];

@@ -35,7 +35,7 @@ function inLedger(): TableShape[] {
 
 /** Those of the control plane: its partition keys are text, its sort keys numbers. */
 function inControlPlane(): TableShape[] {
-  const files = ['placements/log', 'operations/table', 'registry', 'witness'];
+  const files = ['placements/log', 'operations/table', 'registry', 'witness', 'deploys/table'];
   return files.map((file) => {
     const shape =
       /TableShape \{ name: format!\("\{prefix\}(\w+)"\), partition: "(\w+)", sort: (None|Some\("(\w+)"\)) \}/.exec(
@@ -115,6 +115,7 @@ describe('in the templates', () => {
     expect(Object.keys(made('wallet-control-plane')).sort()).toEqual([
       'control-cells',
       'control-checkpoints',
+      'control-deploys',
       'control-operations',
       'control-placement',
     ]);
