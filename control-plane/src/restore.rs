@@ -74,6 +74,8 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> 
             state
         }
     };
+    // One that began between the first look and the row has not seen the row.
+    check_stopped(control, entry).await?;
     rights::rebuild(&now.placement, entry.index, &side.store, &others(control, &now.placement, cell).await?).await?;
     Ok(state)
 }
@@ -142,6 +144,7 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
     let store = under_way(control, cell).await?;
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
+    check_stopped(control, entry).await?;
     let others = others(control, &now.placement, cell).await?;
     let mut page = FinishedPage::default();
     let deadline = Instant::now() + PAGE_TIME;
