@@ -133,7 +133,7 @@ impl Fleet {
 
     /// A cell's tables, read past its processes.
     pub async fn store(&self, cell: u16) -> DynamoStore {
-        let connection = Connection { endpoint: Some(self.ports.cell_db(cell)), region: REGION.into() };
+        let connection = Connection { endpoint: Some(self.ports.cell_db(cell)), region: REGION.into(), role: None };
         DynamoStore::new(connect(&connection).await, &format!("cell-{cell}-"))
     }
 

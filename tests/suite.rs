@@ -1,7 +1,8 @@
-//! Every test that spans crates, in one binary: real processes and a real DynamoDB API, but for `seeds`, which
-//! runs the real code on the in-memory store under seeded faults, and `model`, which goes every way a move can go.
+//! Every test of whole processes, in one binary: real HTTP, a real DynamoDB API, real kill -9. What is proved without
+//! processes is in `simulation/`.
 
 mod access;
+mod accounts;
 mod api;
 mod contract;
 mod cost;
@@ -14,12 +15,10 @@ mod hot_wallet;
 mod integrity;
 mod kills;
 mod limits;
-mod model;
 mod moves;
 mod observability;
 mod openapi;
 mod outages;
 mod recovery;
-mod seeds;
 mod two_cells;
 mod zones;

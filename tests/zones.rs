@@ -1,7 +1,6 @@
 //! Zones: routers ask instances of their own zone first; a zone that is left gets nothing, also where the control plane is
 //! gone, and is taken again by itself; Route 53 follows.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,8 +9,8 @@ use aws_sdk_route53::types::{HealthCheckConfig, HealthCheckType};
 use ledger::store::dynamodb::{Connection, shared_config};
 use topology::WalletId;
 
-use crate::fleet::stand_in::{NOT_AVAILABLE, StandIn};
-use crate::fleet::{Call, Fleet, Shape, ports, until, within};
+use crate::fleet::stand_in::{self, StandIn};
+use crate::fleet::{Call, Fleet, Shape, until, within};
 
 const ZONES: [&str; 2] = ["z-a", "z-b"];
 const PAYERS: usize = 4;
@@ -27,18 +26,8 @@ struct Dns {
 impl Dns {
     /// `None` where the emulator cannot be had.
     async fn start() -> Option<Self> {
-        let port = ports::free_port();
-        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/route53-emulator");
-        let mut command = Command::new(script);
-        command.arg(port.to_string()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let mut process = StandIn::start(command);
-        if let Err(code) = process.listens(port).await {
-            assert_eq!(code, Some(NOT_AVAILABLE), "the emulator failed");
-            eprintln!("SKIPPED: Route 53, of which there is no emulator here");
-            return None;
-        }
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let connection = Connection { endpoint: Some(endpoint.clone()), region: "us-east-1".into() };
+        let (process, endpoint) = stand_in::aws("Route 53").await?;
+        let connection = Connection { endpoint: Some(endpoint.clone()), region: "us-east-1".into(), role: None };
         let client = Route53::new(&shared_config(&connection).await);
         let mut checks = Vec::new();
         for zone in ZONES {

@@ -11,7 +11,7 @@ import { Cluster } from './cluster.ts';
 import type { AwsConfig } from './deployment-config.ts';
 import type { Settings } from './deployment.ts';
 import { DurableTables } from './durable-tables.ts';
-import { PORTS, controlPlaneRole, tablesRole, zonesRole } from './names.ts';
+import { PORTS, controlPlaneRole, roleArn, tablesRole, zonesRole } from './names.ts';
 import { Network } from './network.ts';
 import { PrivateLinks, offer } from './private-link.ts';
 import { CONTROL_PLANE_TABLES } from './table-shapes.ts';
@@ -37,8 +37,8 @@ export class ControlPlaneStack extends ZonedStack {
     const network = new Network(this, 'Network', deployment.zones.length, { callsOut: true });
     const cluster = new Cluster(this, 'Cluster', config, 'control-plane', network);
     const elsewhere = [
-      ...cells.map((cell) => `arn:aws:iam::${cell.account}:role/${tablesRole(config, cell.id)}`),
-      `arn:aws:iam::${aws.router_account}:role/${zonesRole(config)}`,
+      ...cells.map((cell) => roleArn(cell.account, tablesRole(config, cell.id))),
+      roleArn(aws.router_account, zonesRole(config)),
     ];
     cluster.identity(
       'control-plane',

@@ -22,6 +22,7 @@ export const deployRole = (config: Config, stack: string) => `${config.deploymen
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
+export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
 
 /** The output with the ARN of a zone's target group: `PublicTargetsEuWest1a`. */

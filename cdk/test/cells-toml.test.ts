@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parseCells, read, waves } from '../lib/cells-toml.ts';
+import { onAws } from '../lib/deployment-config.ts';
+import { roleArn, tablesRole, zonesRole } from '../lib/names.ts';
 
 const fixtures = (folder: string) => {
   const path = fileURLToPath(new URL(`../../topology/fixtures/${folder}/`, import.meta.url));
@@ -20,6 +22,14 @@ describe('sound files are taken and make the waves that they say', () => {
       .join(' | ');
     expect(shown).toBe(said(text, 'waves'));
   });
+});
+
+it('roles have the names by which the control plane asks for them', () => {
+  const [, text] = fixtures('valid').find(([file]) => file === 'on-aws.toml')!;
+  const config = onAws(parseCells(text));
+  expect(roleArn(config.aws.router_account, zonesRole(config))).toBe(said(text, 'role of the zones'));
+  const { account, id } = config.cells[1]!;
+  expect(roleArn(account, tablesRole(config, id))).toBe(said(text, 'role of the tables of cell-2'));
 });
 
 describe('unsound files are refused for what they say', () => {

@@ -101,7 +101,7 @@ struct DatabaseArgs {
 impl DatabaseArgs {
     fn connection(&self, configured_region: Option<&str>) -> Connection {
         let region = self.region.as_deref().or(configured_region).unwrap_or("us-east-1").to_owned();
-        Connection { endpoint: self.dynamodb_endpoint.clone(), region }
+        Connection { endpoint: self.dynamodb_endpoint.clone(), region, role: None }
     }
 }
 

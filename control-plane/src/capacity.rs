@@ -8,12 +8,12 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use ledger::store::dynamodb::TABLES;
 use topology::wire::HotWallet;
-use topology::{CellState, WalletId};
+use topology::{CellEntry, CellState, Placement, WalletId};
 
 use crate::cells;
 use crate::error::Result;
 use crate::state::ControlPlane;
-use crate::wire::CellView;
+use crate::wire::{CellSpec, CellView};
 use crate::wire::capacity::{Capacity, CellCapacity};
 
 /// Hot wallets of one cell that are told of.
@@ -86,6 +86,25 @@ fn summed(cells: Vec<CellCapacity>) -> Capacity {
     };
     let advice = advice(&capacity);
     Capacity { advice, ..capacity }
+}
+
+/// Of what all serving cells take, the part that is used: what trends are made of.
+pub fn show_used(control: &ControlPlane, specs: &[CellSpec], placement: &Placement) {
+    let serving = || {
+        let is_serving = |cell: &CellEntry| matches!(cell.state, CellState::Active | CellState::Draining);
+        specs.iter().filter(move |spec| placement.cell_named(&spec.id).is_some_and(|cell| is_serving(&cell)))
+    };
+    let customers = serving().map(|spec| control.counts.of(&spec.id)).sum::<Option<u64>>();
+    let writes = serving().map(|spec| Some(control.loads.of(&spec.id)?.writes_per_second)).sum::<Option<f64>>();
+    let most = serving().map(|spec| spec.max_customers).sum();
+    show("customers", customers.map(|customers| customers as f64), most);
+    show("writes", writes, serving().map(|spec| u64::from(spec.max_tps)).sum());
+}
+
+fn show(of: &'static str, used: Option<f64>, most: u64) {
+    if let Some(percent) = used.and_then(|used| percent(used, most)) {
+        metrics::gauge!("control_plane_capacity_used_ratio", "of" => of).set(percent / 100.0);
+    }
 }
 
 fn percent(part: f64, whole: u64) -> Option<f64> {

@@ -10,9 +10,11 @@ use aws_sdk_dynamodb::Client;
 use tokio::sync::Notify;
 use topology::{CellId, CellIndex, CellState, Placement, WalletId};
 
+use crate::capacity;
 use crate::dynamo::text;
 use crate::error::{Error, Result};
 use crate::state::ControlPlane;
+use crate::wire::CellSpec;
 
 /// The sparse index that lists block 0 of every wallet.
 const INDEX: &str = "buckets";
@@ -66,6 +68,7 @@ impl Counts {
     pub async fn count_all(&self, control: &ControlPlane) -> Result<bool> {
         let records = control.registry.all().await?;
         let mut all_counted = !records.is_empty();
+        let specs: Vec<CellSpec> = records.values().map(|record| record.spec.clone()).collect();
         let Some(known) = control.placements.known() else { return Ok(false) };
         for (id, record) in records {
             let Some(cell) = known.placement.cell_named(&id) else { continue };
@@ -84,6 +87,7 @@ impl Counts {
                 }
             }
         }
+        capacity::show_used(control, &specs, &known.placement);
         Ok(all_counted)
     }
 }

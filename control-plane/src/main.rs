@@ -181,14 +181,15 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read {} (--config)", common.config.display()))?;
     let config = Config::parse(&text)?;
     let region = common.region.clone().unwrap_or_else(|| config.deployment.region.clone());
+    let zones_role = config.aws.as_ref().map(|aws| aws.zones_role(&config.deployment));
     let settings = Settings {
-        connection: Connection { endpoint: common.dynamodb_endpoint.clone(), region },
+        connection: Connection { endpoint: common.dynamodb_endpoint.clone(), region, role: None },
         table_prefix: common.table_prefix.clone(),
         config,
         count_every: Duration::from_secs(common.count_seconds.max(1)),
         checkpoint_keys: common.checkpoint_keys.clone(),
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
-        dns: Dns::of(&common.dns).await?,
+        dns: Dns::of(&common.dns, zones_role).await?,
         conservation_every: Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs),
         replacer: common.deploys.replacer(),
         canaries: common.canaries.settings(),
@@ -227,6 +228,7 @@ fn specs(config: &Config) -> Vec<CellSpec> {
                 endpoint: cell.endpoint.clone(),
                 region: config.deployment.region.clone(),
                 table_prefix: format!("{}-", cell.id),
+                role: cell.tables_role(&config.deployment),
             },
         })
         .collect()

@@ -114,7 +114,7 @@ impl ControlPlane {
 
     /// A client for a cell's tables; one is kept for each place.
     pub async fn cell_client(&self, tables: &CellTables) -> Client {
-        let connection = Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone() };
+        let connection = tables.connection();
         let mut clients = self.cell_clients.lock().await;
         if let Some(client) = clients.get(&connection) {
             return client.clone();
@@ -125,7 +125,7 @@ impl ControlPlane {
 
     /// A cell's own tables, as the cell itself uses them; one client is kept for each place.
     pub async fn store(&self, tables: &CellTables) -> DynamoStore {
-        let connection = Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone() };
+        let connection = tables.connection();
         let mut clients = self.store_clients.lock().await;
         let client = match clients.get(&connection) {
             Some(client) => client.clone(),

@@ -11,6 +11,7 @@ mod operations;
 pub mod restore;
 pub mod zones;
 
+use ledger::store::dynamodb::Connection;
 use serde::{Deserialize, Serialize};
 use topology::placement::{CellState, InstanceEntry};
 use topology::{CellId, WalletId};
@@ -33,6 +34,15 @@ pub struct CellTables {
     pub endpoint: Option<String>,
     pub region: String,
     pub table_prefix: String,
+    /// ARN of the role of the cell's account that the control plane becomes to reach them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+impl CellTables {
+    pub fn connection(&self) -> Connection {
+        Connection { endpoint: self.endpoint.clone(), region: self.region.clone(), role: self.role.clone() }
+    }
 }
 
 /// A cell as it is registered.

@@ -1,10 +1,9 @@
 //! The API's description, for people at `/docs/` and for tools at `/openapi.yaml`. All of it is in the binary.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
+use swagger_ui_redist::SwaggerUi;
 
 use crate::failure::Failure;
 use crate::proxy::body::AnswerBody;
@@ -15,12 +14,25 @@ pub fn openapi() -> Response<AnswerBody> {
     document(HeaderValue::from_static("application/yaml"), Bytes::from_static(OPENAPI.as_bytes()))
 }
 
-/// The file of the Swagger UI at `path` below `/docs/`; the directory without its slash is sent there.
+/// The file of the Swagger UI at `path` below `/docs/`; the page itself is at the empty path.
 pub fn page(path: &str) -> Result<Response<AnswerBody>, Failure> {
-    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.yaml"));
-    let file = utoipa_swagger_ui::serve(path, config).ok().flatten().ok_or(Failure::NotFound)?;
-    let kind = HeaderValue::from_str(&file.content_type).map_err(|_| Failure::NotFound)?;
-    Ok(document(kind, Bytes::from(file.bytes.into_owned())))
+    if path.is_empty() {
+        let mut ui = SwaggerUi::new();
+        ui.title("Wallet API").config().urls(["/openapi.yaml"]);
+        let html = ui.serve().map_err(|_| Failure::NotFound)?;
+        return Ok(document(HeaderValue::from_static("text/html; charset=utf-8"), Bytes::from(html)));
+    }
+    let (file, bytes) =
+        SwaggerUi::static_files().iter().find(|(file, _)| file.file_name() == path).ok_or(Failure::NotFound)?;
+    Ok(document(HeaderValue::from_static(kind_of(file.file_name())), Bytes::from_static(bytes)))
+}
+
+fn kind_of(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        _ => "image/png",
+    }
 }
 
 /// Relative links of the page need the slash at its end.

@@ -26,7 +26,7 @@ impl Drop for Scratch {
 }
 
 async fn client_at(port: u16) -> Client {
-    connect(&Connection { endpoint: Some(format!("http://127.0.0.1:{port}")), region: REGION.into() }).await
+    connect(&Connection { endpoint: Some(format!("http://127.0.0.1:{port}")), region: REGION.into(), role: None }).await
 }
 
 async fn on_tables(client: Client, prefix: &str) {
@@ -76,7 +76,7 @@ async fn dynamodb_keeps_the_contract() {
     };
     let prefix = std::env::var("WALLET_CONTRACT_AWS_PREFIX");
     let prefix = prefix.unwrap_or_else(|_| format!("wallet-contract-{}-", Uuid::new_v4().simple()));
-    let client = connect(&Connection { endpoint: None, region }).await;
+    let client = connect(&Connection { endpoint: None, region, role: None }).await;
     let subject = Subject::tables(client, &prefix).await;
     // On a thread of its own, so that the tables are deleted even if a check fails.
     let Backdoor::Tables { client, .. } = &subject.backdoor else { unreachable!("made of tables") };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{programs, until};
+use super::{ports, programs, until};
 
 /// What the scripts that start stand-ins exit with when something that they need is not to be had here.
 pub const NOT_AVAILABLE: i32 = 77;
@@ -32,6 +32,21 @@ impl StandIn {
         .await;
         ended.map_or(Ok(()), |status| Err(status.code()))
     }
+}
+
+/// An emulator of AWS, and where it listens. `None`, and it is said, where it cannot be had.
+pub async fn aws(wanted: &str) -> Option<(StandIn, String)> {
+    let port = ports::free_port();
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/aws-emulator");
+    let mut command = Command::new(script);
+    command.arg(port.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = StandIn::start(command);
+    if let Err(code) = process.listens(port).await {
+        assert_eq!(code, Some(NOT_AVAILABLE), "the emulator failed");
+        eprintln!("SKIPPED: {wanted}, of which there is no emulator here");
+        return None;
+    }
+    Some((process, format!("http://127.0.0.1:{port}")))
 }
 
 impl Drop for StandIn {

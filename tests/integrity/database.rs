@@ -40,7 +40,7 @@ impl Database {
         programs::die_with_this_thread(&mut command);
         let process = command.spawn().expect("the program can be run");
         let url = format!("http://{listen}");
-        let client = connect(&Connection { endpoint: Some(url.clone()), region: "us-east-1".into() }).await;
+        let client = connect(&Connection { endpoint: Some(url.clone()), region: "us-east-1".into(), role: None }).await;
         until(START_PATIENCE_S, "the tables are created", async || create_tables(&client, PREFIX).await.is_ok()).await;
         let store = DynamoStore::new(client.clone(), PREFIX);
         assert_eq!(store.put_genesis(&Genesis::of(Bucket::all())).await, Ok(true));

@@ -147,6 +147,7 @@ fn remote(wanted: &AddCell) -> wire::CellSpec {
             endpoint: wanted.dynamodb_endpoint.clone(),
             region: wanted.region.clone(),
             table_prefix: format!("{}-", wanted.id),
+            role: wanted.role_arn.clone(),
         },
     }
 }

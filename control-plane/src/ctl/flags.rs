@@ -264,6 +264,9 @@ pub struct AddCell {
     /// With --address: DynamoDB endpoint of the cell's tables; absent on AWS.
     #[arg(long)]
     pub dynamodb_endpoint: Option<String>,
+    /// With --address: role of the cell's AWS account that the control plane becomes to reach its tables.
+    #[arg(long)]
+    pub role_arn: Option<String>,
     /// Then give it its share of buckets.
     #[arg(long)]
     pub rebalance: bool,

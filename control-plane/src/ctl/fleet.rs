@@ -175,6 +175,7 @@ impl Fleet {
                 endpoint: Some(format!("http://{}", self.ports().cell_db(cell.number))),
                 region: self.region.clone(),
                 table_prefix: format!("{}-", cell.id),
+                role: None,
             },
         }
     }

@@ -160,7 +160,12 @@ mod tests {
                     zone: None,
                 })
                 .into(),
-            dynamodb: CellTables { endpoint: None, region: "us-east-1".into(), table_prefix: format!("{id}-") },
+            dynamodb: CellTables {
+                endpoint: None,
+                region: "us-east-1".into(),
+                table_prefix: format!("{id}-"),
+                role: None,
+            },
             created_at: "2026-01-02T03:04:05Z".into(),
             id,
         }

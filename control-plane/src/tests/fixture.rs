@@ -56,7 +56,7 @@ pub async fn database() -> String {
 }
 
 pub fn at(endpoint: &str) -> Connection {
-    Connection { endpoint: Some(endpoint.to_owned()), region: "us-east-1".into() }
+    Connection { endpoint: Some(endpoint.to_owned()), region: "us-east-1".into(), role: None }
 }
 
 impl Fixture {
@@ -73,8 +73,12 @@ impl Fixture {
 
     pub async fn start_cell(&mut self) -> CellSpec {
         let id = cell_id(self.cells.len() + 1);
-        let tables =
-            CellTables { endpoint: Some(database().await), region: "us-east-1".into(), table_prefix: format!("{id}-") };
+        let tables = CellTables {
+            endpoint: Some(database().await),
+            region: "us-east-1".into(),
+            table_prefix: format!("{id}-"),
+            role: None,
+        };
         let stand_in = Cell {
             client: connect(&at(tables.endpoint.as_deref().expect("given"))).await,
             prefix: tables.table_prefix.clone(),

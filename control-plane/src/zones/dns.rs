@@ -52,8 +52,8 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// `None`: nobody named a health check.
-    pub async fn of(flags: &DnsFlags) -> anyhow::Result<Option<Self>> {
+    /// `None`: nobody named a health check. `role`: whose rights are used, where Route 53 is another account's.
+    pub async fn of(flags: &DnsFlags, role: Option<String>) -> anyhow::Result<Option<Self>> {
         let mut checks = BTreeMap::new();
         for one in &flags.route53_health_checks {
             let (zone, id) = one.split_once('=').with_context(|| format!("{one:?} is not zone=id"))?;
@@ -63,7 +63,7 @@ impl Dns {
         if checks.is_empty() {
             return Ok(None);
         }
-        let connection = Connection { endpoint: flags.route53_endpoint.clone(), region: REGION.to_owned() };
+        let connection = Connection { endpoint: flags.route53_endpoint.clone(), region: REGION.to_owned(), role };
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(OPERATION_TIMEOUT)

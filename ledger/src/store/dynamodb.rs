@@ -5,6 +5,7 @@
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
 
 mod cell_rows;
+mod connection;
 mod errors;
 mod forget;
 mod homes;
@@ -15,11 +16,10 @@ mod watched;
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
 use topology::{Bucket, WalletId};
 
@@ -32,6 +32,7 @@ use crate::keys::KeyRun;
 use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use crate::time::Timestamp;
 
+pub use connection::{Connection, client_config, shared_config};
 pub use tables::{TABLES, check_reachable, create_tables};
 
 /// One attempt at one call; bounded retries are the caller's.
@@ -41,45 +42,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const OPEN_SHARDS: u8 = 4;
 /// Most pages read by one call that collects a whole answer; 1 MB each.
 const MAX_PAGES: usize = 64;
-
-/// How to reach a cell's tables. Without an endpoint it is AWS, with the credentials of the environment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Connection {
-    pub endpoint: Option<String>,
-    pub region: String,
-}
-
-/// What every client of AWS shares: where it is, and whose credentials are used. With a plain endpoint it is a local
-/// stand-in, which checks no credentials; without one it is AWS over TLS, with the environment's (container, web identity
-/// or instance credentials, or variables).
-pub async fn shared_config(connection: &Connection) -> SdkConfig {
-    let region = Region::new(connection.region.clone());
-    let defaults = aws_config::defaults(BehaviorVersion::latest()).region(region);
-    match &connection.endpoint {
-        Some(endpoint) if endpoint.starts_with("http://") => defaults
-            .endpoint_url(endpoint)
-            .credentials_provider(Credentials::new("local", "local", None, None, "local endpoint"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http()),
-        endpoint => {
-            let ring = aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring;
-            let tls = aws_smithy_http_client::Builder::new()
-                .tls_provider(aws_smithy_http_client::tls::Provider::Rustls(ring))
-                .build_https();
-            let defaults = defaults.http_client(tls);
-            match endpoint {
-                Some(endpoint) => defaults.endpoint_url(endpoint),
-                None => defaults,
-            }
-        }
-    }
-    .load()
-    .await
-}
-
-/// [`shared_config`] for the tables.
-pub async fn client_config(connection: &Connection) -> aws_sdk_dynamodb::config::Builder {
-    aws_sdk_dynamodb::config::Builder::from(&shared_config(connection).await)
-}
 
 /// A client with this store's timeouts and no retries of its own; its calls are watched.
 pub async fn connect(connection: &Connection) -> Client {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CellConfig;
+use super::{CellConfig, Deployment};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +13,23 @@ pub struct Aws {
     pub control_plane_account: String,
     /// The name that clients use; its zone is in the router's account.
     pub domain: String,
+}
+
+// Stacks trust roles by their names: `cdk/lib/names.ts` makes them by the same rule.
+
+impl Aws {
+    /// The role that may take a zone out of DNS.
+    pub fn zones_role(&self, deployment: &Deployment) -> String {
+        format!("arn:aws:iam::{}:role/{}-zones", self.router_account, deployment.name)
+    }
+}
+
+impl CellConfig {
+    /// The role that may use the cell's tables for the control plane, where the cell has an account.
+    pub fn tables_role(&self, deployment: &Deployment) -> Option<String> {
+        let account = self.account.as_ref()?;
+        Some(format!("arn:aws:iam::{account}:role/{}-{}-tables", deployment.name, self.id))
+    }
 }
 
 /// The first rule that is broken, and by what. Each cell has an account of its own, so that what goes wrong with an account

@@ -61,6 +61,16 @@ fn sound_files_are_taken_and_make_the_waves_that_they_say() {
     }
 }
 
+#[test]
+fn roles_on_aws_have_the_names_that_cdk_gives_them() {
+    let (path, text) = fixtures("valid").into_iter().find(|(path, _)| path.ends_with("on-aws.toml")).expect("it is there");
+    let config = Config::parse(&text).expect(&path);
+    let zones = config.aws.as_ref().map(|aws| aws.zones_role(&config.deployment));
+    assert_eq!(zones.as_deref(), said(&text, "role of the zones"));
+    let tables = config.cells[1].tables_role(&config.deployment);
+    assert_eq!(tables.as_deref(), said(&text, "role of the tables of cell-2"));
+}
+
 fn shown(wave: &Wave) -> String {
     wave.cells.iter().map(CellId::as_str).collect::<Vec<_>>().join(" ")
 }

@@ -100,7 +100,7 @@ impl DrillFleet {
 
     /// A cell's tables, read past its processes.
     pub async fn store(&self, cell: &FleetCell) -> DynamoStore {
-        let connection = Connection { endpoint: Some(self.cell_db(cell)), region: REGION.into() };
+        let connection = Connection { endpoint: Some(self.cell_db(cell)), region: REGION.into(), role: None };
         DynamoStore::new(connect(&connection).await, &format!("{}-", cell.id))
     }
 

@@ -6,8 +6,8 @@ use ledger::block::item_id;
 use ledger::{Block, EntryKind, ItemOutcome, TransactionId};
 
 use super::violated;
-use crate::simulation::Violation;
-use crate::simulation::client::Batch;
+use crate::Violation;
+use crate::client::Batch;
 
 /// What is reversed is there before, with the same amount, of a kind that can be; and only once.
 pub fn check_reversals(blocks: &[Block]) -> Result<(), Violation> {

@@ -7,8 +7,8 @@ use ledger::{Block, EntryKind};
 use topology::{CellId, WalletId};
 
 use super::violated;
-use crate::simulation::Violation;
-use crate::simulation::world::World;
+use crate::Violation;
+use crate::world::World;
 
 /// What one cell holds of a wallet.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! The simulator's seeds that every change must pass, and the proof that it would find a mistake.
 
 use ledger::store::memory::Mutation;
-use tests::simulation::{Mistake, Size, run};
+use simulation::{Mistake, Size, run};
 
 const SEEDS: u64 = 200;
 /// Seeds within which each deliberate mistake must be found.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use tests::simulation::{Mistake, Size, run};
+use simulation::{Mistake, Size, run};
 
 #[derive(Parser)]
 #[command(about = "Run the real cell code under seeded faults")]
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             }
             Err(violation) => {
                 println!("seed {seed}: VIOLATION: {}", violation.0);
-                println!("replay: cargo run -p tests --bin simulate -- --seed {seed} --verbose");
+                println!("replay: cargo run -p simulation --bin simulate -- --seed {seed} --verbose");
                 return ExitCode::FAILURE;
             }
         }

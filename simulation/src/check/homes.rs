@@ -4,9 +4,9 @@ use ledger::store::{HomeKey, HomeRow, HomeState};
 use topology::Bucket;
 
 use super::violated;
-use crate::simulation::Violation;
-use crate::simulation::placement::{GROUPS, first_owner, group};
-use crate::simulation::world::World;
+use crate::Violation;
+use crate::placement::{GROUPS, first_owner, group};
+use crate::world::World;
 
 pub fn at_most_one_cell_creates(world: &World) -> Result<(), Violation> {
     check(world, |cells| cells.len() <= 1)
