@@ -23,10 +23,12 @@ async fn credentials(emulator: &str, account: &str) -> Credentials {
         "Action=AssumeRole&Version=2011-06-15&RoleSessionName=test&RoleArn=arn:aws:iam::{account}:role/anything"
     );
     let scope = "AWS4-HMAC-SHA256 Credential=anybody/20260101/us-east-1/sts/aws4_request";
-    let request = reqwest::Client::new().post(emulator).header("authorization", scope).body(body);
+    let form = "application/x-www-form-urlencoded";
+    let request = reqwest::Client::new().post(emulator).header("authorization", scope).header("content-type", form);
+    let request = request.body(body);
     let answer = request.send().await.expect("it answers").text().await.expect("text");
     let between = |name: &str| {
-        let after = answer.split_once(&format!("<{name}>")).expect(name).1;
+        let after = answer.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{answer}")).1;
         after.split_once('<').expect(name).0.to_owned()
     };
     Credentials::new(between("AccessKeyId"), between("SecretAccessKey"), Some(between("SessionToken")), None, "test")

@@ -288,7 +288,8 @@ impl Sequencer {
         }
     }
 
-    /// Everything goes back to where it came from, in order; what lost for good is answered.
+    /// Everything goes back to where it came from, in order; what lost for good is answered. Where a wallet was not as
+    /// remembered, nothing has lost yet: a row that is there may be this very request's, written by another instance.
     fn conflicted(&mut self, flight: InFlight, conflict: &Conflict) {
         for wallet in &conflict.wallets {
             if let Some(slot) = self.slots.get_mut(wallet) {
@@ -301,7 +302,8 @@ impl Sequencer {
         for id in commands.into_iter().rev() {
             let Some(pending) = self.pending.get_mut(&id) else { continue };
             pending.attempts += 1;
-            if pending.command.rows().any(|row| conflict.transfers.contains(&row)) {
+            let is_stale = pending.command.wallets().any(|wallet| conflict.wallets.contains(&wallet));
+            if !is_stale && pending.command.rows().any(|row| conflict.transfers.contains(&row)) {
                 self.answer(id, Reply::RowConflict);
             } else if pending.attempts >= self.limits.attempts {
                 self.answer(id, Reply::Contended);

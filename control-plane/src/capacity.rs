@@ -13,8 +13,8 @@ use topology::{CellEntry, CellState, Placement, WalletId};
 use crate::cells;
 use crate::error::Result;
 use crate::state::ControlPlane;
-use crate::wire::{CellSpec, CellView};
 use crate::wire::capacity::{Capacity, CellCapacity};
+use crate::wire::{CellSpec, CellView};
 
 /// Hot wallets of one cell that are told of.
 const HOT_MAX: usize = 5;

@@ -50,7 +50,7 @@ pub enum Told {
     Done,
     /// The money left and came back.
     Returned,
-    /// Refused; `sure` if no attempt before it went unanswered.
+    /// Refused; `sure` if no attempt before it may have been carried out, or could land any more.
     Refused {
         sure: bool,
     },
@@ -209,8 +209,8 @@ impl Client {
         for _ in 0..MAX_ATTEMPTS {
             match self.attempt(&user, wallet, what, key, unanswered).await {
                 Outcome::Noted => return,
-                Outcome::Told(Told::Refused { .. }) => {
-                    return self.note(wallet, what, key, Told::Refused { sure: !unanswered });
+                Outcome::Told(Told::Refused { sure }) => {
+                    return self.note(wallet, what, key, Told::Refused { sure: sure || !unanswered });
                 }
                 Outcome::Told(told) => return self.note(wallet, what, key, told),
                 Outcome::Again { unknown, why } => {
@@ -335,10 +335,11 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::WalletNotFound(_)
         | Failure::WalletExists(_)
         | Failure::ItemRefused { .. }
-        | Failure::AlreadyReversed
         | Failure::NotReversible(_)
         | Failure::TransactionNotFound(_)
-        | Failure::SameWallet => Outcome::Told(Told::Refused { sure: true }),
+        | Failure::SameWallet => Outcome::Told(Told::Refused { sure: false }),
+        // By another request: one of this key would have been found, and none can land now.
+        Failure::AlreadyReversed => Outcome::Told(Told::Refused { sure: true }),
         Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded
         | Failure::Moving

@@ -318,6 +318,36 @@ fn a_write_that_landed_after_all_is_found_and_not_repeated() {
 }
 
 #[test]
+fn a_row_that_this_very_request_wrote_through_another_instance_is_no_refusal() {
+    let reverse = || Work::Alone(Intent::ReverseDeposit { of: Uuid::from_u128(800), amount: Money::from_minor(4) });
+    let (mut bench, mut other) = (Bench::new(Limits::default(), &[10]), Bench::new(Limits::default(), &[10]));
+    // This instance remembers a head; the other one carries the request out and dies before it answers.
+    let id = bench.submit_keyed(0, reverse(), Some(9));
+    bench.pump();
+    bench.load();
+    other.next = 50;
+    other.submit_keyed(0, reverse(), Some(9));
+    other.pump();
+    other.load();
+    other.commit();
+    bench.chains = other.chains;
+    let (commit, _) = bench.commits.remove(0);
+    let both = Conflict { wallets: vec![wallet(0)], transfers: vec![Uuid::from_u128(800)], ..Conflict::default() };
+    bench.sequencer.committed(commit, CommitOutcome::Conflict(both));
+    bench.pump();
+    bench.load();
+    assert_eq!(bench.replies[&id], Reply::SeenKey { block: 2 });
+    // Another request's reversal: the head is as remembered, and the row is there.
+    let late = bench.submit_keyed(0, reverse(), Some(8));
+    bench.pump();
+    let (commit, _) = bench.commits.remove(0);
+    let row = Conflict { transfers: vec![Uuid::from_u128(800)], ..Conflict::default() };
+    bench.sequencer.committed(commit, CommitOutcome::Conflict(row));
+    bench.pump();
+    assert_eq!(bench.replies[&late], Reply::RowConflict);
+}
+
+#[test]
 fn an_unknown_outcome_is_said_and_the_wallet_read_afresh() {
     let mut bench = Bench::new(Limits::default(), &[0]);
     let id = bench.submit(0, deposit(7));

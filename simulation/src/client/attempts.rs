@@ -139,7 +139,7 @@ impl Client {
         }
         for (place, (outcome, (to, amount))) in told.into_iter().zip(payments).enumerate() {
             let told = match outcome {
-                Outcome::Told(Told::Refused { .. }) => Told::Refused { sure: !unanswered },
+                Outcome::Told(Told::Refused { sure }) => Told::Refused { sure: sure || !unanswered },
                 Outcome::Told(told) => told,
                 _ => continue,
             };
