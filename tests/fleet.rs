@@ -54,11 +54,13 @@ pub struct Shape {
     pub flags: Vec<&'static str>,
     /// Where instances stand, in turn.
     pub zones: Vec<&'static str>,
+    /// Of each cell; empty: all alike.
+    pub weights: Vec<u32>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { cells: 3, instances: 1, environment: vec![], flags: vec![], zones: vec![] }
+        Self { cells: 3, instances: 1, environment: vec![], flags: vec![], zones: vec![], weights: vec![] }
     }
 }
 
@@ -302,7 +304,8 @@ fn config(shape: &Shape) -> String {
     let mut text = format!("[deployment]\nname = \"test\"\nnamespace = \"{NAMESPACE}\"\nregion = \"{REGION}\"\n");
     let _ = writeln!(text, "zones = {:?}", shape.zones);
     for cell in 1..=shape.cells {
-        let _ = write!(text, "\n[[cells]]\nid = \"cell-{cell}\"\n");
+        let weight = shape.weights.get(usize::from(cell) - 1).unwrap_or(&1);
+        let _ = write!(text, "\n[[cells]]\nid = \"cell-{cell}\"\nweight = {weight}\n");
     }
     text
 }

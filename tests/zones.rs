@@ -133,7 +133,7 @@ async fn a_zone_that_is_left_gets_no_request_and_is_taken_again_also_without_a_c
         let dns = Dns::start().await;
         let environment = dns.as_ref().map(Dns::environment).unwrap_or_default();
         let flags = vec!["--router-zone", ZONES[0]];
-        let shape = Shape { cells: 2, instances: 2, environment, flags, zones: ZONES.to_vec() };
+        let shape = Shape { cells: 2, instances: 2, environment, flags, zones: ZONES.to_vec(), ..Shape::default() };
         let fleet = Fleet::of(shape).await;
         let mut wallets = Vec::new();
         for cell in 1..=2 {

@@ -25,7 +25,8 @@ async fn a_control_plane_killed_at_any_write_is_followed_by_the_next() {
     within(DEPLOY_MAX_S * 4, "the test", async {
         let environment = vec![("CONTROL_PLANE_CANARY_PAUSE_MS".to_owned(), "20".to_owned())];
         let fleet =
-            Fleet::of(Shape { cells: 2, instances: 1, environment, flags: vec!["--canaries"], zones: vec![] }).await;
+            Fleet::of(Shape { cells: 2, instances: 1, environment, flags: vec!["--canaries"], ..Shape::default() })
+                .await;
         let build = same_build();
         let every = setting("WALLET_EVERY_STEP", 0) == 1;
         let deaths: Vec<u64> = if every { (0..30).collect() } else { DEATHS.to_vec() };

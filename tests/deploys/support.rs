@@ -19,7 +19,7 @@ pub const DEPLOY_MAX_S: u64 = 120;
 pub async fn fleet(cells: u16, instances: u16, further: &[(&str, &str)]) -> Fleet {
     let environment = [&[("CONTROL_PLANE_CANARY_PAUSE_MS", "100")], further].concat();
     let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Fleet::of(Shape { cells, instances, environment, flags: vec!["--canaries"], zones: vec![] }).await
+    Fleet::of(Shape { cells, instances, environment, flags: vec!["--canaries"], ..Shape::default() }).await
 }
 
 /// The program under test, under the name of whatever version.

@@ -11,7 +11,7 @@ use crate::fleet::{setting, within};
 
 const TABLES: [&str; 3] = ["ledger", "transfers", "snapshots"];
 /// Places that are tried, of each kind of row as many.
-const TRIES: u64 = 400;
+const TRIES: u64 = 200;
 
 /// What an item is, for the sake of trying all kinds equally often.
 fn kind(table: &str, item: &Item) -> String {
