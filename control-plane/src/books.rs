@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ledger::TransactionId;
+use ledger::{Money, TransactionId};
 use serde::Serialize;
 use topology::{CellId, WalletId};
 
@@ -144,14 +144,16 @@ impl Adding {
         for (transfer, halves) in std::mem::take(&mut self.transfers) {
             let Some(out) = &halves.out else {
                 // What left after its payer's cell was read arrived after the moment that counts.
-                if halves.received.iter().chain(&halves.returned).any(|leg| leg.counts) {
-                    self.fault(format!("transfer {transfer} arrived, and left nowhere"));
+                if let Some(leg) = halves.received.iter().chain(&halves.returned).find(|leg| leg.counts) {
+                    let amount = Money::from_minor(leg.amount);
+                    self.fault(format!("transfer {transfer} of {amount} arrived, and left nowhere"));
                 }
                 continue;
             };
+            let amount = Money::from_minor(out.amount);
             let amounts = halves.received.iter().chain(&halves.returned).map(|leg| leg.amount);
             if amounts.clone().any(|amount| amount != out.amount) || amounts.count() > 1 {
-                self.fault(format!("transfer {transfer} of {} did not end once, and as it left", out.amount));
+                self.fault(format!("transfer {transfer} of {amount} did not end once, and as it left"));
             }
             let to = match &halves.received {
                 Some(received) => received.cell.to_string(),
@@ -170,7 +172,7 @@ impl Adding {
             let mut flying = i128::from(sent) - i128::from(received) - i128::from(returned);
             // What was settled arrived before that: where it did not, its receiver has lost it.
             if halves.settled.as_ref().is_some_and(|leg| leg.counts) && halves.received.is_none() {
-                self.fault(format!("transfer {transfer} of {} was settled, and arrived nowhere", out.amount));
+                self.fault(format!("transfer {transfer} of {amount} was settled, and arrived nowhere"));
                 flying = 0;
             }
             in_flight += flying;

@@ -87,6 +87,26 @@ async function migration(fleet, wide, phone) {
   await phone.page.locator("#op-1 > .head .badge", { hasText: "aborted" }).waitFor();
 }
 
+async function deploy(fleet, wide, phone) {
+  const version = ["--version", "2.0.0-page", "--binary", "target/debug/cell", "--baseline-seconds", "1", "--bake-seconds", "600"];
+  await fleet.ctl("deploy", "start", ...version, "--yes", "--detach", "--reason", "the new journal");
+  for (const { page } of [wide, phone]) await page.locator("#deploy-1 > .head .badge", { hasText: "baking" }).waitFor();
+  const shown = await text(wide.page, "#deploy-1");
+  for (const part of ["version 2.0.0-page", "Wave 1: cell-1", "now", "2 of 2 instances", "“the new journal”"]) {
+    assert.ok(shown.includes(part), `${part} is missing in the deploy`);
+  }
+  await wide.page.locator("#cell-cell-1", { hasText: "2.0.0-page" }).waitFor();
+  await shootBoth(wide, phone, "deploy");
+  await phone.page.locator("#do-deploy-deploy-1-rollback-open").click();
+  assert.ok((await text(phone.page, "#do-deploy-deploy-1-rollback-command")).startsWith("ctl deploy rollback deploy-1"));
+  await phone.page.locator("#do-deploy-deploy-1-rollback-actor").fill("night");
+  await phone.page.locator("#do-deploy-deploy-1-rollback-reason").fill("not tonight");
+  await phone.page.locator("#do-deploy-deploy-1-rollback-go").click();
+  for (const { page } of [wide, phone]) await page.locator("#deploy-1 > .head .badge", { hasText: "rolled back" }).waitFor();
+  await wide.page.locator("#cell-cell-1", { hasNotText: "2.0.0-page" }).waitFor();
+  done("a deploy is watched wave by wave, and taken back from a phone");
+}
+
 async function evacuation(fleet, wide, phone) {
   const { page } = wide;
   await page.locator("#do-cell-cell-3-evacuate-open").click();
@@ -158,6 +178,7 @@ async function openFleet(browser) {
     const [wide, phone] = [await open(browser, WIDE), await open(browser, PHONE, true, { hasTouch: true, isMobile: true })];
     await idle(fleet, wide, phone);
     await migration(fleet, wide, phone);
+    await deploy(fleet, wide, phone);
     await evacuation(fleet, wide, phone);
     await zones(wide);
     const dark = await open(browser, PHONE, true, { colorScheme: "dark" });

@@ -25,7 +25,12 @@ pub fn books(books: &Books) -> String {
     text.push_str(&columns(&["FROM", "TO", "SENT", "RECEIVED", "RETURNED", "IN FLIGHT"], &pairs.collect::<Vec<_>>()));
     let [balances, in_flight, came_in, went_out] =
         [books.balances, books.in_flight, books.came_in, books.went_out].map(money);
-    let verdict = if books.difference == 0 { "conserved".to_owned() } else { format!("OFF BY {}", books.difference) };
+    let off = money(u64::try_from(books.difference.unsigned_abs()).unwrap_or(u64::MAX));
+    let verdict = match books.difference {
+        0 => "conserved".to_owned(),
+        ..0 => format!("OFF BY -{off}"),
+        _ => format!("OFF BY {off}"),
+    };
     text.push_str(&format!(
         "\nuntil {}: balances {balances} + in flight {in_flight} = came in {came_in} - went out {went_out}: {verdict}\n",
         books.until
