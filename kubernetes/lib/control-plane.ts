@@ -7,8 +7,9 @@ import type { Settings } from './settings.ts';
 import { MESH, at, binding, everyone, inZones, metadata, service, serviceAccount } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
-export function controlPlane({ config, images, text, tokens }: Settings): Manifest[] {
+export function controlPlane({ config, images, text, tokens, switches }: Settings): Manifest[] {
   const { region, zones } = config.deployment;
+  const checks = Object.entries(switches).map(([zone, check]) => `${zone}=${check}`);
   const served = { component: 'control-plane', port: 'api', number: PORTS.controlPlane };
   return [
     serviceAccount('control-plane'),
@@ -28,6 +29,7 @@ export function controlPlane({ config, images, text, tokens }: Settings): Manife
           '--table-prefix=control-',
           `--listen=0.0.0.0:${PORTS.controlPlane}`,
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
+          `--route53-health-checks=${checks.join(',')}`,
           '--log-format=json',
           ...MESH,
           `--auth-jwks=${at('tokens', 'jwks.json')}`,

@@ -7,10 +7,10 @@ const ROOT = new URL('../../', import.meta.url);
 const source = (path: string) => readFileSync(new URL(path, ROOT), 'utf8');
 
 const COMMON = 'access/src/flags.rs';
-const MAINS: Record<string, string> = {
-  cell: 'cell/src/main.rs',
-  router: 'router/src/config.rs',
-  'control-plane': 'control-plane/src/main.rs',
+const FLAGS: Record<string, string[]> = {
+  cell: ['cell/src/main.rs'],
+  router: ['router/src/config.rs'],
+  'control-plane': ['control-plane/src/main.rs', 'control-plane/src/zones/dns.rs'],
 };
 
 export interface Binary {
@@ -23,9 +23,9 @@ export interface Binary {
 }
 
 export function binary(name: string): Binary {
-  const path = MAINS[name];
-  if (path === undefined) throw new Error(`no binary ${name}`);
-  const text = source(path) + source(COMMON);
+  const paths = FLAGS[name];
+  if (paths === undefined) throw new Error(`no binary ${name}`);
+  const text = [...paths, COMMON].map(source).join('');
   const flags = new Set<string>();
   const variables = new Set<string>();
   // An attribute, then doc comments and attributes in between, then the field.
