@@ -3,7 +3,8 @@
 use ledger::store::memory::Mutation;
 use simulation::{Mistake, Size, run};
 
-const SEEDS: u64 = 200;
+/// A few: `simulate` runs many.
+const SEEDS: u64 = 20;
 /// Seeds within which each deliberate mistake must be found.
 const SEEDS_FOR_A_MISTAKE: u64 = 50;
 
