@@ -22,8 +22,9 @@ const LET_IN_MAX: u64 = FLOODERS as u64 / 2;
 /// How much slower a withdrawal gets than beside as many clients whose requests are refused for their bodies: those take
 /// the same processor time from the same two cores, and nothing from the database.
 const SLOWER_MAX: f64 = 20.0;
-/// On a machine that stalls, a ratio to a few milliseconds says nothing.
-const FLOOR: Duration = Duration::from_millis(100);
+/// As long takes anything on two cores that as many clients keep busy with the cheapest requests there are: what is held up
+/// by a flood's own work waits for seconds.
+const FLOOR: Duration = Duration::from_millis(250);
 /// Who is refused asks again after this long: ten times as soon as he is asked to wait.
 const PAUSE: Duration = Duration::from_millis(100);
 
