@@ -29,7 +29,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
           '--table-prefix=control-',
           `--listen=0.0.0.0:${PORTS.controlPlane}`,
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
-          `--route53-health-checks=${checks.join(',')}`,
+          ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
           ...MESH,
           `--auth-jwks=${at('tokens', 'jwks.json')}`,

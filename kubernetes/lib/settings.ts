@@ -13,7 +13,10 @@ export interface Settings {
   readonly text: string;
   readonly images: Readonly<Record<Image, string>>;
   readonly tokens: { readonly issuer: string; readonly audience: string };
-  /** The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack. */
+  /**
+   * The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack. None before that is
+   * there: zones are then left by routers alone.
+   */
   readonly switches: Readonly<Record<string, string>>;
 }
 
@@ -21,13 +24,13 @@ export type Cell = CellConfig;
 
 export function load(cells: string, file: string): Settings {
   const config = onAws(read(cells));
-  const given = JSON.parse(readFileSync(file, 'utf8')) as Pick<Settings, 'images' | 'tokens' | 'switches'>;
-  const { images, tokens, switches } = given;
+  const given = JSON.parse(readFileSync(file, 'utf8')) as Pick<Settings, 'images' | 'tokens'> & Partial<Settings>;
+  const { images, tokens, switches = {} } = given;
   const { control_plane_account: account } = config.aws;
-  const { name, region } = config.deployment;
-  const { zones } = config.deployment;
-  if (Object.keys(switches).sort().join() !== [...zones].sort().join())
-    throw new Error(`${file}: switches are of ${Object.keys(switches).join(', ')}, the zones ${zones.join(', ')}`);
+  const { name, region, zones } = config.deployment;
+  const switched = Object.keys(switches);
+  if (switched.length > 0 && switched.sort().join() !== [...zones].sort().join())
+    throw new Error(`${file}: switches are of ${switched.join(', ')}, the zones ${zones.join(', ')}`);
   const named = Object.entries(images).map(([image, digest]) => {
     if (!/^sha256:[0-9a-f]{64}$/.test(digest))
       throw new Error(`${file}: ${image} is named by a digest, not ${JSON.stringify(digest)}`);
