@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use ledger::store::dynamodb::TABLES;
 use topology::wire::HotWallet;
-use topology::{CellEntry, CellState, Placement, WalletId};
+use topology::{CellState, Placement, WalletId};
 
 use crate::cells;
 use crate::error::Result;
@@ -75,7 +75,7 @@ fn hottest(told: impl Iterator<Item = HotWallet>) -> Vec<HotWallet> {
 }
 
 fn summed(cells: Vec<CellCapacity>) -> Capacity {
-    let serving = || cells.iter().filter(|cell| matches!(cell.state, CellState::Active | CellState::Draining));
+    let serving = || cells.iter().filter(|cell| is_serving(cell.state));
     let capacity = Capacity {
         max_tps: serving().map(|cell| u64::from(cell.max_tps)).sum(),
         writes_per_second: serving().map(|cell| cell.writes_per_second).sum(),
@@ -90,10 +90,8 @@ fn summed(cells: Vec<CellCapacity>) -> Capacity {
 
 /// Of what all serving cells take, the part that is used: what trends are made of.
 pub fn show_used(control: &ControlPlane, specs: &[CellSpec], placement: &Placement) {
-    let serving = || {
-        let is_serving = |cell: &CellEntry| matches!(cell.state, CellState::Active | CellState::Draining);
-        specs.iter().filter(move |spec| placement.cell_named(&spec.id).is_some_and(|cell| is_serving(&cell)))
-    };
+    let serving =
+        || specs.iter().filter(|spec| placement.cell_named(&spec.id).is_some_and(|cell| is_serving(cell.state)));
     let customers = serving().map(|spec| control.counts.of(&spec.id)).sum::<Option<u64>>();
     let writes = serving().map(|spec| Some(control.loads.of(&spec.id)?.writes_per_second)).sum::<Option<f64>>();
     let most = serving().map(|spec| spec.max_customers).sum();
@@ -105,6 +103,10 @@ fn show(of: &'static str, used: Option<f64>, most: u64) {
     if let Some(percent) = used.and_then(|used| percent(used, most)) {
         metrics::gauge!("control_plane_capacity_used_ratio", "of" => of).set(percent / 100.0);
     }
+}
+
+fn is_serving(state: CellState) -> bool {
+    matches!(state, CellState::Active | CellState::Draining)
 }
 
 fn percent(part: f64, whole: u64) -> Option<f64> {
