@@ -92,9 +92,12 @@ async fn the_description_is_served_from_the_binary() {
     let page = ask(rig.running.public, "GET", "/docs/", &[], "").await;
     assert!(page.body.contains("/openapi.yaml") && !page.body.contains("https://"), "{}", page.body);
     let mut linked = 0;
-    for link in page.body.split("\"./").skip(1).filter_map(|rest| rest.split_once('"')) {
-        let file = ask(rig.running.public, "GET", &format!("/docs/{}", link.0), &[], "").await;
-        assert!(file.header("content-type").is_some() && !file.body.is_empty(), "{}", link.0);
+    // Pictures are no text, as which this client reads every body.
+    let links = page.body.split("\"./").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0));
+    for link in links.filter(|link| !link.ends_with(".png")) {
+        let file = ask(rig.running.public, "GET", &format!("/docs/{link}"), &[], "").await;
+        assert!(file.header("content-type").is_some_and(|kind| kind.starts_with("text/")), "{link}");
+        assert!(!file.body.is_empty(), "{link}");
         linked += 1;
     }
     assert!(linked >= 4, "{}", page.body);
