@@ -43,24 +43,33 @@ pub fn transaction_failed(sources: &[Source], error: &SdkError<TransactWriteItem
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
         return unknown_or_not_applied(error);
     };
-    let mut conflict = Conflict::default();
-    for (source, reason) in sources.iter().zip(cancelled.cancellation_reasons()) {
-        if reason.code() != Some("ConditionalCheckFailed") {
-            continue;
-        }
-        match source {
-            Source::Block(wallet) if conflict.wallets.last() == Some(wallet) => {}
-            Source::Block(wallet) => conflict.wallets.push(*wallet),
-            Source::Row(transfer) => conflict.transfers.push(*transfer),
-            Source::Guard => conflict.guard = true,
-            Source::Nothing => {}
-        }
-    }
-    if conflict == Conflict::default() {
+    let codes = cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or("None"));
+    match conflict_of(sources, codes) {
         // TransactionConflict, throttling of a part, …: a cancelled transaction has done nothing.
-        return AppendError::NotApplied(describe(error));
+        None => AppendError::NotApplied(describe(error)),
+        Some(conflict) => AppendError::Conflict(conflict),
     }
-    AppendError::Conflict(conflict)
+}
+
+/// Which conditions do not hold, if any. A block that was not judged, because somebody else was writing it, counts as taken
+/// where a row is there: the row alone would say that another request was first, and it may be this very one.
+fn conflict_of<'a>(sources: &[Source], codes: impl Iterator<Item = &'a str>) -> Option<Conflict> {
+    let (mut conflict, mut not_judged) = (Conflict::default(), Vec::new());
+    for (source, code) in sources.iter().zip(codes) {
+        match (source, code) {
+            (_, "None") | (Source::Nothing, _) => {}
+            (Source::Block(wallet), "ConditionalCheckFailed") => conflict.wallets.push(*wallet),
+            (Source::Block(wallet), _) => not_judged.push(*wallet),
+            (Source::Row(transfer), "ConditionalCheckFailed") => conflict.transfers.push(*transfer),
+            (Source::Guard, "ConditionalCheckFailed") => conflict.guard = true,
+            (Source::Row(_) | Source::Guard, _) => {}
+        }
+    }
+    if !conflict.transfers.is_empty() {
+        conflict.wallets.extend(not_judged);
+    }
+    conflict.wallets.dedup();
+    (conflict != Conflict::default()).then_some(conflict)
 }
 
 pub fn read_failed<E>(error: &SdkError<E>) -> StoreError
@@ -109,5 +118,28 @@ where
             format!("{}: {}", service.code().unwrap_or("unknown error"), service.message().unwrap_or("no message"))
         }
         None => causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_no_answer_while_its_block_is_being_written() {
+        let (wallet, row) = (WalletId::from_uuid(Uuid::from_u128(1)), Uuid::from_u128(2));
+        let sources = [Source::Block(wallet), Source::Row(row)];
+        let found = |codes: [&'static str; 2]| conflict_of(&sources, codes.into_iter());
+        let conflict = |wallets: &[WalletId], transfers: &[Uuid]| {
+            Some(Conflict { wallets: wallets.to_vec(), transfers: transfers.to_vec(), guard: false })
+        };
+        let failed = "ConditionalCheckFailed";
+        assert_eq!(found(["None", failed]), conflict(&[], &[row]));
+        assert_eq!(found([failed, failed]), conflict(&[wallet], &[row]));
+        assert_eq!(found(["TransactionConflict", failed]), conflict(&[wallet], &[row]));
+        assert_eq!(found([failed, "None"]), conflict(&[wallet], &[]));
+        assert_eq!(found(["TransactionConflict", "None"]), None);
     }
 }
