@@ -4,12 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ledger::Timestamp;
+use ledger::fence::CLOCK_SKEW_MAX;
+
+/// The earliest and the latest time that it may be now by another clock; `None` where that is not known.
+type Reference = dyn Fn() -> Option<(Timestamp, Timestamp)> + Send + Sync;
 
 /// Where "now" and every random choice of one process come from. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock {
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    reference: Option<Arc<Reference>>,
     seed: Arc<AtomicU64>,
+}
+
+/// The clock of this process, or a block, is too far from the time of the database for a write to be dated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the clock is {:.1} s from the database's time", *.micros as f64 / 1_000_000.0)]
+pub struct ClockSkew {
+    /// Positive: ahead of the database.
+    pub micros: i64,
 }
 
 impl Clock {
@@ -23,7 +36,39 @@ impl Clock {
     }
 
     pub fn new(seed: u64, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self { now: Arc::new(now), seed: Arc::new(AtomicU64::new(seed)) }
+        Self { now: Arc::new(now), reference: None, seed: Arc::new(AtomicU64::new(seed)) }
+    }
+
+    /// The same clock, compared with the time of a database: see [`Clock::check`].
+    pub fn with_reference(
+        self,
+        reference: impl Fn() -> Option<(Timestamp, Timestamp)> + Send + Sync + 'static,
+    ) -> Self {
+        Self { reference: Some(Arc::new(reference)), ..self }
+    }
+
+    /// How far this clock is from the reference, in microseconds; positive: ahead of it.
+    pub fn skew_micros(&self) -> i64 {
+        self.skew_of(self.now())
+    }
+
+    /// Whether this clock, and a block that bears `at`, can be trusted to about [`CLOCK_SKEW_MAX`]. A write dated
+    /// otherwise would end holds and keys at a wrong time, and pull every later block of its chain along.
+    pub fn check(&self, at: Timestamp) -> Result<(), ClockSkew> {
+        let most = i64::try_from(CLOCK_SKEW_MAX.as_micros()).unwrap_or(i64::MAX);
+        let (clock, block) = (self.skew_micros(), self.skew_of(at));
+        match (clock, block) {
+            (micros, _) if micros.abs() > most => Err(ClockSkew { micros }),
+            // A block may be as old as its predecessor, but not lie in the future.
+            (_, micros) if micros > most => Err(ClockSkew { micros }),
+            _ => Ok(()),
+        }
+    }
+
+    fn skew_of(&self, at: Timestamp) -> i64 {
+        let Some((earliest, latest)) = self.reference.as_ref().and_then(|reference| reference()) else { return 0 };
+        let (at, earliest, latest) = (at.micros(), earliest.micros(), latest.micros());
+        (at - latest).max(0) + (at - earliest).min(0)
     }
 
     pub fn now(&self) -> Timestamp {
@@ -53,4 +98,26 @@ pub fn time_of(id: uuid::Uuid) -> Option<Timestamp> {
     }
     let millis = id.as_u128() >> 80;
     Some(Timestamp::from_micros(i64::try_from(millis).ok()?.checked_mul(1_000)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_seconds_away_from_the_database_is_not_trusted() {
+        const SECOND: i64 = 1_000_000;
+        let noon = Timestamp::from_micros(1_800_000_000 * SECOND);
+        let clock = |ahead: i64| Clock::new(1, move || noon.plus_micros(ahead * SECOND));
+        let compared = |ahead| clock(ahead).with_reference(move || Some((noon, noon.plus_micros(SECOND))));
+        assert_eq!(clock(3_600).check(noon), Ok(()), "nothing to compare it with");
+        for ahead in [-5, 0, 5, 6] {
+            assert_eq!(compared(ahead).check(noon), Ok(()), "{ahead} s ahead");
+        }
+        assert_eq!(compared(3_600).check(noon), Err(ClockSkew { micros: 3_599 * SECOND }));
+        assert_eq!(compared(-6).check(noon), Err(ClockSkew { micros: -6 * SECOND }));
+        let tomorrow = noon.plus_micros(86_400 * SECOND);
+        assert_eq!(compared(0).check(tomorrow), Err(ClockSkew { micros: 86_399 * SECOND }), "the newest block is");
+        assert_eq!(compared(0).check(noon.plus_micros(-86_400 * SECOND)), Ok(()), "an old chain");
+    }
 }

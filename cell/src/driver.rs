@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::snapshots::{is_heavy, snapshot_of};
-use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{BlockRange, Store, StoreError, retry};
-use ledger::{Block, Timestamp, TransactionId, chain};
+use ledger::store::commit::{CommitOutcome, commit_before};
+use ledger::store::{BlockRange, RecordedRuns, Store, StoreError, retry};
+use ledger::{Block, Hash, Timestamp, TransactionId, chain};
 use metrics::{counter, gauge, histogram};
 use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use topology::{CellId, WalletId};
 use tracing::{error, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockSkew};
 use crate::hot::Hot;
 use crate::meters;
 use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, Reply, Sequencer};
@@ -33,8 +33,11 @@ const INTAKE: usize = 1_024;
 const PAGE_BLOCKS: usize = 256;
 /// Pages of new blocks read after another instance was found ahead; above it the wallet is read afresh.
 const MAX_TAIL_PAGES: usize = 16;
-/// Pages of unrecorded blocks read to learn the keys of the last 24 hours.
-const MAX_KEY_PAGES: usize = 4_096;
+/// Pages of unrecorded blocks read to learn the keys of the last 24 hours, each of at most 1 MB. Where there are more,
+/// the load fails, having recorded these: the next one gets further.
+const MAX_KEY_PAGES: usize = 64;
+
+const KEY_MARGIN_MICROS: i64 = 60_000_000;
 
 /// Wallets whose last block is remembered to be a heavy one.
 const MAX_HEAVY: usize = 65_536;
@@ -109,6 +112,9 @@ pub struct Driver<S> {
     traced: HashMap<CommandId, Traced>,
     inbox: mpsc::Receiver<Submission>,
     work: JoinSet<Event>,
+    /// What the sequencer's monotonic time counts from.
+    started: Instant,
+    keys_per_wallet: usize,
     /// The last block that this instance wrote of a wallet, where it was a heavy one.
     heavy: HashMap<WalletId, u64>,
     hot: Hot,
@@ -117,6 +123,7 @@ pub struct Driver<S> {
 impl<S: Store> Driver<S> {
     pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits) -> (Submitter, Self) {
         let (sender, inbox) = mpsc::channel(MAILBOX);
+        let keys_per_wallet = limits.keys_per_wallet;
         let sequencer = Sequencer::new(cell.clone(), limits);
         let hot = Hot::default();
         let driver = Self {
@@ -128,6 +135,8 @@ impl<S: Store> Driver<S> {
             traced: HashMap::new(),
             inbox,
             work: JoinSet::new(),
+            started: Instant::now(),
+            keys_per_wallet,
             heavy: HashMap::new(),
             hot: hot.clone(),
         };
@@ -147,7 +156,7 @@ impl<S: Store> Driver<S> {
                 },
             }
             self.drain();
-            for action in self.sequencer.pump(self.clock.now()) {
+            for action in self.sequencer.pump(self.clock.now(), self.started.elapsed()) {
                 self.act(action);
             }
             gauge!("cell_queue_depth").set(self.sequencer.depth() as f64);
@@ -260,23 +269,30 @@ impl<S: Store> Driver<S> {
                 }
             }
             Action::Load { wallet, after } => {
-                let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS);
+                // A little more, so that a clock that is set back a little finds all that it asks for.
+                let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS - KEY_MARGIN_MICROS);
                 let random = self.clock.random();
-                let want = Want { cell: self.cell.clone(), wallet, since };
+                let want = Want { cell: self.cell.clone(), wallet, since, most_keys: self.keys_per_wallet };
                 let place = self.place_of(|traced| traced.wallet == wallet);
                 self.work.spawn(trace::at(place, async move {
                     Event::Loaded(wallet, load(&store, &want, after, random).await)
                 }));
             }
-            Action::Commit { id, append } => {
+            Action::Commit { id, append, sign_by } => {
                 let entries: usize = append.blocks.iter().map(|block| block.entries.len()).sum();
                 histogram!("cell_commit_entries").record(entries as f64);
-                let mut random = self.clock.random();
+                let (clock, sign_by) = (self.clock.clone(), self.started + sign_by);
                 let place =
                     self.place_of(|traced| append.blocks.iter().any(|block| block.entry(traced.transaction).is_some()));
                 self.work.spawn(trace::at(place, async move {
                     let began = Instant::now();
-                    let outcome = commit(&store, &append, began + COMMIT_PATIENCE, || random.f64()).await;
+                    let outcome = match trusted(&store, &clock, &append.blocks).await {
+                        Err(skew) => CommitOutcome::NotApplied(skew.to_string()),
+                        Ok(()) => {
+                            let (mut random, deadline) = (clock.random(), began + COMMIT_PATIENCE);
+                            commit_before(&store, &append, Some(sign_by), deadline, || random.f64()).await
+                        }
+                    };
                     histogram!("cell_commit_seconds").record(began.elapsed());
                     Event::Committed(id, outcome, append.blocks)
                 }));
@@ -307,14 +323,27 @@ struct Want {
     wallet: WalletId,
     /// Keys used before this do not count any more.
     since: Timestamp,
+    most_keys: usize,
 }
 
-async fn load<S: Store>(store: &S, want: &Want, after: Option<u64>, mut random: fastrand::Rng) -> Loaded {
+/// Whether blocks that bear these times may be written. A clock that seems wrong is compared once more: after a
+/// suspension it is right, and what is known of the database's time is old.
+async fn trusted<S: Store>(store: &S, clock: &Clock, blocks: &[Block]) -> Result<(), ClockSkew> {
+    let newest = blocks.iter().map(|block| block.at).max().unwrap_or_default();
+    if clock.check(newest).is_ok() {
+        return Ok(());
+    }
+    // Any answer brings the time along.
+    let _ = store.genesis().await;
+    clock.check(newest)
+}
+
+async fn load<S: Store>(store: &S, want: &Want, after: Option<(u64, Hash)>, mut random: fastrand::Rng) -> Loaded {
     let found = retry::read(
         || random.f64(),
         || async {
             match after {
-                Some(number) => load_tail(store, want, number).await,
+                Some((number, hash)) => load_tail(store, want, number, hash).await,
                 None => load_whole(store, want).await,
             }
         },
@@ -327,7 +356,7 @@ async fn load<S: Store>(store: &S, want: &Want, after: Option<u64>, mut random: 
 }
 
 /// The blocks after a known one, checked link by link.
-async fn load_tail<S: Store>(store: &S, want: &Want, known: u64) -> Result<Loaded, StoreError> {
+async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> Result<Loaded, StoreError> {
     // Each page starts with the last block already known: it is what the rest is checked against, and a page that
     // holds nothing else is the end of the chain.
     let mut tail: Vec<Block> = Vec::new();
@@ -335,6 +364,11 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64) -> Result<Loade
         let first = tail.last().map_or(known, |block| block.number);
         let range = BlockRange { first, last: u64::MAX, newest_first: false };
         let page = store.blocks(want.wallet, range, PAGE_BLOCKS).await?;
+        let is_known = |block: &Block| block.number == first && (!tail.is_empty() || block.hash == hash);
+        if !page.first().is_some_and(is_known) {
+            // The known block is not here any more: the wallet has left, and what it left behind is being purged.
+            return load_whole(store, want).await;
+        }
         let ended = page.len() <= 1;
         let repeated = usize::from(!tail.is_empty());
         tail.extend(page.into_iter().skip(repeated));
@@ -345,10 +379,10 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64) -> Result<Loade
     }
     match load_whole(store, want).await? {
         // What was read on the way goes along: a command that was written after all is found in it.
-        Loaded::Whole { head, runs, blocks: recent } => {
+        Loaded::Whole { head, runs, blocks: recent, known_since, is_capped } => {
             tail.retain(|block| recent.first().is_none_or(|first| block.number < first.number));
             tail.extend(recent);
-            Ok(Loaded::Whole { head, runs, blocks: tail })
+            Ok(Loaded::Whole { head, runs, blocks: tail, known_since, is_capped })
         }
         other => Ok(other),
     }
@@ -356,35 +390,56 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64) -> Result<Loade
 
 /// The head, and every key of the last 24 hours: from recorded runs, and from the blocks of runs not recorded yet.
 async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreError> {
-    let &Want { ref cell, wallet, since } = want;
+    let &Want { ref cell, wallet, since, most_keys } = want;
     let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-    let (page, runs) = tokio::join!(store.blocks(wallet, everything, 32), store.key_runs(wallet, since));
-    let (mut blocks, runs) = (page?, runs?);
+    let (page, recorded) = tokio::join!(store.blocks(wallet, everything, 32), store.key_runs(wallet, since, most_keys));
+    let (mut blocks, RecordedRuns { runs, is_all }) = (page?, recorded?);
     let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
     if head.home != *cell {
-        // Nobody asks for the keys of a wallet that lives elsewhere; whoever is late is only sent on.
+        // The keys of a wallet that lives elsewhere are of no use here: late requests are only sent on.
         blocks.reverse();
-        return Ok(Loaded::Whole { head, runs: Vec::new(), blocks });
+        return Ok(Loaded::Whole { head, runs: Vec::new(), blocks, known_since: since, is_capped: false });
     }
-    let recorded: BTreeSet<u64> = runs.iter().map(|run| run.run).collect();
+    // Runs that were left out are not read block by block either.
+    let known_since = match runs.last() {
+        Some(oldest) if !is_all => oldest.last_at.plus_micros(1),
+        _ => since,
+    };
+    let recorded = runs.iter().map(|run| run.run).collect();
+    let is_whole = read_unrecorded(store, wallet, &mut blocks, &recorded, known_since).await?;
+    blocks.reverse();
+    check_links(&blocks)?;
+    blocks.retain(|block| block.at >= known_since || block.number == head.number);
+    record_missing(store, wallet, &blocks, &recorded).await;
+    if !is_whole {
+        return Err(StoreError::Unavailable("the idempotency keys of the last 24 hours are still being indexed".into()));
+    }
+    Ok(Loaded::Whole { head, runs, blocks, known_since, is_capped: !is_all })
+}
+
+/// Extends `blocks`, newest first, by those of unrecorded runs, back to `since`. False if that were too many to be read
+/// at once.
+async fn read_unrecorded<S: Store>(
+    store: &S,
+    wallet: WalletId,
+    blocks: &mut Vec<Block>,
+    recorded: &BTreeSet<u64>,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
     for _ in 0..MAX_KEY_PAGES {
         let oldest = blocks.last().expect("the head is among them");
         if oldest.at < since || oldest.number == 0 {
-            break;
+            return Ok(true);
         }
-        let Some(last) = next_unrecorded(oldest.number - 1, &recorded) else { break };
+        let Some(last) = next_unrecorded(oldest.number - 1, recorded) else { return Ok(true) };
         let range = BlockRange { first: 0, last, newest_first: true };
         let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
         if page.is_empty() {
-            break;
+            return Ok(true);
         }
         blocks.extend(page);
     }
-    blocks.reverse();
-    check_links(&blocks)?;
-    blocks.retain(|block| block.at >= since || block.number == head.number);
-    record_missing(store, wallet, &blocks, &recorded).await;
-    Ok(Loaded::Whole { head, runs, blocks })
+    Ok(false)
 }
 
 /// The newest block at or before `number` whose run is not among the recorded ones.

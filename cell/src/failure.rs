@@ -30,6 +30,9 @@ pub enum Failure {
     WalletExists(WalletId),
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    /// More keys were used with this wallet in the last 24 hours than are remembered.
+    #[error("too many idempotency keys were used with this wallet in the last 24 hours to know whether this one was")]
+    KeyWindowFull,
     #[error("a wallet cannot pay itself")]
     SameWallet,
     /// Refused by the receiving wallet before any money left.
@@ -91,6 +94,7 @@ impl Failure {
             Reply::Refused { wallet, refusal } => Failure::Refused { wallet, refusal },
             Reply::NoChain(wallet) => Failure::WalletNotFound(wallet),
             Reply::Elsewhere { home, .. } => Failure::Misdirected { to: Some(home), moved: None },
+            Reply::WindowFull => Failure::KeyWindowFull,
             Reply::Overloaded => Failure::Overloaded,
             Reply::Expired => Failure::Expired,
             Reply::Contended => Failure::Contended,

@@ -13,17 +13,19 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::block::GROUP_COMMIT_ENTRIES;
+use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::store::commit::CommitOutcome;
 use ledger::store::{Append, Conflict};
-use ledger::{Block, Head, Timestamp};
+use ledger::{Block, Hash, Head, Timestamp};
 use topology::{CellId, WalletId};
 
 pub use command::{Batch, BatchItem, Command, Reply, Work};
 use plan::Plan;
-use slot::{Busy, Slot};
+use slot::{Busy, RecordedKeys, Slot};
 
 /// Bounds of one instance; the defaults are what it is run with.
 #[derive(Debug, Clone)]
@@ -40,6 +42,13 @@ pub struct Limits {
     pub attempts: u32,
     /// How often a command may be passed over because its other wallet is busy, before its wallet waits for it.
     pub passes: u32,
+    /// Idempotency keys remembered of one wallet, at about 70 bytes each; beyond it, keyed requests are refused until
+    /// the oldest keys are 24 hours old.
+    pub keys_per_wallet: usize,
+    /// Idempotency keys remembered of all wallets; beyond it, the longest unused wallets are forgotten.
+    pub keys: usize,
+    /// How long after its confirmation a head may still be written on: see [`ledger::fence`].
+    pub head_lifetime: Duration,
 }
 
 impl Default for Limits {
@@ -51,6 +60,9 @@ impl Default for Limits {
             entries_per_block: GROUP_COMMIT_ENTRIES,
             attempts: 32,
             passes: 4,
+            keys_per_wallet: 1_200_000,
+            keys: 4_000_000,
+            head_lifetime: HEAD_LIFETIME,
         }
     }
 }
@@ -64,15 +76,16 @@ pub struct CommitId(u64);
 /// What the driver is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Read the wallet: whole if `after` is `None`, else the blocks after that number. Answer with `loaded`.
+    /// Read the wallet: whole if `after` is `None`, else the blocks after that one. Answer with `loaded`.
     Load {
         wallet: WalletId,
-        after: Option<u64>,
+        after: Option<(u64, Hash)>,
     },
-    /// Carry this append to an outcome. Answer with `committed`.
+    /// Carry this append to an outcome; send nothing after the monotonic time `sign_by`. Answer with `committed`.
     Commit {
         id: CommitId,
         append: Append,
+        sign_by: Duration,
     },
     Reply {
         command: CommandId,
@@ -90,8 +103,9 @@ pub enum Action {
 pub enum Loaded {
     /// There is no chain.
     Absent,
-    /// The whole wallet: its head, and the keys of the last 24 hours from recorded runs and from blocks.
-    Whole { head: Head, runs: Vec<KeyRun>, blocks: Vec<Block> },
+    /// The whole wallet: its head, and the keys of the last 24 hours from recorded runs and from blocks; all that were
+    /// used since `known_since`, which is less than 24 hours ago where they were too many (`is_capped`).
+    Whole { head: Head, runs: Vec<KeyRun>, blocks: Vec<Block>, known_since: Timestamp, is_capped: bool },
     /// The blocks after the known head, in order, linked to it and to each other; none if it still is the head.
     Tail(Vec<Block>),
     /// The store did not answer.
@@ -119,6 +133,8 @@ struct InFlight {
     accepted: Vec<(CommandId, usize, usize)>,
     refused: Vec<(CommandId, Reply)>,
     started: u64,
+    /// The monotonic time then.
+    at: Duration,
 }
 
 pub struct Sequencer {
@@ -131,8 +147,12 @@ pub struct Sequencer {
     ready: BTreeSet<WalletId>,
     /// Idle slots, longest unused first; entries that no longer hold are skipped.
     idle: VecDeque<(u64, WalletId)>,
+    /// Idempotency keys remembered in all slots.
+    keys: usize,
     /// Counts events: orders arrivals, loads and commits.
     tick: u64,
+    /// The monotonic time of the last [`Sequencer::pump`].
+    monotonic: Duration,
     next_id: u64,
     actions: Vec<Action>,
 }
@@ -147,7 +167,9 @@ impl Sequencer {
             commits: BTreeMap::new(),
             ready: BTreeSet::new(),
             idle: VecDeque::new(),
+            keys: 0,
             tick: 0,
+            monotonic: Duration::ZERO,
             next_id: 0,
             actions: Vec::new(),
         }
@@ -181,8 +203,9 @@ impl Sequencer {
         id
     }
 
-    /// Starts whatever can start, and hands out what is to be done.
-    pub fn pump(&mut self, now: Timestamp) -> Vec<Action> {
+    /// Starts whatever can start, and hands out what is to be done. `monotonic`: time since any fixed moment.
+    pub fn pump(&mut self, now: Timestamp, monotonic: Duration) -> Vec<Action> {
+        self.monotonic = monotonic;
         while let Some(wallet) = self.ready.pop_first() {
             self.try_start(wallet, now);
         }
@@ -203,10 +226,30 @@ impl Sequencer {
         match self.slots.get_mut(&wallet) {
             None => true,
             Some(slot) if slot.busy != Busy::No => false,
-            Some(slot) => {
-                slot.forget();
+            Some(_) => {
+                self.change(wallet, Slot::forget);
                 true
             }
+        }
+    }
+
+    /// Heads that were confirmed before this monotonic time are read again before anything is decided on them: early
+    /// enough for the write to be retried for a while within the head's lifetime.
+    fn oldest_head(&self) -> Duration {
+        self.monotonic.saturating_sub(self.limits.head_lifetime / 2)
+    }
+
+    /// Changes what is remembered of a wallet, and keeps count of the keys.
+    fn change(&mut self, wallet: WalletId, change: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.slots.get_mut(&wallet) else { return };
+        let before = slot.keys();
+        change(slot);
+        self.keys = self.keys + slot.keys() - before;
+    }
+
+    fn remove(&mut self, wallet: WalletId) {
+        if let Some(slot) = self.slots.remove(&wallet) {
+            self.keys -= slot.keys();
         }
     }
 
@@ -214,21 +257,20 @@ impl Sequencer {
     pub fn loaded(&mut self, wallet: WalletId, loaded: Loaded) {
         self.tick += 1;
         let Some(slot) = self.slots.get_mut(&wallet) else { return };
-        let Busy::Loading { started } = slot.busy else { return };
+        let Busy::Loading { started, at } = slot.busy else { return };
         slot.busy = Busy::No;
         self.ready.insert(wallet);
         match loaded {
             Loaded::Absent => self.answer_all(wallet, &Reply::NoChain(wallet)),
             Loaded::Unavailable(why) => self.answer_all(wallet, &Reply::Unavailable(why)),
             Loaded::Corrupt(what) => self.answer_all(wallet, &Reply::Corrupt(what)),
-            Loaded::Whole { head, runs, blocks } => {
-                let slot = self.slots.get_mut(&wallet).expect("looked up above");
-                slot.learn_whole(head, &runs, &blocks, started);
+            Loaded::Whole { head, runs, blocks, known_since, is_capped } => {
+                let keys = RecordedKeys { runs: &runs, blocks: &blocks, known_since, is_capped };
+                self.change(wallet, |slot| slot.learn_whole(head, keys, started, at));
                 self.after_load(wallet, &blocks);
             }
             Loaded::Tail(blocks) => {
-                let slot = self.slots.get_mut(&wallet).expect("looked up above");
-                slot.learn_tail(&blocks, started);
+                self.change(wallet, |slot| slot.learn_tail(&blocks, started, at));
                 self.after_load(wallet, &blocks);
             }
         }
@@ -257,9 +299,7 @@ impl Sequencer {
             }
             CommitOutcome::Unknown(why) => {
                 for block in &flight.blocks {
-                    if let Some(slot) = self.slots.get_mut(&block.wallet) {
-                        slot.forget();
-                    }
+                    self.change(block.wallet, Slot::forget);
                 }
                 for (command, _, _) in flight.accepted {
                     self.answer(command, Reply::Unknown(why.clone()));
@@ -273,9 +313,7 @@ impl Sequencer {
 
     fn applied(&mut self, flight: InFlight) {
         for block in &flight.blocks {
-            if let Some(slot) = self.slots.get_mut(&block.wallet) {
-                slot.learn_own(block, flight.started);
-            }
+            self.change(block.wallet, |slot| slot.learn_own(block, flight.started, flight.at));
             if block.number == last_of(run_of(block.number)) {
                 self.actions.push(Action::RecordRun { wallet: block.wallet, run: run_of(block.number) });
             }
@@ -353,9 +391,7 @@ impl Sequencer {
                 self.ready.insert(pending.command.primary());
             }
         }
-        if let Some(slot) = self.slots.get_mut(&wallet) {
-            slot.forget();
-        }
+        self.change(wallet, Slot::forget);
     }
 
     fn answer(&mut self, id: CommandId, reply: Reply) {
@@ -378,13 +414,16 @@ impl Sequencer {
         if slot.queue.is_empty() {
             slot.used = self.tick;
             if slot.head.is_none() {
-                self.slots.remove(&wallet);
+                self.remove(wallet);
             } else {
                 self.idle.push_back((self.tick, wallet));
             }
             return;
         }
-        if slot.head.is_none() || slot.stale {
+        if slot.is_short_of_keys(now) {
+            self.change(wallet, Slot::forget);
+        }
+        if !self.slots[&wallet].is_usable(self.oldest_head()) {
             self.load(wallet);
             return;
         }
@@ -395,8 +434,8 @@ impl Sequencer {
     fn load(&mut self, wallet: WalletId) {
         let slot = self.slots.get_mut(&wallet).expect("only known slots are loaded");
         if slot.busy == Busy::No {
-            slot.busy = Busy::Loading { started: self.tick };
-            let after = slot.head.as_ref().map(|head| head.number);
+            slot.busy = Busy::Loading { started: self.tick, at: self.monotonic };
+            let after = slot.head.as_ref().map(|head| (head.number, head.hash));
             self.actions.push(Action::Load { wallet, after });
         }
     }
@@ -415,12 +454,14 @@ impl Sequencer {
         let id = CommitId(self.next_id);
         let mut blocks = Vec::new();
         let mut place = HashMap::new();
+        let mut oldest = self.monotonic;
         for member in plan.members {
             let slot = self.slots.get_mut(&member.wallet).expect("a member's slot is known");
             if member.entries.is_empty() {
                 continue;
             }
             let head = slot.head.as_ref().expect("a member is loaded");
+            oldest = oldest.min(slot.confirmed_at);
             place.insert(member.wallet, blocks.len());
             blocks.push(ledger::chain::next(head, member.state, member.entries, now));
             slot.busy = Busy::Committing;
@@ -434,18 +475,23 @@ impl Sequencer {
                 }
             }
         }
-        self.actions.push(Action::Commit { id, append: Append { blocks: blocks.clone(), guard: None } });
+        let append = Append { blocks: blocks.clone(), guard: None };
+        self.actions.push(Action::Commit { id, append, sign_by: oldest + self.limits.head_lifetime });
         let blocks = blocks.into_iter().map(Arc::new).collect();
-        self.commits.insert(id, InFlight { blocks, accepted, refused: plan.refused, started: self.tick });
+        let flight = InFlight { blocks, accepted, refused: plan.refused, started: self.tick, at: self.monotonic };
+        self.commits.insert(id, flight);
     }
 
-    /// Keeps the number of remembered wallets bounded: the longest unused idle ones go.
+    /// Keeps the number of remembered wallets and keys bounded: the longest unused idle wallets go.
     fn forget_idle(&mut self) {
-        while self.idle.len() > 4 * self.limits.wallets || self.slots.len() > self.limits.wallets {
+        while self.idle.len() > 4 * self.limits.wallets
+            || self.slots.len() > self.limits.wallets
+            || self.keys > self.limits.keys
+        {
             let Some((used, wallet)) = self.idle.pop_front() else { return };
             let idle = |slot: &Slot| slot.used == used && slot.busy == Busy::No && slot.queue.is_empty();
             if self.slots.get(&wallet).is_some_and(idle) {
-                self.slots.remove(&wallet);
+                self.remove(wallet);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The ledger: a wallet is a chain of immutable blocks, and the only write is "append block n+1 if there is none".
 //!
 //! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`state`], [`canonical`], [`chain`],
-//! [`decide`], [`rows`], [`keys`], [`snapshots`], [`merkle`], [`moving`]. Only [`store`] does I/O: the one storage port,
+//! [`decide`], [`fence`], [`rows`], [`keys`], [`snapshots`], [`merkle`], [`moving`]. Only [`store`] does I/O: the one storage port,
 //! with its DynamoDB and in-memory adapters.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -11,6 +11,7 @@ pub mod canonical;
 pub mod chain;
 pub mod checkpoint;
 pub mod decide;
+pub mod fence;
 pub mod keys;
 pub mod log;
 pub mod merkle;

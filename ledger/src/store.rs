@@ -11,6 +11,7 @@ pub mod retry;
 
 use std::future::Future;
 
+use tokio::time::Instant;
 use topology::{Bucket, CellId, WalletId};
 
 use crate::block::{Block, Hash, TransactionId};
@@ -133,6 +134,14 @@ pub enum Forgotten {
     Refused,
 }
 
+/// Recorded runs of keys, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordedRuns {
+    pub runs: Vec<KeyRun>,
+    /// False where older runs were left out because these hold as many keys as were asked for.
+    pub is_all: bool,
+}
+
 /// A point of a chain to start reading history from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Snapshot {
@@ -249,8 +258,18 @@ pub trait Store: Clone + Send + Sync + 'static {
         async move { Ok(self.page(wallet, range, limit).await?.blocks) }
     }
 
-    /// Writes all blocks with their rows, or nothing.
-    fn append(&self, append: &Append) -> impl Future<Output = Result<(), AppendError>> + Send;
+    /// Writes all blocks with their rows, or nothing. Past `sign_by` nothing is sent any more: the head that the append
+    /// was decided on is too old then ([`crate::fence`]), and the answer is [`AppendError::NotApplied`].
+    fn append_before(
+        &self,
+        append: &Append,
+        sign_by: Option<Instant>,
+    ) -> impl Future<Output = Result<(), AppendError>> + Send;
+
+    /// [`Store::append_before`] without a bound.
+    fn append(&self, append: &Append) -> impl Future<Output = Result<(), AppendError>> + Send {
+        self.append_before(append, None)
+    }
 
     /// The row of a transfer that is still in flight out of `wallet`.
     fn out_row(
@@ -291,12 +310,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         snapshots: &[Snapshot],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The recorded runs that end at or after `since`, newest first.
+    /// The recorded runs that end at or after `since`, newest first, until they hold `most` keys.
     fn key_runs(
         &self,
         wallet: WalletId,
         since: Timestamp,
-    ) -> impl Future<Output = Result<Vec<KeyRun>, StoreError>> + Send;
+        most: usize,
+    ) -> impl Future<Output = Result<RecordedRuns, StoreError>> + Send;
 
     /// The latest snapshot at or before `at`.
     fn snapshot_before(

@@ -228,6 +228,11 @@ fn problem_of_failure(failure: &Failure) -> Problem {
         Failure::KeyReused => {
             Problem::new(422, "idempotency_key_reused", "The Idempotency-Key was used with another request")
         }
+        Failure::KeyWindowFull => Problem::new(
+            429,
+            "idempotency_window_full",
+            "This wallet's idempotency keys of the last 24 hours are more than are remembered; nothing was done",
+        ),
         Failure::SameWallet => Problem::new(400, "same_wallet", "A wallet cannot pay itself"),
         Failure::CannotReceive(CreditRefusal::WalletFrozen) => {
             Problem::new(409, "wallet_frozen", "The receiving wallet is frozen")

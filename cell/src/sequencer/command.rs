@@ -97,6 +97,9 @@ pub enum Reply {
     ItemRefused { item: usize, refusal: Refusal },
     /// The idempotency key was used in this block: the first result is there.
     SeenKey { block: u64 },
+    /// More idempotency keys were used in the last 24 hours than are remembered, and this one may be among the others.
+    /// Nothing was done.
+    WindowFull,
     /// Not possible, judged on a head of `wallet` that was confirmed after the command arrived.
     Refused { wallet: WalletId, refusal: Refusal },
     /// This cell holds no chain for the wallet.

@@ -12,7 +12,7 @@ use ledger::{Audit, Entry, EntryKind, Intent, Money, Route, Timestamp, Transacti
 use topology::WalletId;
 
 use super::command::{Batch, Command, Reply, Work};
-use super::slot::Busy;
+use super::slot::{Busy, KeyUse};
 use super::{CommandId, Sequencer};
 
 /// Most entries in one commit, all its blocks together: keeps the largest below DynamoDB's 4 MB.
@@ -123,16 +123,30 @@ impl Plan {
 
     /// Where the command's idempotency keys were used, if they may have been.
     fn seen_before(&self, sequencer: &mut Sequencer, command: &Command) -> Option<Reply> {
+        let most = sequencer.limits.keys_per_wallet;
         let slot = sequencer.slots.get_mut(&command.wallet).expect("available");
+        let remembered = slot.keys();
+        let mut is_full = false;
         let mut seen = |key: &Option<ledger::Key>, expired: Option<u64>| {
-            slot.block_with_key(key.as_ref()?.hash(), self.now).filter(|block| Some(*block) != expired)
+            let used = slot.use_of(key.as_ref()?.hash(), self.now, most);
+            is_full |= used == KeyUse::Unknown;
+            match used {
+                KeyUse::Block(block) => Some(block).filter(|block| Some(*block) != expired),
+                KeyUse::Never | KeyUse::Unknown => None,
+            }
         };
         let block = seen(&command.key, command.expired_key);
-        let Work::Batch(batch) = &command.work else { return block.map(|block| Reply::SeenKey { block }) };
-        let undone = batch.items.iter().enumerate().filter(|(_, item)| !item.is_done);
-        let items: Vec<_> =
-            undone.filter_map(|(place, item)| Some((place, seen(&item.key, item.expired_key)?))).collect();
-        (block.is_some() || !items.is_empty()).then_some(Reply::SeenKeys { block, items })
+        let found = match &command.work {
+            Work::Batch(batch) => {
+                let undone = batch.items.iter().enumerate().filter(|(_, item)| !item.is_done);
+                let items: Vec<_> =
+                    undone.filter_map(|(place, item)| Some((place, seen(&item.key, item.expired_key)?))).collect();
+                (block.is_some() || !items.is_empty()).then_some(Reply::SeenKeys { block, items })
+            }
+            _ => block.map(|block| Reply::SeenKey { block }),
+        };
+        sequencer.keys = sequencer.keys + slot.keys() - remembered;
+        found.or(is_full.then_some(Reply::WindowFull))
     }
 
     /// The wallet is loaded and in no other commit. The one this plan was started for always is.
@@ -143,7 +157,7 @@ impl Plan {
         let slot = sequencer.slots.get(&wallet).expect("submitting made a slot for each wallet");
         match slot.busy {
             Busy::No if slot.held => Err(pass_over(sequencer, id)),
-            Busy::No if slot.head.is_some() && !slot.stale => Ok(()),
+            Busy::No if slot.is_usable(sequencer.oldest_head()) => Ok(()),
             Busy::No => {
                 self.loads.insert(wallet);
                 Err(Skip::Later)

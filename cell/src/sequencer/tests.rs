@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod bounds;
 mod operations;
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
@@ -28,11 +29,14 @@ fn wallet(number: u128) -> WalletId {
 struct Bench {
     sequencer: Sequencer,
     chains: BTreeMap<WalletId, Vec<Block>>,
-    loads: Vec<(WalletId, Option<u64>)>,
+    loads: Vec<(WalletId, Option<(u64, Hash)>)>,
     commits: Vec<(CommitId, Append)>,
+    /// By when the commits have to be signed.
+    sign_by: Vec<Duration>,
     replies: BTreeMap<CommandId, Reply>,
     next: u128,
     now: Timestamp,
+    monotonic: Duration,
 }
 
 impl Bench {
@@ -58,7 +62,17 @@ impl Bench {
             chains.insert(id, chain);
         }
         let sequencer = Sequencer::new(cell(), limits);
-        Self { sequencer, chains, loads: vec![], commits: vec![], replies: BTreeMap::new(), next: 1, now: NOW }
+        Self {
+            sequencer,
+            chains,
+            loads: vec![],
+            commits: vec![],
+            sign_by: vec![],
+            replies: BTreeMap::new(),
+            next: 1,
+            now: NOW,
+            monotonic: Duration::ZERO,
+        }
     }
 
     fn submit(&mut self, of: u128, work: Work) -> CommandId {
@@ -72,10 +86,13 @@ impl Bench {
     }
 
     fn pump(&mut self) {
-        for action in self.sequencer.pump(self.now) {
+        for action in self.sequencer.pump(self.now, self.monotonic) {
             match action {
                 Action::Load { wallet, after } => self.loads.push((wallet, after)),
-                Action::Commit { id, append } => self.commits.push((id, append)),
+                Action::Commit { id, append, sign_by } => {
+                    self.commits.push((id, append));
+                    self.sign_by.push(sign_by);
+                }
                 Action::Reply { command, reply } => {
                     assert!(self.replies.insert(command, reply).is_none(), "a command is answered once");
                 }
@@ -89,10 +106,14 @@ impl Bench {
         let (wallet, after) = self.loads.remove(0);
         let loaded = match (self.chains.get(&wallet), after) {
             (None, _) => Loaded::Absent,
-            (Some(chain), None) => {
-                Loaded::Whole { head: chain.last().expect("block 0").head(), runs: vec![], blocks: chain.clone() }
-            }
-            (Some(chain), Some(after)) => Loaded::Tail(chain.iter().filter(|b| b.number > after).cloned().collect()),
+            (Some(chain), None) => Loaded::Whole {
+                head: chain.last().expect("block 0").head(),
+                runs: vec![],
+                blocks: chain.clone(),
+                known_since: Timestamp::from_micros(i64::MIN),
+                is_capped: false,
+            },
+            (Some(chain), Some((after, _))) => Loaded::Tail(chain.iter().filter(|b| b.number > after).cloned().collect()),
         };
         self.sequencer.loaded(wallet, loaded);
         self.pump();

@@ -30,13 +30,25 @@ pub async fn commit<S: Store>(
     store: &S,
     append: &Append,
     deadline: Instant,
+    random: impl FnMut() -> f64,
+) -> CommitOutcome {
+    commit_before(store, append, None, deadline, random).await
+}
+
+/// [`commit`], but nothing is sent after `sign_by`: see [`Store::append_before`].
+pub async fn commit_before<S: Store>(
+    store: &S,
+    append: &Append,
+    sign_by: Option<Instant>,
+    deadline: Instant,
     mut random: impl FnMut() -> f64,
 ) -> CommitOutcome {
+    let deadline = sign_by.map_or(deadline, |sign_by| deadline.min(sign_by));
     let mut backoff = MIN_BACKOFF;
     let mut uncertain = false;
     let mut last = String::from("no attempt");
     for _ in 0..MAX_ATTEMPTS {
-        match store.append(append).await {
+        match store.append_before(append, sign_by).await {
             Ok(()) => return CommitOutcome::Applied,
             // A condition that fails on a repetition may have failed because of our own first attempt.
             Err(AppendError::Conflict(conflict)) if uncertain => match read_back(store, append).await {

@@ -5,11 +5,13 @@
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
 
 mod cell_rows;
+mod clock;
 mod connection;
 mod errors;
 mod forget;
 mod homes;
 mod items;
+mod signed;
 mod stored;
 mod tables;
 mod watched;
@@ -21,17 +23,21 @@ use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
+use tokio::time::Instant;
 use topology::{Bucket, WalletId};
 
 use super::{
     Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow,
-    MAX_APPEND_ITEMS, Page, RowTable, Snapshot, Store, StoreError, StoredPage,
+    MAX_APPEND_ITEMS, Page, RecordedRuns, RowTable, Snapshot, Store, StoreError, StoredPage,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
 use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use crate::time::Timestamp;
 
+use signed::Signed;
+
+pub use clock::DatabaseClock;
 pub use connection::{Connection, client_config, shared_config};
 pub use tables::{TABLES, check_reachable, create_tables};
 
@@ -59,6 +65,7 @@ pub async fn connect(connection: &Connection) -> Client {
 #[derive(Debug, Clone)]
 pub struct DynamoStore {
     client: Client,
+    clock: DatabaseClock,
     ledger: String,
     transfers: String,
     snapshots: String,
@@ -69,8 +76,11 @@ impl DynamoStore {
     /// The tables `<prefix>ledger`, `<prefix>transfers`, `<prefix>snapshots`, `<prefix>homes`.
     pub fn new(client: Client, prefix: &str) -> Self {
         let name = |table| format!("{prefix}{table}");
+        let clock = DatabaseClock::default();
+        let config = client.config().to_builder().interceptor(clock.clone());
         Self {
-            client,
+            client: Client::from_conf(config.build()),
+            clock,
             ledger: name("ledger"),
             transfers: name("transfers"),
             snapshots: name("snapshots"),
@@ -80,6 +90,11 @@ impl DynamoStore {
 
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What time it is by the database.
+    pub fn clock(&self) -> DatabaseClock {
+        self.clock.clone()
     }
 
     fn put_block(&self, block: &Block) -> Put {
@@ -142,19 +157,21 @@ impl DynamoStore {
         }
     }
 
-    async fn append_one(&self, block: &Block) -> Result<(), AppendError> {
+    async fn append_one(&self, block: &Block, signed: Signed) -> Result<(), AppendError> {
         self.client
             .put_item()
             .table_name(&self.ledger)
             .set_item(Some(items::block(block)))
             .condition_expression("attribute_not_exists(w)")
+            .customize()
+            .interceptor(signed)
             .send()
             .await
             .map(drop)
             .map_err(|error| errors::put_failed(block.wallet, &error))
     }
 
-    async fn append_many(&self, append: &Append) -> Result<(), AppendError> {
+    async fn append_many(&self, append: &Append, signed: Signed) -> Result<(), AppendError> {
         let mut parts = Vec::new();
         let mut sources = Vec::new();
         for block in &append.blocks {
@@ -179,6 +196,8 @@ impl DynamoStore {
         self.client
             .transact_write_items()
             .set_transact_items(Some(parts))
+            .customize()
+            .interceptor(signed)
             .send()
             .await
             .map(drop)
@@ -222,12 +241,14 @@ impl Store for DynamoStore {
         Ok(Page { blocks, more: answer.last_evaluated_key.is_some() })
     }
 
-    async fn append(&self, append: &Append) -> Result<(), AppendError> {
+    async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
+        self.clock.check(&append.blocks)?;
+        let signed = Signed { by: sign_by };
         match append.blocks.as_slice() {
             [block] if append.guard.is_none() && block.number > 0 && rows_of(block).is_empty() => {
-                self.append_one(block).await
+                self.append_one(block, signed).await
             }
-            _ => self.append_many(append).await,
+            _ => self.append_many(append, signed).await,
         }
     }
 
@@ -287,8 +308,8 @@ impl Store for DynamoStore {
         Ok(())
     }
 
-    async fn key_runs(&self, wallet: WalletId, since: Timestamp) -> Result<Vec<KeyRun>, StoreError> {
-        let mut runs = Vec::new();
+    async fn key_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
+        let (mut runs, mut keys) = (Vec::new(), 0_usize);
         let mut start = None;
         for _ in 0..MAX_PAGES {
             let answer = self
@@ -307,17 +328,20 @@ impl Store for DynamoStore {
             for item in answer.items() {
                 let run = items::to_key_run(item)?;
                 if run.last_at < since {
-                    return Ok(runs);
+                    return Ok(RecordedRuns { runs, is_all: true });
                 }
+                if keys >= most {
+                    return Ok(RecordedRuns { runs, is_all: false });
+                }
+                keys = keys.saturating_add(run.keys.len());
                 runs.push(run);
             }
             start = answer.last_evaluated_key;
             if start.is_none() {
-                return Ok(runs);
+                return Ok(RecordedRuns { runs, is_all: true });
             }
         }
-        // More keys in a day than can be held: older runs are then read block by block.
-        Ok(runs)
+        Ok(RecordedRuns { runs, is_all: false })
     }
 
     async fn snapshot_before(&self, wallet: WalletId, at: Timestamp) -> Result<Option<Snapshot>, StoreError> {

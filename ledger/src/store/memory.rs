@@ -8,11 +8,12 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use topology::{Bucket, WalletId};
 
 use super::{
     Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow, Page,
-    RowTable, Snapshot, Store, StoreError, Stored, StoredPage,
+    RecordedRuns, RowTable, Snapshot, Store, StoreError, Stored, StoredPage,
 };
 use crate::block::{Block, TransactionId};
 use crate::keys::KeyRun;
@@ -73,6 +74,8 @@ pub enum Mutation {
     AnswerFirst,
     /// Blocks are written without their rows, as if these could follow later.
     NoRows,
+    /// An append is sent however old the head is that it was decided on.
+    NoSignBy,
 }
 
 impl MemoryStore {
@@ -183,8 +186,11 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn append(&self, append: &Append) -> Result<(), AppendError> {
+    async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
         let (fault, after) = self.fate(true).await;
+        if sign_by.is_some_and(|sign_by| Instant::now() > sign_by) && self.mutation != Mutation::NoSignBy {
+            return Err(AppendError::NotApplied("the head is too old to be decided on".into()));
+        }
         let done = match fault {
             Fault::Refused if self.mutation == Mutation::AnswerFirst => Ok(()),
             Fault::None => self.lock().append(append, self.mutation),
@@ -250,10 +256,19 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn key_runs(&self, wallet: WalletId, since: Timestamp) -> Result<Vec<KeyRun>, StoreError> {
+    async fn key_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
         self.read(|tables| {
-            let of_wallet = tables.key_runs.range((wallet, 0)..=(wallet, u64::MAX)).rev();
-            of_wallet.map(|(_, run)| run).take_while(|run| run.last_at >= since).cloned().collect()
+            let mut recorded = RecordedRuns { runs: Vec::new(), is_all: true };
+            let mut keys = 0_usize;
+            for run in tables.key_runs.range((wallet, 0)..=(wallet, u64::MAX)).rev().map(|(_, run)| run) {
+                recorded.is_all = run.last_at < since || keys < most;
+                if run.last_at < since || keys >= most {
+                    break;
+                }
+                keys = keys.saturating_add(run.keys.len());
+                recorded.runs.push(run.clone());
+            }
+            recorded
         })
         .await
     }

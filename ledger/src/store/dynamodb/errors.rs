@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use topology::WalletId;
 
+use super::signed::TooLate;
 use crate::block::TransactionId;
 use crate::store::{AppendError, Conflict, StoreError};
 
@@ -91,7 +92,8 @@ where
     E: Error + ProvideErrorMetadata + 'static,
 {
     let answered = error.as_service_error().and_then(ProvideErrorMetadata::code);
-    let not_sent = matches!(error, SdkError::ConstructionFailure(_)) || connection_refused(error);
+    let not_sent =
+        matches!(error, SdkError::ConstructionFailure(_)) || connection_refused(error) || signed_too_late(error);
     if not_sent || answered.is_some_and(|code| SURELY_NOT_APPLIED.contains(&code)) {
         AppendError::NotApplied(describe(error))
     } else {
@@ -103,6 +105,10 @@ where
 fn connection_refused(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+fn signed_too_late(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<TooLate>())
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
