@@ -165,6 +165,7 @@ fn after_with(previous: &Block, happenings: Vec<Happening>, audit: impl Fn(usize
 /// Everything that any engine has to do.
 async fn whole_contract<S: Store>(subject: &Subject<S>) {
     appends::a_block_is_appended_once(subject).await;
+    appends::nothing_is_sent_after_its_head_is_too_old(subject).await;
     appends::one_of_many_concurrent_appends_wins(subject).await;
     appends::a_commit_over_several_wallets_is_all_or_nothing(subject).await;
     appends::a_conflict_names_what_it_met(subject).await;

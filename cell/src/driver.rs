@@ -412,7 +412,9 @@ async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreErr
     blocks.retain(|block| block.at >= known_since || block.number == head.number);
     record_missing(store, wallet, &blocks, &recorded).await;
     if !is_whole {
-        return Err(StoreError::Unavailable("the idempotency keys of the last 24 hours are still being indexed".into()));
+        return Err(StoreError::Unavailable(
+            "the idempotency keys of the last 24 hours are still being indexed".into(),
+        ));
     }
     Ok(Loaded::Whole { head, runs, blocks, known_since, is_capped: !is_all })
 }

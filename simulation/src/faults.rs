@@ -9,12 +9,19 @@ use ledger::store::memory::{Fate, Fault, FaultPlan};
 /// A write on its way lands at most this long after its sender was told nothing.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
+/// How old a head may be when a write that was decided on it is sent.
+pub const HEAD_LIFETIME: Duration = Duration::from_secs(120);
+/// A process is stopped for at most this long just before it sends a write: many times the head's lifetime.
+const LONGEST_STALL: Duration = Duration::from_secs(600);
+
 /// Faults of one store or network, until they are switched off for good.
 pub struct Faults {
     random: Mutex<fastrand::Rng>,
     healed: Arc<AtomicBool>,
     /// Of a thousand calls, how many fail. Differs by seed: a run with few faults goes other ways than one with many.
     per_mille: u32,
+    /// Whether writes are stalled before they are sent, too.
+    stalls: bool,
     pub calls: AtomicU64,
     pub faults: AtomicU64,
 }
@@ -22,7 +29,13 @@ pub struct Faults {
 impl Faults {
     pub fn new(mut random: fastrand::Rng, healed: Arc<AtomicBool>) -> Self {
         let per_mille = random.u32(0..150);
-        Self { random: Mutex::new(random), healed, per_mille, calls: AtomicU64::new(0), faults: AtomicU64::new(0) }
+        let (calls, faults) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { random: Mutex::new(random), healed, per_mille, stalls: false, calls, faults }
+    }
+
+    /// The same, of a process that is stopped now and then, and woken when much has changed.
+    pub fn with_stalls(self) -> Self {
+        Self { stalls: true, ..self }
     }
 }
 
@@ -36,6 +49,10 @@ impl FaultPlan for Faults {
             return Fate { before, fault: Fault::None, after };
         }
         self.faults.fetch_add(1, Ordering::Relaxed);
+        if write && self.stalls && random.u32(0..5) == 0 {
+            let stall = Duration::from_micros(random.u64(1..LONGEST_STALL.as_micros() as u64));
+            return Fate { before: stall, fault: Fault::None, after };
+        }
         let fault = match random.u32(0..4) {
             0 => Fault::Refused,
             1 | 2 if write => Fault::AnswerLost,

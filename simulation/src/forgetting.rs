@@ -1,5 +1,5 @@
-//! Forgetting what moved wallets left behind, as an operator would: every instance confirms that it remembers no older
-//! head, then everything on its way has had time to land, then the copies go; while customers and movers are back.
+//! Purging what moved wallets left behind, as an operator would: no write that was decided before they left can land any
+//! more, then the copies go; while customers and movers are back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,14 +10,16 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use topology::WalletId;
 
+use super::faults::{HEAD_LIFETIME, LONGEST_DELAY};
 use super::movers::What;
 use super::network::Everybody;
 use super::placement::user;
 use super::world::{CELLS, NAMESPACE, World};
 use super::{Mistake, Violation};
 
-/// How often an instance that is at work on a wallet is asked again.
-const FENCES_MAX: u32 = 200;
+/// How old tombstones are before anything below them goes: a head's lifetime, and the time that a write may be on its
+/// way. Nothing compares clocks here.
+const PURGE_AFTER: Duration = HEAD_LIFETIME.saturating_add(LONGEST_DELAY);
 /// How often a killed forgetter is started again before the rest is left where it is.
 const LIVES_MAX: u32 = 3;
 
@@ -45,37 +47,21 @@ impl World {
         Ok(())
     }
 
-    /// What may be forgotten, once every instance that could append after an older head has confirmed that it cannot.
-    pub async fn fence(&self, wallets: usize) -> Result<Vec<Leftover>, Violation> {
+    /// What may be purged once no write that was decided before can land any more.
+    pub async fn leftovers(&self, wallets: usize) -> Vec<Leftover> {
         let mut leftovers = Vec::new();
         for wallet in self.wallets(wallets) {
             for cell in 0..CELLS {
                 let Some(head) = self.cells[cell].head(wallet).await else { continue };
-                if head.home == self.cells[cell].id {
-                    continue;
+                if head.home != self.cells[cell].id {
+                    leftovers.push(Leftover { wallet, cell, tombstone: head.number });
                 }
-                if self.moves.mistake() != Mistake::NoFence {
-                    self.fence_cell(cell, wallet).await?;
-                }
-                leftovers.push(Leftover { wallet, cell, tombstone: head.number });
             }
         }
-        Ok(leftovers)
-    }
-
-    /// An instance that is down remembers nothing; one that is started later learns only of the tombstone.
-    async fn fence_cell(&self, cell: usize, wallet: WalletId) -> Result<(), Violation> {
-        for service in self.services(cell) {
-            let mut attempts = 0;
-            while service.fence(wallet).await.is_err() {
-                attempts += 1;
-                if attempts > FENCES_MAX {
-                    return Err(Violation(format!("an instance never let go of wallet {wallet}")));
-                }
-                sleep(Duration::from_millis(10)).await;
-            }
+        if self.moves.mistake() != Mistake::NoFence {
+            sleep(PURGE_AFTER).await;
         }
-        Ok(())
+        leftovers
     }
 
     /// Forgets, with kills; what a killed forgetter has left stays, as it would until an operator looks.

@@ -14,11 +14,11 @@ use ledger::store::memory::MemoryStore;
 use ledger::store::{Genesis, HomeKey, Store};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use topology::{Bucket, CellId, WalletId};
 use uuid::Uuid;
 
-use super::faults::Faults;
+use super::faults::{Faults, HEAD_LIFETIME};
 use super::movers::Moves;
 use super::network::Network;
 use super::placement::{Placements, first_owner};
@@ -29,6 +29,8 @@ const INSTANCES: usize = 2;
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x51);
 /// Simulated noon, so that timestamps look like timestamps.
 const START_MICROS: i64 = 1_800_000_000_000_000;
+/// How long a caller waits for an instance that may have been stopped; the request goes on without it.
+const CALLER_PATIENCE: Duration = Duration::from_secs(20);
 /// How wrong a clock may be, in microseconds.
 pub const LARGEST_SKEW: i64 = 1_500_000;
 
@@ -87,7 +89,7 @@ impl World {
                 id: CellId::parse(format!("cell-{number}")).expect("sound"),
                 store: MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| first_owner(*bucket) == number)))
                     .with_mutation(mistake.in_stores()),
-                faults: Arc::new(Faults::new(random.fork(), healed.clone())),
+                faults: Arc::new(Faults::new(random.fork(), healed.clone()).with_stalls()),
                 processes: (0..INSTANCES).map(|_| Mutex::new(None)).collect(),
             })
             .collect();
@@ -154,7 +156,8 @@ impl World {
         let mut seeds = guard(&self.seeds);
         let skew = seeds.i64(-LARGEST_SKEW..LARGEST_SKEW);
         let clock = Clock::new(seeds.u64(..), self.clock(skew));
-        let limits = Limits { entries_per_block: seeds.usize(1..=6), ..Limits::default() };
+        let limits =
+            Limits { entries_per_block: seeds.usize(1..=6), head_lifetime: HEAD_LIFETIME, ..Limits::default() };
         let store = store.with_faults(faults.clone());
         let network = self.network.get().expect("set before anything starts").clone();
         let (stopper, stop) = watch::channel(false);
@@ -250,6 +253,6 @@ impl World {
                 let _ = answer.send(request.await);
             });
         }
-        answered.await.map_err(|_| NoAnswer)
+        timeout(CALLER_PATIENCE, answered).await.map_err(|_| NoAnswer)?.map_err(|_| NoAnswer)
     }
 }

@@ -39,6 +39,19 @@ pub async fn a_block_is_appended_once<S: Store>(subject: &Subject<S>) {
     assert_eq!(subject.store.head(zero.wallet).await, Ok(Some(one)));
 }
 
+/// By a single write and by a transaction: see `ledger::fence`.
+pub async fn nothing_is_sent_after_its_head_is_too_old<S: Store>(subject: &Subject<S>) {
+    let (ann, bob) = (subject.opened().await, subject.opened().await);
+    for blocks in [vec![after(&ann, vec![deposit(5)])], vec![after(&ann, vec![deposit(5)]), after(&bob, vec![deposit(6)])]] {
+        let append = Append { blocks, guard: None };
+        let late = subject.store.append_before(&append, Some(Instant::now() - Duration::from_millis(1))).await;
+        assert!(matches!(late, Err(AppendError::NotApplied(_))), "{late:?}");
+        assert_eq!(subject.store.head(ann.wallet).await, Ok(Some(ann.clone())), "nothing was written");
+    }
+    let append = Append { blocks: vec![after(&ann, vec![deposit(5)])], guard: None };
+    subject.store.append_before(&append, Some(Instant::now() + PATIENCE)).await.expect("in time");
+}
+
 /// Single writes and transactions alike; an engine may tell a loser first that nothing was done.
 pub async fn one_of_many_concurrent_appends_wins<S: Store>(subject: &Subject<S>) {
     for wallets in [1, 2] {

@@ -3,7 +3,7 @@
 use ledger::block::{EntryKind, Route};
 use ledger::keys::KeyRun;
 use ledger::rows::{InRow, OutRow};
-use ledger::store::{Snapshot, Store};
+use ledger::store::{RecordedRuns, Snapshot, Store};
 use ledger::{Block, Money, Timestamp, TransactionId};
 use topology::wire::{CreditOutcome, CreditRefusal};
 use uuid::Uuid;
@@ -98,7 +98,8 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
         balance: Money::from_minor(run.run),
         hash: ledger::Hash([7; 32]),
     };
-    assert_eq!(subject.store.key_runs(wallet, START).await, Ok(vec![]));
+    let none = RecordedRuns { runs: vec![], is_all: true };
+    assert_eq!(subject.store.key_runs(wallet, START, 100).await, Ok(none));
     // Over the boundary of a digit, in no order, and one of them twice.
     for number in [9, 2, 10, 11, 100, 9] {
         let run = run(number);
@@ -106,15 +107,19 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
         subject.store.put_snapshots(wallet, &[snapshot(&run)]).await.expect("it answers");
     }
     let since = |number: u64| run(number).last_at;
-    for (since, expected) in [
-        (Timestamp::from_micros(i64::MIN), vec![100, 11, 10, 9, 2]),
-        (since(2), vec![100, 11, 10, 9, 2]),
-        (since(2).plus_micros(1), vec![100, 11, 10, 9]),
-        (since(10), vec![100, 11, 10]),
-        (since(100).plus_micros(1), vec![]),
+    for (since, most, expected, is_all) in [
+        (Timestamp::from_micros(i64::MIN), usize::MAX, vec![100, 11, 10, 9, 2], true),
+        (since(2), 5 * 64, vec![100, 11, 10, 9, 2], true),
+        (since(2).plus_micros(1), 1_000, vec![100, 11, 10, 9], true),
+        (since(10), 1_000, vec![100, 11, 10], true),
+        (since(100).plus_micros(1), 1_000, vec![], true),
+        // Until there are enough keys.
+        (since(2), 2 * 64, vec![100, 11], false),
+        (since(2), 2 * 64 + 1, vec![100, 11, 10], false),
+        (since(10), 3 * 64, vec![100, 11, 10], true),
     ] {
-        let expected: Vec<_> = expected.into_iter().map(run).collect();
-        assert_eq!(subject.store.key_runs(wallet, since).await, Ok(expected));
+        let expected = RecordedRuns { runs: expected.into_iter().map(run).collect(), is_all };
+        assert_eq!(subject.store.key_runs(wallet, since, most).await, Ok(expected));
     }
 }
 

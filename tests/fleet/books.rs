@@ -243,7 +243,11 @@ impl CellBooks {
                 continue;
             }
             books.chains.insert(wallet, chain);
-            let runs = store.key_runs(wallet, Timestamp::from_micros(i64::MIN)).await.expect("the tables answer");
+            let runs = store
+                .key_runs(wallet, Timestamp::from_micros(i64::MIN), usize::MAX)
+                .await
+                .expect("the tables answer")
+                .runs;
             books.key_runs.extend(runs.into_iter().map(|run| ((wallet, run.run), run)));
         }
         for [wallet, row] in scan(store, &format!("{name}-transfers"), ["w", "t"]).await {

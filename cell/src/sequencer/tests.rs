@@ -113,7 +113,9 @@ impl Bench {
                 known_since: Timestamp::from_micros(i64::MIN),
                 is_capped: false,
             },
-            (Some(chain), Some((after, _))) => Loaded::Tail(chain.iter().filter(|b| b.number > after).cloned().collect()),
+            (Some(chain), Some((after, _))) => {
+                Loaded::Tail(chain.iter().filter(|b| b.number > after).cloned().collect())
+            }
         };
         self.sequencer.loaded(wallet, loaded);
         self.pump();

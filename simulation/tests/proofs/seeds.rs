@@ -68,6 +68,11 @@ fn a_copy_without_its_rows_is_found() {
 }
 
 #[test]
-fn forgetting_what_an_instance_remembers_is_found() {
+fn purging_before_late_writes_are_void_is_found() {
     finds(Mistake::NoFence);
+}
+
+#[test]
+fn a_write_decided_on_an_old_head_is_found() {
+    finds(Mistake::Store(Mutation::NoSignBy));
 }
