@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::integrity::Findings;
-use crate::jobs::{self, Lease};
+use crate::jobs::{self, Lease, Watch};
 
 const JOB: &str = "checkpoints";
 /// Wallets listed at once.
@@ -80,8 +80,9 @@ impl<S: Store> Checkpoints<S> {
 
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         gauge!("cell_checkpoint_period_seconds").set(self.every.as_secs_f64());
+        let mut watch = Watch::default();
         while jobs::pause(jobs::poll(self.every), &mut stop).await {
-            match self.turn().await {
+            match self.turn(&mut watch).await {
                 Ok(()) | Err(Stopped::Lost) => {}
                 Err(Stopped::Log(LogError::Store(error))) => {
                     warn!(%error, "no checkpoint was signed; it is tried again");
@@ -104,11 +105,11 @@ impl<S: Store> Checkpoints<S> {
 
     /// One round, if it is time for one and nobody else does it.
     pub async fn turn_now(&self) -> Result<(), String> {
-        self.turn().await.map_err(|stopped| stopped.to_string())
+        self.turn(&mut Watch::default()).await.map_err(|stopped| stopped.to_string())
     }
 
-    async fn turn(&self) -> Result<(), Stopped> {
-        let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB).await?;
+    async fn turn(&self, watch: &mut Watch) -> Result<(), Stopped> {
+        let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB, watch).await?;
         publish(&seen.progress);
         let due = jobs::is_due(seen.progress.completed_micros, self.every, self.clock.now());
         if !seen.progress.running && !due {

@@ -32,7 +32,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ledger::store::Store;
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use telemetry::metrics::Page;
 use telemetry::trace::{self, Place};
 use tokio::sync::{Semaphore, watch};
@@ -43,6 +43,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, error_span};
 
 use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::peers::Peers;
 use crate::wallets::Wallets;
 
@@ -66,6 +67,7 @@ pub const ANSWER_RESERVE: Duration = Duration::from_millis(100);
 pub struct Edge<S, P> {
     pub wallets: Arc<Wallets<S, P>>,
     pub store: S,
+    pub clock: Clock,
     pub metrics: Option<Page>,
     pub admission: Arc<Admission>,
     /// Places for those who follow the cell's events.
@@ -172,14 +174,17 @@ fn context_of(request: &Request, place: Option<Place>) -> tracing::Span {
     log
 }
 
-/// Ready: not draining, and the tables answer.
+/// Ready: not draining, the tables answer, and their time and this process's clock agree.
 async fn ready<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Response {
     if *edge.draining.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    match edge.store.genesis().await {
-        Ok(_) => (StatusCode::OK, "ready\n").into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    if let Err(error) = edge.store.genesis().await {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+    }
+    match edge.clock.check(edge.clock.now()) {
+        Ok(()) => (StatusCode::OK, "ready\n").into_response(),
+        Err(skew) => (StatusCode::SERVICE_UNAVAILABLE, format!("{skew}\n")).into_response(),
     }
 }
 
@@ -201,5 +206,6 @@ async fn version<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Json<Running>
 
 async fn metrics_page<S: Store, P: Peers>(State(edge): Shared<S, P>) -> String {
     edge.admission.publish();
+    gauge!("cell_clock_skew_seconds").set(edge.clock.skew_micros() as f64 / 1_000_000.0);
     edge.metrics.as_ref().map(Page::render).unwrap_or_default()
 }

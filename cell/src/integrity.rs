@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::failure::Failure;
-use crate::jobs::{self, Lease};
+use crate::jobs::{self, Lease, Watch};
 use crate::peers::Peers;
 use crate::wallets::{Context, Wallets};
 
@@ -103,16 +103,17 @@ enum Stopped {
 impl<S: Store, P: Peers> Integrity<S, P> {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         gauge!("cell_integrity_period_seconds").set(self.settings.every.as_secs_f64());
+        let mut watch = Watch::default();
         while jobs::pause(jobs::poll(self.settings.every), &mut stop).await {
-            match self.turn(&stop).await {
+            match self.turn(&mut watch, &stop).await {
                 Ok(()) | Err(Stopped::Lost | Stopped::Stopping) => {}
                 Err(Stopped::Store(error)) => warn!(%error, "a pass of verification was interrupted; it goes on later"),
             }
         }
     }
 
-    async fn turn(&self, stop: &watch::Receiver<bool>) -> Result<(), Stopped> {
-        let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB).await?;
+    async fn turn(&self, watch: &mut Watch, stop: &watch::Receiver<bool>) -> Result<(), Stopped> {
+        let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB, watch).await?;
         publish(&seen.progress);
         let last = seen.progress.last.as_ref().map(|last| last.at_micros);
         if !seen.progress.running && !jobs::is_due(last, self.settings.every, self.clock.now()) {

@@ -1,5 +1,9 @@
-//! Work that a cell does by itself, by one of its instances at a time: who does it and how far it is stands in a row, so
-//! that another goes on when that one dies. The row's version fences: who was too slow finds that it has lost the job.
+//! Work that a cell does by itself, by one of its instances at a time. A row holds which instance does it and how far it
+//! is, so that another goes on when that one dies. The row's version fences: an instance that was too slow finds that it
+//! has lost the job.
+//!
+//! An owner keeps its job as long as its row changes. No clocks are compared: another instance takes a job over after
+//! it has watched the row unchanged for [`LEASE`].
 
 use std::time::Duration;
 
@@ -8,13 +12,13 @@ use ledger::store::{CellRow, Store, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 
-/// How long a job is somebody's who has not been heard of.
+/// How long an instance keeps a job without a change of its row, as another one watches it.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// How often whoever does a job says so, at most.
+/// How often the instance that does a job renews its row, at most.
 pub const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How often a job's row is looked at.
 const MIN_POLL: Duration = Duration::from_millis(200);
@@ -26,9 +30,26 @@ const JOBS: &str = "jobs";
 struct Row<P> {
     /// Of one process: another one of the same name is not it.
     owner: String,
-    /// The job is his until then.
+    /// Zero once the owner has given the job up; else when it expected to have renewed the row, for people.
     until_micros: i64,
     progress: P,
+}
+
+/// What one instance has seen of a job's row over time, by its own monotonic clock.
+#[derive(Debug, Default)]
+pub struct Watch(Option<(u64, Instant)>);
+
+impl Watch {
+    /// Whether the row has had this version for [`LEASE`].
+    fn is_abandoned(&mut self, version: u64) -> bool {
+        match self.0 {
+            Some((seen, since)) if seen == version => since.elapsed() >= LEASE,
+            _ => {
+                self.0 = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
 }
 
 /// A job as its row says it stands.
@@ -36,7 +57,7 @@ pub struct Seen<S, P> {
     store: S,
     clock: Clock,
     name: &'static str,
-    /// Absent until somebody has done it for the first time.
+    /// Absent until the job was done for the first time.
     version: Option<u64>,
     taken_by: Option<String>,
     pub progress: P,
@@ -61,21 +82,22 @@ pub async fn look<S: Store, P: DeserializeOwned + Default>(
     store: &S,
     clock: &Clock,
     name: &'static str,
+    watch: &mut Watch,
 ) -> Result<Seen<S, P>, StoreError> {
     let row = store.cell_row(JOBS, name).await?;
     let version = row.as_ref().map(|row| row.version);
-    // A row that cannot be read is begun anew: it holds nothing but how far somebody was.
+    let is_abandoned = version.is_some_and(|version| watch.is_abandoned(version));
+    // A row that cannot be read is replaced: it holds nothing but the progress of an instance.
     let read = row.and_then(|row| serde_json::from_slice::<Row<P>>(&row.bytes).ok());
-    let now = clock.now();
     let (taken_by, progress) = match read {
-        Some(row) => ((row.until_micros > now.micros()).then_some(row.owner), row.progress),
+        Some(row) => ((row.until_micros != 0 && !is_abandoned).then_some(row.owner), row.progress),
         None => (None, P::default()),
     };
     Ok(Seen { store: store.clone(), clock: clock.clone(), name, version, taken_by, progress })
 }
 
 impl<S: Store, P: Serialize> Seen<S, P> {
-    /// `None`: it is somebody else's.
+    /// `None`: it is another instance's.
     pub async fn take(self, owner: &str) -> Result<Option<Lease<S, P>>, StoreError> {
         if self.taken_by.is_some_and(|other| other != owner) {
             return Ok(None);
@@ -137,4 +159,40 @@ pub async fn pause(duration: Duration, stop: &mut watch::Receiver<bool>) -> bool
 /// Whether what was last done at `last` is to be done again.
 pub fn is_due(last: Option<i64>, every: Duration, now: Timestamp) -> bool {
     last.is_none_or(|last| now.micros().saturating_sub(last) >= micros(every))
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::store::Genesis;
+    use ledger::store::memory::MemoryStore;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const HOUR_MICROS: i64 = 3_600_000_000;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_is_taken_over_after_it_was_watched_unchanged() {
+        let store = MemoryStore::new(Genesis::of([]));
+        let clock = |ahead| Clock::new(1, move || Timestamp::from_micros(1_760_000_000_000_000 + ahead));
+        let (right, ahead) = (clock(0), clock(HOUR_MICROS));
+        let (mut of_first, mut of_second) = (Watch::default(), Watch::default());
+        let first = look::<_, u32>(&store, &right, "job", &mut of_first).await.expect("it answers");
+        let mut first = first.take("first").await.expect("it answers").expect("it is free");
+
+        let mut tries = async |clock: &Clock| {
+            let seen = look::<_, u32>(&store, clock, "job", &mut of_second).await.expect("it answers");
+            seen.take("second").await.expect("it answers")
+        };
+        assert!(tries(&ahead).await.is_none(), "a clock that is an hour ahead ends no lease");
+        advance(LEASE / 2).await;
+        assert!(first.save().await.expect("it answers"), "renewed");
+        assert!(tries(&ahead).await.is_none(), "watched from its last change on");
+        advance(LEASE - Duration::from_millis(1)).await;
+        assert!(tries(&right).await.is_none());
+        advance(Duration::from_millis(1)).await;
+        let second = tries(&right).await.expect("unchanged for a whole lease");
+        assert!(!first.save().await.expect("it answers"), "the first one has lost it");
+        assert!(second.end().await.expect("it answers"));
+    }
 }

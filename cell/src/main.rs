@@ -222,15 +222,9 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let (stopper, stop) = watch::channel(false);
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
     let peers = RouterPeers::new(&args.router, client);
-    let mut instance = cell::instance::start(
-        args.cell.clone(),
-        namespace,
-        store.clone(),
-        peers,
-        Clock::system(),
-        limits,
-        stop.clone(),
-    );
+    let clock = clock_beside(&store);
+    let mut instance =
+        cell::instance::start(args.cell.clone(), namespace, store.clone(), peers, clock.clone(), limits, stop.clone());
     let owner = format!("{instance_name}/{}", Uuid::new_v4());
     start_upkeep(&args.cell, &store, &mut instance, owner, &args.upkeep, signing_key, &stop);
     let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
@@ -238,6 +232,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let edge = Arc::new(Edge {
         wallets: instance.wallets.clone(),
         store,
+        clock,
         metrics: Some(metrics.clone()),
         admission: Admission::new(max_tps),
         followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
@@ -301,6 +296,12 @@ fn started_ms() -> u64 {
     u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
+/// The machine's clock, compared with the time of the database.
+fn clock_beside(store: &DynamoStore) -> Clock {
+    let database = store.clock();
+    Clock::system().with_reference(move || database.now())
+}
+
 /// The jobs of this instance; each is done by one instance of the cell at a time.
 fn start_upkeep(
     cell: &CellId,
@@ -316,7 +317,7 @@ fn start_upkeep(
             cell: cell.clone(),
             store: store.clone(),
             wallets: instance.wallets.clone(),
-            clock: Clock::system(),
+            clock: clock_beside(store),
             owner: owner.clone(),
             settings: integrity::Settings {
                 every: Duration::from_secs(args.integrity_seconds),
@@ -328,7 +329,7 @@ fn start_upkeep(
     }
     if let Some(key) = key {
         let every = Duration::from_secs(args.checkpoint_seconds.max(1));
-        let checkpoints = Checkpoints::new(cell.clone(), store.clone(), Clock::system(), owner, every, key);
+        let checkpoints = Checkpoints::new(cell.clone(), store.clone(), clock_beside(store), owner, every, key);
         instance.tasks.spawn(checkpoints.run(stop.clone()));
     }
 }

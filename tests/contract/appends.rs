@@ -42,7 +42,9 @@ pub async fn a_block_is_appended_once<S: Store>(subject: &Subject<S>) {
 /// By a single write and by a transaction: see `ledger::fence`.
 pub async fn nothing_is_sent_after_its_head_is_too_old<S: Store>(subject: &Subject<S>) {
     let (ann, bob) = (subject.opened().await, subject.opened().await);
-    for blocks in [vec![after(&ann, vec![deposit(5)])], vec![after(&ann, vec![deposit(5)]), after(&bob, vec![deposit(6)])]] {
+    for blocks in
+        [vec![after(&ann, vec![deposit(5)])], vec![after(&ann, vec![deposit(5)]), after(&bob, vec![deposit(6)])]]
+    {
         let append = Append { blocks, guard: None };
         let late = subject.store.append_before(&append, Some(Instant::now() - Duration::from_millis(1))).await;
         assert!(matches!(late, Err(AppendError::NotApplied(_))), "{late:?}");

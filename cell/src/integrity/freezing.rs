@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use ledger::store::commit::{CommitOutcome, commit};
+use ledger::fence::HEAD_LIFETIME;
+use ledger::store::commit::{CommitOutcome, commit_before};
 use ledger::store::{Append, Store, StoreError};
 use ledger::{Audit, Entry, EntryKind, Money, Status, chain};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: WalletId, audit: Audit) -> String {
     let mut random = clock.random();
     for _ in 0..MAX_ATTEMPTS {
+        let sign_by = Instant::now() + HEAD_LIFETIME;
         let head = match store.head(wallet).await {
             Ok(Some(block)) => block.head(),
             Ok(None) => return "not frozen: it is not here".into(),
@@ -47,8 +49,12 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
             audit: audit.clone(),
         };
         let block = chain::next(&head, state, vec![entry], now);
+        if let Err(skew) = clock.check(block.at) {
+            return format!("not frozen yet, the next pass tries again: {skew}");
+        }
         let append = Append { blocks: vec![block], guard: None };
-        match commit(store, &append, Instant::now() + PATIENCE, || random.f64()).await {
+        let deadline = Instant::now() + PATIENCE;
+        match commit_before(store, &append, Some(sign_by), deadline, || random.f64()).await {
             CommitOutcome::Applied => return "frozen".into(),
             CommitOutcome::Conflict(_) => {}
             CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => {

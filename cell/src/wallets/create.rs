@@ -59,6 +59,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             audit: context.audit.clone(),
         };
         let block = chain::open(wallet, user.clone(), self.cell.clone(), self.clock.now(), opened);
+        self.clock.check(block.at).map_err(|skew| Failure::Unavailable(skew.to_string()))?;
         let transaction = block.entries.first().map(|opened| opened.id);
         let value = Wallet { available: None, transaction, ..view(&block, block.at) };
         let append = Append { blocks: vec![block], guard: Some(guard) };
