@@ -141,6 +141,8 @@ pub enum ItemOutcome {
     AboveHold,
     TooManyHolds,
     ExpiryPassed,
+    /// The operation's own idempotency key was used with another operation.
+    KeyReused,
 }
 
 /// The transaction id of the operation at `index` of a batch. Derived, so that whoever knows the batch finds its

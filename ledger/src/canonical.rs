@@ -200,7 +200,7 @@ fn kind_code(kind: &EntryKind) -> u8 {
     }
 }
 
-const OUTCOMES: [ItemOutcome; 8] = [
+const OUTCOMES: [ItemOutcome; 9] = [
     ItemOutcome::Done,
     ItemOutcome::DoneBefore,
     ItemOutcome::InsufficientBalance,
@@ -209,6 +209,7 @@ const OUTCOMES: [ItemOutcome; 8] = [
     ItemOutcome::AboveHold,
     ItemOutcome::TooManyHolds,
     ItemOutcome::ExpiryPassed,
+    ItemOutcome::KeyReused,
 ];
 
 fn outcome_code(outcome: ItemOutcome) -> u8 {

@@ -95,6 +95,20 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
         let answer = secure.ask_with(headers, "POST", &url, &transfer(bob, ann)).await.expect("an answer");
         assert_eq!((answer.status, answer.code().as_str()), (400, "wallet_header_mismatch"), "{}", answer.text);
     }
+    // A customer that uses a shop's key first neither gets the goods for nothing nor blocks the charge.
+    let withdraw = format!("{}{}", secure.router(), path(ann, "/withdraw"));
+    for token in [&a, &service("withdraw")] {
+        let bearer = format!("Bearer {token}");
+        let headers =
+            [("authorization", &*bearer), ("idempotency-key", "order-1"), ("content-type", "application/json")];
+        let first = secure.ask_with(&headers, "POST", &withdraw, &one).await.expect("an answer");
+        let again = secure.ask_with(&headers, "POST", &withdraw, &one).await.expect("an answer");
+        assert_eq!((first.status, again.status), (200, 200), "{} {}", first.text, again.text);
+        assert_eq!(first.text, again.text, "the caller's own repetition");
+    }
+    let left = secure.ask(&operator, "GET", &format!("{}{}", secure.router(), path(ann, "")), "").await;
+    assert!(left.text.contains("\"balance\":3.00"), "each was charged once, of 5.00: {}", left.text);
+
     let balance = secure.ask(&operator, "GET", &format!("{}{}", secure.router(), path(bob, "")), "").await;
     assert!(balance.text.contains("\"balance\":0.00"), "{}", balance.text);
 }

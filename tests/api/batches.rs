@@ -25,6 +25,14 @@ fn payments(from: WalletId, payments: &[(WalletId, &str)]) -> Call {
     Call::post(format!("/api/v1/wallets/{from}/transfers:batch"), format!(r#"{{"payments":[{}]}}"#, list.join(",")))
 }
 
+fn keyed_payments(from: WalletId, payments: &[(WalletId, &str, &str)]) -> Call {
+    let payment = |(to, amount, key): &(WalletId, &str, &str)| {
+        format!(r#"{{"toWalletId":"{to}","amount":{amount},"idempotencyKey":"{key}"}}"#)
+    };
+    let list: Vec<_> = payments.iter().map(payment).collect();
+    Call::post(format!("/api/v1/wallets/{from}/transfers:batch"), format!(r#"{{"payments":[{}]}}"#, list.join(",")))
+}
+
 fn statuses(answer: &crate::fleet::Answer) -> Vec<String> {
     let json = answer.json();
     let results = json["results"].as_array().expect("a list");
@@ -77,6 +85,18 @@ async fn an_operation_with_a_key_of_its_own_is_done_once_whatever_batch_it_comes
         assert_eq!(client.send(&call).await.expect(200).text, done.text);
         let changed = [keyed("deposit", "3", "two")];
         assert_eq!(client.send(&batch(ann, "atomic", &changed)).await.expect(422).code(), "idempotency_key_reused");
+        // Of independent operations, the others are carried out.
+        let mixed = [keyed("deposit", "3", "two"), operation("deposit", "1")];
+        let call = batch(ann, "independent", &mixed).key("mixed");
+        let done = client.send(&call).await.expect(200);
+        assert_eq!(statuses(&done), ["REFUSED", "DONE"]);
+        assert_eq!(done.json()["results"][0]["code"], "idempotency_key_reused");
+        assert_eq!(client.send(&call).await.expect(200).text, done.text);
+        // The same batch under the same key, but with other keys for its operations, is another one.
+        let others = [keyed("deposit", "3", "four"), operation("deposit", "1")];
+        let other = client.send(&batch(ann, "independent", &others).key("mixed")).await.expect(422);
+        assert_eq!(other.code(), "idempotency_key_reused");
+        client.send(&Call::post(format!("/api/v1/wallets/{ann}/withdraw"), r#"{"amount":1}"#)).await.expect(200);
         // As a single request: the same key, the same meaning.
         assert!(client.send(&Call::deposit(ann, "4").key("three")).await.expect(200).is_replay());
         assert_eq!(client.balance(ann).await, "107.00");
@@ -120,6 +140,8 @@ async fn what_is_wrong_with_a_batch_is_said_of_the_operation_and_changes_nothing
                 batch(ann, "atomic", &[keyed("deposit", "1", "k"), keyed("deposit", "1", "k")]),
                 "idempotency_key_repeated",
             ),
+            (batch(ann, "atomic", &[keyed("deposit", "1", "k")]).key("k"), "idempotency_key_repeated"),
+            (keyed_payments(ann, &[(abe, "1", "k")]).key("k"), "idempotency_key_repeated"),
             (batch(ann, "atomic", &[keyed("deposit", "1", "a b")]), "invalid_idempotency_key"),
             (payments(ann, &[(abe, "1")]), "idempotency_key_required"),
             (payments(ann, &[]).key("k"), "invalid_batch_size"),
@@ -152,6 +174,21 @@ async fn many_payments_leave_one_wallet_for_any_cell_once() {
         assert_eq!(client.send(&other).await.expect(422).code(), "idempotency_key_reused");
         let balances = [client.balance(ann).await, client.balance(abe).await, client.balance(bob).await];
         assert_eq!(balances, ["70.00", "110.00", "120.00"]);
+
+        // Other keys for the payments make it another request: nothing is paid twice.
+        let keyed = |key| keyed_payments(ann, &[(abe, "10", key)]).key("keyed");
+        client.send(&keyed("one")).await.expect(200);
+        assert_eq!(client.send(&keyed("two")).await.expect(422).code(), "idempotency_key_reused");
+        assert_eq!(client.balance(ann).await, "60.00");
+        // A repetition that pays what could not be paid before is no replay.
+        let short = payments(ann, &[(abe, "10"), (abe, "55")]).key("short");
+        assert_eq!(statuses(&client.send(&short).await.expect(200)), ["SETTLED", "REFUSED"]);
+        client.send(&Call::deposit(ann, "10")).await.expect(200);
+        let finished = client.send(&short).await.expect(200);
+        assert_eq!(statuses(&finished), ["SETTLED", "SETTLED"]);
+        assert!(!finished.is_replay(), "money moved");
+        assert!(client.send(&short).await.expect(200).is_replay());
+        assert_eq!(client.balance(ann).await, "5.00");
         Books::read(&town.fleet).await.audit(Moment::Still);
     })
     .await;

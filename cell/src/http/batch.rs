@@ -44,11 +44,11 @@ pub async fn operations<S: Store, P: Peers>(
         };
         let now = edge.wallets.now();
         let listed = sized(fields.operations()?, MAX_BATCH_OPERATIONS)?;
-        let parsed: Vec<_> = each(&listed, |fields| operation(fields, now))?;
-        let keys = parsed.iter().map(|(operation, _)| operation.key.as_ref());
-        distinct(keys)?;
-        let meaning: String = parsed.iter().map(|(_, meaning)| format!("; {meaning}")).collect();
-        let context = context::context(&headers, request_id, &format!("batch atomic={is_atomic}{meaning}"))?;
+        let parsed: Vec<_> = each(&listed, |fields| operation(&headers, fields, now))?;
+        let parts = parsed.iter().map(|(operation, meaning)| part(meaning, operation.key.as_ref()));
+        let meaning = format!("batch atomic={is_atomic}{}", parts.collect::<String>());
+        let context = context::context(&headers, request_id, &meaning)?;
+        distinct(context.key.as_ref(), parsed.iter().map(|(operation, _)| operation.key.as_ref()))?;
         let operations = parsed.into_iter().map(|(operation, _)| operation).collect();
         let done = edge.wallets.batch(wallet, is_atomic, operations, context).await?;
         Ok(answer(StatusCode::OK, done, |batch| json(StatusCode::OK, &BatchView::from(batch))))
@@ -71,13 +71,13 @@ pub async fn payments<S: Store, P: Peers>(
             let (to, amount) = (fields.payee()?, fields.amount()?);
             // As a single transfer says it: a payment may be repeated as one.
             let meaning = format!("transfer {to} {amount}");
-            let key = own_key(fields, &meaning)?;
+            let key = own_key(&headers, fields, &meaning)?;
             Ok((to, amount, key, meaning))
         })?;
-        distinct(parsed.iter().map(|(_, _, key, _)| key.as_ref()))?;
-        let whole: String = parsed.iter().map(|(.., meaning)| format!("; {meaning}")).collect();
+        let whole: String = parsed.iter().map(|(_, _, key, meaning)| part(meaning, key.as_ref())).collect();
         let context = context::context(&headers, request_id, &format!("payments{whole}"))?;
         let whole_key = context.key.ok_or(Fault::KeyRequired)?;
+        distinct(Some(&whole_key), parsed.iter().map(|(_, _, key, _)| key.as_ref()))?;
         let orders = parsed.into_iter().enumerate().map(|(index, (to, amount, key, meaning))| {
             let key = key.unwrap_or_else(|| context::key_of_part(&whole_key, index, &meaning));
             PaymentOrder { to, amount, key: Some(key) }
@@ -99,7 +99,7 @@ fn each<'a, T>(list: &[Fields<'a>], read: impl Fn(&Fields<'a>) -> Result<T, Faul
 }
 
 /// An operation, and its meaning for telling requests apart.
-fn operation(fields: &Fields<'_>, now: Timestamp) -> Result<(Operation, String), Fault> {
+fn operation(headers: &HeaderMap, fields: &Fields<'_>, now: Timestamp) -> Result<(Operation, String), Fault> {
     let (intent, meaning) = match fields.kind()?.as_str() {
         "deposit" => {
             let amount = fields.amount()?;
@@ -125,16 +125,26 @@ fn operation(fields: &Fields<'_>, now: Timestamp) -> Result<(Operation, String),
         }
         _ => return Err(Fault::OperationKind),
     };
-    let key = own_key(fields, &meaning)?;
+    let key = own_key(headers, fields, &meaning)?;
     Ok((Operation { intent, key }, meaning))
 }
 
-fn own_key(fields: &Fields<'_>, meaning: &str) -> Result<Option<Key>, Fault> {
-    fields.idempotency_key()?.map(|key| context::key_of(key.as_bytes(), meaning)).transpose()
+fn own_key(headers: &HeaderMap, fields: &Fields<'_>, meaning: &str) -> Result<Option<Key>, Fault> {
+    let caller = context::actor(headers);
+    fields.idempotency_key()?.map(|key| context::key_of(&caller, key.as_bytes(), meaning)).transpose()
 }
 
-fn distinct<'a>(keys: impl Iterator<Item = Option<&'a Key>>) -> Result<(), Fault> {
-    let mut seen = HashSet::new();
+/// A part of the whole request's meaning. Its key belongs to that: a part that comes with another key is another one.
+fn part(meaning: &str, key: Option<&Key>) -> String {
+    match key {
+        Some(key) => format!("; {meaning} key={:032x}", u128::from_be_bytes(key.key)),
+        None => format!("; {meaning}"),
+    }
+}
+
+/// No key is used twice, by two parts or by a part and the whole.
+fn distinct<'a>(whole: Option<&Key>, keys: impl Iterator<Item = Option<&'a Key>>) -> Result<(), Fault> {
+    let mut seen: HashSet<_> = whole.iter().map(|key| key.key).collect();
     for (index, key) in keys.enumerate() {
         if key.is_some_and(|key| !seen.insert(key.key)) {
             return Err(Fault::KeyRepeated(index));

@@ -51,9 +51,9 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
     })
 }
 
-/// Who asks, as the router or the control plane says it: percent-encoded where it is not visible ASCII, since it
-/// travels in a header.
-fn actor(headers: &HeaderMap) -> String {
+/// The caller, its kind and its subject, as the router or the control plane has verified it: percent-encoded where it
+/// is not visible ASCII, since it travels in a header.
+pub fn actor(headers: &HeaderMap) -> String {
     let mut decoded = Vec::new();
     let mut rest = text(headers, wire::ACTOR).unwrap_or("").as_bytes();
     while let [first, after @ ..] = rest {
@@ -89,16 +89,29 @@ fn key(headers: &HeaderMap, operation: &str) -> Result<Option<Key>, Fault> {
     if keys.next().is_some() {
         return Err(Fault::IdempotencyKey);
     }
-    key_of(key.as_bytes(), operation).map(Some)
+    key_of(&actor(headers), key.as_bytes(), operation).map(Some)
 }
 
-/// An idempotency key that came in a body or a header, for a request whose meaning is `operation`.
-pub fn key_of(key: &[u8], operation: &str) -> Result<Key, Fault> {
+/// An idempotency key that came in a body or a header, for a request whose meaning is `operation`. It belongs to the
+/// caller that sent it: a stranger's key of the same text is another one.
+pub fn key_of(caller: &str, key: &[u8], operation: &str) -> Result<Key, Fault> {
     let is_sound = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
     if !is_sound {
         return Err(Fault::IdempotencyKey);
     }
-    Ok(Key { key: half_hash(key), request: half_hash(operation.as_bytes()) })
+    Ok(Key { key: owned(caller, key), request: half_hash(operation.as_bytes()) })
+}
+
+/// The hash of a caller's key. The caller's length comes first, so that no other pair makes the same bytes; without
+/// tokens there is one caller without a name, and its keys are hashed alone.
+fn owned(caller: &str, key: &[u8]) -> [u8; 16] {
+    let mut bytes = Vec::with_capacity(8 + caller.len() + key.len());
+    if !caller.is_empty() {
+        bytes.extend_from_slice(&(caller.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(caller.as_bytes());
+    }
+    bytes.extend_from_slice(key);
+    half_hash(&bytes)
 }
 
 /// The key of the part at `index` of a request that has a key for the whole.
@@ -141,6 +154,22 @@ mod tests {
             headers.insert(wire::ACTOR, sent.parse().expect("a header value"));
             assert_eq!(super::actor(&headers), actor);
         }
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_caller() {
+        let key = |caller, key: &str| key_of(caller, key.as_bytes(), "deposit 1.00").expect("sound").key;
+        let keys = [
+            key("", "order-1"),
+            key("customer:ann", "order-1"),
+            key("customer:an", "norder-1"),
+            key("service:ann", "order-1"),
+            key("customer:ann", "order-2"),
+        ];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(!keys[..index].contains(one), "{index}");
+        }
+        assert_eq!(key("customer:ann", "order-1"), keys[1]);
     }
 
     #[test]

@@ -163,7 +163,8 @@ fn problem_of(fault: &Fault) -> Problem {
         Fault::KeyRequired => bad("idempotency_key_required", "This request needs an Idempotency-Key")
             .detail("without one, nobody could safely repeat it"),
         Fault::KeyRepeated(index) => {
-            bad("idempotency_key_repeated", "Two operations bear the same key").detail(format!("operation {index}"))
+            bad("idempotency_key_repeated", "A request cannot use the same Idempotency-Key twice")
+                .detail(format!("the key of operation {index} is also that of another one, or of the whole"))
         }
         Fault::UserId(error) => bad("invalid_user_id", "Not a user id").detail(error.to_string()),
         Fault::Amount(error) => {

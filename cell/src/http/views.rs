@@ -300,6 +300,7 @@ fn item_view(item: ItemResult) -> ItemView {
         ItemOutcome::AboveHold => ("REFUSED", Some("amount_above_hold")),
         ItemOutcome::TooManyHolds => ("REFUSED", Some("too_many_holds")),
         ItemOutcome::ExpiryPassed => ("REFUSED", Some("hold_expired")),
+        ItemOutcome::KeyReused => ("REFUSED", Some("idempotency_key_reused")),
     };
     let (transaction_id, balance_after) = item.done.map(|(id, after)| (id, number(after))).unzip();
     ItemView { status, transaction_id, balance_after, code }

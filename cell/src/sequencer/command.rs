@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::{Audit, Block, Intent, Key, Money, Refusal, Route, Timestamp, TransactionId};
+use ledger::{Audit, Block, Intent, ItemOutcome, Key, Money, Refusal, Route, Timestamp, TransactionId};
 use topology::{CellId, WalletId};
 
 /// One thing to be done, named by its transaction id from the moment it is admitted: a write that was given up for
@@ -44,8 +44,8 @@ pub struct BatchItem {
     pub intent: Intent,
     /// The operation's own idempotency key.
     pub key: Option<Key>,
-    /// Its own key was used before: it is not done again.
-    pub is_done: bool,
+    /// Its own key was used before, which is what becomes of it: it is not decided.
+    pub before: Option<ItemOutcome>,
     /// A block that was found to hold this key, but more than 24 hours ago.
     pub expired_key: Option<u64>,
 }

@@ -138,7 +138,7 @@ impl Plan {
         let block = seen(&command.key, command.expired_key);
         let found = match &command.work {
             Work::Batch(batch) => {
-                let undone = batch.items.iter().enumerate().filter(|(_, item)| !item.is_done);
+                let undone = batch.items.iter().enumerate().filter(|(_, item)| item.before.is_none());
                 let items: Vec<_> =
                     undone.filter_map(|(place, item)| Some((place, seen(&item.key, item.expired_key)?))).collect();
                 (block.is_some() || !items.is_empty()).then_some(Reply::SeenKeys { block, items })
@@ -229,8 +229,8 @@ impl Plan {
         }
         let (mut outcomes, mut done) = (Vec::new(), Vec::new());
         for (place, item) in batch.items.iter().enumerate() {
-            if item.is_done {
-                outcomes.push(ItemOutcome::DoneBefore);
+            if let Some(before) = item.before {
+                outcomes.push(before);
                 continue;
             }
             match decide(&state, &item.intent, at) {

@@ -65,7 +65,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         operations: Vec<Operation>,
         context: Context,
     ) -> Result<Answer<BatchResult>, Failure> {
-        let item = |Operation { intent, key }| BatchItem { intent, key, is_done: false, expired_key: None };
+        let item = |Operation { intent, key }| BatchItem { intent, key, before: None, expired_key: None };
         let work = Work::Batch(Batch { is_atomic, items: operations.into_iter().map(item).collect() });
         let mut command = self.command(self.clock.transaction_id(), wallet, work, &context);
         let mut before = DoneBefore::new();
@@ -115,9 +115,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             match first {
                 Some(_) if !block.is_some_and(|block| self.alive(block.at)) => item.expired_key = Some(number),
                 None => item.expired_key = Some(number),
-                Some(first) if first.key != item.key => return Err(Failure::KeyReused),
+                // Of a batch that is all or nothing; else the other operations are carried out.
+                Some(first) if first.key != item.key && batch.is_atomic => return Err(Failure::KeyReused),
+                Some(first) if first.key != item.key => item.before = Some(ItemOutcome::KeyReused),
                 Some(first) => {
-                    item.is_done = true;
+                    item.before = Some(ItemOutcome::DoneBefore);
                     before.insert(place, (first.id, first.balance_after));
                 }
             }

@@ -47,10 +47,12 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             async move { self.transfer(from, to, amount, own).await }
         };
         let results: Vec<_> = stream::iter(payments).map(pay).buffered(AT_ONCE).collect().await;
-        // The payer has left meanwhile: his new cell does the rest, and finds what is done.
+        // The payer has left meanwhile: its new cell does the rest, and finds what is done.
         if results.iter().any(|result| matches!(result, Err(Failure::Misdirected { .. }))) {
             self.head(from).await?;
         }
-        Ok(Answer { value: Payments { id: recorded.value.id, results }, replayed: recorded.replayed })
+        let moved_money = results.iter().any(|result| matches!(result, Ok(answer) if !answer.replayed));
+        let replayed = recorded.replayed && !moved_money;
+        Ok(Answer { value: Payments { id: recorded.value.id, results }, replayed })
     }
 }

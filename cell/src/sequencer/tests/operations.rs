@@ -13,7 +13,7 @@ fn hold(amount: u64, lasts_micros: i64) -> Work {
 
 fn batch(is_atomic: bool, works: &[Work]) -> Work {
     let item = |work: &Work| match work {
-        Work::Alone(intent) => BatchItem { intent: intent.clone(), key: None, is_done: false, expired_key: None },
+        Work::Alone(intent) => BatchItem { intent: intent.clone(), key: None, before: None, expired_key: None },
         other => panic!("{other:?} is no operation of a batch"),
     };
     Work::Batch(Batch { is_atomic, items: works.iter().map(item).collect() })
@@ -150,7 +150,7 @@ fn keys_of_a_batch_and_of_its_operations_are_found_again() {
 fn what_was_done_under_an_operations_own_key_is_not_done_again() {
     let mut bench = Bench::new(Limits::default(), &[0]);
     let Work::Batch(mut known) = batch(true, &[deposit(1), deposit(2)]) else { unreachable!() };
-    known.items[0].is_done = true;
+    known.items[0].before = Some(ItemOutcome::DoneBefore);
     let reply = bench.finish(0, Work::Batch(known));
     assert_eq!(outcomes(&reply), [ItemOutcome::DoneBefore, ItemOutcome::Done]);
     assert_eq!(bench.head(0).state.balance, Money::from_minor(2));
