@@ -2,6 +2,7 @@
 //!
 //! It must never decide anything; and only `problem` turns errors into answers.
 
+mod body;
 mod deploys;
 pub mod door;
 mod ledgers;
@@ -22,7 +23,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use telemetry::metrics::Page;
 use telemetry::trace::{self, Place};
 use topology::{CellId, UserId, wire};
@@ -228,9 +228,4 @@ async fn capacity_now(State(control): Control) -> Answer {
 
 async fn status(State(control): Control) -> Answer {
     Ok(Json(cells::status(&control).await?).into_response())
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body)
-        .map_err(|error| refused(400, "bad_body", "Not the body that is asked for", error.to_string()))
 }

@@ -53,9 +53,11 @@ pub async fn get(control: &ControlPlane, id: OperationId) -> Result<Operation> {
 /// The plan as it is carried out.
 pub async fn plan_of(control: &ControlPlane, id: OperationId) -> Result<Plan> {
     let operation = get(control, id).await?;
+    let steps = control.operations.read_plan(&operation.plan).await?;
     Ok(Plan {
         placement_version: operation.placement_version,
-        steps: control.operations.read_plan(&operation.plan).await?,
+        hash: plan::hash_of(&steps),
+        steps,
         moves: operation.plan.moves,
         wallets: operation.plan.wallets,
         bytes: None,

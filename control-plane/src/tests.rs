@@ -2,7 +2,7 @@
 
 mod bootstrap;
 mod cell;
-mod fixture;
+pub(crate) mod fixture;
 mod moves;
 mod onboarding;
 mod operations;

@@ -21,6 +21,7 @@ use axum::serve::{IncomingStream, Listener};
 
 use super::problem::denied;
 use crate::error::{Error, Result};
+use crate::operations::limits::check_because;
 use crate::wire::restore::FinishRestore;
 use crate::wire::zones::EvacuateZone;
 use crate::wire::{
@@ -115,8 +116,9 @@ impl<S: Sync> FromRequestParts<S> for By {
 impl By {
     /// Reads a change that is asked for, puts the name of who asks into it, and has it judged again if it leaves out a
     /// safeguard.
-    pub fn read<T: Asked + serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T> {
-        let mut asked: T = super::parse(body)?;
+    pub fn read<T: Asked + serde::de::DeserializeOwned + serde::Serialize>(&self, body: &[u8]) -> Result<T> {
+        let mut asked: T = super::body::parse_shown(body)?;
+        check_because(asked.because())?;
         let Some(known) = &self.0 else { return Ok(asked) };
         let caller = known.caller.as_ref().ok_or(Error::Denied(Denied::Forbidden))?;
         asked.because().actor = caller.identity.actor();

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use topology::{CellId, WalletId};
 
 use super::door::By;
-use super::{Answer, Control, parse};
+use super::body::parse;
+use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::state::ControlPlane;
 use crate::wire::Because;

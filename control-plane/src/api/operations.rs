@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -12,20 +12,19 @@ use serde::Deserialize;
 use topology::CellId;
 
 use super::door::By;
-use super::{Answer, Control, parse};
+use super::body::parse;
+use super::{Answer, Control};
 use crate::cells::life;
 use crate::error::{Error, Result};
 use crate::operations::{self, LIST_MAX, Started};
 use crate::state::ControlPlane;
 use crate::wire::{OperationId, VerifyFrom};
 
-/// A request to carry out a given plan brings all its steps.
-const PLAN_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
 const LIST_DEFAULT: usize = 20;
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
-        .route("/v1/operations", get(list).post(start).layer(DefaultBodyLimit::max(PLAN_BODY_MAX_BYTES)))
+        .route("/v1/operations", get(list).post(start))
         .route("/v1/operations/{id}", get(show))
         .route("/v1/operations/{id}/plan", get(plan))
         .route("/v1/operations/{id}/pause", post(pause))

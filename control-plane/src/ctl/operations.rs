@@ -37,15 +37,15 @@ pub async fn run_to_end(api: &Api, body: StartOperation) -> Result<OperationView
 /// The plan first, then the operation, then its end.
 async fn start(common: &Common, api: &Api, wanted: Wanted, change: &Change) -> Result<()> {
     let body = StartOperation { limits: change.limits(), ..StartOperation::new(wanted, because(common)) };
-    let plan = match change.yes && !change.dry_run && !change.explain {
+    let plan_hash = match change.yes && !change.dry_run && !change.explain {
         true => None,
         false => match agreed(common, api, &body, change).await? {
-            Some(plan) => Some(plan),
+            Some(plan) => Some(plan.hash),
             None => return Ok(()),
         },
     };
     let started: OperationView =
-        api.send(Method::POST, &["v1", "operations"], Some(&StartOperation { plan, ..body })).await?;
+        api.send(Method::POST, &["v1", "operations"], Some(&StartOperation { plan_hash, ..body })).await?;
     follow(common, api, started, &change.wait).await
 }
 

@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::HashMap;
 
+use sha2::{Digest, Sha256};
 use topology::placement::CellState;
 use topology::{Bucket, CellEntry, CellId, CellIndex, Placement, WalletId};
 
@@ -121,26 +122,23 @@ pub fn plan_stale(placement: &Placement, step: &Step) -> Error {
     refused(409, "plan_stale", "The plan was made for another placement", format!("{detail}: plan again"))
 }
 
-/// Whether a plan that came with a request is one that could have been made: sound runs, and every target may receive.
-pub fn check_given(placement: &Placement, plan: &Plan) -> Result<()> {
-    let bad = |detail: String| refused(422, "bad_plan", "The plan cannot be carried out", detail);
-    let mut taken = vec![false; topology::BUCKETS];
-    for step in &plan.steps {
-        receiver_again(placement, &step.to)?;
-        if step.from == step.to {
-            return Err(bad(format!("{step}: from and to are the same cell")));
-        }
-        let Piece::Buckets(range) = step.piece else { continue };
-        let run = usize::from(range.first.0)..usize::from(range.last.0) + 1;
-        if range.first > range.last || run.len() > GROUP_BUCKETS {
-            return Err(bad(format!("{step}: a step is 1 to {GROUP_BUCKETS} neighbouring buckets")));
-        }
-        if taken[run.clone()].contains(&true) {
-            return Err(bad(format!("{step}: an earlier step moves one of these")));
-        }
-        taken[run].fill(true);
+/// Refuses a plan that is not the one its operator agreed to.
+pub fn check_agreed(plan: &Plan, agreed: Option<&str>) -> Result<()> {
+    if agreed.is_none_or(|hash| hash == plan.hash) {
+        return Ok(());
     }
-    stale_step(placement, &plan.steps).map_or(Ok(()), |step| Err(plan_stale(placement, step)))
+    let detail = format!("the plan at placement version {} is not the one agreed to: plan again", plan.placement_version);
+    Err(refused(409, "plan_stale", "The plan has changed", detail))
+}
+
+/// Names a plan by what it does.
+pub fn hash_of(steps: &[Step]) -> String {
+    let mut hash = Sha256::new();
+    for step in steps {
+        hash.update(step.to_string());
+        hash.update(b"\n");
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The cell as one that may be given wallets by an operator's word.
@@ -152,17 +150,6 @@ fn receiver<'a>(placement: &'a Placement, id: &CellId) -> Result<&'a CellEntry> 
             let detail = format!("{id} is {}: `ctl cell undrain {id}` makes it active", state_name(state));
             Err(refused(409, "cell_not_accepting", "The cell takes no wallets", detail))
         }
-    }
-}
-
-/// A reversal may give back to a cell that is drained or empty; only a removed one has nowhere to put it.
-fn receiver_again(placement: &Placement, id: &CellId) -> Result<()> {
-    let cell = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
-    match cell.state {
-        CellState::Removed => {
-            Err(refused(409, "cell_not_accepting", "The cell takes no wallets", format!("{id} was removed")))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -227,5 +214,6 @@ fn plan_of(placement: &Placement, steps: Vec<Step>, why: impl Fn(&CellId, &CellI
         moves[at].buckets += buckets;
         moves[at].wallets += wallets;
     }
-    Plan { placement_version: placement.version(), steps, moves, wallets: None, bytes: None, headroom: vec![] }
+    let hash = hash_of(&steps);
+    Plan { placement_version: placement.version(), hash, steps, moves, wallets: None, bytes: None, headroom: vec![] }
 }

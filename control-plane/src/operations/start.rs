@@ -36,6 +36,7 @@ pub async fn start(control: &ControlPlane, wanted: &StartOperation) -> Result<St
         let register = control.operations.register().await?;
         let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
         let (mut plan, marked) = planned(control, &now.placement, wanted).await?;
+        plan::check_agreed(&plan, wanted.plan_hash.as_deref())?;
         if wanted.dry_run {
             estimate::estimate(control, &now.placement, &mut plan).await;
             return Ok(Started::Planned(plan));
@@ -113,12 +114,6 @@ async fn planned(
     placement: &Placement,
     wanted: &StartOperation,
 ) -> Result<(Plan, Option<Operation>)> {
-    if let Some(given) = &wanted.plan
-        && takes_given_plan(&wanted.wanted, given)?
-    {
-        plan::check_given(placement, given)?;
-        return Ok((Plan { placement_version: placement.version(), ..given.clone() }, None));
-    }
     let plan = match &wanted.wanted {
         Wanted::Migrate { scope: Scope::Buckets(range), to } => plan::migrate_buckets(placement, *range, to)?,
         Wanted::Migrate { scope: Scope::Wallet(wallet), to } => wallet_plan(control, placement, *wallet, to).await?,
@@ -139,20 +134,6 @@ async fn planned(
         }
     };
     Ok((plan, None))
-}
-
-/// Whether a plan may be given for this kind, and is one of it.
-fn takes_given_plan(wanted: &Wanted, given: &Plan) -> Result<bool> {
-    let stray = match wanted {
-        Wanted::Migrate { to, .. } => given.steps.iter().find(|step| &step.to != to),
-        Wanted::Evacuate { cell, .. } => given.steps.iter().find(|step| &step.from != cell),
-        Wanted::Rebalance { .. } => None,
-        Wanted::Reverse { .. } | Wanted::Forget { .. } => return Ok(false),
-    };
-    match stray {
-        None => Ok(true),
-        Some(step) => Err(refused(422, "bad_plan", "The plan is of another request", step.to_string())),
-    }
 }
 
 /// A wallet that nobody has is not moved: who is to get one is onboarded. While the source does not answer it may be

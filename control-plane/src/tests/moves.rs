@@ -200,6 +200,13 @@ async fn the_api_says_what_is_wrong_before_any_work_is_done() {
             "bad_limit",
         ),
         ("operations", r#"{"kind":"rebalance","actor":"","reason":"r"}"#, 400, "bad_because"),
+        ("operations", r#"{"kind":"rebalance","actor":"\u001b[2J","reason":"r"}"#, 400, "bad_text"),
+        (
+            "operations",
+            r#"{"kind":"rebalance","plan":{"placementVersion":1,"steps":[]},"actor":"a","reason":"r"}"#,
+            400,
+            "unknown_field",
+        ),
         (
             "operations",
             r#"{"kind":"evacuate","cell":"cell-1","force":true,"actor":"a","reason":"not given"}"#,

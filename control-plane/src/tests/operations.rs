@@ -272,14 +272,16 @@ async fn a_plan_larger_than_an_item_is_stored_in_parts() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let step = |bucket| Step { piece: Piece::Buckets(range(bucket, bucket)), from: cell_id(1), to: cell_id(2) };
     let steps: Vec<_> = (0..10_000).map(step).collect();
-    let wanted = Wanted::Rebalance { max_moves: None };
-    let plan =
-        crate::wire::Plan { placement_version: 1, steps, moves: vec![], wallets: None, bytes: None, headroom: vec![] };
-    let id =
-        create(&plane, &StartOperation { plan: Some(plan.clone()), ..StartOperation::new(wanted, because()) }).await;
-    let stored = operations::get(&plane.control, id).await.expect("there").plan;
-    assert!(stored.parts > 1 && stored.buckets == 10_000, "{} parts", stored.parts);
-    assert_eq!(operations::plan_of(&plane.control, id).await.expect("complete").steps, plan.steps);
+    let (id, parts) = plane.control.operations.write_plan(&steps).await.expect("written");
+    assert!(parts > 1, "{parts} parts");
+    let mut plan = operations::plan::migrate_buckets(&placement(&plane), range(0, 0), &cell_id(2)).expect("a plan");
+    plan.steps.clone_from(&steps);
+    let stored = operations::record::StoredPlan::of(&plan, id, parts);
+    assert_eq!(plane.control.operations.read_plan(&stored).await.expect("complete"), steps);
+}
+
+fn placement(plane: &Plane) -> topology::Placement {
+    plane.control.placements.known().expect("published").placement.clone()
 }
 
 #[tokio::test]
@@ -288,9 +290,9 @@ async fn a_plan_is_carried_out_as_shown_or_refused_as_stale() {
     let asked = StartOperation { dry_run: true, ..migrate(0, 9, 2) };
     let Ok(Started::Planned(plan)) = operations::start(&plane.control, &asked).await else { panic!("a plan") };
     assert_eq!(view_count(&plane).await, 0, "a dry run leaves nothing");
+    let agreed = StartOperation { plan_hash: Some(plan.hash), ..migrate(0, 9, 2) };
     plane.publish(range(3, 3), 3).await;
-    let given = StartOperation { plan: Some(plan), ..migrate(0, 9, 2) };
-    assert_eq!(refusal(&plane, &given).await, "plan_stale");
+    assert_eq!(refusal(&plane, &agreed).await, "plan_stale");
     let anew = create(&plane, &migrate(0, 9, 2)).await;
     assert_eq!(view(&plane, anew).await.steps, 3, "around and with the bucket of cell 3");
 }

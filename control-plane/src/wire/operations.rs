@@ -203,16 +203,16 @@ pub struct StartOperation {
     /// Only compute the plan and answer it.
     #[serde(default)]
     pub dry_run: bool,
-    /// Carry out exactly this plan, the answer of a dry run; refused if its buckets changed owner since.
+    /// The `hash` of a dry run's plan: the operation starts only if the plan is still that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Plan>,
+    pub plan_hash: Option<String>,
     #[serde(flatten)]
     pub because: Because,
 }
 
 impl StartOperation {
     pub fn new(wanted: Wanted, because: Because) -> Self {
-        Self { wanted, limits: Limits::default(), dry_run: false, plan: None, because }
+        Self { wanted, limits: Limits::default(), dry_run: false, plan_hash: None, because }
     }
 }
 
@@ -268,11 +268,14 @@ pub struct Headroom {
     pub after: Option<i64>,
 }
 
-/// What an operation would do, step by step.
+/// What an operation would do, step by step. Always computed by the control plane, never taken from a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub placement_version: u64,
+    /// SHA-256 of the steps, as hexadecimal digits: names this plan in a [`StartOperation`].
+    #[serde(default)]
+    pub hash: String,
     pub steps: Vec<Step>,
     #[serde(default)]
     pub moves: Vec<MoveSummary>,

@@ -216,6 +216,7 @@ pub mod tests {
         let range = BucketRange { first: Bucket(0), last: Bucket(9) };
         let shown = Plan {
             placement_version: 7,
+            hash: String::new(),
             steps: vec![Step { piece: Piece::Buckets(range), from: cell(1), to: cell(2) }],
             moves: vec![summary],
             wallets: Some(12),
