@@ -1,12 +1,14 @@
 //! The flags that all processes have in common, and what is checked of them. What is missing is said with the flag that
 //! mends it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::http::Uri;
 use clap::{Args, ValueEnum};
 use jsonwebtoken::Algorithm;
+use topology::CellId;
 use uuid::Uuid;
 
 use crate::guard::Gate;
@@ -14,7 +16,8 @@ use crate::http::{Connector, Http};
 use crate::jwt::Expected;
 use crate::jwt::source::{Keys, Source, SourceError};
 use crate::policy::{self, PolicyError};
-use crate::tls::{Client, MeshFiles, TlsError};
+use crate::role::{Role, cell_name};
+use crate::tls::{self, Client, MeshFiles, TlsError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -43,7 +46,20 @@ pub struct MeshFlags {
 }
 
 impl MeshFlags {
-    pub fn files(&self) -> Result<Option<MeshFiles>, SetupError> {
+    /// The files, with a certificate of the process that this one is.
+    pub fn files_of(&self, role: Role, cell: Option<&CellId>) -> Result<Option<MeshFiles>, SetupError> {
+        let Some(files) = self.files()? else { return Ok(None) };
+        let found = tls::facts_of(&files.certificate)?;
+        let expected = std::iter::once(role.dns_name().to_owned()).chain(cell.map(cell_name));
+        if let Some(missing) = expected.into_iter().find(|name| !found.is_named(name)) {
+            let (path, found) = (files.certificate.display(), found.names.join(", "));
+            let what = format!("--mesh-cert {path} names {found}: this process needs a certificate for {missing}");
+            return Err(SetupError::Flags(what));
+        }
+        Ok(Some(files))
+    }
+
+    fn files(&self) -> Result<Option<MeshFiles>, SetupError> {
         match (&self.mesh_ca, &self.mesh_cert, &self.mesh_key) {
             (None, None, None) => Ok(None),
             (Some(authority), Some(certificate), Some(key)) => {
@@ -118,11 +134,29 @@ impl AuthFlags {
                 Some(authority) => Client::believing(authority)?,
                 None => Client::public()?,
             }),
-            Some(("http", _)) => None,
+            Some(("http", _)) => {
+                check_plain("--auth-jwks", at)?;
+                let mend = "use https, or a file";
+                tracing::warn!(at, mend, "keys of the tokens' issuer are read over plain http");
+                None
+            }
             _ => return Ok(Source::File(Path::new(at).to_owned())),
         };
         Ok(Source::Url { url: at.to_owned(), http: Box::new(Http::new(Connector::new(tls, None))) })
     }
+}
+
+/// Refuses to send or to believe over plain `http` what others on the network could read or replace: only this machine
+/// itself may be asked so.
+pub fn check_plain(flag: &str, url: &str) -> Result<(), SetupError> {
+    let Some(uri) = Some(url).filter(|url| url.starts_with("http://")).and_then(|url| url.parse::<Uri>().ok()) else {
+        return Ok(());
+    };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    if host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+        return Ok(());
+    }
+    Err(SetupError::Flags(format!("{flag} {url}: plain http can be read and changed on its way; use https")))
 }
 
 /// Refuses to listen for others than this machine without protection. `mend` says how to have it.
@@ -137,6 +171,34 @@ pub fn check_listen(flag: &str, address: SocketAddr, is_protected: bool, mend: &
 /// Says what is open, once, at start.
 pub fn warn_if_open(what: &str, is_protected: bool, mend: &str) {
     if !is_protected {
-        tracing::warn!(what, mend, "OPEN: whoever reaches this process on this machine may do everything");
+        tracing::warn!(what, mend, "unauthenticated: any process on this machine can use this listener");
+    }
+}
+
+/// Says that tokens can be read on their way, once, at start.
+pub fn warn_if_plain(what: &str, takes_tokens: bool, is_tls: bool, mend: &str) {
+    if takes_tokens && !is_tls {
+        tracing::warn!(what, mend, "tokens are taken over plain http: whatever can read the connection can use them");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_goes_no_further_than_this_machine() {
+        for (url, is_taken) in [
+            ("http://127.0.0.1:8083", true),
+            ("http://[::1]:8083/keys", true),
+            ("http://localhost/keys", true),
+            ("https://issuer.example.org/keys", true),
+            ("/etc/wallet/jwks.json", true),
+            ("http://issuer.example.org/keys", false),
+            ("http://10.0.0.1/keys", false),
+            ("http://localhost.example.org/keys", false),
+        ] {
+            assert_eq!(check_plain("--auth-jwks", url).is_ok(), is_taken, "{url}");
+        }
     }
 }

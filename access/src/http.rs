@@ -40,7 +40,13 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// When the certificate ends that the other side showed, in seconds since 1970. A connection outlives it.
+    pub peer_ends_s: Option<i64>,
 }
+
+/// Rides along with a connection.
+#[derive(Debug, Clone, Copy)]
+struct PeerEnds(i64);
 
 /// Makes connections: TCP for `http://`, TLS for `https://`.
 #[derive(Clone)]
@@ -95,7 +101,10 @@ pub struct Conn(Stream);
 
 impl Connection for Conn {
     fn connected(&self) -> Connected {
-        Connected::new()
+        match self.0.peer_ends_s() {
+            Some(at) => Connected::new().extra(PeerEnds(at)),
+            None => Connected::new(),
+        }
     }
 }
 
@@ -185,7 +194,8 @@ impl Http {
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, limits::ANSWER_MAX_BYTES).collect().await;
             let body = body.map_err(|error| HttpError::Failed(error.to_string()))?.to_bytes();
-            Ok(Reply { status: head.status, headers: head.headers, body })
+            let peer_ends_s = head.extensions.get::<PeerEnds>().map(|&PeerEnds(at)| at);
+            Ok(Reply { status: head.status, headers: head.headers, body, peer_ends_s })
         };
         timeout(patience, exchange).await.map_err(|_| HttpError::Late(patience))?
     }

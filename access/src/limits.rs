@@ -29,6 +29,11 @@ pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// Largest policy, all its files together.
 pub const POLICY_MAX_BYTES: u64 = 1024 * 1024;
 
+pub const HOUR_S: i64 = 3_600;
+pub const DAY_S: i64 = 24 * HOUR_S;
+/// A certificate that ends within this time is warned of.
+pub const CERTIFICATE_WARN_S: i64 = 21 * DAY_S;
+
 /// From an accepted connection to the end of its TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes of one listener at once; further connections wait in the kernel's queue.

@@ -7,6 +7,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use topology::CellId;
 
+use crate::tls::Facts;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     Router,
@@ -38,6 +40,29 @@ impl Role {
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         ALL.into_iter().find(|role| verify_server_name(&parsed, &role.server_name()).is_ok())
+    }
+}
+
+/// Which of our processes a verified certificate says that its holder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub role: Role,
+    /// Of a cell: which one. None where the certificate names none, or several.
+    pub cell: Option<CellId>,
+}
+
+impl Process {
+    /// Of a certificate that has been verified already.
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let role = Role::of(certificate)?;
+        let names = Facts::of(certificate)?.names;
+        let below = format!(".{}", Role::Cell.dns_name());
+        let mut cells = names.iter().filter_map(|name| CellId::parse(name.strip_suffix(&below)?).ok());
+        let cell = match (cells.next(), cells.next()) {
+            (Some(cell), None) if role == Role::Cell => Some(cell),
+            _ => None,
+        };
+        Some(Self { role, cell })
     }
 }
 

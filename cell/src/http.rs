@@ -35,6 +35,7 @@ use ledger::store::Store;
 use metrics::{counter, gauge, histogram};
 use telemetry::metrics::Page;
 use telemetry::trace::{self, Place};
+use telemetry::readiness::Readiness;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use topology::version::Running;
@@ -123,7 +124,8 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .layer(from_fn_with_state(edge.clone(), draining::elsewhere::<S, P>));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready::<S, P>))
+    let readiness = Arc::new(Readiness::default());
+        .route("/readyz", get(move |edge: Shared<S, P>| async move { ready(edge, &readiness).await }))
         .route("/version", get(version::<S, P>))
         .route("/metrics", get(metrics_page::<S, P>))
         .route(wire::path::LOG, get(async || telemetry::log::filter()).put(set_log))
@@ -175,11 +177,12 @@ fn context_of(request: &Request, place: Option<Place>) -> tracing::Span {
 }
 
 /// Ready: not draining, the tables answer, and their time and this process's clock agree.
-async fn ready<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Response {
+async fn ready<S: Store, P: Peers>(State(edge): Shared<S, P>, tables: &Readiness<Result<(), String>>) -> Response {
     if *edge.draining.borrow() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    if let Err(error) = edge.store.genesis().await {
+    let look = async { edge.store.genesis().await.map(drop).map_err(|error| error.to_string()) };
+    if let Err(error) = tables.ask(look).await {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
     }
     match edge.clock.check(edge.clock.now()) {

@@ -194,7 +194,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     // Before anything is counted.
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
-    let mesh = args.mesh.files()?;
+    let mesh = args.mesh.files_of(access::Role::Cell, Some(&args.cell))?;
     check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
     warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
     if mesh.is_some() && !args.router.starts_with("https://") {
@@ -214,7 +214,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     }
     let store = DynamoStore::new(client, &args.database.table_prefix);
     not_being_restored(&store).await?;
-    let server = mesh.as_ref().map(|files| tls::Server::mesh("cell", files, CALLERS)).transpose()?;
+    let server = mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
 

@@ -26,6 +26,9 @@ use serde::Deserialize;
 use telemetry::metrics::Page;
 use telemetry::trace::{self, Place};
 use topology::{CellId, UserId, wire};
+use telemetry::readiness::Readiness;
+use telemetry::trace::{self, Place};
+use topology::{CellId, Problem, UserId, wire};
 use tracing::Instrument;
 
 use self::door::{By, Door};
@@ -73,13 +76,14 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
     let inside = match &door {
         Some(door) => inside.route_layer(from_fn_with_state(door.clone(), door::admit)),
         None => inside,
+    let readiness = Arc::new(Readiness::default());
     };
     // The page asks for changes as everybody does: at this door.
     let api = inside.clone().with_state(Arc::clone(&control));
     inside
         .merge(page::routes(&control, door, api).route_layer(from_fn(measured)))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(move |control: Control| async move { ready(control, &readiness).await }))
         .fallback(|| async { refused(404, "not_found", "No such path", "see `ctl --help`") })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(control)
@@ -115,8 +119,9 @@ fn bounded(method: &Method) -> &'static str {
 }
 
 /// Ready when its tables answer, also before a placement exists.
-async fn ready(State(control): Control) -> Answer {
-    control.placements.refresh().await?;
+async fn ready(State(control): Control, tables: &Readiness<std::result::Result<(), Problem>>) -> Answer {
+    let look = async { control.placements.refresh().await.map(drop).map_err(problem::of) };
+    tables.ask(look).await.map_err(|problem| Error::Refused(Box::new(problem)))?;
     Ok("ok\n".into_response())
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use access::Role;
 use access::http::{Connector, Http, Reply};
-use access::tls;
+use access::limits::{CERTIFICATE_WARN_S, DAY_S};
+use access::tls::{self, now_s};
 use axum::http::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -105,13 +106,18 @@ impl Instances {
     /// `GET /readyz`.
     pub async fn probe(&self, instance: &InstanceEntry) -> InstanceHealth {
         let url = format!("{}://{}/readyz", self.http.scheme(), instance.address);
-        let why = match self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await {
-            Ok(reply) if reply.status.is_success() => None,
-            Ok(reply) => Some(format!("answers {}", reply.status.as_u16())),
-            Err(error) if error.is_late() => Some(format!("no answer in {} ms", PROBE_TIMEOUT.as_millis())),
-            Err(_) => Some("not reachable".to_owned()),
+        let (ready, why) = match self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await {
+            Ok(reply) if reply.status.is_success() => match days_left(reply.peer_ends_s, now_s()) {
+                // The connection was made before; no new one can be.
+                Some(days) if days < 0 => (false, Some("its certificate has ended".to_owned())),
+                Some(days) => (true, Some(format!("its certificate ends in {days} days"))),
+                None => (true, None),
+            },
+            Ok(reply) => (false, Some(format!("answers {}", reply.status.as_u16()))),
+            Err(error) if error.is_late() => (false, Some(format!("no answer in {} ms", PROBE_TIMEOUT.as_millis()))),
+            Err(error) => (false, Some(format!("not reachable: {error}"))),
         };
-        InstanceHealth { id: instance.id.to_string(), ready: why.is_none(), why }
+        InstanceHealth { id: instance.id.to_string(), ready, why }
     }
 
     /// Whether the process answers anything at all.
@@ -250,6 +256,12 @@ impl Instances {
     }
 }
 
+/// Days until a certificate ends, where that is soon enough to be told.
+pub fn days_left(ends_s: Option<i64>, now_s: i64) -> Option<i64> {
+    let left_s = ends_s?.saturating_sub(now_s);
+    (left_s < CERTIFICATE_WARN_S).then_some(left_s.div_euclid(DAY_S))
+}
+
 /// What a cell's answer about a wallet is read for.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -287,6 +299,25 @@ fn understood(cell: &CellId, reply: &Reply) -> Result<Answer> {
             let detail =
                 format!("{cell} answered {status} ({})", said.unwrap_or_else(|_| "no problem body".to_owned()));
             Err(refused(502, "cell_refused", "The cell refused", detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ends_soon_or_has_ended_is_told() {
+        let now_s = 1_000 * DAY_S;
+        for (ends_s, expected) in [
+            (None, None),
+            (Some(now_s + 30 * DAY_S), None),
+            (Some(now_s + 20 * DAY_S + 1), Some(20)),
+            (Some(now_s), Some(0)),
+            (Some(now_s - 1), Some(-1)),
+        ] {
+            assert_eq!(days_left(ends_s, now_s), expected, "{ends_s:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::collector::Collector;
-use access::flags::{AuthFlags, MeshFlags, check_listen, warn_if_open};
+use access::flags::{AuthFlags, MeshFlags, check_listen, check_plain, warn_if_open, warn_if_plain};
 use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
@@ -243,12 +243,16 @@ struct Doors {
 
 /// Reads keys and certificates, and refuses to be open to other machines.
 async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
-    let mesh = common.mesh.files()?;
+    let mesh = common.mesh.files_of(Role::ControlPlane, None)?;
     let is_protected = mesh.is_some() && common.auth.auth_jwks.is_some();
     check_listen("--listen", common.listen, is_protected, &format!("{MESH_FLAGS}, and --auth-jwks"))?;
     let gate = common.auth.gate(settings.config.deployment.namespace).await?;
     warn_if_open("control plane's API", gate.is_some(), "--auth-jwks");
     let Some(files) = &mesh else { return Ok(Doors { gate, tls: None, instances: Instances::new() }) };
+    warn_if_plain("control plane's API", gate.is_some(), mesh.is_some(), MESH_FLAGS);
+    if let (Some(router), Some(_)) = (&common.canaries.canary_router, &common.canaries.canary_token) {
+        check_plain("--canary-router", router)?;
+    }
     let tls = Server::mesh_and_others("control-plane", files, &[Role::Router, Role::Monitor])?;
     Ok(Doors { gate, tls: Some(tls), instances: Instances::over(Client::mesh(files)?) })
 }

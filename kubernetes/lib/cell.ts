@@ -2,7 +2,18 @@
 import { PORTS, PRIVATE_DOMAIN } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Cell, Settings } from './settings.ts';
-import { MESH, asMonitor, at, binding, everyone, inZones, service, serviceAccount, sized } from './workload.ts';
+import {
+  MESH,
+  asKubelet,
+  asMonitor,
+  at,
+  binding,
+  everyone,
+  inZones,
+  service,
+  serviceAccount,
+  sized,
+} from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 /** Writes a second that one process is sized for: an assumption, far below what one takes on a developer's machine. */
@@ -39,7 +50,8 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
           { name: 'monitor', from: 'secret' },
           { name: 'checkpoint', from: 'secret' },
         ],
-        probe: asMonitor('cell.wallet.internal', PORTS.cell),
+        live: asKubelet('mesh'),
+        ready: asMonitor('cell.wallet.internal', PORTS.cell),
         cpu: '1',
         memory: '1Gi',
         replicas,

@@ -4,7 +4,7 @@
 import { PORTS } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
-import { MESH, at, binding, everyone, inZones, metadata, service, serviceAccount } from './workload.ts';
+import { MESH, asKubelet, at, binding, everyone, inZones, metadata, service, serviceAccount } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 export function controlPlane({ config, images, text, tokens, switches }: Settings): Manifest[] {
@@ -44,8 +44,8 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
           { name: 'tokens', from: 'configMap' },
           { name: 'checkpoint-keys', from: 'configMap', optional: true },
         ],
-        // Who shows no certificate is let in this far; what is behind asks for a token.
-        probe: (path) => ({ httpGet: { path, port: 'api', scheme: 'HTTPS' } }),
+        live: asKubelet('api'),
+        ready: asKubelet('api'),
         cpu: '500m',
         memory: '512Mi',
         replicas: 1,

@@ -93,9 +93,16 @@ function probes(one: Parsed): string[] {
       ['livenessProbe', '/livez'],
       ['readinessProbe', '/readyz'],
     ] as const
-  ).flatMap(([probe, path]) =>
-    when(!asked(container(one)[probe]).endsWith(path), `${named(one)}: ${probe} asks ${asked(container(one)[probe])}`),
-  );
+  ).flatMap(([probe, path]) => [
+    ...when(
+      !asked(container(one)[probe]).endsWith(path),
+      `${named(one)}: ${probe} asks ${asked(container(one)[probe])}`,
+    ),
+    ...when(
+      path === '/livez' && container(one)[probe]?.exec !== undefined,
+      `${named(one)}: ${probe} depends on a certificate`,
+    ),
+  ]);
 }
 
 /** What the process is started with: an image by digest, and only what its source takes. */
@@ -143,9 +150,9 @@ function rights(one: Parsed): string[] {
 
 /** Every file that a flag names is in something mounted, and ConfigMaps that we write ourselves hold it. */
 function mounted(one: Parsed, maps: Parsed[]): string[] {
-  const { volumeMounts = [], args = [], livenessProbe } = container(one);
+  const { volumeMounts = [], args = [], readinessProbe } = container(one);
   const { volumes = [] } = one.spec.template.spec;
-  const words: string[] = [...args, ...(livenessProbe?.exec?.command ?? [])];
+  const words: string[] = [...args, ...(readinessProbe?.exec?.command ?? [])];
   const files = words.map((word) => /(?:^|=)(\/etc\/wallet\/.*)$/.exec(word)?.[1]).filter((file) => file !== undefined);
   return [
     ...files

@@ -2,7 +2,18 @@
 import { PORTS, PRIVATE_DOMAIN, targetsOf } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
-import { MESH, asMonitor, at, binding, everyone, inZones, service, serviceAccount, sized } from './workload.ts';
+import {
+  MESH,
+  asKubelet,
+  asMonitor,
+  at,
+  binding,
+  everyone,
+  inZones,
+  service,
+  serviceAccount,
+  sized,
+} from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 /** Writes a second that one process is sized for, on two threads: an assumption. */
@@ -43,7 +54,8 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
       { name: 'tokens', from: 'configMap' },
     ],
     data: DATA,
-    probe: asMonitor('router.wallet.internal', PORTS.admin),
+    live: asKubelet('admin'),
+    ready: asMonitor('router.wallet.internal', PORTS.admin),
     cpu: String(THREADS),
     memory: '512Mi',
     replicas,

@@ -30,7 +30,8 @@ export interface Workload {
   readonly mounts: readonly Mount[];
   /** Folder that outlives the process, but not the pod. */
   readonly data?: string;
-  readonly probe: (path: '/livez' | '/readyz') => Manifest;
+  readonly live: (path: '/livez') => Manifest;
+  readonly ready: (path: '/readyz') => Manifest;
   readonly cpu: string;
   readonly memory: string;
   readonly replicas: number;
@@ -46,6 +47,11 @@ export const MESH = [
   `--mesh-cert=${at('mesh', 'tls.crt')}`,
   `--mesh-key=${at('mesh', 'tls.key')}`,
 ];
+
+/** Kubelet asks whether the process lives, and shows no certificate: none that has ended may get the process killed. */
+export const asKubelet =
+  (port: string) =>
+  (path: string): Manifest => ({ httpGet: { path, port, scheme: 'HTTPS' } });
 
 /**
  * Asked from inside the pod: the port wants a certificate, and kubelet has none. The monitor's may look at health only.
@@ -148,7 +154,8 @@ function deployment(work: Workload, zone: string): Manifest {
   };
 }
 
-function container({ component, image, args, env = {}, ports, mounts, data, probe, cpu, memory }: Workload): Manifest {
+function container(work: Workload): Manifest {
+  const { component, image, args, env = {}, ports, mounts, data, live, ready, cpu, memory } = work;
   return {
     name: component,
     image,
@@ -159,9 +166,9 @@ function container({ component, image, args, env = {}, ports, mounts, data, prob
     ],
     ports: Object.entries(ports).map(([name, containerPort]) => ({ name, containerPort, protocol: 'TCP' })),
     resources: { requests: { cpu, memory }, limits: { memory } },
-    startupProbe: { ...probe('/livez'), periodSeconds: 2, failureThreshold: 30, timeoutSeconds: 3 },
-    livenessProbe: { ...probe('/livez'), periodSeconds: 10, failureThreshold: 3, timeoutSeconds: 3 },
-    readinessProbe: { ...probe('/readyz'), periodSeconds: 5, failureThreshold: 2, timeoutSeconds: 3 },
+    startupProbe: { ...live('/livez'), periodSeconds: 2, failureThreshold: 30, timeoutSeconds: 3 },
+    livenessProbe: { ...live('/livez'), periodSeconds: 10, failureThreshold: 3, timeoutSeconds: 3 },
+    readinessProbe: { ...ready('/readyz'), periodSeconds: 5, failureThreshold: 2, timeoutSeconds: 3 },
     lifecycle: { preStop: { sleep: { seconds: PRE_STOP_SECONDS } } },
     securityContext: restricted(),
     volumeMounts: [

@@ -1,17 +1,23 @@
 //! What operators and their tools ask: alive, ready, metrics, placement. Not on the path of any request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use access::tls::{Acceptor, Stream};
+use access::{Denied, Role};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::Listener;
+use axum::serve::{IncomingStream, Listener};
 use serde::Serialize;
 use telemetry::metrics::Page;
 use tokio::sync::watch;
+use topology::Problem;
+use topology::problem::PROBLEM_JSON;
 
 use crate::placement::keeper::{Source, Standing};
 use crate::routes::SharedRoutes;
@@ -19,6 +25,7 @@ use crate::telemetry::Counters;
 
 /// Plain on loopback; elsewhere over TLS, to those who watch us.
 pub async fn serve(acceptor: Acceptor, pages: Router) -> std::io::Result<()> {
+    let pages = pages.layer(from_fn(admit)).into_make_service_with_connect_info::<Peer>();
     axum::serve(AdminListener(acceptor), pages).await
 }
 
@@ -26,16 +33,49 @@ struct AdminListener(Acceptor);
 
 impl Listener for AdminListener {
     type Io = Stream;
-    type Addr = SocketAddr;
+    type Addr = Peer;
 
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
+    async fn accept(&mut self) -> (Stream, Peer) {
         let accepted = self.0.accept().await;
-        (accepted.stream, accepted.peer)
+        let peer = if accepted.stream.is_plain() { Peer::OnThisMachine } else { Peer::Process(accepted.role) };
+        (accepted.stream, peer)
     }
 
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
+    fn local_addr(&self) -> std::io::Result<Peer> {
+        self.0.local_addr().map(|_| Peer::OnThisMachine)
     }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Peer {
+    /// Without TLS, which only a loopback address speaks.
+    OnThisMachine,
+    /// As its certificate says; None: it showed none.
+    Process(Option<Role>),
+}
+
+impl Connected<IncomingStream<'_, AdminListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, AdminListener>) -> Self {
+        *stream.remote_addr()
+    }
+}
+
+/// A monitor looks and changes nothing. Without a certificate one learns whether the process lives, so that no
+/// certificate that has ended gets it killed.
+async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    let may = match peer {
+        Peer::OnThisMachine | Peer::Process(Some(Role::ControlPlane)) => true,
+        Peer::Process(Some(Role::Monitor)) => request.method().is_safe(),
+        Peer::Process(None) => request.uri().path() == "/livez",
+        Peer::Process(Some(Role::Router | Role::Cell)) => false,
+    };
+    if may {
+        return next.run(request).await;
+    }
+    let denied = Denied::Forbidden;
+    let problem = Problem::new(denied.status(), denied.code(), denied.title()).detail(denied.to_string());
+    (StatusCode::FORBIDDEN, [(CONTENT_TYPE, PROBLEM_JSON)], problem.to_json()).into_response()
 }
 
 #[derive(Clone)]
@@ -107,4 +147,33 @@ async fn placement(State(admin): State<Admin>) -> axum::Json<PlacementView> {
         cells: placement.map_or(0, |placement| placement.cells().len()),
         pins: placement.map_or(0, |placement| placement.pins().len()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::connect_info::MockConnectInfo;
+    use axum::http::Method;
+    use tower_service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_monitor_looks_and_changes_nothing() {
+        let (monitor, nobody) = (Peer::Process(Some(Role::Monitor)), Peer::Process(None));
+        for (peer, method, path, expected) in [
+            (monitor, Method::GET, "/v1/log", 200),
+            (monitor, Method::PUT, "/v1/log", 403),
+            (Peer::Process(Some(Role::ControlPlane)), Method::PUT, "/v1/log", 200),
+            (Peer::OnThisMachine, Method::PUT, "/v1/log", 200),
+            (nobody, Method::GET, "/v1/log", 403),
+            (nobody, Method::GET, "/livez", 200),
+        ] {
+            let pages =
+                Router::new().route("/v1/log", get(async || "").put(async || "")).route("/livez", get(async || ""));
+            let mut pages = pages.layer(from_fn(admit)).layer(MockConnectInfo(peer));
+            let request = Request::builder().method(method.clone()).uri(path).body(axum::body::Body::empty());
+            let answer = pages.call(request.expect("sound")).await.expect("infallible");
+            assert_eq!(answer.status(), expected, "{peer:?} {method} {path}");
+        }
+    }
 }

@@ -136,7 +136,7 @@ impl Args {
             "--control-plane has to be http://host:port or https://host:port, not {}",
             self.control_plane
         );
-        let mesh = self.mesh.files()?;
+        let mesh = self.mesh.files_of(access::Role::Router, None)?;
         ensure!(!control_plane_tls || mesh.is_some(), "--control-plane with https needs the --mesh flags");
         let authority = self.control_plane.authority().context("--control-plane names no host")?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);

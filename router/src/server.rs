@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use access::flags::{check_listen, warn_if_open};
+use access::flags::{check_listen, warn_if_open, warn_if_plain};
 use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
@@ -61,6 +61,7 @@ async fn doors(settings: &Settings) -> anyhow::Result<Doors> {
     check_listen("--admin-listen", settings.admin_listen, with_mesh, MESH_FLAGS)?;
     let gate = wanted.auth.gate(settings.namespace).await?;
     warn_if_open("public listener", gate.is_some(), "--auth-jwks");
+    warn_if_plain("public listener", gate.is_some(), with_tls, "--tls-cert and --tls-key");
     warn_if_open("internal listener", with_mesh, MESH_FLAGS);
     let public = wanted.public_tls.clone().map(|(certificate, key)| Server::public("public", certificate, key));
     let mut doors = Doors { public: public.transpose()?, internal: None, admin: None, mesh: None, gate };
@@ -68,7 +69,7 @@ async fn doors(settings: &Settings) -> anyhow::Result<Doors> {
         doors.internal = Some(Server::mesh("internal", files, &[Role::Cell, Role::ControlPlane])?);
         doors.mesh = Some(Client::mesh(files)?);
         if !settings.admin_listen.ip().is_loopback() {
-            doors.admin = Some(Server::mesh("admin", files, &[Role::Monitor, Role::ControlPlane])?);
+            doors.admin = Some(Server::mesh_and_others("admin", files, &[Role::Monitor, Role::ControlPlane])?);
         }
     }
     Ok(doors)

@@ -5,7 +5,7 @@ pub mod breaker;
 pub mod link;
 pub mod request;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub struct Upstream {
     scratch: Scratch,
     /// Last in, first out: the few in use stay warm and the rest age out.
     idle: RefCell<Vec<Idle>>,
+    /// When it was told last that no connection could be made.
+    told: Cell<Option<Instant>>,
 }
 
 struct Idle {
@@ -40,7 +42,16 @@ struct Idle {
 impl Upstream {
     pub fn new(address: Arc<str>, cell: CellId, tls: Option<Client>, clock: &Rc<Clock>, scratch: &Scratch) -> Rc<Self> {
         let (clock, scratch) = (Rc::clone(clock), scratch.clone());
-        Rc::new(Self { address, cell, tls, breaker: Breaker::default(), clock, scratch, idle: RefCell::default() })
+        Rc::new(Self {
+            address,
+            cell,
+            tls,
+            breaker: Breaker::default(),
+            clock,
+            scratch,
+            idle: RefCell::default(),
+            told: Cell::new(None),
+        })
     }
 
     /// A connection that is open as far as is known; those that were closed meanwhile are forgotten.
@@ -70,6 +81,15 @@ impl Upstream {
         self.idle.borrow_mut().retain(|idle| now.saturating_duration_since(idle.since) < limits::POOL_IDLE_TIMEOUT);
     }
 
+    /// Why there was no connection; of many, some.
+    fn tell(&self, error: &std::io::Error) {
+        let now = self.clock.now();
+        if self.told.get().is_none_or(|at| now.saturating_duration_since(at) >= limits::WARN_SPACING) {
+            self.told.set(Some(now));
+            tracing::warn!(cell = %self.cell, address = &*self.address, %error, "no connection to an instance");
+        }
+    }
+
     /// A new connection, made within `left` and [`limits::CONNECT_TIMEOUT`].
     pub async fn connect(&self, left: Duration) -> Option<Box<Link>> {
         let connecting = async {
@@ -84,6 +104,12 @@ impl Upstream {
             };
             std::io::Result::Ok(Link::new(stream, self.scratch.clone()))
         };
-        tokio::time::timeout(left.min(limits::CONNECT_TIMEOUT), connecting).await.ok()?.ok()
+        match tokio::time::timeout(left.min(limits::CONNECT_TIMEOUT), connecting).await.ok()? {
+            Ok(link) => Some(link),
+            Err(error) => {
+                self.tell(&error);
+                None
+            }
+        }
     }
 }

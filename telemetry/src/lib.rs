@@ -7,4 +7,5 @@ pub mod flags;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod readiness;
 pub mod trace;

@@ -52,8 +52,28 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
         let text = answer.as_ref().map_or_else(ToString::to_string, |answer| answer.text.clone());
         assert_eq!(answer.ok().map(|answer| answer.status), expected, "{who}: {method} {url}{path}: {text}");
     }
+    // A credit comes from the payer's home, and only from cells.
+    let payee = wallet_of(&secure.fleet.users_in(2, 1).await[0]);
+    let credit = json!({ "transferId": wallet, "fromWalletId": wallet, "toWalletId": payee, "amountMinor": 1,
+        "requestId": "r", "actor": "" });
+    let credits = format!("/internal/v1/wallets/{payee}/credits");
+    for (who, url, name, status) in [
+        ("cell-1", &internal, router, 404),
+        ("cell-2", &internal, router, 403),
+        (CONTROL_PLANE, &internal, router, 403),
+        (CONTROL_PLANE, &https(&ports.instance(2, 0)), "cell-2.cell.wallet.internal", 403),
+    ] {
+        let (process, url) = (secure.process(&own.mesh(who), name), format!("{url}{credits}"));
+        let headers = [("content-type", "application/json")];
+        let answer = ask(&process, &headers, "POST", &url, &credit.to_string()).await.expect("an answer");
+        assert_eq!(answer.status, status, "{who}: {}", answer.text);
+    }
     // Without any certificate, and without TLS.
-    assert!(secure.ask_with(&[], "GET", &format!("{cell}/readyz"), "").await.is_err());
+    for (path, status) in [("/livez", 200), ("/readyz", 403), ("/metrics", 403), (&*show, 403)] {
+        // As kubelet asks, which has no certificate.
+        let answer = ask(&secure.nobody(cell_1), &[], "GET", &format!("{cell}{path}"), "").await.expect("an answer");
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+    }
     assert!(secure.ask_with(&[], "GET", &format!("{internal}{receivable}"), "").await.is_err());
     for url in [ports.router(), ports.router_internal(), ports.control_plane(), ports.instance(1, 0)] {
         let mut plain = TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens");
@@ -75,7 +95,7 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
     assert!(secure.router_counted("access_handshakes_failed_total{listener=\"internal\"").await >= 3.0);
     let monitor = secure.process(&own.mesh(MONITOR), cell_1);
     let page = ask(&monitor, &[], "GET", &format!("{cell}/metrics"), "").await.expect("metrics").text;
-    for reason in ["role", "certificate", "no_certificate", "not_tls"] {
+    for reason in ["role", "certificate", "not_tls"] {
         assert!(page.contains(&format!("reason=\"{reason}\"")), "{reason}");
     }
     let _ = std::fs::remove_dir_all(elsewhere);
@@ -138,7 +158,25 @@ async fn certificates_are_replaced_under_traffic_without_a_failed_request() {
         secure.router_counted("access_reloads_total{what=\"public\",outcome=\"failed\"}").await >= 1.0
     })
     .await;
-    assert_eq!(secure.fresh().ask(&all, "POST", &paths[0].0, &paths[0].1).await.status, 200);
+    // Nor does one that has ended, or another process's.
+    let (now, day) = (time::OffsetDateTime::now_utc(), time::Duration::DAY);
+    let ends = secure.router_counted("access_certificate_not_after_timestamp_seconds{what=\"internal\"").await;
+    assert!(ends > (now + time::Duration::days(300)).unix_timestamp() as f64, "{ends}");
+    for (names, times) in [
+        (["router.wallet.internal"], (now - time::Duration::days(2), now - day)),
+        (["control-plane.wallet.internal"], (now - day, now + day)),
+    ] {
+        let failed = "access_reloads_total{what=\"internal\",outcome=\"failed\"}";
+        let before = secure.router_counted(failed).await;
+        secure.secrets.issue_for(ROUTER, &names, times).expect("issued");
+        until(20, "the unusable certificate was met", async || secure.router_counted(failed).await > before + 1.0)
+            .await;
+        for (url, body) in &paths {
+            let answer = secure.fresh().ask(&all, "POST", url, body).await;
+            assert_eq!(answer.status, 200, "{names:?}: {}", answer.text);
+        }
+    }
+    assert_eq!(secure.router_counted("access_certificate_not_after_timestamp_seconds{what=\"internal\"").await, ends);
 }
 
 fn tempdir(name: &str) -> std::path::PathBuf {

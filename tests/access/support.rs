@@ -99,6 +99,13 @@ impl Secure {
         Http::new(Connector::new(Some(Client::mesh(files).expect("sound files")), Some(name)))
     }
 
+    /// Somebody without a certificate, who expects to meet `name`.
+    pub fn nobody(&self, name: &str) -> Http {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let tls = Client::believing(&self.secrets.authority()).expect("the fleet's authority");
+        Http::new(Connector::new(Some(tls), Some(name)))
+    }
+
     /// Of the router's metrics, those whose line starts so, added up.
     pub async fn router_counted(&self, start: &str) -> f64 {
         let url = format!("{}/metrics", self.fleet.ports.router_admin());

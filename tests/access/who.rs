@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::support::Secure;
-use crate::fleet::wallet_of;
+use crate::fleet::{until, wallet_of};
 
 #[tokio::test]
 async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
-    let secure = Secure::start(2).await;
+    let every_second = vec![("CELL_CHECKPOINT_SECONDS".to_owned(), "1".to_owned())];
+    let secure = Secure::start_with(2, every_second).await;
     let (ann, bob) = (wallet_of("ann"), wallet_of("bob"));
     let a = secure.customer("ann");
     let all = "wallets:create wallets:read deposit withdraw transfer";
@@ -85,6 +86,20 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
     assert!(told.contains("\"actor\":\"customer:ann\"") && told.contains("\"sourceIp\":\"127.0.0.1\""), "{told}");
     let own = secure.ask(&a, "GET", &listing, "").await.text;
     assert!(own.contains("WITHDRAWAL") && !own.contains("audit") && !own.contains("127.0.0.1"), "{own}");
+
+    // The same where a whole cell is followed.
+    let events = format!("{}/api/v1/events?cell=cell-", secure.router());
+    let following = async |token: &str| {
+        let mut text = String::new();
+        for cell in 1..=2 {
+            text += &secure.ask(token, "GET", &format!("{events}{cell}"), "").await.text;
+        }
+        text
+    };
+    until(20, "what was done is told", async || following(&operator).await.contains("\"actor\":\"customer:ann\""))
+        .await;
+    let told = following(&service("events:read")).await;
+    assert!(told.contains("WITHDRAWAL") && !told.contains("audit") && !told.contains("127.0.0.1"), "{told}");
 
     // A header cannot say otherwise than the body: neither sent along, nor hidden from the cell.
     let url = format!("{}/api/v1/wallets/transfer", secure.router());

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::files::{self, Identity, TlsError};
-use super::{MeshFiles, Stream, keep_fresh};
+use super::{Fresh, Loaded, MeshFiles, Stream};
 use crate::watch::Watched;
 
 #[derive(Clone)]
@@ -30,10 +30,12 @@ impl Client {
         let load = move || {
             let roots = files::authorities(&files.authority)?;
             let identity = Identity::read(&files.certificate, &files.key)?;
-            config(roots, Some(identity), true)
+            let facts = identity.facts()?;
+            Ok(Loaded { value: config(roots, Some(identity), true)?, facts })
         };
-        let config = Arc::new(ArcSwap::from_pointee(load()?));
-        tokio::spawn(keep_fresh("mesh_client", paths, watched, Arc::clone(&config), load));
+        let fresh = Fresh::new("mesh_client", load()?);
+        let config = fresh.current();
+        tokio::spawn(fresh.keep(paths, watched, load));
         Ok(Self { config })
     }
 

@@ -9,12 +9,16 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::certificate::{Facts, NotUsable};
+
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{path}: {reason}")]
     File { path: PathBuf, reason: String },
     #[error("{0}")]
     Tls(#[from] rustls::Error),
+    #[error("{0}")]
+    NotUsable(#[from] NotUsable),
 }
 
 fn file_error(path: &Path, reason: impl std::fmt::Display) -> TlsError {
@@ -38,6 +42,16 @@ impl Identity {
         let certified = CertifiedKey::from_der(chain, secret, &provider());
         Ok(Self(Arc::new(certified.map_err(|error| file_error(certificate, error))?)))
     }
+
+    pub fn facts(&self) -> Result<Facts, TlsError> {
+        let unsound = || rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+        Ok(Facts::of_chain(&self.0.cert).ok_or_else(unsound)?)
+    }
+}
+
+/// What the certificate in a file says of itself.
+pub fn facts_of(certificate: &Path) -> Result<Facts, TlsError> {
+    Facts::of_chain(&certificates(certificate)?).ok_or_else(|| file_error(certificate, "no sound certificate in it"))
 }
 
 /// At least one authority.

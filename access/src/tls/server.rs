@@ -17,9 +17,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::files::{self, Identity, TlsError};
-use super::{MeshFiles, Stream, keep_fresh};
+use super::{Fresh, Loaded, MeshFiles, Stream};
 use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, WARN_SPACING};
-use crate::role::Role;
+use crate::role::{Process, Role};
 use crate::watch::Watched;
 
 /// Whom a listener of our own processes lets in.
@@ -44,10 +44,11 @@ impl Server {
         let load = move || {
             let builder = ServerConfig::builder_with_provider(files::provider());
             let builder = builder.with_protocol_versions(rustls::DEFAULT_VERSIONS)?.with_no_client_auth();
-            let Identity(key) = Identity::read(&certificate, &key)?;
-            let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(config)
+            let identity = Identity::read(&certificate, &key)?;
+            let facts = identity.facts()?;
+            let mut value = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.0)));
+            value.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Loaded { value, facts })
         };
         Self::fresh(listener, None, paths, load)
     }
@@ -75,13 +76,14 @@ impl Server {
             let verifier = if callers.or_nobody { verifier.allow_unauthenticated() } else { verifier };
             let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
             let builder = ServerConfig::builder_with_provider(files::provider()).with_protocol_versions(&[&TLS13])?;
-            let Identity(key) = Identity::read(&files.certificate, &files.key)?;
-            let mut config =
-                builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.send_tls13_tickets = 0;
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(config)
+            let identity = Identity::read(&files.certificate, &files.key)?;
+            let facts = identity.facts()?;
+            let resolver = Arc::new(SingleCertAndKey::from(identity.0));
+            let mut value = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+            value.session_storage = Arc::new(NoServerSessionStorage {});
+            value.send_tls13_tickets = 0;
+            value.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Loaded { value, facts })
         };
         Self::fresh(listener, Some(callers), paths, load)
     }
@@ -90,16 +92,17 @@ impl Server {
         listener: &'static str,
         callers: Option<Callers>,
         paths: Vec<PathBuf>,
-        load: impl Fn() -> Result<ServerConfig, TlsError> + Send + 'static,
+        load: impl Fn() -> Result<Loaded<ServerConfig>, TlsError> + Send + 'static,
     ) -> Result<Self, TlsError> {
         let watched = Watched::new(paths.clone());
-        let config = Arc::new(ArcSwap::from_pointee(load()?));
-        tokio::spawn(keep_fresh(listener, paths, watched, Arc::clone(&config), load));
+        let fresh = Fresh::new(listener, load()?);
+        let config = fresh.current();
+        tokio::spawn(fresh.keep(paths, watched, load));
         Ok(Self { config, callers, listener })
     }
 
-    /// The handshake, and the caller's role if he showed a certificate. Counts what fails.
-    pub async fn handshake(&self, stream: TcpStream) -> io::Result<(Stream, Option<Role>)> {
+    /// The handshake, and which of our processes the caller's certificate says that it is. Counts what fails.
+    pub async fn handshake(&self, stream: TcpStream) -> io::Result<(Stream, Option<Process>)> {
         let shaking = TlsAcceptor::from(self.config.load_full()).accept(stream);
         let shaken = match timeout(HANDSHAKE_TIMEOUT, shaking).await {
             Ok(shaken) => shaken,
@@ -107,7 +110,8 @@ impl Server {
         };
         let stream = shaken.inspect_err(|error| self.failed(reason(error)))?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let role = shown.and_then(Role::of);
+        let process = shown.and_then(Process::of);
+        let role = process.as_ref().map(|process| process.role);
         let welcome = match (self.callers, shown) {
             (None, _) => true,
             (Some(callers), None) => callers.or_nobody,
@@ -117,7 +121,7 @@ impl Server {
             self.failed("role");
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        Ok((Stream::Tls(Box::new(stream.into())), role))
+        Ok((Stream::Tls(Box::new(stream.into())), process))
     }
 
     fn failed(&self, reason: &'static str) {
@@ -195,8 +199,8 @@ impl Acceptor {
                 return Accepted { stream: Stream::Plain(stream), peer, role: None };
             };
             self.shaking.spawn(async move {
-                let (stream, role) = tls.handshake(stream).await?;
-                Ok(Accepted { stream, peer, role })
+                let (stream, process) = tls.handshake(stream).await?;
+                Ok(Accepted { stream, peer, role: process.map(|process| process.role) })
             });
         }
     }

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::certificate::Facts;
+
 pub enum Stream {
     Plain(TcpStream),
     /// Boxed because it is some kilobytes, and the other is not.
@@ -17,6 +19,13 @@ pub enum Stream {
 impl Stream {
     pub fn is_plain(&self) -> bool {
         matches!(self, Self::Plain(_))
+    }
+
+    /// When the peer's certificate ends, in seconds since 1970, where it showed one.
+    pub fn peer_ends_s(&self) -> Option<i64> {
+        let Self::Tls(stream) = self else { return None };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        Some(Facts::of_chain(chain)?.not_after_s)
     }
 
     /// Writes what the socket takes at once; for last words to a client that may be gone.

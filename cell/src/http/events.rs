@@ -16,10 +16,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use topology::{CellId, WalletId};
 
-use super::Edge;
 use super::problem::{Fault, Rejected};
 use super::views::{TransactionView, number, status_name};
 use super::wallets::{answered, parameter};
+use super::{Edge, context};
 use crate::events::{Cursor, Events};
 use crate::failure::Failure;
 use crate::history::Line;
@@ -84,6 +84,7 @@ pub async fn events<S: Store, P: Peers>(
             events: Events::new(edge.store.clone(), cursor),
             format,
             follow,
+            with_audit: context::is_operator(&headers),
             until: Instant::now() + MAX_ANSWER,
             draining: edge.draining.clone(),
             is_over: false,
@@ -102,6 +103,8 @@ struct Feed<S> {
     events: Events<S>,
     format: Format,
     follow: bool,
+    /// Whether who caused each entry is shown: to operators only, as everywhere.
+    with_audit: bool,
     until: Instant,
     draining: tokio::sync::watch::Receiver<bool>,
     is_over: bool,
@@ -135,7 +138,7 @@ impl<S: Store> Feed<S> {
     fn event(&self, block: &Block) -> String {
         let line = |entry: &ledger::Entry| {
             let line = Line { entry: entry.clone(), at: block.at, block: block.number, hash: block.hash };
-            TransactionView::new(line, true)
+            TransactionView::new(line, self.with_audit)
         };
         let view = EventView {
             cell: self.cell.clone(),

@@ -55,7 +55,8 @@ pub async fn serve(
     let mut acceptor = Acceptor::new(listener, tls);
     // Made once: a connection's role never changes.
     let for_role = |role| (role, routes.clone().layer(from_fn(move |request, next| admit(role, request, next))));
-    let by_role: Vec<(Role, Router)> = CALLERS.iter().copied().map(for_role).collect();
+    let roles = CALLERS.iter().copied().map(Some).chain([None]);
+    let by_role: Vec<(Option<Role>, Router)> = roles.map(for_role).collect();
     let graceful = GracefulShutdown::new();
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
@@ -65,11 +66,11 @@ pub async fn serve(
             () = &mut closing => break,
             accepted = acceptor.accept() => accepted,
         };
-        let of_role = role.and_then(|role| by_role.iter().find(|(own, _)| *own == role));
-        let routes = match (role, of_role) {
-            (None, _) => routes.clone(),
-            (Some(_), Some((_, routes))) => routes.clone(),
-            (Some(_), None) => continue,
+        let of_role = by_role.iter().find(|(own, _)| *own == role);
+        let routes = match of_role {
+            _ if stream.is_plain() => routes.clone(),
+            Some((_, routes)) => routes.clone(),
+            None => continue,
         };
         let service = TowerToHyperService::new(routes);
         let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
@@ -85,19 +86,21 @@ pub async fn serve(
     }
 }
 
-/// What each of our own processes may ask a cell for.
-fn may(role: Role, path: &str) -> bool {
+/// What each of our own processes may ask a cell for. Without a certificate: whether it lives, so that no certificate
+/// that has ended gets a process killed.
+fn may(role: Option<Role>, path: &str) -> bool {
+    let Some(role) = role else { return path == "/livez" };
     let is_health = matches!(path, "/livez" | "/readyz" | "/version" | "/metrics");
     let is_of_moves = [path::HOLD, path::RELEASE, path::FENCE].iter().any(|end| path.ends_with(end));
     match role {
-        Role::ControlPlane => true,
+        Role::ControlPlane => !path.ends_with(path::CREDITS),
         Role::Router => path != path::LOG && !(path.starts_with(path::INTERNAL_WALLETS) && is_of_moves),
         Role::Monitor => is_health,
         Role::Cell => false,
     }
 }
 
-async fn admit(role: Role, request: Request, next: Next) -> Response {
+async fn admit(role: Option<Role>, request: Request, next: Next) -> Response {
     if may(role, request.uri().path()) {
         next.run(request).await
     } else {
@@ -115,15 +118,18 @@ mod tests {
             ("/readyz", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
             ("/version", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
             ("/api/v1/wallets", vec![Role::Router, Role::ControlPlane]),
-            ("/internal/v1/wallets/w/credits", vec![Role::Router, Role::ControlPlane]),
+            ("/internal/v1/wallets/w/credits", vec![Role::Router]),
+            ("/internal/v1/wallets/w/receivable", vec![Role::Router, Role::ControlPlane]),
             ("/internal/v1/wallets/w/hold", vec![Role::ControlPlane]),
             ("/internal/v1/wallets/w/release", vec![Role::ControlPlane]),
             ("/internal/v1/wallets/w/fence", vec![Role::ControlPlane]),
             ("/internal/v1/log", vec![Role::ControlPlane]),
         ] {
             for role in [Role::Router, Role::ControlPlane, Role::Monitor, Role::Cell] {
-                assert_eq!(may(role, path), roles.contains(&role), "{role:?} {path}");
+                assert_eq!(may(Some(role), path), roles.contains(&role), "{role:?} {path}");
             }
+            assert!(!may(None, path), "without a certificate: {path}");
         }
+        assert!(may(None, "/livez"));
     }
 }

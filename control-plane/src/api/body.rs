@@ -15,9 +15,8 @@ const MISSING_MAX: usize = 256;
 
 /// A body of which everything is understood.
 pub fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
-    let bad = |error: serde_json::Error| {
-        refused(400, "bad_body", "The body is not what this path takes", error.to_string())
-    };
+    let bad =
+        |error: serde_json::Error| refused(400, "bad_body", "The body is not what this path takes", error.to_string());
     let asked: T = serde_json::from_slice(body).map_err(bad)?;
     let given: Value = serde_json::from_slice(body).map_err(bad)?;
     match unknown::<T>(&given, &serde_json::to_value(&asked).map_err(bad)?) {
@@ -120,9 +119,8 @@ mod tests {
 
     #[test]
     fn a_text_that_writes_to_a_terminal_is_refused() {
-        let because = |reason: &str| {
-            refusal::<Because>(&serde_json::json!({ "actor": "a", "reason": reason }).to_string())
-        };
+        let because =
+            |reason: &str| refusal::<Because>(&serde_json::json!({ "actor": "a", "reason": reason }).to_string());
         assert_eq!(because("ask Jürgen"), "done");
         for bad in ["\u{1b}[2J", "two\nlines", "\u{9b}2J", &"x".repeat(TEXT_MAX_BYTES + 1)] {
             assert_eq!(because(bad), "bad_text", "{bad:?}");

@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use topology::CellId;
 
-use super::door::By;
 use super::body::parse;
+use super::door::By;
 use super::{Answer, Control};
 use crate::cells::life;
 use crate::error::{Error, Result};

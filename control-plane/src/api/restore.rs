@@ -10,8 +10,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 
-use super::door::By;
 use super::body::parse;
+use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::restore;

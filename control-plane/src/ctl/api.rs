@@ -1,10 +1,12 @@
 //! Calls the control plane's HTTP API and turns its problems into exit codes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
+use access::flags::check_plain;
 use access::http::{Connector, Http};
-use access::tls::Client;
+use access::tls::{Client, now_s};
 use anyhow::{Context, Result};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderValue, Method};
@@ -17,6 +19,7 @@ use super::flags::Common;
 use super::fleet::Fleet;
 use super::secrets::Secrets;
 use super::{FAILED, PRECONDITION, USAGE, failure};
+use crate::instances::days_left;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8083";
@@ -71,6 +74,7 @@ impl Api {
         };
         let mut http = Http::new(Connector::new(tls, None));
         if let Some(token) = &credentials.token {
+            check_plain("--server", server).map_err(|error| failure(USAGE, error.to_string()))?;
             let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
             let mut value = value.map_err(|_| failure(USAGE, "--token is no token"))?;
             value.set_sensitive(true);
@@ -126,6 +130,9 @@ impl Api {
         let reply = self.http.ask(method, url.as_str(), headers, body, TIMEOUT).await.with_context(|| {
             format!("the control plane at {} does not answer (--server, CTL_SERVER); is `ctl up` running?", self.server)
         })?;
+        if let Some(days) = days_left(reply.peer_ends_s, now_s()) {
+            warn_once(days);
+        }
         let (status, bytes) = (reply.status.as_u16(), reply.body);
         if (200..300).contains(&status) {
             return serde_json::from_slice(&bytes).context("the control plane's answer is not what was expected");
@@ -140,6 +147,12 @@ impl Api {
             Err(_) => failure(code, format!("the control plane answered {status}")),
         })
     }
+}
+
+/// A command asks more than once.
+fn warn_once(days: i64) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| eprintln!("warning: the control plane's certificate ends in {days} days: replace it"));
 }
 
 /// On a fleet of one's own one is its admin.

@@ -85,13 +85,23 @@ impl Secrets {
 
     /// A certificate for this machine with these names, signed by the authority.
     pub fn issue(&self, file: &str, names: &[&str]) -> Result<()> {
+        self.issue_for(file, names, life(CERTIFICATE_LIFE))
+    }
+
+    /// The same, that counts from one time to another.
+    pub fn issue_for(
+        &self,
+        file: &str,
+        names: &[&str],
+        (not_before, not_after): (OffsetDateTime, OffsetDateTime),
+    ) -> Result<()> {
         let key = KeyPair::from_pem(&std::fs::read_to_string(self.key(AUTHORITY))?)?;
         let issuer = Issuer::new(authority()?, key);
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name.push(DnType::CommonName, file);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        (params.not_before, params.not_after) = life(CERTIFICATE_LIFE);
+        (params.not_before, params.not_after) = (not_before, not_after);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &issuer)?;
         self.write(&self.key(file), key.serialize_pem().as_bytes())?;
@@ -182,4 +192,38 @@ fn authority() -> Result<CertificateParams> {
 fn life(length: Duration) -> (OffsetDateTime, OffsetDateTime) {
     let now = OffsetDateTime::now_utc();
     (now - BACKDATED, now + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use access::role::Process;
+    use access::tls::{Identity, facts_of};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_whose_it_is_and_when_it_ends() {
+        let data = std::env::temp_dir().join(format!("wallet-secrets-{}", std::process::id()));
+        let secrets = Secrets::of(&data);
+        let cell = CellId::parse("cell-7").expect("sound");
+        secrets.prepare(std::slice::from_ref(&cell)).expect("made");
+        let times = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::from_unix_timestamp(4_000_000_000).expect("a time"));
+        secrets.issue_for("stray", &["cell.wallet.internal"], times).expect("made");
+        secrets
+            .issue("twofold", &["cell.wallet.internal", "a.cell.wallet.internal", "b.cell.wallet.internal"])
+            .expect("made");
+        let process = |name: &str| {
+            let identity = Identity::read(&secrets.certificate(name), &secrets.key(name)).expect("sound");
+            Process::of(&identity.0.cert[0]).map(|process| (process.role, process.cell))
+        };
+        assert_eq!(process("cell-7"), Some((Role::Cell, Some(cell))));
+        assert_eq!(process("stray"), Some((Role::Cell, None)));
+        assert_eq!(process("twofold"), Some((Role::Cell, None)), "it is not clear which cell");
+        assert_eq!(process(ROUTER), Some((Role::Router, None)));
+        assert_eq!(process(PUBLIC), None);
+        let facts = facts_of(&secrets.certificate("stray")).expect("sound");
+        assert_eq!(facts.names, ["7f000001", "cell.wallet.internal"]);
+        assert_eq!((facts.not_before_s, facts.not_after_s), (0, 4_000_000_000));
+        let _ = std::fs::remove_dir_all(data);
+    }
 }

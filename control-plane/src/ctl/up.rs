@@ -79,7 +79,8 @@ pub async fn run(common: &Common, wanted: &Up) -> Result<()> {
             Secrets::of(&data).mint_for_canaries()?;
         }
     } else {
-        eprintln!("OPEN: whoever is on this machine may do everything; `ctl up --secure` asks everybody who he is");
+        let what = "Unauthenticated: any process on this machine can use this fleet.";
+        eprintln!("{what} Use `ctl up --secure` to require tokens.");
     }
     observe::prepare(&data, &fleet)?;
     fleet.save(&data)?;

@@ -127,7 +127,8 @@ pub fn check_agreed(plan: &Plan, agreed: Option<&str>) -> Result<()> {
     if agreed.is_none_or(|hash| hash == plan.hash) {
         return Ok(());
     }
-    let detail = format!("the plan at placement version {} is not the one agreed to: plan again", plan.placement_version);
+    let detail =
+        format!("the plan at placement version {} is not the one agreed to: plan again", plan.placement_version);
     Err(refused(409, "plan_stale", "The plan has changed", detail))
 }
 

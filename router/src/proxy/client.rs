@@ -1,14 +1,14 @@
 //! One client connection: where it is in its request, and the timers that follow from that. Timers are one sweep per
 //! thread and quarter second, and one lazily armed deadline per connection, so that a request costs no timer of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use access::Role;
+use access::role::Process;
 use http::HeaderValue;
 use tokio::time::Sleep;
 
@@ -51,8 +51,8 @@ pub struct Client {
     /// The peer's address, as it is passed on.
     pub peer: HeaderValue,
     pub peer_ip: IpAddr,
-    /// As the peer's certificate says, where one is asked for.
-    pub role: Cell<Option<Role>>,
+    /// What the peer's certificate says that it is, where one is asked for.
+    pub process: OnceCell<Process>,
     clock: Rc<Clock>,
     phase: Cell<Phase>,
     phase_since: Cell<Instant>,
@@ -77,7 +77,7 @@ impl Client {
             side,
             peer: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
             peer_ip: peer.ip(),
-            role: Cell::new(None),
+            process: OnceCell::new(),
             clock: Rc::clone(clock),
             phase: Cell::new(Phase::Idle),
             phase_since: Cell::new(now),

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use topology::{CellId, Duty, WalletId, wire};
 
 use crate::failure::Failure;
@@ -106,6 +107,41 @@ pub async fn forward(
     body: &mut ForwardBody,
 ) -> Result<Response<AnswerBody>, Failure> {
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
+    forward_to_cell(worker, client, &local, request, body).await.map(|(answer, _)| answer)
+}
+
+/// The cell where the wallet is, found by asking the cells whether it can receive: they know of a move before the
+/// placement does.
+pub async fn home_of(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    wallet: WalletId,
+    deadline: Deadline,
+    request_id: &HeaderValue,
+) -> Result<CellId, Failure> {
+    let path = format!("{}{wallet}{}", wire::path::INTERNAL_WALLETS, wire::path::RECEIVABLE);
+    let (head, ()) = Request::get(path).body(()).expect("a wallet id makes a path").into_parts();
+    let facts = Facts::default();
+    let to = Destination::Wallet(wallet);
+    let asked = Forwarded { head: &head, to, deadline, facts: &facts, request_id, actor: None };
+    let local = worker.routes().ok_or(Failure::NoPlacement)?;
+    let mut no_body = ForwardBody::Whole(Bytes::new());
+    // Boxed because it is rare and large.
+    match Box::pin(forward_to_cell(worker, client, &local, &asked, &mut no_body)).await? {
+        (answer, cell) if answer.status().is_success() => Ok(local.routes.cells[cell].id.clone()),
+        (answer, _) if answer.status().is_server_error() => Err(Failure::UpstreamUnavailable),
+        _ => Err(access::Denied::Forbidden.into()),
+    }
+}
+
+/// The answer, and the cell that gave it.
+async fn forward_to_cell(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    local: &LocalRoutes,
+    request: &Forwarded<'_>,
+    body: &mut ForwardBody,
+) -> Result<(Response<AnswerBody>, usize), Failure> {
     let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
     let has_key = request.head.method == Method::POST && request.facts.has_key;
     let can_repeat = body.is_whole();
@@ -118,12 +154,15 @@ pub async fn forward(
     };
     let mut progress = Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, shed: None };
     let began = Instant::now();
-    let outcome = course.run(&local, body, &mut progress).await;
+    let outcome = course.run(local, body, &mut progress).await;
     let seen = outcome.as_ref().map_or_else(Failure::seen_of_cell, |answer| Some(Outcome::of(answer.status())));
     if let Some(seen) = seen {
         local.meters[progress.cell].answered(seen, began.elapsed());
     }
-    outcome.map_err(|failure| course.in_full(failure, &progress))
+    match outcome {
+        Ok(answer) => Ok((answer, progress.cell)),
+        Err(failure) => Err(course.in_full(failure, &progress)),
+    }
 }
 
 impl Course<'_> {

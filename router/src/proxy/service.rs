@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 
+use access::Denied;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use telemetry::trace::{self, Place, Span};
-use topology::{WalletId, wire};
+use topology::{CellId, WalletId, wire};
 
 use crate::documents;
 use crate::failure::{Failure, problem_answer};
@@ -16,7 +17,7 @@ use crate::limits;
 use crate::peek;
 use crate::proxy::body::{AnswerBody, Collected, ForwardBody, collect};
 use crate::proxy::client::{Client, Deadline};
-use crate::proxy::forward::{Destination, Forwarded, forward};
+use crate::proxy::forward::{Destination, Forwarded, forward, home_of};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::Worker;
 use crate::rate::Weight;
@@ -140,6 +141,9 @@ async fn answer(
         named => named?,
     };
     worker.authorize(caller.as_deref(), head, Some(wallet))?;
+    if let Some(cell) = worker.crediting(client, head.uri.path())? {
+        check_payer(worker, client, cell, &body, deadline, request_id).await?;
+    }
     // What cells ask of one another is money in flight: it is limited by what may leave a wallet in the first place.
     let left = match client.side {
         Side::Public => worker.shared.limiter.take(wallet, Weight::of(&head.method), started),
@@ -154,6 +158,26 @@ async fn answer(
         worker.shared.limiter.describe(left, answer.headers_mut());
     }
     Ok(answer)
+}
+
+/// A credit comes from the payer's home: the cell that the placement names, or, while a move is under way, the one that
+/// the cells themselves name.
+async fn check_payer(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    cell: &CellId,
+    credit: &ForwardBody,
+    deadline: Deadline,
+    request_id: &HeaderValue,
+) -> Result<(), Failure> {
+    let ForwardBody::Whole(credit) = credit else { return Err(Failure::BodyTooLarge) };
+    let payer = peek::payer_of(credit)?;
+    let is_home = |home: &CellId| if home == cell { Ok(()) } else { Err(Denied::Forbidden) };
+    let local = worker.routes().ok_or(Failure::NoPlacement)?;
+    if is_home(&local.routes.cells[local.routes.owner(payer)].id).is_ok() {
+        return Ok(());
+    }
+    Ok(is_home(&home_of(worker, client, payer, deadline, request_id).await?)?)
 }
 
 /// The client's address behind trusted proxies; None where there are none, and the peer is all that is known.

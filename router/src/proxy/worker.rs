@@ -23,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use topology::{WalletId, wire};
+use topology::{CellId, WalletId, wire};
 use uuid::Uuid;
 
 use crate::config::Bounds;
@@ -186,11 +186,25 @@ impl Worker {
         Ok(Some(caller))
     }
 
-    /// Whether this caller of the internal listener may: cells ask one another two questions, and no more.
+    /// Whether this caller of the internal listener may: cells ask one another two questions, and only cells credit.
     pub fn admit_process(&self, client: &Client, path: &str) -> Result<(), Denied> {
-        let is_of_cells = [wire::path::RECEIVABLE, wire::path::CREDITS].iter().any(|end| path.ends_with(end));
-        let is_denied = client.side == Side::Internal && client.role.get() == Some(Role::Cell) && !is_of_cells;
-        if is_denied { Err(Denied::Forbidden) } else { Ok(()) }
+        let Some(process) = client.process.get() else { return Ok(()) };
+        let (is_question, is_credit) = (path.ends_with(wire::path::RECEIVABLE), path.ends_with(wire::path::CREDITS));
+        let is_allowed = match process.role {
+            Role::Cell => is_question || is_credit,
+            _ => !is_credit,
+        };
+        if is_allowed { Ok(()) } else { Err(Denied::Forbidden) }
+    }
+
+    /// The cell that the caller's certificate names, if what it asks for is a credit.
+    pub fn crediting<'a>(&self, client: &'a Client, path: &str) -> Result<Option<&'a CellId>, Denied> {
+        match client.process.get() {
+            Some(process) if path.ends_with(wire::path::CREDITS) => {
+                process.cell.as_ref().map(Some).ok_or(Denied::Forbidden)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether the caller may do this, to this wallet if it is about one. Everything that is not known is refused.
@@ -318,8 +332,10 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
 /// The connection after its handshake, which has a time limit of its own.
 async fn shaken(worker: &Worker, tls: &Server, client: &Client, stream: TcpStream) -> Option<Stream> {
     match tls.handshake(stream).await {
-        Ok((stream, role)) => {
-            client.role.set(role);
+        Ok((stream, process)) => {
+            if let Some(process) = process {
+                let _ = client.process.set(process);
+            }
             Some(stream)
         }
         Err(error) => {
