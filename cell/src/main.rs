@@ -190,7 +190,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         labels: vec![("cell", args.cell.to_string()), ("instance", instance_name.clone())],
     };
-    telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
+    let _log = telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
     // Before anything is counted.
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
@@ -261,6 +261,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         () = serve(listener, server, routes(edge), stop.clone(), PATIENCE) => {}
         Some(Err(error)) = instance.tasks.join_next() => {
             tracing::error!(%error, "a part of the instance died");
+            telemetry::log::flush();
             std::process::abort();
         }
     }

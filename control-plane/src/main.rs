@@ -170,7 +170,8 @@ fn main() -> ExitCode {
 
 fn start(flags: Flags) -> anyhow::Result<()> {
     let log = &flags.common.telemetry.log;
-    telemetry::log::install(&control_plane::identity(), flags.common.log_format, log).map_err(anyhow::Error::msg)?;
+    let _log = telemetry::log::install(&control_plane::identity(), flags.common.log_format, log)
+        .map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(flags))
 }
@@ -248,11 +249,11 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
     check_listen("--listen", common.listen, is_protected, &format!("{MESH_FLAGS}, and --auth-jwks"))?;
     let gate = common.auth.gate(settings.config.deployment.namespace).await?;
     warn_if_open("control plane's API", gate.is_some(), "--auth-jwks");
-    let Some(files) = &mesh else { return Ok(Doors { gate, tls: None, instances: Instances::new() }) };
     warn_if_plain("control plane's API", gate.is_some(), mesh.is_some(), MESH_FLAGS);
     if let (Some(router), Some(_)) = (&common.canaries.canary_router, &common.canaries.canary_token) {
         check_plain("--canary-router", router)?;
     }
+    let Some(files) = &mesh else { return Ok(Doors { gate, tls: None, instances: Instances::new() }) };
     let tls = Server::mesh_and_others("control-plane", files, &[Role::Router, Role::Monitor])?;
     Ok(Doors { gate, tls: Some(tls), instances: Instances::over(Client::mesh(files)?) })
 }

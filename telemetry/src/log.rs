@@ -1,7 +1,13 @@
 //! The log: one line of JSON (or text) for each event, on standard error, with the process's identity and what the spans
-//! around it say: `request_id`, `trace_id`, `wallet`. Its level can be changed while the process runs.
+//! around it say: `request_id`, `trace_id`, `wallet`. Its level can be changed while the process runs. A panic is a line
+//! too, and counted.
+//!
+//! It must never hold up what logs: lines are written by a thread of their own, or dropped.
 
-use std::io::{IsTerminal, Write};
+mod writer;
+
+use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -17,27 +23,59 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::flags::LogFormat;
 use crate::metrics::Identity;
+use writer::Lossy;
 
 /// Longest filter taken from outside, in bytes.
 pub const FILTER_MAX_BYTES: usize = 512;
 
+static WRITER: OnceLock<Lossy> = OnceLock::new();
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// Writes what was logged when it is dropped: at the end of the process.
+#[must_use = "lines that were logged last are written when it is dropped"]
+pub struct Guard(());
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Waits for a moment until what was logged is written: before a process ends without dropping its [`Guard`].
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush();
+    }
+}
+
 /// Starts the log of this process. Fails for a filter that cannot be read.
-pub fn install(identity: &Identity, format: LogFormat, filter: &str) -> Result<(), String> {
+pub fn install(identity: &Identity, format: LogFormat, filter: &str) -> Result<Guard, String> {
+    let writer = Lossy::stderr().map_err(|error| error.to_string())?;
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter).with(Counted);
     let started = match format {
-        LogFormat::Json => registry.with(Lines::new(identity)).try_init(),
+        LogFormat::Json => registry.with(Lines::new(identity, writer.clone())).try_init(),
         LogFormat::Text => {
             let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr)).try_init()
+            let lines = writer.clone();
+            let layer = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(move || lines.clone());
+            registry.with(layer).try_init()
         }
     };
     started.map_err(|error| error.to_string())?;
     // It is the first log of the process, so this is the first handle.
     let _ = FILTER.set(handle);
-    Ok(())
+    let _ = WRITER.set(writer);
+    std::panic::set_hook(Box::new(panicked));
+    Ok(Guard(()))
+}
+
+/// Instead of the usual hook, which would wait for a standard error that nothing reads.
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("without a message");
+    metrics::counter!("panics_total").increment(1);
+    tracing::error!(location, panic = message, "a panic");
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, String> {
@@ -74,6 +112,7 @@ impl<S: Subscriber> Layer<S> for Counted {
 
 struct Lines {
     identity: Map<String, Value>,
+    writer: Lossy,
 }
 
 /// What a span says, kept with it.
@@ -114,10 +153,10 @@ impl Visit for Fields<'_> {
 }
 
 impl Lines {
-    fn new(identity: &Identity) -> Self {
+    fn new(identity: &Identity, writer: Lossy) -> Self {
         let process = ("process".to_owned(), Value::from(identity.process));
         let labels = identity.labels.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
-        Self { identity: std::iter::once(process).chain(labels).collect() }
+        Self { identity: std::iter::once(process).chain(labels).collect(), writer }
     }
 }
 
@@ -155,7 +194,6 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         event.record(&mut Fields(&mut line));
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
         bytes.push(b'\n');
-        // Where not even this can be written, nobody can be told.
-        let _ = std::io::stderr().lock().write_all(&bytes);
+        self.writer.line(bytes);
     }
 }
