@@ -6,6 +6,7 @@ mod admitted;
 mod bad;
 mod batch;
 mod body;
+mod caught;
 mod context;
 mod cursor;
 mod draining;
@@ -27,15 +28,15 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ledger::store::Store;
 use metrics::{counter, gauge, histogram};
 use telemetry::metrics::Page;
-use telemetry::trace::{self, Place};
 use telemetry::readiness::Readiness;
+use telemetry::trace::{self, Place};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use topology::version::Running;
@@ -119,12 +120,13 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
     #[cfg(any(feature = "bad-withdrawals", feature = "bad-latency"))]
     let api = api.layer(axum::middleware::from_fn(bad::worse));
     let api = api
+        .layer(from_fn(caught::caught))
         .layer(from_fn_with_state(edge.clone(), measured::<S, P>))
         // Outside what counts: what is refused here is answered by another instance.
         .layer(from_fn_with_state(edge.clone(), draining::elsewhere::<S, P>));
+    let readiness = Arc::new(Readiness::default());
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-    let readiness = Arc::new(Readiness::default());
         .route("/readyz", get(move |edge: Shared<S, P>| async move { ready(edge, &readiness).await }))
         .route("/version", get(version::<S, P>))
         .route("/metrics", get(metrics_page::<S, P>))

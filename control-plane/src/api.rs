@@ -11,6 +11,7 @@ pub(crate) mod problem;
 mod restore;
 mod zones;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use futures_util::FutureExt;
 use serde::Deserialize;
 use telemetry::metrics::Page;
 use telemetry::trace::{self, Place};
@@ -97,7 +99,13 @@ async fn measured(path: MatchedPath, request: Request, next: Next) -> Response {
     if let Some(place) = place {
         log.record("trace_id", format_args!("{:032x}", place.trace));
     }
-    let response = trace::at(place, next.run(request).instrument(log)).await;
+    let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let response = trace::at(place, handled.instrument(log)).await;
+    // The log and a metric tell of the panic itself.
+    let response = response.unwrap_or_else(|_| {
+        let detail = "it may have been done: look at what is there before you repeat it";
+        refused(500, "internal_error", "The request met a fault of the control plane", detail).into_response()
+    });
     if let Some(span) = &mut span {
         span.note("http.response.status_code", i64::from(response.status().as_u16()));
     }

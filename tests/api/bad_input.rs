@@ -148,6 +148,24 @@ pub fn requests(town: &Town) -> Vec<Case> {
         ("nothing there", get(format!("/{ann}/nothing")), 404, "not_found"),
         (
             "header names another wallet",
+        (
+            "statement to a time of no UTC year",
+            get(format!("/{ann}/statement?to=9999-12-31T23:59:59-01:00")),
+            400,
+            "invalid_timestamp",
+        ),
+        (
+            "statement from a time of no UTC year",
+            get(format!("/{ann}/statement?format=csv&from=0000-01-01T00:00:00%2B23:59")),
+            400,
+            "invalid_timestamp",
+        ),
+        (
+            "past of a time of no UTC year",
+            get(format!("/{ann}/balance/historical?timestamp=0000-01-01T00:00:00%2B23:59")),
+            400,
+            "invalid_timestamp",
+        ),
             Call::show(ann).header("x-wallet-id", bob.to_string()),
             400,
             "wallet_header_mismatch",

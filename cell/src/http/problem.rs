@@ -47,6 +47,9 @@ pub enum Fault {
     Amount(AmountError),
     IdempotencyKey,
     Timestamp(&'static str),
+    UnknownField(String),
+    /// A handler panicked: a fault of ours.
+    Panicked,
     TimestampInFuture,
     StatementFormat,
     EventCursor,
@@ -180,6 +183,8 @@ fn problem_of(fault: &Fault) -> Problem {
         Fault::Timestamp(name) => bad("invalid_timestamp", "Not an ISO-8601 timestamp").detail(*name),
         Fault::TimestampInFuture => bad("timestamp_in_future", "The timestamp lies in the future"),
         Fault::EventCursor => bad("invalid_cursor", "Not a cursor of this cell's events")
+        Fault::Panicked => Problem::new(500, "internal_error", "The request met a fault of the service")
+            .detail("it may have been done: repeat it with the same Idempotency-Key, or read the wallet first"),
             .detail("pass the last cursor of the answer before, unchanged, to the same cell"),
         Fault::Follow => bad("invalid_follow", "Not a way to follow events").detail("follow is true or false"),
         Fault::StatementFormat => bad("invalid_format", "Not a form of a statement").detail("format is json or csv"),

@@ -1,13 +1,14 @@
 //! The handler of statements: JSON or CSV, sent while it is read. If the store fails on the way, the answer breaks off:
 //! one that is whole ends with its closing balance.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use ledger::Timestamp;
 use ledger::store::{Store, StoreError};
 use topology::WalletId;
@@ -73,26 +74,20 @@ pub async fn statement<S: Store, P: Peers>(
     .await
 }
 
-/// Where the sending stands.
-enum Part {
-    Beginning,
-    Lines,
-    Over,
-}
-
+/// The beginning is written before the answer begins, where a fault of ours is still a 500.
 fn body<S: Store>(store: S, statement: Statement, writer: Writer) -> Body {
-    let start = (store, statement, writer, Part::Beginning);
-    Body::from_stream(stream::try_unfold(start, |(store, mut statement, mut writer, part)| async move {
-        let (text, part) = match part {
-            Part::Over => return Ok::<_, StoreError>(None),
-            Part::Beginning => (writer.beginning(&statement), Part::Lines),
-            Part::Lines => match statement.page(&store).await? {
-                lines if lines.is_empty() => (writer.end(&statement), Part::Over),
-                lines => (writer.lines(lines), Part::Lines),
-            },
-        };
-        Ok(Some((Bytes::from(text), (store, statement, writer, part))))
-    }))
+    let beginning = Bytes::from(writer.beginning(&statement));
+    let start = (store, statement, writer, false);
+    let rest = stream::try_unfold(start, |(store, mut statement, mut writer, is_over)| async move {
+        if is_over {
+            return Ok::<_, StoreError>(None);
+        }
+        let lines = statement.page(&store).await?;
+        let is_over = lines.is_empty();
+        let text = if is_over { writer.end(&statement) } else { writer.lines(lines) };
+        Ok(Some((Bytes::from(text), (store, statement, writer, is_over))))
+    });
+    Body::from_stream(stream::once(ready(Ok(beginning))).chain(rest))
 }
 
 /// Turns a statement into text, part by part.

@@ -19,7 +19,7 @@ use super::api::Api;
 use super::commands::{because, show};
 use super::flags::Common;
 use super::flags::recovery::{ExportCell, RestoreCell};
-use super::{FAILED, failure, tables};
+use super::{FAILED, USAGE, failure, tables};
 use crate::wire::ledgers::ExportPage;
 use crate::wire::restore::{
     FinishFrom, FinishRestore, FinishedPage, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
@@ -148,9 +148,7 @@ async fn write(api: &Api, cell: &str, chain: &[Block]) -> Result<RestoredChain> 
 }
 
 fn timestamp(text: &str) -> Result<Timestamp> {
-    let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
-    let at = at.with_context(|| format!("--until {text:?} is no time such as 2026-01-02T03:04:05Z"))?;
-    Ok(Timestamp::from_micros(i64::try_from(at.unix_timestamp_nanos() / 1_000).context("--until")?))
+    Timestamp::parse(text).map_err(|error| failure(USAGE, format!("--until {text:?}: {error}")))
 }
 
 fn open(path: &Path) -> Result<std::io::BufReader<std::fs::File>> {
