@@ -12,11 +12,26 @@ const MAX_ZONES = 6;
 const MAX_SHARES = 10;
 const MAX_BAKE_SECONDS = 86_400;
 const U32_MAX = 0xffff_ffff;
+/** As `RESERVED_CELL_IDS` in topology/src/ids.rs. */
+const RESERVED_CELL_IDS: readonly string[] = [
+  'ca',
+  'canaries',
+  'control',
+  'control-plane',
+  'jwks',
+  'monitor',
+  'public',
+  'router',
+  'tokens',
+];
 
 const name = (kind: string) =>
   z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, `a ${kind} id is 1 to 32 of a-z, 0-9 and '-', starting with a letter`);
 const count = (max: number) => z.int().min(0).max(max);
 const zone = name('zone');
+const cellId = name('cell').refine((id) => !RESERVED_CELL_IDS.includes(id), {
+  error: ({ input }) => `${String(input)} is no cell id: the deployment's own processes or files have that name`,
+});
 
 const Instance = z.union([
   z.string().transform((address) => ({ address, role: 'all' as const, zone: undefined })),
@@ -28,7 +43,7 @@ const Instance = z.union([
 ]);
 
 const Cell = z.strictObject({
-  id: name('cell'),
+  id: cellId,
   weight: count(U32_MAX).default(1),
   max_tps: count(U32_MAX).default(10_000),
   max_customers: count(Number.MAX_SAFE_INTEGER).default(1_000_000),
@@ -38,7 +53,7 @@ const Cell = z.strictObject({
 });
 
 const Deploys = z.strictObject({
-  canary: name('cell').optional(),
+  canary: cellId.optional(),
   shares: z.array(count(255)).default([20, 50, 100]),
   bake_seconds: count(Number.MAX_SAFE_INTEGER).default(600),
 });

@@ -26,8 +26,6 @@ use axum::{Json, Router};
 use futures_util::FutureExt;
 use serde::Deserialize;
 use telemetry::metrics::Page;
-use telemetry::trace::{self, Place};
-use topology::{CellId, UserId, wire};
 use telemetry::readiness::Readiness;
 use telemetry::trace::{self, Place};
 use topology::{CellId, Problem, UserId, wire};
@@ -36,6 +34,7 @@ use tracing::Instrument;
 use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
+use crate::whereabouts::{self, Meant};
 use crate::wire::logs::SetLog;
 use crate::{bootstrap, capacity, cells, logs, onboarding, page};
 
@@ -75,10 +74,10 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .route_layer(from_fn(measured))
         .route("/metrics", get(move || std::future::ready(metrics.render())));
     let door = gate.map(Door::new);
+    let readiness = Arc::new(Readiness::default());
     let inside = match &door {
         Some(door) => inside.route_layer(from_fn_with_state(door.clone(), door::admit)),
         None => inside,
-    let readiness = Arc::new(Readiness::default());
     };
     // The page asks for changes as everybody does: at this door.
     let api = inside.clone().with_state(Arc::clone(&control));
@@ -222,9 +221,14 @@ async fn set_addresses(State(control): Control, Path(id): Path<String>, by: By, 
     Ok(Json(cells::set_addresses(&control, &CellId::parse(id)?, &by.read(&body)?).await?).into_response())
 }
 
-async fn locate(State(control): Control, Path(id): Path<String>) -> Answer {
+#[derive(Deserialize)]
+struct As {
+    r#as: Option<Meant>,
+}
+
+async fn locate(State(control): Control, Path(id): Path<String>, Query(As { r#as }): Query<As>) -> Answer {
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    Ok(Json(onboarding::locate(&control, &now.placement, &id)?).into_response())
+    Ok(Json(whereabouts::find(&control, &now.placement, &id, r#as).await?).into_response())
 }
 
 async fn onboard(State(control): Control, by: By, body: Bytes) -> Answer {

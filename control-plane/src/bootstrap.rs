@@ -8,6 +8,7 @@ use topology::placement::{BucketRun, CellState};
 use topology::shares::{BucketMove, moves_to_fair_shares};
 use topology::{BUCKETS, Bucket, CellEntry, CellIndex, Placement, PlacementUpdate};
 
+use crate::cells::names;
 use crate::error::{Error, Result, refused};
 use crate::state::ControlPlane;
 use crate::wire::{Bootstrap, Bootstrapped, CellSpec};
@@ -16,6 +17,7 @@ pub async fn bootstrap(control: &ControlPlane, wanted: &Bootstrap) -> Result<Boo
     if let Some(now) = control.placements.refresh().await? {
         return Ok(compared(&now.placement, wanted));
     }
+    names::check(&wanted.cells)?;
     let first = first_placement(&wanted.cells)?;
     for cell in &wanted.cells {
         control.registry.put(cell).await?;

@@ -3,6 +3,7 @@
 //! It must never give an added cell a bucket: those come to it by moves, customers by pins.
 
 pub mod life;
+pub mod names;
 
 use std::collections::HashMap;
 
@@ -21,6 +22,7 @@ pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     let spec = &wanted.cell;
     if now.placement.cell_named(&spec.id).is_none() {
+        check_names(control, &now.placement, spec).await?;
         control.registry.put(spec).await?;
         if !control.store(&spec.dynamodb).await.put_genesis(&Genesis::of(std::iter::empty())).await? {
             let detail =
@@ -36,6 +38,14 @@ pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {
         return Err(refused(409, "cell_exists", "There is a cell of this name", detail));
     }
     show(control, &spec.id).await
+}
+
+/// Against all cells that are there; a removed one's things may be used again.
+async fn check_names(control: &ControlPlane, placement: &Placement, spec: &CellSpec) -> Result<()> {
+    let mut records = control.registry.all().await?;
+    let is_there = |id: &CellId| placement.cell_named(id).is_some_and(|cell| cell.state != CellState::Removed);
+    records.retain(|id, _| id != &spec.id && is_there(id));
+    names::check(records.values().map(|record| &record.spec).chain([spec]))
 }
 
 fn added(placement: &Placement, spec: &CellSpec) -> Result<Option<Delta>> {
@@ -61,6 +71,8 @@ fn added(placement: &Placement, spec: &CellSpec) -> Result<Option<Delta>> {
 pub async fn set_addresses(control: &ControlPlane, id: &CellId, wanted: &SetAddresses) -> Result<CellView> {
     let record = control.registry.get(id).await?.ok_or_else(|| unknown_cell(id))?;
     let spec = CellSpec { instances: wanted.instances.clone(), dynamodb: wanted.dynamodb.clone(), ..record.spec };
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    check_names(control, &now.placement, &spec).await?;
     control.registry.put(&spec).await?;
     let moved = |placement: &Placement| {
         let entry = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;

@@ -31,6 +31,7 @@ pub mod restore;
 pub mod scrape;
 pub mod state;
 pub mod states;
+pub mod whereabouts;
 pub mod wire;
 pub mod witness;
 pub mod zones;

@@ -20,18 +20,11 @@ use crate::wire::{Because, Customer, Onboard, WalletView, Where};
 /// How often the steps start anew because the bucket got another owner meanwhile.
 const HOME_CHANGES_MAX: usize = 3;
 
-/// Where `id`, a wallet id or a user id, is served.
-pub fn locate(control: &ControlPlane, placement: &Placement, id: &str) -> Result<Where> {
-    let (wallet, user) = match id.parse::<WalletId>() {
-        Ok(wallet) => (wallet, None),
-        Err(_) => {
-            let user = UserId::parse(id)?;
-            (WalletId::for_user(control.namespace, &user), Some(user))
-        }
-    };
+/// Where a wallet is served, or would be.
+pub fn locate(placement: &Placement, wallet: WalletId) -> Result<Where> {
     let cell = entry(placement, wallet)?;
     Ok(Where {
-        user_id: user.map(String::from),
+        user_id: None,
         wallet_id: wallet,
         bucket: wallet.bucket().to_string(),
         cell: cell.id.clone(),
@@ -45,7 +38,7 @@ pub fn locate(control: &ControlPlane, placement: &Placement, id: &str) -> Result
 pub async fn show(control: &ControlPlane, user: &UserId) -> Result<Customer> {
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     let wallet = WalletId::for_user(control.namespace, user);
-    let mut place = locate(control, &now.placement, &wallet.to_string())?;
+    let mut place = locate(&now.placement, wallet)?;
     place.user_id = Some(user.as_str().to_owned());
     match control.instances.wallet(entry(&now.placement, wallet)?, wallet).await? {
         Answer::Wallet(wallet) => Ok(Customer { place, wallet: Some(wallet) }),
@@ -67,7 +60,7 @@ pub async fn onboard(control: &ControlPlane, wanted: &Onboard) -> Result<Custome
         let Some(created) = carry_out(control, &plan, &user, wallet, &wanted.because).await? else { continue };
         control.counts.add_one(&plan.target.id);
         let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-        let mut place = locate(control, &now.placement, &wallet.to_string())?;
+        let mut place = locate(&now.placement, wallet)?;
         place.user_id = Some(wanted.user_id.clone());
         return Ok(Customer { place, wallet: Some(created) });
     }
@@ -206,7 +199,7 @@ async fn store(control: &ControlPlane, cell: &CellId) -> Result<DynamoStore> {
     Ok(control.store(&record.spec.dynamodb).await)
 }
 
-fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
+pub fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
     let owner = placement.cell_of(wallet);
     placement.cell(owner).ok_or_else(|| Error::Unsound(format!("cell {owner:?} is not listed")))
 }

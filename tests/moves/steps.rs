@@ -124,7 +124,7 @@ async fn hung_or_done(fleet: &Fleet, url: &str, wallet: WalletId) -> bool {
         hung = fleet.hung_at(url).await > 0;
         let row = fleet.store(1).await.home(key).await.expect("it answers");
         let handed_over = row.is_some_and(|row| matches!(row.state, HomeState::Moved { .. }));
-        let published = handed_over && fleet.ctl(&["where", &wallet.to_string()]).await["cell"] == "cell-2";
+        let published = handed_over && fleet.ctl(&["where", "--wallet", &wallet.to_string()]).await["cell"] == "cell-2";
         hung || (published && settled(fleet, &wallet.bucket().to_string()).await)
     })
     .await;
@@ -152,7 +152,7 @@ async fn check(fleet: &Fleet, wallet: WalletId, death: Death, deposited: bool) {
         let row = fleet.store(cell).await.home(HomeKey::Bucket(wallet.bucket())).await.expect("it answers");
         assert_eq!(row.is_some_and(|row| row.state == HomeState::Serving), serves, "cell-{cell}, {death:?}");
     }
-    assert_eq!(fleet.ctl(&["where", &wallet.to_string()]).await["cell"], "cell-2", "{death:?}");
+    assert_eq!(fleet.ctl(&["where", "--wallet", &wallet.to_string()]).await["cell"], "cell-2", "{death:?}");
     let again = client.send(&Call::create(&fleet_user(fleet, wallet).await)).await;
     assert_eq!(again.status, 409, "one wallet for one user: {again:?}");
 }

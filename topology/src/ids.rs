@@ -16,6 +16,11 @@ pub const USER_ID_MAX_BYTES: usize = 128;
 /// Longest cell id in bytes.
 pub const CELL_ID_MAX_BYTES: usize = 32;
 
+/// Names of our own processes, and of the files, tables and clusters that are made for them beside those of cells: a cell
+/// of such a name would overwrite them. `cdk/lib/cells-toml.ts` has the same list.
+pub const RESERVED_CELL_IDS: [&str; 9] =
+    ["ca", "canaries", "control", "control-plane", "jwks", "monitor", "public", "router", "tokens"];
+
 /// Longest zone id in bytes.
 pub const ZONE_ID_MAX_BYTES: usize = 32;
 
@@ -27,6 +32,8 @@ pub enum IdError {
     User,
     #[error("a cell id is 1 to {CELL_ID_MAX_BYTES} of a-z, 0-9 and '-', starting with a letter: {0:?}")]
     Cell(String),
+    #[error("{0} is no cell id: the deployment's own processes or files have that name")]
+    ReservedCell(String),
     #[error("a zone id is 1 to {ZONE_ID_MAX_BYTES} of a-z, 0-9 and '-', starting with a letter: {0:?}")]
     Zone(String),
     #[error("a bucket is four hex digits, 0000 to ffff: {0:?}")]
@@ -170,6 +177,7 @@ impl CellId {
     pub fn parse(text: impl Into<String>) -> Result<Self, IdError> {
         let text = text.into();
         match is_name(&text, CELL_ID_MAX_BYTES) {
+            true if RESERVED_CELL_IDS.contains(&text.as_str()) => Err(IdError::ReservedCell(text)),
             true => Ok(Self(text)),
             false => Err(IdError::Cell(text.chars().take(64).collect())),
         }
@@ -304,6 +312,10 @@ mod tests {
         for text in ["", "Cell", "1cell", "cell_1", &"c".repeat(33)] {
             assert!(CellId::parse(text).is_err(), "{text:?}");
             assert!(ZoneId::parse(text).is_err(), "{text:?}");
+        }
+        for text in RESERVED_CELL_IDS {
+            assert_eq!(CellId::parse(text), Err(IdError::ReservedCell(text.to_owned())));
+            assert!(CellId::parse(format!("{text}-1")).is_ok());
         }
         for text in ["", "6a8", "6a83f", "+a83", "zzzz"] {
             assert!(text.parse::<Bucket>().is_err(), "{text:?}");

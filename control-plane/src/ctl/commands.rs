@@ -62,7 +62,11 @@ pub async fn run(flags: Flags) -> Result<()> {
         }
         Noun::Ledger(verb) => ledger::run(common, &api, verb).await,
         Noun::Zone(verb) => zones::run(common, &api, verb).await,
-        Noun::Where { id } => show(common, &api.get::<wire::Where>(&["v1", "where", &id]).await?, tables::place),
+        Noun::Where(wanted) => {
+            let (id, meant) = wanted.meant();
+            let query: Vec<_> = meant.map(|meant| ("as", meant.to_owned())).into_iter().collect();
+            show(common, &api.get_with::<wire::Where>(&["v1", "where", &id], &query).await?, tables::place)
+        }
         Noun::Customer(Customer::Onboard { user, cell }) => {
             let body = wire::Onboard { user_id: user, cell, because: because(common) };
             let done: wire::Customer = api.send(Method::POST, &["v1", "customers"], Some(&body)).await?;

@@ -76,9 +76,7 @@ pub enum Noun {
     #[command(subcommand)]
     Cell(Cell),
     /// Which cell serves a wallet or user.
-    Where {
-        id: String,
-    },
+    Where(WhereArgs),
     #[command(subcommand)]
     Customer(Customer),
     #[command(subcommand)]
@@ -117,6 +115,30 @@ pub enum Noun {
 }
 
 #[derive(Subcommand)]
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct WhereArgs {
+    /// A wallet id or a user id; of a user id that is a UUID, the cells are asked which of the two there is.
+    pub id: Option<String>,
+    /// A wallet id.
+    #[arg(long)]
+    pub wallet: Option<WalletId>,
+    /// A user id.
+    #[arg(long)]
+    pub user: Option<String>,
+}
+
+impl WhereArgs {
+    /// The id, and what it is meant to be.
+    pub fn meant(self) -> (String, Option<&'static str>) {
+        match (self.wallet, self.user, self.id) {
+            (Some(wallet), _, _) => (wallet.to_string(), Some("wallet")),
+            (None, Some(user), _) => (user, Some("user")),
+            (None, None, id) => (id.unwrap_or_default(), None),
+        }
+    }
+}
+
 pub enum Wallet {
     /// Nothing goes in or out any more, but for reversals.
     Freeze {

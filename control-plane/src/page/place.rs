@@ -1,6 +1,6 @@
 //! Where a customer is: the placement's answer, and how it came about.
 //!
-//! It must never ask the cell for the wallet: its balance is nobody's business here.
+//! It must never show a balance.
 
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
@@ -13,8 +13,8 @@ use super::limits::CHANGES_SEARCHED;
 use super::{Shared, html, view};
 use crate::api::problem;
 use crate::error::{Result, no_placement};
-use crate::onboarding;
 use crate::state::ControlPlane;
+use crate::whereabouts;
 use crate::wire::{Change, Where};
 
 #[derive(Deserialize)]
@@ -56,7 +56,7 @@ pub async fn show(
 
 async fn find(control: &ControlPlane, id: &str) -> Result<Found> {
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    let place = onboarding::locate(control, &now.placement, id)?;
+    let place = whereabouts::find(control, &now.placement, id, None).await?;
     let rows = control.placements.history(CHANGES_SEARCHED).await?;
     let touched = rows.into_iter().filter_map(|row| {
         let to = given_to(&row.update, place.wallet_id)?;

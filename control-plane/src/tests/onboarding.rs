@@ -122,11 +122,21 @@ async fn a_full_or_draining_cell_passes_new_customers_to_the_one_with_most_room(
 async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     let (_fixture, plane) = Fixture::bootstrapped(2).await;
     let (user, wallet) = user_of(&plane, &cell_id(2));
-    for id in [user.to_string(), wallet.to_string()] {
-        let found = reqwest::get(format!("{}/v1/where/{id}", plane.url)).await.expect("answers");
-        let found: crate::wire::Where = found.json().await.expect("JSON");
-        assert_eq!((found.wallet_id, found.cell), (wallet, cell_id(2)));
+    let ask = async |id: &str| reqwest::get(format!("{}/v1/where/{id}", plane.url)).await.expect("answers");
+    for id in [user.to_string(), format!("{user}?as=user"), format!("{wallet}?as=wallet")] {
+        let found: crate::wire::Where = ask(&id).await.json().await.expect("JSON");
+        assert_eq!((found.wallet_id, found.cell), (wallet, cell_id(2)), "{id}");
     }
+    // A user id may look like a wallet id: what there is of the two is meant.
+    let code = async |id: &str| ask(id).await.json::<topology::Problem>().await.expect("a problem").code;
+    assert_eq!(code(&wallet.to_string()).await, "unknown_wallet");
+    let twin = UserId::parse(wallet.to_string()).expect("sound");
+    onboard(&plane.control, &request(&twin, None)).await.expect("created");
+    let found: crate::wire::Where = ask(twin.as_str()).await.json().await.expect("JSON");
+    assert_eq!(found.user_id.as_deref(), Some(twin.as_str()));
+    onboard(&plane.control, &request(&user, None)).await.expect("created");
+    assert_eq!(code(twin.as_str()).await, "ambiguous_id");
+    assert_eq!(code(&format!("{user}?as=wallet")).await, "bad_id");
     let post = |body: &str| {
         let post = reqwest::Client::new().post(format!("{}/v1/customers", plane.url));
         post.body(body.to_owned()).send()

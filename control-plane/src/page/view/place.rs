@@ -9,6 +9,7 @@ use crate::page::actions::of;
 use crate::page::entry::Visitor;
 use crate::page::limits::CHANGES_SEARCHED;
 use crate::page::place::Found;
+use crate::wire::Where;
 
 /// Longest id that is worth sending; longer ones are refused as unsound.
 const ID_MAX_CHARS: usize = 256;
@@ -59,7 +60,7 @@ fn answer(visitor: &Visitor, id: &str, found: &Found) -> Markup {
                 div { dt { "Instances" } dd { @for one in &place.instances { (one.id) " " } } }
             }
             p.quiet { "This is where the wallet would be; whether there is one, its cell knows." }
-            (command("where", &format!("ctl where {}", quoted(id))))
+            (command("where", &format!("ctl where {}", words(place, id))))
             (actions(visitor, &moves, &others))
             h3 { "How it came there" }
             @if found.changes.is_empty() {
@@ -74,6 +75,15 @@ fn answer(visitor: &Visitor, id: &str, found: &Found) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What was found by a UUID is named for what it is.
+fn words(place: &Where, id: &str) -> String {
+    match (&place.user_id, id.parse::<topology::WalletId>()) {
+        (None, _) => format!("--wallet {}", place.wallet_id),
+        (Some(_), Ok(_)) => format!("--user {}", quoted(id)),
+        (Some(_), Err(_)) => quoted(id),
     }
 }
 

@@ -1,0 +1,64 @@
+//! Where a customer is served, by the id of the wallet or of the user. A user id may look like a wallet id: then the
+//! cells are asked which of the two there is, and nothing is guessed.
+//!
+//! It must never tell more of a wallet than that it exists.
+
+use serde::Deserialize;
+use topology::{Placement, UserId, WalletId};
+
+use crate::error::{Error, Result, refused};
+use crate::instances::Answer;
+use crate::onboarding::{entry, locate};
+use crate::state::ControlPlane;
+use crate::wire::Where;
+
+/// What an id is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Meant {
+    Wallet,
+    User,
+}
+
+pub async fn find(control: &ControlPlane, placement: &Placement, id: &str, meant: Option<Meant>) -> Result<Where> {
+    let as_wallet = || locate(placement, id.parse::<WalletId>().map_err(Error::from)?);
+    let as_user = || of_user(control, placement, id);
+    match (meant, id.parse::<WalletId>()) {
+        (Some(Meant::Wallet), _) => as_wallet(),
+        (Some(Meant::User), _) | (None, Err(_)) => as_user(),
+        (None, Ok(wallet)) => {
+            let user = as_user()?;
+            let there = tokio::join!(exists(control, placement, wallet), exists(control, placement, user.wallet_id));
+            match there {
+                (Some(true), Some(false)) => as_wallet(),
+                (Some(false), Some(true)) => Ok(user),
+                (Some(false), Some(false)) => {
+                    let detail = format!("there is no wallet {id}, and no user {id} has one");
+                    Err(refused(404, "unknown_wallet", "No such wallet", detail))
+                }
+                _ => Err(ambiguous(id, &as_wallet()?, &user)),
+            }
+        }
+    }
+}
+
+fn of_user(control: &ControlPlane, placement: &Placement, id: &str) -> Result<Where> {
+    let user = UserId::parse(id)?;
+    let place = locate(placement, WalletId::for_user(control.namespace, &user))?;
+    Ok(Where { user_id: Some(user.into()), ..place })
+}
+
+/// `None`: its cell does not answer.
+async fn exists(control: &ControlPlane, placement: &Placement, wallet: WalletId) -> Option<bool> {
+    let cell = entry(placement, wallet).ok()?;
+    let answer = control.instances.wallet(cell, wallet).await.ok()?;
+    Some(!matches!(answer, Answer::Absent))
+}
+
+fn ambiguous(id: &str, wallet: &Where, user: &Where) -> Error {
+    let detail = format!(
+        "{id} may be a wallet, in {}, or a user, whose wallet is in {}: say which with --wallet or --user",
+        wallet.cell, user.cell
+    );
+    refused(409, "ambiguous_id", "The id may be a wallet's or a user's", detail)
+}
