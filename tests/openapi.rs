@@ -90,6 +90,69 @@ async fn walk(town: &Town) -> BTreeSet<Kind> {
     kinds
 }
 
+/// A bound of a schema that clients fill in, with the longest text that fits into it and the first that does not.
+struct Bound<'a> {
+    /// Below `components`.
+    pointer: &'a str,
+    call: &'a dyn Fn(&str) -> Call,
+    /// A text of so many characters.
+    text: &'a dyn Fn(usize) -> String,
+    code: &'a str,
+}
+
+/// Every `maxLength` of the document's requests is what the service takes: one character more is refused.
+async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String> {
+    let ann = town.ann;
+    let batch = |key: &str| {
+        let operation = format!(r#"{{"type":"deposit","amount":1,"idempotencyKey":"{key}"}}"#);
+        Call::post(format!("/api/v1/wallets/{ann}/transactions:batch"), format!(r#"{{"operations":[{operation}]}}"#))
+    };
+    let letters = |count: usize| "k".repeat(count);
+    let bounds = [
+        Bound { pointer: "schemas/UserId", call: &|id| Call::create(id), text: &letters, code: "invalid_user_id" },
+        Bound {
+            pointer: "schemas/Amount/oneOf/1",
+            call: &|amount| Call::post(format!("/api/v1/wallets/{ann}/deposit"), format!(r#"{{"amount":"{amount}"}}"#)),
+            text: &|count| format!("{:0>count$}", 1),
+            code: "invalid_amount",
+        },
+        Bound { pointer: "schemas/OperationKey", call: &batch, text: &letters, code: "invalid_idempotency_key" },
+        Bound {
+            pointer: "parameters/IdempotencyKey/schema",
+            call: &|key| Call::deposit(ann, "1").key(key),
+            text: &letters,
+            code: "invalid_idempotency_key",
+        },
+        Bound {
+            pointer: "schemas/WalletId",
+            call: &|id| Call::get(format!("/api/v1/wallets/{id}")),
+            text: &|count| ann.to_string() + &"0".repeat(count.saturating_sub(36)),
+            code: "invalid_wallet_id",
+        },
+    ];
+    let mut faults = Vec::new();
+    for Bound { pointer, call, text, code } in &bounds {
+        let most = document.json.pointer(&format!("/components/{pointer}/maxLength")).and_then(Value::as_u64);
+        let most = usize::try_from(most.unwrap_or_else(|| panic!("{pointer} has no maxLength"))).expect("small");
+        let (longest, longer) =
+            (town.client.send(&call(&text(most))).await, town.client.send(&call(&text(most + 1))).await);
+        if !longest.is_success() || longer.is_success() || longer.code() != *code {
+            faults.push(format!("{pointer}: {most} characters: {longest:?}; one more: {longer:?}"));
+        }
+    }
+    // A user id is measured in bytes, as its description says.
+    for (count, status) in [(64, 201), (65, 400)] {
+        let answer = town.client.send(&Call::create(&"\u{e4}".repeat(count))).await;
+        if answer.status != status {
+            faults.push(format!("{count} times \u{e4}: {answer:?}"));
+        }
+    }
+    let listed = document.text.matches("maxLength: ").count();
+    // What answers say of `X-Request-Id` is no bound of a request.
+    assert_eq!(listed, bounds.len() + 1, "a bound of openapi.yaml is not in the table above");
+    faults
+}
+
 fn kind_of(call: &Call, answer: &Answer) -> Kind {
     let path = template(&call.path).expect("a path of the wallet API");
     let code = if answer.is_success() { String::new() } else { answer.code() };
@@ -109,7 +172,8 @@ async fn openapi_yaml_documents_every_answer_that_is_met() {
         kinds.extend(crate::fleet::seen::all());
         let faults =
             kinds.iter().filter_map(|kind| document.documents(kind).err().map(|why| format!("{kind:?}: {why}")));
-        let faults: Vec<_> = faults.collect();
+        let mut faults: Vec<_> = faults.collect();
+        faults.extend(bounds_that_do_not_hold(&document, &town).await);
         eprintln!("{} kinds of answers held against openapi.yaml", kinds.len());
         assert!(faults.is_empty(), "{}", faults.join("\n"));
         assert!(kinds.iter().any(|(method, ..)| *method == Method::POST.as_str()));

@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, env = "ROUTER_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
     pub admin_listen: SocketAddr,
     /// Where placements come from, `http://host:port`, or `https://host:port` with the --mesh flags.
-    #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8090")]
+    #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8083")]
     pub control_plane: Uri,
     /// Keeps the last placement across restarts.
     #[arg(long, env = "ROUTER_DATA_DIR", default_value = "router-data")]

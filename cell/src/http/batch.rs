@@ -36,7 +36,7 @@ pub async fn operations<S: Store, P: Peers>(
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
         let bytes = body::read_up_to(MAX_BATCH_BYTES, &headers, body).await?;
-        let fields = Fields::parse(&bytes)?;
+        let fields = Fields::parse(&bytes)?.only(&["mode", "operations"])?;
         let is_atomic = match fields.mode()?.as_deref() {
             None | Some("atomic") => true,
             Some("independent") => false,
@@ -66,8 +66,9 @@ pub async fn payments<S: Store, P: Peers>(
     answered(&headers, async |request_id| {
         let from = wallet_in_path(&headers, &id)?;
         let bytes = body::read_up_to(MAX_BATCH_BYTES, &headers, body).await?;
-        let listed = sized(Fields::parse(&bytes)?.payments()?, MAX_PAYMENTS)?;
+        let listed = sized(Fields::parse(&bytes)?.only(&["payments"])?.payments()?, MAX_PAYMENTS)?;
         let parsed: Vec<_> = each(&listed, |fields| {
+            fields.check_only(&["toWalletId", "amount", "idempotencyKey"])?;
             let (to, amount) = (fields.payee()?, fields.amount()?);
             // As a single transfer says it: a payment may be repeated as one.
             let meaning = format!("transfer {to} {amount}");
@@ -100,7 +101,15 @@ fn each<'a, T>(list: &[Fields<'a>], read: impl Fn(&Fields<'a>) -> Result<T, Faul
 
 /// An operation, and its meaning for telling requests apart.
 fn operation(headers: &HeaderMap, fields: &Fields<'_>, now: Timestamp) -> Result<(Operation, String), Fault> {
-    let (intent, meaning) = match fields.kind()?.as_str() {
+    let kind = fields.kind()?;
+    fields.check_only(match kind.as_str() {
+        "deposit" | "withdraw" => &["type", "amount", "idempotencyKey"],
+        "hold" => &["type", "amount", "expiresInSeconds", "idempotencyKey"],
+        "capture" => &["type", "holdId", "amount", "idempotencyKey"],
+        "void" => &["type", "holdId", "idempotencyKey"],
+        _ => return Err(Fault::OperationKind),
+    })?;
+    let (intent, meaning) = match kind.as_str() {
         "deposit" => {
             let amount = fields.amount()?;
             (Intent::Deposit { amount }, format!("deposit {amount}"))

@@ -1,10 +1,14 @@
 //! Request bodies: read within bounds of size and time, and parsed field by field, so that what is wrong can be said.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use ledger::Money;
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use topology::{UserId, WalletId};
 use uuid::Uuid;
@@ -41,32 +45,49 @@ pub async fn read_up_to(most: usize, headers: &HeaderMap, body: Body) -> Result<
     }
 }
 
-/// Every field that some request has; what a request needs of them is asked for one by one.
+/// The fields of an object, each once, as they were sent. What a request needs of them is asked for one by one, after
+/// [`Fields::only`] has refused what it does not know: a field that is dropped may have been meant.
+pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// More than any request has.
+const FIELDS_MAX: usize = 32;
+/// Of a name that is unknown, as much as is told.
+const NAME_SHOWN_CHARS: usize = 64;
+
+/// A name, borrowed where it holds no escape.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fields<'a> {
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    amount: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from_wallet_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    to_wallet_id: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    mode: Option<&'a RawValue>,
-    #[serde(borrow)]
-    operations: Option<&'a RawValue>,
-    #[serde(borrow)]
-    payments: Option<&'a RawValue>,
-    #[serde(borrow)]
-    hold_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    expires_in_seconds: Option<&'a RawValue>,
-    #[serde(borrow)]
-    idempotency_key: Option<&'a RawValue>,
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields: Self::Value = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    if fields.iter().any(|(known, _)| *known == name) {
+                        return Err(A::Error::custom(format!("duplicate field `{}`", shown(&name))));
+                    }
+                    if fields.len() == FIELDS_MAX {
+                        return Err(A::Error::custom(format!("more than {FIELDS_MAX} fields")));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Pairs).map(Self)
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(NAME_SHOWN_CHARS).collect()
 }
 
 impl<'a> Fields<'a> {
@@ -78,59 +99,73 @@ impl<'a> Fields<'a> {
         serde_json::from_slice(bytes).map_err(|error| Fault::MalformedJson(error.to_string()))
     }
 
+    /// Refuses every field but these.
+    pub fn only(self, names: &[&str]) -> Result<Self, Fault> {
+        self.check_only(names).map(|()| self)
+    }
+
+    pub fn check_only(&self, names: &[&str]) -> Result<(), Fault> {
+        let unknown = self.0.iter().find(|(name, _)| !names.contains(&name.as_ref()));
+        unknown.map_or(Ok(()), |(name, _)| Err(Fault::UnknownField(shown(name))))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
+    }
+
     pub fn user_id(&self) -> Result<UserId, Fault> {
-        let text = string("userId", self.user_id)?;
+        let text = string("userId", self.get("userId"))?;
         UserId::parse(text).map_err(Fault::UserId)
     }
 
     pub fn payer(&self) -> Result<WalletId, Fault> {
-        string("fromWalletId", self.from_wallet_id)?.parse().map_err(Fault::WalletId)
+        string("fromWalletId", self.get("fromWalletId"))?.parse().map_err(Fault::WalletId)
     }
 
     pub fn payee(&self) -> Result<WalletId, Fault> {
-        string("toWalletId", self.to_wallet_id)?.parse().map_err(Fault::WalletId)
+        string("toWalletId", self.get("toWalletId"))?.parse().map_err(Fault::WalletId)
     }
 
     pub fn kind(&self) -> Result<String, Fault> {
-        string("type", self.kind)
+        string("type", self.get("type"))
     }
 
     pub fn mode(&self) -> Result<Option<String>, Fault> {
-        optional(self.mode, |mode| string("mode", mode))
+        optional(self.get("mode"), |mode| string("mode", mode))
     }
 
     pub fn operations(&self) -> Result<Vec<Fields<'a>>, Fault> {
-        list("operations", self.operations)
+        list("operations", self.get("operations"))
     }
 
     pub fn payments(&self) -> Result<Vec<Fields<'a>>, Fault> {
-        list("payments", self.payments)
+        list("payments", self.get("payments"))
     }
 
     pub fn hold(&self) -> Result<Uuid, Fault> {
-        Uuid::try_parse(&string("holdId", self.hold_id)?).map_err(|_| Fault::HoldId)
+        Uuid::try_parse(&string("holdId", self.get("holdId"))?).map_err(|_| Fault::HoldId)
     }
 
     /// Seconds, a whole number.
     pub fn expires_in_seconds(&self) -> Result<Option<u32>, Fault> {
-        optional(self.expires_in_seconds, |raw| {
+        optional(self.get("expiresInSeconds"), |raw| {
             present("expiresInSeconds", raw)?.parse().map_err(|_| Fault::HoldLifetime)
         })
     }
 
     pub fn idempotency_key(&self) -> Result<Option<String>, Fault> {
-        optional(self.idempotency_key, |raw| string("idempotencyKey", raw))
+        optional(self.get("idempotencyKey"), |raw| string("idempotencyKey", raw))
     }
 
     pub fn amount_if_any(&self) -> Result<Option<Money>, Fault> {
-        optional(self.amount, |_| self.amount())
+        optional(self.get("amount"), |_| self.amount())
     }
 
     /// A JSON number or string. The number's own text is read: it never passes through a float.
     pub fn amount(&self) -> Result<Money, Fault> {
-        let raw = present("amount", self.amount)?;
+        let raw = present("amount", self.get("amount"))?;
         match raw.as_bytes().first() {
-            Some(b'"') => Money::parse_amount(&string("amount", self.amount)?),
+            Some(b'"') => Money::parse_amount(&string("amount", self.get("amount"))?),
             Some(b'-' | b'0'..=b'9') => Money::parse_amount(raw),
             _ => return Err(Fault::WrongType("amount", "a number or a string")),
         }
@@ -187,5 +222,10 @@ mod tests {
         assert!(matches!(amount("[1]"), Err(Fault::WrongType("the body", _))));
         assert!(matches!(amount(""), Err(Fault::MalformedJson(_))));
         assert!(matches!(amount(r#"{"amount": 1} x"#), Err(Fault::MalformedJson(_))));
+        let only = |body: &str| Fields::parse(body.as_bytes()).and_then(|fields| fields.check_only(&["amount"]));
+        assert!(only(r#"{"amount": 1}"#).is_ok() && only("{}").is_ok());
+        assert!(matches!(only(r#"{"amount": 1, "amuont": null}"#), Err(Fault::UnknownField(name)) if name == "amuont"));
+        assert!(matches!(only(r#"{"userId": "ann"}"#), Err(Fault::UnknownField(_))), "another request's field");
+        assert!(only(r#"{"\u0061mount": 1}"#).is_ok(), "a name may be written with escapes");
     }
 }

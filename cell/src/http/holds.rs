@@ -36,7 +36,7 @@ pub async fn place<S: Store, P: Peers>(
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
         let bytes = body::read(&headers, body).await?;
-        let fields = body::Fields::parse(&bytes)?;
+        let fields = body::Fields::parse(&bytes)?.only(&["amount", "expiresInSeconds"])?;
         let (amount, seconds) = (fields.amount()?, lifetime(&fields)?);
         let context = context::context(&headers, request_id, &format!("hold {amount} {seconds}"))?;
         let placed = edge.wallets.place_hold(wallet, amount, i64::from(seconds) * 1_000_000, context).await?;
@@ -67,7 +67,7 @@ pub async fn capture<S: Store, P: Peers>(
         let wallet = wallet_in_path(&headers, &id)?;
         let hold = Uuid::try_parse(&hold).map_err(|_| Fault::HoldId)?;
         let bytes = body::read_optional(&headers, body).await?;
-        let amount = body::Fields::parse(&bytes)?.amount_if_any()?;
+        let amount = body::Fields::parse(&bytes)?.only(&["amount"])?.amount_if_any()?;
         let wanted = amount.map_or_else(|| "all".to_owned(), |amount| amount.to_string());
         let context = context::context(&headers, request_id, &format!("capture {hold} {wanted}"))?;
         let captured = edge.wallets.capture_hold(wallet, hold, amount, context).await?;
@@ -80,10 +80,12 @@ pub async fn void<S: Store, P: Peers>(
     State(edge): Shared<S, P>,
     headers: HeaderMap,
     Path((id, hold)): Path<(String, String)>,
+    body: Body,
 ) -> Result<Response, Rejected> {
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
         let hold = Uuid::try_parse(&hold).map_err(|_| Fault::HoldId)?;
+        body::Fields::parse(&body::read_optional(&headers, body).await?)?.check_only(&[])?;
         let context = context::context(&headers, request_id, &format!("void {hold}"))?;
         let voided = edge.wallets.void_hold(wallet, hold, context).await?;
         Ok(answer(StatusCode::OK, voided, |hold| json(StatusCode::OK, &HoldChangeView::from(hold))))

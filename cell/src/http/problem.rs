@@ -138,6 +138,9 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::MalformedJson(why) => bad("malformed_json", "The request body is not valid JSON").detail(why.clone()),
         Fault::MissingField(name) => bad("missing_field", "A required field is missing").detail(*name),
+        Fault::UnknownField(name) => {
+            bad("unknown_field", "A field that this request does not have").detail(name.clone())
+        }
         Fault::WrongType(name, wanted) => {
             bad("wrong_type", "A field has the wrong type").detail(format!("{name} must be {wanted}"))
         }
@@ -180,11 +183,11 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::IdempotencyKey => bad("invalid_idempotency_key", "The Idempotency-Key cannot be accepted")
             .detail("one header of 1 to 128 visible ASCII characters"),
+        Fault::Panicked => Problem::new(500, "internal_error", "The request met a fault of the service")
+            .detail("it may have been done: repeat it with the same Idempotency-Key, or read the wallet first"),
         Fault::Timestamp(name) => bad("invalid_timestamp", "Not an ISO-8601 timestamp").detail(*name),
         Fault::TimestampInFuture => bad("timestamp_in_future", "The timestamp lies in the future"),
         Fault::EventCursor => bad("invalid_cursor", "Not a cursor of this cell's events")
-        Fault::Panicked => Problem::new(500, "internal_error", "The request met a fault of the service")
-            .detail("it may have been done: repeat it with the same Idempotency-Key, or read the wallet first"),
             .detail("pass the last cursor of the answer before, unchanged, to the same cell"),
         Fault::Follow => bad("invalid_follow", "Not a way to follow events").detail("follow is true or false"),
         Fault::StatementFormat => bad("invalid_format", "Not a form of a statement").detail("format is json or csv"),

@@ -73,7 +73,7 @@ pub async fn create<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(&headers, async |request_id| {
         let bytes = body::read(&headers, body).await?;
-        let user = body::Fields::parse(&bytes)?.user_id()?;
+        let user = body::Fields::parse(&bytes)?.only(&["userId"])?.user_id()?;
         context::check_wallet_header(&headers, edge.wallets.wallet_of(&user))?;
         let context = context::context(&headers, request_id, &format!("create {user}"))?;
         let created = edge.wallets.create(user, context).await?;
@@ -141,7 +141,7 @@ async fn change_balance<S: Store, P: Peers>(
     answered(headers, async |request_id| {
         let wallet = wallet_in_path(headers, id)?;
         let bytes = body::read(headers, body).await?;
-        let amount = body::Fields::parse(&bytes)?.amount()?;
+        let amount = body::Fields::parse(&bytes)?.only(&["amount"])?.amount()?;
         let context = context::context(headers, request_id, &format!("{operation} {amount}"))?;
         let done = edge.wallets.change(wallet, intent(amount), context).await?;
         Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
@@ -156,7 +156,7 @@ pub async fn transfer<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(&headers, async |request_id| {
         let bytes = body::read(&headers, body).await?;
-        let fields = body::Fields::parse(&bytes)?;
+        let fields = body::Fields::parse(&bytes)?.only(&["fromWalletId", "toWalletId", "amount"])?;
         let (from, to) = (fields.payer()?, fields.payee()?);
         let amount = fields.amount()?;
         context::check_wallet_header(&headers, from)?;
@@ -193,9 +193,11 @@ pub async fn reverse<S: Store, P: Peers>(
     State(edge): Shared<S, P>,
     headers: HeaderMap,
     Path((id, transaction)): Path<(String, String)>,
+    body: Body,
 ) -> Result<Response, Rejected> {
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
+        body::Fields::parse(&body::read_optional(&headers, body).await?)?.check_only(&[])?;
         let transaction = Uuid::try_parse(&transaction).map_err(|_| Fault::TransactionId)?;
         let context = context::context(&headers, request_id, &format!("reverse {transaction}"))?;
         let done = edge.wallets.reverse(wallet, transaction, context).await?;

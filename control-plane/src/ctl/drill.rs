@@ -32,6 +32,8 @@ use verdict::About;
 /// Exit code: the databases do not say what they must.
 const MISMATCH: u8 = 6;
 const DEFAULT_OUT: &str = ".drills";
+/// Processes per cell: one may be killed.
+const INSTANCES: u16 = 2;
 
 #[derive(Subcommand)]
 pub enum DrillVerb {
@@ -64,8 +66,7 @@ pub struct RunArgs {
     wallets: Option<u32>,
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=4))]
     cells: Option<u16>,
-    /// Processes per cell.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=8))]
+    #[arg(long, help = format!("Processes per cell [default: {INSTANCES}]"), value_parser = clap::value_parser!(u16).range(2..=8))]
     instances: Option<u16>,
     #[arg(long)]
     seed: Option<u64>,
@@ -90,7 +91,7 @@ impl RunArgs {
             duration_ms: duration.unwrap_or(duration_ms),
             wallets: self.wallets.map_or(wallets, |wallets| wallets as usize),
             cells: self.cells.unwrap_or(cells),
-            instances: self.instances.unwrap_or(2),
+            instances: self.instances.unwrap_or(INSTANCES),
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         }
     }

@@ -13,6 +13,7 @@ use topology::config::DEFAULT_MAX_TPS;
 use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
 
 use super::drill::DrillVerb;
+use super::fleet::{FIRST_PORT, INSTANCES};
 use super::load::LoadArgs;
 use super::log::LogVerb;
 use super::token::TokenArgs;
@@ -114,7 +115,6 @@ pub enum Noun {
     Drill(DrillVerb),
 }
 
-#[derive(Subcommand)]
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct WhereArgs {
@@ -139,6 +139,7 @@ impl WhereArgs {
     }
 }
 
+#[derive(Subcommand)]
 pub enum Wallet {
     /// Nothing goes in or out any more, but for reversals.
     Freeze {
@@ -157,11 +158,9 @@ pub enum Wallet {
 pub struct Up {
     #[arg(long, default_value = "cells.toml")]
     pub config: PathBuf,
-    /// Processes per cell, at most 8; default: as last time, at first 2.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8))]
+    #[arg(long, help = format!("Processes per cell, at most 8 [default: as last time, at first {INSTANCES}]"), value_parser = clap::value_parser!(u16).range(1..=8))]
     pub instances: Option<u16>,
-    /// First port: the router's; all others follow from it. Default: as last time, at first 8080.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1024..=60_000))]
+    #[arg(long, help = format!("First port: the router's; all others follow from it [default: as last time, at first {FIRST_PORT}]"), value_parser = clap::value_parser!(u16).range(1024..=60_000))]
     pub port: Option<u16>,
     /// Throw away what an earlier fleet stored.
     #[arg(long)]
@@ -322,4 +321,27 @@ pub enum Placement {
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_ctl_up_says_what_a_new_fleet_is_like() {
+        let config =
+            format!("[deployment]\nname='t'\nnamespace='{}'\nregion='r'\n[[cells]]\nid='a'\n", uuid::Uuid::nil());
+        let fleet = crate::ctl::fleet::Fleet::new(&topology::Config::parse(&config).expect("sound"));
+        let mut flags = Flags::command();
+        let help = flags.find_subcommand_mut("up").expect("a verb").render_long_help().to_string();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (what, value) in [
+            ("at most 8 [default: as last time, at first", fleet.instances),
+            ("it [default: as last time, at first", fleet.port),
+        ] {
+            assert!(words.contains(&format!("{what} {value}]")), "{what} {value}: {words}");
+        }
+    }
 }

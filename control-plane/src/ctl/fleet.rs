@@ -14,8 +14,9 @@ use topology::{CellConfig, CellId, Config, InstanceId, Role, Version, ZoneId};
 use super::ports::Ports;
 use crate::wire::{CellSpec, CellTables};
 
-const FIRST_PORT: u16 = 8080;
-const INSTANCES: u16 = 1;
+/// Of a fleet that is new.
+pub const FIRST_PORT: u16 = 8080;
+pub const INSTANCES: u16 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

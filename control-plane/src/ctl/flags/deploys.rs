@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use topology::Version;
 
 use super::operations::Waiting;
-use crate::wire::DeployId;
+use crate::wire::{DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployId};
 
 #[derive(Subcommand)]
 pub enum Deploy {
@@ -56,8 +56,8 @@ pub struct Wanted {
     /// What the build is called.
     #[arg(long)]
     pub version: Version,
-    /// Seconds for which a wave's cells are watched before, for comparison [default: 60, or the bake if that is shorter]
-    #[arg(long)]
+    #[arg(long, help = format!("Seconds for which a wave's cells are watched before, for comparison \
+        [default: {DEFAULT_BASELINE_SECONDS}, or the bake if that is shorter]"))]
     pub baseline_seconds: Option<u64>,
     /// Seconds for which each wave is watched at least [default: bake_seconds of cells.toml]
     #[arg(long)]
@@ -65,11 +65,9 @@ pub struct Wanted {
     /// Seconds more that are waited for enough requests, before somebody is asked [default: twice the bake]
     #[arg(long)]
     pub wait_seconds: Option<u64>,
-    /// Percentage points by which the error rate may not rise unnoticed [default: 1]
-    #[arg(long)]
+    #[arg(long, help = format!("Percentage points by which the error rate may not rise unnoticed [default: {DEFAULT_RISE_PERCENT}]"))]
     pub rise_percent: Option<f64>,
-    /// Milliseconds by which requests have to be slower to be called so [default: 10]
-    #[arg(long)]
+    #[arg(long, help = format!("Milliseconds by which requests have to be slower to be called so [default: {DEFAULT_SLOWER_BY_MS}]"))]
     pub slower_by_ms: Option<u64>,
 }
 

@@ -155,13 +155,11 @@ pub struct Change {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
-    /// Wallets moved at once.
-    #[arg(long)]
+    #[arg(long, help = format!("Wallets moved at once [default: {DEFAULT_CONCURRENT}]"))]
     pub max_concurrent: Option<usize>,
     #[arg(long)]
     pub max_bytes_per_sec: Option<u64>,
-    /// Seconds after the end before the source may be made to forget.
-    #[arg(long)]
+    #[arg(long, help = format!("Seconds after the end before the source may be made to forget [default: {DEFAULT_BAKE_SECONDS}]"))]
     pub bake_seconds: Option<u64>,
     #[command(flatten)]
     pub wait: Waiting,
