@@ -1,8 +1,14 @@
 //! Carries money that has left a wallet to its destination in another cell, and records the answer in the paying
 //! chain. Resumes from the rows of transfers in flight; may be killed anywhere and run any number of times at once,
 //! since both chains accept each step only once.
+//!
+//! A transfer in flight is never given up, only tried ever less often.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod lanes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use ledger::rows::OutRow;
@@ -12,22 +18,21 @@ use metrics::{counter, gauge};
 use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use topology::CellId;
 use topology::wire::{Credit, CreditOutcome};
 use tracing::{error, warn};
 
+use self::lanes::{Lanes, Met};
 use crate::clock::Clock;
 use crate::driver::Submitter;
 use crate::history::{self, Outcome};
-use crate::peers::Peers;
+use crate::peers::{Credited, PeerError, Peers};
 use crate::sequencer::{Command, Reply, Work};
 
-/// Deliveries under way at once; the rest wait.
-const MAX_DELIVERIES: usize = 64;
-/// Deliveries waiting; what does not fit is found by the next sweep.
-const MAX_WAITING: usize = 4_096;
-/// How often the rows in flight are looked through for what nobody is carrying.
+/// Requests handed over and not taken in yet; what does not fit is found by the next sweep.
+const MAILBOX: usize = lanes::MAX_WAITING;
+/// How often the rows in flight are looked through for what no courier carries.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long the row of a wallet that was found to have left is passed over: it stays until the wallet is forgotten.
 const LEFT_FOR: Duration = Duration::from_secs(30);
@@ -37,13 +42,8 @@ const SWEEP_MIN_AGE_MICROS: i64 = 1_500_000;
 const SWEEP_ROWS: usize = 256;
 /// One question to another cell.
 const CREDIT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Attempts at one delivery before it is left to the next sweep.
-const MAX_ATTEMPTS: u32 = 8;
-const MIN_BACKOFF: Duration = Duration::from_millis(50);
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// In flight longer than this, a transfer is not carried any more and a human is asked. The destination's `in#` row,
-/// which makes repetitions harmless, is kept for ever.
-const GIVES_UP_AFTER_MICROS: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+/// In flight longer than this, a human has to look. The transfer is carried on nevertheless.
+const STUCK_AFTER_MICROS: i64 = 60 * 60 * 1_000_000;
 /// The actor in the entries that the courier causes.
 const ACTOR: &str = "courier";
 
@@ -59,6 +59,8 @@ struct Waiting {
     row: OutRow,
     /// Found among the rows, and perhaps left behind by a wallet that has moved away.
     swept: bool,
+    /// The destination has answered; its word is still to be recorded.
+    known: Option<CreditOutcome>,
     /// In whose name it is done: known only in the process that took the request.
     place: Option<Place>,
 }
@@ -89,10 +91,10 @@ pub struct CourierTask<S, P> {
     submitter: Submitter,
     clock: Clock,
     inbox: mpsc::Receiver<Request>,
-    waiting: VecDeque<Waiting>,
-    /// Who wants to know, for each transfer that is waiting or under way here.
+    waiting: Lanes<Waiting>,
+    /// The requests that wait for the outcome of each transfer that is waiting or under way here.
     listeners: BTreeMap<TransactionId, Vec<oneshot::Sender<Outcome>>>,
-    deliveries: JoinSet<(TransactionId, Delivered)>,
+    deliveries: JoinSet<Ended>,
     /// Transfers whose wallet lives elsewhere now, and until when that is believed.
     left: HashMap<TransactionId, Instant>,
     /// Where the next sweep goes on, and what this pass over all rows has seen.
@@ -108,18 +110,28 @@ struct Pass {
     oldest_micros: i64,
 }
 
-/// How a delivery ended.
+/// How an attempt at a delivery ended.
 enum Delivered {
     Outcome(Outcome),
     /// The wallet has left this cell: the courier of its new home carries on.
     NotHere,
+    NotYet,
+}
+
+/// An attempt at a delivery that has ended, with its place.
+struct Ended {
+    transfer: Waiting,
+    delivered: Delivered,
+    met: Met,
+    attempts: u32,
+    place: lanes::Place,
 }
 
 /// A courier that is not running yet: the handle is needed before the task's own parts exist.
 pub struct Mailbox(mpsc::Receiver<Request>);
 
 pub fn mailbox() -> (Courier, Mailbox) {
-    let (sender, inbox) = mpsc::channel(MAX_WAITING);
+    let (sender, inbox) = mpsc::channel(MAILBOX);
     (Courier(sender), Mailbox(inbox))
 }
 
@@ -132,7 +144,7 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
             submitter,
             clock,
             inbox: mailbox.0,
-            waiting: VecDeque::new(),
+            waiting: Lanes::new(),
             listeners: BTreeMap::new(),
             deliveries: JoinSet::new(),
             left: HashMap::new(),
@@ -146,42 +158,42 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.waiting.next_due();
             tokio::select! {
                 biased;
                 () = crate::instance::stopped(&mut stop) => break,
                 Some(done) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
-                    let (transfer, delivered) = done.expect("a delivery neither panics nor is cancelled");
-                    self.finish(transfer, delivered);
+                    self.ended(done.expect("a delivery neither panics nor is cancelled"));
                 }
                 Some(Request { row, done, place }) = self.inbox.recv() => {
                     let transfer = row.transfer;
-                    self.enqueue(Waiting { row, swept: false, place });
+                    self.enqueue(Waiting { row, swept: false, known: None, place });
                     if let Some(listeners) = self.listeners.get_mut(&transfer) {
                         listeners.push(done);
                     }
                 }
                 _ = sweep.tick() => self.sweep().await,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             self.start();
         }
         while let Some(done) = self.deliveries.join_next().await {
-            if let Ok((transfer, delivered)) = done {
-                self.finish(transfer, delivered);
+            if let Ok(ended) = done {
+                self.ended(ended);
             }
         }
     }
 
     fn enqueue(&mut self, transfer: Waiting) {
-        if self.listeners.contains_key(&transfer.row.transfer) || self.waiting.len() >= MAX_WAITING {
-            return;
+        let (id, payee, is_fresh) = (transfer.row.transfer, transfer.row.to.bucket(), !transfer.swept);
+        if !self.listeners.contains_key(&id) && self.waiting.push(transfer, payee, is_fresh) {
+            self.listeners.insert(id, Vec::new());
         }
-        self.listeners.insert(transfer.row.transfer, Vec::new());
-        self.waiting.push_back(transfer);
     }
 
     fn start(&mut self) {
-        while self.deliveries.len() < MAX_DELIVERIES {
-            let Some(Waiting { row, swept, place }) = self.waiting.pop_front() else { return };
+        while let Some(started) = self.waiting.start(Instant::now()) {
+            let (transfer, _, attempts, place) = started.into_parts();
             let delivery = Delivery {
                 cell: self.cell.clone(),
                 store: self.store.clone(),
@@ -189,35 +201,37 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
                 submitter: self.submitter.clone(),
                 clock: self.clock.clone(),
             };
-            self.deliveries.spawn(trace::at(place, async move {
-                let gone = swept && !delivery.is_here(&row).await;
-                (row.transfer, if gone { Delivered::NotHere } else { delivery.run(&row).await })
-            }));
+            self.deliveries.spawn(trace::at(transfer.place, delivery.attempt(transfer, attempts, place)));
         }
     }
 
-    fn finish(&mut self, transfer: TransactionId, delivered: Delivered) {
+    fn ended(&mut self, ended: Ended) {
+        let Ended { transfer, delivered, met, attempts, place } = ended;
+        let (id, payee, now) = (transfer.row.transfer, transfer.row.to.bucket(), Instant::now());
+        self.waiting.ended(place, payee, &met, now);
+        let label = match delivered {
+            Delivered::Outcome(Outcome::Settled { .. }) => "settled",
+            Delivered::Outcome(Outcome::Returned { .. }) => "returned",
+            Delivered::Outcome(Outcome::InFlight) | Delivered::NotYet => "not_yet",
+            Delivered::NotHere => "elsewhere",
+        };
+        counter!("cell_deliveries_total", "outcome" => label).increment(1);
         let outcome = match delivered {
-            Delivered::Outcome(outcome) => {
-                let label = match outcome {
-                    Outcome::Settled { .. } => "settled",
-                    Outcome::Returned { .. } => "returned",
-                    Outcome::InFlight => "given_up",
-                };
-                counter!("cell_deliveries_total", "outcome" => label).increment(1);
-                outcome
+            Delivered::Outcome(outcome) => outcome,
+            Delivered::NotYet => {
+                let jitter = self.clock.random().f64();
+                return self.waiting.again(transfer, payee, attempts, now, jitter);
             }
             Delivered::NotHere => {
-                counter!("cell_deliveries_total", "outcome" => "elsewhere").increment(1);
                 if self.left.len() >= MAX_LEFT {
                     self.left.clear();
                 }
-                self.left.insert(transfer, Instant::now() + LEFT_FOR);
+                self.left.insert(id, now + LEFT_FOR);
                 Outcome::InFlight
             }
         };
-        for listener in self.listeners.remove(&transfer).unwrap_or_default() {
-            // Whoever has stopped waiting reads the outcome later.
+        for listener in self.listeners.remove(&id).unwrap_or_default() {
+            // A request that has stopped waiting reads the outcome later.
             let _ = listener.send(outcome);
         }
     }
@@ -236,9 +250,9 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
             let age = age(&row);
             self.pass.rows += 1;
             self.pass.oldest_micros = self.pass.oldest_micros.max(age);
-            self.pass.stuck += usize::from(age > GIVES_UP_AFTER_MICROS);
-            if (SWEEP_MIN_AGE_MICROS..=GIVES_UP_AFTER_MICROS).contains(&age) {
-                self.enqueue(Waiting { row, swept: true, place: None });
+            self.pass.stuck += usize::from(age > STUCK_AFTER_MICROS);
+            if age >= SWEEP_MIN_AGE_MICROS {
+                self.enqueue(Waiting { row, swept: true, known: None, place: None });
             }
         }
         // More rows of one microsecond than a page holds are not waited for: their own instances deliver them.
@@ -264,7 +278,7 @@ impl Pass {
         gauge!("cell_transfer_in_flight_oldest_seconds").set(self.oldest_micros as f64 / 1_000_000.0);
         gauge!("cell_transfers_stuck").set(self.stuck as f64);
         if self.stuck > 0 {
-            error!(stuck = self.stuck, "transfers in flight for more than seven days: a human must look");
+            error!(stuck = self.stuck, "transfers have been in flight for more than an hour; they are still carried");
         }
     }
 }
@@ -287,8 +301,29 @@ impl<S: Store, P: Peers> Delivery<S, P> {
         }
     }
 
-    /// Asks the destination until it answers, then records the answer; in flight still if it does not.
-    async fn run(&self, row: &OutRow) -> Delivered {
+    /// Asks the destination once, unless it has answered before, and records the answer.
+    async fn attempt(self, mut transfer: Waiting, attempts: u32, place: lanes::Place) -> Ended {
+        let mut met = Met { cell: None, answered: true };
+        let delivered = if transfer.swept && !self.is_here(&transfer.row).await {
+            Delivered::NotHere
+        } else {
+            if transfer.known.is_none() {
+                let Credited { cell, outcome } = self.ask(&transfer.row).await;
+                met = Met { cell, answered: !matches!(outcome, Err(PeerError::Unreachable(_))) };
+                // Also "unknown wallet": wallets never vanish, so it is a routing fault.
+                transfer.known = outcome
+                    .inspect_err(|error| warn!(transfer = %transfer.row.transfer, %error, "a credit was not answered"))
+                    .ok();
+            }
+            match transfer.known {
+                Some(outcome) => self.record(&transfer.row, outcome).await,
+                None => Delivered::NotYet,
+            }
+        };
+        Ended { transfer, delivered, met, attempts, place }
+    }
+
+    async fn ask(&self, row: &OutRow) -> Credited {
         let credit = Credit {
             transfer_id: row.transfer,
             from_wallet_id: row.wallet,
@@ -297,31 +332,10 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             request_id: row.transfer.to_string(),
             actor: ACTOR.into(),
         };
-        let mut random = self.clock.random();
-        let mut backoff = MIN_BACKOFF;
-        let mut known = None;
-        for _ in 0..MAX_ATTEMPTS {
-            if known.is_none() {
-                match self.peers.credit(&credit, Instant::now() + CREDIT_TIMEOUT).await {
-                    Ok(outcome) => known = Some(outcome),
-                    // Also "unknown wallet": wallets never vanish, so it is a routing fault.
-                    Err(error) => warn!(transfer = %row.transfer, %error, "a credit was not answered"),
-                }
-            }
-            if let Some(outcome) = known {
-                match self.record(row, outcome).await {
-                    Recorded::Yes(outcome) => return Delivered::Outcome(outcome),
-                    Recorded::NotHere => return Delivered::NotHere,
-                    Recorded::NotYet => {}
-                }
-            }
-            sleep(backoff.mul_f64(0.5 + random.f64() / 2.0)).await;
-            backoff = (backoff * 2).min(MAX_BACKOFF);
-        }
-        Delivered::Outcome(Outcome::InFlight)
+        self.peers.credit(&credit, Instant::now() + CREDIT_TIMEOUT).await
     }
 
-    async fn record(&self, row: &OutRow, outcome: CreditOutcome) -> Recorded {
+    async fn record(&self, row: &OutRow, outcome: CreditOutcome) -> Delivered {
         let work = match outcome {
             CreditOutcome::Received => Work::Alone(Intent::Settle { transfer: row.transfer }),
             CreditOutcome::Refused { reason } => {
@@ -338,34 +352,28 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             expired_key: None,
         };
         match self.submitter.submit(command).await {
-            Reply::Done { block, .. } => Recorded::Yes(outcome_at(outcome, block.at)),
+            Reply::Done { block, .. } => Delivered::Outcome(outcome_at(outcome, block.at)),
             // Another courier was faster; the destination's word is the same for both.
             Reply::RowConflict | Reply::Refused { refusal: Refusal::NothingInFlight, .. } => {
                 self.recorded_by_another(row).await
             }
             // The wallet has moved, and its rows with it: the courier of its new cell carries on.
-            Reply::Elsewhere { .. } | Reply::NoChain(_) => Recorded::NotHere,
-            _ => Recorded::NotYet,
+            Reply::Elsewhere { .. } | Reply::NoChain(_) => Delivered::NotHere,
+            _ => Delivered::NotYet,
         }
     }
 
-    async fn recorded_by_another(&self, row: &OutRow) -> Recorded {
-        let Ok(Some(head)) = self.store.head(row.wallet).await else { return Recorded::NotYet };
+    async fn recorded_by_another(&self, row: &OutRow) -> Delivered {
+        let Ok(Some(head)) = self.store.head(row.wallet).await else { return Delivered::NotYet };
         match history::transfer(&self.store, &head, row.transfer).await {
-            Ok(Some(record)) if record.outcome != Outcome::InFlight => Recorded::Yes(record.outcome),
-            _ => Recorded::NotYet,
+            Ok(Some(record)) if record.outcome != Outcome::InFlight => Delivered::Outcome(record.outcome),
+            _ => Delivered::NotYet,
         }
     }
 }
 
 fn short(text: &str) -> ShortText {
     ShortText::cut(text, ShortText::MAX_BYTES)
-}
-
-enum Recorded {
-    Yes(Outcome),
-    NotHere,
-    NotYet,
 }
 
 fn outcome_at(outcome: CreditOutcome, at: Timestamp) -> Outcome {

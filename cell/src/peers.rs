@@ -1,6 +1,7 @@
 //! The other cells, as far as a cell knows of them: two questions asked of a wallet through the router.
 
 use std::future::Future;
+use std::time::Duration;
 
 use access::Role;
 use access::http::{Connector, Pool, pool};
@@ -11,9 +12,11 @@ use hyper::{Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use telemetry::trace;
 use tokio::time::{Instant, timeout_at};
-use topology::WalletId;
+use topology::{CellId, WalletId};
 use topology::wire::{self, Credit, CreditOutcome, Receivable};
 
+/// Of a deadline, what is kept for the way back from the router.
+const ANSWER_RESERVE: Duration = Duration::from_millis(100);
 /// Largest answer read from another cell.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
@@ -28,6 +31,14 @@ pub enum PeerError {
     Unreachable(String),
 }
 
+/// The answer to a credit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credited {
+    /// The cell that the payee's bucket belongs to, as far as that is known; also where it did not answer.
+    pub cell: Option<CellId>,
+    pub outcome: Result<CreditOutcome, PeerError>,
+}
+
 /// Implemented over HTTP for the service and in process for simulations.
 pub trait Peers: Clone + Send + Sync + 'static {
     /// Can `wallet` receive money now?
@@ -38,11 +49,7 @@ pub trait Peers: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Receivable, PeerError>> + Send;
 
     /// Delivers money. Safe to repeat; the answer is the destination's recorded word.
-    fn credit(
-        &self,
-        credit: &Credit,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<CreditOutcome, PeerError>> + Send;
+    fn credit(&self, credit: &Credit, deadline: Instant) -> impl Future<Output = Credited> + Send;
 }
 
 /// Through the router's internal address.
@@ -66,9 +73,26 @@ impl RouterPeers {
         path: String,
         body: Vec<u8>,
         deadline: Instant,
+    ) -> (Option<CellId>, Result<T, PeerError>) {
+        let mut cell = None;
+        let exchange = self.exchange(method, path, body, deadline, &mut cell);
+        let outcome = timeout_at(deadline, exchange).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(PeerError::Unreachable("deadline".into())));
+        (cell, outcome)
+    }
+
+    /// `cell` becomes the cell that the router names.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Vec<u8>,
+        deadline: Instant,
+        cell: &mut Option<CellId>,
     ) -> Result<T, PeerError> {
         let unreachable = |why: String| PeerError::Unreachable(why);
-        let remaining = deadline.saturating_duration_since(Instant::now());
+        // The router answers first, and says which cell did not.
+        let remaining = deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_RESERVE);
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.router))
@@ -79,18 +103,16 @@ impl RouterPeers {
             None => request,
         };
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| unreachable(error.to_string()))?;
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| unreachable(error.to_string()))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-            match status {
-                StatusCode::OK => serde_json::from_slice(&body).map_err(|error| unreachable(error.to_string())),
-                StatusCode::NOT_FOUND if is_unknown_wallet(&body) => Err(PeerError::UnknownWallet),
-                other => Err(unreachable(format!("status {other}"))),
-            }
-        };
-        timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unreachable("deadline".into())))
+        let response = self.client.request(request).await.map_err(|error| unreachable(error.to_string()))?;
+        let status = response.status();
+        *cell = response.headers().get(wire::WALLET_CELL).and_then(|cell| CellId::parse(cell.to_str().ok()?).ok());
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| unreachable(error.to_string())),
+            StatusCode::NOT_FOUND if is_unknown_wallet(&body) => Err(PeerError::UnknownWallet),
+            other => Err(unreachable(format!("status {other}"))),
+        }
     }
 }
 
@@ -102,12 +124,13 @@ fn is_unknown_wallet(body: &[u8]) -> bool {
 impl Peers for RouterPeers {
     async fn receivable(&self, wallet: WalletId, deadline: Instant) -> Result<Receivable, PeerError> {
         let path = format!("{}{wallet}{}", wire::path::INTERNAL_WALLETS, wire::path::RECEIVABLE);
-        self.ask(Method::GET, path, Vec::new(), deadline).await
+        self.ask(Method::GET, path, Vec::new(), deadline).await.1
     }
 
-    async fn credit(&self, credit: &Credit, deadline: Instant) -> Result<CreditOutcome, PeerError> {
+    async fn credit(&self, credit: &Credit, deadline: Instant) -> Credited {
         let path = format!("{}{}{}", wire::path::INTERNAL_WALLETS, credit.to_wallet_id, wire::path::CREDITS);
         let body = serde_json::to_vec(credit).expect("a credit holds only strings and numbers");
-        self.ask(Method::POST, path, body, deadline).await
+        let (cell, outcome) = self.ask(Method::POST, path, body, deadline).await;
+        Credited { cell, outcome }
     }
 }

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use cell::failure::Failure;
-use cell::peers::{PeerError, Peers};
+use cell::peers::{Credited, PeerError, Peers};
 use cell::wallets::Context;
 use control_plane::mover::Holds;
 use ledger::store::memory::{Fault, FaultPlan};
 use ledger::{Audit, Block, moving};
 use tokio::time::{Instant, sleep, timeout_at};
 use topology::WalletId;
-use topology::wire::{Credit, CreditOutcome, Receivable};
+use topology::wire::{Credit, Receivable};
 
 use super::faults::Faults;
 use super::placement::View;
@@ -164,13 +164,15 @@ impl Peers for Network {
         self.carry(wallet, deadline, move |service| async move { service.receivable(wallet).await }).await
     }
 
-    async fn credit(&self, credit: &Credit, deadline: Instant) -> Result<CreditOutcome, PeerError> {
+    async fn credit(&self, credit: &Credit, deadline: Instant) -> Credited {
         let credit = credit.clone();
-        self.carry(credit.to_wallet_id, deadline, move |service| {
+        let destination = self.world.placements.cell_of(&self.view, credit.to_wallet_id);
+        let cell = Some(self.world.cells[destination].id.clone());
+        let outcome = self.carry(credit.to_wallet_id, deadline, move |service| {
             let credit = credit.clone();
             let context = Context { key: None, audit: Audit::default(), deadline };
             async move { service.credit(&credit, context).await }
-        })
-        .await
+        });
+        Credited { cell, outcome: outcome.await }
     }
 }

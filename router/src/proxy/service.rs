@@ -37,8 +37,9 @@ pub async fn serve(
     let span = if trace::is_on() { traced(&mut head.headers, client.side, route) } else { None };
     let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
     let admitted = worker.admit(&client);
+    let mut destination = None;
     let outcome = match &admitted {
-        Some(_) => answer(&worker, &client, &mut head, body, &request_id, started).await,
+        Some(_) => answer(&worker, &client, &mut head, body, &request_id, started, &mut destination).await,
         None => Err(Failure::Overloaded),
     };
     let mut answer = outcome.unwrap_or_else(|failure| {
@@ -53,6 +54,9 @@ pub async fn serve(
     head.headers.clear();
     worker.spare.set(head.headers);
     answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+    if let Some(cell) = destination {
+        answer.headers_mut().insert(wire::WALLET_CELL, cell);
+    }
     worker.shared.counters.answered(client.side, route, answer.status(), started.elapsed());
     if let Some(span) = span {
         end(span, &answer);
@@ -100,6 +104,7 @@ async fn answer(
     mut body: Incoming,
     request_id: &HeaderValue,
     started: Instant,
+    destination: &mut Option<HeaderValue>,
 ) -> Result<Response<AnswerBody>, Failure> {
     let source = source_of(worker, client, head);
     let facts = headers::clean_request(&mut head.headers, client.side);
@@ -141,6 +146,9 @@ async fn answer(
         named => named?,
     };
     worker.authorize(caller.as_deref(), head, Some(wallet))?;
+    if client.side == Side::Internal {
+        *destination = owner_of(worker, wallet);
+    }
     if let Some(cell) = worker.crediting(client, head.uri.path())? {
         check_payer(worker, client, cell, &body, deadline, request_id).await?;
     }
@@ -158,6 +166,14 @@ async fn answer(
         worker.shared.limiter.describe(left, answer.headers_mut());
     }
     Ok(answer)
+}
+
+/// The wallet's cell by the placement: cells are shown it with every answer, so that one that fails keeps nothing else
+/// from being delivered.
+fn owner_of(worker: &Worker, wallet: WalletId) -> Option<HeaderValue> {
+    let local = worker.routes()?;
+    let cell = &local.routes.cells[local.routes.owner(wallet)].id;
+    Some(HeaderValue::from_str(cell.as_str()).expect("a cell id is visible ASCII"))
 }
 
 /// A credit comes from the payer's home: the cell that the placement names, or, while a move is under way, the one that
