@@ -8,6 +8,8 @@ mod group;
 mod holds;
 mod homes;
 mod pace;
+#[cfg(test)]
+mod tests;
 mod wallet;
 
 use std::future::Future;

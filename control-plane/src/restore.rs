@@ -111,7 +111,7 @@ async fn write(store: &DynamoStore, wallet: WalletId, head: Option<&Head>, block
     let mut rest = blocks;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(moving::chunk(rest));
-        let append = Append { blocks: chunk.to_vec(), guard: None };
+        let append = Append::onto(chunk.to_vec());
         match commit(store, &append, Instant::now() + WRITE_PATIENCE, fastrand::f64).await {
             CommitOutcome::Applied => {}
             // Somebody else restores the same chain: what he wrote is looked at when this is asked for again.

@@ -37,7 +37,9 @@ impl Copy {
     pub fn of(target: &CellId, newest: &[Block]) -> Copy {
         let Some(head) = newest.first() else { return Copy::default() };
         let below = newest.get(1);
-        let unbroken = head.number == 0 || below.is_some_and(|below| below.number.checked_add(1) == Some(head.number));
+        let follows =
+            |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;
+        let unbroken = head.number == 0 || below.is_some_and(follows);
         Copy {
             prefix: if unbroken { Some(head.head()) } else { below.map(Block::head) },
             tombstone: is_tombstone(target, head).then(|| head.head()),
@@ -46,11 +48,6 @@ impl Copy {
 
     fn newest(&self) -> Option<&Head> {
         self.tombstone.as_ref().or(self.prefix.as_ref())
-    }
-
-    /// Whether what is copied next has to hold its own against somebody who forgets the wallet at the same time.
-    pub fn may_be_forgotten(&self) -> bool {
-        self.tombstone.is_some()
     }
 }
 
@@ -248,8 +245,11 @@ mod tests {
         assert_eq!(step(&[&left]), Step::Copy { first: 0, last: 1 });
         assert_eq!(step(&[&zero, &left]), Step::Copy { first: 1, last: 1 });
         assert_eq!(step(&[&one, &left]), Step::Copy { first: 3, last: 3 });
-        assert!(copy_of("a", &[&one, &left]).may_be_forgotten());
-        assert!(!copy_of("b", &[&one, &left]).may_be_forgotten());
+        assert!(copy_of("a", &[&one, &left]).tombstone.is_some());
+        assert!(copy_of("b", &[&one, &left]).tombstone.is_none());
+        let other = deposit(&zero.head(), 6);
+        let forked = copy_of("a", &[&other, &left]);
+        assert_eq!(forked.prefix, Some(other.head()), "the tombstone does not name what is below it");
     }
 
     #[test]

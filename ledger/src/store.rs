@@ -70,7 +70,8 @@ pub enum Guard {
     Bucket { genesis: bool },
     /// Creating: a row grants this very wallet to the cell.
     Granted,
-    /// Copying to where the wallet may be forgotten at the same time: the two blocks before the first one exist.
+    /// Moving: the block below the first one is there and is the one that it names, and the block below that is there
+    /// too. So a write that was decided long ago fails where the chain below it has been purged since.
     Unbroken,
 }
 
@@ -81,6 +82,15 @@ pub struct Append {
     pub blocks: Vec<Block>,
     /// One of the creating guards exactly when a wallet is created.
     pub guard: Option<Guard>,
+}
+
+impl Append {
+    /// A part of one chain, decided by a process that may have slept since it looked: a copy, or the block that ends
+    /// the wallet's time in a cell.
+    pub fn onto(blocks: Vec<Block>) -> Append {
+        let guard = blocks.first().is_some_and(|first| first.number > 0).then_some(Guard::Unbroken);
+        Append { blocks, guard }
+    }
 }
 
 /// Who may create wallets: consulted only when a wallet is created or not found.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, Guard, Store};
+use ledger::store::{Append, Store};
 use ledger::{Block, moving};
 use tokio::time::Instant;
 use topology::WalletId;
@@ -29,8 +29,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             Err(error) => return warn!(wallet = %moved.wallet, %error, "a move was not completed"),
         };
         if moving::adopts(&self.cell, &head, moved) {
-            // What was left here on an earlier stay may be being forgotten at this moment.
-            let append = Append { blocks: vec![moved.clone()], guard: Some(Guard::Unbroken) };
+            // What is left here of an earlier stay may be purged at this moment.
+            let append = Append::onto(vec![moved.clone()]);
             let mut random = self.clock.random();
             // Whatever comes of it, the request that follows reads the chain.
             let outcome = commit(&self.store, &append, Instant::now() + ADOPTION_PATIENCE, || random.f64()).await;

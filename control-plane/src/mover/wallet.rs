@@ -6,13 +6,13 @@ use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::moving::{self, Copy, Step};
 use ledger::snapshots::snapshots_of;
 use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, BlockRange, Conflict, Guard, Store, StoreError, retry};
+use ledger::store::{Append, BlockRange, Conflict, Store, StoreError, retry};
 use ledger::{Audit, Block, Head, ShortText, canonical};
 use tokio::time::Instant;
 use topology::WalletId;
 use uuid::Uuid;
 
-use super::{Holds, MoveError, Moved, Mover};
+use super::{Holds, MoveError, Moved, Mover, Side};
 
 /// Blocks looked at to tell the size of a chain.
 const SAMPLE_BLOCKS: usize = 32;
@@ -53,9 +53,17 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     async fn steps(&self, wallet: WalletId, cutovers: &mut u32, held: &mut bool) -> Result<Moved, MoveError> {
         let (from, to) = (&self.route.from.cell, &self.route.to.cell);
         let mut seen = self.look(wallet).await?;
+        let mut counted = false;
         let mut begun: Option<Instant> = None;
         for _ in 0..STEPS_MAX {
-            seen = match moving::next(from, to, seen.source.as_ref(), &seen.copy) {
+            let step = moving::next(from, to, seen.source.as_ref(), &seen.copy);
+            if matches!(step, Step::Copy { .. } | Step::CutOver { .. }) && !std::mem::replace(&mut counted, true) {
+                // What the target held before is counted once; each later write checks what is below it.
+                if let Some(prefix) = &seen.copy.prefix {
+                    self.check_whole(&self.route.to, prefix).await?;
+                }
+            }
+            seen = match step {
                 Step::Absent => return Ok(Moved::Absent),
                 Step::Elsewhere { home } => return Ok(Moved::Elsewhere(home)),
                 Step::Diverged { number } => {
@@ -125,8 +133,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let (chunk, after) = rest.split_at(moving::chunk(rest));
             let bytes = chunk.iter().map(|block| canonical::encode(block).len() as u64).sum();
             self.pace.take_bytes(bytes).await;
-            let guard = seen.copy.may_be_forgotten().then_some(Guard::Unbroken);
-            let append = Append { blocks: chunk.to_vec(), guard };
+            let append = Append::onto(chunk.to_vec());
             match (self.append_at(&self.route.to.store, wallet, append).await?, &seen.copy.tombstone) {
                 (Written::Yes, _) => {}
                 (Written::No(conflict), Some(stone)) if moving::meets_left_over_rows(&conflict) => {
@@ -194,19 +201,18 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let name = format!("{}:{}", order.operation, after.number);
         let id = Uuid::new_v5(&wallet.as_uuid(), name.as_bytes());
         let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
-        let append = Append { blocks: vec![block.clone()], guard: None };
-        if let Written::No(_) = self.append_at(&self.route.from.store, wallet, append).await? {
+        let append = Append::onto(vec![block]);
+        if let Written::No(_) = self.append_at(&self.route.from.store, wallet, append.clone()).await? {
             return self.look(wallet).await;
         }
-        seen.source = Some(block.head());
-        // The one write between the two homes: whoever asks meanwhile is sent on with this very block.
-        let last =
-            Append { blocks: vec![block.clone()], guard: seen.copy.may_be_forgotten().then_some(Guard::Unbroken) };
-        let written = self.append_at(&self.route.to.store, wallet, last).await?;
+        let head = append.blocks[0].head();
+        seen.source = Some(head.clone());
+        // The one write between the two homes: a request that comes meanwhile is sent on with this very block.
+        let written = self.append_at(&self.route.to.store, wallet, append).await?;
         if matches!(written, Written::No(_)) || seen.copy.tombstone.is_some() {
             return self.look(wallet).await;
         }
-        seen.copy.prefix = Some(block.head());
+        seen.copy.prefix = Some(head);
         Ok(seen)
     }
 
@@ -239,12 +245,28 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let same = self.route.to.store.blocks(wallet, range, 1).await?;
         let whole = copy.prefix.as_ref().is_some_and(|prefix| prefix.number >= source.number);
         match same.first() {
-            Some(block) if whole && block.hash == source.hash => Ok(()),
+            Some(block) if whole && block.hash == source.hash => self.check_whole(&self.route.to, &source).await,
             Some(block) if block.hash != source.hash => {
                 Err(diverged(wallet, format!("block {} has two hashes", source.number)))
             }
             _ => Err(diverged(wallet, format!("{} does not hold all of it", self.route.to.cell))),
         }
+    }
+
+    /// Reads the chain of a cell from block 0 up to `last` and checks every link: a block that is missing below the two
+    /// newest ones is seen by nothing else.
+    async fn check_whole(&self, side: &Side<S>, last: &Head) -> Result<(), MoveError> {
+        let (wallet, mut before) = (last.wallet, None::<Head>);
+        while before.as_ref().is_none_or(|before| before.number < last.number) {
+            let first = before.as_ref().map_or(0, |before| before.number + 1);
+            let range = BlockRange { first, last: last.number, newest_first: false };
+            let page = retry::read(random(wallet), || side.store.blocks(wallet, range, PAGE_BLOCKS)).await?;
+            let broken = |why: String| diverged(wallet, format!("the chain in {} is broken: {why}", side.cell));
+            moving::check_links(before.as_ref(), &page).map_err(|fault| broken(fault.to_string()))?;
+            before = Some(page.last().ok_or_else(|| broken(format!("block {first} is missing")))?.head());
+        }
+        let agrees = before.as_ref().is_some_and(|found| found.hash == last.hash);
+        agrees.then_some(()).ok_or_else(|| diverged(wallet, format!("block {} has two hashes", last.number)))
     }
 }
 

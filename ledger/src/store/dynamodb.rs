@@ -143,9 +143,12 @@ impl DynamoStore {
             TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
         };
         match guard {
-            Guard::Unbroken => (first.number.saturating_sub(2)..first.number)
-                .map(|number| self.check_block(wallet, number, "attribute_exists(w)"))
-                .collect(),
+            Guard::Unbroken => {
+                let below = first.number.checked_sub(1).map(|number| self.check_hash(wallet, number, first.previous));
+                let lower = first.number.checked_sub(2);
+                let lower = lower.map(|number| self.check_block(wallet, number, "attribute_exists(w)"));
+                below.into_iter().chain(lower).collect()
+            }
             Guard::Granted => vec![check(HomeKey::Wallet(wallet), serving)],
             Guard::Bucket { genesis } => {
                 let bucket = if genesis { "attribute_not_exists(k) OR #s = :serving" } else { serving };

@@ -63,6 +63,8 @@ enum Mistake {
     NoFence,
     /// A cell appends the last block that a request brings without asking whether those below it are there.
     AdoptUnguarded,
+    /// A mover that was stopped writes without asking whether what is below is still there.
+    MoversUnguarded,
     /// Rows of an earlier stay, left over where forgetting it was begun and not ended, are not cleared away.
     LeaveRows,
 }

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes,
 use topology::{Bucket, WalletId};
 
 use super::{DynamoStore, errors, items};
+use crate::block::Hash;
 use crate::store::{Genesis, HomeChange, HomeKey, HomeRow, MAX_HOME_CHANGES, Store, StoreError};
 
 /// A batch may be answered in parts; more of them than this mean that the table is overloaded.
@@ -111,6 +112,16 @@ impl DynamoStore {
             .table_name(&self.ledger)
             .set_key(Some(items::block_key(wallet, number)))
             .condition_expression(condition);
+        TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
+    }
+
+    /// A condition that a block of a chain is there and is this one.
+    pub(super) fn check_hash(&self, wallet: WalletId, number: u64, hash: Hash) -> TransactWriteItem {
+        let check = ConditionCheck::builder()
+            .table_name(&self.ledger)
+            .set_key(Some(items::block_key(wallet, number)))
+            .condition_expression("h = :hash")
+            .expression_attribute_values(":hash", items::hash(hash));
         TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
     }
 

@@ -34,13 +34,17 @@ fn item<const N: usize>(attributes: [(&str, AttributeValue); N]) -> Item {
     attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+pub fn hash(hash: Hash) -> AttributeValue {
+    bytes(hash.0)
+}
+
 /// A block as its canonical bytes. Block 0 also carries its bucket, which puts it into the sparse index of wallets.
 pub fn block(block: &Block) -> Item {
     let mut item = item([
         ("w", text(block.wallet.to_string())),
         ("n", number(block.number)),
         ("b", bytes(canonical::encode(block))),
-        ("h", bytes(block.hash.0)),
+        ("h", hash(block.hash)),
     ]);
     if block.number == 0 {
         item.insert("k".into(), text(block.wallet.bucket().to_string()));

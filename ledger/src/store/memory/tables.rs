@@ -175,9 +175,13 @@ impl Tables {
         let wallet = block.wallet;
         let serving = |key| self.homes.get(&key).map(|row| row.state == HomeState::Serving);
         let chain = self.chains.get(&wallet);
-        let exists = |number| chain.is_some_and(|chain| chain.contains_key(&number));
+        let there = |number| chain.and_then(|chain| chain.get(&number));
+        let below = |distance| block.number.checked_sub(distance);
         match guard {
-            Guard::Unbroken => (block.number.saturating_sub(2)..block.number).all(exists),
+            Guard::Unbroken => {
+                below(1).is_none_or(|number| there(number).is_some_and(|found| found.hash == block.previous))
+                    && below(2).is_none_or(|number| there(number).is_some())
+            }
             Guard::Granted => serving(HomeKey::Wallet(wallet)) == Some(true),
             Guard::Bucket { genesis } => {
                 serving(HomeKey::Bucket(wallet.bucket())).unwrap_or(genesis)

@@ -1,10 +1,10 @@
 //! A mover, step by step, as `control_plane::mover` goes: between any two steps others may act, and after any it may
 //! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
 
-use ledger::Audit;
 use ledger::moving::{self, Copy, Step};
+use ledger::store::Append;
 use ledger::store::memory::Tables;
-use ledger::store::{Append, Guard};
+use ledger::{Audit, Block};
 use uuid::Uuid;
 
 use super::space::{AppendId, Written};
@@ -21,11 +21,6 @@ pub enum Stepped {
     Diverged,
 }
 
-/// What must hold, beside its place being free, for a block to be copied.
-fn guard(seen: &Seen) -> Option<Guard> {
-    seen.copy.tombstone.is_some().then_some(Guard::Unbroken)
-}
-
 impl Move {
     fn copy_of(&self, copied: Copied) -> Copy {
         Copy { prefix: self.space.head_of(copied.prefix), tombstone: self.space.head_of(copied.tombstone) }
@@ -39,6 +34,13 @@ impl Move {
             block.map(|block| self.space.keep_block(block.clone()))
         };
         Copied { prefix: named(copy.prefix), tombstone: named(copy.tombstone) }
+    }
+
+    /// What a mover sends, perhaps long after it looked.
+    fn onto(&self, blocks: Vec<Block>) -> Append {
+        let append = Append::onto(blocks);
+        let guard = append.guard.filter(|_| self.mistake != Mistake::MoversUnguarded);
+        Append { guard, ..append }
     }
 
     fn decide(&self, state: &State, mover: usize, seen: Seen) -> Result<Phase, Stepped> {
@@ -61,7 +63,7 @@ impl Move {
                 }
                 let prefix = self.space.head_of(seen.copy.prefix);
                 moving::check_links(prefix.as_ref(), &blocks).map_err(|_| Stepped::Diverged)?;
-                let page = self.space.keep_append(Append { blocks, guard: guard(&seen) });
+                let page = self.space.keep_append(self.onto(blocks));
                 Ok(Phase::Copying { seen, page, written: 0 })
             }
         }
@@ -72,7 +74,7 @@ impl Move {
         let rest = &all.blocks[usize::from(written)..];
         let chunk = rest[..moving::chunk(rest)].to_vec();
         let written = written + u8::try_from(chunk.len()).expect("a page is short");
-        match self.write(next, to, Append { blocks: chunk, guard: all.guard }, true) {
+        match self.write(next, to, self.onto(chunk), true) {
             Written::Yes(_) if usize::from(written) < all.blocks.len() => Phase::Copying { seen, page, written },
             Written::Yes(_) if seen.copy.tombstone.is_some() => Phase::Idle,
             Written::Yes(_) => {
@@ -104,15 +106,15 @@ impl Move {
             Phase::Copying { seen, page, written } => self.copy(&mut next, to, seen, page, written),
             Phase::Cutting { seen, moved } => {
                 let block = self.space.block(moved).as_ref().clone();
-                match self.write(&mut next, from, Append { blocks: vec![block], guard: None }, true) {
+                match self.write(&mut next, from, self.onto(vec![block]), true) {
                     Written::Yes(_) => Phase::Bringing { seen, moved },
                     Written::No { .. } => Phase::Idle,
                 }
             }
-            Phase::Bringing { seen, moved } => {
+            Phase::Bringing { moved, .. } => {
                 let block = self.space.block(moved).as_ref().clone();
                 // Written or not, the next look tells.
-                self.write(&mut next, to, Append { blocks: vec![block], guard: guard(&seen) }, true);
+                self.write(&mut next, to, self.onto(vec![block]), true);
                 Phase::Idle
             }
             Phase::Clearing { tombstone } => {
@@ -132,10 +134,10 @@ impl Move {
             Phase::Copying { page, written, .. } => {
                 let all = self.space.append(page);
                 let rest = &all.blocks[usize::from(written)..];
-                Some((to, Append { blocks: rest[..moving::chunk(rest)].to_vec(), guard: all.guard }))
+                Some((to, self.onto(rest[..moving::chunk(rest)].to_vec())))
             }
-            Phase::Cutting { moved, .. } => Some((from, Append { blocks: one(moved), guard: None })),
-            Phase::Bringing { seen, moved } => Some((to, Append { blocks: one(moved), guard: guard(&seen) })),
+            Phase::Cutting { moved, .. } => Some((from, self.onto(one(moved)))),
+            Phase::Bringing { moved, .. } => Some((to, self.onto(one(moved)))),
             _ => None,
         }
     }

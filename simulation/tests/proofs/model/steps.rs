@@ -201,12 +201,13 @@ impl Move {
         Some(next)
     }
 
-    /// Only what the wallet has left, after everything that was on its way then has landed or lost, and after every
-    /// instance of the cell has confirmed that it remembers no older head.
+    /// Only what the wallet has left, and after a wait that every instance's old head and write is too old to survive.
+    /// Movers may have been stopped anywhere, and what they sent may be on its way.
     fn begin_forgetting(&self, state: &State, at: usize) -> Option<State> {
         let tombstone = self.space.block(self.newest(state, at)?);
-        let still = state.zombie.is_none() && state.adopting.is_none() && state.carried.is_none();
-        let quiet = still && state.movers.iter().all(|phase| *phase == Phase::Idle);
+        let on_its_way = state.zombie.map(|(_, append)| self.space.append(append));
+        let is_safe = |append: &Append| append.guard.is_some() || append.blocks[0].number == 0;
+        let quiet = on_its_way.is_none_or(|append| is_safe(&append) || self.mistake == Mistake::MoversUnguarded);
         let here = (0..self.size.homes.len()).filter(|instance| self.size.homes[*instance] == at);
         let fenced = here.clone().all(|instance| state.instances[instance].head.is_none());
         let idle = here.clone().all(|instance| state.instances[instance].write.is_none());

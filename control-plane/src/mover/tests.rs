@@ -1,0 +1,177 @@
+//! Movers that are stopped for an hour in front of one write, and wake up in another world. The tables are the store in
+//! memory; an hour passes at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ledger::store::memory::{Fate, FaultPlan, MemoryStore};
+use ledger::store::{Append, Genesis, Guard, Store};
+use ledger::{Audit, Block, Entry, EntryKind, Money, Timestamp, chain, moving};
+use tokio::sync::watch;
+use topology::{Bucket, CellId, UserId, WalletId};
+use uuid::Uuid;
+
+use super::{Holds, MoveError, Moved, Mover, Order, Pace, Route, Side};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+struct NoHolds;
+
+impl Holds for NoHolds {
+    async fn hold(&self, _: WalletId) {}
+    async fn release(&self, _: WalletId) {}
+}
+
+/// Stops the process in front of its `stop_at`-th write to this cell.
+struct StopsAt {
+    stop_at: usize,
+    writes: AtomicUsize,
+}
+
+impl FaultPlan for StopsAt {
+    fn next(&self, write: bool) -> Fate {
+        let stops = write && self.writes.fetch_add(1, Ordering::Relaxed) + 1 == self.stop_at;
+        Fate { before: if stops { HOUR } else { Duration::ZERO }, ..Fate::default() }
+    }
+}
+
+pub fn cell(name: &str) -> CellId {
+    CellId::parse(name).expect("sound")
+}
+
+fn side(name: &str) -> Side<MemoryStore> {
+    Side { cell: cell(name), store: MemoryStore::new(Genesis::of(Bucket::all())) }
+}
+
+/// The same cell, for a process that stops in front of its `stop_at`-th write there.
+fn stopping(side: &Side<MemoryStore>, stop_at: usize) -> Side<MemoryStore> {
+    let plan = Arc::new(StopsAt { stop_at, writes: AtomicUsize::new(0) });
+    Side { cell: side.cell.clone(), store: side.store.with_faults(plan) }
+}
+
+async fn with_mover<T>(
+    from: &Side<MemoryStore>,
+    to: &Side<MemoryStore>,
+    work: impl AsyncFnOnce(Mover<'_, MemoryStore, NoHolds>) -> T,
+) -> T {
+    let route = Route { from: from.clone(), to: to.clone() };
+    let order = Order { operation: "op-1".into(), actor: "test".into(), epoch: 1 };
+    let (pace, clock) = (Pace::new(1, None), || Timestamp::from_micros(1_000_000));
+    let (_stopper, stop) = watch::channel(false);
+    work(Mover { route: &route, order: &order, pace: &pace, holds: &NoHolds, stop, clock: &clock }).await
+}
+
+async fn moves(from: &Side<MemoryStore>, to: &Side<MemoryStore>, wallet: WalletId) -> Result<Moved, MoveError> {
+    with_mover(from, to, async |mover| mover.move_wallet(wallet).await).await
+}
+
+async fn forgets(at: &Side<MemoryStore>, home: &Side<MemoryStore>, wallet: WalletId) -> Result<u64, MoveError> {
+    with_mover(at, home, async |mover| {
+        let tombstone = mover.tombstone(wallet).await?.expect("it has left");
+        mover.forget_wallet(wallet, tombstone).await
+    })
+    .await
+}
+
+fn entry(kind: EntryKind, amount: u64, balance_after: Money) -> Entry {
+    let amount = Money::from_minor(amount);
+    Entry { id: Uuid::now_v7(), kind, amount, balance_after, key: None, audit: Audit::default() }
+}
+
+fn next(head: &Block, amount: u64) -> Block {
+    let mut state = head.state.clone();
+    state.balance = Money::from_minor(state.balance.minor() + amount);
+    let entry = entry(EntryKind::Deposit, amount, state.balance);
+    chain::next(&head.head(), state, vec![entry], head.at)
+}
+
+async fn deposit(side: &Side<MemoryStore>, wallet: WalletId) {
+    let head = side.store.head(wallet).await.expect("answers").expect("there");
+    side.store.append(&Append { blocks: vec![next(&head, 1)], guard: None }).await.expect("free");
+}
+
+/// A wallet with so many blocks in this cell.
+async fn wallet_of(side: &Side<MemoryStore>, blocks: u64) -> WalletId {
+    let user = UserId::parse("ann").expect("sound");
+    let wallet = WalletId::for_user(Uuid::from_u128(1), &user);
+    let opened = entry(EntryKind::Opened, 0, Money::ZERO);
+    let block = chain::open(wallet, user, side.cell.clone(), Timestamp::from_micros(1), opened);
+    let append = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
+    side.store.append(&append).await.expect("created");
+    for _ in 1..blocks {
+        deposit(side, wallet).await;
+    }
+    wallet
+}
+
+fn numbers(side: &Side<MemoryStore>, wallet: WalletId) -> Vec<u64> {
+    side.store.chains().get(&wallet).into_iter().flatten().map(|block| block.number).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copier_that_slept_writes_nothing_below_a_tombstone() {
+    let (a, b) = (side("a"), side("b"));
+    let wallet = wallet_of(&a, 40).await;
+    let asleep = tokio::spawn({
+        let (a, b) = (a.clone(), stopping(&b, 2));
+        async move { moves(&a, &b, wallet).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!asleep.is_finished());
+    assert_eq!(moves(&a, &b, wallet).await.expect("moved"), Moved::Done);
+    assert_eq!(moves(&b, &a, wallet).await.expect("moved back"), Moved::Done);
+    forgets(&b, &a, wallet).await.expect("forgotten");
+    let tombstone = numbers(&b, wallet);
+    assert_eq!(tombstone.len(), 1);
+    drop(asleep.await.expect("it ends"));
+    let after = numbers(&b, wallet);
+    assert!(after == tombstone || after.starts_with(&[0]), "{after:?}");
+    // Whatever it did, the wallet comes whole, and nothing is lost when the other copy goes.
+    moves(&a, &b, wallet).await.expect("moved again");
+    forgets(&a, &b, wallet).await.expect("forgotten");
+    let whole = numbers(&b, wallet);
+    assert_eq!(whole, (0..whole.len() as u64).collect::<Vec<_>>());
+    let head = b.store.head(wallet).await.expect("answers").expect("there");
+    assert_eq!((head.home, head.state.balance.minor()), (b.cell.clone(), 39));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mover_that_slept_does_not_cut_over_below_a_tombstone() {
+    let (a, b) = (side("a"), side("b"));
+    let wallet = wallet_of(&a, 3).await;
+    let asleep = tokio::spawn({
+        let (a, b) = (stopping(&a, 1), b.clone());
+        async move { moves(&a, &b, wallet).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!asleep.is_finished());
+    deposit(&a, wallet).await;
+    moves(&a, &b, wallet).await.expect("moved");
+    forgets(&a, &b, wallet).await.expect("forgotten");
+    let tombstone = numbers(&a, wallet);
+    assert_eq!(asleep.await.expect("it ends").expect("nothing is left to do"), Moved::Done);
+    assert_eq!(numbers(&a, wallet), tombstone);
+    moves(&b, &a, wallet).await.expect("moved back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_with_a_hole_is_neither_served_nor_trusted() {
+    let (a, b) = (side("a"), side("b"));
+    let wallet = wallet_of(&a, 10).await;
+    let blocks = a.store.chains().remove(&wallet).expect("there");
+    // The last blocks of a stay, and none of those before.
+    b.store.append(&Append { blocks: blocks[5..].to_vec(), guard: None }).await.expect("free");
+    let error = moves(&a, &b, wallet).await.expect_err("blocks 0 to 4 are missing");
+    assert!(matches!(&error, MoveError::Diverged { what, .. } if what.contains("block 0")), "{error}");
+    let head = a.store.head(wallet).await.expect("answers").expect("there");
+    assert_eq!(head.home, a.cell, "it is still served from where it is whole");
+
+    let moved = moving::moved_block(&head.head(), &b.cell, 1, Uuid::from_u128(9), Audit::default(), head.at);
+    for side in [&a, &b] {
+        side.store.append(&Append { blocks: vec![moved.clone()], guard: None }).await.expect("free");
+    }
+    let error = forgets(&a, &b, wallet).await.expect_err("the only whole copy stays");
+    assert!(matches!(&error, MoveError::Diverged { what, .. } if what.contains("block 0")), "{error}");
+    assert_eq!(numbers(&a, wallet).len(), 11);
+}
