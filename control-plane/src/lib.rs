@@ -25,6 +25,7 @@ pub mod mover;
 pub mod onboarding;
 pub mod operations;
 pub mod page;
+mod panics;
 pub mod placements;
 pub mod registry;
 pub mod restore;

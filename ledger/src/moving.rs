@@ -37,8 +37,7 @@ impl Copy {
     pub fn of(target: &CellId, newest: &[Block]) -> Copy {
         let Some(head) = newest.first() else { return Copy::default() };
         let below = newest.get(1);
-        let follows =
-            |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;
+        let follows = |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;
         let unbroken = head.number == 0 || below.is_some_and(follows);
         Copy {
             prefix: if unbroken { Some(head.head()) } else { below.map(Block::head) },

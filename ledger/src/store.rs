@@ -268,7 +268,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         async move { Ok(self.page(wallet, range, limit).await?.blocks) }
     }
 
-    /// Writes all blocks with their rows, or nothing. Past `sign_by` nothing is sent any more: the head that the append
+    /// Writes all blocks with their rows, or nothing; of a single block under [`Guard::Unbroken`] that has more rows than
+    /// fit into a transaction, some rows may be written although the block is not. Past `sign_by` nothing is sent any more: the head that the append
     /// was decided on is too old then ([`crate::fence`]), and the answer is [`AppendError::NotApplied`].
     fn append_before(
         &self,

@@ -21,6 +21,7 @@ use super::watch::Watch;
 use crate::error::{Error, Result, no_placement};
 use crate::operations::record::{Lease, now_ms};
 use crate::operations::worker::LEASE;
+use crate::panics::caught;
 use crate::placements::Published;
 use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::{Because, DeployState};
@@ -91,8 +92,25 @@ impl Worker {
         }
     }
 
-    /// Does the one thing that comes next.
+    /// Does the one thing that comes next. After a panic the deploy waits for an operator; a rollback has failed.
     pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
+        match caught(self.advance_once(number, memory)).await {
+            Ok(advanced) => advanced,
+            Err(why) => self.stop(number, why).await,
+        }
+    }
+
+    async fn stop(&self, number: u64, why: String) -> Result<Advanced> {
+        match self.control.deploys.get(number).await? {
+            Some(deploy) if !self.is_anothers(&deploy) => {
+                let is_last = deploy.state == DeployState::RollingBack;
+                self.happen(deploy, if is_last { Event::Fail } else { Event::Pause }, Some(why)).await
+            }
+            _ => Ok(Advanced::Rest),
+        }
+    }
+
+    async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
         let Some(deploy) = self.control.deploys.get(number).await? else { return Ok(Advanced::Rest) };
         if deploy.state.is_at_rest() || self.is_anothers(&deploy) {
             return Ok(Advanced::Rest);

@@ -50,7 +50,7 @@ pub fn after(state: OperationState, event: Event) -> Option<OperationState> {
         (Pausing, Event::Settle) => Some(Paused),
         (Aborting, Event::Settle) => Some(Aborted),
         (Running | Pausing, Event::Finish) => Some(Done),
-        (Running | Pausing | Aborting, Event::Fail) => Some(Failed),
+        (Planned | Running | Pausing | Aborting, Event::Fail) => Some(Failed),
         _ => None,
     }
 }
@@ -68,7 +68,7 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             //          pause    resume   abort     give up  begin    settle   finish  fail
-            (Planned,  [paused,  no,      aborting, no,      running, no,      no,     no]),
+            (Planned,  [paused,  no,      aborting, no,      running, no,      no,     failed]),
             (Running,  [pausing, no,      aborting, no,      no,      no,      done,   failed]),
             (Pausing,  [no,      running, aborting, no,      no,      paused,  done,   failed]),
             (Paused,   [no,      running, aborting, no,      no,      no,      no,     no]),

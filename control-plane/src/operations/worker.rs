@@ -20,6 +20,7 @@ use super::step::{self, Next};
 use super::transition;
 use crate::error::{Error, Result, no_placement};
 use crate::mover::{Order, Pace};
+use crate::panics::caught;
 use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::{Because, OperationState, Step, Wanted};
 
@@ -80,8 +81,24 @@ impl Worker {
         }
     }
 
-    /// Does the one thing that comes next.
+    /// Does the one thing that comes next. A panic fails the operation, which can then be resumed or aborted.
     pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
+        match caught(self.advance_once(number, memory)).await {
+            Ok(advanced) => advanced,
+            Err(why) => self.fail(number, why).await,
+        }
+    }
+
+    async fn fail(&self, number: u64, why: String) -> Result<Advanced> {
+        match self.control.operations.get(number).await? {
+            Some(operation) if !operation.held_by_other(self.me, now_ms()) => {
+                self.happen(operation, Event::Fail, Some(why)).await
+            }
+            _ => Ok(Advanced::Rest),
+        }
+    }
+
+    async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
         let Some(operation) = self.control.operations.get(number).await? else { return Ok(Advanced::Rest) };
         if operation.held_by_other(self.me, now_ms()) {
             return Ok(Advanced::Rest);

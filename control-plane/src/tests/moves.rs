@@ -294,3 +294,40 @@ async fn a_database_that_does_not_answer_is_named_and_waited_for() {
     set_faults("{}").await;
     assert_eq!(at_rest(&plane, id).await.state, OperationState::Done);
 }
+
+#[tokio::test]
+async fn a_block_with_more_rows_than_a_transaction_moves_and_returns() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let [one, two] = [1, 2].map(cell_id);
+    let [here, there] =
+        [plane.control.side(&one).await.expect("there"), plane.control.side(&two).await.expect("there")];
+    let head = here.store.head(wallet).await.expect("answers").expect("opened").head();
+    let mut state = head.state.clone();
+    let from = WalletId::from_uuid(Uuid::from_u128(7));
+    // As many as fit into the transaction that wrote it, its own item included.
+    let received = |number: u128| {
+        state.balance = Money::from_minor(state.balance.minor() + 1);
+        let kind = EntryKind::TransferIn { from, route: ledger::block::Route::Across };
+        let (id, amount) = (Uuid::from_u128(number), Money::from_minor(1));
+        Entry { id, kind, amount, balance_after: state.balance, key: None, audit: Audit::default() }
+    };
+    let entries: Vec<Entry> = (1..100).map(received).collect();
+    let block = chain::next(&head, state, entries, wall_clock());
+    here.store.append(&Append { blocks: vec![block], guard: None }).await.expect("100 items");
+
+    let bucket = wallet.bucket().0;
+    let moved = done(&plane, buckets(bucket, bucket, 2)).await;
+    let mut forget = Wanted::Forget { operation: moved.id, stopped: vec![topology::InstanceId("cell-1-a".into())] };
+    done(&plane, forget).await;
+    assert!(here.store.in_row(wallet, Uuid::from_u128(50)).await.expect("answers").is_none());
+    let back = done(&plane, buckets(bucket, bucket, 1)).await;
+    for number in 1..100 {
+        assert!(here.store.in_row(wallet, Uuid::from_u128(number)).await.expect("answers").is_some(), "{number}");
+    }
+    let report = ledger::verify::verify(&here.store, &one, wallet, &[], &mut ledger::verify::FullSpeed).await;
+    assert_eq!(report.expect("answers").breaks, vec![]);
+    forget = Wanted::Forget { operation: back.id, stopped: vec![topology::InstanceId("cell-2-a".into())] };
+    done(&plane, forget).await;
+    assert!(there.store.in_row(wallet, Uuid::from_u128(50)).await.expect("answers").is_none());
+}

@@ -361,3 +361,20 @@ async fn what_is_baked_is_forgotten_once_and_then_never_reversed() {
     assert_eq!(hands.done().last().map(String::as_str), Some("forget buckets 000a..0013"));
     assert_eq!(view(&plane, baked).await.forgotten_by, Some(forgetting));
 }
+
+#[tokio::test]
+async fn a_worker_that_panics_leaves_a_failed_operation() {
+    let (_fixture, plane) = Fixture::idle(2).await;
+    let id = create(&plane, &migrate(0, 9, 2)).await;
+    let hands = Pretend::default();
+    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    hands.panic();
+    drive(&worker, id).await;
+    let failed = view(&plane, id).await;
+    let why = failed.last_error.expect("it is shown");
+    assert!(failed.state == OperationState::Failed && why.contains("hands that break"), "{why}");
+    hands.work_at_once();
+    operations::resume(&plane.control, id, &because()).await.expect("tried again");
+    drive(&worker, id).await;
+    assert_eq!(view(&plane, id).await.state, OperationState::Done);
+}

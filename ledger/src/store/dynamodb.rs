@@ -46,6 +46,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shards of the sparse index over transfers in flight, so that no single index partition takes all of them.
 const OPEN_SHARDS: u8 = 4;
+/// Rows of a copied block that fit into one transaction beside the block and the two conditions of its guard.
+const ROWS_BESIDE_A_COPY: usize = MAX_APPEND_ITEMS - 3;
 /// Most pages read by one call that collects a whole answer; 1 MB each.
 const MAX_PAGES: usize = 64;
 
@@ -61,6 +63,9 @@ pub async fn connect(connection: &Connection) -> Client {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     Client::from_conf(config.build())
 }
+
+/// An item of a transaction, and what a failed condition of it means.
+type Part = (TransactWriteItem, errors::Source);
 
 #[derive(Debug, Clone)]
 pub struct DynamoStore {
@@ -106,21 +111,23 @@ impl DynamoStore {
             .expect("table and item are set")
     }
 
-    fn row_item(&self, change: &RowChange) -> TransactWriteItem {
-        let put = |item, condition: &str| {
-            let put =
-                Put::builder().table_name(&self.transfers).set_item(Some(item)).condition_expression(condition).build();
+    /// The write of one row. Unless it is `repeatable`, it fails where it was made before.
+    fn row_item(&self, change: &RowChange, repeatable: bool) -> TransactWriteItem {
+        let unless = |condition: &str| (!repeatable).then(|| condition.to_owned());
+        let put = |item| {
+            let put = Put::builder().table_name(&self.transfers).set_item(Some(item));
+            let put = put.set_condition_expression(unless("attribute_not_exists(w)")).build();
             TransactWriteItem::builder().put(put.expect("table and item are set")).build()
         };
         match change {
-            RowChange::PutOut(row) => put(items::out_row(row, OPEN_SHARDS), "attribute_not_exists(w)"),
-            RowChange::PutIn(row) => put(items::in_row(row), "attribute_not_exists(w)"),
-            RowChange::PutReversed(row) => put(items::reversed_row(row), "attribute_not_exists(w)"),
+            RowChange::PutOut(row) => put(items::out_row(row, OPEN_SHARDS)),
+            RowChange::PutIn(row) => put(items::in_row(row)),
+            RowChange::PutReversed(row) => put(items::reversed_row(row)),
             RowChange::DeleteOut { wallet, transfer } => {
                 let delete = Delete::builder()
                     .table_name(&self.transfers)
                     .set_key(Some(items::transfer_key(*wallet, "out", *transfer)))
-                    .condition_expression("attribute_exists(w)")
+                    .set_condition_expression(unless("attribute_exists(w)"))
                     .build();
                 TransactWriteItem::builder().delete(delete.expect("table and key are set")).build()
             }
@@ -174,37 +181,64 @@ impl DynamoStore {
             .map_err(|error| errors::put_failed(block.wallet, &error))
     }
 
-    async fn append_many(&self, append: &Append, signed: Signed) -> Result<(), AppendError> {
-        let mut parts = Vec::new();
-        let mut sources = Vec::new();
-        for block in &append.blocks {
-            parts.push(TransactWriteItem::builder().put(self.put_block(block)).build());
-            sources.push(errors::Source::Block(block.wallet));
-            if block.number == 0 {
-                parts.push(TransactWriteItem::builder().put(self.member_put(block.wallet)).build());
-                sources.push(errors::Source::Nothing);
+    async fn append_many(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
+        match append.blocks.as_slice() {
+            [block] if append.guard == Some(Guard::Unbroken) => {
+                let rows = rows_of(block);
+                // The rows of a copied block may not all fit beside it and its guard.
+                let (ahead, beside) = rows.split_at(rows.len().saturating_sub(ROWS_BESIDE_A_COPY));
+                for some in ahead.chunks(ROWS_BESIDE_A_COPY) {
+                    self.write_ahead(block, some, sign_by).await?;
+                }
+                let mut parts = self.block_items(block, beside);
+                parts.extend(self.guarded(block, Guard::Unbroken));
+                self.transact(parts, sign_by).await
             }
-            for change in rows_of(block) {
-                parts.push(self.row_item(&change));
-                sources.push(errors::Source::Row(change.transfer()));
+            blocks => {
+                let mut parts: Vec<_> =
+                    blocks.iter().flat_map(|block| self.block_items(block, &rows_of(block))).collect();
+                if let (Some(guard), Some(block)) = (append.guard, blocks.first()) {
+                    parts.extend(self.guarded(block, guard));
+                }
+                self.transact(parts, sign_by).await
             }
         }
-        if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
-            for check in self.guard_items(block, guard) {
-                parts.push(check);
-                sources.push(errors::Source::Guard);
-            }
+    }
+
+    /// Rows of a block that is to be copied, while it is not there: they follow from it, so that writing them again
+    /// changes nothing. Once the block is there they may have changed, and nothing is written.
+    async fn write_ahead(&self, block: &Block, rows: &[RowChange], sign_by: Option<Instant>) -> Result<(), AppendError> {
+        let absent = self.check_block(block.wallet, block.number, "attribute_not_exists(w)");
+        let mut parts = vec![(absent, errors::Source::Block(block.wallet))];
+        parts.extend(rows.iter().map(|row| (self.row_item(row, true), errors::Source::Nothing)));
+        parts.extend(self.guarded(block, Guard::Unbroken));
+        self.transact(parts, sign_by).await.map_err(|error| match error {
+            // Whatever became of the rows, the block was not written.
+            AppendError::Unknown(why) => AppendError::NotApplied(why),
+            other => other,
+        })
+    }
+
+    fn block_items(&self, block: &Block, rows: &[RowChange]) -> Vec<Part> {
+        let put = |put| TransactWriteItem::builder().put(put).build();
+        let mut parts = vec![(put(self.put_block(block)), errors::Source::Block(block.wallet))];
+        if block.number == 0 {
+            parts.push((put(self.member_put(block.wallet)), errors::Source::Nothing));
         }
+        parts.extend(rows.iter().map(|row| (self.row_item(row, false), errors::Source::Row(row.transfer()))));
+        parts
+    }
+
+    fn guarded(&self, first: &Block, guard: Guard) -> impl Iterator<Item = Part> {
+        self.guard_items(first, guard).into_iter().map(|check| (check, errors::Source::Guard))
+    }
+
+    async fn transact(&self, parts: Vec<Part>, sign_by: Option<Instant>) -> Result<(), AppendError> {
         assert!(parts.len() <= MAX_APPEND_ITEMS, "the sequencer bounds the items of a commit");
-        self.client
-            .transact_write_items()
-            .set_transact_items(Some(parts))
-            .customize()
-            .interceptor(signed)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| errors::transaction_failed(&sources, &error))
+        let (items, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let call = self.client.transact_write_items().set_transact_items(Some(items));
+        let sent = call.customize().interceptor(Signed { by: sign_by }).send().await;
+        sent.map(drop).map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
     /// Writes a row of `snapshots` that follows from blocks: whoever writes it writes the same.
@@ -246,12 +280,11 @@ impl Store for DynamoStore {
 
     async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
         self.clock.check(&append.blocks)?;
-        let signed = Signed { by: sign_by };
         match append.blocks.as_slice() {
             [block] if append.guard.is_none() && block.number > 0 && rows_of(block).is_empty() => {
-                self.append_one(block, signed).await
+                self.append_one(block, Signed { by: sign_by }).await
             }
-            _ => self.append_many(append, signed).await,
+            _ => self.append_many(append, sign_by).await,
         }
     }
 

@@ -33,6 +33,7 @@ enum Mode {
     AtOnce,
     UntilTold,
     HangAfterwards,
+    Panic,
 }
 
 impl Pretend {
@@ -50,6 +51,7 @@ impl Pretend {
             return Err(trouble);
         }
         let mode = *self.0.mode.lock().expect("sound");
+        assert!(mode != Mode::Panic, "hands that break");
         if mode == Mode::UntilTold {
             let _ = job.stop.wait_for(|stop| *stop).await;
             return Err(Trouble::Stopped);
@@ -101,6 +103,10 @@ impl Pretend {
 
     pub fn hang_after_work(&self) {
         self.set(Mode::HangAfterwards);
+    }
+
+    pub fn panic(&self) {
+        self.set(Mode::Panic);
     }
 
     pub fn hang_no_more(&self) {
