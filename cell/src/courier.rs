@@ -212,7 +212,7 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
         let label = match delivered {
             Delivered::Outcome(Outcome::Settled { .. }) => "settled",
             Delivered::Outcome(Outcome::Returned { .. }) => "returned",
-            Delivered::Outcome(Outcome::InFlight) | Delivered::NotYet => "not_yet",
+            Delivered::Outcome(Outcome::InFlight | Outcome::Ended) | Delivered::NotYet => "not_yet",
             Delivered::NotHere => "elsewhere",
         };
         counter!("cell_deliveries_total", "outcome" => label).increment(1);
@@ -352,10 +352,10 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             expired_key: None,
         };
         match self.submitter.submit(command).await {
-            Reply::Done { block, .. } => Delivered::Outcome(outcome_at(outcome, block.at)),
+            Reply::Done { block, .. } => Delivered::Outcome(outcome_at(outcome, Some(block.at))),
             // Another courier was faster; the destination's word is the same for both.
             Reply::RowConflict | Reply::Refused { refusal: Refusal::NothingInFlight, .. } => {
-                self.recorded_by_another(row).await
+                self.recorded_by_another(row, outcome).await
             }
             // The wallet has moved, and its rows with it: the courier of its new cell carries on.
             Reply::Elsewhere { .. } | Reply::NoChain(_) => Delivered::NotHere,
@@ -363,10 +363,14 @@ impl<S: Store, P: Peers> Delivery<S, P> {
         }
     }
 
-    async fn recorded_by_another(&self, row: &OutRow) -> Delivered {
+    async fn recorded_by_another(&self, row: &OutRow, outcome: CreditOutcome) -> Delivered {
         let Ok(Some(head)) = self.store.head(row.wallet).await else { return Delivered::NotYet };
         match history::transfer(&self.store, &head, row.transfer).await {
-            Ok(Some(record)) if record.outcome != Outcome::InFlight => Delivered::Outcome(record.outcome),
+            Ok(Some(record)) => match record.outcome {
+                Outcome::InFlight => Delivered::NotYet,
+                Outcome::Ended => Delivered::Outcome(outcome_at(outcome, None)),
+                recorded => Delivered::Outcome(recorded),
+            },
             _ => Delivered::NotYet,
         }
     }
@@ -376,7 +380,7 @@ fn short(text: &str) -> ShortText {
     ShortText::cut(text, ShortText::MAX_BYTES)
 }
 
-fn outcome_at(outcome: CreditOutcome, at: Timestamp) -> Outcome {
+fn outcome_at(outcome: CreditOutcome, at: Option<Timestamp>) -> Outcome {
     match outcome {
         CreditOutcome::Received => Outcome::Settled { at },
         CreditOutcome::Refused { reason } => Outcome::Returned { at, reason },

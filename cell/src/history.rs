@@ -18,8 +18,10 @@ const MAX_PAGES: usize = 64;
 const MAX_STEPS: usize = 4;
 /// Steps of a binary search over 2^64 blocks.
 const MAX_PROBES: usize = 64;
-/// How far the clocks of the instances of a cell may differ.
-const CLOCK_SLACK_MICROS: i64 = 5_000_000;
+/// Pages read for the end of a transfer. One that ended later is asked of its payee, which costs less.
+const MAX_OUTCOME_PAGES: usize = 4;
+/// How far the clocks of the instances of a cell may differ: each is trusted to 5 s.
+const CLOCK_SLACK_MICROS: i64 = 10_000_000;
 
 /// What a chain says of a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +199,7 @@ pub async fn entry<S: Store>(store: &S, head: &Block, id: TransactionId) -> Resu
     let Some(made) = time_of(id) else { return Ok(None) };
     let before = block_at(store, head, made.plus_micros(-CLOCK_SLACK_MICROS)).await?;
     let mut first = before.map_or(0, |block| block.number);
+    let mut end = SearchEnd::of(made);
     for _ in 0..MAX_PAGES {
         let range = BlockRange { first, last: u64::MAX, newest_first: false };
         let page = store.blocks(head.wallet, range, PAGE_BLOCKS).await?;
@@ -204,12 +207,39 @@ pub async fn entry<S: Store>(store: &S, head: &Block, id: TransactionId) -> Resu
         if let Some((block, entry)) = page.iter().find_map(|block| Some((block, block.entry(id)?))) {
             return Ok(Some(Found { entry: entry.clone(), at: block.at, block: block.number }));
         }
-        if last.at > made.plus_micros(CLOCK_SLACK_MICROS + COMMIT_SLACK_MICROS) {
+        if end.is_past(&page) {
             return Ok(None);
         }
         first = last.number + 1;
     }
-    Ok(None)
+    Err(too_far(head.wallet, id))
+}
+
+/// Where the search for an id ends. A block is written soon after its entries' ids were made, and is never older than
+/// its predecessor. So where a clock was ahead once, the blocks after it bear that clock's time until the others have
+/// caught up, and an id may be in any of these.
+struct SearchEnd {
+    latest: Timestamp,
+    /// The first time met after `latest`.
+    jumped_to: Option<Timestamp>,
+}
+
+impl SearchEnd {
+    fn of(made: Timestamp) -> Self {
+        Self { latest: made.plus_micros(CLOCK_SLACK_MICROS + COMMIT_SLACK_MICROS), jumped_to: None }
+    }
+
+    /// Whether the next page cannot hold the id any more.
+    fn is_past(&mut self, page: &[Block]) -> bool {
+        let jumped = page.iter().map(|block| block.at).find(|at| *at > self.latest);
+        self.jumped_to = self.jumped_to.or(jumped);
+        self.jumped_to.is_some_and(|jumped_to| page.last().is_some_and(|last| last.at > jumped_to))
+    }
+}
+
+/// More blocks would have to be read than one request may.
+fn too_far(wallet: WalletId, id: TransactionId) -> StoreError {
+    StoreError::Unavailable(format!("the search for {id} in wallet {wallet} was given up after {MAX_PAGES} pages"))
 }
 
 /// What became of a transfer out of a wallet.
@@ -217,14 +247,23 @@ pub async fn entry<S: Store>(store: &S, head: &Block, id: TransactionId) -> Resu
 pub struct TransferRecord {
     pub out: Entry,
     pub at: Timestamp,
+    pub block: u64,
     pub outcome: Outcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     InFlight,
-    Settled { at: Timestamp },
-    Returned { at: Timestamp, reason: CreditRefusal },
+    /// `at`: unknown where only the payee's word was read.
+    Settled {
+        at: Option<Timestamp>,
+    },
+    Returned {
+        at: Option<Timestamp>,
+        reason: CreditRefusal,
+    },
+    /// It has ended, far from where it left in the chain: the payee knows how.
+    Ended,
 }
 
 /// Finds a transfer in the paying chain from the time in its id on; `None` if it never left this wallet.
@@ -243,6 +282,8 @@ pub async fn transfer<S: Store>(
         }
     };
     let mut found: Option<TransferRecord> = None;
+    let mut end = SearchEnd::of(made);
+    let mut pages_after = 0;
     for _ in 0..MAX_PAGES {
         let range = BlockRange { first, last: u64::MAX, newest_first: false };
         let page = store.blocks(head.wallet, range, PAGE_BLOCKS).await?;
@@ -253,32 +294,41 @@ pub async fn transfer<S: Store>(
                 match (&entry.kind, &mut found) {
                     (EntryKind::TransferOut { route, .. }, None) if entry.id == transfer => {
                         let outcome = match route {
-                            ledger::Route::Inside => Outcome::Settled { at: block.at },
+                            ledger::Route::Inside => Outcome::Settled { at: Some(block.at) },
                             ledger::Route::Across => Outcome::InFlight,
                         };
-                        let record = TransferRecord { out: entry.clone(), at: block.at, outcome };
+                        let (at, block) = (block.at, block.number);
+                        let record = TransferRecord { out: entry.clone(), at, block, outcome };
                         if open.is_some() || outcome != Outcome::InFlight {
                             return Ok(Some(record));
                         }
                         found = Some(record);
                     }
                     (EntryKind::TransferSettled { transfer: id }, Some(record)) if *id == transfer => {
-                        record.outcome = Outcome::Settled { at: block.at };
+                        record.outcome = Outcome::Settled { at: Some(block.at) };
                         return Ok(found);
                     }
                     (EntryKind::TransferReturned { transfer: id, reason }, Some(record)) if *id == transfer => {
-                        record.outcome = Outcome::Returned { at: block.at, reason: *reason };
+                        record.outcome = Outcome::Returned { at: Some(block.at), reason: *reason };
                         return Ok(found);
                     }
                     _ => {}
                 }
             }
         }
-        if found.is_none() && last.at > made.plus_micros(CLOCK_SLACK_MICROS).plus_micros(COMMIT_SLACK_MICROS) {
-            return Ok(None);
+        match &mut found {
+            None if end.is_past(&page) => return Ok(None),
+            None => {}
+            Some(record) => {
+                pages_after += 1;
+                if pages_after == MAX_OUTCOME_PAGES {
+                    record.outcome = Outcome::Ended;
+                    return Ok(found);
+                }
+            }
         }
     }
-    Ok(found)
+    Err(too_far(head.wallet, transfer))
 }
 
 /// Longest time between a transfer's admission and its block: queueing and retries are bounded well below.

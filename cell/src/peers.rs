@@ -12,8 +12,8 @@ use hyper::{Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use telemetry::trace;
 use tokio::time::{Instant, timeout_at};
-use topology::{CellId, WalletId};
 use topology::wire::{self, Credit, CreditOutcome, Receivable};
+use topology::{CellId, WalletId};
 
 /// Of a deadline, what is kept for the way back from the router.
 const ANSWER_RESERVE: Duration = Duration::from_millis(100);

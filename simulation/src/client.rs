@@ -289,7 +289,7 @@ impl Client {
             Ok(Ok(Answer { value, .. })) => {
                 self.log.acknowledge(from, value.created_at);
                 if value.status == TransferStatus::Settled {
-                    self.log.acknowledge(from, value.updated_at);
+                    self.log.acknowledge(from, value.updated_at.unwrap_or(value.created_at));
                 }
                 self.transactions.push((to, value.id));
                 Outcome::Told(Told::Done)

@@ -117,7 +117,7 @@ pub async fn what_was_forgotten_can_be_copied_back<S: Store>(subject: &Subject<S
     assert_eq!(forget_all(subject, wallet, stone.number).await, 0, "once is enough");
 
     let held = Copy::of(&cell(), &subject.store.blocks(wallet, NEWEST, 2).await.expect("it answers"));
-    assert!(held.prefix.is_none() && held.may_be_forgotten());
+    assert!(held.prefix.is_none() && held.tombstone.is_some());
     let hole = copy(subject, &blocks[1..2], Some(Guard::Unbroken)).await;
     assert!(matches!(hole, Err(AppendError::Conflict(conflict)) if conflict.guard), "no hole is left in a copy");
     copy(subject, &blocks[..blocks.len() - 1], Some(Guard::Unbroken)).await.expect("in order");

@@ -114,3 +114,61 @@ async fn a_snapshot_that_is_not_its_blocks_is_not_believed() {
     let past = past(&store, chain[0].wallet, chain[70].at).await;
     assert!(matches!(past, Err(StoreError::Corrupt(_))), "{past:?}");
 }
+
+/// An id as a process makes it at this time.
+fn id_of(at: Timestamp) -> TransactionId {
+    crate::clock::Clock::new(1, move || at).transaction_id()
+}
+
+const SECOND: i64 = 1_000_000;
+
+#[tokio::test]
+async fn an_id_is_found_where_block_times_have_jumped() {
+    // A clock was an hour ahead once, at block 300; until it is that late, all blocks bear that time.
+    let mut steps = vec![(1, SECOND); 299];
+    steps.push((1, 3_600 * SECOND));
+    steps.extend(vec![(1, 0); 400]);
+    steps.push((1, SECOND));
+    let mut chain = a_chain(&steps);
+    let made = chain[299].at.plus_micros(30 * SECOND);
+    for number in [301, 500, 700] {
+        let mut changed = chain.clone();
+        changed[number].entries[0].id = id_of(made);
+        let store = stored(&changed, &[]).await;
+        let head = changed.last().expect("block 0");
+        let found = entry(&store, head, id_of(made)).await.expect("a sound chain");
+        assert_eq!(found.map(|found| found.block), Some(number as u64));
+        assert_eq!(entry(&store, head, id_of(made.plus_micros(SECOND))).await, Ok(None), "no such id");
+    }
+    // A block that no search is long enough for is not taken for one that is not there.
+    let last = chain.last().expect("block 0").at;
+    let steps = vec![(1, 0); PAGE_BLOCKS * MAX_PAGES];
+    chain.extend(a_chain(&steps).into_iter().skip(1).zip(702..).map(|(block, number)| Block {
+        number,
+        at: last,
+        ..block
+    }));
+    let store = stored(&chain, &[]).await;
+    let missing = entry(&store, chain.last().expect("block 0"), id_of(last)).await;
+    assert!(matches!(missing, Err(StoreError::Unavailable(_))), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_transfer_that_ended_far_away_is_not_in_flight() {
+    let mut chain = a_chain(&vec![(1, SECOND); MAX_OUTCOME_PAGES * PAGE_BLOCKS + 10]);
+    let id = id_of(chain[2].at);
+    let to = WalletId::from_uuid(Uuid::from_u128(10));
+    let leaving = EntryKind::TransferOut { to, route: ledger::Route::Across, reverses: None };
+    (chain[2].entries[0].id, chain[2].entries[0].kind) = (id, leaving);
+    let settled = EntryKind::TransferSettled { transfer: id };
+    for (number, expected) in [(3, Outcome::Settled { at: Some(chain[3].at) }), (chain.len() - 1, Outcome::Ended)] {
+        let mut changed = chain.clone();
+        changed[number].entries[0].kind = settled.clone();
+        let store = stored(&changed, &[]).await;
+        let record = transfer(&store, changed.last().expect("block 0"), id).await.expect("a sound chain");
+        assert_eq!(record.map(|record| record.outcome), Some(expected), "settled in block {number}");
+    }
+    let store = stored(&chain[..10], &[]).await;
+    let record = transfer(&store, &chain[9], id).await.expect("a sound chain");
+    assert_eq!(record.map(|record| record.outcome), Some(Outcome::InFlight));
+}

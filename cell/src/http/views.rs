@@ -69,7 +69,8 @@ pub struct TransferView {
     amount: Box<RawValue>,
     balance_after: Box<RawValue>,
     created_at: String,
-    updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<String>,
 }
 
 impl From<&Transfer> for TransferView {
@@ -86,7 +87,7 @@ impl From<&Transfer> for TransferView {
             amount: number(transfer.amount),
             balance_after: number(transfer.balance_after),
             created_at: transfer.created_at.to_string(),
-            updated_at: transfer.updated_at.to_string(),
+            updated_at: transfer.updated_at.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Transfers: inside the cell in one commit, to another cell through the courier; and the receiving side of both.
 
+use std::time::Duration;
+
 use ledger::decide::can_receive;
 use ledger::rows::OutRow;
 use ledger::store::Store;
 use ledger::{EntryKind, Intent, Money, Route, Timestamp, TransactionId};
+use tokio::time::Instant;
 use topology::WalletId;
 use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};
 
@@ -16,6 +19,8 @@ use crate::sequencer::{Reply, Work};
 
 /// How often a credit looks for its row again after somebody else recorded it at the same moment.
 const MAX_ROW_RACES: usize = 8;
+/// How long the status of a transfer waits for the payee's word.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferStatus {
@@ -33,7 +38,8 @@ pub struct Transfer {
     pub amount: Money,
     pub status: TransferStatus,
     pub created_at: Timestamp,
-    pub updated_at: Timestamp,
+    /// When it left, or ended; unknown where it ended far from where it left in the chain.
+    pub updated_at: Option<Timestamp>,
     /// The payer's balance right after the money left.
     pub balance_after: Money,
 }
@@ -101,7 +107,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             return Err(Failure::KeyReused);
         };
         let outcome = match route {
-            Route::Inside => Outcome::Settled { at: written.at },
+            Route::Inside => Outcome::Settled { at: Some(written.at) },
             Route::Across => {
                 let row = OutRow {
                     wallet: written.wallet,
@@ -125,7 +131,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         if replayed {
             let head = self.head(row.wallet).await?;
             match history::transfer(&self.store, &head, row.transfer).await? {
-                Some(record) if record.outcome != Outcome::InFlight => return Ok(record.outcome),
+                Some(record) if !matches!(record.outcome, Outcome::InFlight | Outcome::Ended) => {
+                    return Ok(record.outcome);
+                }
                 _ => {}
             }
         }
@@ -140,9 +148,23 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let EntryKind::TransferOut { to, .. } = record.out.kind else {
             return Err(Failure::TransferNotFound(transfer));
         };
+        let outcome = match record.outcome {
+            // The credit is repeated, which changes nothing, and the payee says again what it said first.
+            Outcome::Ended => {
+                let (amount, at) = (record.out.amount, record.at);
+                let row = OutRow { wallet, transfer, to, amount, at, block: record.block };
+                match self.courier.deliver(row, Instant::now() + OUTCOME_PATIENCE).await {
+                    Outcome::InFlight => {
+                        return Err(Failure::Unavailable("the payee did not say how the transfer ended".into()));
+                    }
+                    ended => ended,
+                }
+            }
+            outcome => outcome,
+        };
         let written =
             Written { wallet, entry: record.out, at: record.at, block: 0, state: head.state, replayed: false };
-        Ok(transfer_view(&written, to, record.outcome))
+        Ok(transfer_view(&written, to, outcome))
     }
 
     /// Whether `wallet` could receive money now: asked by the paying cell before anything leaves.
@@ -190,7 +212,7 @@ fn outcome_of_entry(kind: &EntryKind) -> CreditOutcome {
 
 fn transfer_view(written: &Written, to: WalletId, outcome: Outcome) -> Transfer {
     let (status, updated_at) = match outcome {
-        Outcome::InFlight => (TransferStatus::InFlight, written.at),
+        Outcome::InFlight | Outcome::Ended => (TransferStatus::InFlight, Some(written.at)),
         Outcome::Settled { at } => (TransferStatus::Settled, at),
         Outcome::Returned { at, reason } => (TransferStatus::Returned(reason), at),
     };

@@ -207,7 +207,12 @@ impl DynamoStore {
 
     /// Rows of a block that is to be copied, while it is not there: they follow from it, so that writing them again
     /// changes nothing. Once the block is there they may have changed, and nothing is written.
-    async fn write_ahead(&self, block: &Block, rows: &[RowChange], sign_by: Option<Instant>) -> Result<(), AppendError> {
+    async fn write_ahead(
+        &self,
+        block: &Block,
+        rows: &[RowChange],
+        sign_by: Option<Instant>,
+    ) -> Result<(), AppendError> {
         let absent = self.check_block(block.wallet, block.number, "attribute_not_exists(w)");
         let mut parts = vec![(absent, errors::Source::Block(block.wallet))];
         parts.extend(rows.iter().map(|row| (self.row_item(row, true), errors::Source::Nothing)));
