@@ -64,7 +64,7 @@ function ownAlarms(alarms: Alarms, cell: string): void {
   alarms.own('transfers-stuck', 'cell_transfers_stuck', of, 'Maximum', {
     above: 0,
     minutes: 1,
-    why: 'Money in flight that the courier has stopped carrying by itself',
+    why: 'Money has been in flight for more than an hour; the courier still carries it',
   });
   alarms.own('transfers-late', 'cell_transfer_in_flight_oldest_seconds', of, 'Maximum', {
     above: 60,

@@ -166,7 +166,9 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
                     self.ended(done.expect("a delivery neither panics nor is cancelled"));
                 }
                 Some(Request { row, done, place }) = self.inbox.recv() => {
-                    let transfer = row.transfer;
+                    let (transfer, payee) = (row.transfer, row.to.bucket());
+                    // A request waits for it: one that is carried already is tried at once.
+                    self.waiting.hurry(payee, |waiting| waiting.row.transfer == transfer, Instant::now());
                     self.enqueue(Waiting { row, swept: false, known: None, place });
                     if let Some(listeners) = self.listeners.get_mut(&transfer) {
                         listeners.push(done);

@@ -108,6 +108,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/internal/v1/integrity/findings", get(proof::findings::<S, P>))
         .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
         .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
+        .route("/internal/v1/wallets/{id}/transfers/{transfer}/deliver", post(internal::deliver::<S, P>))
         .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))
         .route("/internal/v1/wallets/{id}/release", post(internal::release::<S, P>))
         .route("/internal/v1/wallets/{id}/fence", post(internal::fence::<S, P>))

@@ -188,15 +188,15 @@ impl Instances {
         self.ask(cell, Duty::Accounts, Method::POST, "/api/v1/wallets", &headers, &body).await
     }
 
-    /// Freezes, unfreezes or closes a wallet; as its cell shows it then.
+    /// Posts to a path of a wallet's internal API; the cell's answer.
     pub async fn change_state(
         &self,
         cell: &CellEntry,
         wallet: WalletId,
-        verb: &str,
+        path: &str,
         actor: &str,
     ) -> Result<serde_json::Value> {
-        let path = format!("{INTERNAL_WALLETS}{wallet}/{verb}");
+        let path = format!("{INTERNAL_WALLETS}{wallet}/{path}");
         let mut last = "it has no instances".to_owned();
         for instance in cell.instances.iter().filter(|instance| instance.role.serves(Duty::of(&path))) {
             let url = format!("{}://{}{path}", self.http.scheme(), instance.address);

@@ -145,6 +145,15 @@ impl<T> Lanes<T> {
         self.lane_of(payee).later.insert(key, Delivery { what, payee, attempts: attempts.saturating_add(1) });
     }
 
+    /// Makes a delivery that waits for its time due now.
+    pub fn hurry(&mut self, payee: Bucket, is_meant: impl Fn(&T) -> bool, now: Instant) {
+        let lane = self.lane_of(payee);
+        let found = lane.later.iter().find(|(_, delivery)| is_meant(&delivery.what)).map(|(key, _)| *key);
+        if let Some((key, delivery)) = found.and_then(|key| lane.later.remove_entry(&key)) {
+            lane.later.insert((now.min(key.0), key.1), delivery);
+        }
+    }
+
     fn lane_of(&mut self, payee: Bucket) -> &mut Lane<T> {
         let known = self.cell_of.get(&payee).cloned();
         let has_room = self.lanes.len() < MAX_LANES || self.lanes.contains_key(&known);
@@ -300,6 +309,18 @@ mod tests {
         let now = later + Duration::from_millis(1);
         lanes.ended(place, payee, &met("dead", true), now);
         assert_eq!(start_all(&mut lanes, now).len(), 2);
+    }
+
+    #[test]
+    fn a_delivery_can_be_hurried() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new();
+        for number in 0..3 {
+            lanes.again(number, ALIVE, 9, now, 0.9);
+        }
+        assert!(start_all(&mut lanes, now).is_empty());
+        lanes.hurry(ALIVE, |what| *what == 1, now);
+        assert_eq!(start_all(&mut lanes, now).iter().map(|s| s.delivery.what).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

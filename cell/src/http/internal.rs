@@ -2,6 +2,7 @@
 //! router serves it on its internal address only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -10,14 +11,18 @@ use axum::response::{IntoResponse, Response};
 use ledger::money::AmountError;
 use ledger::store::Store;
 use ledger::{Intent, Money, ShortText};
+use tokio::time::Instant;
 use topology::wire::Credit;
 
 use super::problem::{Fault, Rejected};
-use super::views::WalletView;
+use super::views::{TransferView, WalletView};
 use super::wallets::{answered, json, wallet_in_path};
 use super::{Edge, body, context};
 use crate::failure::Failure;
 use crate::peers::Peers;
+
+/// How long an operator waits for a delivery: less than the control plane waits for the answer.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(3);
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
@@ -61,6 +66,22 @@ pub async fn credit<S: Store, P: Peers>(
         context.audit.actor = ShortText::cut(&credit.actor, context::MAX_ACTOR_BYTES);
         let outcome = edge.wallets.credit(&credit, context).await?;
         Ok(json(StatusCode::OK, &outcome))
+    })
+    .await
+}
+
+/// An operator has a transfer in flight tried at once.
+pub async fn deliver<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path((id, transfer)): Path<(String, String)>,
+) -> Result<Response, Rejected> {
+    answered(&headers, async |request_id| {
+        let wallet = wallet_in_path(&headers, &id)?;
+        let transfer = transfer.parse().map_err(|_| Fault::TransferId)?;
+        let deadline = context::context(&headers, request_id, "deliver")?.deadline;
+        let done = edge.wallets.deliver(wallet, transfer, deadline.min(Instant::now() + DELIVERY_PATIENCE)).await?;
+        Ok(json(StatusCode::OK, &TransferView::from(&done)))
     })
     .await
 }

@@ -167,6 +167,20 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(transfer_view(&written, to, outcome))
     }
 
+    /// Tries at once to deliver a transfer that is in flight; the transfer as it stands afterwards, or at the deadline.
+    pub async fn deliver(
+        &self,
+        wallet: WalletId,
+        transfer: TransactionId,
+        deadline: Instant,
+    ) -> Result<Transfer, Failure> {
+        self.head(wallet).await?;
+        if let Some(row) = self.store.out_row(wallet, transfer).await? {
+            self.courier.deliver(row, deadline).await;
+        }
+        self.transfer_status(wallet, transfer).await
+    }
+
     /// Whether `wallet` could receive money now: asked by the paying cell before anything leaves.
     pub async fn receivable(&self, wallet: WalletId) -> Result<Receivable, Failure> {
         let head = self.head(wallet).await?;

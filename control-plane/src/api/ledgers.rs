@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
+use uuid::Uuid;
 
 use super::body::parse;
 use super::door::By;
@@ -29,6 +30,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
         .route("/v1/ledger/verify", post(verify_cell))
         .route("/v1/ledger/flows", post(flows))
         .route("/v1/wallets/{id}/{verb}", post(change_state))
+        .route("/v1/wallets/{id}/transfers/{transfer}/deliver", post(deliver))
         .route("/v1/ledger/findings/{cell}", get(findings))
         .route("/v1/ledger/checkpoints/{cell}", get(checkpoints))
         .route("/v1/ledger/checkpoints/verify", post(verify_checkpoints))
@@ -72,6 +74,11 @@ async fn flows(control: Control, body: Bytes) -> Answer {
 async fn change_state(control: Control, by: By, Path((id, verb)): Path<(String, String)>, body: Bytes) -> Answer {
     let because: Because = by.read(&body)?;
     Ok(Json(states::change(&control, wallet(&id)?, &verb, &because).await?).into_response())
+}
+
+async fn deliver(control: Control, by: By, Path((id, transfer)): Path<(String, Uuid)>, body: Bytes) -> Answer {
+    let because: Because = by.read(&body)?;
+    Ok(Json(states::deliver(&control, wallet(&id)?, transfer, &because).await?).into_response())
 }
 
 async fn findings(control: Control, Path(cell): Path<String>) -> Answer {

@@ -8,7 +8,7 @@ use topology::{InstanceId, PlacementUpdate};
 
 use super::api::Api;
 use super::flags::operations::{Change, Waiting};
-use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Wallet};
+use super::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Transfer, Wallet};
 use super::socket::{self, Started};
 use super::{deploys, drill, ledger, load, local, log, operations, recovery, tables, token, up, zones};
 use crate::wire;
@@ -58,6 +58,13 @@ pub async fn run(flags: Flags) -> Result<()> {
             let changed: serde_json::Value = api.send(Method::POST, &path, Some(&because(common))).await?;
             show(common, &changed, |wallet| {
                 format!("{} is {}\n", wallet["walletId"], wallet["status"]).replace('"', "")
+            })
+        }
+        Noun::Transfer(Transfer::Deliver { wallet, transfer }) => {
+            let path = ["v1", "wallets", &wallet.to_string(), "transfers", &transfer.to_string(), "deliver"];
+            let shown: serde_json::Value = api.send(Method::POST, &path, Some(&because(common))).await?;
+            show(common, &shown, |transfer| {
+                format!("{} is {}\n", transfer["transferId"], transfer["status"]).replace('"', "")
             })
         }
         Noun::Ledger(verb) => ledger::run(common, &api, verb).await,

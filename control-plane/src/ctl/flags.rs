@@ -99,6 +99,9 @@ pub enum Noun {
     /// A single wallet as a whole.
     #[command(subcommand)]
     Wallet(Wallet),
+    /// Transfers between cells
+    #[command(subcommand)]
+    Transfer(Transfer),
     /// Zones: what stands in them, and which are left.
     #[command(subcommand)]
     Zone(Zone),
@@ -137,6 +140,16 @@ impl WhereArgs {
             (None, None, id) => (id.unwrap_or_default(), None),
         }
     }
+}
+
+#[derive(Subcommand)]
+pub enum Transfer {
+    /// Try a transfer in flight at once, instead of at its next turn, and show it
+    Deliver {
+        /// The paying wallet
+        wallet: WalletId,
+        transfer: uuid::Uuid,
+    },
 }
 
 #[derive(Subcommand)]
