@@ -8,7 +8,7 @@ use std::time::Duration;
 use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::snapshots::{is_heavy, snapshot_of};
 use ledger::store::commit::{CommitOutcome, commit_before};
-use ledger::store::{BlockRange, RecordedRuns, Store, StoreError, retry};
+use ledger::store::{BlockRange, Page, RecordedRuns, Store, StoreError, retry};
 use ledger::{Block, Hash, Timestamp, TransactionId, chain};
 use metrics::{counter, gauge, histogram};
 use telemetry::trace::{self, Place};
@@ -392,14 +392,15 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> 
 async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreError> {
     let &Want { ref cell, wallet, since, most_keys } = want;
     let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-    let (page, recorded) = tokio::join!(store.blocks(wallet, everything, 32), store.key_runs(wallet, since, most_keys));
-    let (mut blocks, RecordedRuns { runs, is_all }) = (page?, recorded?);
+    let (page, recorded) = tokio::join!(store.page(wallet, everything, 32), store.key_runs(wallet, since, most_keys));
+    let (Page { mut blocks, more }, RecordedRuns { runs, is_all }) = (page?, recorded?);
     let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
     if head.home != *cell {
         // The keys of a wallet that lives elsewhere are of no use here: late requests are only sent on.
         blocks.reverse();
         return Ok(Loaded::Whole { head, runs: Vec::new(), blocks, known_since: since, is_capped: false });
     }
+    check_unbroken(&blocks, more)?;
     // Runs that were left out are not read block by block either.
     let known_since = match runs.last() {
         Some(oldest) if !is_all => oldest.last_at.plus_micros(1),
@@ -486,6 +487,17 @@ async fn record_run<S: Store>(store: &S, wallet: WalletId, run: u64) -> Result<(
     store.put_snapshots(wallet, &[snapshot_of(&blocks[blocks.len() - 1])]).await?;
     counter!("cell_snapshots_recorded_total").increment(1);
     Ok(())
+}
+
+/// No block is missing among and below the newest ones, given newest first. Where one is, as after a restore that lacks a
+/// part of the chain, what was done before cannot be known.
+fn check_unbroken(newest: &[Block], more: bool) -> Result<(), StoreError> {
+    let gap = newest.windows(2).find(|pair| pair[1].number + 1 != pair[0].number).map(|pair| pair[0].number);
+    let lowest = newest.last().map(|block| block.number).filter(|number| !more && *number > 0);
+    match gap.or(lowest) {
+        None => Ok(()),
+        Some(number) => Err(StoreError::Corrupt(format!("the blocks before block {number} are missing"))),
+    }
 }
 
 /// Neighbours follow one another; where recorded runs were skipped there is nothing to compare.

@@ -21,6 +21,7 @@ use topology::{Bucket, CellId, WalletId};
 
 pub use holds::InstanceHolds;
 pub use pace::{Pace, Progress};
+pub use wallet::last_departure;
 
 /// Most buckets of one group: their `homes` rows change in one transaction.
 pub const GROUP_BUCKETS: usize = ledger::store::MAX_HOME_CHANGES;

@@ -2,9 +2,13 @@
 //! by chain, finish. Each part may be asked for again, by anybody, after any crash.
 //!
 //! It must never make a second home for a wallet: what belongs to another cell by now, by the placement or by a longer
-//! chain, is left there. And no process of the cell may serve meanwhile: half a chain looks like a whole one.
+//! chain, is left there, and the cell gets the block by which it left as a tombstone. No process of the cell may serve
+//! meanwhile: half a chain looks like a whole one. A wallet of which blocks are missing gets its newest block alone, over
+//! the hole: the cell then refuses to serve it until a further export fills the hole.
 
+mod holes;
 mod rights;
+mod tombstones;
 
 use std::time::Duration;
 
@@ -27,7 +31,7 @@ use crate::operations::limits;
 use crate::placements::Delta;
 use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::restore::{
-    FinishFrom, FinishRestore, FinishedPage, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
+    FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
 };
 use crate::wire::{Because, OperationView};
 
@@ -57,7 +61,8 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> 
     check_stopped(control, entry).await?;
     let side = control.side(cell).await?;
     let before = stand(&side.store).await?;
-    if before.as_ref().is_none_or(|(_, before)| before.done) {
+    // Tables that were restored before take further exports.
+    if before.is_none() {
         let members = side.store.members((Bucket(0), Bucket(u16::MAX)), None, 1).await?;
         if !members.is_empty() || side.store.genesis().await?.is_some() {
             let detail =
@@ -69,14 +74,18 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> 
         Some((_, under_way)) if !under_way.done => under_way,
         before => {
             let Because { actor, reason } = because.clone();
-            let state = Restoring { done: false, since: now_rfc3339(), actor, reason };
+            let again = before.is_some();
+            let state = Restoring { done: false, again, since: now_rfc3339(), actor, reason };
             put_stand(&side.store, before.map(|(version, _)| version), &state).await?;
             state
         }
     };
     // One that began between the first look and the row has not seen the row.
     check_stopped(control, entry).await?;
-    rights::rebuild(&now.placement, entry.index, &side.store, &others(control, &now.placement, cell).await?).await?;
+    if !state.again {
+        let others = others(control, &now.placement, cell).await?;
+        rights::rebuild(&now.placement, entry.index, &side.store, &others).await?;
+    }
     Ok(state)
 }
 
@@ -87,21 +96,23 @@ pub async fn take(control: &ControlPlane, cell: &CellId, wanted: &RestoreChain) 
     let now = control.placements.known().ok_or_else(no_placement)?;
     let owner = owner(&now.placement, wanted.wallet)?;
     if owner.id != *cell {
+        let other = control.side(&owner.id).await?;
+        if let Some(head) = other.store.head(wanted.wallet).await? {
+            tombstones::leave(cell, &store, &other, &head.head()).await?;
+        }
         return Ok(RestoredChain::Elsewhere { cell: owner.id.clone() });
     }
-    let last = blocks.last().expect("checked: there is one").number;
-    let head = store.head(wanted.wallet).await?.map(|head| head.head());
-    let held = head.as_ref().map_or(0, |head| head.number + 1);
-    let known = blocks.iter().filter(|block| block.number < held).count();
-    if let Some(head) = &head
-        && let Some(block) = blocks.iter().find(|block| block.number == head.number)
-        && !moving::agrees(head, block)
-    {
-        return Err(differs(wanted.wallet, block.number));
+    // Twice: a block that stands alone over a hole is met in the middle.
+    for _ in 0..2 {
+        let held = holes::held(&store, wanted.wallet).await?;
+        if let Some(block) = held.differs(&blocks) {
+            return Ok(RestoredChain::Differs { block });
+        }
+        write(&store, wanted.wallet, held.prefix.as_ref(), held.missing(&blocks)).await?;
     }
-    write(&store, wanted.wallet, head.as_ref(), &blocks[known..]).await?;
     record_runs(&store, wanted.wallet, &blocks).await?;
-    Ok(RestoredChain::Written { last: last.max(held.saturating_sub(1)) })
+    let last = holes::held(&store, wanted.wallet).await?.prefix.map_or(0, |head| head.number);
+    Ok(RestoredChain::Written { last })
 }
 
 /// Appends blocks that follow on `head`, each with its rows.
@@ -111,18 +122,19 @@ async fn write(store: &DynamoStore, wallet: WalletId, head: Option<&Head>, block
     let mut rest = blocks;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(moving::chunk(rest));
-        let append = Append::onto(chunk.to_vec());
-        match commit(store, &append, Instant::now() + WRITE_PATIENCE, fastrand::f64).await {
-            CommitOutcome::Applied => {}
-            // Somebody else restores the same chain: what he wrote is looked at when this is asked for again.
-            CommitOutcome::Conflict(_) => return Err(try_again(format!("{wallet} is being written"))),
-            CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => {
-                return Err(StoreError::Unavailable(why).into());
-            }
-        }
+        append(store, Append::onto(chunk.to_vec())).await?;
         rest = after;
     }
     Ok(())
+}
+
+async fn append(store: &DynamoStore, append: Append) -> Result<()> {
+    match commit(store, &append, Instant::now() + WRITE_PATIENCE, fastrand::f64).await {
+        CommitOutcome::Applied => Ok(()),
+        // Another request restores the same chain: what it wrote is looked at when this is asked for again.
+        CommitOutcome::Conflict(_) => Err(try_again(format!("{} is being written", append.blocks[0].wallet))),
+        CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
+    }
 }
 
 /// Without the runs the cell would read their blocks to find idempotency keys; snapshots would be found missing.
@@ -167,7 +179,9 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
         }
     }
     let (version, state) = stand(&store).await?.ok_or_else(|| not_under_way(cell))?;
-    control.witness.begin_anew(cell, &state.since).await?;
+    if !state.again {
+        control.witness.begin_anew(cell, &state.since).await?;
+    }
     let published = |_: &Placement| Ok(Some(Delta::default()));
     control.placements.change("cell_restored", &wanted.because, published).await?;
     put_stand(&store, Some(version), &Restoring { done: true, ..state }).await?;
@@ -190,6 +204,7 @@ impl Around<'_> {
         if head.home == self.other.cell {
             // Lives there, since it moved after the export was made: the chain that was restored has to say so.
             self.copy_rest(wallet).await?;
+            tombstones::leave_if_born_here(&self.entry.id, self.store, self.other, &head.head()).await?;
             // Were its pin lost in a crash, this cell could give its user a second wallet.
             if bucket_is_ours && is_ours {
                 homes::deny(self.store, wallet, &self.other.cell).await?;
@@ -200,12 +215,22 @@ impl Around<'_> {
             }
             return Ok(());
         }
-        let held = self.store.head(wallet).await?.map_or(0, |held| held.number + 1);
-        if head.home != self.entry.id || head.number < held {
+        if head.home != self.entry.id {
             return Ok(());
         }
-        self.move_rest(wallet).await?;
-        page.completed.push(wallet);
+        let held = holes::held(self.store, wallet).await?;
+        if held.newest.as_ref().is_some_and(|newest| newest.number >= head.number) {
+            let why = format!("{} holds the rest: the blocks before {} are missing", self.other.cell, head.number);
+            page.missing.extend(held.whole().is_none().then_some(MissingWallet { wallet, why }));
+            return Ok(());
+        }
+        match self.move_rest(wallet).await? {
+            None => page.completed.push(wallet),
+            Some(why) => {
+                holes::leave_open(self.store, &self.other.cell, &head).await?;
+                page.missing.push(MissingWallet { wallet, why });
+            }
+        }
         Ok(())
     }
 
@@ -217,7 +242,7 @@ impl Around<'_> {
 
     /// What the other cell's chain has after the restored one, if there is one: its head then names the wallet's home.
     async fn copy_rest(&self, wallet: WalletId) -> Result<()> {
-        while let Some(head) = self.store.head(wallet).await?.map(|head| head.head()) {
+        while let Some(head) = holes::held(self.store, wallet).await?.whole() {
             let range = BlockRange { first: head.number + 1, last: u64::MAX, newest_first: false };
             let page = self.other.store.blocks(wallet, range, RESTORE_BLOCKS).await?;
             if page.is_empty() {
@@ -228,8 +253,9 @@ impl Around<'_> {
         Ok(())
     }
 
-    /// The other cell's chain ends with the wallet's move to the restored one: the move is carried out again.
-    async fn move_rest(&self, wallet: WalletId) -> Result<()> {
+    /// The other cell's chain ends with the wallet's move to the restored one: the move is carried out again. `Some`: why
+    /// it cannot be, because blocks are missing or differ.
+    async fn move_rest(&self, wallet: WalletId) -> Result<Option<String>> {
         let to = Side { cell: self.entry.id.clone(), store: self.store.clone() };
         let route = Route { from: self.other.clone(), to };
         let order = Order { operation: "restore".into(), actor: "restore".into(), epoch: self.placement.version() };
@@ -238,11 +264,8 @@ impl Around<'_> {
         let pace = Pace::new(CONCURRENT, None);
         let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &wall_clock };
         match mover.move_wallet(wallet).await {
-            Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(()),
-            Err(MoveError::Diverged { wallet, what }) => {
-                let detail = format!("wallet {wallet}: {what}; the export and {} hold two chains", self.other.cell);
-                Err(refused(409, "chains_differ", "Two chains of one wallet", detail))
-            }
+            Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(None),
+            Err(MoveError::Diverged { what, .. }) => Ok(Some(format!("{} holds the rest: {what}", self.other.cell))),
             Err(error) => Err(Error::Unsound(error.to_string())),
         }
     }
@@ -337,11 +360,6 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
 
 fn bad_chain(detail: String) -> Error {
     refused(422, "bad_chain", "Not a sound part of a chain", detail)
-}
-
-fn differs(wallet: WalletId, number: u64) -> Error {
-    let detail = format!("block {number} of wallet {wallet} is there already, and is another");
-    refused(409, "chains_differ", "Two chains of one wallet", detail)
 }
 
 fn try_again(detail: String) -> Error {

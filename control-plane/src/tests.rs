@@ -2,9 +2,11 @@
 
 mod bootstrap;
 mod cell;
+mod deploys;
 pub(crate) mod fixture;
 mod moves;
 mod onboarding;
 mod operations;
 mod page;
 mod placement;
+mod restore;

@@ -5,6 +5,7 @@
 //! Pure, and the one description of the protocol: the migrator, the cells, the simulator and the model all run this.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use topology::CellId;
 
@@ -15,6 +16,8 @@ use crate::rows::rows_of;
 use crate::store::{Conflict, MAX_APPEND_ITEMS};
 use crate::time::Timestamp;
 
+/// How long after a head was read a new block may be decided on it. What purges blocks below a tombstone waits longer.
+pub const HEAD_LIFETIME: Duration = Duration::from_secs(300);
 /// Most blocks copied in one transaction.
 pub const COPY_BLOCKS: usize = 32;
 /// Most bytes of blocks in one transaction; DynamoDB takes 4 MB.
@@ -36,18 +39,20 @@ impl Copy {
     /// From the target's two newest blocks, newest first.
     pub fn of(target: &CellId, newest: &[Block]) -> Copy {
         let Some(head) = newest.first() else { return Copy::default() };
-        let below = newest.get(1);
-        let follows = |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;
-        let unbroken = head.number == 0 || below.is_some_and(follows);
-        Copy {
-            prefix: if unbroken { Some(head.head()) } else { below.map(Block::head) },
-            tombstone: is_tombstone(target, head).then(|| head.head()),
-        }
+        Copy { prefix: unbroken(newest).map(Block::head), tombstone: is_tombstone(target, head).then(|| head.head()) }
     }
 
     fn newest(&self) -> Option<&Head> {
         self.tombstone.as_ref().or(self.prefix.as_ref())
     }
+}
+
+/// The last block of a chain's unbroken beginning, from its two newest blocks, newest first: no more than one block ever
+/// stands alone over a hole.
+pub fn unbroken(newest: &[Block]) -> Option<&Block> {
+    let (head, below) = (newest.first()?, newest.get(1));
+    let follows = |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;
+    if head.number == 0 || below.is_some_and(follows) { Some(head) } else { below }
 }
 
 /// Whether this block, the last one in `cell`, says that the wallet left from there. An unfinished copy ends otherwise.
@@ -101,6 +106,16 @@ pub fn next(from: &CellId, to: &CellId, source: Option<&Head>, copy: &Copy) -> S
             Step::Copy { first, last }
         }
     }
+}
+
+/// Whether the target could serve a part of this page as a head: it holds blocks of an earlier stay there, and no
+/// tombstone above them. So it is in a cell that was restored. The block by which the wallet left has to be written
+/// before them.
+pub fn lacks_tombstone(to: &CellId, source: &Head, copy: &Copy, page: &[Block]) -> bool {
+    let stone = copy.tombstone.as_ref().map(|stone| stone.number);
+    // By its last block the wallet arrives there now.
+    let earlier = |block: &&Block| block.home == *to && block.number < source.number;
+    page.iter().filter(earlier).any(|block| stone.is_none_or(|stone| stone < block.number))
 }
 
 /// The block that ends `head`'s time in its cell: one `Moved` entry and nothing else, so that it brings no rows.

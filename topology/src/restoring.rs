@@ -12,6 +12,9 @@ pub const KEY: &str = "state";
 #[serde(rename_all = "camelCase")]
 pub struct Restoring {
     pub done: bool,
+    /// The cell was restored before, and takes further exports.
+    #[serde(default)]
+    pub again: bool,
     /// RFC 3339.
     pub since: String,
     pub actor: String,

@@ -22,7 +22,7 @@ use super::flags::recovery::{ExportCell, RestoreCell};
 use super::{FAILED, USAGE, failure, tables};
 use crate::wire::ledgers::ExportPage;
 use crate::wire::restore::{
-    FinishFrom, FinishRestore, FinishedPage, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
+    FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
 };
 
 /// Pages of one answer.
@@ -84,6 +84,8 @@ pub struct Report {
     /// That another cell held more of.
     pub completed: u64,
     pub pinned: u64,
+    /// That the cell does not serve until a further export holds the rest of their chains.
+    pub missing: Vec<MissingWallet>,
     pub lost: Vec<LostOperation>,
 }
 
@@ -112,6 +114,10 @@ pub async fn restore(common: &Common, api: &Api, wanted: &RestoreCell) -> Result
                 told.cut(cut);
             }
             RestoredChain::Elsewhere { .. } => report.elsewhere += 1,
+            RestoredChain::Differs { block } => {
+                let why = format!("the cell holds another block {block} than the export");
+                report.missing.push(MissingWallet { wallet: last.wallet, why });
+            }
         }
     }
     let mut from: Option<FinishFrom> = None;
@@ -121,6 +127,7 @@ pub async fn restore(common: &Common, api: &Api, wanted: &RestoreCell) -> Result
             api.send(Method::POST, &["v1", "cells", cell, "restore", "finish"], Some(&body)).await?;
         report.completed += page.completed.len() as u64;
         report.pinned += page.pinned.len() as u64;
+        report.missing.extend(page.missing);
         page.completed.iter().for_each(|wallet| told.completed(*wallet));
         from = page.next;
         if from.is_none() {
@@ -140,7 +147,7 @@ async fn write(api: &Api, cell: &str, chain: &[Block]) -> Result<RestoredChain> 
     for blocks in chain.chunks(RESTORE_BLOCKS) {
         let body = RestoreChain { wallet: blocks[0].wallet, blocks: blocks.iter().map(file::digits).collect() };
         last = api.send(Method::POST, &["v1", "cells", cell, "restore", "chains"], Some(&body)).await?;
-        if matches!(last, RestoredChain::Elsewhere { .. }) {
+        if !matches!(last, RestoredChain::Written { .. }) {
             break;
         }
     }

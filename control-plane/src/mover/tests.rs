@@ -44,6 +44,15 @@ fn side(name: &str) -> Side<MemoryStore> {
     Side { cell: cell(name), store: MemoryStore::new(Genesis::of(Bucket::all())) }
 }
 
+/// Another cell of the same name with the same chains.
+async fn copy_of(original: &Side<MemoryStore>) -> Side<MemoryStore> {
+    let copy = Side { cell: original.cell.clone(), store: MemoryStore::new(Genesis::of([])) };
+    for blocks in original.store.chains().into_values() {
+        copy.store.append(&Append { blocks, guard: None }).await.expect("free");
+    }
+    copy
+}
+
 /// The same cell, for a process that stops in front of its `stop_at`-th write there.
 fn stopping(side: &Side<MemoryStore>, stop_at: usize) -> Side<MemoryStore> {
     let plan = Arc::new(StopsAt { stop_at, writes: AtomicUsize::new(0) });
@@ -174,4 +183,35 @@ async fn a_copy_with_a_hole_is_neither_served_nor_trusted() {
     let error = forgets(&a, &b, wallet).await.expect_err("the only whole copy stays");
     assert!(matches!(&error, MoveError::Diverged { what, .. } if what.contains("broken")), "{error}");
     assert_eq!(numbers(&a, wallet).len(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_cell_serves_no_part_of_a_chain_that_returns() {
+    let (a, b) = (side("a"), side("b"));
+    let wallet = wallet_of(&b, 5).await;
+    moves(&b, &a, wallet).await.expect("moved");
+    for _ in 0..40 {
+        deposit(&a, wallet).await;
+    }
+    // Stopped in front of each write in turn, until one more write than it makes.
+    for stop_at in 1.. {
+        // The tables of cell b are new, and the export lacked this wallet.
+        let (a, b) = (copy_of(&a).await, side("b"));
+        let mover = tokio::spawn({
+            let (a, b) = (a.clone(), stopping(&b, stop_at));
+            async move { moves(&a, &b, wallet).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let head = b.store.head(wallet).await.expect("answers");
+        let serves = head.as_ref().is_some_and(|head| head.home == b.cell);
+        let done = mover.is_finished();
+        assert_eq!(serves, done, "stopped in front of write {stop_at}: {:?}", head.map(|head| head.number));
+        if done {
+            let numbers = numbers(&b, wallet);
+            assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>());
+            assert!(stop_at > 3, "it was stopped between copies");
+            return;
+        }
+        mover.abort();
+    }
 }

@@ -9,7 +9,7 @@ use ledger::store::commit::{CommitOutcome, commit};
 use ledger::store::{Append, BlockRange, Conflict, Store, StoreError, retry};
 use ledger::{Audit, Block, Head, ShortText, canonical};
 use tokio::time::Instant;
-use topology::WalletId;
+use topology::{CellId, WalletId};
 use uuid::Uuid;
 
 use super::{Holds, MoveError, Moved, Mover, Side};
@@ -29,6 +29,8 @@ const CUTOVERS_MAX: u32 = 64;
 /// What both cells hold, as it was last seen.
 struct Seen {
     source: Option<Head>,
+    /// When the source was asked.
+    at: Instant,
     copy: Copy,
 }
 
@@ -84,6 +86,11 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 }
                 Step::CutOver { after } => {
                     self.check_stop()?;
+                    // A block after an old head could land where the chain has been purged since.
+                    if seen.at.elapsed() > moving::HEAD_LIFETIME {
+                        seen = self.look(wallet).await?;
+                        continue;
+                    }
                     *cutovers += 1;
                     if *cutovers > CUTOVERS_MAX {
                         return Err(MoveError::Contended(wallet));
@@ -116,7 +123,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let began = Instant::now();
         let source = retry::read(random(wallet), || self.route.from.store.head(wallet)).await?;
         self.pace.source_answered(began.elapsed());
-        Ok(Seen { source: source.map(|block| block.head()), copy: Copy::of(&self.route.to.cell, &target) })
+        Ok(Seen { source: source.map(|block| block.head()), at: began, copy: Copy::of(&self.route.to.cell, &target) })
     }
 
     /// Copies one page of blocks, with the rows that follow from them, in order.
@@ -126,6 +133,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         moving::check_links(seen.copy.prefix.as_ref(), &page).map_err(|fault| diverged(wallet, fault.to_string()))?;
         if page.is_empty() {
             // What was there is gone: forgotten, after it was moved by somebody else.
+            return self.look(wallet).await;
+        }
+        let source = seen.source.as_ref().expect("only of a chain that was seen");
+        if moving::lacks_tombstone(&self.route.to.cell, source, &seen.copy, &page) {
+            let found = last_departure(&self.route.from.store, &self.route.to.cell, source).await?;
+            let stone = found.ok_or_else(|| diverged(wallet, "it never left the target".to_owned()))?;
+            let append = Append { blocks: vec![stone], guard: None };
+            drop(self.append_at(&self.route.to.store, wallet, append).await?);
             return self.look(wallet).await;
         }
         let mut rest = &page[..];
@@ -237,7 +252,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// Whether the target's chain begins with all of the source's: same block at the number of the source's last one,
     /// and nothing missing before it.
     pub async fn verify_wallet(&self, wallet: WalletId) -> Result<(), MoveError> {
-        let Seen { source: Some(source), copy } = self.look(wallet).await? else { return Ok(()) };
+        let Seen { source: Some(source), copy, .. } = self.look(wallet).await? else { return Ok(()) };
         if source.home == self.route.from.cell {
             return Err(diverged(wallet, format!("it has not left {}", source.home)));
         }
@@ -268,6 +283,20 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let agrees = before.as_ref().is_some_and(|found| found.hash == last.hash);
         agrees.then_some(()).ok_or_else(|| diverged(wallet, format!("block {} has two hashes", last.number)))
     }
+}
+
+/// The newest block up to `head` by which the wallet left `cell`, from the chain that another cell holds.
+pub async fn last_departure<S: Store>(store: &S, cell: &CellId, head: &Head) -> Result<Option<Block>, StoreError> {
+    let mut last = Some(head.number);
+    while let Some(newest) = last {
+        let range = BlockRange { first: 0, last: newest, newest_first: true };
+        let page = retry::read(random(head.wallet), || store.blocks(head.wallet, range, PAGE_BLOCKS)).await?;
+        last = page.last().and_then(|block| block.number.checked_sub(1));
+        if let Some(left) = page.into_iter().find(|block| moving::is_tombstone(cell, block)) {
+            return Ok(Some(left));
+        }
+    }
+    Ok(None)
 }
 
 /// Longest actor and operation written into a block: the block has to fit into a header.

@@ -15,7 +15,7 @@ use crate::wire::{
 };
 
 /// A user of one of the first buckets, which are cell 1's, and the wallet's chain of one block there.
-async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, WalletId) {
+pub async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, WalletId) {
     let user = |number: u32| UserId::parse(format!("user-{number}")).expect("sound");
     let of = |user: UserId| (WalletId::for_user(NAMESPACE, &user), user);
     let (wallet, user) =
@@ -33,6 +33,24 @@ async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, Wallet
     let append = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
     side.store.append(&append).await.expect("created");
     (user, wallet)
+}
+
+/// A deposit of one cent by hand: one block more in `cell`.
+pub async fn deposited(plane: &Plane, cell: usize, wallet: WalletId) {
+    let side = plane.control.side(&cell_id(cell)).await.expect("registered");
+    let head = side.store.head(wallet).await.expect("answers").expect("there").head();
+    let mut state = head.state.clone();
+    state.balance = Money::from_minor(state.balance.minor() + 1);
+    let entry = Entry {
+        id: Uuid::new_v4(),
+        kind: EntryKind::Deposit,
+        amount: Money::from_minor(1),
+        balance_after: state.balance,
+        key: None,
+        audit: Audit::default(),
+    };
+    let block = chain::next(&head, state, vec![entry], wall_clock());
+    side.store.append(&Append { blocks: vec![block], guard: None }).await.expect("free");
 }
 
 /// Where the wallet is by its chain in `cell`'s tables.
@@ -68,7 +86,7 @@ async fn at_rest(plane: &Plane, id: OperationId) -> OperationView {
     .expect("it comes to rest")
 }
 
-async fn done(plane: &Plane, wanted: Wanted) -> OperationView {
+pub async fn done(plane: &Plane, wanted: Wanted) -> OperationView {
     let mut wanted = StartOperation::new(wanted, because());
     wanted.limits.bake_seconds = 0;
     let id = start(plane, &wanted).await;
@@ -77,7 +95,7 @@ async fn done(plane: &Plane, wanted: Wanted) -> OperationView {
     view
 }
 
-fn buckets(first: u16, last: u16, to: usize) -> Wanted {
+pub fn buckets(first: u16, last: u16, to: usize) -> Wanted {
     let range = BucketRange { first: Bucket(first), last: Bucket(last) };
     Wanted::Migrate { scope: Scope::Buckets(range), to: cell_id(to) }
 }

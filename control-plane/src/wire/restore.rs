@@ -31,8 +31,10 @@ pub struct RestoreChain {
 pub enum RestoredChain {
     /// The cell's chain reaches up to this block now.
     Written { last: u64 },
-    /// The wallet belongs to another cell by now; nothing was written.
+    /// The wallet belongs to another cell by now. Of its chain only the block by which it left is there.
     Elsewhere { cell: CellId },
+    /// The cell holds another block of this number; nothing was written.
+    Differs { block: u64 },
 }
 
 /// Body of `POST /v1/cells/{id}/restore/finish`: what other cells hold of the cell's wallets, page by page.
@@ -51,12 +53,22 @@ pub struct FinishFrom {
     pub after: Option<WalletId>,
 }
 
+/// A wallet that cannot be served until the rest of its chain is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingWallet {
+    pub wallet: WalletId,
+    pub why: String,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishedPage {
     /// Wallets of which another cell held more than the export did.
     pub completed: Vec<WalletId>,
     /// Wallets that live elsewhere without a pin: pinned now.
     pub pinned: Vec<WalletId>,
+    /// Wallets of the cell of which neither the exports nor the other cells hold all blocks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingWallet>,
     /// Ask again from here; absent: the cell is restored, and its processes may be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<FinishFrom>,

@@ -8,6 +8,16 @@ pub fn report(report: &Report) -> String {
         "restored {} wallets, {} blocks, as exported at {}; left to other cells: {}; completed from them: {}; pinned: {}\n",
         report.wallets, report.blocks, report.exported_at, report.elsewhere, report.completed, report.pinned
     );
+    if !report.missing.is_empty() {
+        text.push_str(&format!(
+            "NOT SERVED: {} wallets, until another export holds the rest of their chains; stop the cell and run \
+             `ctl cell restore` again with it\n",
+            report.missing.len()
+        ));
+        let rows: Vec<_> =
+            report.missing.iter().map(|missing| vec![missing.wallet.to_string(), missing.why.clone()]).collect();
+        text.push_str(&columns(&["WALLET", "WHY"], &rows));
+    }
     if report.lost.is_empty() {
         text.push_str("nothing is known to be lost; what nobody wrote down is not known: `ctl audit conservation`\n");
         return text;

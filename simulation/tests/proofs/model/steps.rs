@@ -206,8 +206,18 @@ impl Move {
     fn begin_forgetting(&self, state: &State, at: usize) -> Option<State> {
         let tombstone = self.space.block(self.newest(state, at)?);
         let on_its_way = state.zombie.map(|(_, append)| self.space.append(append));
-        let is_safe = |append: &Append| append.guard.is_some() || append.blocks[0].number == 0;
-        let quiet = on_its_way.is_none_or(|append| is_safe(&append) || self.mistake == Mistake::MoversUnguarded);
+        let is_new = |append: &Append| {
+            let block = &append.blocks[0];
+            block.number > 0 && (append.guard.is_none() || moving::is_tombstone(&cell(at), block))
+        };
+        let unfenced = self.mistake == Mistake::MoversUnguarded;
+        // A mover that looked at this cell decides on that head, as an instance does.
+        let leaves = |mover: usize, phase: &Phase| {
+            self.plans[mover].0 == at && !matches!(phase, Phase::Idle | Phase::SawTarget(_))
+        };
+        let quiet = unfenced
+            || (on_its_way.is_none_or(|append| !is_new(&append))
+                && !state.movers.iter().enumerate().any(|(mover, phase)| leaves(mover, phase)));
         let here = (0..self.size.homes.len()).filter(|instance| self.size.homes[*instance] == at);
         let fenced = here.clone().all(|instance| state.instances[instance].head.is_none());
         let idle = here.clone().all(|instance| state.instances[instance].write.is_none());

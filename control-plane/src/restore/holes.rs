@@ -1,0 +1,62 @@
+//! Chains that are there but for some blocks: what a cell holds of them, and what would fill the hole.
+
+use ledger::store::dynamodb::DynamoStore;
+use ledger::store::{Append, BlockRange, HomeChange, HomeKey, HomeRow, HomeState, Store};
+use ledger::{Block, Head, moving};
+use topology::{CellId, WalletId};
+
+use super::append;
+use crate::error::Result;
+
+/// What the cell holds of a chain.
+pub struct Held {
+    /// The last block of the unbroken beginning.
+    pub prefix: Option<Head>,
+    /// The newest block. It stands alone over a hole where it is not the same.
+    pub newest: Option<Head>,
+}
+
+pub async fn held(store: &DynamoStore, wallet: WalletId) -> Result<Held> {
+    let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+    let blocks = store.blocks(wallet, newest, 2).await?;
+    let prefix = moving::unbroken(&blocks).map(Block::head);
+    Ok(Held { prefix, newest: blocks.first().map(Block::head) })
+}
+
+impl Held {
+    /// The end of the chain, if nothing is missing below it.
+    pub fn whole(self) -> Option<Head> {
+        self.prefix.filter(|prefix| self.newest.as_ref() == Some(prefix))
+    }
+
+    /// The number of a block that is there already, and is another one.
+    pub fn differs(&self, blocks: &[Block]) -> Option<u64> {
+        let of = |head: &&Head| blocks.iter().any(|block| block.number == head.number && !moving::agrees(head, block));
+        self.prefix.iter().chain(&self.newest).find(of).map(|head| head.number)
+    }
+
+    /// Those that follow on the beginning, up to the block that stands alone.
+    pub fn missing<'b>(&self, blocks: &'b [Block]) -> &'b [Block] {
+        let first = self.prefix.as_ref().map_or(0, |head| head.number + 1);
+        let alone = self.newest.as_ref().filter(|newest| self.prefix.as_ref() != Some(newest));
+        let before = alone.map_or(u64::MAX, |head| head.number);
+        let begin = blocks.partition_point(|block| block.number < first);
+        let end = blocks.partition_point(|block| block.number < before).max(begin);
+        &blocks[begin..end]
+    }
+}
+
+/// Puts the newest block of a chain into the cell whose home it names, although blocks below it are missing: the cell does
+/// not serve the wallet, and neither serves nor continues an older part of its chain. Nor does it create the wallet.
+pub async fn leave_open(store: &DynamoStore, last_seen: &CellId, newest: &Block) -> Result<()> {
+    let key = HomeKey::Wallet(newest.wallet);
+    if store.home(key).await?.is_none() {
+        let row = HomeRow { state: HomeState::Closing { to: last_seen.clone() }, epoch: 1 };
+        store.change_homes(&[HomeChange { key, expected: None, row, unless_chain: true }]).await?;
+    }
+    let above = BlockRange { first: newest.number, last: u64::MAX, newest_first: false };
+    match store.blocks(newest.wallet, above, 1).await?.is_empty() {
+        true => append(store, Append { blocks: vec![newest.clone()], guard: None }).await,
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+//! A cell gets its chains back while other cells hold newer parts of them: over real tables, without the cells' processes.
+
+use ledger::store::{Append, BlockRange, HomeKey, HomeState, Store};
+use ledger::{Block, canonical, moving};
+use topology::WalletId;
+
+use super::fixture::{Fixture, Plane, because, cell_id};
+use super::moves::{buckets, deposited, done, opened};
+use crate::restore;
+use crate::wire::restore::{FinishRestore, FinishedPage, RestoreChain, RestoredChain};
+use crate::wire::{Scope, Wanted};
+
+const ALL: BlockRange = BlockRange { first: 0, last: u64::MAX, newest_first: false };
+
+/// Two cells; no process of the first one answers.
+async fn town() -> (Fixture, Plane) {
+    let mut fixture = Fixture::new(2).await;
+    fixture.cells[0].instances[0].address = "127.0.0.1:9".into();
+    let plane = fixture.plane().await;
+    crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+    (fixture, plane)
+}
+
+async fn blocks(plane: &Plane, cell: usize, wallet: WalletId) -> Vec<Block> {
+    let side = plane.control.side(&cell_id(cell)).await.expect("registered");
+    side.store.blocks(wallet, ALL, 256).await.expect("answers")
+}
+
+fn to(wallet: WalletId, cell: usize) -> Wanted {
+    Wanted::Migrate { scope: Scope::Wallet(wallet), to: cell_id(cell) }
+}
+
+/// The first cell's tables are gone; there are empty ones.
+async fn lose_tables(fixture: &Fixture) {
+    let cell = &fixture.stand_ins[0];
+    for table in ledger::store::dynamodb::TABLES {
+        let name = format!("{}{table}", cell.prefix);
+        cell.client.delete_table().table_name(name).send().await.expect("deleted");
+    }
+    ledger::store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
+}
+
+async fn take(plane: &Plane, blocks: &[Block]) -> RestoredChain {
+    let digits = |block: &Block| canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = RestoreChain { wallet: blocks[0].wallet, blocks: blocks.iter().map(digits).collect() };
+    restore::take(&plane.control, &cell_id(1), &wanted).await.expect("answered")
+}
+
+async fn finish(plane: &Plane) -> FinishedPage {
+    let wanted = FinishRestore { from: None, because: because() };
+    let page = restore::finish(&plane.control, &cell_id(1), &wanted).await.expect("finished");
+    assert_eq!(page.next, None);
+    page
+}
+
+fn numbers(blocks: &[Block]) -> Vec<u64> {
+    blocks.iter().map(|block| block.number).collect()
+}
+
+#[tokio::test]
+async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
+    let (fixture, plane) = town().await;
+    let (_, unknown) = opened(&plane, 0..0x100).await;
+    let (_, exported) = opened(&plane, 0x100..0x200).await;
+    let export = blocks(&plane, 1, exported).await;
+    for wallet in [unknown, exported] {
+        done(&plane, to(wallet, 2)).await;
+        deposited(&plane, 2, wallet).await;
+    }
+    lose_tables(&fixture).await;
+    restore::begin(&plane.control, &cell_id(1), &because()).await.expect("begun");
+    assert_eq!(take(&plane, &export).await, RestoredChain::Elsewhere { cell: cell_id(2) });
+    finish(&plane).await;
+    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    for wallet in [unknown, exported] {
+        let left = store.head(wallet).await.expect("answers").expect("a tombstone");
+        assert!(moving::is_tombstone(&cell_id(1), &left), "{left:?}");
+        let row = store.home(HomeKey::Wallet(wallet)).await.expect("answers").expect("a row");
+        assert_eq!(row.state, HomeState::Moved { to: cell_id(2) });
+        // Home again, and whole.
+        done(&plane, to(wallet, 1)).await;
+        assert_eq!(numbers(&blocks(&plane, 1, wallet).await), [0, 1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
+    let (fixture, plane) = town().await;
+    let (_, wallet) = opened(&plane, 0..0x100).await;
+    let (_, other) = opened(&plane, 0x100..0x200).await;
+    let (old, export) = (blocks(&plane, 1, wallet).await, blocks(&plane, 1, other).await);
+    let bucket = wallet.bucket().0;
+    done(&plane, buckets(bucket, bucket, 2)).await;
+    deposited(&plane, 2, wallet).await;
+    let back = done(&plane, buckets(bucket, bucket, 1)).await;
+    let newer = blocks(&plane, 1, wallet).await;
+    assert_eq!(numbers(&newer), [0, 1, 2, 3]);
+    done(&plane, Wanted::Forget { operation: back.id, stopped: vec![topology::InstanceId("cell-2-a".into())] }).await;
+    lose_tables(&fixture).await;
+
+    restore::begin(&plane.control, &cell_id(1), &because()).await.expect("begun");
+    assert_eq!(take(&plane, &old).await, RestoredChain::Written { last: 0 });
+    take(&plane, &export).await;
+    let page = finish(&plane).await;
+    assert_eq!(page.missing.iter().map(|missing| missing.wallet).collect::<Vec<_>>(), [wallet]);
+    // Its newest block stands over the hole: nothing can be served, or appended after block 0.
+    assert_eq!(numbers(&blocks(&plane, 1, wallet).await), [0, 3]);
+    assert_eq!(numbers(&blocks(&plane, 1, other).await), [0]);
+    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let second = Append { blocks: vec![newer[3].clone()], guard: None };
+    store.append(&second).await.expect_err("it is there");
+
+    restore::begin(&plane.control, &cell_id(1), &because()).await.expect("a further export is taken");
+    assert_eq!(take(&plane, &newer).await, RestoredChain::Written { last: 3 });
+    assert_eq!(finish(&plane).await.missing, vec![]);
+    assert_eq!(blocks(&plane, 1, wallet).await, newer);
+}
