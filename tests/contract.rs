@@ -77,7 +77,8 @@ impl<S: Store> Subject<S> {
     /// Gives a bucket or wallet this row, whatever it had.
     async fn set_home(&self, key: HomeKey, state: HomeState, epoch: u64) {
         let expected = self.store.home(key).await.expect("it answers");
-        let change = HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false };
+        let change =
+            HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false, while_served: None };
         assert_eq!(self.store.change_homes(&[change]).await, Ok(true));
     }
 

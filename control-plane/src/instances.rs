@@ -196,13 +196,27 @@ impl Instances {
         path: &str,
         actor: &str,
     ) -> Result<serde_json::Value> {
-        let path = format!("{INTERNAL_WALLETS}{wallet}/{path}");
+        let request_id = Uuid::now_v7().to_string();
+        let headers = [(wire::REQUEST_ID, request_id.as_str()), (wire::ACTOR, actor)];
+        self.as_shown(cell, Method::POST, &format!("{INTERNAL_WALLETS}{wallet}/{path}"), &headers).await
+    }
+
+    /// A wallet as its cell shows it.
+    pub async fn shown(&self, cell: &CellEntry, wallet: WalletId) -> Result<serde_json::Value> {
+        self.as_shown(cell, Method::GET, &format!("/api/v1/wallets/{wallet}"), &[]).await
+    }
+
+    async fn as_shown(
+        &self,
+        cell: &CellEntry,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<serde_json::Value> {
         let mut last = "it has no instances".to_owned();
-        for instance in cell.instances.iter().filter(|instance| instance.role.serves(Duty::of(&path))) {
+        for instance in cell.instances.iter().filter(|instance| instance.role.serves(Duty::of(path))) {
             let url = format!("{}://{}{path}", self.http.scheme(), instance.address);
-            let request_id = Uuid::now_v7().to_string();
-            let headers = [(wire::REQUEST_ID, request_id.as_str()), (wire::ACTOR, actor)];
-            match self.http.ask(Method::POST, &url, &headers, vec![], CALL_TIMEOUT).await {
+            match self.http.ask(method.clone(), &url, headers, vec![], CALL_TIMEOUT).await {
                 Ok(reply) if reply.status.is_success() => {
                     let shown = serde_json::from_slice(&reply.body);
                     return shown.map_err(|error| Error::Unsound(format!("{}: {error}", instance.id)));

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 
 pub use holds::InstanceHolds;
+pub use homes::Buckets;
 pub use pace::{Pace, Progress};
 pub use wallet::last_departure;
 
@@ -66,7 +67,7 @@ pub struct Group {
 }
 
 impl Group {
-    fn buckets(self) -> impl Iterator<Item = Bucket> {
+    pub fn buckets(self) -> impl Iterator<Item = Bucket> {
         (self.first.0..=self.last.0).map(Bucket)
     }
 }

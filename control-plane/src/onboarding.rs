@@ -83,6 +83,10 @@ async fn plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, a
     let home = placement.cell(placement.owner_of(wallet.bucket())).expect("a sound placement lists its owners");
     let row = store(control, &home.id).await?.home(HomeKey::Wallet(wallet)).await?;
     let begun = match row.map(|row| row.state) {
+        Some(HomeState::Moved { to }) if is_removed(placement, &to) => {
+            withdraw(control, &home.id, &to, wallet).await?;
+            None
+        }
         Some(HomeState::Moved { to }) => Some(to),
         _ => None,
     };
@@ -100,6 +104,25 @@ async fn plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, a
     Ok(Plan { home: home.clone(), target: target.clone(), pinned_already })
 }
 
+fn is_removed(placement: &Placement, cell: &CellId) -> bool {
+    placement.cell_named(cell).is_none_or(|cell| cell.state == CellState::Removed)
+}
+
+/// An onboarding was broken off whose target was removed since: a removed cell never serves again, so the home cell may
+/// create the wallet, unless it was created before and is in what is left of the removed cell.
+async fn withdraw(control: &ControlPlane, home: &CellId, gone: &CellId, wallet: WalletId) -> Result<()> {
+    if let Ok(side) = control.side(gone).await
+        && let Ok(Some(_)) = side.store.head(wallet).await
+    {
+        return Err(wallet_exists(gone));
+    }
+    if !homes::take_over(&store(control, home).await?, wallet, gone).await? {
+        let detail = format!("{home} has a row of its own for this wallet: look again, then retry");
+        return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
+    }
+    Ok(())
+}
+
 /// `None`: the bucket got another home meanwhile, plan anew.
 async fn carry_out(
     control: &ControlPlane,
@@ -110,7 +133,9 @@ async fn carry_out(
 ) -> Result<Option<WalletView>> {
     let elsewhere = plan.home.id != plan.target.id;
     if elsewhere {
-        deny(control, plan, wallet).await?;
+        if !deny(control, plan, wallet).await? {
+            return Ok(None);
+        }
         let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
         if now.placement.owner_of(wallet.bucket()) != plan.home.index {
             return Ok(None);
@@ -139,9 +164,11 @@ async fn carry_out(
     Ok(Some(created))
 }
 
-async fn deny(control: &ControlPlane, plan: &Plan, wallet: WalletId) -> Result<()> {
-    match homes::deny(&store(control, &plan.home.id).await?, wallet, &plan.target.id).await? {
-        Denied::Yes => Ok(()),
+/// `false`: the bucket is being moved.
+async fn deny(control: &ControlPlane, plan: &Plan, wallet: WalletId) -> Result<bool> {
+    match homes::deny_while_served(&store(control, &plan.home.id).await?, wallet, &plan.target.id).await? {
+        Denied::Yes => Ok(true),
+        Denied::BucketMoves => Ok(false),
         Denied::AlreadyHasWallet => Err(wallet_exists(&plan.home.id)),
         Denied::OtherRow => {
             let detail = format!("{} has a row of its own for this wallet: look again, then retry", plan.home.id);

@@ -15,6 +15,7 @@ pub mod start;
 pub mod state;
 pub mod step;
 pub mod table;
+mod unpinned;
 pub mod verify;
 pub mod worker;
 

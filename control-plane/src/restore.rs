@@ -284,7 +284,7 @@ async fn others(control: &ControlPlane, placement: &Placement, cell: &CellId) ->
     Ok(sides)
 }
 
-async fn check_nothing_moves(control: &ControlPlane, cell: &CellId) -> Result<()> {
+pub async fn check_nothing_moves(control: &ControlPlane, cell: &CellId) -> Result<()> {
     let concerns = |view: &OperationView| view.moves.iter().any(|part| part.from == *cell || part.to == *cell);
     let operations = control.operations.newest(OPERATIONS_LOOKED_AT).await?;
     let mut under_way = operations.iter().filter(|operation| !operation.state.is_over());

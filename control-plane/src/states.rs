@@ -2,7 +2,7 @@
 //! cell that serves the wallet does it, in the operator's name; this module only finds that cell.
 
 use ledger::store::dynamodb::DynamoStore;
-use topology::WalletId;
+use topology::{CellEntry, WalletId};
 use tracing::info;
 use uuid::Uuid;
 
@@ -22,8 +22,9 @@ pub async fn deliver(
     transfer: Uuid,
     because: &Because,
 ) -> Result<serde_json::Value> {
+    let cell = home(control, wallet).await?;
     let path = format!("transfers/{transfer}/deliver");
-    let shown = ask(control, wallet, &path, because).await?;
+    let shown = control.instances.change_state(&cell, wallet, &path, &because.actor).await?;
     info!(%wallet, %transfer, actor = because.actor, reason = because.reason, "had a transfer delivered");
     Ok(shown)
 }
@@ -38,16 +39,29 @@ pub async fn change(
     if !VERBS.contains(&verb) {
         return Err(refused(404, "not_found", "No such path", format!("a wallet takes {}", VERBS.join(", "))));
     }
-    let changed = ask(control, wallet, verb, because).await?;
+    let cell = home(control, wallet).await?;
+    let changed = match control.instances.change_state(&cell, wallet, verb, &because.actor).await {
+        // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
+        Err(Error::Refused(problem)) if problem.code == already(verb) => control.instances.shown(&cell, wallet).await?,
+        changed => changed?,
+    };
     info!(%wallet, verb, actor = because.actor, reason = because.reason, "changed a wallet's state");
     Ok(changed)
 }
 
-/// Posts to a path of the wallet at the cell that serves it.
-async fn ask(control: &ControlPlane, wallet: WalletId, path: &str, because: &Because) -> Result<serde_json::Value> {
+/// The cell that serves the wallet.
+async fn home(control: &ControlPlane, wallet: WalletId) -> Result<CellEntry> {
     let Side { cell, .. }: Side<DynamoStore> = ledgers::home(control, wallet).await?;
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cells().iter().find(|entry| entry.id == cell).cloned();
-    let entry = entry.ok_or_else(|| Error::Unsound(format!("{wallet} lives in {cell}, which is not registered")))?;
-    control.instances.change_state(&entry, wallet, path, &because.actor).await
+    entry.ok_or_else(|| Error::Unsound(format!("{wallet} lives in {cell}, which is not registered")))
+}
+
+/// What a cell says of a wallet that is as the verb would make it.
+fn already(verb: &str) -> &'static str {
+    match verb {
+        "freeze" => "wallet_frozen",
+        "unfreeze" => "wallet_not_frozen",
+        _ => "wallet_closed",
+    }
 }

@@ -128,6 +128,9 @@ pub struct HomeChange {
     pub row: HomeRow,
     /// Of a wallet's row: and the cell holds no chain of it.
     pub unless_chain: bool,
+    /// Of a wallet's row: and the cell serves its bucket, by the bucket's row or, where there is none and this says
+    /// `true`, from the start. So no move of the bucket has begun that the change could come too late for.
+    pub while_served: Option<bool>,
 }
 
 /// Most rows in one change of `homes`: each may take three items of a transaction.

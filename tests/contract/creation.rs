@@ -91,7 +91,7 @@ pub async fn homes_change_all_at_once_and_only_from_what_was_seen<S: Store>(subj
     let buckets = [Bucket(0xf201), Bucket(0xf202), Bucket(0xf203)];
     let keys = buckets.map(HomeKey::Bucket);
     let row = |state, epoch| HomeRow { state, epoch };
-    let change = |key, expected, row| HomeChange { key, expected, row, unless_chain: false };
+    let change = |key, expected, row| HomeChange { key, expected, row, unless_chain: false, while_served: None };
     let first = [change(keys[0], None, row(HomeState::Serving, 1)), change(keys[1], None, row(closing(), 1))];
     assert_eq!(subject.store.change_homes(&first).await, Ok(true));
     let seen = [Some(row(HomeState::Serving, 1)), Some(row(closing(), 1)), None];
@@ -113,6 +113,7 @@ pub async fn a_denial_waits_for_nobody_and_comes_after_no_wallet<S: Store>(subje
         expected: None,
         row: HomeRow { state: moved(), epoch: 1 },
         unless_chain: true,
+        while_served: None,
     };
     let there = subject.opened().await.wallet;
     assert_eq!(subject.store.change_homes(&[denial(there)]).await, Ok(false), "the wallet is there");

@@ -8,7 +8,7 @@ use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 
 use super::show;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::mover::{Group, Route};
+use crate::mover::{Buckets, GROUP_BUCKETS, Group, Route};
 use crate::operations::estimate::Looking;
 use crate::operations::limits;
 use crate::operations::plan::state_name;
@@ -79,11 +79,35 @@ pub async fn remove(control: &ControlPlane, id: &CellId, wanted: &RemoveCell) ->
         }
         Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
     };
+    crate::restore::check_nothing_moves(control, id).await?;
     control.placements.change("cell_removed", &wanted.because, decide).await?;
+    reopen(control, id).await?;
     if let Some(record) = control.registry.get(id).await? {
         control.registry.put(&CellSpec { instances: vec![], ..record.spec }).await?;
     }
     show(control, id).await
+}
+
+/// Buckets that other cells had closed to hand them to the removed one are served again: a move that was given up because
+/// its target did not answer leaves them closed.
+async fn reopen(control: &ControlPlane, removed: &CellId) -> Result<()> {
+    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    for cell in now.placement.cells().iter().filter(|cell| cell.state != CellState::Removed) {
+        let side = control.side(&cell.id).await?;
+        let owned = |group: &Group| group.buckets().any(|bucket| now.placement.owner_of(bucket) == cell.index);
+        let groups = Bucket::all().step_by(GROUP_BUCKETS).map(|first| {
+            let last = first.0.saturating_add(u16::try_from(GROUP_BUCKETS - 1).expect("a small number"));
+            Group { first, last: Bucket(last) }
+        });
+        for group in groups.filter(owned) {
+            let buckets = Buckets { cell: &cell.id, store: &side.store, group };
+            buckets.reopen_for_lost(removed).await.map_err(|error| {
+                let detail = format!("{}: {error}. {removed} is removed; run the same command again", cell.id);
+                refused(503, "cell_tables_unavailable", "A cell's tables could not be read", detail)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn check_owns_nothing(placement: &Placement, cell: &CellEntry) -> Result<()> {

@@ -45,7 +45,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let expected = source.store.home(key).await?;
         if expected.as_ref().map(|row| &row.state) != Some(&state) {
             let epoch = expected.as_ref().map_or(1, |row| row.epoch.saturating_add(1));
-            let change = HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false };
+            let change =
+                HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false, while_served: None };
             if !source.store.change_homes(&[change]).await? {
                 return Err(MoveError::NotOurs(format!("somebody else decides on wallet {wallet}")));
             }

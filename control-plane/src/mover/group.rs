@@ -163,6 +163,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                         row: HomeRow { state, epoch: row.epoch.saturating_add(1) },
                         expected: Some(row),
                         unless_chain: true,
+                        while_served: None,
                     };
                     if self.route.from.store.change_homes(&[change]).await? {
                         return Ok(true);
@@ -185,7 +186,10 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
         let row = HomeRow { state: HomeState::Moved { to: home.clone() }, epoch: 1 };
         // Refused where there is a chain, or another row by now: either denies it as well.
-        target.store.change_homes(&[HomeChange { key, expected: None, row, unless_chain: true }]).await?;
+        target
+            .store
+            .change_homes(&[HomeChange { key, expected: None, row, unless_chain: true, while_served: None }])
+            .await?;
         Ok(())
     }
 

@@ -50,7 +50,13 @@ impl Stand {
 
     fn change(&self, state: HomeState, epoch: u64) -> HomeChange {
         let row = HomeRow { state, epoch };
-        HomeChange { key: HomeKey::Bucket(self.bucket), expected: self.row.clone(), row, unless_chain: false }
+        HomeChange {
+            key: HomeKey::Bucket(self.bucket),
+            expected: self.row.clone(),
+            row,
+            unless_chain: false,
+            while_served: None,
+        }
     }
 }
 
@@ -187,6 +193,12 @@ impl<S: Store> Buckets<'_, S> {
             Ok(is_refused.then(|| (HomeState::Serving, stand.epoch().saturating_add(2))))
         })
         .await
+    }
+
+    /// At the source: what was closed for a move to a cell that is no more is served again. The removed cell's rows may
+    /// say that it was opened; they count for nothing, and what is written here is above them.
+    pub async fn reopen_for_lost(&self, to: &CellId) -> Result<(), MoveError> {
+        self.change(|stand| Ok(stand.closing_for(to).map(|epoch| (HomeState::Serving, epoch.saturating_add(2))))).await
     }
 
     fn after_closing(&self, bucket: Bucket, closed: &[Option<u64>]) -> Option<u64> {

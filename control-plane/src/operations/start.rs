@@ -13,7 +13,7 @@ use super::claims::{Claim, overlap};
 use super::plan::{self, Room, Rooms};
 use super::record::{Operation, StoredPlan, seconds_since};
 use super::table::{ACTIVE_MAX, Register};
-use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between};
+use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, unpinned};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::{
@@ -30,6 +30,9 @@ pub enum Started {
 pub async fn start(control: &ControlPlane, wanted: &StartOperation) -> Result<Started> {
     limits::check(wanted)?;
     check_overrides(wanted)?;
+    if let (Wanted::Evacuate { cell, .. }, false) = (&wanted.wanted, wanted.dry_run) {
+        unpinned::pin(control, cell, &wanted.because).await?;
+    }
     let mut stored: Option<(Plan, StoredPlan)> = None;
     for attempt in 0..ATTEMPTS_MAX {
         // Before the placement: whoever ends an operation after this is noticed by the register's version.

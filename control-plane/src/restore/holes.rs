@@ -52,7 +52,7 @@ pub async fn leave_open(store: &DynamoStore, last_seen: &CellId, newest: &Block)
     let key = HomeKey::Wallet(newest.wallet);
     if store.home(key).await?.is_none() {
         let row = HomeRow { state: HomeState::Closing { to: last_seen.clone() }, epoch: 1 };
-        store.change_homes(&[HomeChange { key, expected: None, row, unless_chain: true }]).await?;
+        store.change_homes(&[HomeChange { key, expected: None, row, unless_chain: true, while_served: None }]).await?;
     }
     let above = BlockRange { first: newest.number, last: u64::MAX, newest_first: false };
     match store.blocks(newest.wallet, above, 1).await?.is_empty() {

@@ -39,7 +39,7 @@ pub async fn rebuild(
 
 fn served(bucket: Bucket, epoch: u64) -> HomeChange {
     let row = HomeRow { state: HomeState::Serving, epoch: epoch.saturating_add(EPOCHS_ABOVE) };
-    HomeChange { key: HomeKey::Bucket(bucket), expected: None, row, unless_chain: false }
+    HomeChange { key: HomeKey::Bucket(bucket), expected: None, row, unless_chain: false, while_served: None }
 }
 
 /// The highest epoch that another cell has for each bucket of which any has a row.

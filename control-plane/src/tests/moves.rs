@@ -11,7 +11,8 @@ use super::fixture::{Fixture, PATIENCE, Plane, because, cell_id, code};
 use crate::mover::wall_clock;
 use crate::operations::{self, Started};
 use crate::wire::{
-    BucketRange, OperationId, OperationState, OperationView, RemoveCell, Scope, StartOperation, VerifyFrom, Wanted,
+    BucketRange, OperationId, OperationState, OperationView, Piece, RemoveCell, Scope, StartOperation, VerifyFrom,
+    Wanted,
 };
 
 /// A user of one of the first buckets, which are cell 1's, and the wallet's chain of one block there.
@@ -348,4 +349,56 @@ async fn a_block_with_more_rows_than_a_transaction_moves_and_returns() {
     forget = Wanted::Forget { operation: back.id, stopped: vec![topology::InstanceId("cell-2-a".into())] };
     done(&plane, forget).await;
     assert!(there.store.in_row(wallet, Uuid::from_u128(50)).await.expect("answers").is_none());
+}
+
+#[tokio::test]
+async fn an_evacuation_takes_along_who_was_never_pinned() {
+    let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    done(&plane, Wanted::Migrate { scope: Scope::Wallet(wallet), to: cell_id(2) }).await;
+    // As an onboarding leaves it that is broken off before the pin.
+    let unpin = |_: &topology::Placement| {
+        let pins = vec![topology::placement::Pin { wallet, cell: None }];
+        Ok(Some(crate::placements::Delta { pins, ..Default::default() }))
+    };
+    plane.control.placements.change("test", &because(), unpin).await.expect("published");
+    assert_eq!(placed(&plane, wallet).await, (cell_id(1), false));
+    let evacuation = StartOperation::new(Wanted::Evacuate { cell: cell_id(2), force: false }, because());
+    let id = start(&plane, &evacuation).await;
+    let steps = operations::plan_of(&plane.control, id).await.expect("there").steps;
+    assert!(steps.iter().any(|step| matches!(step.piece, Piece::Wallet { wallet: of } if of == wallet)));
+}
+
+/// A process of a cell that froze the wallet when it was asked, whatever it answered.
+async fn freezing(answer: u16) -> String {
+    use axum::Json;
+    use axum::routing::{get, post};
+    let answer = axum::http::StatusCode::from_u16(answer).expect("sound");
+    let problem = serde_json::json!({ "type": "", "title": "", "status": 409, "code": "wallet_frozen", "detail": "" });
+    let app = axum::Router::new()
+        .route("/api/v1/wallets/{id}", get(|| async { Json(serde_json::json!({ "status": "FROZEN" })) }))
+        .route("/internal/v1/wallets/{id}/freeze", post(move || async move { (answer, Json(problem)) }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+#[tokio::test]
+async fn a_freeze_that_had_happened_is_answered_as_done() {
+    let mut fixture = Fixture::new(1).await;
+    let template = fixture.cells[0].instances.remove(0);
+    // The first one's answer is lost after it froze the wallet; the second finds it frozen.
+    for status in [500, 409] {
+        let id = topology::InstanceId(format!("cell-1-{status}"));
+        let address = freezing(status).await;
+        fixture.cells[0].instances.push(topology::placement::InstanceEntry { id, address, ..template.clone() });
+    }
+    let plane = fixture.plane().await;
+    crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+    let (_, wallet) = opened(&plane, 0..0x400).await;
+    let shown = crate::states::change(&plane.control, wallet, "freeze", &because()).await;
+    assert_eq!(shown.map(|wallet| wallet["status"].clone()).map_err(|error| error.to_string()), Ok("FROZEN".into()));
+    let refused = crate::states::change(&plane.control, wallet, "close", &because()).await;
+    assert!(refused.is_err(), "another refusal is no success");
 }

@@ -1,5 +1,6 @@
 //! A user gets one wallet, in one cell, however often and wherever the steps are broken off.
 
+use ledger::store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::placement::CellState;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use super::fixture::{Fixture, Plane, because, cell_id, code, user_of};
 use crate::homes::{Denied, deny, grant};
 use crate::onboarding::{onboard, pin};
 use crate::placements::Delta;
-use crate::wire::Onboard;
+use crate::wire::{AddCell, Onboard, RemoveCell};
 
 fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
     Onboard { user_id: user.to_string(), cell, because: because() }
@@ -149,4 +150,45 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     let status: crate::wire::Status =
         reqwest::get(format!("{}/v1/status", plane.url)).await.expect("answers").json().await.expect("JSON");
     assert!(status.cells.iter().all(|cell| cell.health.iter().all(|instance| instance.ready)));
+}
+
+/// The row of the wallet's bucket in cell 1, whatever there was.
+async fn close_bucket(plane: &Plane, wallet: WalletId, to: usize) -> HomeRow {
+    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let key = HomeKey::Bucket(wallet.bucket());
+    let expected = store.home(key).await.expect("answers");
+    let row = HomeRow { state: HomeState::Closing { to: cell_id(to) }, epoch: 1 };
+    let change = HomeChange { key, expected, row: row.clone(), unless_chain: false, while_served: None };
+    assert_eq!(store.change_homes(&[change]).await, Ok(true));
+    row
+}
+
+#[tokio::test]
+async fn no_promise_is_made_while_the_bucket_moves() {
+    let (fixture, plane) = Fixture::bootstrapped(3).await;
+    let (user, wallet) = user_of(&plane, &cell_id(1));
+    // The mover has listed the wallets of the bucket for the last time: it would not see a denial any more.
+    close_bucket(&plane, wallet, 2).await;
+    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(3)))).await), "bucket_moving");
+    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    assert_eq!(store.home(HomeKey::Wallet(wallet)).await, Ok(None), "no denial came too late");
+    assert_eq!(fixture.chains_of(wallet).await, vec![]);
+}
+
+#[tokio::test]
+async fn what_was_promised_to_a_removed_cell_is_free_again() {
+    let (mut fixture, plane) = Fixture::bootstrapped(2).await;
+    let late = fixture.start_cell().await;
+    crate::cells::add(&plane.control, &AddCell { cell: late, because: because() }).await.expect("added");
+    let (user, wallet) = user_of(&plane, &cell_id(1));
+    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    assert_eq!(deny(&store, wallet, &cell_id(3)).await, Ok(Denied::Yes));
+    // A move to it was given up when it did not answer.
+    let closed = close_bucket(&plane, wallet, 3).await;
+    let remove = RemoveCell { force: true, because: because() };
+    crate::cells::life::remove(&plane.control, &cell_id(3), &remove).await.expect("removed");
+    let bucket = store.home(HomeKey::Bucket(wallet.bucket())).await.expect("answers").expect("a row");
+    assert_eq!((bucket.state, bucket.epoch), (HomeState::Serving, closed.epoch + 2));
+    let place = onboard(&plane.control, &request(&user, None)).await.expect("somewhere").place;
+    assert_eq!(fixture.chains_of(wallet).await, [place.cell]);
 }

@@ -22,6 +22,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
 use tokio::time::Instant;
 use topology::{Bucket, WalletId};
@@ -136,17 +137,8 @@ impl DynamoStore {
 
     fn guard_items(&self, first: &Block, guard: Guard) -> Vec<TransactWriteItem> {
         let wallet = first.wallet;
-        let serving = "#s = :serving";
-        let check = |key: HomeKey, condition: &str| {
-            let mut check = ConditionCheck::builder()
-                .table_name(&self.homes)
-                .set_key(Some(items::home_key(key)))
-                .condition_expression(condition);
-            if condition.contains("#s") {
-                check = check
-                    .expression_attribute_names("#s", "state")
-                    .expression_attribute_values(":serving", AttributeValue::S("serving".into()));
-            }
+        let check = |condition: ConditionCheckBuilder| {
+            let check = condition.table_name(&self.homes).set_key(Some(items::home_key(HomeKey::Wallet(wallet))));
             TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
         };
         match guard {
@@ -156,14 +148,15 @@ impl DynamoStore {
                 let lower = lower.map(|number| self.check_block(wallet, number, "attribute_exists(w)"));
                 below.into_iter().chain(lower).collect()
             }
-            Guard::Granted => vec![check(HomeKey::Wallet(wallet), serving)],
-            Guard::Bucket { genesis } => {
-                let bucket = if genesis { "attribute_not_exists(k) OR #s = :serving" } else { serving };
-                vec![
-                    check(HomeKey::Bucket(wallet.bucket()), bucket),
-                    check(HomeKey::Wallet(wallet), "attribute_not_exists(k)"),
-                ]
+            Guard::Granted => {
+                let granted = ConditionCheck::builder().condition_expression("#s = :serving");
+                let granted = granted.expression_attribute_names("#s", "state");
+                vec![check(granted.expression_attribute_values(":serving", AttributeValue::S("serving".into())))]
             }
+            Guard::Bucket { genesis } => vec![
+                self.check_served(wallet.bucket(), genesis),
+                check(ConditionCheck::builder().condition_expression("attribute_not_exists(k)")),
+            ],
         }
     }
 

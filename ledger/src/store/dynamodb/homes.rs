@@ -41,6 +41,9 @@ impl DynamoStore {
             if change.unless_chain {
                 parts.push(self.check_block(wallet, 0, "attribute_not_exists(w)"));
             }
+            if let Some(from_start) = change.while_served {
+                parts.push(self.check_served(wallet.bucket(), from_start));
+            }
         }
         let sent = self.client.transact_write_items().set_transact_items(Some(parts)).send().await;
         let Err(error) = sent else { return Ok(true) };
@@ -104,6 +107,18 @@ impl DynamoStore {
             .set_item(Some(items::member(wallet)))
             .build()
             .expect("table and item are set")
+    }
+
+    /// A condition that the cell may create wallets of the bucket.
+    pub(super) fn check_served(&self, bucket: Bucket, from_start: bool) -> TransactWriteItem {
+        let serving = if from_start { "attribute_not_exists(k) OR #s = :serving" } else { "#s = :serving" };
+        let check = ConditionCheck::builder()
+            .table_name(&self.homes)
+            .set_key(Some(items::home_key(HomeKey::Bucket(bucket))))
+            .condition_expression(serving)
+            .expression_attribute_names("#s", "state")
+            .expression_attribute_values(":serving", AttributeValue::S("serving".into()));
+        TransactWriteItem::builder().condition_check(check.build().expect("table, key, condition are set")).build()
     }
 
     /// A condition on one block of a chain.

@@ -132,7 +132,14 @@ impl Tables {
                 HomeKey::Wallet(wallet) => self.chains.get(&wallet).is_some_and(|chain| chain.contains_key(&0)),
                 HomeKey::Bucket(_) => false,
             };
-            self.homes.get(&change.key) == change.expected.as_ref() && !(change.unless_chain && chain)
+            let served = match (change.key, change.while_served) {
+                (HomeKey::Wallet(wallet), Some(from_start)) => {
+                    let row = self.homes.get(&HomeKey::Bucket(wallet.bucket()));
+                    row.map_or(from_start, |row| row.state == HomeState::Serving)
+                }
+                _ => true,
+            };
+            self.homes.get(&change.key) == change.expected.as_ref() && !(change.unless_chain && chain) && served
         };
         if !changes.iter().all(holds) {
             return false;
