@@ -5,7 +5,6 @@
 //! Pure, and the one description of the protocol: the migrator, the cells, the simulator and the model all run this.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use topology::CellId;
 
@@ -16,8 +15,6 @@ use crate::rows::rows_of;
 use crate::store::{Conflict, MAX_APPEND_ITEMS};
 use crate::time::Timestamp;
 
-/// How long after a head was read a new block may be decided on it. What purges blocks below a tombstone waits longer.
-pub const HEAD_LIFETIME: Duration = Duration::from_secs(300);
 /// Most blocks copied in one transaction.
 pub const COPY_BLOCKS: usize = 32;
 /// Most bytes of blocks in one transaction; DynamoDB takes 4 MB.

