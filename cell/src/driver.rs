@@ -52,7 +52,6 @@ enum Submission {
     /// Start nothing for this wallet for so long.
     Hold(WalletId, Duration),
     Release(WalletId),
-    Fence(WalletId, oneshot::Sender<bool>),
 }
 
 /// Gives commands to the sequencer of this instance.
@@ -84,13 +83,6 @@ impl Submitter {
 
     pub async fn release(&self, wallet: WalletId) {
         let _ = self.0.send(Submission::Release(wallet)).await;
-    }
-
-    /// Whether the sequencer remembers nothing of the wallet any more and has nothing of it under way.
-    pub async fn fence(&self, wallet: WalletId) -> bool {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.0.send(Submission::Fence(wallet, reply)).await;
-        answer.await.unwrap_or(false)
     }
 }
 
@@ -192,7 +184,6 @@ impl<S: Store> Driver<S> {
             }
             Submission::Release(wallet) => self.sequencer.hold(wallet, false),
             // Whoever asked may have gone.
-            Submission::Fence(wallet, reply) => drop(reply.send(self.sequencer.fence(wallet))),
         }
     }
 

@@ -111,7 +111,6 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/internal/v1/wallets/{id}/transfers/{transfer}/deliver", post(internal::deliver::<S, P>))
         .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))
         .route("/internal/v1/wallets/{id}/release", post(internal::release::<S, P>))
-        .route("/internal/v1/wallets/{id}/fence", post(internal::fence::<S, P>))
         .route("/internal/v1/wallets/{id}/freeze", post(internal::freeze::<S, P>))
         .route("/internal/v1/wallets/{id}/unfreeze", post(internal::unfreeze::<S, P>))
         .route("/internal/v1/wallets/{id}/close", post(internal::close::<S, P>))

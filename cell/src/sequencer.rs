@@ -221,18 +221,6 @@ impl Sequencer {
         }
     }
 
-    /// Forgets what is remembered of the wallet; `false` while something of it is under way.
-    pub fn fence(&mut self, wallet: WalletId) -> bool {
-        match self.slots.get_mut(&wallet) {
-            None => true,
-            Some(slot) if slot.busy != Busy::No => false,
-            Some(_) => {
-                self.change(wallet, Slot::forget);
-                true
-            }
-        }
-    }
-
     /// Heads that were confirmed before this monotonic time are read again before anything is decided on them: early
     /// enough for the write to be retried for a while within the head's lifetime.
     fn oldest_head(&self) -> Duration {

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
 use topology::version::Running;
 use topology::wire::HotWallet;
-use topology::wire::path::{FENCE, HOT_WALLETS, INTERNAL_WALLETS, LOG};
-use topology::{CellEntry, CellId, Duty, InstanceId, Problem, UserId, Version, WalletId, wire};
+use topology::wire::path::{HOT_WALLETS, INTERNAL_WALLETS, LOG};
+use topology::{CellEntry, CellId, Duty, Problem, UserId, Version, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
@@ -67,28 +67,6 @@ impl Instances {
 
     pub fn http(&self) -> Http {
         self.http.clone()
-    }
-
-    /// Has each instance confirm that it remembers nothing of the wallet, but those that are known to be stopped for
-    /// good. The error names the first that did not.
-    pub async fn fenced(
-        &self,
-        instances: &[InstanceEntry],
-        stopped: &[InstanceId],
-        wallet: WalletId,
-    ) -> std::result::Result<(), String> {
-        for instance in instances.iter().filter(|instance| !stopped.contains(&instance.id)) {
-            let url = format!("{}://{}{INTERNAL_WALLETS}{wallet}{FENCE}", self.http.scheme(), instance.address);
-            match self.http.ask(Method::POST, &url, &[], vec![], CALL_TIMEOUT).await {
-                Ok(reply) if reply.status.is_success() => {}
-                Ok(reply) => {
-                    let status = reply.status.as_u16();
-                    return Err(format!("{} answers {status} when asked to let go of {wallet}", instance.id));
-                }
-                Err(error) => return Err(format!("{} does not answer: {error}", instance.id)),
-            }
-        }
-        Ok(())
     }
 
     /// What the process logs, or whether it took a filter; the error says why there is no answer.

@@ -22,6 +22,7 @@ use control_plane::instances::Instances;
 use control_plane::state::{ControlPlane, Settings, create_tables};
 use control_plane::wire::{Because, Bootstrap, CellSpec, CellTables};
 use control_plane::zones::dns::{Dns, DnsFlags};
+use ledger::fence::PURGE_AFTER;
 use telemetry::flags::{LogFormat, TelemetryFlags};
 use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,6 +75,10 @@ struct Common {
     /// Seconds between two audits of whether all money is there, which read every chain of every cell; 0: never
     #[arg(long, global = true, env = "CONTROL_PLANE_CONSERVATION_SECONDS", default_value_t = 0)]
     conservation_seconds: u64,
+    /// Seconds after a wallet left a cell before the blocks that it left there may be deleted. Less than the default is
+    /// safe only where no process is ever stopped or suspended: in tests
+    #[arg(long, global = true, env = "CONTROL_PLANE_PURGE_AFTER_SECONDS", default_value_t = PURGE_AFTER.as_secs())]
+    purge_after_seconds: u64,
     #[command(flatten)]
     telemetry: TelemetryFlags,
     #[command(flatten)]
@@ -194,6 +199,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         conservation_every: Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs),
         replacer: common.deploys.replacer(),
         canaries: common.canaries.settings(),
+        purge_after: Duration::from_secs(common.purge_after_seconds),
     };
     match flags.task {
         None | Some(Task::Serve) => serve(common, settings).await,

@@ -50,6 +50,8 @@ pub struct Settings {
     /// How instances come to run another version; without it, deploys are only planned here.
     pub replacer: Option<Arc<dyn Replacer>>,
     pub canaries: Option<canaries::Settings>,
+    /// How old a tombstone has to be before blocks below it are deleted: [`ledger::fence::PURGE_AFTER`] but in tests.
+    pub purge_after: Duration,
 }
 
 pub struct ControlPlane {
@@ -68,6 +70,7 @@ pub struct ControlPlane {
     pub operations: Operations,
     pub witness: Witness,
     conservation_every: Option<Duration>,
+    pub purge_after: Duration,
     pub deploys: Deploys,
     pub deploy_config: topology::config::Deploys,
     pub replacer: Option<Arc<dyn Replacer>>,
@@ -99,6 +102,7 @@ impl ControlPlane {
                 settings.witness_every,
             ),
             conservation_every: settings.conservation_every,
+            purge_after: settings.purge_after,
             deploys: Deploys::new(client.clone(), &settings.table_prefix),
             deploy_config: settings.config.deploys.clone(),
             replacer: settings.replacer.clone(),

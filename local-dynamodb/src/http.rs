@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
@@ -13,11 +14,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use dynoxide::DynoxideError;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::consumed::{Consumed, OPERATIONS, operation_index};
 use crate::dispatch;
 use crate::engine::Engine;
 use crate::faults::{Fault, Faults, Plan};
+use crate::signature;
 
 /// DynamoDB's own limit of a request.
 const BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -28,11 +31,18 @@ pub struct Server {
     consumed: Consumed,
     faults: Faults,
     calls: AtomicU64,
+    /// Older signatures are refused.
+    signature_lifetime: Duration,
 }
 
 impl Server {
     pub fn new(engine: Engine) -> Arc<Self> {
-        Arc::new(Self { engine, consumed: Consumed::default(), faults: Faults::default(), calls: AtomicU64::new(0) })
+        Self::with_signature_lifetime(engine, signature::LIFETIME)
+    }
+
+    pub fn with_signature_lifetime(engine: Engine, signature_lifetime: Duration) -> Arc<Self> {
+        let (consumed, faults, calls) = (Consumed::default(), Faults::default(), AtomicU64::new(0));
+        Arc::new(Self { engine, consumed, faults, calls, signature_lifetime })
     }
 }
 
@@ -57,6 +67,10 @@ async fn call(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes
     let (delay, fault) = server.faults.next(OPERATIONS[operation]);
     if let Some(delay) = delay {
         tokio::time::sleep(delay).await;
+    }
+    // After the delay: a request that was long on its way is an old one.
+    if let Some(why) = signature::refused(&headers, OffsetDateTime::now_utc(), server.signature_lifetime) {
+        return refusal(id, StatusCode::BAD_REQUEST, "InvalidSignatureException", &why);
     }
     match fault {
         None => {}

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod faults;
 pub mod http;
+pub mod signature;
 
 #[cfg(test)]
 mod tests;

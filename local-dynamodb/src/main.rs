@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
@@ -26,6 +28,9 @@ struct Flags {
     /// Keep everything in memory, to be lost at the end.
     #[arg(long)]
     in_memory: bool,
+    /// Seconds after which a request's signature is refused, as DynamoDB does.
+    #[arg(long, value_name = "SECONDS", default_value_t = local_dynamodb::signature::LIFETIME.as_secs())]
+    signature_lifetime: u64,
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
 }
@@ -60,10 +65,11 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
         .max_blocking_threads(ENGINE_THREADS)
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(flags.listen, engine))
+    let server = Server::with_signature_lifetime(engine, Duration::from_secs(flags.signature_lifetime));
+    runtime.block_on(serve(flags.listen, server))
 }
 
-async fn serve(listen: SocketAddr, engine: Engine) -> anyhow::Result<()> {
+async fn serve(listen: SocketAddr, server: Arc<Server>) -> anyhow::Result<()> {
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
     tracing::info!(listen = %listener.local_addr()?, "serving");
@@ -72,7 +78,7 @@ async fn serve(listen: SocketAddr, engine: Engine) -> anyhow::Result<()> {
     let stop = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
-    axum::serve(NoDelay(listener), app(Server::new(engine))).with_graceful_shutdown(stop).await?;
+    axum::serve(NoDelay(listener), app(server)).with_graceful_shutdown(stop).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -231,3 +231,18 @@ fn a_file_has_one_owner_and_keeps_its_tables() {
     Engine::open(&path).expect("free again");
     std::fs::remove_dir_all(&folder).expect("removed");
 }
+
+#[tokio::test]
+async fn a_request_that_was_signed_long_ago_is_refused() {
+    let fixture = started().await;
+    let put = |date: &str| {
+        let body = r#"{"TableName":"items","Item":{"k":{"S":"late"}}}"#;
+        let call = fixture.http.post(&fixture.url).header("x-amz-target", "DynamoDB_20120810.PutItem");
+        call.header("x-amz-date", date).body(body).send()
+    };
+    let refused = put("20200101T000000Z").await.expect("answers");
+    let kind = refused.headers()["x-amzn-errortype"].to_str().expect("text");
+    assert_eq!((refused.status().as_u16(), kind), (400, "InvalidSignatureException"));
+    let got = fixture.client.get_item().table_name("items").key("k", AttributeValue::S("late".into())).send().await;
+    assert!(got.expect("signed now").item.is_none(), "nothing was written");
+}

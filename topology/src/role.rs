@@ -36,7 +36,7 @@ const WALLETS: &str = "/api/v1/wallets";
 /// Last words of paths that change a wallet's state and not its balance.
 const STATES: [&str; 5] = ["freeze", "unfreeze", "close", "state", "status"];
 /// Last words of the internal paths that concern a process's memory.
-const MEMORY: [&str; 3] = ["hold", "release", "fence"];
+const MEMORY: [&str; 2] = ["hold", "release"];
 
 impl Role {
     pub const EACH: [Role; 3] = [Role::All, Role::Accounts, Role::Transactions];
@@ -113,7 +113,6 @@ mod tests {
             ("/api/v1/wallets/transfer".to_owned(), Duty::Transactions),
             (format!("/internal/v1/wallets/{ID}/credits"), Duty::Transactions),
             (format!("/internal/v1/wallets/{ID}/unfreeze"), Duty::Accounts),
-            (format!("/internal/v1/wallets/{ID}/fence"), Duty::Every),
         ] {
             assert_eq!(Duty::of(&path), duty, "{path}");
             let split = [Role::Accounts, Role::Transactions].into_iter().filter(|role| role.serves(duty)).count();

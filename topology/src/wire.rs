@@ -47,8 +47,6 @@ pub mod path {
     pub const HOLD: &str = "/hold";
     /// `POST`: hold no longer.
     pub const RELEASE: &str = "/release";
-    /// `POST`: remember nothing of the wallet; 204 once that is so.
-    pub const FENCE: &str = "/fence";
     /// `GET`, `PUT`: what the process logs, as text. For operators, through the control plane.
     pub const LOG: &str = "/internal/v1/log";
 }

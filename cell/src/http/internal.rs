@@ -111,19 +111,6 @@ pub async fn release<S: Store, P: Peers>(
     .await
 }
 
-/// Whether this instance remembers nothing of the wallet: 204, or 503 while it is at work on it.
-pub async fn fence<S: Store, P: Peers>(
-    State(edge): Shared<S, P>,
-    headers: HeaderMap,
-    Path(id): Path<String>,
-) -> Result<Response, Rejected> {
-    answered(&headers, async |_| {
-        edge.wallets.fence(wallet_in_path(&headers, &id)?).await?;
-        Ok(StatusCode::NO_CONTENT.into_response())
-    })
-    .await
-}
-
 pub async fn freeze<S: Store, P: Peers>(
     State(edge): Shared<S, P>,
     headers: HeaderMap,

@@ -91,7 +91,7 @@ pub async fn serve(
 fn may(role: Option<Role>, path: &str) -> bool {
     let Some(role) = role else { return path == "/livez" };
     let is_health = matches!(path, "/livez" | "/readyz" | "/version" | "/metrics");
-    let is_of_moves = [path::HOLD, path::RELEASE, path::FENCE].iter().any(|end| path.ends_with(end));
+    let is_of_moves = [path::HOLD, path::RELEASE].iter().any(|end| path.ends_with(end));
     match role {
         Role::ControlPlane => !path.ends_with(path::CREDITS),
         Role::Router => path != path::LOG && !(path.starts_with(path::INTERNAL_WALLETS) && is_of_moves),
@@ -122,7 +122,6 @@ mod tests {
             ("/internal/v1/wallets/w/receivable", vec![Role::Router, Role::ControlPlane]),
             ("/internal/v1/wallets/w/hold", vec![Role::ControlPlane]),
             ("/internal/v1/wallets/w/release", vec![Role::ControlPlane]),
-            ("/internal/v1/wallets/w/fence", vec![Role::ControlPlane]),
             ("/internal/v1/log", vec![Role::ControlPlane]),
         ] {
             for role in [Role::Router, Role::ControlPlane, Role::Monitor, Role::Cell] {

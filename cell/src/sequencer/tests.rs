@@ -223,23 +223,6 @@ fn a_wallet_that_is_about_to_leave_waits_and_what_waited_is_sent_after_it() {
 }
 
 #[test]
-fn a_fence_is_confirmed_only_when_nothing_is_under_way_and_nothing_is_remembered_after_it() {
-    let mut bench = Bench::new(Limits::default(), &[5]);
-    assert!(bench.sequencer.fence(wallet(0)), "it knows nothing of it");
-    bench.submit(0, Work::Alone(Intent::Deposit { amount: Money::from_minor(1) }));
-    bench.pump();
-    assert!(!bench.sequencer.fence(wallet(0)), "it is being read");
-    bench.load();
-    assert!(!bench.sequencer.fence(wallet(0)), "it is being written");
-    bench.commit();
-    assert!(bench.sequencer.fence(wallet(0)));
-    bench.submit(0, Work::Alone(Intent::Deposit { amount: Money::from_minor(1) }));
-    bench.pump();
-    assert_eq!(bench.loads, [(wallet(0), None)], "the whole wallet is read anew");
-    assert!(bench.commits.is_empty());
-}
-
-#[test]
 fn what_arrives_during_a_commit_becomes_one_block() {
     let mut bench = Bench::new(Limits::default(), &[0]);
     bench.submit(0, deposit(1));

@@ -11,7 +11,6 @@ use topology::WalletId;
 use tracing::warn;
 
 use super::Wallets;
-use crate::failure::Failure;
 use crate::peers::Peers;
 
 /// How long the last block of a move is tried to be appended before the request goes on without it.
@@ -48,13 +47,5 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     pub async fn release(&self, wallet: WalletId) {
         self.submitter.release(wallet).await;
-    }
-
-    /// Forgets what this instance remembers of the wallet, so that it cannot append after an old head.
-    pub async fn fence(&self, wallet: WalletId) -> Result<(), Failure> {
-        match self.submitter.fence(wallet).await {
-            true => Ok(()),
-            false => Err(Failure::Contended),
-        }
     }
 }

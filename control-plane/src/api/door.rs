@@ -168,9 +168,7 @@ impl Asked for StartOperation {
     fn is_forced(&self) -> bool {
         match &self.wanted {
             Wanted::Evacuate { force, .. } => *force,
-            // Instances that are taken for dead without having said so.
-            Wanted::Forget { stopped, .. } => !stopped.is_empty(),
-            Wanted::Migrate { .. } | Wanted::Rebalance { .. } | Wanted::Reverse { .. } => false,
+            Wanted::Migrate { .. } | Wanted::Rebalance { .. } | Wanted::Reverse { .. } | Wanted::Forget { .. } => false,
         }
     }
 }

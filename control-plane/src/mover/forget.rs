@@ -1,11 +1,11 @@
-//! Forgetting: what a wallet left behind in the cell it moved away from is deleted, but for its last block, which goes
-//! on telling where it went.
+//! Purging: what a wallet left behind in the cell it moved away from is deleted, but for its last block, which goes on
+//! telling where it went.
 //!
-//! Must only be called once no instance of the source can hold an older head of the wallet: what is deleted leaves
-//! places free that such an instance would append to.
+//! Must only be called once no write can land that was decided before the wallet left ([`ledger::fence`]): what is deleted
+//! leaves places free that such a write would take.
 
-use ledger::moving;
 use ledger::store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
+use ledger::{Head, moving};
 use topology::WalletId;
 
 use super::{Holds, MoveError, Mover, Side};
@@ -14,17 +14,16 @@ use super::{Holds, MoveError, Mover, Side};
 const STEPS_MAX: u32 = 10_000_000;
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
-    /// The number of the block by which the wallet has left the source; `None` if it is at home there, or never was.
-    pub async fn tombstone(&self, wallet: WalletId) -> Result<Option<u64>, MoveError> {
+    /// The block by which the wallet has left the source; `None` if it is at home there, or never was.
+    pub async fn tombstone(&self, wallet: WalletId) -> Result<Option<Head>, MoveError> {
         let source = &self.route.from;
         let head = source.store.head(wallet).await?;
-        Ok(head.filter(|head| moving::is_tombstone(&source.cell, head)).map(|head| head.number))
+        Ok(head.filter(|head| moving::is_tombstone(&source.cell, head)).map(|head| head.head()))
     }
 
     /// Deletes at the source what was moved away; returns the number of items. `tombstone` is the number of the block
-    /// by which the wallet had left when the instances were asked to let go of it: since then it may have come back
-    /// and left anew, and what they remember of that stay nobody has asked for. Nothing is deleted of a wallet that is
-    /// (or is about to be) at the source, or that the target does not hold whole.
+    /// that is old enough: since it was read the wallet may have come back and left again. Nothing is deleted of a wallet
+    /// that is (or is about to be) at the source, or that the target does not hold whole.
     pub async fn forget_wallet(&self, wallet: WalletId, tombstone: u64) -> Result<u64, MoveError> {
         let source = &self.route.from;
         let Some(head) = source.store.head(wallet).await? else { return Ok(0) };

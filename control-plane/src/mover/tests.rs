@@ -78,7 +78,7 @@ async fn moves(from: &Side<MemoryStore>, to: &Side<MemoryStore>, wallet: WalletI
 async fn forgets(at: &Side<MemoryStore>, home: &Side<MemoryStore>, wallet: WalletId) -> Result<u64, MoveError> {
     with_mover(at, home, async |mover| {
         let tombstone = mover.tombstone(wallet).await?.expect("it has left");
-        mover.forget_wallet(wallet, tombstone).await
+        mover.forget_wallet(wallet, tombstone.number).await
     })
     .await
 }

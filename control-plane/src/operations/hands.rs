@@ -12,7 +12,7 @@ use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{Store, StoreError};
 use tokio::sync::watch;
 use topology::placement::InstanceEntry;
-use topology::{CellId, InstanceId, WalletId};
+use topology::{CellId, WalletId};
 
 use crate::error::Result;
 use crate::mover::{Group, InstanceHolds, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
@@ -24,10 +24,8 @@ pub enum Task {
     Move,
     /// Undo what was begun of the step, unless it turns out to be done.
     TakeBack,
-    /// Delete at the source what was moved away. The instances named are known to be stopped for good.
-    Forget {
-        stopped: Vec<InstanceId>,
-    },
+    /// Delete at the source what was moved away.
+    Forget,
 }
 
 /// One step, with all that is needed to carry it out.
@@ -39,11 +37,26 @@ pub struct Job {
     /// Wallets of the step's buckets that live at its source by a pin: never to be forgotten there.
     pub kept: Vec<WalletId>,
     pub instances: Vec<InstanceEntry>,
-    /// How long what was moved is left alone, by the operation's limits.
-    pub bake_seconds: u64,
     pub order: Order,
     pub pace: Arc<Pace>,
     pub stop: watch::Receiver<bool>,
+}
+
+#[cfg(test)]
+impl Job {
+    /// Purges what the step moved away.
+    pub fn purging(step: Step) -> Self {
+        Self {
+            task: Task::Forget,
+            step,
+            pins: vec![],
+            kept: vec![],
+            instances: vec![],
+            order: Order { operation: "op-0".into(), actor: "test".into(), epoch: 0 },
+            pace: Arc::new(Pace::new(1, None)),
+            stop: watch::channel(false).1,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,7 +126,7 @@ async fn carry(control: &ControlPlane, job: &Job) -> Carried {
             Ok(_) => Ok(Outcome::default()),
             Err(error) => Err(MoveError::Store(error)),
         },
-        (Task::Forget { stopped }, _) => return forget::forget(control, &mover, job, stopped).await,
+        (Task::Forget, _) => return forget::forget(&mover, job, control.purge_after).await,
     };
     match done {
         Ok(outcome) => Ok(outcome),

@@ -5,6 +5,7 @@
 //! two control planes.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ledger::store::Store;
 use topology::{CellId, CellState, Placement, UserId, WalletId};
@@ -66,7 +67,6 @@ pub async fn start(control: &ControlPlane, wanted: &StartOperation) -> Result<St
 fn check_overrides(wanted: &StartOperation) -> Result<()> {
     let overrides = match &wanted.wanted {
         Wanted::Evacuate { force, .. } => *force,
-        Wanted::Forget { stopped, .. } => !stopped.is_empty(),
         _ => false,
     };
     if overrides { limits::check_meant(&wanted.because) } else { Ok(()) }
@@ -132,7 +132,7 @@ async fn planned(
         }
         Wanted::Forget { operation, .. } => {
             let (marked, steps) = completed(control, *operation).await?;
-            check_baked(&marked)?;
+            check_baked(&marked, control.purge_after)?;
             return Ok((plan::forget(placement, steps)?, Some(marked)));
         }
     };
@@ -189,14 +189,15 @@ pub async fn completed(control: &ControlPlane, id: OperationId) -> Result<(Opera
     Ok((operation, steps))
 }
 
-fn check_baked(operation: &Operation) -> Result<()> {
+fn check_baked(operation: &Operation, purge_after: Duration) -> Result<()> {
     let finished = operation.finished_at.as_ref().ok_or_else(|| Error::Unsound("over without an end".to_owned()))?;
     let passed = u64::try_from(seconds_since(finished)?).unwrap_or(0);
-    let left = operation.limits.bake_seconds.saturating_sub(passed);
-    if left == 0 {
-        return Ok(());
-    }
-    let detail = format!("{} may still be reversed for {left} s", operation.id());
+    let left = |seconds: u64| seconds.saturating_sub(passed);
+    let detail = match (left(operation.limits.bake_seconds), left(purge_after.as_secs())) {
+        (0, 0) => return Ok(()),
+        (0, late) => format!("writes that were decided before {} could land for {late} s more", operation.id()),
+        (baking, _) => format!("{} may still be reversed for {baking} s", operation.id()),
+    };
     Err(refused(409, "still_baking", "The move is too young to be forgotten", detail))
 }
 

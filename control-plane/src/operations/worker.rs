@@ -132,7 +132,7 @@ impl Worker {
             return self.record(operation, &Outcome::default()).await;
         }
         let task = match &operation.wanted {
-            Wanted::Forget { stopped, .. } => Task::Forget { stopped: stopped.clone() },
+            Wanted::Forget { .. } => Task::Forget,
             _ => Task::Move,
         };
         let Some((operation, carried)) = self.carried(operation, &step, task).await? else {
@@ -216,7 +216,6 @@ impl Worker {
             pins: step::pins_elsewhere(&now.placement, step),
             kept: step::pinned_at_source(&now.placement, step),
             instances: source.map_or_else(Vec::new, |cell| cell.instances.clone()),
-            bake_seconds: limits.bake_seconds,
             order: Order {
                 operation: operation.id().to_string(),
                 actor: operation.because.actor.clone(),

@@ -22,6 +22,7 @@ pub struct Fixture {
     pub database: String,
     pub cells: Vec<CellSpec>,
     pub stand_ins: Vec<Cell>,
+    pub purge_after: Duration,
 }
 
 /// One control plane: its state, and its API's address.
@@ -64,7 +65,7 @@ impl Fixture {
     pub async fn new(count: usize) -> Self {
         let database = database().await;
         create_tables(&at(&database), "control-").await.expect("created");
-        let mut fixture = Self { database, cells: vec![], stand_ins: vec![] };
+        let mut fixture = Self { database, cells: vec![], stand_ins: vec![], purge_after: Duration::ZERO };
         for _ in 0..count {
             fixture.start_cell().await;
         }
@@ -127,6 +128,7 @@ impl Fixture {
             conservation_every: None,
             replacer: None,
             canaries: None,
+            purge_after: self.purge_after,
         })
         .await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -340,7 +340,7 @@ async fn an_evacuated_cell_is_evacuating_then_empty_or_what_it_was() {
 async fn what_is_baked_is_forgotten_once_and_then_never_reversed() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let mut wanted = migrate(0, 9, 2);
-    let forget = |operation| StartOperation::new(Wanted::Forget { operation, stopped: vec![] }, because());
+    let forget = |operation| StartOperation::new(Wanted::Forget { operation }, because());
     let hands = Pretend::default();
     let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
     let young = create(&plane, &wanted).await;

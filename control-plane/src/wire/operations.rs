@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use topology::{Bucket, CellId, InstanceId, WalletId};
+use topology::{Bucket, CellId, WalletId};
 
 use super::Because;
 
@@ -157,9 +157,6 @@ pub enum Wanted {
     },
     Forget {
         operation: OperationId,
-        /// Instances of the source that do not answer and are known to be stopped for good; needs a reason.
-        #[serde(default)]
-        stopped: Vec<InstanceId>,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use topology::{Bucket, CellId, InstanceId, WalletId};
+use topology::{Bucket, CellId, WalletId};
 
 use crate::wire::{BucketRange, DEFAULT_BAKE_SECONDS, DEFAULT_CONCURRENT, Limits, OperationId};
 
@@ -46,9 +46,6 @@ pub enum MigrateVerb {
     /// Delete at the source what was moved away; nothing can be reversed afterwards.
     Forget {
         operation: OperationId,
-        /// An instance of the source that does not answer and is known to be stopped for good; with --reason.
-        #[arg(long)]
-        stopped: Vec<Instance>,
         #[command(flatten)]
         change: Change,
     },
@@ -202,16 +199,6 @@ impl FromStr for Buckets {
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct Instance(pub InstanceId);
-
-impl FromStr for Instance {
-    type Err = std::convert::Infallible;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(InstanceId(text.to_owned())))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -235,7 +222,7 @@ mod tests {
             let range = BucketRange { first: Bucket(0), last: Bucket(255) };
             assert_eq!((start.bucket, start.to.map(String::from)), (Some(Buckets(range)), Some("cell-2".into())));
         }
-        for line in ["ctl migrate pause op-3", "ctl migrate forget op-3 --stopped cell-1-a --yes", "ctl op list"] {
+        for line in ["ctl migrate pause op-3", "ctl migrate forget op-3 --yes", "ctl op list"] {
             assert!(parse(line).is_ok(), "{line}");
         }
         for line in [

@@ -38,10 +38,7 @@ pub async fn migrate(common: &Common, api: &Api, wanted: Migrate) -> Result<()> 
         MigrateVerb::Abort(wanted) => abort(common, api, &wanted).await,
         MigrateVerb::Reverse { operation, change } => start(common, api, Wanted::Reverse { operation }, &change).await,
         MigrateVerb::Verify { operation } => verify(common, api, operation).await,
-        MigrateVerb::Forget { operation, stopped, change } => {
-            let stopped = stopped.into_iter().map(|instance| instance.0).collect();
-            start(common, api, Wanted::Forget { operation, stopped }, &change).await
-        }
+        MigrateVerb::Forget { operation, change } => start(common, api, Wanted::Forget { operation }, &change).await,
     }
 }
 

@@ -1,50 +1,46 @@
 //! Deletes at the source what a finished operation moved away.
 //!
-//! It must never delete a block of a wallet before every instance of the source has confirmed that it holds no older
-//! head of it, or is known to be stopped: a long-stale instance could append into the hole.
+//! It must never delete a block while a write could land that was decided before the wallet left: it would find a free
+//! place below the tombstone. No process is asked: one may be stopped, hidden behind an address, or forgotten by the
+//! registry. What it waits for is time: see [`ledger::fence`].
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ledger::store::dynamodb::DynamoStore;
-use topology::{InstanceId, WalletId};
+use ledger::{Head, Timestamp};
+use topology::WalletId;
 
 use super::{Carried, Job, Outcome, Trouble, trouble};
 use crate::mover::{Group, InstanceHolds, Mover};
-use crate::state::ControlPlane;
 use crate::wire::Piece;
 
-/// A call of a cell to its store is waited for 2 s: this is several times as long. Never longer than the bake asked for.
-const LANDING_TIME: Duration = Duration::from_secs(10);
 /// Pages of wallets of one step; a step is at most 64 buckets.
 const PAGES_MAX: usize = 1_000_000;
+/// How late it is noticed while waiting that the operation is to stop.
+const STOP_POLL: Duration = Duration::from_millis(500);
 
-pub async fn forget(
-    control: &ControlPlane,
-    mover: &Mover<'_, DynamoStore, InstanceHolds>,
-    job: &Job,
-    stopped: &[InstanceId],
-) -> Carried {
-    let mut tombstones = Vec::new();
+type Moving<'a> = Mover<'a, DynamoStore, InstanceHolds>;
+
+/// `purge_after`: how old a tombstone has to be.
+pub async fn forget(mover: &Moving<'_>, job: &Job, purge_after: Duration) -> Carried {
+    let kept: HashSet<_> = job.kept.iter().copied().collect();
     let mut after = None;
     for _ in 0..PAGES_MAX {
         let page = page(mover, job, after).await?;
         let Some(&last) = page.last() else {
-            delete(mover, job, &tombstones).await?;
             return Ok(Outcome { strays: vec![], completed: true });
         };
-        confirm(control, mover, job, stopped, &page, &mut tombstones).await?;
+        for wallet in page.into_iter().filter(|wallet| !kept.contains(wallet)) {
+            purge(mover, job, wallet, purge_after).await?;
+        }
         after = Some(last);
     }
     Err(Trouble::Fatal(format!("{}: more wallets than there can be", job.step)))
 }
 
-async fn page(
-    mover: &Mover<'_, DynamoStore, InstanceHolds>,
-    job: &Job,
-    after: Option<WalletId>,
-) -> Result<Vec<WalletId>, Trouble> {
+async fn page(mover: &Moving<'_>, job: &Job, after: Option<WalletId>) -> Result<Vec<WalletId>, Trouble> {
     match job.step.piece {
         Piece::Wallet { wallet } => Ok(if after.is_none() { vec![wallet] } else { vec![] }),
         Piece::Buckets(range) => {
@@ -57,54 +53,37 @@ async fn page(
     }
 }
 
-/// All instances confirm all wallets of the step before the first block is deleted.
-async fn confirm(
-    control: &ControlPlane,
-    mover: &Mover<'_, DynamoStore, InstanceHolds>,
-    job: &Job,
-    stopped: &[InstanceId],
-    page: &[WalletId],
-    tombstones: &mut Vec<(WalletId, u64)>,
-) -> Result<(), Trouble> {
-    let kept: HashSet<_> = job.kept.iter().copied().collect();
-    for &wallet in page.iter().filter(|wallet| !kept.contains(wallet)) {
-        stop_if_told(mover)?;
-        // Before the instances are asked: it is below this very block that they confirm to remember nothing.
-        match mover.tombstone(wallet).await {
-            Ok(Some(number)) => tombstones.push((wallet, number)),
-            Ok(None) => continue,
-            Err(error) => return Err(trouble(mover.route, error).await),
+async fn purge(mover: &Moving<'_>, job: &Job, wallet: WalletId, purge_after: Duration) -> Result<(), Trouble> {
+    let tombstone = match mover.tombstone(wallet).await {
+        Ok(Some(tombstone)) => tombstone,
+        Ok(None) => return Ok(()),
+        Err(error) => return Err(trouble(mover.route, error).await),
+    };
+    wait(mover, &tombstone, purge_after).await?;
+    match mover.forget_wallet(wallet, tombstone.number).await {
+        Ok(blocks) => {
+            job.pace.progress.wallets.fetch_add(1, Ordering::Relaxed);
+            job.pace.progress.blocks.fetch_add(blocks, Ordering::Relaxed);
+            Ok(())
         }
-        control.instances.fenced(&job.instances, stopped, wallet).await.map_err(|why| {
-            let todo = "start it, or name it as stopped for good (--stopped) with a --reason";
-            Trouble::Fatal(format!("nothing more of {} is deleted: {why}; {todo}", job.step.from))
-        })?;
+        Err(error) => Err(trouble(mover.route, error).await),
     }
-    Ok(())
 }
 
-async fn delete(
-    mover: &Mover<'_, DynamoStore, InstanceHolds>,
-    job: &Job,
-    tombstones: &[(WalletId, u64)],
-) -> Result<(), Trouble> {
-    if !tombstones.is_empty() {
-        // What an instance had sent just before it let go of a wallet has landed by then, or never will.
-        tokio::time::sleep(LANDING_TIME.min(Duration::from_secs(job.bake_seconds))).await;
-    }
-    for &(wallet, tombstone) in tombstones {
-        stop_if_told(mover)?;
-        match mover.forget_wallet(wallet, tombstone).await {
-            Ok(blocks) => {
-                job.pace.progress.wallets.fetch_add(1, Ordering::Relaxed);
-                job.pace.progress.blocks.fetch_add(blocks, Ordering::Relaxed);
-            }
-            Err(error) => return Err(trouble(mover.route, error).await),
+/// Until the tombstone is so old. That of a wallet that left last is the youngest, so this is seldom more than once.
+async fn wait(mover: &Moving<'_>, tombstone: &Head, purge_after: Duration) -> Result<(), Trouble> {
+    loop {
+        if *mover.stop.borrow() {
+            return Err(Trouble::Stopped);
         }
+        let left = purge_after.saturating_sub(age(tombstone, (mover.clock)()));
+        if left.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(left.min(STOP_POLL)).await;
     }
-    Ok(())
 }
 
-fn stop_if_told(mover: &Mover<'_, DynamoStore, InstanceHolds>) -> Result<(), Trouble> {
-    if *mover.stop.borrow() { Err(Trouble::Stopped) } else { Ok(()) }
+fn age(tombstone: &Head, now: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(now.micros().saturating_sub(tombstone.at.micros())).unwrap_or(0))
 }

@@ -63,7 +63,7 @@ impl Pretend {
         let (verb, completed) = match job.task {
             Task::Move => ("move", true),
             Task::TakeBack => ("return", false),
-            Task::Forget { .. } => ("forget", true),
+            Task::Forget => ("forget", true),
         };
         self.0.done.lock().expect("sound").push(format!("{verb} {what}"));
         job.pace.progress.wallets.fetch_add(1, Relaxed);
