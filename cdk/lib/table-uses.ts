@@ -7,15 +7,15 @@ import type { Use } from './durable-tables.ts';
 const READ = ['dynamodb:GetItem', 'dynamodb:Query'];
 const WRITE = ['dynamodb:PutItem', 'dynamodb:ConditionCheckItem'];
 const DELETE = 'dynamodb:DeleteItem';
-/** What `ctl capacity` asks for: how many bytes a table holds. */
+/** What `ctl capacity` asks for: how many bytes a table holds. And the id by which a cell knows its own tables. */
 const DESCRIBE = 'dynamodb:DescribeTable';
 
 /** A cell's own processes. They end transfers in flight by deleting their rows. */
 export const BY_CELL: readonly Use[] = [
-  { table: 'ledger', actions: [...READ, ...WRITE], indexActions: ['dynamodb:Query'] },
-  { table: 'transfers', actions: [...READ, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
-  { table: 'snapshots', actions: [...READ, ...WRITE] },
-  { table: 'homes', actions: [...READ, ...WRITE, 'dynamodb:BatchGetItem'] },
+  { table: 'ledger', actions: [...READ, DESCRIBE, ...WRITE], indexActions: ['dynamodb:Query'] },
+  { table: 'transfers', actions: [...READ, DESCRIBE, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
+  { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE] },
+  { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },
 ];
 
 /** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers. */

@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::checkpoint::{PublicKey, SigningKey};
 use ledger::store::Store;
-use ledger::store::dynamodb::{Connection, DynamoStore, check_reachable, connect, create_tables};
+use ledger::store::dynamodb::{Connection, DynamoStore, Identity as Tables, check_reachable, connect, create_tables};
 use telemetry::flags::{LogFormat, TelemetryFlags};
 use telemetry::metrics::Identity;
 use telemetry::trace::export;
@@ -214,6 +214,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     }
     let store = DynamoStore::new(client, &args.database.table_prefix);
     not_being_restored(&store).await?;
+    not_rewound(&store, &args.cell).await?;
     let server = mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -289,6 +290,24 @@ async fn not_being_restored(store: &DynamoStore) -> Result<()> {
     let Some(row) = row else { return Ok(()) };
     let state: restoring::Restoring = serde_json::from_slice(&row.bytes).context("the row that tells of a restore")?;
     anyhow::ensure!(state.done, "this cell is being restored since {}: finish `ctl cell restore` first", state.since);
+    Ok(())
+}
+
+/// Tables that were rewound, by point-in-time recovery, have forgotten what other cells and customers remember.
+async fn not_rewound(store: &DynamoStore, cell: &CellId) -> Result<()> {
+    let identity = loop {
+        match store.identity().await {
+            Ok(identity) => break identity,
+            Err(error) => {
+                warn!(%error, "it is not known yet whether the tables are the cell's own; nothing is served");
+                tokio::time::sleep(TABLES_POLL).await;
+            }
+        }
+    };
+    anyhow::ensure!(
+        identity == Tables::Own,
+        "these tables hold what other tables of {cell} held at an earlier time: run `ctl cell restore {cell} --in-place`"
+    );
     Ok(())
 }
 

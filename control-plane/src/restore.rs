@@ -1,5 +1,6 @@
 //! A cell whose tables are lost gets its chains back from an export, into empty tables and under its own name: begin, chain
-//! by chain, finish. Each part may be asked for again, by anybody, after any crash.
+//! by chain, finish. In place, the tables were rewound to an earlier time, and an export is not needed. Each part may be
+//! asked for again, by anybody, after any crash.
 //!
 //! It must never make a second home for a wallet: what belongs to another cell by now, by the placement or by a longer
 //! chain, is left there, and the cell gets the block by which it left as a tombstone. No process of the cell may serve
@@ -31,7 +32,8 @@ use crate::operations::limits;
 use crate::placements::Delta;
 use crate::state::{ControlPlane, now_rfc3339};
 use crate::wire::restore::{
-    FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
+    BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
+    WalletsPage,
 };
 use crate::wire::{Because, OperationView};
 
@@ -52,8 +54,10 @@ pub async fn wallets(control: &ControlPlane, cell: &CellId, after: Option<Wallet
     Ok(WalletsPage { wallets, next })
 }
 
-/// Checks that the cell is dead and empty, says in its tables that it is being restored, and gives it its rights back.
-pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> Result<Restoring> {
+/// Checks that the cell is dead, and empty or meant to be rewound, says in its tables that it is being restored, and gives
+/// it its rights back.
+pub async fn begin(control: &ControlPlane, cell: &CellId, wanted: &BeginRestore) -> Result<Restoring> {
+    let BeginRestore { in_place, because } = wanted;
     limits::check_meant(because)?;
     let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
@@ -62,11 +66,12 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> 
     let side = control.side(cell).await?;
     let before = stand(&side.store).await?;
     // Tables that were restored before take further exports.
-    if before.is_none() {
+    if before.is_none() && !in_place {
         let members = side.store.members((Bucket(0), Bucket(u16::MAX)), None, 1).await?;
         if !members.is_empty() || side.store.genesis().await?.is_some() {
-            let detail =
-                format!("the tables of {cell} hold wallets or rights already: a cell is restored into empty ones");
+            let detail = format!(
+                "the tables of {cell} hold wallets or rights already: a cell is restored into empty ones, or --in-place"
+            );
             return Err(refused(409, "not_empty", "The cell's tables are not empty", detail));
         }
     }
@@ -74,17 +79,19 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, because: &Because) -> 
         Some((_, under_way)) if !under_way.done => under_way,
         before => {
             let Because { actor, reason } = because.clone();
-            let again = before.is_some();
-            let state = Restoring { done: false, again, since: now_rfc3339(), actor, reason };
+            let again = before.is_some() && !in_place;
+            let state = Restoring { done: false, again, in_place: *in_place, since: now_rfc3339(), actor, reason };
             put_stand(&side.store, before.map(|(version, _)| version), &state).await?;
             state
         }
     };
     // One that began between the first look and the row has not seen the row.
     check_stopped(control, entry).await?;
-    if !state.again {
-        let others = others(control, &now.placement, cell).await?;
-        rights::rebuild(&now.placement, entry.index, &side.store, &others).await?;
+    let others = others(control, &now.placement, cell).await?;
+    match (state.in_place, state.again) {
+        (true, _) => rights::reconcile(&now.placement, entry.index, &side.store, &others).await?,
+        (false, false) => rights::rebuild(&now.placement, entry.index, &side.store, &others).await?,
+        (false, true) => {}
     }
     Ok(state)
 }
@@ -184,6 +191,8 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
     }
     let published = |_: &Placement| Ok(Some(Delta::default()));
     control.placements.change("cell_restored", &wanted.because, published).await?;
+    // Before it may serve: a process that starts compares them.
+    store.adopt_tables().await?;
     put_stand(&store, Some(version), &Restoring { done: true, ..state }).await?;
     Ok(page)
 }

@@ -15,6 +15,9 @@ pub struct Restoring {
     /// The cell was restored before, and takes further exports.
     #[serde(default)]
     pub again: bool,
+    /// The tables hold what they held at an earlier time; other cells know what came after.
+    #[serde(default)]
+    pub in_place: bool,
     /// RFC 3339.
     pub since: String,
     pub actor: String,

@@ -22,7 +22,7 @@ use axum::serve::{IncomingStream, Listener};
 use super::problem::denied;
 use crate::error::{Error, Result};
 use crate::operations::limits::check_because;
-use crate::wire::restore::FinishRestore;
+use crate::wire::restore::{BeginRestore, FinishRestore};
 use crate::wire::zones::EvacuateZone;
 use crate::wire::{
     AbortOperation, AddCell, Because, Bootstrap, Onboard, PromoteDeploy, RemoveCell, SetAddresses, StartDeploy,
@@ -158,7 +158,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard, FinishRestore, SetLog, StartDeploy);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, BeginRestore, FinishRestore, SetLog, StartDeploy);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {

@@ -16,7 +16,7 @@ use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::restore;
 use crate::state::ControlPlane;
-use crate::wire::restore::FinishRestore;
+use crate::wire::restore::{BeginRestore, FinishRestore};
 
 /// A page of blocks as hexadecimal digits: each may have 400 KB, and pages of them are 1 MB.
 const CHAIN_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -44,7 +44,8 @@ async fn wallets(State(control): Control, Path(id): Path<String>, Query(After { 
 }
 
 async fn begin(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(restore::begin(&control, &cell(id)?, &by.read(&body)?).await?).into_response())
+    let wanted: BeginRestore = by.read(&body)?;
+    Ok(Json(restore::begin(&control, &cell(id)?, &wanted).await?).into_response())
 }
 
 async fn take(State(control): Control, Path(id): Path<String>, body: Bytes) -> Answer {

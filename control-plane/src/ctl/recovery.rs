@@ -22,7 +22,8 @@ use super::flags::recovery::{ExportCell, RestoreCell};
 use super::{FAILED, USAGE, failure, tables};
 use crate::wire::ledgers::ExportPage;
 use crate::wire::restore::{
-    FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain, WalletsPage,
+    BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
+    WalletsPage,
 };
 
 /// Pages of one answer.
@@ -92,13 +93,15 @@ pub struct Report {
 pub async fn restore(common: &Common, api: &Api, wanted: &RestoreCell) -> Result<()> {
     let cell = wanted.id.as_str();
     // All of the file is looked at before anything is written.
-    let export = Export::read(&wanted.from, &wanted.id)?;
+    let export = wanted.from.as_deref().map(|from| Export::read(from, &wanted.id)).transpose()?;
     let until = wanted.until.as_deref().map(timestamp).transpose()?;
     let mut told = Told::default();
     let because = because(common);
-    let _: Restoring = api.send(Method::POST, &["v1", "cells", cell, "restore", "begin"], Some(&because)).await?;
-    let mut report = Report { exported_at: export.exported_at.clone(), ..Report::default() };
-    for chain in export.chains() {
+    let begin = BeginRestore { in_place: wanted.in_place, because: because.clone() };
+    let _: Restoring = api.send(Method::POST, &["v1", "cells", cell, "restore", "begin"], Some(&begin)).await?;
+    let exported_at = export.as_ref().map_or_else(String::new, |export| export.exported_at.clone());
+    let mut report = Report { exported_at, ..Report::default() };
+    for chain in export.iter().flat_map(Export::chains) {
         let chain = chain?;
         let kept = chain.iter().take_while(|block| until.is_none_or(|until| block.at <= until)).count();
         let (kept, cut) = chain.split_at(kept);

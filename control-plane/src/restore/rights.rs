@@ -37,6 +37,48 @@ pub async fn rebuild(
     pins(placement, cell, store).await
 }
 
+/// The same in tables that were rewound. A bucket that left since is not created in any more, one that came is; of each,
+/// the epoch is above, or that of the row by which the other cell has it.
+pub async fn reconcile(
+    placement: &Placement,
+    cell: CellIndex,
+    store: &DynamoStore,
+    others: &[Side<DynamoStore>],
+) -> Result<()> {
+    let all: Vec<Bucket> = Bucket::all().collect();
+    let epochs = epochs_elsewhere(&all, others).await?;
+    let genesis = store.genesis().await?;
+    let from_start = |bucket: Bucket| genesis.as_ref().is_some_and(|genesis| genesis.contains(bucket));
+    for some in all.chunks(MAX_HOME_CHANGES) {
+        let keys: Vec<HomeKey> = some.iter().copied().map(HomeKey::Bucket).collect();
+        let mut changes = Vec::new();
+        for (&bucket, held) in some.iter().zip(store.homes(&keys).await?) {
+            let serves = held.as_ref().map_or(from_start(bucket), |row| row.state == HomeState::Serving);
+            let (ours, theirs) = (held.as_ref().map_or(0, |row| row.epoch), epochs.get(&bucket).copied().unwrap_or(0));
+            let owner = placement.owner_of(bucket);
+            let row = match owner == cell {
+                true if serves && ours >= theirs => continue,
+                true => HomeRow { state: HomeState::Serving, epoch: ours.max(theirs).saturating_add(EPOCHS_ABOVE) },
+                false if !serves && !is_closing(held.as_ref()) => continue,
+                false => {
+                    let to = placement.cell(owner).ok_or_else(|| Error::Unsound(format!("no cell {owner:?}")))?;
+                    HomeRow { state: HomeState::Moved { to: to.id.clone() }, epoch: ours.max(theirs) }
+                }
+            };
+            let key = HomeKey::Bucket(bucket);
+            changes.push(HomeChange { key, expected: held, row, unless_chain: false, while_served: None });
+        }
+        if !changes.is_empty() && !store.change_homes(&changes).await? {
+            return Err(Error::Unsound("rows of a cell that is being restored were changed".into()));
+        }
+    }
+    pins(placement, cell, store).await
+}
+
+fn is_closing(row: Option<&HomeRow>) -> bool {
+    matches!(row.map(|row| &row.state), Some(HomeState::Closing { .. }))
+}
+
 fn served(bucket: Bucket, epoch: u64) -> HomeChange {
     let row = HomeRow { state: HomeState::Serving, epoch: epoch.saturating_add(EPOCHS_ABOVE) };
     HomeChange { key: HomeKey::Bucket(bucket), expected: None, row, unless_chain: false, while_served: None }

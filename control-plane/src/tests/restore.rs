@@ -1,13 +1,17 @@
 //! A cell gets its chains back while other cells hold newer parts of them: over real tables, without the cells' processes.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use ledger::store::dynamodb::Identity;
 use ledger::store::{Append, BlockRange, HomeKey, HomeState, Store};
 use ledger::{Block, canonical, moving};
 use topology::WalletId;
 
-use super::fixture::{Fixture, Plane, because, cell_id};
+use super::fixture::{Fixture, Plane, because, cell_id, code};
 use super::moves::{buckets, deposited, done, opened};
 use crate::restore;
-use crate::wire::restore::{FinishRestore, FinishedPage, RestoreChain, RestoredChain};
+use crate::wire::restore::{BeginRestore, FinishRestore, FinishedPage, RestoreChain, RestoredChain};
 use crate::wire::{Scope, Wanted};
 
 const ALL: BlockRange = BlockRange { first: 0, last: u64::MAX, newest_first: false };
@@ -33,11 +37,42 @@ fn to(wallet: WalletId, cell: usize) -> Wanted {
 /// The first cell's tables are gone; there are empty ones.
 async fn lose_tables(fixture: &Fixture) {
     let cell = &fixture.stand_ins[0];
-    for table in ledger::store::dynamodb::TABLES {
-        let name = format!("{}{table}", cell.prefix);
+    for name in tables(fixture) {
         cell.client.delete_table().table_name(name).send().await.expect("deleted");
     }
     ledger::store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
+}
+
+fn tables(fixture: &Fixture) -> [String; 4] {
+    ledger::store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[0].prefix))
+}
+
+type Items = Vec<HashMap<String, AttributeValue>>;
+
+/// What the first cell's tables hold now.
+async fn remember(fixture: &Fixture) -> Vec<(String, Items)> {
+    let mut all = vec![];
+    for name in tables(fixture) {
+        let scan = fixture.stand_ins[0].client.scan().table_name(&name).send().await.expect("answers");
+        assert!(scan.last_evaluated_key.is_none(), "one page");
+        all.push((name, scan.items.unwrap_or_default()));
+    }
+    all
+}
+
+/// As point-in-time recovery does it: new tables that hold what the old ones held then.
+async fn rewind(fixture: &Fixture, then: Vec<(String, Items)>) {
+    lose_tables(fixture).await;
+    for (name, items) in then {
+        for item in items {
+            let put = fixture.stand_ins[0].client.put_item().table_name(&name).set_item(Some(item));
+            put.send().await.expect("written");
+        }
+    }
+}
+
+fn begin(in_place: bool) -> BeginRestore {
+    BeginRestore { in_place, because: because() }
 }
 
 async fn take(plane: &Plane, blocks: &[Block]) -> RestoredChain {
@@ -68,7 +103,7 @@ async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
         deposited(&plane, 2, wallet).await;
     }
     lose_tables(&fixture).await;
-    restore::begin(&plane.control, &cell_id(1), &because()).await.expect("begun");
+    restore::begin(&plane.control, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &export).await, RestoredChain::Elsewhere { cell: cell_id(2) });
     finish(&plane).await;
     let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
@@ -98,7 +133,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     done(&plane, Wanted::Forget { operation: back.id }).await;
     lose_tables(&fixture).await;
 
-    restore::begin(&plane.control, &cell_id(1), &because()).await.expect("begun");
+    restore::begin(&plane.control, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &old).await, RestoredChain::Written { last: 0 });
     take(&plane, &export).await;
     let page = finish(&plane).await;
@@ -110,8 +145,47 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let second = Append { blocks: vec![newer[3].clone()], guard: None };
     store.append(&second).await.expect_err("it is there");
 
-    restore::begin(&plane.control, &cell_id(1), &because()).await.expect("a further export is taken");
+    restore::begin(&plane.control, &cell_id(1), &begin(false)).await.expect("a further export is taken");
     assert_eq!(take(&plane, &newer).await, RestoredChain::Written { last: 3 });
     assert_eq!(finish(&plane).await.missing, vec![]);
     assert_eq!(blocks(&plane, 1, wallet).await, newer);
+}
+
+#[tokio::test]
+async fn rewound_tables_are_noticed_and_reconciled_in_place() {
+    let (fixture, plane) = town().await;
+    let side = plane.control.side(&cell_id(1)).await.expect("registered");
+    assert_eq!(side.store.identity().await, Ok(Identity::Own), "signed at the first start");
+    let (_, stays) = opened(&plane, 0..0x100).await;
+    let (_, leaves) = opened(&plane, 0x100..0x200).await;
+    let (_, returns) = opened(&plane, 0x200..0x300).await;
+    done(&plane, to(returns, 2)).await;
+    let then = remember(&fixture).await;
+    deposited(&plane, 1, stays).await;
+    let bucket = leaves.bucket().0;
+    done(&plane, buckets(bucket, bucket, 2)).await;
+    deposited(&plane, 2, leaves).await;
+    deposited(&plane, 2, returns).await;
+    done(&plane, to(returns, 1)).await;
+    rewind(&fixture, then).await;
+
+    assert_eq!(side.store.identity().await, Ok(Identity::Copied));
+    assert_eq!(side.store.identity().await, Ok(Identity::Copied), "looking is not accepting");
+    let plain = restore::begin(&plane.control, &cell_id(1), &begin(false)).await;
+    assert_eq!(code(plain.map(|_| ())), "not_empty");
+    restore::begin(&plane.control, &cell_id(1), &begin(true)).await.expect("begun");
+    let page = finish(&plane).await;
+    assert_eq!((page.completed, page.missing), (vec![returns], vec![]));
+    assert_eq!(side.store.identity().await, Ok(Identity::Own));
+    // What only this cell knew is gone; what others know is there.
+    assert_eq!(numbers(&blocks(&plane, 1, stays).await), [0]);
+    assert_eq!(blocks(&plane, 1, leaves).await, blocks(&plane, 2, leaves).await);
+    let whole = blocks(&plane, 1, returns).await;
+    assert_eq!(numbers(&whole), [0, 1, 2, 3]);
+    assert_eq!(whole[3].home, cell_id(1));
+    let row = side.store.home(HomeKey::Bucket(leaves.bucket())).await.expect("answers").expect("a row");
+    assert_eq!(row.state, HomeState::Moved { to: cell_id(2) }, "it creates no wallets of a bucket that left");
+    // Moves go on from there.
+    done(&plane, buckets(bucket, bucket, 1)).await;
+    assert_eq!(side.store.head(leaves).await.expect("answers").map(|head| head.home), Some(cell_id(1)));
 }

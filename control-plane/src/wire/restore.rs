@@ -17,6 +17,17 @@ pub struct WalletsPage {
     pub next: Option<WalletId>,
 }
 
+/// Body of `POST /v1/cells/{id}/restore/begin`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginRestore {
+    /// The tables are not empty: they were rewound to an earlier time.
+    #[serde(default)]
+    pub in_place: bool,
+    #[serde(flatten)]
+    pub because: Because,
+}
+
 /// Body of `POST /v1/cells/{id}/restore/chains`: blocks of one wallet, in order, the first of which has a number that is a
 /// multiple of [`RESTORE_BLOCKS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ mod connection;
 mod errors;
 mod forget;
 mod homes;
+mod identity;
 mod items;
 mod signed;
 mod stored;
@@ -40,6 +41,7 @@ use signed::Signed;
 
 pub use clock::DatabaseClock;
 pub use connection::{Connection, client_config, shared_config};
+pub use identity::Identity;
 pub use tables::{TABLES, check_reachable, create_tables};
 
 /// One attempt at one call; bounded retries are the caller's.

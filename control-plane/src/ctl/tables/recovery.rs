@@ -4,9 +4,13 @@ use super::columns;
 use crate::ctl::recovery::Report;
 
 pub fn report(report: &Report) -> String {
+    let source = match report.exported_at.as_str() {
+        "" => "what the tables held".to_owned(),
+        at => format!("as exported at {at}"),
+    };
     let mut text = format!(
-        "restored {} wallets, {} blocks, as exported at {}; left to other cells: {}; completed from them: {}; pinned: {}\n",
-        report.wallets, report.blocks, report.exported_at, report.elsewhere, report.completed, report.pinned
+        "restored {} wallets, {} blocks, {source}; left to other cells: {}; completed from them: {}; pinned: {}\n",
+        report.wallets, report.blocks, report.elsewhere, report.completed, report.pinned
     );
     if !report.missing.is_empty() {
         text.push_str(&format!(
