@@ -3,6 +3,7 @@
 //!
 //! Keeps nothing between calls, and must never need to: everything may be called again, by anybody, at any time.
 
+mod chase;
 mod forget;
 mod group;
 mod holds;
@@ -13,6 +14,7 @@ mod tests;
 mod wallet;
 
 use std::future::Future;
+use std::time::Duration;
 
 use ledger::Timestamp;
 use ledger::store::{Store, StoreError};
@@ -127,6 +129,8 @@ pub struct Mover<'a, S, H> {
     /// Becomes true: stop between two wallets.
     pub stop: watch::Receiver<bool>,
     pub clock: &'a (dyn Fn() -> Timestamp + Send + Sync),
+    /// How old a head may be that a cutover is decided on: [`ledger::fence::HEAD_LIFETIME`] but in simulations.
+    pub head_lifetime: Duration,
 }
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
@@ -136,8 +140,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
 
     /// The same mover on the way back.
     fn reversed<'b>(&'b self, route: &'b Route<S>) -> Mover<'b, S, H> {
-        let Mover { order, pace, holds, clock, .. } = *self;
-        Mover { route, order, pace, holds, stop: self.stop.clone(), clock }
+        let Mover { order, pace, holds, clock, head_lifetime, .. } = *self;
+        Mover { route, order, pace, holds, stop: self.stop.clone(), clock, head_lifetime }
     }
 }
 

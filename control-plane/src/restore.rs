@@ -13,6 +13,7 @@ mod tombstones;
 
 use std::time::Duration;
 
+use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::snapshots::snapshots_of;
 use ledger::store::commit::{CommitOutcome, commit};
@@ -271,7 +272,8 @@ impl Around<'_> {
         let (_stopper, stop) = watch::channel(false);
         let holds = InstanceHolds::new(self.control.instances.http(), &[]);
         let pace = Pace::new(CONCURRENT, None);
-        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &wall_clock };
+        let (clock, head_lifetime) = (&wall_clock, HEAD_LIFETIME);
+        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock, head_lifetime };
         match mover.move_wallet(wallet).await {
             Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(None),
             Err(MoveError::Diverged { what, .. }) => Ok(Some(format!("{} holds the rest: {what}", self.other.cell))),

@@ -85,7 +85,9 @@ impl World {
         let order = Order { operation: "forget".into(), actor: "simulator".into(), epoch: 0 };
         let (pace, holds, clock) = (Pace::new(1, None), Everybody(self.clone()), self.clock(0));
         let (_stopper, stop) = watch::channel(false);
-        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock };
+        let head_lifetime = HEAD_LIFETIME;
+        let mover =
+            Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock, head_lifetime };
         if mover.forget_wallet(wallet, tombstone).await? > 0 {
             self.moves.forgotten.fetch_add(1, Ordering::Relaxed);
         }

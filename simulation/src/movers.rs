@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use topology::{CellId, WalletId};
 
-use super::faults::Faults;
+use super::faults::{Faults, HEAD_LIFETIME};
 use super::network::Everybody;
 use super::placement::{GROUPS, USERS, group, user};
 use super::world::{CELLS, LARGEST_SKEW, NAMESPACE, World, guard};
@@ -54,6 +54,8 @@ pub struct Plan {
 pub struct Moves {
     plans: Mutex<Vec<Arc<Plan>>>,
     faults: Arc<Faults>,
+    /// Of movers that are stopped for minutes in front of a write.
+    sleepers: Arc<Faults>,
     mistake: Mistake,
     adopted: AtomicU64,
     groups: AtomicU64,
@@ -65,7 +67,8 @@ impl Moves {
     pub fn new(random: &mut fastrand::Rng, healed: Arc<AtomicBool>, mistake: Mistake) -> Self {
         Self {
             plans: Mutex::default(),
-            faults: Arc::new(Faults::new(random.fork(), healed)),
+            faults: Arc::new(Faults::new(random.fork(), healed.clone())),
+            sleepers: Arc::new(Faults::new(random.fork(), healed).with_stalls()),
             mistake,
             adopted: AtomicU64::new(0),
             groups: AtomicU64::new(0),
@@ -100,8 +103,12 @@ impl Moves {
 impl World {
     /// A cell as movers see it: through faults of their own.
     pub fn side(&self, cell: usize) -> Side<MemoryStore> {
+        self.side_through(&self.moves.faults, cell)
+    }
+
+    fn side_through(&self, faults: &Arc<Faults>, cell: usize) -> Side<MemoryStore> {
         let cell = &self.cells[cell];
-        let store = cell.store.with_faults(self.moves.faults.clone());
+        let store = cell.store.with_faults(faults.clone());
         let store = match self.moves.mistake.in_movers() {
             Some(mutation) => store.with_mutation(mutation),
             None => store,
@@ -126,7 +133,16 @@ impl World {
 
     /// One mover's work on a plan, to its end or to its first error; whether the plan has ended.
     async fn work_on(self: &Arc<Self>, plan: &Plan, stop: watch::Receiver<bool>) -> Result<bool, Violation> {
-        let route = Route { from: self.side(plan.from), to: self.side(plan.to) };
+        self.work_through(&self.moves.faults, plan, stop).await
+    }
+
+    async fn work_through(
+        self: &Arc<Self>,
+        faults: &Arc<Faults>,
+        plan: &Plan,
+        stop: watch::Receiver<bool>,
+    ) -> Result<bool, Violation> {
+        let route = Route { from: self.side_through(faults, plan.from), to: self.side_through(faults, plan.to) };
         let order = Order {
             operation: format!("operation-{}", plan.number),
             actor: "simulator".into(),
@@ -134,7 +150,9 @@ impl World {
         };
         let (pace, holds) = (Pace::new(CONCURRENT, None), Everybody(self.clone()));
         let clock = self.clock((plan.number as i64 * 777_777) % LARGEST_SKEW);
-        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock };
+        let head_lifetime = HEAD_LIFETIME;
+        let mover =
+            Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock: &clock, head_lifetime };
         let takes_back = plan.taking_back.load(Ordering::Relaxed);
         let outcome = match plan.what {
             What::Wallet(wallet) => match mover.move_wallet(wallet).await {
@@ -177,6 +195,17 @@ impl World {
             Err(MoveError::NotOurs(_)) => Ok(plan.end_with(|| {})),
             Err(MoveError::Store(_) | MoveError::Stopped | MoveError::Contended(_)) => Ok(false),
         }
+    }
+
+    /// One more mover on the plan, which is stopped now and then and goes on when much has changed: nothing waits for it.
+    fn leave_asleep(self: &Arc<Self>, plan: &Arc<Plan>) {
+        let (world, plan) = (self.clone(), plan.clone());
+        tokio::spawn(async move {
+            let (_stopper, stop) = watch::channel(false);
+            if let Err(violation) = world.work_through(&world.moves.sleepers, &plan, stop).await {
+                world.broke(violation);
+            }
+        });
     }
 
     /// Works on a plan as long as movers live: each is killed, or told to stop, after a random time.
@@ -227,6 +256,9 @@ impl World {
             };
             let other = (home + random.usize(1..CELLS)) % CELLS;
             let plan = self.begin(what, home, other);
+            if random.u32(0..4) == 0 {
+                self.leave_asleep(&plan);
+            }
             let first = self.clone().work_with_kills(plan.clone(), random.fork());
             match random.u32(0..4) {
                 0 => {

@@ -50,6 +50,7 @@ impl Way {
             holds: &self.holds,
             stop: self.stop.clone(),
             clock: &(wall_clock as fn() -> Timestamp),
+            head_lifetime: ledger::fence::HEAD_LIFETIME,
         }
     }
 

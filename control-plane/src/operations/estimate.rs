@@ -126,6 +126,7 @@ impl Looking {
             holds: &self.holds,
             stop: self.stop.clone(),
             clock: &wall_clock,
+            head_lifetime: ledger::fence::HEAD_LIFETIME,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use ledger::fence::HEAD_LIFETIME;
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{Store, StoreError};
 use tokio::sync::watch;
@@ -105,7 +106,8 @@ async fn carry(control: &ControlPlane, job: &Job) -> Carried {
     let route = route(control, &job.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
     let holds = InstanceHolds::new(control.instances.http(), &job.instances);
     let stop = job.stop.clone();
-    let mover = Mover { route: &route, order: &job.order, pace: &job.pace, holds: &holds, stop, clock: &wall_clock };
+    let (order, pace, clock, head_lifetime) = (&job.order, &*job.pace, &wall_clock, HEAD_LIFETIME);
+    let mover = Mover { route: &route, order, pace, holds: &holds, stop, clock, head_lifetime };
     let done = match (&job.task, job.step.piece) {
         (Task::Move, Piece::Buckets(range)) => {
             let group = Group { first: range.first, last: range.last };
