@@ -1,14 +1,16 @@
 //! Movers that are stopped for an hour in front of one write, and wake up in another world. The tables are the store in
 //! memory; an hour passes at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ledger::fence::HEAD_LIFETIME;
 use ledger::store::memory::{Fate, FaultPlan, MemoryStore};
 use ledger::store::{Append, Genesis, Guard, Store};
 use ledger::{Audit, Block, Entry, EntryKind, Money, Timestamp, chain, moving};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -64,11 +66,21 @@ async fn with_mover<T>(
     to: &Side<MemoryStore>,
     work: impl AsyncFnOnce(Mover<'_, MemoryStore, NoHolds>) -> T,
 ) -> T {
+    with_holds(from, to, &NoHolds, work).await
+}
+
+async fn with_holds<H: Holds, T>(
+    from: &Side<MemoryStore>,
+    to: &Side<MemoryStore>,
+    holds: &H,
+    work: impl AsyncFnOnce(Mover<'_, MemoryStore, H>) -> T,
+) -> T {
     let route = Route { from: from.clone(), to: to.clone() };
     let order = Order { operation: "op-1".into(), actor: "test".into(), epoch: 1 };
     let (pace, clock) = (Pace::new(1, None), || Timestamp::from_micros(1_000_000));
     let (_stopper, stop) = watch::channel(false);
-    work(Mover { route: &route, order: &order, pace: &pace, holds: &NoHolds, stop, clock: &clock }).await
+    let head_lifetime = HEAD_LIFETIME;
+    work(Mover { route: &route, order: &order, pace: &pace, holds, stop, clock: &clock, head_lifetime }).await
 }
 
 async fn moves(from: &Side<MemoryStore>, to: &Side<MemoryStore>, wallet: WalletId) -> Result<Moved, MoveError> {
@@ -215,4 +227,64 @@ async fn a_restored_cell_serves_no_part_of_a_chain_that_returns() {
         }
         mover.abort();
     }
+}
+
+/// Writes wait until this moment.
+#[derive(Default)]
+struct HeldUntil(Mutex<Option<Instant>>);
+
+impl HeldUntil {
+    fn is_held(&self) -> bool {
+        self.0.lock().expect("sound").is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Holds for HeldUntil {
+    async fn hold(&self, _: WalletId) {
+        *self.0.lock().expect("sound") = Some(Instant::now() + Duration::from_millis(200));
+    }
+    async fn release(&self, _: WalletId) {
+        *self.0.lock().expect("sound") = None;
+    }
+}
+
+/// A database far away.
+struct Slow;
+
+impl FaultPlan for Slow {
+    fn next(&self, _: bool) -> Fate {
+        Fate { before: Duration::from_millis(30), ..Fate::default() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wallet_that_is_written_faster_than_it_is_copied_moves() {
+    let (a, b) = (side("a"), side("b"));
+    let wallet = wallet_of(&a, 100).await;
+    let holds = Arc::new(HeldUntil::default());
+    // A page of 16 blocks takes 60 ms, in which 30 blocks are written.
+    let writer = tokio::spawn({
+        let (a, holds) = (a.clone(), holds.clone());
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                let head = a.store.head(wallet).await.expect("answers").expect("there");
+                if head.home == a.cell && !holds.is_held() {
+                    // The mover may have come first.
+                    let _ = a.store.append(&Append { blocks: vec![next(&head, 1)], guard: None }).await;
+                }
+            }
+        }
+    });
+    let far =
+        |side: &Side<MemoryStore>| Side { cell: side.cell.clone(), store: side.store.with_faults(Arc::new(Slow)) };
+    let began = Instant::now();
+    let moved = with_holds(&far(&a), &far(&b), &*holds, async |mover| mover.move_wallet(wallet).await).await;
+    assert_eq!(moved.expect("caught up with"), Moved::Done);
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(!holds.is_held(), "whatever waits goes on at once");
+    writer.abort();
+    let whole = numbers(&b, wallet);
+    assert_eq!(whole, (0..whole.len() as u64).collect::<Vec<_>>());
+    assert!(whole.len() > 200, "it was written to meanwhile: {}", whole.len());
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::moving::{self, Copy, Step};
 use ledger::snapshots::snapshots_of;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
+use super::chase::Chase;
 use super::{Holds, MoveError, Moved, Mover, Side};
 
 /// Blocks looked at to tell the size of a chain.
@@ -23,9 +23,6 @@ const PAGE_BLOCKS: usize = 256;
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Steps of one wallet, a page of blocks each: far more than the longest chain takes.
 const STEPS_MAX: u32 = 10_000_000;
-/// Cutovers tried without asking the source to hold the wallet's writes, and in all.
-const POLITE_AFTER: u32 = 2;
-const CUTOVERS_MAX: u32 = 64;
 
 /// What both cells hold, as it was last seen.
 struct Seen {
@@ -44,27 +41,35 @@ enum Written {
 impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// Copies one wallet and cuts it over. Ends early where somebody else did it.
     pub async fn move_wallet(&self, wallet: WalletId) -> Result<Moved, MoveError> {
-        let mut cutovers = 0;
-        let mut held = false;
-        let moved = self.steps(wallet, &mut cutovers, &mut held).await;
-        if held {
+        let mut chase = Chase::default();
+        let moved = self.steps(wallet, &mut chase).await;
+        if chase.is_slow() {
             self.holds.release(wallet).await;
         }
         moved
     }
 
-    async fn steps(&self, wallet: WalletId, cutovers: &mut u32, held: &mut bool) -> Result<Moved, MoveError> {
+    async fn steps(&self, wallet: WalletId, chase: &mut Chase) -> Result<Moved, MoveError> {
         let (from, to) = (&self.route.from.cell, &self.route.to.cell);
         let mut seen = self.look(wallet).await?;
         let mut counted = false;
         let mut begun: Option<Instant> = None;
         for _ in 0..STEPS_MAX {
             let step = moving::next(from, to, seen.source.as_ref(), &seen.copy);
-            if matches!(step, Step::Copy { .. } | Step::CutOver { .. }) && !std::mem::replace(&mut counted, true) {
+            if matches!(step, Step::Copy { .. } | Step::CutOver { .. }) && !counted {
                 // What the target held before is counted once; each later write checks what is below it.
-                if let Some(prefix) = &seen.copy.prefix {
-                    self.check_whole(&self.route.to, prefix).await?;
+                if let Some(prefix) = &seen.copy.prefix
+                    && let Err(broken) = self.check_whole(&self.route.to, prefix).await
+                {
+                    let again = self.look(wallet).await?;
+                    // It was being purged while it was counted.
+                    if again.copy != seen.copy {
+                        seen = again;
+                        continue;
+                    }
+                    return Err(broken);
                 }
+                counted = true;
             }
             seen = match step {
                 Step::Absent => return Ok(Moved::Absent),
@@ -82,31 +87,33 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                     // Once the wallet has left the source, what is missing is never left for later.
                     if seen.source.as_ref().is_some_and(|head| head.home == *from) {
                         self.check_stop()?;
+                        chase.copies(first, last);
+                        if chase.is_over() {
+                            return Err(MoveError::Contended(wallet));
+                        }
                     }
-                    self.copy(wallet, seen, first, last).await?
+                    chase.run(self.holds, wallet, self.copy(wallet, seen, first, last)).await?
                 }
                 Step::CutOver { after } => {
                     self.check_stop()?;
                     // A block after an old head could land where the chain has been purged since.
-                    if seen.at.elapsed() > HEAD_LIFETIME / 2 {
+                    if seen.at.elapsed() > self.head_lifetime / 2 {
                         seen = self.look(wallet).await?;
                         continue;
                     }
-                    *cutovers += 1;
-                    if *cutovers > CUTOVERS_MAX {
+                    let slows = chase.cuts_over();
+                    if chase.is_over() {
                         return Err(MoveError::Contended(wallet));
                     }
-                    if *cutovers > POLITE_AFTER && !*held {
-                        *held = true;
+                    if slows {
                         self.holds.hold(wallet).await;
                         seen = self.look(wallet).await?;
                         continue;
                     }
                     begun.get_or_insert_with(Instant::now);
-                    let cut = self.cut_over(wallet, seen, &after).await?;
+                    let cut = chase.run(self.holds, wallet, self.cut_over(wallet, seen, &after)).await?;
                     if cut.source.as_ref().is_some_and(|head| head.home == *from) {
-                        // Written to meanwhile. A hold ends by itself: ask for it anew.
-                        *held = false;
+                        // Written to meanwhile.
                         begun = None;
                     }
                     cut
@@ -218,8 +225,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let id = Uuid::new_v5(&wallet.as_uuid(), name.as_bytes());
         let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
         let append = Append::onto(vec![block]);
-        let decided = Some(seen.at + HEAD_LIFETIME);
-        if let Written::No(_) = self.append_before(&self.route.from.store, wallet, append.clone(), decided).await? {
+        let sign_by = Some(seen.at + self.head_lifetime);
+        if let Written::No(_) = self.append_before(&self.route.from.store, wallet, append.clone(), sign_by).await? {
             return self.look(wallet).await;
         }
         let head = append.blocks[0].head();
