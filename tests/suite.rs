@@ -9,6 +9,7 @@ mod cost;
 mod deploys;
 mod directions;
 mod drills;
+mod ejection;
 mod events;
 mod fleet;
 mod hot_wallet;

@@ -5,18 +5,22 @@
 //! - [`jwt`], [`identity`]: a bearer token becomes an [`Identity`], or a [`Denied`].
 //! - [`policy`], [`route`], [`guard`]: whether an identity may do what it asks for.
 //! - [`collector`]: where traces are posted to.
+//! - [`descriptors`]: the limit of file descriptors, and whether one was missing.
+//! - [`origin`]: whether another site caused a request.
 //! - [`flags`], [`proxies`]: what a process is told on its command line.
 //!
 //! It must never log or return a token or a key, nor let anything through because it could not find out.
 
 pub mod collector;
 pub mod denied;
+pub mod descriptors;
 pub mod flags;
 pub mod guard;
 pub mod http;
 pub mod identity;
 pub mod jwt;
 pub mod limits;
+pub mod origin;
 pub mod policy;
 pub mod proxies;
 pub mod role;

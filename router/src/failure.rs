@@ -34,8 +34,12 @@ pub enum Failure {
     WrongType(&'static str),
     #[error("the body is not the JSON object it should be: {0}")]
     MalformedJson(String),
-    #[error("the body is larger than {max} bytes", max = limits::BODY_BUFFER_MAX_BYTES)]
-    BodyTooLarge,
+    #[error("the body is larger than the {0} bytes that this path takes")]
+    BodyTooLarge(usize),
+    #[error("the body has to be sent as Content-Type: application/json")]
+    UnsupportedMediaType,
+    #[error("{0}")]
+    Foreign(access::origin::Foreign),
     #[error("the body ended or failed before its announced end")]
     BodyIncomplete,
     #[error("no byte of the body came for {} s", limits::BODY_STALL_TIMEOUT.as_secs())]
@@ -114,7 +118,11 @@ impl Failure {
             MissingField(_) => (BAD, "missing_field", "Missing field"),
             WrongType(_) => (BAD, "wrong_type", "Wrong type"),
             MalformedJson(_) => (BAD, "malformed_json", "Malformed JSON"),
-            BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
+            BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
+            UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
+            }
+            Foreign(foreign) => (access::origin::Foreign::STATUS, foreign.code(), foreign.title()),
             BodyIncomplete => (BAD, "body_incomplete", "Body incomplete"),
             BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "Body too slow"),
             AmbiguousLength => (BAD, "ambiguous_length", "Ambiguous body length"),
@@ -156,6 +164,7 @@ impl Failure {
         matches!(
             self,
             Denied(_)
+                | Foreign(_)
                 | AmbiguousLength
                 | UpgradeRefused
                 | TooManyHeaders
@@ -211,8 +220,8 @@ pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<A
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     // Where the body ends is unknown, or not worth waiting for: nothing after it can be trusted to be a request.
-    use Failure::{AmbiguousLength, BodyIncomplete, BodyTimeout};
-    if matches!(failure, AmbiguousLength | BodyTimeout | BodyIncomplete) {
+    use Failure::{AmbiguousLength, BodyIncomplete, BodyTimeout, BodyTooLarge};
+    if matches!(failure, AmbiguousLength | BodyTimeout | BodyIncomplete | BodyTooLarge(_)) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {

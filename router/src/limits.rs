@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-/// Largest body that is buffered: peeked for its route, or kept so that it can be sent again.
-pub const BODY_BUFFER_MAX_BYTES: usize = 64 * 1024;
-/// How much more of a body that is refused for its size is read, so that the refusal reaches the client.
-pub const DRAIN_MAX_BYTES: usize = 1024 * 1024;
+/// What all bodies that come in pieces may hold of one worker thread's memory. How large one may be is said by
+/// [`topology::wire::body_max_bytes`].
+pub const BODIES_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// A client that still sends a body nobody reads gets its answer first; this much more is thrown away meanwhile, so that
+/// the connection is not reset under the answer.
+pub const LINGER_MAX_BYTES: usize = 16 * 1024 * 1024;
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Answers leave in slices of this size: what a slow reader has not taken is not copied for it.
+pub const SLICE_MAX_BYTES: usize = 16 * 1024;
 /// Largest request head; hyper answers 431 above it.
 pub const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Most header lines a request may have.
@@ -51,16 +56,32 @@ pub const LINK_OUTPUT_KEPT_BYTES: usize = 4 * 1024;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Without a byte of a body that is still to come.
 pub const BODY_STALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Without a byte of an answer that the client does not take, or the cell does not finish.
+/// Without a byte of an answer that the cell does not finish. A client that keeps an answer waiting has to take
+/// [`ANSWER_MIN_BYTES`] of it in each such time.
 pub const ANSWER_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub const ANSWER_MIN_BYTES: u64 = 64 * 1024;
 /// Between two requests of one connection.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How often a worker looks for connections that outstayed one of the four above.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(250);
 
+/// Sends of one request that may end in a broken connection: one more would carry a request that kills its handler to
+/// every instance.
+pub const BREAKS_MAX: u32 = 2;
+/// A request that may be repeated is sent to another instance after this long without an answer, or after half of its
+/// time if that is shorter.
+pub const ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
+/// An instance that requests wait for and that says nothing for this long is asked whether it lives, and this long it may
+/// take to answer.
+pub const SILENCE_MAX: Duration = Duration::from_millis(250);
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Failed connects, or answers that say the request was not processed, in a row before an instance is ejected.
 pub const EJECT_AFTER_CONNECT_FAILURES: u32 = 1;
 pub const EJECT_AFTER_SHEDS: u32 = 5;
+/// Answers 5xx, broken connections and answers later than [`ATTEMPT_PATIENCE`] in a row before an instance is ejected.
+pub const EJECT_AFTER_FAILURES: u32 = 5;
+/// At most one in so many of a cell's instances is ejected for such failures, and at least one is not.
+pub const EJECTED_SHARE: usize = 2;
 pub const EJECTION_MIN: Duration = Duration::from_millis(250);
 pub const EJECTION_MAX: Duration = Duration::from_secs(5);
 /// Points each instance of a cell gets on the ring.

@@ -6,6 +6,7 @@ mod limiting;
 
 mod access;
 mod bounds;
+mod ejection;
 mod moving;
 mod placements;
 mod repeating;

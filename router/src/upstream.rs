@@ -1,15 +1,19 @@
-//! One cell instance as one worker thread sees it: idle connections to it, and whether it is worth trying now.
+//! One cell instance as one worker thread sees it: idle connections to it, how long it has been silent, and whether it is
+//! worth trying now.
 
 pub mod answer;
 pub mod breaker;
 pub mod link;
+pub mod probe;
 pub mod request;
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access::descriptors;
 use access::tls::{Client, Stream};
 use tokio::net::TcpStream;
 use topology::CellId;
@@ -30,8 +34,42 @@ pub struct Upstream {
     scratch: Scratch,
     /// Last in, first out: the few in use stay warm and the rest age out.
     idle: RefCell<Vec<Idle>>,
+    /// Requests that wait for the head of an answer.
+    waiting: Cell<u32>,
+    /// When it last answered anything, or the first of those requests was sent.
+    heard: Cell<Instant>,
+    is_probed: Cell<bool>,
     /// When it was told last that no connection could be made.
     told: Cell<Option<Instant>>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLink {
+    /// This process has no descriptor left, or this machine no port: the instance is not to blame.
+    Exhausted,
+    Unreachable,
+}
+
+/// A request that waits for an instance; over when it is dropped, however the wait ends.
+pub struct Waiting<'u> {
+    upstream: &'u Upstream,
+    pub since: Instant,
+}
+
+impl Waiting<'_> {
+    /// The instance answered; how long that took.
+    pub fn answered(&self) -> Duration {
+        let now = Instant::now();
+        self.upstream.heard.set(now);
+        now.saturating_duration_since(self.since)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.upstream.waiting.set(self.upstream.waiting.get() - 1);
+    }
 }
 
 struct Idle {
@@ -43,6 +81,7 @@ impl Upstream {
     pub fn new(address: Arc<str>, cell: CellId, tls: Option<Client>, clock: &Rc<Clock>, scratch: &Scratch) -> Rc<Self> {
         let (clock, scratch) = (Rc::clone(clock), scratch.clone());
         Rc::new(Self {
+            heard: Cell::new(clock.now()),
             address,
             cell,
             tls,
@@ -50,8 +89,31 @@ impl Upstream {
             clock,
             scratch,
             idle: RefCell::default(),
+            waiting: Cell::new(0),
+            is_probed: Cell::new(false),
             told: Cell::new(None),
         })
+    }
+
+    pub fn wait(&self) -> Waiting<'_> {
+        let since = Instant::now();
+        if self.waiting.replace(self.waiting.get() + 1) == 0 {
+            self.heard.set(since);
+        }
+        Waiting { upstream: self, since }
+    }
+
+    pub fn has_waiting(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// Requests have waited for a while, and it said nothing to any of them.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.waiting.get() > 0 && now.saturating_duration_since(self.heard.get()) >= limits::SILENCE_MAX
+    }
+
+    pub fn is_sound(&self, now: Instant) -> bool {
+        self.breaker.is_sound() && !self.is_silent(now)
     }
 
     /// A connection that is open as far as is known; those that were closed meanwhile are forgotten.
@@ -91,25 +153,26 @@ impl Upstream {
     }
 
     /// A new connection, made within `left` and [`limits::CONNECT_TIMEOUT`].
-    pub async fn connect(&self, left: Duration) -> Option<Box<Link>> {
+    pub async fn connect(&self, left: Duration) -> Result<Box<Link>, NoLink> {
+        let stream = self.stream(left.min(limits::CONNECT_TIMEOUT)).await;
+        stream.map(|stream| Link::new(stream, self.scratch.clone())).map_err(|error| {
+            self.tell(&error);
+            if descriptors::is_exhausted(&error) { NoLink::Exhausted } else { NoLink::Unreachable }
+        })
+    }
+
+    async fn stream(&self, patience: Duration) -> io::Result<Stream> {
         let connecting = async {
             let stream = TcpStream::connect(&*self.address).await?;
             stream.set_nodelay(true)?;
-            let stream = match &self.tls {
-                None => Stream::Plain(stream),
+            match &self.tls {
+                None => Ok(Stream::Plain(stream)),
                 Some(tls) => {
                     let name = access::role::cell_server_name(&self.cell);
-                    tls.connect(name.ok_or(std::io::ErrorKind::InvalidInput)?, stream).await?
+                    tls.connect(name.ok_or(io::ErrorKind::InvalidInput)?, stream).await
                 }
-            };
-            std::io::Result::Ok(Link::new(stream, self.scratch.clone()))
-        };
-        match tokio::time::timeout(left.min(limits::CONNECT_TIMEOUT), connecting).await.ok()? {
-            Ok(link) => Some(link),
-            Err(error) => {
-                self.tell(&error);
-                None
             }
-        }
+        };
+        tokio::time::timeout(patience, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -86,7 +86,7 @@ fn with_a_request_in_flight(name: &str) -> (Router, Vec<TcpStream>) {
     // It asks for the next one once it has taken this one.
     let asks = accept_request(&plane);
     let mut client = TcpStream::connect(public).expect("the router listens");
-    write!(client, "GET {WALLET} HTTP/1.1\r\nhost: x\r\nx-deadline-ms: 30000\r\n\r\n").expect("sent");
+    write!(client, "GET {WALLET} HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 30000\r\n\r\n").expect("sent");
     let asked = accept_request(&cell);
     (router, vec![asks, client, asked])
 }

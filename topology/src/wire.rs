@@ -34,6 +34,16 @@ pub const NOT_PROCESSED: &str = "x-not-processed";
 /// is sound, and at its limits. Later is better.
 pub const AT_LIMIT: &str = "at-limit";
 
+/// Largest request body, in bytes: of one operation, and of a request for many. The router refuses what is larger, so that
+/// no cell reads it.
+pub const BODY_MAX_BYTES: usize = 64 * 1024;
+pub const BATCH_BODY_MAX_BYTES: usize = 256 * 1024;
+
+/// The largest body that a path takes.
+pub fn body_max_bytes(path: &str) -> usize {
+    if path.ends_with(":batch") { BATCH_BODY_MAX_BYTES } else { BODY_MAX_BYTES }
+}
+
 /// Paths on the router's internal address and on each cell; `{id}` is the wallet that receives.
 pub mod path {
     /// `GET /internal/v1/wallets/{id}/receivable` → [`super::Receivable`].

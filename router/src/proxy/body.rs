@@ -1,6 +1,8 @@
-//! Bodies in both directions. Small ones are held in one piece, so that they can be sent again and their connection
-//! goes back to the pool at once; large ones stream through.
+//! Bodies in both directions. A request's is read whole before anything else is done: it can be sent again then, and a
+//! slow sender holds no place. An answer's that is there already goes out in slices, and its connection goes back to the
+//! pool at once; others stream through.
 
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,108 +11,68 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::failure::Failure;
-use crate::limits::{BODY_BUFFER_MAX_BYTES, DRAIN_MAX_BYTES};
+use crate::limits::SLICE_MAX_BYTES;
 use crate::proxy::client::{Client, Deadline};
-use crate::proxy::worker::Admitted;
+use crate::proxy::worker::Ongoing;
 use crate::upstream::Upstream;
 use crate::upstream::answer::{Framing, Piece};
 use crate::upstream::link::Link;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request's body on its way to a cell.
-pub enum ForwardBody {
-    /// All of it, so that it can be sent again; empty if there is none.
-    Whole(Bytes),
-    Stream {
-        first: Option<Bytes>,
-        rest: Incoming,
-        /// As the client announced it; None if it comes in chunks.
-        length: Option<u64>,
-        client: Rc<Client>,
-    },
-}
-
-impl ForwardBody {
-    pub fn is_whole(&self) -> bool {
-        matches!(self, Self::Whole(_))
-    }
-
-    /// The next piece of a body that streams; None at its end.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let Self::Stream { first, rest, client, .. } = self else { return Poll::Ready(None) };
-        if let Some(bytes) = first.take() {
-            return Poll::Ready(Some(Ok(bytes)));
-        }
-        let frame = Pin::new(rest).poll_frame(cx);
-        client.awaits_body(frame.is_pending());
-        match frame {
-            Poll::Pending if client.body_stalled() => Poll::Ready(Some(Err(Failure::BodyTimeout.into()))),
-            Poll::Pending => Poll::Pending,
-            // Trailers are announced by a header that is not passed on.
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame.into_data().unwrap_or_default()))),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
-        }
-    }
-
-    /// Reads on for a while without keeping it: a connection closed over unread bytes is reset, and the answer that
-    /// says why the body is refused is lost with it.
-    pub async fn drain(&mut self, client: &Client, deadline: Deadline) {
-        let Self::Stream { rest, .. } = self else { return };
-        for _ in 0..DRAIN_MAX_BYTES / BODY_BUFFER_MAX_BYTES {
-            let Ok(Collected::Longer(_)) = collect(rest, client, deadline).await else { return };
-        }
-    }
-}
-
-/// What reading up to the limit came to.
-pub enum Collected {
-    Whole(Bytes),
-    /// Larger than [`BODY_BUFFER_MAX_BYTES`]; this is how it starts.
-    Longer(Bytes),
-}
-
-/// Reads a body up to [`BODY_BUFFER_MAX_BYTES`].
-pub async fn collect(body: &mut Incoming, client: &Client, deadline: Deadline) -> Result<Collected, Failure> {
+/// Reads a body of at most `most` bytes. What does not come in one piece counts in the worker's bound.
+pub async fn collect(
+    body: &mut Incoming,
+    most: usize,
+    ongoing: &mut Ongoing,
+    deadline: Deadline,
+) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
-    loop {
-        if body.is_end_stream() {
-            return Ok(Collected::Whole(if more.is_empty() { first } else { more.freeze() }));
-        }
-        let frame = std::future::poll_fn(|cx| {
-            let frame = Pin::new(&mut *body).poll_frame(cx);
-            client.awaits_body(frame.is_pending());
-            match frame {
-                Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-                Poll::Pending if client.body_stalled() => Poll::Ready(Err(Failure::BodyTimeout)),
-                Poll::Pending if client.expired(cx, deadline) => Poll::Ready(Err(Failure::DeadlineUnsent)),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        let Some(frame) = frame.await? else {
-            return Ok(Collected::Whole(if more.is_empty() { first } else { more.freeze() }));
-        };
+    while !body.is_end_stream() {
+        let Some(frame) = next_frame(body, &ongoing.client, deadline).await? else { break };
         let Ok(data) = frame.map_err(|_| Failure::BodyIncomplete)?.into_data() else { continue };
+        if data.len() > most - first.len().max(more.len()) {
+            return Err(Failure::BodyTooLarge(most));
+        }
         if first.is_empty() && more.is_empty() {
             first = data;
-        } else {
-            if more.is_empty() {
-                more.extend_from_slice(&first);
-            }
-            more.extend_from_slice(&data);
+            continue;
         }
-        if first.len().max(more.len()) > BODY_BUFFER_MAX_BYTES {
-            return Ok(Collected::Longer(if more.is_empty() { first } else { more.freeze() }));
+        if more.is_empty() {
+            ongoing.hold(first.len())?;
+            more.extend_from_slice(&first);
         }
+        ongoing.hold(data.len())?;
+        more.extend_from_slice(&data);
     }
+    ongoing.client.has_unread_body(false);
+    Ok(if more.is_empty() { first } else { more.freeze() })
+}
+
+/// None at the end of the body.
+async fn next_frame(
+    body: &mut Incoming,
+    client: &Client,
+    deadline: Deadline,
+) -> Result<Option<hyper::Result<Frame<Bytes>>>, Failure> {
+    std::future::poll_fn(|cx| {
+        let frame = Pin::new(&mut *body).poll_frame(cx);
+        client.awaits_body(frame.is_pending());
+        match frame {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending if client.body_stalled() => Poll::Ready(Err(Failure::BodyTimeout)),
+            Poll::Pending if client.expired(cx, deadline) => Poll::Ready(Err(Failure::DeadlineUnsent)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// An answer's body on its way to the client. Dropped when the answer is written or given up: that ends the request.
 pub struct AnswerBody {
     kind: Kind,
-    pub admitted: Option<Admitted>,
+    pub ongoing: Option<Ongoing>,
 }
 
 enum Kind {
@@ -123,12 +85,14 @@ struct Streaming {
     rest: Framing,
     /// None once the body is over or broken.
     link: Option<Box<Link>>,
+    /// How it broke off, as long as the client is not told.
+    broken: Option<io::Error>,
     upstream: Rc<Upstream>,
 }
 
 impl AnswerBody {
     pub fn full(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), admitted: None }
+        Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), ongoing: None }
     }
 
     /// Takes what has arrived already. A body that is complete gives its connection back to the pool at once.
@@ -146,15 +110,18 @@ impl AnswerBody {
             }
         }
         let first = Some(first).filter(|first| !first.is_empty());
-        let streaming = Streaming { first, rest, link: Some(link), upstream: Rc::clone(upstream) };
-        Self { kind: Kind::Stream(Box::new(streaming)), admitted: None }
+        let streaming = Streaming { first, rest, link: Some(link), broken: None, upstream: Rc::clone(upstream) };
+        Self { kind: Kind::Stream(Box::new(streaming)), ongoing: None }
     }
 }
 
 impl Streaming {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(bytes) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        if let Some(slice) = slice_of(&mut self.first) {
+            return Poll::Ready(Some(Ok(Frame::data(slice))));
+        }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error.into())));
         }
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
         match ready!(link.poll_body(&mut self.rest, cx)) {
@@ -167,10 +134,20 @@ impl Streaming {
             }
             Err(error) => {
                 self.link = None;
-                Poll::Ready(Some(Err(error.into())))
+                self.broken = Some(error);
+                // hyper drops what it has not written when a body fails: one more turn lets it write the head, and what
+                // came before, so that the client learns that there was an answer.
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
+}
+
+/// The next slice; None is left when all are taken.
+fn slice_of(bytes: &mut Option<Bytes>) -> Option<Bytes> {
+    let rest = bytes.as_mut()?;
+    if rest.len() > SLICE_MAX_BYTES { Some(rest.split_to(SLICE_MAX_BYTES)) } else { bytes.take() }
 }
 
 impl Body for AnswerBody {
@@ -179,7 +156,7 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().kind {
-            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Whole(bytes) => Poll::Ready(slice_of(bytes).map(|slice| Ok(Frame::data(slice)))),
             Kind::Stream(streaming) => streaming.poll(cx),
         }
     }
@@ -187,7 +164,9 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Stream(streaming) => streaming.first.is_none() && streaming.link.is_none(),
+            Kind::Stream(streaming) => {
+                streaming.first.is_none() && streaming.link.is_none() && streaming.broken.is_none()
+            }
         }
     }
 

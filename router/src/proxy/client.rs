@@ -60,6 +60,9 @@ pub struct Client {
     moved: Cell<Instant>,
     awaits_body: Cell<bool>,
     body_stalled: Cell<bool>,
+    has_unread_body: Cell<bool>,
+    /// Since when bytes wait for the client to take them, and how many it took since; None if none wait.
+    blocked: Cell<Option<(Instant, u64)>>,
     over: Cell<bool>,
     /// What is being written is an answer of ours.
     answers: Cell<bool>,
@@ -84,6 +87,8 @@ impl Client {
             moved: Cell::new(now),
             awaits_body: Cell::new(false),
             body_stalled: Cell::new(false),
+            has_unread_body: Cell::new(false),
+            blocked: Cell::new(None),
             over: Cell::new(false),
             answers: Cell::new(false),
             draining: Cell::new(false),
@@ -116,6 +121,7 @@ impl Client {
 
     pub fn all_written(&self) {
         self.answers.set(false);
+        self.blocked.set(None);
     }
 
     /// Whether what is written now is nobody's answer to a request, hence hyper's own to what is none.
@@ -135,8 +141,34 @@ impl Client {
         }
     }
 
-    pub fn bytes_written(&self) {
+    pub fn bytes_written(&self, count: usize) {
         self.moved.set(self.clock.now());
+        self.blocked.set(self.blocked.get().map(|(since, taken)| (since, taken + count as u64)));
+    }
+
+    /// The client does not take what is to be written.
+    pub fn write_is_blocked(&self) {
+        self.blocked.set(self.blocked.get().or(Some((self.clock.now(), 0))));
+    }
+
+    /// True if a client that keeps bytes waiting takes them too slowly.
+    fn reads_too_slowly(&self, now: Instant) -> bool {
+        let Some((since, taken)) = self.blocked.get() else { return false };
+        if now.saturating_duration_since(since) <= limits::ANSWER_STALL_TIMEOUT {
+            return false;
+        }
+        self.blocked.set(None);
+        taken < limits::ANSWER_MIN_BYTES
+    }
+
+    /// Whether a body came with the request that has not been read to its end.
+    pub fn has_unread_body(&self, has: bool) {
+        self.has_unread_body.set(has);
+    }
+
+    /// Whether the client may still send what its answer did not wait for.
+    pub fn lingers(&self) -> bool {
+        self.has_unread_body.get() && !self.is_over()
     }
 
     /// Whether we wait for more of the request's body.
@@ -192,6 +224,11 @@ impl Client {
     /// Ends what has lasted too long.
     pub fn sweep(&self, now: Instant, keep_alive_timeout: Duration) {
         let in_phase = now.saturating_duration_since(self.phase_since.get());
+        if self.reads_too_slowly(now) {
+            self.over.set(true);
+            self.wake();
+            return;
+        }
         let unmoved = now.saturating_duration_since(self.moved.get()).min(in_phase);
         match self.phase.get() {
             Phase::Idle if in_phase > keep_alive_timeout => self.over.set(true),

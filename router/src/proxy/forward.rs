@@ -1,6 +1,7 @@
 //! Sends a request to the cell that owns its wallet, and again where that is safe: to another instance when nothing
 //! was done, to another cell when the first one says so, never twice when the first may have been applied.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -11,16 +12,16 @@ use topology::{CellId, Duty, WalletId, wire};
 
 use crate::failure::Failure;
 use crate::limits;
-use crate::proxy::body::{AnswerBody, ForwardBody};
+use crate::proxy::body::AnswerBody;
 use crate::proxy::client::{Client, Deadline};
 use crate::proxy::headers::{self, Facts};
 use crate::proxy::worker::{LocalRoutes, Worker};
 use crate::routes::InstanceSlot;
 use crate::target::Side;
 use crate::telemetry::cells::Outcome;
-use crate::upstream::Upstream;
 use crate::upstream::link::{Answer, Broken, Link};
 use crate::upstream::request::Outgoing;
+use crate::upstream::{NoLink, Upstream};
 
 /// Whom a request is for.
 #[derive(Clone, Copy)]
@@ -59,8 +60,6 @@ struct Course<'a> {
     /// Asks without changing anything: what became of it does not matter.
     is_read: bool,
     duty: Duty,
-    /// Its body is held whole.
-    can_repeat: bool,
     /// Repeating it does no harm even if the first was applied.
     is_repeatable: bool,
 }
@@ -73,6 +72,8 @@ struct Progress {
     /// Brought along from the cell that sent us on.
     moved: Option<HeaderValue>,
     was_sent: bool,
+    /// Connections that broke under it.
+    breaks: u32,
     /// What the last instance said that did nothing: the answer, if no other one does better.
     shed: Option<Response<AnswerBody>>,
 }
@@ -97,14 +98,17 @@ enum Sent {
     Answer(Answer, Box<Link>),
     NotConnected,
     Broken,
+    /// Its deadline has passed.
     Expired,
+    /// It may be repeated, and another instance may be faster.
+    Late,
 }
 
 pub async fn forward(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     request: &Forwarded<'_>,
-    body: &mut ForwardBody,
+    body: &[u8],
 ) -> Result<Response<AnswerBody>, Failure> {
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
     forward_to_cell(worker, client, &local, request, body).await.map(|(answer, _)| answer)
@@ -125,9 +129,8 @@ pub async fn home_of(
     let to = Destination::Wallet(wallet);
     let asked = Forwarded { head: &head, to, deadline, facts: &facts, request_id, actor: None };
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
-    let mut no_body = ForwardBody::Whole(Bytes::new());
     // Boxed because it is rare and large.
-    match Box::pin(forward_to_cell(worker, client, &local, &asked, &mut no_body)).await? {
+    match Box::pin(forward_to_cell(worker, client, &local, &asked, &[])).await? {
         (answer, cell) if answer.status().is_success() => Ok(local.routes.cells[cell].id.clone()),
         (answer, _) if answer.status().is_server_error() => Err(Failure::UpstreamUnavailable),
         _ => Err(access::Denied::Forbidden.into()),
@@ -140,19 +143,19 @@ async fn forward_to_cell(
     client: &Rc<Client>,
     local: &LocalRoutes,
     request: &Forwarded<'_>,
-    body: &mut ForwardBody,
+    body: &[u8],
 ) -> Result<(Response<AnswerBody>, usize), Failure> {
     let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
     let has_key = request.head.method == Method::POST && request.facts.has_key;
-    let can_repeat = body.is_whole();
-    let is_repeatable = can_repeat && (is_read || has_key);
+    let is_repeatable = is_read || has_key;
     let duty = Duty::of(request.head.uri.path());
-    let course = Course { worker, client, request, is_read, duty, can_repeat, is_repeatable };
+    let course = Course { worker, client, request, is_read, duty, is_repeatable };
     let cell = match request.to {
         Destination::Wallet(wallet) => local.routes.owner(wallet),
         Destination::Cell(cell) => local.routes.cell_named(cell.as_str()).ok_or(Failure::CellNotFound)?,
     };
-    let mut progress = Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, shed: None };
+    let mut progress =
+        Progress { cell, tried: Tried::default(), hops: 0, moved: None, was_sent: false, breaks: 0, shed: None };
     let began = Instant::now();
     let outcome = course.run(local, body, &mut progress).await;
     let seen = outcome.as_ref().map_or_else(Failure::seen_of_cell, |answer| Some(Outcome::of(answer.status())));
@@ -166,24 +169,19 @@ async fn forward_to_cell(
 }
 
 impl Course<'_> {
-    async fn run(
-        &self,
-        local: &LocalRoutes,
-        body: &mut ForwardBody,
-        at: &mut Progress,
-    ) -> Result<Response<AnswerBody>, Failure> {
+    async fn run(&self, local: &LocalRoutes, body: &[u8], at: &mut Progress) -> Result<Response<AnswerBody>, Failure> {
         let counters = &self.worker.shared.counters;
         for attempt in 0..limits::ATTEMPTS_MAX {
             let Some((slot, upstream)) = self.pick(local, at.cell, at.tried) else { break };
             if attempt > 0 {
                 counters.resent.increment(1);
             }
-            match self.send(local, upstream, body, at).await? {
-                Sent::Answer(answer, link) => match self.judge(answer, link, upstream, local, at, slot)? {
-                    Some(answer) => return Ok(answer),
-                    None if !self.can_repeat => return at.shed.take().ok_or(Failure::WalletMoving),
-                    None => {}
-                },
+            match self.send(local, (slot, upstream), body, at).await? {
+                Sent::Answer(answer, link) => {
+                    if let Some(answer) = self.judge(answer, link, upstream, local, at, slot)? {
+                        return Ok(answer);
+                    }
+                }
                 Sent::NotConnected => {
                     counters.connect_failures.increment(1);
                     if upstream.breaker.could_not_connect(Instant::now()) {
@@ -191,12 +189,19 @@ impl Course<'_> {
                     }
                     at.tried.add(slot);
                 }
-                Sent::Broken if self.client.body_stalled() => return Err(Failure::BodyTimeout),
-                Sent::Broken if self.is_repeatable => {
+                Sent::Broken => {
+                    self.failed(local, at.cell, upstream);
                     at.was_sent = true;
+                    at.breaks += 1;
+                    if !self.is_repeatable || at.breaks == limits::BREAKS_MAX {
+                        return Err(self.lost());
+                    }
                     self.avoid(local, at, slot, upstream);
                 }
-                Sent::Broken => return Err(self.lost()),
+                Sent::Late => {
+                    at.was_sent = true;
+                    at.tried.add(slot);
+                }
                 Sent::Expired if self.is_read => return Err(Failure::DeadlineExceeded),
                 Sent::Expired => return Err(Failure::DeadlineUnknownOutcome),
             }
@@ -218,6 +223,32 @@ impl Course<'_> {
         }
     }
 
+    /// Counts what an instance that is well does not do. It is ejected if it goes on and the others do not do it too.
+    fn failed(&self, local: &LocalRoutes, cell: usize, upstream: &Rc<Upstream>) {
+        let now = Instant::now();
+        if upstream.breaker.failed(now, || local.can_spare(cell, upstream, now)) {
+            self.worker.shared.counters.ejections.increment(1);
+        }
+    }
+
+    /// Whether an instance that does well has not been tried.
+    fn has_another(&self, local: &LocalRoutes, at: &Progress, slot: InstanceSlot) -> bool {
+        let mut tried = at.tried;
+        tried.add(slot);
+        let now = Instant::now();
+        self.candidates(local, at.cell, tried).any(|slot| local.upstreams[at.cell][slot].is_sound(now))
+    }
+
+    fn candidates<'l>(
+        &self,
+        local: &'l LocalRoutes,
+        cell: usize,
+        tried: Tried,
+    ) -> impl Iterator<Item = InstanceSlot> + use<'l> {
+        let candidates = local.routes.cells[cell].candidates(self.request.to.preference(), self.duty);
+        candidates.filter(move |&slot| !tried.has(slot))
+    }
+
     fn lost(&self) -> Failure {
         if self.is_read { Failure::UpstreamBroken } else { Failure::UpstreamUnknownOutcome }
     }
@@ -227,7 +258,9 @@ impl Course<'_> {
         match failure {
             _ if self.is_read || !at.was_sent => failure,
             Failure::DeadlineUnsent => Failure::DeadlineUnknownOutcome,
-            Failure::WalletMoving | Failure::UpstreamUnavailable => Failure::UpstreamUnknownOutcome,
+            Failure::WalletMoving | Failure::UpstreamUnavailable | Failure::Overloaded => {
+                Failure::UpstreamUnknownOutcome
+            }
             failure => failure,
         }
     }
@@ -264,7 +297,6 @@ impl Course<'_> {
         *answer.status_mut() = status;
         *answer.headers_mut() = headers;
         if !was_shed {
-            upstream.breaker.succeeded();
             return Ok(Some(answer));
         }
         if upstream.breaker.shed(Instant::now()) {
@@ -296,56 +328,64 @@ impl Course<'_> {
     /// anyway: an ejection is a guess.
     fn pick<'l>(&self, local: &'l LocalRoutes, cell: usize, tried: Tried) -> Option<(InstanceSlot, &'l Rc<Upstream>)> {
         let upstreams = &local.upstreams[cell];
-        let mut fallback = None;
-        for slot in local.routes.cells[cell]
-            .candidates(self.request.to.preference(), self.duty)
-            .filter(|&slot| !tried.has(slot))
-        {
+        let mut chosen = None;
+        for slot in self.candidates(local, cell, tried) {
             if upstreams[slot].breaker.admits(Instant::now) {
-                return Some((slot, &upstreams[slot]));
+                chosen = Some(slot);
+                break;
             }
-            fallback = fallback.or(Some(slot));
+            chosen = chosen.or(Some(slot));
         }
-        fallback.map(|slot| (slot, &upstreams[slot]))
+        let slot = chosen?;
+        if upstreams[slot].has_waiting() {
+            self.worker.look_after(&upstreams[slot], Instant::now());
+        }
+        Some((slot, &upstreams[slot]))
     }
 
     async fn send(
         &self,
         local: &LocalRoutes,
-        upstream: &Rc<Upstream>,
-        body: &mut ForwardBody,
+        to: (InstanceSlot, &Rc<Upstream>),
+        body: &[u8],
         at: &Progress,
     ) -> Result<Sent, Failure> {
-        if let Some(link) = upstream.take_idle()
-            && let Some(sent) = self.exchange(link, body, at).await?
+        if let Some(link) = to.1.take_idle()
+            && let Some(sent) = self.exchange(link, local, to, body, at).await?
         {
             return Ok(sent);
         }
         // Boxed because it is rare and large: every request would carry its size around.
-        Box::pin(self.send_fresh(local, upstream, body, at)).await
+        Box::pin(self.send_fresh(local, to, body, at)).await
     }
 
     async fn send_fresh(
         &self,
         local: &LocalRoutes,
-        upstream: &Rc<Upstream>,
-        body: &mut ForwardBody,
+        to: (InstanceSlot, &Rc<Upstream>),
+        body: &[u8],
         at: &Progress,
     ) -> Result<Sent, Failure> {
         let left = self.request.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Failure::DeadlineUnsent);
         }
-        let Some(link) = upstream.connect(left).await else { return Ok(Sent::NotConnected) };
+        let link = match to.1.connect(left).await {
+            Ok(link) => link,
+            Err(NoLink::Unreachable) => return Ok(Sent::NotConnected),
+            Err(NoLink::Exhausted) => return Err(Failure::Overloaded),
+        };
         local.meters[at.cell].connections_opened.increment(1);
-        Ok(self.exchange(link, body, at).await?.unwrap_or(Sent::NotConnected))
+        Ok(self.exchange(link, local, to, body, at).await?.unwrap_or(Sent::NotConnected))
     }
 
     /// None if nothing was sent.
     async fn exchange(
         &self,
         mut link: Box<Link>,
-        body: &mut ForwardBody,
+        local: &LocalRoutes,
+        (slot, upstream): (InstanceSlot, &Rc<Upstream>),
+        body: &[u8],
         at: &Progress,
     ) -> Result<Option<Sent>, Failure> {
         let &Forwarded { head, deadline, facts, request_id, actor, .. } = self.request;
@@ -359,11 +399,34 @@ impl Course<'_> {
             hops: at.hops,
             moved: at.moved.as_ref(),
         };
-        let expired = |cx: &mut std::task::Context<'_>| self.client.expired(cx, deadline);
+        let waiting = upstream.wait();
+        let left = deadline.saturating_duration_since(waiting.since);
+        let soon = waiting.since + limits::ATTEMPT_PATIENCE.min(left / 2);
+        let (is_late, leaves) = (Cell::new(false), Cell::new(false));
+        let expired = |cx: &mut std::task::Context<'_>| {
+            if !is_late.get() && self.client.expired(cx, soon) {
+                is_late.set(true);
+                self.failed(local, at.cell, upstream);
+                leaves.set(self.is_repeatable && self.has_another(local, at, slot));
+            }
+            leaves.get() || (is_late.get() && self.client.expired(cx, deadline))
+        };
         Ok(match link.exchange(&outgoing, body, &self.worker.spare, expired).await {
-            Ok(answer) => Some(Sent::Answer(answer, link)),
+            Ok(answer) => {
+                waiting.answered();
+                let refused = answer.headers.get(wire::NOT_PROCESSED);
+                // What is late was counted when it became so; what an instance did not do is looked at by `judge`.
+                if !is_late.get() && refused.is_none_or(|value| value != "true") {
+                    match answer.status.is_server_error() && refused.is_none() {
+                        true => self.failed(local, at.cell, upstream),
+                        false => upstream.breaker.succeeded(),
+                    }
+                }
+                Some(Sent::Answer(answer, link))
+            }
             Err(Broken::Unsent) => None,
             Err(Broken::Sent) => Some(Sent::Broken),
+            Err(Broken::Expired) if leaves.get() => Some(Sent::Late),
             Err(Broken::Expired) => Some(Sent::Expired),
         })
     }

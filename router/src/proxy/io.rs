@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use topology::wire;
 
 use crate::failure::{Failure, last_answer};
+use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT};
 use crate::proxy::client::Client;
 use crate::proxy::headers;
 use crate::proxy::worker::Worker;
@@ -76,6 +77,22 @@ impl ClientIo {
         self.worker.refused(failure, &request_id);
         self.stream.try_write(&last_answer(failure, &request_id));
     }
+
+    /// Throws away what a client still sends after its answer: closed over unread bytes, the connection would be reset, and
+    /// the answer lost with it.
+    pub async fn linger(mut self) {
+        let mut left = LINGER_MAX_BYTES;
+        let discarding = std::future::poll_fn(|cx| {
+            loop {
+                match ready!(self.scratch.poll_read(&mut self.stream, usize::MAX, cx, |_| {})) {
+                    Ok(count @ 1..) if count < left => left -= count,
+                    Ok(_) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        });
+        // A client that sends for longer may miss the answer.
+        let _ = tokio::time::timeout(LINGER_TIMEOUT, discarding).await;
+    }
 }
 
 impl Read for ClientIo {
@@ -98,7 +115,6 @@ impl Read for ClientIo {
 impl Write for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let this = self.get_mut();
-        this.client.bytes_written();
         if this.client.is_unasked() && this.instead.is_none() {
             this.instead = own_answer(bytes).map(|status| {
                 let (failure, request_id) = (Failure::of_head(status), headers::new_request_id());
@@ -106,7 +122,15 @@ impl Write for ClientIo {
                 last_answer(&failure, &request_id)
             });
         }
-        let Some(instead) = &mut this.instead else { return Pin::new(&mut this.stream).poll_write(cx, bytes) };
+        let Some(instead) = &mut this.instead else {
+            let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+            match &written {
+                Poll::Ready(Ok(count)) => this.client.bytes_written(*count),
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => this.client.write_is_blocked(),
+            }
+            return written;
+        };
         while !instead.is_empty() {
             let count = ready!(Pin::new(&mut this.stream).poll_write(cx, instead))?;
             instead.advance(count);

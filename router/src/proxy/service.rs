@@ -13,13 +13,12 @@ use topology::{CellId, WalletId, wire};
 
 use crate::documents;
 use crate::failure::{Failure, problem_answer};
-use crate::limits;
 use crate::peek;
-use crate::proxy::body::{AnswerBody, Collected, ForwardBody, collect};
+use crate::proxy::body::{AnswerBody, collect};
 use crate::proxy::client::{Client, Deadline};
 use crate::proxy::forward::{Destination, Forwarded, forward, home_of};
 use crate::proxy::headers::{self, Facts};
-use crate::proxy::worker::Worker;
+use crate::proxy::worker::{Ongoing, Worker};
 use crate::rate::Weight;
 use crate::route::Route;
 use crate::target::{Side, Target, target};
@@ -30,18 +29,14 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let started = Instant::now();
-    client.request_begun();
+    let mut ongoing = Ongoing::begin(&worker, &client);
     let (mut head, body) = request.into_parts();
     let request_id = headers::request_id(&head.headers);
     let route = Route::of(client.side, head.uri.path());
     let span = if trace::is_on() { traced(&mut head.headers, client.side, route) } else { None };
     let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
-    let admitted = worker.admit(&client);
     let mut destination = None;
-    let outcome = match &admitted {
-        Some(_) => answer(&worker, &client, &mut head, body, &request_id, started, &mut destination).await,
-        None => Err(Failure::Overloaded),
-    };
+    let outcome = answer(&worker, &mut ongoing, &mut head, body, &request_id, started, &mut destination).await;
     let mut answer = outcome.unwrap_or_else(|failure| {
         worker.refused(&failure, &request_id);
         let mut answer = problem_answer(&failure, &request_id);
@@ -66,7 +61,7 @@ pub async fn serve(
         tracing::debug!(%method, path = uri.path(), status = answer.status().as_u16(), took_us, "answered");
     }
     client.answer_begun();
-    answer.body_mut().admitted = admitted;
+    answer.body_mut().ongoing = Some(ongoing);
     Ok(answer)
 }
 
@@ -99,13 +94,15 @@ fn end(mut span: Span, answer: &Response<AnswerBody>) {
 
 async fn answer(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    ongoing: &mut Ongoing,
     head: &mut Parts,
     mut body: Incoming,
     request_id: &HeaderValue,
     started: Instant,
     destination: &mut Option<HeaderValue>,
 ) -> Result<Response<AnswerBody>, Failure> {
+    let client = &Rc::clone(&ongoing.client);
+    client.has_unread_body(!hyper::body::Body::is_end_stream(&body));
     let source = source_of(worker, client, head);
     let facts = headers::clean_request(&mut head.headers, client.side);
     let (length, chunked) = facts.as_ref().map_or((false, false), |f| (f.content_length.is_some(), f.is_chunked));
@@ -127,24 +124,28 @@ async fn answer(
         Target::OpenApi => return Ok(documents::openapi()),
         target => target,
     };
+    access::origin::check(&head.headers, !worker.is_protected(client.side)).map_err(Failure::Foreign)?;
     worker.admit_process(client, head.uri.path())?;
     let caller = worker.authenticate(client, &mut head.headers)?;
-    let taken = take_body(&mut body, &facts, client, deadline).await?;
-    let mut body = taken.into_forward(body, client, facts.content_length);
+    let most = wire::body_max_bytes(head.uri.path());
+    if facts.content_length.is_some_and(|length| length > most as u64) {
+        return Err(Failure::BodyTooLarge(most));
+    }
+    let body = collect(&mut body, most, ongoing, deadline).await?;
+    let is_read = matches!(head.method, Method::GET | Method::HEAD);
+    if !is_read && !body.is_empty() && !access::origin::is_json(&head.headers) {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    // Only now, so that who sends slowly holds no place.
+    ongoing.enter()?;
     if let Target::Cell(cell) = &target {
         worker.authorize(caller.as_deref(), head, None)?;
         let actor = caller.as_ref().map(|caller| &caller.actor);
         let to = Destination::Cell(cell);
         let forwarded = Forwarded { head, to, deadline, facts: &facts, request_id, actor };
-        return forward(worker, client, &forwarded, &mut body).await;
+        return forward(worker, client, &forwarded, &body).await;
     }
-    let wallet = match wallet_of(&target, &body, &facts, worker) {
-        Err(Failure::BodyTooLarge) => {
-            body.drain(client, deadline).await;
-            return Err(Failure::BodyTooLarge);
-        }
-        named => named?,
-    };
+    let wallet = wallet_of(&target, &body, &facts, worker)?;
     worker.authorize(caller.as_deref(), head, Some(wallet))?;
     if client.side == Side::Internal {
         *destination = owner_of(worker, wallet);
@@ -161,7 +162,7 @@ async fn answer(
     let actor = caller.as_ref().map(|caller| &caller.actor);
     let to = Destination::Wallet(wallet);
     let forwarded = Forwarded { head, to, deadline, facts: &facts, request_id, actor };
-    let mut answer = forward(worker, client, &forwarded, &mut body).await?;
+    let mut answer = forward(worker, client, &forwarded, &body).await?;
     if let Some(left) = left {
         worker.shared.limiter.describe(left, answer.headers_mut());
     }
@@ -182,11 +183,10 @@ async fn check_payer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     cell: &CellId,
-    credit: &ForwardBody,
+    credit: &[u8],
     deadline: Deadline,
     request_id: &HeaderValue,
 ) -> Result<(), Failure> {
-    let ForwardBody::Whole(credit) = credit else { return Err(Failure::BodyTooLarge) };
     let payer = peek::payer_of(credit)?;
     let is_home = |home: &CellId| if home == cell { Ok(()) } else { Err(Denied::Forbidden) };
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
@@ -209,56 +209,17 @@ fn source_of(worker: &Worker, client: &Client, head: &Parts) -> Option<HeaderVal
     Some(HeaderValue::from_str(&source.to_string()).expect("an address is visible ASCII"))
 }
 
-/// A body as far as it is read before the request goes on.
-enum Taken {
-    None,
-    Whole(bytes::Bytes),
-    Stream(bytes::Bytes),
-}
-
-impl Taken {
-    fn into_forward(self, rest: Incoming, client: &Rc<Client>, length: Option<u64>) -> ForwardBody {
-        match self {
-            Taken::None => ForwardBody::Whole(bytes::Bytes::new()),
-            Taken::Whole(bytes) => ForwardBody::Whole(bytes),
-            Taken::Stream(first) => {
-                let first = Some(first).filter(|first| !first.is_empty());
-                ForwardBody::Stream { first, rest, length, client: Rc::clone(client) }
-            }
-        }
-    }
-}
-
-/// Buffers a body that is small enough to be sent again; leaves a larger one to stream.
-async fn take_body(body: &mut Incoming, facts: &Facts, client: &Client, deadline: Deadline) -> Result<Taken, Failure> {
-    let is_large = facts.content_length.is_some_and(|length| length > limits::BODY_BUFFER_MAX_BYTES as u64);
-    if hyper::body::Body::is_end_stream(body) {
-        return Ok(Taken::None);
-    }
-    if is_large {
-        return Ok(Taken::Stream(bytes::Bytes::new()));
-    }
-    Ok(match collect(body, client, deadline).await? {
-        Collected::Whole(bytes) => Taken::Whole(bytes),
-        Collected::Longer(first) => Taken::Stream(first),
-    })
-}
-
 /// The wallet a request is about. All that name it have to agree.
-fn wallet_of(target: &Target, body: &ForwardBody, facts: &Facts, worker: &Worker) -> Result<WalletId, Failure> {
-    let whole = || match body {
-        ForwardBody::Whole(bytes) => Ok(&bytes[..]),
-        ForwardBody::Stream { .. } => Err(Failure::BodyTooLarge),
-    };
+fn wallet_of(target: &Target, body: &[u8], facts: &Facts, worker: &Worker) -> Result<WalletId, Failure> {
     let namespace = worker.shared.namespace;
     let wallet = match target {
         Target::Wallet(wallet) => *wallet,
         Target::User(user) => WalletId::for_user(namespace, user),
-        Target::Create => WalletId::for_user(namespace, &peek::user_of(whole()?)?),
+        Target::Create => WalletId::for_user(namespace, &peek::user_of(body)?),
         Target::Transfer => match facts.wallet {
             // The cell compares it with the body.
             Some(wallet) => wallet,
-            None => peek::payer_of(whole()?)?,
+            None => peek::payer_of(body)?,
         },
         Target::Cell(_) | Target::Docs(_) | Target::OpenApi => return Err(Failure::NotFound),
     };

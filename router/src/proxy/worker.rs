@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use topology::{CellId, WalletId, wire};
 use uuid::Uuid;
 
@@ -38,6 +39,7 @@ use crate::target::Side;
 use crate::telemetry::Counters;
 use crate::telemetry::cells::CellMeters;
 use crate::upstream::Upstream;
+use crate::upstream::probe::Probed;
 use crate::wall_clock::now_s;
 
 /// What the workers share with the rest of the process.
@@ -71,6 +73,8 @@ pub struct Worker {
     routes: RefCell<Cache<SharedRoutes, Option<Arc<Routes>>>>,
     local: RefCell<Option<Rc<LocalRoutes>>>,
     in_flight: Cell<usize>,
+    /// What is held of bodies that came in pieces.
+    bodies_bytes: Cell<usize>,
     /// In flight and connections, as they were told last.
     told_load: Cell<(usize, usize)>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -78,6 +82,8 @@ pub struct Worker {
     /// The same, of callers who were turned away.
     told: Cell<Option<Instant>>,
     guard: Option<RefCell<Guard>>,
+    /// Questions to instances whether they live.
+    probes: RefCell<JoinSet<()>>,
 }
 
 /// Routes with this thread's connections to each instance, `upstreams[cell][slot]`.
@@ -88,15 +94,57 @@ pub struct LocalRoutes {
     pub meters: Vec<Rc<CellMeters>>,
 }
 
-/// A request's place among those in flight; its end is the end of the request.
-pub struct Admitted {
-    worker: Rc<Worker>,
-    client: Rc<Client>,
+impl LocalRoutes {
+    /// Whether a cell can do without this instance: another one does well, and not too many are ejected.
+    pub fn can_spare(&self, cell: usize, upstream: &Upstream, now: Instant) -> bool {
+        let all = &self.upstreams[cell];
+        let mut others = all.iter().filter(|other| !std::ptr::eq(Rc::as_ptr(other), upstream));
+        let ejected = others.clone().filter(|other| other.breaker.is_ejected()).count();
+        (ejected + 1) * limits::EJECTED_SHARE <= all.len() && others.any(|other| other.is_sound(now))
+    }
 }
 
-impl Drop for Admitted {
+/// A request from its head to the last byte of its answer, with what it holds of the worker meanwhile.
+pub struct Ongoing {
+    worker: Rc<Worker>,
+    pub client: Rc<Client>,
+    has_place: bool,
+    held_bytes: usize,
+}
+
+impl Ongoing {
+    pub fn begin(worker: &Rc<Worker>, client: &Rc<Client>) -> Self {
+        client.request_begun();
+        Self { worker: Rc::clone(worker), client: Rc::clone(client), has_place: false, held_bytes: 0 }
+    }
+
+    /// Takes a place among the requests in flight.
+    pub fn enter(&mut self) -> Result<(), Failure> {
+        let in_flight = &self.worker.in_flight;
+        if in_flight.get() >= self.worker.shared.bounds.in_flight_max {
+            return Err(Failure::Overloaded);
+        }
+        in_flight.set(in_flight.get() + 1);
+        self.has_place = true;
+        Ok(())
+    }
+
+    /// Takes part of the memory that bodies may have.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        let held = self.worker.bodies_bytes.get() + bytes;
+        if held > limits::BODIES_MAX_BYTES {
+            return Err(Failure::Overloaded);
+        }
+        self.worker.bodies_bytes.set(held);
+        self.held_bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Ongoing {
     fn drop(&mut self) {
-        self.worker.in_flight.set(self.worker.in_flight.get() - 1);
+        self.worker.in_flight.set(self.worker.in_flight.get() - usize::from(self.has_place));
+        self.worker.bodies_bytes.set(self.worker.bodies_bytes.get() - self.held_bytes);
         self.client.request_over();
     }
 }
@@ -112,19 +160,13 @@ impl Worker {
             spare: Cell::default(),
             local: RefCell::default(),
             in_flight: Cell::new(0),
+            bodies_bytes: Cell::new(0),
             told_load: Cell::default(),
             clients: RefCell::default(),
             warned: Cell::new(None),
             told: Cell::new(None),
+            probes: RefCell::default(),
         })
-    }
-
-    pub fn admit(self: &Rc<Self>, client: &Rc<Client>) -> Option<Admitted> {
-        if self.in_flight.get() >= self.shared.bounds.in_flight_max {
-            return None;
-        }
-        self.in_flight.set(self.in_flight.get() + 1);
-        Some(Admitted { worker: Rc::clone(self), client: Rc::clone(client) })
     }
 
     /// The newest routes; pools of instances that are still there are kept across a change.
@@ -186,6 +228,14 @@ impl Worker {
         Ok(Some(caller))
     }
 
+    /// Whether a listener's callers have to say who they are.
+    pub fn is_protected(&self, side: Side) -> bool {
+        match side {
+            Side::Public => self.guard.is_some(),
+            Side::Internal => self.shared.internal_tls.is_some(),
+        }
+    }
+
     /// Whether this caller of the internal listener may: cells ask one another two questions, and only cells credit.
     pub fn admit_process(&self, client: &Client, path: &str) -> Result<(), Denied> {
         let Some(process) = client.process.get() else { return Ok(()) };
@@ -217,14 +267,54 @@ impl Worker {
         guard.borrow_mut().authorize(Asker::Identity(&caller.identity), question)
     }
 
-    fn sweep(&self) {
+    /// Asks an instance that is silent, or ejected for it, whether it lives.
+    pub fn look_after(self: &Rc<Self>, upstream: &Rc<Upstream>, now: Instant) {
+        if !upstream.begin_probe(now) {
+            return;
+        }
+        let (worker, upstream) = (Rc::clone(self), Rc::clone(upstream));
+        self.probes.borrow_mut().spawn_local(async move {
+            let probed = upstream.probe().await;
+            worker.probed(&upstream, probed);
+        });
+    }
+
+    fn probed(&self, upstream: &Upstream, probed: Probed) {
+        let (now, was_hung) = (Instant::now(), upstream.breaker.is_hung());
+        let instance = &*upstream.address;
+        match probed {
+            Probed::Lives if was_hung => {
+                upstream.breaker.succeeded();
+                tracing::info!(cell = %upstream.cell, instance, "an instance that hung answers again");
+            }
+            Probed::Hangs if was_hung => upstream.breaker.hangs(now),
+            Probed::Hangs if self.can_spare(upstream, now) => {
+                upstream.breaker.hangs(now);
+                self.shared.counters.ejections.increment(1);
+                tracing::warn!(cell = %upstream.cell, instance, "an instance hangs and gets no more requests");
+            }
+            Probed::Lives | Probed::Hangs | Probed::Unasked => {}
+        }
+    }
+
+    fn can_spare(&self, upstream: &Upstream, now: Instant) -> bool {
+        let local = self.local.borrow();
+        let cell = local.iter().flat_map(|local| local.routes.cell_named(upstream.cell.as_str()).map(|at| (local, at)));
+        cell.into_iter().any(|(local, at)| local.can_spare(at, upstream, now))
+    }
+
+    fn sweep(self: &Rc<Self>) {
         let now = Instant::now();
+        while self.probes.borrow_mut().try_join_next().is_some() {}
         self.clock.set(now);
         for client in self.clients.borrow().values() {
             client.sweep(now, self.shared.bounds.keep_alive_timeout);
         }
         if let Some(local) = self.local.borrow().as_ref() {
-            local.upstreams.iter().flatten().for_each(|upstream| upstream.sweep(now));
+            for upstream in local.upstreams.iter().flatten() {
+                upstream.sweep(now);
+                self.look_after(upstream, now);
+            }
             for (upstreams, meters) in local.upstreams.iter().zip(&local.meters) {
                 meters.tell_idle(upstreams.iter().map(|upstream| upstream.idle_count()).sum());
             }
@@ -246,7 +336,7 @@ pub fn run(shared: Shared, listeners: Vec<(Side, TcpListener)>) -> std::io::Resu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {
         let worker = Worker::new(shared);
-        let mut accepting = tokio::task::JoinSet::new();
+        let mut accepting = JoinSet::new();
         for (side, listener) in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             accepting.spawn_local(accept(Rc::clone(&worker), side, listener));
@@ -367,5 +457,7 @@ async fn converse(worker: Rc<Worker>, client: Rc<Client>, stream: Stream, builde
     .await;
     if client.is_over_in_head() {
         connection.into_parts().io.last_words(&Failure::HeadTimeout);
+    } else if client.lingers() {
+        connection.into_parts().io.linger().await;
     }
 }

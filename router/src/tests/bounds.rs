@@ -12,7 +12,7 @@ fn path() -> String {
 }
 
 fn request() -> String {
-    format!("GET {} HTTP/1.1\r\nhost: x\r\n\r\n", path())
+    format!("GET {} HTTP/1.1\r\nhost: localhost\r\n\r\n", path())
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
     assert_eq!(idle.answer().await.expect("an answer").status, 200);
     let started = Instant::now();
     cell.will(Deed::Hang);
-    busy.send(&format!("GET {} HTTP/1.1\r\nhost: x\r\nx-deadline-ms: 3000\r\n\r\n", path())).await;
+    busy.send(&format!("GET {} HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 3000\r\n\r\n", path())).await;
     assert!(idle.answer().await.is_none(), "closed");
     assert!(started.elapsed() + 2 * SWEEP_PERIOD >= timeout, "{:?}", started.elapsed());
     assert_eq!(busy.answer().await.expect("an answer").code(), "deadline_exceeded");
@@ -38,7 +38,7 @@ async fn what_is_too_much_at_once_is_shed_and_taken_again_later() {
     for _ in 0..2 {
         cell.will(Deed::Hang);
         let mut client = Conversation::begin(rig.running.public).await;
-        client.send(&format!("GET {} HTTP/1.1\r\nhost: x\r\nx-deadline-ms: 1000\r\n\r\n", path())).await;
+        client.send(&format!("GET {} HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 1000\r\n\r\n", path())).await;
         held.push(client);
     }
     eventually(async || cell.seen().len() == 2).await;

@@ -36,6 +36,8 @@ pub enum Deed {
     Hang,
     /// Sends these bytes and nothing more.
     Stall(&'static str),
+    /// Sends these bytes and closes the connection.
+    BreakOff(&'static str),
 }
 
 /// One instance of a cell. Answers 200 with its name when it was told nothing else.
@@ -48,13 +50,26 @@ pub struct Cell {
     seen: Arc<Mutex<Vec<String>>>,
     /// Connections it has accepted.
     connections: Arc<AtomicU32>,
+    /// While true it answers nothing at all, as a process that was stopped.
+    frozen: watch::Sender<bool>,
+    /// What it answers next without reading more than a head.
+    at_once: Arc<Mutex<VecDeque<Deed>>>,
 }
 
 impl Cell {
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let cell = Self { name, address, deeds: Arc::default(), seen: Arc::default(), connections: Arc::default() };
+        let (deeds, seen, connections) = (Arc::default(), Arc::default(), Arc::default());
+        let cell = Self {
+            name,
+            address,
+            deeds,
+            seen,
+            connections,
+            frozen: watch::Sender::new(false),
+            at_once: Arc::default(),
+        };
         let serving = cell.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -70,9 +85,18 @@ impl Cell {
         self
     }
 
+    /// Answers the next request as soon as its head is there, and closes the connection over its body.
+    pub fn will_at_once(&self, deed: Deed) {
+        self.at_once.lock().expect("sound").push_back(deed);
+    }
+
     pub fn deeds_cleared(&self) -> &Self {
         self.deeds.lock().expect("sound").clear();
         self
+    }
+
+    pub fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
     }
 
     pub fn seen(&self) -> Vec<String> {
@@ -85,7 +109,23 @@ impl Cell {
 
     async fn converse(self, mut stream: TcpStream) {
         let mut bytes = Vec::new();
+        let mut frozen = self.frozen.subscribe();
+        let at_once = self.at_once.lock().expect("sound").pop_front();
+        if let Some(Deed::Answer(status, lines, body)) = at_once {
+            let mut head = [0; 64];
+            stream.read_exact(&mut head).await.expect("a head");
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status} Some\r\n{lines}content-length: {length}\r\n\r\n{body}");
+            stream.write_all(text.as_bytes()).await.expect("the router reads");
+            return;
+        }
         while let Some(request) = read_request(&mut stream, &mut bytes).await {
+            frozen.wait_for(|frozen| !frozen).await.expect("the cell has the sender");
+            if request.starts_with("GET /livez ") {
+                // The router may have gone.
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                continue;
+            }
             self.seen.lock().expect("sound").push(request);
             let deed = self.deeds.lock().expect("sound").pop_front();
             let usual = Deed::Answer(200, "", self.name.into());
@@ -95,6 +135,11 @@ impl Cell {
                 Deed::AnswerAndClose => (200, "", self.name.into()),
                 Deed::Die => return,
                 Deed::Hang => std::future::pending().await,
+                Deed::BreakOff(bytes) => {
+                    // The router may have gone.
+                    let _ = stream.write_all(bytes.as_bytes()).await;
+                    return;
+                }
                 Deed::Stall(bytes) => {
                     // The router may have gone.
                     let _ = stream.write_all(bytes.as_bytes()).await;

@@ -53,6 +53,35 @@ impl Conversation {
         tokio::time::timeout(PATIENCE, self.read_answer()).await.expect("an answer in time")
     }
 
+    /// Everything up to the end of the connection.
+    pub async fn rest(&mut self) -> String {
+        let mut bytes = std::mem::take(&mut self.1);
+        let reading = async { while matches!(self.0.read_buf(&mut bytes).await, Ok(1..)) {} };
+        tokio::time::timeout(PATIENCE, reading).await.expect("the end in time");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Reads an answer whatever it is, and says how long its body is.
+    pub async fn rest_of_answer(&mut self) -> usize {
+        let mut bytes = std::mem::take(&mut self.1);
+        let reading = async {
+            loop {
+                let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
+                if let Some(end) = end {
+                    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+                    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                    let length: usize = length.expect("a length");
+                    while bytes.len() < end + length {
+                        assert_ne!(self.0.read_buf(&mut bytes).await.expect("a whole body"), 0, "body broke off");
+                    }
+                    return length;
+                }
+                assert_ne!(self.0.read_buf(&mut bytes).await.expect("a head"), 0, "no answer");
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
+    }
+
     async fn read_answer(&mut self) -> Option<Answer> {
         let mut bytes = std::mem::take(&mut self.1);
         let end = loop {
@@ -78,12 +107,15 @@ impl Conversation {
 
 /// One request on a connection of its own.
 pub async fn ask(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut text = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+    let mut text = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     if !body.is_empty() {
         text.push_str(&format!("content-length: {}\r\n", body.len()));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            text.push_str("content-type: application/json\r\n");
+        }
     }
     let mut conversation = Conversation::begin(address).await;
     conversation.send(&format!("{text}\r\n{body}")).await;

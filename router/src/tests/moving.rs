@@ -56,13 +56,3 @@ async fn hints_that_lead_nowhere_end_in_503_and_a_look_at_the_placement() {
     }
     eventually(async || plane.asked().iter().filter(|line| line.contains("since=1")).count() > 1).await;
 }
-
-#[tokio::test]
-async fn a_body_too_large_to_be_kept_is_not_sent_elsewhere() {
-    let (rig, low, high) = Rig::with_two_cells().await;
-    low.will(elsewhere("x-wallet-cell: cell-1\r\n"));
-    let body = "x".repeat(100_000);
-    let answer = ask(rig.running.public, "POST", &format!("/api/v1/wallets/{LOW}/deposit"), &[], &body).await;
-    assert_eq!((answer.status, answer.code().as_str()), (503, "wallet_moving"));
-    assert!(high.seen().is_empty());
-}

@@ -78,7 +78,7 @@ async fn reads_and_keyed_posts_are_sent_again() {
         low.will(Deed::Die);
     }
     assert_eq!(ask(rig.running.public, "GET", &wallet(), &[], "").await.code(), "upstream_broken");
-    assert_eq!(low.seen().len(), 4 + crate::limits::ATTEMPTS_MAX as usize, "bounded");
+    assert_eq!(low.seen().len(), 4 + crate::limits::BREAKS_MAX as usize, "bounded");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Which request reaches which cell, and what the cell gets to see of it.
 
-use topology::{UserId, WalletId};
+use topology::{UserId, WalletId, wire};
 
-use super::fixture::{Cell, HIGH, LOW, NAMESPACE, Rig};
+use super::fixture::{Cell, Deed, HIGH, LOW, NAMESPACE, Rig};
 use super::http_client::{Conversation, ask};
 
 fn users() -> (String, String) {
@@ -51,23 +51,123 @@ async fn a_request_arrives_unchanged_and_an_answer_goes_back_so() {
 #[tokio::test]
 async fn bodies_of_any_size_pass_both_ways() {
     let (rig, low, _) = Rig::with_two_cells().await;
-    let path = format!("/api/v1/wallets/{LOW}/deposit");
-    for size in [1, 60_000, 70_000, 3_000_000] {
+    let path = format!("/api/v1/wallets/{LOW}/transactions:batch");
+    for (size, answered) in [(1, 1), (60_000, 70_000), (wire::BATCH_BODY_MAX_BYTES, 3_000_000)] {
         let body = "x".repeat(size);
-        low.will(super::fixture::Deed::Answer(200, "", body.clone()));
+        low.will(super::fixture::Deed::Answer(200, "", "y".repeat(answered)));
         let answer = ask(rig.running.public, "POST", &path, &[], &body).await;
-        assert_eq!(answer.body.len(), size);
+        assert_eq!(answer.body.len(), answered);
         assert!(low.seen().last().expect("one").ends_with(&body));
     }
     let mut chunked = Conversation::begin(rig.running.public).await;
     for size in [10, 90_000] {
         let body = "y".repeat(size);
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
-        chunked.send(&format!("{head}{size:x}\r\n{body}\r\n0\r\n\r\n")).await;
+        chunked.send(&format!("{}{size:x}\r\n{body}\r\n0\r\n\r\n", post(&path, CHUNKED))).await;
         assert_eq!(chunked.answer().await.expect("an answer").status, 200);
-        let seen = low.seen().last().expect("one").replace("\r\n", "");
-        assert!(seen.matches('y').count() >= size, "{size}");
+        assert!(low.seen().last().expect("one").ends_with(&body), "{size}");
     }
+}
+
+const CHUNKED: &str = "transfer-encoding: chunked\r\n";
+
+fn post(path: &str, lines: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{lines}\r\n")
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_while_it_is_sent() {
+    let (rig, low, high) = Rig::with_two_cells().await;
+    let body = "x".repeat(3_000_000);
+    let (length, chunk) = (format!("content-length: {}\r\n", body.len()), format!("{:x}\r\n", body.len()));
+    let wallet = format!("/api/v1/wallets/{LOW}");
+    let paths = ["/api/v1/wallets".into(), "/api/v1/wallets/transfer".into(), format!("{wallet}/deposit")];
+    let batches = ["transactions:batch", "transfers:batch"].map(|batch| format!("{wallet}/{batch}"));
+    for path in paths.iter().chain(&batches) {
+        for (lines, begins) in [(length.as_str(), ""), (CHUNKED, chunk.as_str())] {
+            let mut client = Conversation::begin(rig.running.public).await;
+            // A client that reads nothing before it has sent all.
+            client.send(&format!("{}{begins}{body}", post(path, lines))).await;
+            let answer = client.answer().await.expect("an answer");
+            assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"), "{path} {lines}");
+            assert_eq!(client.rest().await, "", "closed");
+        }
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send(&post(path, &format!("{length}expect: 100-continue\r\n"))).await;
+        assert_eq!(client.answer().await.expect("an answer").status, 413, "not asked to send it");
+    }
+    assert!(low.seen().is_empty() && high.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_wait_for_the_body_reaches_the_client() {
+    let (rig, low, _) = Rig::with_two_cells().await;
+    let path = format!("/api/v1/wallets/{LOW}/transactions:batch");
+    let body = "x".repeat(wire::BATCH_BODY_MAX_BYTES);
+    for number in 0..20 {
+        low.will_at_once(Deed::Answer(429, "connection: close\r\n", "slow down".into()));
+        let answer = ask(rig.running.public, "POST", &path, &[], &body).await;
+        assert_eq!((answer.status, answer.body.as_str()), (429, "slow down"), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_costs_little_memory_and_ends() {
+    let (rig, ..) = Rig::with_two_cells().await;
+    let path = "/docs/swagger-ui-bundle.js";
+    let mut readers = Vec::new();
+    let before = resident_bytes();
+    for _ in 0..100 {
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+        readers.push(client);
+    }
+    // Served after all of them, by the same thread.
+    assert_eq!(ask(rig.running.public, "GET", "/docs/index.css", &[], "").await.status, 200);
+    let each = resident_bytes().saturating_sub(before) / readers.len();
+    assert!(each < 256 * 1024, "{each} bytes for each");
+    let whole = readers.pop().expect("one of them").rest_of_answer().await;
+    assert!(whole > 1_000_000, "it comes whole to a client that reads: {whole}");
+}
+
+/// What this process has in memory.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+}
+
+#[tokio::test]
+async fn what_another_site_caused_is_refused() {
+    let (rig, low, high) = Rig::with_two_cells().await;
+    let (wallet, deposit) = (format!("/api/v1/wallets/{LOW}"), format!("/api/v1/wallets/{LOW}/deposit"));
+    let cases: [Case<'_>; 6] = [
+        ("POST", &deposit, &[("Origin", "http://evil.example")], "{}", 403, "cross_site"),
+        ("GET", &wallet, &[("Sec-Fetch-Site", "cross-site")], "", 403, "cross_site"),
+        ("POST", &deposit, &[("Origin", "null")], "", 403, "cross_site"),
+        ("POST", &deposit, &[("Content-Type", "text/plain")], "{}", 415, "unsupported_media_type"),
+        ("POST", &deposit, &[("Content-Type", "")], "{}", 415, "unsupported_media_type"),
+        (
+            "POST",
+            "/api/v1/wallets",
+            &[("Content-Type", "text/plain")],
+            r#"{"userId":"a"}"#,
+            415,
+            "unsupported_media_type",
+        ),
+    ];
+    for (method, path, headers, body, status, code) in cases {
+        let answer = ask(rig.running.public, method, path, headers, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path} {headers:?}");
+    }
+    let mut rebound = Conversation::begin(rig.running.public).await;
+    rebound.send(&format!("GET {wallet} HTTP/1.1\r\nhost: evil.example\r\n\r\n")).await;
+    assert_eq!(rebound.answer().await.expect("an answer").code(), "foreign_host");
+    let internal = format!("/internal/v1/wallets/{LOW}/credits");
+    let answer = ask(rig.running.internal, "POST", &internal, &[("Origin", "http://evil.example")], "{}").await;
+    assert_eq!(answer.code(), "cross_site");
+    assert!(low.seen().is_empty() && high.seen().is_empty());
+    let own = [("Origin", "http://localhost"), ("Sec-Fetch-Site", "same-origin")];
+    assert_eq!(ask(rig.running.public, "POST", &deposit, &own, "{}").await.status, 200);
 }
 
 #[tokio::test]

@@ -6,13 +6,18 @@ use super::fixture::{HIGH, LOW, Rig};
 use super::http_client::{Conversation, ask};
 
 fn head(lines: &str) -> String {
-    format!("POST /api/v1/wallets/{LOW}/deposit HTTP/1.1\r\nhost: x\r\n{lines}\r\n")
+    head_to("deposit", lines)
+}
+
+fn head_to(action: &str, lines: &str) -> String {
+    let json = "content-type: application/json";
+    format!("POST /api/v1/wallets/{LOW}/{action} HTTP/1.1\r\nhost: localhost\r\n{json}\r\n{lines}\r\n")
 }
 
 #[tokio::test]
 async fn a_body_with_two_lengths_is_refused_and_the_connection_closed() {
     let (rig, low, _) = Rig::with_two_cells().await;
-    let smuggled = "0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let smuggled = "0\r\n\r\nGET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for lines in [
         "content-length: 5\r\ntransfer-encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nCONTENT-LENGTH: 5\r\n",
@@ -104,7 +109,8 @@ async fn slow_heads_and_slow_bodies_end() {
     let mut slow_stream = Conversation::begin(rig.running.public).await;
     slow_head.send("GET /api/v1/wal").await;
     slow_body.send(&format!("{}x", head("content-length: 2\r\n"))).await;
-    slow_stream.send(&format!("{}x", head("content-length: 100000\r\nx-deadline-ms: 30000\r\n"))).await;
+    let large = head_to("transactions:batch", "content-length: 100000\r\nx-deadline-ms: 30000\r\n");
+    slow_stream.send(&format!("{large}x")).await;
     for client in [&mut slow_body, &mut slow_stream] {
         let answer = client.answer().await.expect("an answer");
         assert_eq!((answer.status, answer.code().as_str()), (408, "body_timeout"));
@@ -121,7 +127,7 @@ async fn slow_heads_and_slow_bodies_end() {
 #[tokio::test]
 async fn what_is_no_http_is_refused_with_a_problem_also_behind_a_sound_request() {
     let (rig, low, _) = Rig::with_two_cells().await;
-    let sound = format!("GET /api/v1/wallets/{LOW} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let sound = format!("GET /api/v1/wallets/{LOW} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     for (bad, status, code) in [
         ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "malformed_request"),
         ("GET / HTTP/1.1\r\nx : y\r\n\r\n".to_owned(), 400, "malformed_request"),
@@ -155,7 +161,7 @@ async fn counted(rig: &Rig, line: &str) -> f64 {
 async fn every_way_to_hide_a_request_behind_another_is_refused_and_counted() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let path = format!("/api/v1/wallets/{LOW}/deposit");
-    let hidden = "0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let hidden = "0\r\n\r\nGET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for (what, text) in [
         ("identity", head("transfer-encoding: chunked, identity\r\n")),
         ("twice chunked", head("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n")),
@@ -190,7 +196,7 @@ async fn every_way_to_hide_a_request_behind_another_is_refused_and_counted() {
 async fn lines_that_end_in_a_bare_lf_mean_the_same_to_the_cell() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let mut client = Conversation::begin(rig.running.public).await;
-    client.send(&format!("GET /api/v1/wallets/{LOW} HTTP/1.1\nhost: x\nx-a: b\n\n")).await;
+    client.send(&format!("GET /api/v1/wallets/{LOW} HTTP/1.1\nhost: localhost\nx-a: b\n\n")).await;
     match client.answer().await.expect("an answer") {
         answer if answer.status == 400 => assert!(low.seen().is_empty()),
         // Written anew with CRLF: nothing of it is left to be understood in two ways.

@@ -16,9 +16,8 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::answer::{self, Framing, Piece};
-use super::request::{Coding, Outgoing};
+use super::request::Outgoing;
 use crate::limits;
-use crate::proxy::body::ForwardBody;
 use crate::proxy::io::Scratch;
 
 pub struct Link {
@@ -40,20 +39,12 @@ pub struct Answer {
 
 /// Why an exchange brought no answer.
 pub enum Broken {
-    /// Nothing was written, and nothing of the body taken.
+    /// Nothing was written.
     Unsent,
     /// Some or all of it was written. Whether it was processed is unknown.
     Sent,
     /// The caller's patience ended after it was written.
     Expired,
-}
-
-/// How much of a request is on its way.
-struct Sending {
-    written: usize,
-    /// What has been written before what is in the output now.
-    was_begun: bool,
-    coding: Coding,
 }
 
 impl Link {
@@ -66,25 +57,19 @@ impl Link {
     pub async fn exchange(
         &mut self,
         request: &Outgoing<'_>,
-        body: &mut ForwardBody,
+        body: &[u8],
         spare: &Cell<HeaderMap>,
         mut expired: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<Answer, Broken> {
         self.output.clear();
-        let coding = request.write(&mut self.output, body);
-        let mut sending = Sending { written: 0, was_begun: false, coding };
+        request.write(&mut self.output, body);
+        let (mut written, mut is_closed) = (0, false);
         let answer = poll_fn(|cx| {
-            let outcome = match self.poll_send(cx, &mut sending, body) {
-                Ok(()) => self.poll_head(cx, request, spare),
-                // A cell that answers before it has read everything may close its side for more.
-                Err(_) => match self.poll_head(cx, request, spare) {
-                    Poll::Ready(Some(head)) => Poll::Ready(Some(head)),
-                    Poll::Ready(None) | Poll::Pending => Poll::Ready(None),
-                },
-            };
-            match outcome {
+            // A cell that answers before it has read everything may close its side for more: its answer is still to come.
+            is_closed = is_closed || self.poll_send(cx, &mut written).is_err();
+            match self.poll_head(cx, request, spare) {
                 Poll::Ready(Some(head)) => Poll::Ready(Ok(head)),
-                Poll::Ready(None) if sending.written == 0 && !sending.was_begun => Poll::Ready(Err(Broken::Unsent)),
+                Poll::Ready(None) if written == 0 => Poll::Ready(Err(Broken::Unsent)),
                 Poll::Ready(None) => Poll::Ready(Err(Broken::Sent)),
                 Poll::Pending if expired(cx) => Poll::Ready(Err(Broken::Expired)),
                 Poll::Pending => Poll::Pending,
@@ -92,36 +77,26 @@ impl Link {
         })
         .await?;
         // An answer that did not wait for the whole request leaves the rest of it unsent.
-        self.is_kept &= sending.coding == Coding::Done && sending.written == self.output.len();
+        self.is_kept &= written == self.output.len();
         Ok(answer)
     }
 
     /// Writes what can be written now.
-    fn poll_send(&mut self, cx: &mut Context<'_>, sending: &mut Sending, body: &mut ForwardBody) -> io::Result<()> {
-        loop {
-            while sending.written < self.output.len() {
-                match Pin::new(&mut self.stream).poll_write(cx, &self.output[sending.written..])? {
-                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(count) => sending.written += count,
-                    Poll::Pending => return Ok(()),
-                }
+    fn poll_send(&mut self, cx: &mut Context<'_>, written: &mut usize) -> io::Result<()> {
+        while *written < self.output.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.output[*written..])? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => *written += count,
+                Poll::Pending => return Ok(()),
             }
-            // TLS may hold back what it has taken; a plain socket holds back nothing.
-            if !self.stream.is_plain()
-                && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
-            {
-                flushed?;
-            }
-            if sending.coding == Coding::Done {
-                return Ok(());
-            }
-            let Poll::Ready(data) = body.poll_data(cx) else { return Ok(()) };
-            let data = data.transpose().map_err(io::Error::other)?;
-            sending.was_begun = true;
-            sending.written = 0;
-            self.output.clear();
-            sending.coding.encode(data, &mut self.output);
         }
+        // TLS may hold back what it has taken; a plain socket holds back nothing.
+        if !self.stream.is_plain()
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed?;
+        }
+        Ok(())
     }
 
     /// Reads until the head of an answer is there; None when the link is broken.

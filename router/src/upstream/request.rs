@@ -2,14 +2,12 @@
 
 use std::io::Write;
 
-use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderValue, Method};
 use topology::wire;
 
 use crate::limits;
-use crate::proxy::body::ForwardBody;
 
 /// A request's head, clean, and what the router adds to it.
 pub struct Outgoing<'a> {
@@ -26,22 +24,11 @@ pub struct Outgoing<'a> {
     pub moved: Option<&'a HeaderValue>,
 }
 
-/// How the rest of a body is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    /// There is no rest.
-    Done,
-    /// As many bytes as were announced.
-    Plain,
-    Chunked,
-}
-
-/// What an HTTP/1.0 request without a `Host` is given, since HTTP/1.1 needs one.
-const NO_HOST: &[u8] = b"host: router\r\n";
+/// What a request without a `Host` is given, since HTTP/1.1 needs one: a name that every cell takes.
+const NO_HOST: &[u8] = b"host: localhost\r\n";
 
 impl Outgoing<'_> {
-    /// Writes the head, and a body that is held whole.
-    pub fn write(&self, into: &mut Vec<u8>, body: &ForwardBody) -> Coding {
+    pub fn write(&self, into: &mut Vec<u8>, body: &[u8]) {
         into.extend_from_slice(self.head.method.as_str().as_bytes());
         into.push(b' ');
         // Whatever the client wrote, an origin server is asked for a path.
@@ -73,29 +60,11 @@ impl Outgoing<'_> {
         if let Some(moved) = self.moved {
             line(into, wire::MOVED_BLOCK, moved.as_bytes());
         }
-        self.write_body(into, body)
-    }
-
-    fn write_body(&self, into: &mut Vec<u8>, body: &ForwardBody) -> Coding {
-        match body {
-            ForwardBody::Whole(bytes) => {
-                if !bytes.is_empty() || !matches!(self.head.method, Method::GET | Method::HEAD) {
-                    number_line(into, "content-length", bytes.len() as u64);
-                }
-                into.extend_from_slice(b"\r\n");
-                into.extend_from_slice(bytes);
-                Coding::Done
-            }
-            ForwardBody::Stream { length: Some(length), .. } => {
-                number_line(into, "content-length", *length);
-                into.extend_from_slice(b"\r\n");
-                Coding::Plain
-            }
-            ForwardBody::Stream { length: None, .. } => {
-                into.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
-                Coding::Chunked
-            }
+        if !body.is_empty() || !matches!(self.head.method, Method::GET | Method::HEAD) {
+            number_line(into, "content-length", body.len() as u64);
         }
+        into.extend_from_slice(b"\r\n");
+        into.extend_from_slice(body);
     }
 }
 
@@ -108,24 +77,4 @@ fn line(into: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 fn number_line(into: &mut Vec<u8>, name: &str, number: u64) {
     write!(into, "{name}: {number}\r\n").expect("a vector takes everything");
-}
-
-impl Coding {
-    /// Writes the next piece of a body; None is its end.
-    pub fn encode(&mut self, data: Option<Bytes>, into: &mut Vec<u8>) {
-        match (&self, data) {
-            (Self::Chunked, Some(data)) if !data.is_empty() => {
-                write!(into, "{:x}\r\n", data.len()).expect("a vector takes everything");
-                into.extend_from_slice(&data);
-                into.extend_from_slice(b"\r\n");
-            }
-            (_, Some(data)) => into.extend_from_slice(&data),
-            (_, None) => {
-                if *self == Self::Chunked {
-                    into.extend_from_slice(b"0\r\n\r\n");
-                }
-                *self = Self::Done;
-            }
-        }
-    }
 }
