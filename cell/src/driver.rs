@@ -342,7 +342,7 @@ async fn load<S: Store>(store: &S, want: &Want, after: Option<(u64, Hash)>, mut 
     match found.await {
         Ok(loaded) => loaded,
         Err(StoreError::Corrupt(what)) => Loaded::Corrupt(what),
-        Err(StoreError::Unavailable(why)) => Loaded::Unavailable(why),
+        Err(StoreError::Unavailable(why) | StoreError::Rejected(why)) => Loaded::Unavailable(why),
     }
 }
 

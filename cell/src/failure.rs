@@ -70,7 +70,7 @@ impl From<StoreError> for Failure {
     /// For reads, which change nothing.
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) => Failure::Unavailable(why),
+            StoreError::Unavailable(why) | StoreError::Rejected(why) => Failure::Unavailable(why),
             StoreError::Corrupt(what) => Failure::Corrupt(what),
         }
     }

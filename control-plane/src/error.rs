@@ -65,7 +65,9 @@ impl From<IdError> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(message) => Self::Storage { what: "a cell's tables", code: None, message },
+            StoreError::Unavailable(message) | StoreError::Rejected(message) => {
+                Self::Storage { what: "a cell's tables", code: None, message }
+            }
             StoreError::Corrupt(what) => Self::Unsound(what),
         }
     }

@@ -32,6 +32,9 @@ pub enum StoreError {
     /// Throttled, timed out, not reachable: may be tried again.
     #[error("the store did not answer: {0}")]
     Unavailable(String),
+    /// Not taken, and repeating it now would bring the same: credentials, rights, a missing table, a quota.
+    #[error("the store refuses: {0}")]
+    Rejected(String),
     /// What is stored cannot be what was written. Never retried, never passed over.
     #[error("the store holds something that cannot be: {0}")]
     Corrupt(String),
@@ -45,6 +48,9 @@ pub enum AppendError {
     /// Surely nothing was written; the same append may be tried again.
     #[error("not written: {0}")]
     NotApplied(String),
+    /// Surely nothing was written, and repeating it now would bring the same.
+    #[error("refused by the store: {0}")]
+    Rejected(String),
     /// Nobody knows. It may be written already, or be written later.
     #[error("outcome unknown: {0}")]
     Unknown(String),

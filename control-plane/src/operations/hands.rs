@@ -161,7 +161,9 @@ async fn single(
 pub async fn trouble(route: &Route<DynamoStore>, error: MoveError) -> Trouble {
     match error {
         MoveError::Stopped => Trouble::Stopped,
-        MoveError::Store(StoreError::Unavailable(said)) => Trouble::Later(unavailable(route, &said).await),
+        MoveError::Store(StoreError::Unavailable(said) | StoreError::Rejected(said)) => {
+            Trouble::Later(unavailable(route, &said).await)
+        }
         MoveError::Contended(_) => Trouble::Later(error.to_string()),
         MoveError::Store(StoreError::Corrupt(_)) | MoveError::NotOurs(_) | MoveError::Diverged { .. } => {
             Trouble::Fatal(error.to_string())

@@ -58,6 +58,9 @@ pub async fn commit_before<S: Store>(
             },
             Err(AppendError::Conflict(conflict)) => return CommitOutcome::Conflict(conflict),
             Err(AppendError::NotApplied(why)) => last = why,
+            Err(AppendError::Rejected(why)) if !uncertain => return CommitOutcome::NotApplied(why),
+            // An earlier attempt may have been written: what the store refuses now says nothing of it.
+            Err(AppendError::Rejected(why)) => last = why,
             Err(AppendError::Unknown(why)) => {
                 uncertain = true;
                 last = why;
@@ -100,4 +103,50 @@ async fn read_back<S: Store>(store: &S, append: &Append) -> Result<Found, StoreE
 
 fn taken(append: &Append) -> Conflict {
     Conflict { wallets: append.blocks.iter().map(|block| block.wallet).collect(), ..Conflict::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::store::memory::{Fate, Fault, FaultPlan, MemoryStore};
+
+    /// What happens to each call, the last one again and again; and how many there were.
+    struct Plan(Mutex<(Vec<Fault>, u32)>);
+
+    impl FaultPlan for Plan {
+        fn next(&self, _: bool) -> Fate {
+            let mut plan = self.0.lock().expect("sound");
+            plan.1 += 1;
+            let fault = if plan.0.len() > 1 { plan.0.remove(0) } else { plan.0[0] };
+            Fate { fault, ..Fate::default() }
+        }
+    }
+
+    async fn outcome_of(faults: &[Fault]) -> (CommitOutcome, u32) {
+        let plan = Arc::new(Plan(Mutex::new((faults.to_vec(), 0))));
+        let store = MemoryStore::default().with_faults(plan.clone());
+        let append = Append { blocks: vec![], guard: None };
+        let outcome = commit(&store, &append, Instant::now() + Duration::from_secs(5), || 1.0).await;
+        let calls = plan.0.lock().expect("sound").1;
+        (outcome, calls)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_store_rejects_is_not_repeated() {
+        let began = Instant::now();
+        let (outcome, calls) = outcome_of(&[Fault::Rejected]).await;
+        assert!(matches!(outcome, CommitOutcome::NotApplied(_)), "{outcome:?}");
+        assert_eq!((calls, began.elapsed()), (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rejection_says_nothing_of_an_earlier_attempt() {
+        let lands = Fault::LandsLater(Duration::from_secs(60));
+        let (outcome, calls) = outcome_of(&[lands, Fault::Rejected]).await;
+        assert!(matches!(outcome, CommitOutcome::Unknown(_)), "{outcome:?}");
+        assert!(calls > 2, "it may be read back: {calls}");
+    }
 }

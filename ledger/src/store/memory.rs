@@ -32,6 +32,8 @@ pub enum Fault {
     None,
     /// Nothing is done; the caller is told so.
     Refused,
+    /// The same, and a repetition would bring the same.
+    Rejected,
     /// The call is done, but its answer is lost.
     AnswerLost,
     /// The answer is lost now, and the call is done only after this long: a zombie's write.
@@ -146,6 +148,7 @@ impl MemoryStore {
                 Err(StoreError::Unavailable("injected: on its way".into()))
             }
             (Fault::Refused, _) => Err(StoreError::Unavailable("injected: refused".into())),
+            (Fault::Rejected, _) => Err(StoreError::Rejected("injected: rejected".into())),
         }
     }
 
@@ -156,6 +159,7 @@ impl MemoryStore {
                 pause(after).await;
                 Ok(seen)
             }
+            (Fault::Rejected, _) => Err(StoreError::Rejected("injected: rejected".into())),
             (fault, _) => Err(StoreError::Unavailable(format!("injected: {fault:?}"))),
         }
     }
@@ -195,6 +199,7 @@ impl Store for MemoryStore {
             Fault::Refused if self.mutation == Mutation::AnswerFirst => Ok(()),
             Fault::None => self.lock().append(append, self.mutation),
             Fault::Refused => Err(AppendError::NotApplied("injected: refused".into())),
+            Fault::Rejected => Err(AppendError::Rejected("injected: rejected".into())),
             Fault::AnswerLost => {
                 let _ = self.lock().append(append, self.mutation);
                 Err(AppendError::Unknown("injected: answer lost".into()))

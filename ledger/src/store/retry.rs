@@ -12,7 +12,7 @@ pub const MAX_READS: u32 = 4;
 /// Longest pause before the second attempt; doubles with each, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer, at most [`MAX_READS`] times. What is corrupt is not asked for again.
+/// Asks until there is an answer, at most [`MAX_READS`] times. What is corrupt or rejected is not asked for again.
 pub async fn read<T, F>(mut random: impl FnMut() -> f64, mut ask: impl FnMut() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -28,4 +28,27 @@ where
         pause = pause.saturating_mul(2);
     }
     ask().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_pass_is_asked_for_again() {
+        let unavailable = || StoreError::Unavailable("away".into());
+        let rejected = || StoreError::Rejected("no right".into());
+        let cases: [(&dyn Fn() -> StoreError, u32); 2] = [(&unavailable, MAX_READS), (&rejected, 1)];
+        for (error, expected) in cases {
+            let asked = Cell::new(0);
+            let ask = || {
+                asked.set(asked.get() + 1);
+                std::future::ready(Err::<(), _>(error()))
+            };
+            assert_eq!(read(|| 1.0, ask).await, Err(error()));
+            assert_eq!(asked.get(), expected);
+        }
+    }
 }
