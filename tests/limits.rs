@@ -3,3 +3,4 @@
 mod bulkheads;
 mod overload;
 mod roles;
+mod slow;

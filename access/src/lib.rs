@@ -6,6 +6,7 @@
 //! - [`policy`], [`route`], [`guard`]: whether an identity may do what it asks for.
 //! - [`collector`]: where traces are posted to.
 //! - [`descriptors`]: the limit of file descriptors, and whether one was missing.
+//! - [`listener`]: HTTP/1.1 for callers who may send and read as slowly as they like.
 //! - [`origin`]: whether another site caused a request.
 //! - [`flags`], [`proxies`]: what a process is told on its command line.
 //!
@@ -20,6 +21,7 @@ pub mod http;
 pub mod identity;
 pub mod jwt;
 pub mod limits;
+pub mod listener;
 pub mod origin;
 pub mod policy;
 pub mod proxies;

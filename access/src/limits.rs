@@ -36,9 +36,24 @@ pub const CERTIFICATE_WARN_S: i64 = 21 * DAY_S;
 
 /// From an accepted connection to the end of its TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes of one listener at once; further connections wait in the kernel's queue.
+/// Handshakes of one listener at once, and those of one peer; for one more, the oldest is given up: a sound one takes
+/// milliseconds.
 pub const HANDSHAKES_MAX: usize = 256;
+pub const PEER_HANDSHAKES_MAX: usize = 64;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// From the first byte of a request's head to its last; also how long an idle connection is kept. Above the routers' own
+/// idle timeout, so that a router, which knows what it sends, is the one that closes.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Largest head, all headers together.
+pub const HEAD_MAX_BYTES: usize = 32 * 1024;
+/// A client that keeps bytes waiting has to take so many of them in each such time.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WRITE_MIN_BYTES: usize = 64 * 1024;
+/// What the system holds of an answer beyond what is on its way.
+pub const UNSENT_MAX_BYTES: u32 = 32 * 1024;
+/// A client that still sends a body nobody reads gets its answer first; this much more is thrown away meanwhile.
+pub const LINGER_MAX_BYTES: usize = 16 * 1024 * 1024;
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after the system refused a connection for want of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Below the keep-alive of everything that is called.

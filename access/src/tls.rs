@@ -21,7 +21,7 @@ use tokio::time::sleep;
 pub use certificate::{Facts, NotUsable};
 pub use client::Client;
 pub use files::{Identity, TlsError, facts_of};
-pub use server::{Accepted, Acceptor, Server};
+pub use server::{Accepted, Acceptor, Server, tune};
 pub use stream::Stream;
 
 use crate::limits::{CERTIFICATE_WARN_S, DAY_S, HOUR_S, WATCH_PERIOD};

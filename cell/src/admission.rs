@@ -1,5 +1,5 @@
 //! What a cell takes on at once: bulkheads between kinds of requests, each with a limit that follows its latency, and the
-//! cell's declared rate of writes. Decides before anything of a request is read.
+//! cell's declared rate of writes. Decides before anything of a request is done.
 //!
 //! The bulkheads keep a flood of one kind from the others: whoever creates wallets or reads histories without end uses up
 //! his own places only. What cells ask of one another has places that the public cannot take, and no rate: refusing a
@@ -150,7 +150,7 @@ impl Admission {
         let now = Instant::now();
         let admitted = self.state().admit(class, now - self.began);
         match admitted {
-            Ok(()) => Ok(Place { admission: Arc::clone(self), class, since: now, tells: false }),
+            Ok(()) => Ok(Place { admission: Arc::clone(self), class, since: now, took: None }),
             Err(why) => {
                 counter!("cell_shed_total", "class" => class.name(), "reason" => why.name()).increment(1);
                 Err(why)
@@ -169,27 +169,27 @@ impl Admission {
     }
 }
 
-/// A request's place; free again when it is dropped, however the request ends.
+/// A request's place; free again when it is dropped, however the request ends. An answer holds it until its last byte.
 pub struct Place {
     admission: Arc<Admission>,
     class: Class,
     since: Instant,
-    /// Whether how long it took says something about the cell.
-    tells: bool,
+    /// How long its work took, if that says something about the cell.
+    took: Option<Duration>,
 }
 
 impl Place {
-    /// The request did the whole of its work: how long it took counts. What was found wrong at once does not.
+    /// The request has done the whole of its work: how long that took counts. What was found wrong at once does not, nor
+    /// how long the caller takes to read the answer.
     pub fn worked(&mut self) {
-        self.tells = true;
+        self.took = Some(Instant::now() - self.since);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let now = Instant::now();
-        let took = self.tells.then(|| now - self.since);
-        self.admission.state().limiters[self.class as usize].leave(now - self.admission.began, took);
+        self.admission.state().limiters[self.class as usize].leave(now - self.admission.began, self.took);
     }
 }
 

@@ -6,6 +6,7 @@ mod admitted;
 mod bad;
 mod batch;
 mod body;
+mod callers;
 mod caught;
 mod context;
 mod cursor;
@@ -37,7 +38,7 @@ use metrics::{counter, gauge, histogram};
 use telemetry::metrics::Page;
 use telemetry::readiness::Readiness;
 use telemetry::trace::{self, Place};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::version::Running;
 use topology::{Role, WalletId, wire};
@@ -49,12 +50,14 @@ use crate::clock::Clock;
 use crate::peers::Peers;
 use crate::wallets::Wallets;
 
-pub use events::MAX_FOLLOWERS;
+pub use admitted::Bodies;
+pub use callers::Places;
+pub use events::{MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH};
 pub use problem::Fault;
 pub use server::{CALLERS, Patience, serve};
 
 /// Largest request body but that of a batch: the API's own are below 1 KB.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+pub const MAX_BODY_BYTES: usize = wire::BODY_MAX_BYTES;
 /// Time to receive a request's body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest and longest deadline a client may ask for, and the one he gets who does not ask.
@@ -73,7 +76,9 @@ pub struct Edge<S, P> {
     pub metrics: Option<Page>,
     pub admission: Arc<Admission>,
     /// Places for those who follow the cell's events.
-    pub followers: Arc<Semaphore>,
+    pub followers: Arc<Places>,
+    /// Places for request bodies that are being read.
+    pub bodies: Bodies,
     /// What this process is there for.
     pub role: Role,
     /// True from the moment the instance is asked to stop.

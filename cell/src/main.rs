@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
 use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
-use cell::http::{CALLERS, Edge, MAX_FOLLOWERS, Patience, routes, serve};
+use cell::http::{Bodies, CALLERS, Edge, MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH, Patience, Places, routes, serve};
 use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
@@ -27,7 +27,7 @@ use telemetry::metrics::Identity;
 use telemetry::trace::export;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use topology::version::Running;
 use topology::{CellId, Config, Role, Version, WalletId, restoring};
@@ -194,6 +194,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     // Before anything is counted.
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
+    let descriptors = access::descriptors::raise();
     let mesh = args.mesh.files_of(access::Role::Cell, Some(&args.cell))?;
     check_listen("--listen", args.listen, mesh.is_some(), MESH_FLAGS)?;
     warn_if_open("wallet API", mesh.is_some(), MESH_FLAGS);
@@ -236,7 +237,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         clock,
         metrics: Some(metrics.clone()),
         admission: Admission::new(max_tps),
-        followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+        followers: Places::new(MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH),
+        bodies: Bodies::default(),
         role: args.role,
         draining: stop.clone(),
         running: Running {
@@ -259,7 +261,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
     // process goes, so that nothing is served by half of it, and starts again from the tables.
     tokio::select! {
-        () = serve(listener, server, routes(edge), stop.clone(), PATIENCE) => {}
+        () = serve(listener, server, routes(edge), stop.clone(), PATIENCE, descriptors) => {}
         Some(Err(error)) = instance.tasks.join_next() => {
             tracing::error!(%error, "a part of the instance died");
             telemetry::log::flush();

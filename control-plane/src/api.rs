@@ -15,8 +15,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use access::Gate;
-use axum::body::Bytes;
+use access::origin::Foreign;
+use access::{Gate, origin};
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -79,6 +80,8 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         Some(door) => inside.route_layer(from_fn_with_state(door.clone(), door::admit)),
         None => inside,
     };
+    let is_open = door.is_none();
+    let inside = inside.route_layer(from_fn(move |request, next| own_or_no_site(is_open, request, next)));
     // The page asks for changes as everybody does: at this door.
     let api = inside.clone().with_state(Arc::clone(&control));
     inside
@@ -88,6 +91,19 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .fallback(|| async { refused(404, "not_found", "No such path", "see `ctl --help`") })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(control)
+}
+
+/// Refuses what another site had a browser send, and bodies of a type that such a site could send.
+async fn own_or_no_site(is_open: bool, request: Request, next: Next) -> Response {
+    if let Err(foreign) = origin::check(request.headers(), is_open) {
+        let status = Foreign::STATUS.as_u16();
+        return refused(status, foreign.code(), foreign.title(), foreign.to_string()).into_response();
+    }
+    if request.method() != Method::GET && !request.body().is_end_stream() && !origin::is_json(request.headers()) {
+        let title = "The body has to be application/json";
+        return refused(415, "unsupported_media_type", title, "send Content-Type: application/json").into_response();
+    }
+    next.run(request).await
 }
 
 async fn measured(path: MatchedPath, request: Request, next: Next) -> Response {

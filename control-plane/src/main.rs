@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use access::collector::Collector;
 use access::flags::{AuthFlags, MeshFlags, check_listen, check_plain, warn_if_open, warn_if_plain};
+use access::listener::{self, Bounds};
 use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use control_plane::api::door::{DoorListener, Peer};
 use control_plane::canaries;
 use control_plane::deploys::replacer::Replacer;
 use control_plane::deploys::replacer::command::Configured;
@@ -32,6 +32,8 @@ use topology::{Config, InstanceId};
 
 /// Requests that still run are cut off after this long when the process is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Routers hold one connection each; operators and monitors a few.
+const BOUNDS: Bounds = Bounds { connections_max: 4_096, peer_connections_max: 512 };
 
 /// The registry of cells and the placement of customers.
 #[derive(Parser)]
@@ -265,6 +267,7 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
 }
 
 async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
+    access::descriptors::raise();
     let (listen, count_every) = (common.listen, settings.count_every);
     let doors = doors(common, &settings).await?;
     let identity = control_plane::identity();
@@ -281,22 +284,13 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
         background.spawn(spans.run(move |body| collector.clone().post(body)));
     }
     tracing::info!(listen = %listener.local_addr()?, "serving");
-    let (stopping, mut stopped) = tokio::sync::watch::channel(false);
     let app = control_plane::api::guarded(control.clone(), metrics, doors.gate);
-    let app = app.into_make_service_with_connect_info::<Peer>();
-    let server =
-        axum::serve(DoorListener::new(Acceptor::new(listener, doors.tls)), app).with_graceful_shutdown(async move {
-            told_to_stop().await;
-            control.placements.release_readers();
-            let _ = stopping.send(true);
-        });
-    let cut_off = async {
-        let _ = stopped.changed().await;
-        tokio::time::sleep(DRAIN_MAX).await;
+    let stopped = async move {
+        told_to_stop().await;
+        control.placements.release_readers();
     };
-    tokio::select! {
-        served = server => served?,
-        () = cut_off => tracing::info!("requests that still ran were cut off"),
+    if !listener::serve(Acceptor::new(listener, doors.tls), app, BOUNDS, stopped, DRAIN_MAX).await {
+        tracing::info!("requests that still ran were cut off");
     }
     background.shutdown().await;
     tracing::info!("stopped");

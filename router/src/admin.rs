@@ -1,20 +1,22 @@
 //! What operators and their tools ask: alive, ready, metrics, placement. Not on the path of any request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use access::tls::{Acceptor, Stream};
+use access::listener::{self, Bounds, Peer};
+use access::origin::Foreign;
+use access::tls::{Acceptor, Server};
 use access::{Denied, Role};
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::{IncomingStream, Listener};
 use serde::Serialize;
 use telemetry::metrics::Page;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use topology::Problem;
 use topology::problem::PROBLEM_JSON;
@@ -23,58 +25,39 @@ use crate::placement::keeper::{Source, Standing};
 use crate::routes::SharedRoutes;
 use crate::telemetry::Counters;
 
-/// Plain on loopback; elsewhere over TLS, to those who watch us.
-pub async fn serve(acceptor: Acceptor, pages: Router) -> std::io::Result<()> {
-    let pages = pages.layer(from_fn(admit)).into_make_service_with_connect_info::<Peer>();
-    axum::serve(AdminListener(acceptor), pages).await
-}
+/// Few look at a router, and none of them often.
+const BOUNDS: Bounds = Bounds { connections_max: 256, peer_connections_max: 64 };
 
-struct AdminListener(Acceptor);
-
-impl Listener for AdminListener {
-    type Io = Stream;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Stream, Peer) {
-        let accepted = self.0.accept().await;
-        let peer = if accepted.stream.is_plain() { Peer::OnThisMachine } else { Peer::Process(accepted.role) };
-        (accepted.stream, peer)
-    }
-
-    fn local_addr(&self) -> std::io::Result<Peer> {
-        self.0.local_addr().map(|_| Peer::OnThisMachine)
-    }
-}
-
-/// Where a connection comes from.
-#[derive(Debug, Clone, Copy)]
-pub enum Peer {
-    /// Without TLS, which only a loopback address speaks.
-    OnThisMachine,
-    /// As its certificate says; None: it showed none.
-    Process(Option<Role>),
-}
-
-impl Connected<IncomingStream<'_, AdminListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, AdminListener>) -> Self {
-        *stream.remote_addr()
-    }
+/// Plain on loopback; elsewhere over TLS, to those who watch us. Ends only by being dropped.
+pub async fn serve(listener: TcpListener, tls: Option<Server>, pages: Router) {
+    let is_open = tls.is_none();
+    let pages = pages.layer(from_fn(move |request, next| admit(is_open, request, next)));
+    let never = std::future::pending();
+    listener::serve(Acceptor::new(listener, tls), pages, BOUNDS, never, Duration::ZERO).await;
 }
 
 /// A monitor looks and changes nothing. Without a certificate one learns whether the process lives, so that no
 /// certificate that has ended gets it killed.
-async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    let may = match peer {
-        Peer::OnThisMachine | Peer::Process(Some(Role::ControlPlane)) => true,
-        Peer::Process(Some(Role::Monitor)) => request.method().is_safe(),
-        Peer::Process(None) => request.uri().path() == "/livez",
-        Peer::Process(Some(Role::Router | Role::Cell)) => false,
+///
+/// `is_open`: there is no TLS, which is so on a loopback address only.
+async fn admit(is_open: bool, request: Request, next: Next) -> Response {
+    let may = match request.extensions().get::<Peer>().and_then(|peer| peer.role) {
+        _ if is_open => true,
+        Some(Role::ControlPlane) => true,
+        Some(Role::Monitor) => request.method().is_safe(),
+        None => request.uri().path() == "/livez",
+        Some(Role::Router | Role::Cell) => false,
     };
-    if may {
-        return next.run(request).await;
-    }
-    let denied = Denied::Forbidden;
-    let problem = Problem::new(denied.status(), denied.code(), denied.title()).detail(denied.to_string());
+    let problem = match access::origin::check(request.headers(), is_open) {
+        Err(foreign) => {
+            Problem::new(Foreign::STATUS.as_u16(), foreign.code(), foreign.title()).detail(foreign.to_string())
+        }
+        Ok(()) if !may => {
+            let denied = Denied::Forbidden;
+            Problem::new(denied.status(), denied.code(), denied.title()).detail(denied.to_string())
+        }
+        Ok(()) => return next.run(request).await,
+    };
     (StatusCode::FORBIDDEN, [(CONTENT_TYPE, PROBLEM_JSON)], problem.to_json()).into_response()
 }
 
@@ -151,7 +134,6 @@ async fn placement(State(admin): State<Admin>) -> axum::Json<PlacementView> {
 
 #[cfg(test)]
 mod tests {
-    use axum::extract::connect_info::MockConnectInfo;
     use axum::http::Method;
     use tower_service::Service;
 
@@ -159,21 +141,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_monitor_looks_and_changes_nothing() {
-        let (monitor, nobody) = (Peer::Process(Some(Role::Monitor)), Peer::Process(None));
-        for (peer, method, path, expected) in [
-            (monitor, Method::GET, "/v1/log", 200),
-            (monitor, Method::PUT, "/v1/log", 403),
-            (Peer::Process(Some(Role::ControlPlane)), Method::PUT, "/v1/log", 200),
-            (Peer::OnThisMachine, Method::PUT, "/v1/log", 200),
-            (nobody, Method::GET, "/v1/log", 403),
-            (nobody, Method::GET, "/livez", 200),
+        let address = ([127, 0, 0, 1], 1).into();
+        for (is_open, role, method, path, expected) in [
+            (false, Some(Role::Monitor), Method::GET, "/v1/log", 200),
+            (false, Some(Role::Monitor), Method::PUT, "/v1/log", 403),
+            (false, Some(Role::ControlPlane), Method::PUT, "/v1/log", 200),
+            (true, None, Method::PUT, "/v1/log", 200),
+            (false, None, Method::GET, "/v1/log", 403),
+            (false, None, Method::GET, "/livez", 200),
         ] {
             let pages =
                 Router::new().route("/v1/log", get(async || "").put(async || "")).route("/livez", get(async || ""));
-            let mut pages = pages.layer(from_fn(admit)).layer(MockConnectInfo(peer));
-            let request = Request::builder().method(method.clone()).uri(path).body(axum::body::Body::empty());
-            let answer = pages.call(request.expect("sound")).await.expect("infallible");
-            assert_eq!(answer.status(), expected, "{peer:?} {method} {path}");
+            let mut pages = pages.layer(from_fn(move |request, next| admit(is_open, request, next)));
+            let request = Request::builder().method(method.clone()).uri(path).extension(Peer { address, role });
+            let request = request.body(axum::body::Body::empty()).expect("sound");
+            let answer = pages.call(request).await.expect("infallible");
+            assert_eq!(answer.status(), expected, "{role:?} {method} {path}");
         }
     }
 }

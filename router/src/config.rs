@@ -106,6 +106,8 @@ pub struct Access {
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub in_flight_max: usize,
+    pub connections_max: usize,
+    pub peer_connections_max: usize,
     pub keep_alive_timeout: Duration,
     pub rates: Rates,
 }
@@ -114,6 +116,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             in_flight_max: limits::IN_FLIGHT_MAX,
+            connections_max: limits::CONNECTIONS_MAX,
+            peer_connections_max: limits::PEER_CONNECTIONS_MAX,
             keep_alive_timeout: limits::KEEP_ALIVE_TIMEOUT,
             rates: Rates { all: limits::MAX_TPS, wallet: limits::WALLET_MAX_TPS },
         }

@@ -37,8 +37,19 @@ pub const WALLET_MAX_TPS: u32 = 5_000;
 
 /// Requests in flight on one worker thread, above which it sheds.
 pub const IN_FLIGHT_MAX: usize = 1_024;
-/// Client connections of one worker thread; further ones are closed as they come.
+/// Client connections of one worker thread, and those of one peer that is neither a cell nor a trusted proxy. For a further
+/// one the longest idle one is ended; it is closed as it comes if none is idle.
 pub const CONNECTIONS_MAX: usize = 16_384;
+pub const PEER_CONNECTIONS_MAX: usize = 512;
+/// Descriptors for everything but clients and the connections to cells that their requests need.
+const DESCRIPTORS_RESERVE: usize = 64;
+
+/// Client connections of one of `threads` workers in a process that may have so many descriptors: half of them, since a
+/// request may need a connection to a cell.
+pub fn connections_max(descriptors: usize, threads: usize) -> usize {
+    (descriptors.saturating_sub(DESCRIPTORS_RESERVE) / 2 / threads).clamp(1, CONNECTIONS_MAX)
+}
+
 /// Idle connections kept per worker thread and cell instance.
 pub const POOL_IDLE_MAX: usize = 256;
 /// Below the cells' keep-alive timeout of 75 s, so that it is us who close.
@@ -109,3 +120,18 @@ pub const LISTEN_BACKLOG: i32 = 1_024;
 /// Longest time to wait before accepting again when the process has no file descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const THREADS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_descriptors_for_connections_to_cells() {
+        for (descriptors, threads) in [(1_024, 1), (1_024, 2), (4_096, 8), (65_536, 2), (16, 4)] {
+            let each = connections_max(descriptors, threads);
+            let needed = 2 * each * threads;
+            assert!(each == 1 || needed + DESCRIPTORS_RESERVE <= descriptors, "{each} of {descriptors}");
+        }
+        assert_eq!(connections_max(usize::MAX, 1), CONNECTIONS_MAX);
+    }
+}

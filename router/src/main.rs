@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Parser;
 use router::config::Args;
-use router::{server, telemetry as own};
+use router::{limits, server, telemetry as own};
 use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,7 +11,8 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let identity = own::identity();
     let _log = telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
-    let settings = args.settings()?;
+    let mut settings = args.settings()?;
+    settings.bounds.connections_max = limits::connections_max(access::descriptors::raise(), settings.threads);
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use access::flags::{check_listen, warn_if_open, warn_if_plain};
-use access::tls::{Acceptor, Client, Server};
+use access::tls::{Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -135,11 +135,7 @@ pub async fn start(settings: &Settings, metrics: Page, spans: Option<Export>) ->
     let admin_pages =
         pages(Admin { routes, standing: keeper.standing(), counters, metrics: metrics.clone(), draining });
     tasks.spawn(keeper.run());
-    tasks.spawn(async move {
-        if let Err(error) = serve(Acceptor::new(admin_listener, doors.admin), admin_pages).await {
-            tracing::error!(%error, "the admin pages ended");
-        }
-    });
+    tasks.spawn(serve(admin_listener, doors.admin, admin_pages));
     tasks.spawn(metrics.keep_up());
     if let Some(spans) = spans {
         let collector =

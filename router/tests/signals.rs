@@ -1,4 +1,4 @@
-//! The router's process and the signals that end it.
+//! The router's process: the signals that end it, and what it does when descriptors run out.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -56,8 +56,17 @@ fn accept_request(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// A router with one request in flight, to a cell that never answers it; what has to stay open meanwhile.
-fn with_a_request_in_flight(name: &str) -> (Router, Vec<TcpStream>) {
+/// A router that has learnt where its cell is.
+struct Started {
+    router: Router,
+    public: SocketAddr,
+    cell: TcpListener,
+    /// The control plane's end of a question that stays open.
+    _asks: TcpStream,
+}
+
+/// `limit`: how many descriptors it may have.
+fn start(name: &str, limit: &str) -> Started {
     let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
     let (cell, plane) = (listen(), listen());
     let address = |listener: &TcpListener| listener.local_addr().expect("bound");
@@ -65,7 +74,8 @@ fn with_a_request_in_flight(name: &str) -> (Router, Vec<TcpStream>) {
     // Left over from a process of the same number, if at all.
     let _ = std::fs::remove_dir_all(&data_dir);
     let public = free_address();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_router"))
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n $0 && exec \"$@\"", limit, env!("CARGO_BIN_EXE_router")])
         .args(["--threads", "1", "--namespace", "6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10", "--log-format", "text"])
         .args(["--listen", &public.to_string(), "--internal-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .args(["--control-plane", &format!("http://{}", address(&plane))])
@@ -85,6 +95,12 @@ fn with_a_request_in_flight(name: &str) -> (Router, Vec<TcpStream>) {
     write!(told, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{placement}").expect("sent");
     // It asks for the next one once it has taken this one.
     let asks = accept_request(&plane);
+    Started { router, public, cell, _asks: asks }
+}
+
+/// A router with one request in flight, to a cell that never answers it; what has to stay open meanwhile.
+fn with_a_request_in_flight(name: &str) -> (Router, Vec<TcpStream>) {
+    let Started { router, public, cell, _asks: asks } = start(name, "1024");
     let mut client = TcpStream::connect(public).expect("the router listens");
     write!(client, "GET {WALLET} HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 30000\r\n\r\n").expect("sent");
     let asked = accept_request(&cell);
@@ -114,4 +130,22 @@ fn one_signal_waits_for_what_is_in_flight() {
     open[1].read_to_string(&mut answer).expect("an answer, then the end");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
     assert_eq!(router.end().0.code(), Some(0));
+}
+
+#[test]
+fn idle_clients_leave_descriptors_for_the_cell() {
+    let started = start("descriptors", "200");
+    // More than the router may have descriptors, each kept open by its client.
+    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(started.public).expect("the router listens")).collect();
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(started.public).expect("the router listens");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+        write!(client, "GET {WALLET} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("sent");
+        let mut cell = accept_request(&started.cell);
+        write!(cell, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone").expect("it waits");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+    }
+    drop(idle);
 }

@@ -91,7 +91,7 @@ pub fn bodies(town: &Town) -> Vec<Case> {
         ),
         ("to oneself", Call::transfer(ann, ann, "1"), 400, "same_wallet"),
         ("withdraw nothing", Call::withdraw(ann, "0"), 400, "amount_below_minimum"),
-        ("no content type is JSON", deposit("{}").without("content-type"), 400, "missing_field"),
+        ("no content type", deposit("{}").without("content-type"), 415, "unsupported_media_type"),
         (
             "wrong content type",
             deposit(r#"{"amount":1}"#).header("content-type", "text/plain"),

@@ -1,7 +1,8 @@
 //! The called side: takes connections, makes the handshake within its time, and says what the caller's certificate is.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,14 +12,17 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::files::{self, Identity, TlsError};
 use super::{Fresh, Loaded, MeshFiles, Stream};
-use crate::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, WARN_SPACING};
+use crate::limits::{
+    ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, PEER_HANDSHAKES_MAX, UNSENT_MAX_BYTES, WARN_SPACING,
+};
 use crate::role::{Process, Role};
 use crate::watch::Watched;
 
@@ -145,6 +149,13 @@ fn reason(error: &io::Error) -> &'static str {
     }
 }
 
+/// Sets how a connection of a client sends: at once, and without more waiting in the system than is on its way, so that
+/// one who reads slowly costs little and is noticed.
+pub fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)
+}
+
 /// A connection that may be used, and what its caller is, if he said so by a certificate.
 pub struct Accepted {
     pub stream: Stream,
@@ -157,12 +168,14 @@ pub struct Acceptor {
     listener: TcpListener,
     tls: Option<Server>,
     shaking: JoinSet<io::Result<Accepted>>,
+    /// The same handshakes, oldest first.
+    begun: VecDeque<(IpAddr, AbortHandle)>,
     warned: Option<Instant>,
 }
 
 impl Acceptor {
     pub fn new(listener: TcpListener, tls: Option<Server>) -> Self {
-        Self { listener, tls, shaking: JoinSet::new(), warned: None }
+        Self { listener, tls, shaking: JoinSet::new(), begun: VecDeque::new(), warned: None }
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -172,7 +185,6 @@ impl Acceptor {
     /// The next connection. Safe to drop and to call again.
     pub async fn accept(&mut self) -> Accepted {
         loop {
-            let room = self.shaking.len() < HANDSHAKES_MAX;
             let accepted = tokio::select! {
                 Some(shaken) = self.shaking.join_next() => match shaken {
                     Ok(Ok(accepted)) => return accepted,
@@ -182,7 +194,7 @@ impl Acceptor {
                     }
                     Err(_) => continue,
                 },
-                accepted = self.listener.accept(), if room => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -192,16 +204,35 @@ impl Acceptor {
                     continue;
                 }
             };
-            if stream.set_nodelay(true).is_err() {
+            if tune(&stream).is_err() {
                 continue;
             }
             let Some(tls) = self.tls.clone() else {
                 return Accepted { stream: Stream::Plain(stream), peer, role: None };
             };
-            self.shaking.spawn(async move {
+            self.make_room(peer.ip());
+            let handle = self.shaking.spawn(async move {
                 let (stream, process) = tls.handshake(stream).await?;
                 Ok(Accepted { stream, peer, role: process.map(|process| process.role) })
             });
+            self.begun.push_back((peer.ip(), handle));
+        }
+    }
+
+    /// Gives up the oldest handshake, of this peer or of all, if there would be too many: connections that say nothing
+    /// must not keep out those that do.
+    fn make_room(&mut self, peer: IpAddr) {
+        self.begun.retain(|(_, handle)| !handle.is_finished());
+        let of_peer = self.begun.iter().filter(|(other, _)| *other == peer).count();
+        let oldest = if of_peer >= PEER_HANDSHAKES_MAX {
+            self.begun.iter().position(|(other, _)| *other == peer)
+        } else if self.begun.len() >= HANDSHAKES_MAX {
+            Some(0)
+        } else {
+            None
+        };
+        if let Some((_, handle)) = oldest.and_then(|oldest| self.begun.remove(oldest)) {
+            handle.abort();
         }
     }
 

@@ -1,26 +1,43 @@
-//! Whether a request is for this process, and whether there is room for it: asked before its body is read or anything of
-//! it is done.
+//! Whether a request is for this process, and whether there is room for it. Its body is read first, within bounds of its
+//! own, so that the place it takes is held for its work and its answer only.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, header};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Frame, SizeHint};
 use ledger::store::Store;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use topology::{Duty, wire};
 
-use super::batch::MAX_BATCH_BYTES;
 use super::problem::{Fault, Rejected};
-use super::{BODY_TIMEOUT, Edge, MAX_BODY_BYTES, context};
-use crate::admission::Class;
+use super::{BODY_TIMEOUT, Edge, context};
+use crate::admission::{Class, Place};
 use crate::peers::Peers;
 
-/// Bytes of a body that is too large that are still read.
-const DRAIN_MAX_BYTES: usize = 1024 * 1024;
+/// Bodies that are read at once, of one operation and of batches. Those that come slowly keep no others out that come
+/// whole with their head.
+const BODIES_MAX: usize = 1_024;
+const BATCH_BODIES_MAX: usize = 128;
+
+/// Places for bodies that are being read.
+pub struct Bodies {
+    single: Semaphore,
+    batch: Semaphore,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { single: Semaphore::new(BODIES_MAX), batch: Semaphore::new(BATCH_BODIES_MAX) }
+    }
+}
 
 /// Last words of the paths that lead through a wallet's past.
 const HISTORY: [&str; 4] = ["transactions", "historical", "statement", "events"];
@@ -36,40 +53,74 @@ pub async fn admitted<S: Store, P: Peers>(
     if !edge.role.serves(Duty::of(path)) {
         return reject(Fault::WrongRole, &request);
     }
-    // It would be refused for its size in any case; meanwhile it would hold a place for as long as it cares to send.
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let most = if path.ends_with(":batch") { MAX_BATCH_BYTES } else { MAX_BODY_BYTES };
-    if length.is_some_and(|length: u64| length > most as u64) {
-        let refusal = reject(Fault::BodyTooLarge, &request);
-        drain(request.into_body()).await;
-        return refusal;
-    }
-    match edge.admission.admit(class_of(request.method(), path)) {
+    let class = class_of(request.method(), path);
+    let bodies = if path.ends_with(":batch") { &edge.bodies.batch } else { &edge.bodies.single };
+    let most = wire::body_max_bytes(path);
+    let request = match with_whole_body(request, bodies, most).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
+    match edge.admission.admit(class) {
         Ok(mut place) => {
             let response = next.run(request).await;
             // A mistake is found at once, and a wallet that is elsewhere by one look: neither says how long work takes.
             if response.status().is_success() || response.status().is_server_error() {
                 place.worked();
             }
-            response
+            response.map(|body| Body::new(Held { body, _place: place }))
         }
         Err(_) => reject(Fault::AtLimit, &request),
     }
 }
 
-/// Takes off the connection what is on its way, and drops it: closed before, the connection would take the answer with it.
-async fn drain(mut body: Body) {
-    let taking = async {
-        let mut taken = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            taken += frame.data_ref().map_or(0, |data| data.len());
-            if taken > DRAIN_MAX_BYTES {
-                return;
+/// The request with its body in memory: a slow sender must not hold a place of those who move money.
+async fn with_whole_body(request: Request, places: &Semaphore, most: usize) -> Result<Request, Response> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let Ok(_place) = places.try_acquire() else { return Err(reject(Fault::AtLimit, &request)) };
+    if request.body().size_hint().lower() > most as u64 {
+        return Err(reject(Fault::BodyTooLarge, &request));
+    }
+    let (head, body) = request.into_parts();
+    let read = timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
+    let request = Request::from_parts(head, Body::empty());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    match read {
+        Err(_) => Err(reject(Fault::BodyTimeout, &request)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(reject(Fault::BodyTooLarge, &request)),
+        Ok(Err(error)) => Err(reject(Fault::MalformedJson(error.to_string()), &request)),
+        Ok(Ok(body)) => {
+            let body = body.to_bytes();
+            if !is_read && !body.is_empty() && !access::origin::is_json(request.headers()) {
+                return Err(reject(Fault::UnsupportedMediaType, &request));
             }
+            Ok(request.map(|_| Body::from(body)))
         }
-    };
-    // Whoever sends more, or slowly, may miss the answer.
-    let _ = timeout(BODY_TIMEOUT, taking).await;
+    }
+}
+
+/// An answer's body, which holds its request's place until its last byte is taken.
+struct Held {
+    body: Body,
+    _place: Place,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn reject(fault: Fault, request: &Request) -> Response {

@@ -20,7 +20,7 @@ use crate::peers::Peers;
 use crate::wallets::{Operation, PaymentOrder};
 
 /// Largest body of a request for many things.
-pub const MAX_BATCH_BYTES: usize = 256 * 1024;
+pub const MAX_BATCH_BYTES: usize = topology::wire::BATCH_BODY_MAX_BYTES;
 /// Most payments in one request: their answers have to be there within its deadline.
 pub const MAX_PAYMENTS: usize = 500;
 

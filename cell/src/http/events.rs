@@ -12,21 +12,22 @@ use futures_util::stream;
 use ledger::Block;
 use ledger::store::{Store, StoreError};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 use topology::{CellId, WalletId};
 
 use super::problem::{Fault, Rejected};
 use super::views::{TransactionView, number, status_name};
 use super::wallets::{answered, parameter};
-use super::{Edge, context};
+use super::{Edge, callers, context};
 use crate::events::{Cursor, Events};
-use crate::failure::Failure;
 use crate::history::Line;
 use crate::peers::Peers;
 
-/// Who may follow an instance at a time.
+/// Followers of an instance at a time, and those of one caller.
 pub const MAX_FOLLOWERS: usize = 16;
+pub const MAX_FOLLOWERS_OF_EACH: usize = 4;
+/// By which a client of server-sent events says, by itself, where it was when its connection ended.
+const LAST_EVENT_ID: &str = "last-event-id";
 /// How often a follower's log is looked at, and how long nothing is said at most.
 const POLL: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -63,7 +64,10 @@ pub async fn events<S: Store, P: Peers>(
     answered(&headers, async |_| {
         let query = query.as_deref();
         let cell = edge.wallets.cell().clone();
-        let cursor = match parameter(query, "cursor") {
+        let last = headers.get(LAST_EVENT_ID).filter(|last| !last.is_empty());
+        let last = last.map(|last| String::from_utf8_lossy(last.as_bytes()).into_owned());
+        // Such a client repeats the query that it began with: where it came to is newer.
+        let cursor = match last.or_else(|| parameter(query, "cursor")) {
             None => Cursor::start(cell.clone()),
             Some(text) => Cursor::parse(&text).filter(|cursor| cursor.cell == cell).ok_or(Fault::EventCursor)?,
         };
@@ -74,7 +78,7 @@ pub async fn events<S: Store, P: Peers>(
         };
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = if accept.starts_with("text/event-stream") { Format::ServerSent } else { Format::Lines };
-        let place = Arc::clone(&edge.followers).try_acquire_owned().map_err(|_| Failure::Overloaded)?;
+        let place = edge.followers.enter(callers::caller(&headers)).ok_or(Fault::AtLimit)?;
         let media = match format {
             Format::Lines => "application/x-ndjson",
             Format::ServerSent => "text/event-stream",
@@ -108,7 +112,7 @@ struct Feed<S> {
     until: Instant,
     draining: tokio::sync::watch::Receiver<bool>,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: callers::Place,
 }
 
 impl<S: Store> Feed<S> {
@@ -131,7 +135,11 @@ impl<S: Store> Feed<S> {
                 self.is_over = ends;
                 return Ok(Some(self.cursor()));
             }
-            sleep(POLL).await;
+            // An instance that stops ends the answer here, between two events.
+            tokio::select! {
+                () = sleep(POLL) => {}
+                _ = self.draining.wait_for(|draining| *draining) => {}
+            }
         }
     }
 

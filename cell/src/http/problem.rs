@@ -1,5 +1,6 @@
 //! Turns whatever went wrong into `application/problem+json`: the one place of this binary that does.
 
+use access::origin::Foreign;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ledger::Refusal;
@@ -59,6 +60,8 @@ pub enum Fault {
     WalletHeader,
     /// More of its kind than this process takes on.
     AtLimit,
+    /// Another site caused it.
+    Foreign(Foreign),
     /// For processes of another role.
     WrongRole,
     /// This process is about to stop.
@@ -196,6 +199,9 @@ fn problem_of(fault: &Fault) -> Problem {
             bad("invalid_cursor", "Not a cursor of this wallet").detail("pass nextCursor of the page before, unchanged")
         }
         Fault::WalletHeader => bad("wallet_header_mismatch", "X-Wallet-Id names another wallet than the request"),
+        Fault::Foreign(foreign) => {
+            Problem::new(Foreign::STATUS.as_u16(), foreign.code(), foreign.title()).detail(foreign.to_string())
+        }
         Fault::AtLimit => Problem::new(503, "overloaded", "More than this cell takes at once; nothing was done"),
         Fault::Draining => Problem::new(503, "draining", "This process is about to stop; nothing was done"),
         Fault::WrongRole => Problem::new(421, "wrong_role", "This process of the cell is not there for this"),
@@ -280,8 +286,8 @@ fn problem_of_failure(failure: &Failure) -> Problem {
     problem.detail(detail)
 }
 
-pub fn forbidden(headers: &HeaderMap) -> Rejected {
-    Rejected { fault: Fault::Forbidden, request_id: super::context::request_id(headers) }
+pub fn rejected(fault: Fault, headers: &HeaderMap) -> Rejected {
+    Rejected { fault, request_id: super::context::request_id(headers) }
 }
 
 pub async fn not_found(headers: HeaderMap) -> Rejected {

@@ -1,34 +1,30 @@
-//! Serves routes over HTTP/1.1 with the limits that `axum::serve` leaves open, and drains on request. Over TLS it lets in
-//! only our own processes, each to what its role is for.
+//! Serves routes over HTTP/1.1 and drains on request. Over TLS it lets in only our own processes, each to what its role is
+//! for.
 
 use std::time::Duration;
 
 use access::Role;
-use access::tls::{Accepted, Acceptor, Server};
+use access::listener::{self, Bounds, Peer};
+use access::tls::{Acceptor, Server};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use topology::wire::path;
 use tracing::warn;
 
-use super::problem;
-
-/// Time to receive a request's head; also how long an idle connection is kept. Above the router's own idle timeout,
-/// so that the router, which knows what it sends, is the one that closes.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
-/// Largest head, all headers together.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+use super::problem::{self, Fault};
 
 /// Who may call a cell over TLS.
 pub const CALLERS: &[Role] = &[Role::Router, Role::ControlPlane, Role::Monitor];
+/// Connections of one peer: a router keeps up to 256 of each of its threads.
+const PEER_CONNECTIONS_MAX: usize = 8 * 1024;
+const CONNECTIONS_MAX: usize = 32 * 1024;
+/// Descriptors that are kept for the store, the router and files.
+const DESCRIPTORS_RESERVE: usize = 256;
 
 /// How long an instance that is told to stop goes on.
 #[derive(Debug, Clone, Copy)]
@@ -39,49 +35,26 @@ pub struct Patience {
     pub requests: Duration,
 }
 
-/// Serves until `stop` says so, then lets requests in flight finish.
+/// Serves until `stop` says so, then lets requests in flight finish. The process may have so many `descriptors`.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Server>,
     routes: Router,
     mut stop: watch::Receiver<bool>,
     patience: Patience,
+    descriptors: usize,
 ) {
     let closing = async move {
         crate::instance::stopped(&mut stop).await;
         sleep(patience.notice).await;
     };
-    tokio::pin!(closing);
-    let mut acceptor = Acceptor::new(listener, tls);
-    // Made once: a connection's role never changes.
-    let for_role = |role| (role, routes.clone().layer(from_fn(move |request, next| admit(role, request, next))));
-    let roles = CALLERS.iter().copied().map(Some).chain([None]);
-    let by_role: Vec<(Option<Role>, Router)> = roles.map(for_role).collect();
-    let graceful = GracefulShutdown::new();
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
-    loop {
-        let Accepted { stream, role, .. } = tokio::select! {
-            biased;
-            () = &mut closing => break,
-            accepted = acceptor.accept() => accepted,
-        };
-        let of_role = by_role.iter().find(|(own, _)| *own == role);
-        let routes = match of_role {
-            _ if stream.is_plain() => routes.clone(),
-            Some((_, routes)) => routes.clone(),
-            None => continue,
-        };
-        let service = TowerToHyperService::new(routes);
-        let connection = graceful.watch(server.serve_connection(TokioIo::new(stream), service));
-        // Owned by `graceful`, which waits for it below.
-        tokio::spawn(async move {
-            // A client that hangs up is no error of ours.
-            let _ = connection.await;
-        });
-    }
-    drop(acceptor);
-    if timeout(patience.requests, graceful.shutdown()).await.is_err() {
+    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVE).max(descriptors / 2);
+    let bounds =
+        Bounds { connections_max: CONNECTIONS_MAX.min(room), peer_connections_max: PEER_CONNECTIONS_MAX.min(room) };
+    let is_open = tls.is_none();
+    let routes = routes.layer(from_fn(move |request, next| admit(is_open, request, next)));
+    let acceptor = Acceptor::new(listener, tls);
+    if !listener::serve(acceptor, routes, bounds, closing, patience.requests).await {
         warn!("requests were still in flight when the patience of the shutdown ended");
     }
 }
@@ -100,12 +73,15 @@ fn may(role: Option<Role>, path: &str) -> bool {
     }
 }
 
-async fn admit(role: Option<Role>, request: Request, next: Next) -> Response {
-    if may(role, request.uri().path()) {
-        next.run(request).await
-    } else {
-        problem::forbidden(request.headers()).into_response()
-    }
+/// `is_open`: there is no TLS, and callers show no certificates. They come from this machine then.
+async fn admit(is_open: bool, request: Request, next: Next) -> Response {
+    let role = request.extensions().get::<Peer>().and_then(|peer| peer.role);
+    let fault = match access::origin::check(request.headers(), is_open) {
+        Err(foreign) => Fault::Foreign(foreign),
+        Ok(()) if !is_open && !may(role, request.uri().path()) => Fault::Forbidden,
+        Ok(()) => return next.run(request).await,
+    };
+    problem::rejected(fault, request.headers()).into_response()
 }
 
 #[cfg(test)]

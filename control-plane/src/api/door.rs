@@ -3,21 +3,18 @@
 //!
 //! It must never let through what the policy did not allow.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use access::guard::Caller;
+use access::listener::Peer;
 use access::policy::{Asker, Question, Side};
-use access::tls::{Accepted, Acceptor, Stream};
 use access::{Denied, Gate, Guard, Role};
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::serve::{IncomingStream, Listener};
 
 use super::problem::denied;
 use crate::error::{Error, Result};
@@ -77,7 +74,7 @@ fn now_s() -> u64 {
 
 /// What every route stands behind where a gate is.
 pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let role = request.extensions().get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(peer)| peer.role);
+    let role = request.extensions().get::<Peer>().and_then(|peer| peer.role);
     match door.admit(&request, role) {
         Ok(caller) => {
             let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
@@ -211,49 +208,5 @@ impl Asked for RemoveCell {
 
     fn is_forced(&self) -> bool {
         self.force
-    }
-}
-
-/// What is known of a connection.
-#[derive(Clone, Copy)]
-pub struct Peer {
-    role: Option<Role>,
-}
-
-/// The control plane's listener, plain or not.
-pub struct DoorListener {
-    acceptor: Acceptor,
-}
-
-impl DoorListener {
-    pub fn new(acceptor: Acceptor) -> Self {
-        Self { acceptor }
-    }
-}
-
-/// Where a connection comes from, with its role.
-#[derive(Clone, Copy, Debug)]
-pub struct From {
-    pub address: SocketAddr,
-    role: Option<Role>,
-}
-
-impl Listener for DoorListener {
-    type Io = Stream;
-    type Addr = From;
-
-    async fn accept(&mut self) -> (Stream, From) {
-        let Accepted { stream, peer, role } = self.acceptor.accept().await;
-        (stream, From { address: peer, role })
-    }
-
-    fn local_addr(&self) -> std::io::Result<From> {
-        Ok(From { address: self.acceptor.local_addr()?, role: None })
-    }
-}
-
-impl Connected<IncomingStream<'_, DoorListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, DoorListener>) -> Self {
-        Self { role: stream.remote_addr().role }
     }
 }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use access::Denied;
 use access::guard::Caller;
+use access::{Denied, origin};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use topology::Problem;
@@ -110,11 +110,11 @@ pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Res
 /// of somebody else's that is pointed here would do.
 pub async fn check_origin(State(page): Shared, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if page.door.is_none() && !is_local(headers) {
+    if page.door.is_none() && !origin::is_local(headers) {
         let detail = "a fleet that asks nobody who he is answers only as 127.0.0.1, [::1] or localhost";
         return refuse("foreign_host", "Not under this name", detail);
     }
-    if request.method() == Method::POST && !is_ours(headers) {
+    if request.method() == Method::POST && !origin::is_own_form(headers) {
         return refuse("cross_site", "The form is not ours", "open the page itself, and press the button there");
     }
     next.run(request).await
@@ -122,27 +122,6 @@ pub async fn check_origin(State(page): Shared, request: Request, next: Next) -> 
 
 pub fn refuse(code: &str, title: &str, detail: &str) -> Response {
     html(StatusCode::FORBIDDEN, view::refusal(&Problem::new(403, code, title).detail(detail)))
-}
-
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// Browsers say where a form comes from; what says nothing is no browser, and has the API.
-fn is_ours(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(|site| site == "same-origin");
-    let origin = text(headers, header::ORIGIN).map(|origin| {
-        let authority = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(|one| one.as_str().to_owned()));
-        authority.is_some() && authority.as_deref() == text(headers, header::HOST)
-    });
-    matches!((site, origin), (Some(true), None | Some(true)) | (None, Some(true)))
-}
-
-fn is_local(headers: &HeaderMap) -> bool {
-    let host = text(headers, header::HOST).and_then(|host| host.parse::<axum::http::uri::Authority>().ok());
-    let Some(host) = host else { return false };
-    let name = host.host().trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Nothing of the page is kept by a cache, framed, or made to load anything of anybody else's.
@@ -160,53 +139,4 @@ pub async fn keep_to_ourselves(request: Request, next: Next) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(of: &[(&'static str, &'static str)]) -> HeaderMap {
-        let line = |&(name, value): &(&'static str, &'static str)| {
-            (header::HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        of.iter().map(line).collect()
-    }
-
-    #[test]
-    fn a_form_says_that_it_comes_from_here() {
-        let host = ("host", "127.0.0.1:8083");
-        for (lines, ours) in [
-            (vec![host, ("sec-fetch-site", "same-origin")], true),
-            (vec![host, ("origin", "http://127.0.0.1:8083")], true),
-            (vec![host, ("sec-fetch-site", "same-origin"), ("origin", "https://127.0.0.1:8083")], true),
-            (vec![host], false),
-            (vec![host, ("sec-fetch-site", "cross-site")], false),
-            (vec![host, ("sec-fetch-site", "same-site")], false),
-            (vec![host, ("sec-fetch-site", "none")], false),
-            (vec![host, ("origin", "null")], false),
-            (vec![host, ("origin", "http://127.0.0.1:8084")], false),
-            (vec![host, ("sec-fetch-site", "same-origin"), ("origin", "http://elsewhere")], false),
-            (vec![("origin", "http://127.0.0.1:8083")], false),
-        ] {
-            assert_eq!(is_ours(&headers(&lines)), ours, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn an_open_fleet_has_this_machines_names_only() {
-        for (host, local) in [
-            ("127.0.0.1:8083", true),
-            ("localhost:8083", true),
-            ("[::1]:8083", true),
-            ("127.9.9.9", true),
-            ("10.0.0.1:8083", false),
-            ("wallet.example:8083", false),
-            ("127.0.0.1.example", false),
-            ("", false),
-        ] {
-            assert_eq!(is_local(&headers(&[("host", host)])), local, "{host}");
-        }
-        assert!(!is_local(&HeaderMap::new()));
-    }
 }

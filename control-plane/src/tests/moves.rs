@@ -201,6 +201,7 @@ async fn a_cell_is_drained_taken_back_and_removed_only_when_nobody_lives_there()
 #[tokio::test]
 async fn the_api_says_what_is_wrong_before_any_work_is_done() {
     let (_fixture, plane) = Fixture::bootstrapped(2).await;
+    const JSON: &str = "application/json";
     let http = reqwest::Client::new();
     let cases = [
         ("operations", "{}", 400, "bad_body"),
@@ -230,13 +231,25 @@ async fn the_api_says_what_is_wrong_before_any_work_is_done() {
         ("cells/cell-9/drain", r#"{"actor":"a","reason":"r"}"#, 404, "unknown_cell"),
     ];
     for (path, body, status, code) in cases {
-        let answer = http.post(format!("{}/v1/{path}", plane.url)).body(body).send().await.expect("answers");
+        let answer = http
+            .post(format!("{}/v1/{path}", plane.url))
+            .header("content-type", JSON)
+            .body(body)
+            .send()
+            .await
+            .expect("answers");
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path} {body}");
         let problem: topology::Problem = answer.json().await.expect("a problem");
         assert_eq!((problem.status, problem.code.as_str()), (status, code), "{path} {body}");
     }
     let body = serde_json::to_string(&StartOperation::new(buckets(0, 0, 2), because())).expect("plain");
-    let answer = http.post(format!("{}/v1/operations", plane.url)).body(body).send().await.expect("answers");
+    let answer = http
+        .post(format!("{}/v1/operations", plane.url))
+        .header("content-type", JSON)
+        .body(body)
+        .send()
+        .await
+        .expect("answers");
     assert_eq!(answer.status(), 201);
     let view: OperationView = answer.json().await.expect("a view");
     assert_eq!(at_rest(&plane, view.id).await.state, OperationState::Done);

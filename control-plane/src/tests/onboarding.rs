@@ -140,7 +140,7 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     assert_eq!(code(&format!("{user}?as=wallet")).await, "bad_id");
     let post = |body: &str| {
         let post = reqwest::Client::new().post(format!("{}/v1/customers", plane.url));
-        post.body(body.to_owned()).send()
+        post.header("content-type", "application/json").body(body.to_owned()).send()
     };
     let unknown = post(r#"{"userId":"x","cell":"cell-9","actor":"a","reason":"r"}"#).await.expect("answers");
     assert_eq!(unknown.headers()["content-type"], "application/problem+json");

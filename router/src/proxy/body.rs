@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::failure::Failure;
@@ -88,6 +90,20 @@ struct Streaming {
     /// How it broke off, as long as the client is not told.
     broken: Option<io::Error>,
     upstream: Rc<Upstream>,
+    client: Rc<Client>,
+    /// What ends each event, if it is a stream of them, which may last: it ends between two when the router does.
+    event_end: Option<&'static [u8]>,
+    is_between: bool,
+}
+
+/// How each event of such a stream ends.
+fn event_end(headers: &HeaderMap) -> Option<&'static [u8]> {
+    let media = headers.get(CONTENT_TYPE)?.as_bytes();
+    if media.starts_with(b"text/event-stream") {
+        Some(b"\n\n")
+    } else {
+        media.starts_with(b"application/x-ndjson").then_some(b"\n")
+    }
 }
 
 impl AnswerBody {
@@ -96,7 +112,13 @@ impl AnswerBody {
     }
 
     /// Takes what has arrived already. A body that is complete gives its connection back to the pool at once.
-    pub fn from_link(mut rest: Framing, mut link: Box<Link>, upstream: &Rc<Upstream>) -> Self {
+    pub fn from_link(
+        mut rest: Framing,
+        mut link: Box<Link>,
+        upstream: &Rc<Upstream>,
+        client: &Rc<Client>,
+        headers: &HeaderMap,
+    ) -> Self {
         let mut first = Bytes::new();
         // A piece that is malformed is met again, and answered for, when the body is read on.
         while let Ok(piece @ (Piece::Data(_) | Piece::End)) = link.arrived(&mut rest) {
@@ -110,22 +132,32 @@ impl AnswerBody {
             }
         }
         let first = Some(first).filter(|first| !first.is_empty());
-        let streaming = Streaming { first, rest, link: Some(link), broken: None, upstream: Rc::clone(upstream) };
+        let (upstream, client) = (Rc::clone(upstream), Rc::clone(client));
+        let (event_end, link) = (event_end(headers), Some(link));
+        let streaming = Streaming { first, rest, link, broken: None, upstream, client, event_end, is_between: true };
         Self { kind: Kind::Stream(Box::new(streaming)), ongoing: None }
     }
 }
 
 impl Streaming {
+    fn passed(&mut self, data: Bytes) -> Frame<Bytes> {
+        self.is_between = self.event_end.is_some_and(|end| data.ends_with(end));
+        Frame::data(data)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(slice) = slice_of(&mut self.first) {
-            return Poll::Ready(Some(Ok(Frame::data(slice))));
+            return Poll::Ready(Some(Ok(self.passed(slice))));
         }
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error.into())));
         }
+        if self.is_between && self.event_end.is_some() && self.client.is_draining() {
+            self.link = None;
+        }
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
         match ready!(link.poll_body(&mut self.rest, cx)) {
-            Ok(Some(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(Some(data)) => Poll::Ready(Some(Ok(self.passed(data)))),
             Ok(None) => {
                 if let Some(link) = self.link.take() {
                     self.upstream.give_back(link);

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use access::role::Process;
@@ -209,6 +209,27 @@ impl Client {
 
     pub fn is_over(&self) -> bool {
         self.over.get()
+    }
+
+    /// Ends the connection at once.
+    pub fn end(&self) {
+        self.over.set(true);
+        self.wake();
+    }
+
+    /// Resolves when the connection is to end at once.
+    pub async fn ended(&self) {
+        std::future::poll_fn(|cx| {
+            self.register(cx.waker());
+            if self.is_over() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Since when nothing is asked on this connection; None while something is.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let is_idle = matches!(self.phase.get(), Phase::Idle | Phase::Head) && !self.is_over();
+        is_idle.then(|| self.phase_since.get())
     }
 
     pub fn is_draining(&self) -> bool {

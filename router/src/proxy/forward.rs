@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use topology::{CellId, Duty, WalletId, wire};
@@ -276,7 +275,7 @@ impl Course<'_> {
         slot: InstanceSlot,
     ) -> Result<Option<Response<AnswerBody>>, Failure> {
         let Answer { status, mut headers, framing } = answer;
-        let body = AnswerBody::from_link(framing, link, upstream);
+        let body = AnswerBody::from_link(framing, link, upstream, self.client, &headers);
         // An instance at its own limits says so in another way: it is sound, and to carry what is too much for it to the
         // others, or to take it for broken, would spread the overload.
         let did_nothing = headers.get(wire::NOT_PROCESSED).is_some_and(|value| value == "true");

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,6 +78,8 @@ pub struct Worker {
     /// In flight and connections, as they were told last.
     told_load: Cell<(usize, usize)>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
+    /// How many of them come from one address.
+    peers: RefCell<HashMap<IpAddr, usize>>,
     warned: Cell<Option<Instant>>,
     /// The same, of callers who were turned away.
     told: Cell<Option<Instant>>,
@@ -163,6 +165,7 @@ impl Worker {
             bodies_bytes: Cell::new(0),
             told_load: Cell::default(),
             clients: RefCell::default(),
+            peers: RefCell::default(),
             warned: Cell::new(None),
             told: Cell::new(None),
             probes: RefCell::default(),
@@ -265,6 +268,40 @@ impl Worker {
         let own = wallet.is_some() && wallet == caller.identity.own_wallet;
         let question = Question { side: Door::Public, method: method.into(), route: route.into(), own, force: false };
         guard.borrow_mut().authorize(Asker::Identity(&caller.identity), question)
+    }
+
+    /// Makes room for one more connection, by ending the one that is idle for longest if there are too many.
+    fn has_room(&self, side: Side, peer: IpAddr) -> bool {
+        let bounds = self.shared.bounds;
+        let clients = self.clients.borrow();
+        // Behind a proxy are many clients.
+        let is_one = side == Side::Public && !self.shared.trusted_proxies.iter().any(|proxy| proxy.contains(peer));
+        let of_peer = self.peers.borrow().get(&peer).copied().unwrap_or(0);
+        let is_greedy = is_one && of_peer >= bounds.peer_connections_max;
+        if !is_greedy && clients.len() < bounds.connections_max {
+            return true;
+        }
+        let idle = clients.values().filter(|client| !is_greedy || client.peer_ip == peer);
+        let idle = idle.filter_map(|client| Some((client.idle_since()?, client)));
+        let longest = idle.min_by_key(|(since, _)| *since);
+        longest.inspect(|(_, client)| client.end()).is_some()
+    }
+
+    fn entered(&self, number: u64, client: &Rc<Client>) {
+        *self.peers.borrow_mut().entry(client.peer_ip).or_default() += 1;
+        self.clients.borrow_mut().insert(number, Rc::clone(client));
+    }
+
+    fn left(&self, number: u64) {
+        let Some(client) = self.clients.borrow_mut().remove(&number) else { return };
+        let mut peers = self.peers.borrow_mut();
+        let left = peers.get_mut(&client.peer_ip).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            peers.remove(&client.peer_ip);
+        }
     }
 
     /// Asks an instance that is silent, or ejected for it, whether it lives.
@@ -387,13 +424,13 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
                 continue;
             }
         };
-        if worker.clients.borrow().len() >= limits::CONNECTIONS_MAX || stream.set_nodelay(true).is_err() {
+        if access::tls::tune(&stream).is_err() || !worker.has_room(side, peer.ip()) {
             worker.shared.counters.connections_refused.increment(1);
             continue;
         }
         number += 2;
         let client = Client::new(side, peer, &worker.clock);
-        worker.clients.borrow_mut().insert(number, Rc::clone(&client));
+        worker.entered(number, &client);
         if *draining.borrow() {
             client.drain();
         }
@@ -408,13 +445,14 @@ async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListene
                 None => Some(Stream::Plain(stream)),
                 Some(tls) => tokio::select! {
                     stream = shaken(&worker, &tls, &client, stream) => stream,
+                    () = client.ended() => None,
                     _ = draining.wait_for(|draining| *draining) => None,
                 },
             };
             if let Some(stream) = stream {
                 converse(Rc::clone(&worker), client, stream, builder).await;
             }
-            worker.clients.borrow_mut().remove(&number);
+            worker.left(number);
         });
     }
 }

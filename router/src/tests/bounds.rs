@@ -53,6 +53,66 @@ async fn what_is_too_much_at_once_is_shed_and_taken_again_later() {
 }
 
 #[tokio::test]
+async fn a_slow_body_holds_no_place_among_the_requests_in_flight() {
+    let (rig, cell) = Rig::with_one_cell(1, Bounds { in_flight_max: 1, ..Bounds::default() }).await;
+    let mut slow = Conversation::begin(rig.running.public).await;
+    let head = format!("POST {}/transactions:batch HTTP/1.1\r\nhost: localhost\r\n", path());
+    slow.send(&format!("{head}content-type: application/json\r\ncontent-length: 3\r\n\r\n{{")).await;
+    for _ in 0..3 {
+        assert_eq!(ask(rig.running.public, "GET", &path(), &[], "").await.status, 200);
+    }
+    slow.send(" }").await;
+    assert_eq!(slow.answer().await.expect("an answer").body, "only");
+    assert_eq!(cell.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn one_peer_gets_its_share_and_its_longest_idle_connection_goes() {
+    let (rig, _cell) = Rig::with_one_cell(1, Bounds { peer_connections_max: 2, ..Bounds::default() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        // The sweep's clock tells them apart.
+        tokio::time::sleep(2 * SWEEP_PERIOD).await;
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send(&request()).await;
+        assert_eq!(client.answer().await.expect("an answer").status, 200);
+        clients.push(client);
+    }
+    assert!(clients[0].answer().await.is_none(), "closed");
+    for client in &mut clients[1..] {
+        client.send(&request()).await;
+        assert_eq!(client.answer().await.expect("an answer").status, 200);
+    }
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_do_not_keep_others_out() {
+    let (rig, _cell) = Rig::with_one_cell(1, Bounds { connections_max: 4, ..Bounds::default() }).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(Conversation::begin(rig.running.public).await);
+    }
+    assert_eq!(ask(rig.running.public, "GET", &path(), &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stopping_router_ends_a_stream_between_two_events() {
+    for (media, event) in [("text/event-stream", "id: 1\ndata: {}\n\n"), ("application/x-ndjson", "{}\n")] {
+        let (rig, cell) = Rig::with_one_cell(1, Bounds::default()).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {media}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        cell.will(Deed::Stall(format!("{head}{chunk}").leak()));
+        let mut client = Conversation::begin(rig.running.public).await;
+        client.send("GET /api/v1/events?cell=cell-0&follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        client.until(event).await;
+        let began = Instant::now();
+        rig.running.stop().await.expect("in time");
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(client.rest().await.ends_with("\r\n0\r\n\r\n"), "the stream is whole");
+    }
+}
+
+#[tokio::test]
 async fn all_threads_take_connections_and_all_of_them_stop() {
     let (rig, cell) = Rig::with_one_cell(3, Bounds::default()).await;
     let mut clients = Vec::new();

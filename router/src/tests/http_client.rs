@@ -53,6 +53,16 @@ impl Conversation {
         tokio::time::timeout(PATIENCE, self.read_answer()).await.expect("an answer in time")
     }
 
+    /// Reads until `text` has come.
+    pub async fn until(&mut self, text: &str) {
+        let reading = async {
+            while !String::from_utf8_lossy(&self.1).contains(text) {
+                assert_ne!(self.0.read_buf(&mut self.1).await.expect("more"), 0, "closed");
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("in time");
+    }
+
     /// Everything up to the end of the connection.
     pub async fn rest(&mut self) -> String {
         let mut bytes = std::mem::take(&mut self.1);
