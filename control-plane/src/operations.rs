@@ -11,6 +11,7 @@ pub mod limits;
 pub mod plan;
 pub mod reconciler;
 pub mod record;
+pub mod sightings;
 pub mod start;
 pub mod state;
 pub mod step;

@@ -20,6 +20,7 @@ use super::transition;
 use super::watch::Watch;
 use crate::error::{Error, Result, no_placement};
 use crate::operations::record::{Lease, now_ms};
+use crate::operations::sightings::Sightings;
 use crate::operations::worker::LEASE;
 use crate::panics::caught;
 use crate::placements::Published;
@@ -39,6 +40,7 @@ pub struct Worker {
     control: Arc<ControlPlane>,
     me: Uuid,
     replacer: Arc<dyn Replacer>,
+    sightings: Sightings,
 }
 
 /// What a worker remembers from one advance to the next; none of it matters.
@@ -80,7 +82,7 @@ pub async fn keep_deploying(control: &Arc<ControlPlane>) {
 
 impl Worker {
     pub fn new(control: Arc<ControlPlane>, replacer: Arc<dyn Replacer>) -> Self {
-        Self { control, me: Uuid::new_v4(), replacer }
+        Self { control, me: Uuid::new_v4(), replacer, sightings: Sightings::default() }
     }
 
     async fn advance_active(&self, memory: &mut Memory) -> Result<Advanced> {
@@ -129,7 +131,7 @@ impl Worker {
     }
 
     fn is_anothers(&self, deploy: &Deploy) -> bool {
-        deploy.lease.is_some_and(|lease| lease.owner != self.me && lease.until_ms > now_ms())
+        self.sightings.is_anothers(self.me, deploy.number, deploy.row, deploy.lease)
     }
 
     fn leased(&self, deploy: Deploy) -> Deploy {

@@ -62,22 +62,17 @@ impl StoredPlan {
     }
 }
 
-/// Who works on the operation. It saves two processes from doing the same; nothing depends on it.
+/// The process that works on the operation. It saves two processes from doing the same; nothing depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub owner: Uuid,
-    /// Milliseconds since 1970.
+    /// When it expects to have renewed the lease, for people; milliseconds since 1970.
     pub until_ms: i64,
 }
 
 impl Operation {
     pub fn id(&self) -> OperationId {
         OperationId(self.number)
-    }
-
-    /// Who else works on it at `now_ms`.
-    pub fn held_by_other(&self, me: Uuid, now_ms: i64) -> bool {
-        self.lease.is_some_and(|lease| lease.owner != me && lease.until_ms > now_ms)
     }
 
     pub fn moves_wallets(&self) -> bool {

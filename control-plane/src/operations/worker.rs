@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
 use super::record::{Lease, Operation, now_ms};
+use super::sightings::Sightings;
 use super::state::Event;
 use super::step::{self, Next};
 use super::transition;
@@ -36,6 +37,7 @@ pub struct Worker {
     hands: Hands,
     /// Operations this process works on now.
     busy: Mutex<HashSet<u64>>,
+    sightings: Sightings,
 }
 
 /// What to do after one advance.
@@ -56,7 +58,7 @@ pub struct Memory {
 
 impl Worker {
     pub fn new(control: Arc<ControlPlane>, hands: Hands) -> Self {
-        Self { control, me: Uuid::new_v4(), hands, busy: Mutex::default() }
+        Self { control, me: Uuid::new_v4(), hands, busy: Mutex::default(), sightings: Sightings::default() }
     }
 
     /// Whether the caller is the one to work on the operation in this process; it must then call [`Self::work`].
@@ -91,16 +93,14 @@ impl Worker {
 
     async fn fail(&self, number: u64, why: String) -> Result<Advanced> {
         match self.control.operations.get(number).await? {
-            Some(operation) if !operation.held_by_other(self.me, now_ms()) => {
-                self.happen(operation, Event::Fail, Some(why)).await
-            }
+            Some(operation) if !self.is_anothers(&operation) => self.happen(operation, Event::Fail, Some(why)).await,
             _ => Ok(Advanced::Rest),
         }
     }
 
     async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
         let Some(operation) = self.control.operations.get(number).await? else { return Ok(Advanced::Rest) };
-        if operation.held_by_other(self.me, now_ms()) {
+        if self.is_anothers(&operation) {
             return Ok(Advanced::Rest);
         }
         match step::next(operation.state, operation.progress.steps_done, operation.plan.steps) {
@@ -234,7 +234,7 @@ impl Worker {
         count("control_plane_moved_bytes_total", &pace.progress.bytes);
         // What was written last is shown; whoever changed the row meanwhile is heard.
         if let Some(newest) = self.control.operations.get(operation.number).await? {
-            if newest.progress.steps_done != at || newest.held_by_other(self.me, now_ms()) {
+            if newest.progress.steps_done != at || self.is_anothers(&newest) {
                 return Ok(None);
             }
             operation = Operation { progress: operation.progress, ..newest };
@@ -299,6 +299,10 @@ impl Worker {
         let steps = &memory.plan.as_ref().expect("it was just read").1;
         let found = usize::try_from(number).ok().and_then(|number| steps.get(number));
         found.cloned().ok_or_else(|| Error::Unsound(format!("{} has no step {number}", operation.id())))
+    }
+
+    fn is_anothers(&self, operation: &Operation) -> bool {
+        self.sightings.is_anothers(self.me, operation.number, operation.version, operation.lease)
     }
 
     fn leased(&self, operation: Operation) -> Operation {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::{LEASE, Worker};
 use crate::mover::Pace;
 use crate::operations::hands::Carried;
-use crate::operations::record::{Operation, now_ms};
+use crate::operations::record::Operation;
 use crate::wire::{OperationProgress, OperationState};
 
 /// How often progress is written, and a pause noticed.
@@ -64,7 +64,7 @@ async fn tick(worker: &Worker, operation: &Operation, progress: OperationProgres
     }
     let Some(newest) = operations.get(operation.number).await? else { return Ok(Ticked::Overtaken) };
     let goes_on = newest.state == operation.state || newest.state == OperationState::Running;
-    if !goes_on || newest.held_by_other(worker.me, now_ms()) {
+    if !goes_on || worker.is_anothers(&newest) {
         return Ok(Ticked::Overtaken);
     }
     let shown = worker.leased(Operation { progress, ..newest });
