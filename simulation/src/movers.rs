@@ -22,6 +22,8 @@ use super::{Mistake, Violation};
 
 /// Wallets moved at once by one mover.
 const CONCURRENT: usize = 2;
+/// Of so many plans, one has a mover that is stopped for minutes.
+const SLEEPERS_EVERY: u64 = 4;
 /// How often a mover is killed and started again before its plan is left for later.
 const LIVES_MAX: u32 = 4;
 /// A mover that is killed has had at most this long.
@@ -68,7 +70,7 @@ impl Moves {
         Self {
             plans: Mutex::default(),
             faults: Arc::new(Faults::new(random.fork(), healed.clone())),
-            sleepers: Arc::new(Faults::new(random.fork(), healed).with_stalls()),
+            sleepers: Arc::new(Faults::new(random.clone().fork(), healed).with_stalls()),
             mistake,
             adopted: AtomicU64::new(0),
             groups: AtomicU64::new(0),
@@ -256,7 +258,7 @@ impl World {
             };
             let other = (home + random.usize(1..CELLS)) % CELLS;
             let plan = self.begin(what, home, other);
-            if random.u32(0..4) == 0 {
+            if plan.number.is_multiple_of(SLEEPERS_EVERY) {
                 self.leave_asleep(&plan);
             }
             let first = self.clone().work_with_kills(plan.clone(), random.fork());
