@@ -11,6 +11,27 @@ use topology::CellId;
 use super::support::{Secure, ask, secure as https};
 use crate::fleet::{until, wallet_of};
 
+/// More than a listener makes handshakes at once.
+const SILENT: usize = 400;
+
+/// Connections that say nothing must give way: nobody waits until their time is over.
+async fn silent_connections_keep_no_caller_out(secure: &Secure) {
+    let ports = secure.fleet.ports;
+    let (token, user) = (secure.operator("viewer"), "ann");
+    let wallet = format!("{}/api/v1/wallets?userId={user}", secure.router());
+    let status = format!("{}/v1/status", secure.control_plane());
+    for (url, question) in [(ports.control_plane(), status), (ports.router(), wallet)] {
+        let mut silent = Vec::new();
+        for _ in 0..SILENT {
+            silent.push(TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens"));
+        }
+        let began = std::time::Instant::now();
+        let answer = secure.fresh().ask(&token, "GET", &question, "").await;
+        assert!(matches!(answer.status, 200 | 404), "{url}: {} {}", answer.status, answer.text);
+        assert!(began.elapsed() < HANDSHAKE_TIMEOUT / 2, "{url}: it waited {:?}", began.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
     let secure = Secure::start(2).await;
@@ -83,6 +104,7 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
         let _ = plain.read_to_end(&mut answer).await;
         assert!(!answer.starts_with(b"HTTP/"), "{url}: {}", String::from_utf8_lossy(&answer));
     }
+    silent_connections_keep_no_caller_out(&secure).await;
     // A handshake that does not get on.
     for url in [ports.router(), ports.control_plane(), ports.instance(1, 0)] {
         let mut slow = TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens");
