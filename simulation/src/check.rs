@@ -24,6 +24,10 @@ pub fn at_any_time(world: &World) -> Result<(), Violation> {
     }
     let chains = copies::longest(world)?;
     chains.values().try_for_each(|blocks| check_chain(blocks))?;
+    let latest = world.latest_block_time();
+    if let Some(block) = chains.values().flatten().find(|block| block.at > latest) {
+        return violated(format!("wallet {}: block {} is dated in the future", block.wallet, block.number));
+    }
     chains.values().try_for_each(|blocks| operations::check_reversals(blocks))?;
     homes::at_most_one_cell_creates(world)?;
     check_transfers(&chains)?;

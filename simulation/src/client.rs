@@ -339,7 +339,7 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::TransactionNotFound(_)
         | Failure::SameWallet => Outcome::Told(Told::Refused { sure: false }),
         // By another request: one of this key would have been found, and none can land now.
-        Failure::AlreadyReversed => Outcome::Told(Told::Refused { sure: true }),
+        Failure::AlreadyReversed | Failure::ReversalReturned { .. } => Outcome::Told(Told::Refused { sure: true }),
         Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded
         | Failure::Moving

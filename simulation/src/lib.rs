@@ -58,6 +58,8 @@ pub enum Mistake {
     Store(Mutation),
     /// The movers' writes.
     Movers(Mutation),
+    /// Cells write although their clock is an hour off.
+    ClockUnchecked,
     /// Copies are purged while writes decided on an older head may still land.
     NoFence,
 }

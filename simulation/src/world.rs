@@ -31,8 +31,9 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0x51);
 const START_MICROS: i64 = 1_800_000_000_000_000;
 /// How long a caller waits for an instance that may have been stopped; the request goes on without it.
 const CALLER_PATIENCE: Duration = Duration::from_secs(20);
-/// How wrong a clock may be, in microseconds.
+/// How wrong a clock may be that is trusted, in microseconds.
 pub const LARGEST_SKEW: i64 = 1_500_000;
+const HOUR_MICROS: i64 = 3_600_000_000;
 
 pub type Service = Wallets<MemoryStore, Network>;
 
@@ -142,6 +143,11 @@ impl World {
         words
     }
 
+    /// No block bears a later time, but for the skew of a clock that is trusted.
+    pub fn latest_block_time(&self) -> Timestamp {
+        self.clock(2 * LARGEST_SKEW)()
+    }
+
     /// Notes a broken invariant that somebody met on the way; the first one counts.
     pub fn broke(&self, violation: Violation) {
         guard(&self.broken).get_or_insert(violation);
@@ -155,7 +161,17 @@ impl World {
         let Cell { id, store, faults, processes } = &self.cells[cell];
         let mut seeds = guard(&self.seeds);
         let skew = seeds.i64(-LARGEST_SKEW..LARGEST_SKEW);
-        let clock = Clock::new(seeds.u64(..), self.clock(skew));
+        // Now and then a machine is an hour off, until everything heals.
+        let far_off = if seeds.u32(0..8) == 0 { seeds.choice([-HOUR_MICROS, HOUR_MICROS]).unwrap_or(0) } else { 0 };
+        let (right, healed) = (self.clock(skew), self.healed.clone());
+        let clock = Clock::new(seeds.u64(..), move || {
+            right().plus_micros(if healed.load(Ordering::Relaxed) { 0 } else { far_off })
+        });
+        let database = self.clock(0);
+        let clock = match self.moves.mistake() {
+            Mistake::ClockUnchecked => clock,
+            _ => clock.with_reference(move || Some((database(), database()))),
+        };
         let limits =
             Limits { entries_per_block: seeds.usize(1..=6), head_lifetime: HEAD_LIFETIME, ..Limits::default() };
         let store = store.with_faults(faults.clone());

@@ -79,6 +79,30 @@ async fn money_that_came_by_a_transfer_is_sent_back_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reversal_that_came_back_says_so() {
+    within(60, "the test", async {
+        let town = Town::new().await;
+        let (client, ann, bob) = (&town.client, town.ann, town.bob);
+        let sent = client.send(&Call::transfer(ann, bob, "10")).await.expect(200).string("transferId");
+        // Ann's balance becomes so large that it has room for a cent, but not for what is sent back.
+        let deposit = r#"{"type":"deposit","amount":1000000000}"#;
+        for count in std::iter::repeat_n(500, 19).chain([499]) {
+            let body = format!(r#"{{"operations":[{}]}}"#, vec![deposit; count].join(","));
+            client.send(&Call::post(format!("/api/v1/wallets/{ann}/transactions:batch"), body)).await.expect(200);
+        }
+        client.send(&Call::deposit(ann, "999999905")).await.expect(200);
+        let call = reverse(bob, &sent);
+        assert_eq!(client.send(&call).await.expect(400).code(), "transfer_returned");
+        assert_eq!(client.balance(bob).await, "110.00");
+        let again = client.send(&call).await.expect(409);
+        assert_eq!(again.code(), "reversal_returned");
+        client.send(&Call::transfer(bob, ann, "4.99")).await.expect(200);
+        Books::read(&town.fleet).await.audit(Moment::Still);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wallet_is_closed_only_when_nothing_is_in_it() {
     within(60, "the test", async {
         let town = Town::new().await;

@@ -238,6 +238,9 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Problem::new(409, "not_reversible", "This transaction is of a kind that cannot be reversed")
         }
         Failure::AlreadyReversed => Problem::new(409, "already_reversed", "The transaction was reversed before"),
+        Failure::ReversalReturned { .. } => {
+            Problem::new(409, "reversal_returned", "The transaction was reversed before, and the money came back")
+        }
         Failure::NoCheckpointYet(_) => Problem::new(404, "no_checkpoint_yet", "No checkpoint covers this wallet yet"),
         Failure::WalletExists(_) => Problem::new(409, "wallet_exists", "The user already has a wallet"),
         Failure::KeyReused => {

@@ -1,12 +1,12 @@
 //! Undoing a transaction by a compensating entry that names it. The reversed one stays as it is; that it is reversed
 //! once only is kept by a row, written in the same transaction.
 
-use ledger::store::Store;
+use ledger::store::{BlockRange, Store};
 use ledger::{EntryKind, Intent, Money, Timestamp, TransactionId};
 use topology::WalletId;
 
 use super::transfers::Payment;
-use super::{Answer, Context, Wallets};
+use super::{Answer, Context, TransferStatus, Wallets};
 use crate::failure::Failure;
 use crate::history;
 use crate::peers::Peers;
@@ -59,8 +59,27 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(Answer { value, replayed: written.replayed })
     }
 
+    /// Says of a transfer that was sent back before whether the money arrived there.
+    async fn why_reversed(&self, payment: Payment) -> Result<Failure, Failure> {
+        let (wallet, of) = (payment.from, payment.reverses.expect("only reversals are sent back"));
+        let Some(row) = self.store.reversed_row(wallet, of).await? else { return Ok(Failure::AlreadyReversed) };
+        let range = BlockRange { first: row.block, last: row.block, newest_first: false };
+        let block = self.store.blocks(wallet, range, 1).await?.pop();
+        let entries = block.into_iter().flat_map(|block| block.entries);
+        let Some(entry) = entries.into_iter().find(|entry| entry.kind.reverses() == Some(of)) else {
+            return Ok(Failure::AlreadyReversed);
+        };
+        Ok(match self.transfer_status(wallet, entry.id).await?.status {
+            TransferStatus::Returned(_) => Failure::ReversalReturned { transfer: entry.id },
+            TransferStatus::InFlight | TransferStatus::Settled => Failure::AlreadyReversed,
+        })
+    }
+
     async fn send_back(&self, payment: Payment, context: &Context) -> Result<Answer<Reversal>, Failure> {
-        let sent = self.send(payment, context).await?;
+        let sent = match self.send(payment, context).await {
+            Err(Failure::AlreadyReversed) => return Err(self.why_reversed(payment).await?),
+            sent => sent?,
+        };
         let transfer = sent.value;
         let value = Reversal {
             wallet: payment.from,
@@ -69,7 +88,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             amount: transfer.amount,
             balance_after: transfer.balance_after,
             at: transfer.created_at,
-            is_settled: transfer.status == super::TransferStatus::Settled,
+            is_settled: transfer.status == TransferStatus::Settled,
         };
         Ok(Answer { value, replayed: sent.replayed })
     }

@@ -81,3 +81,8 @@ fn a_write_decided_on_an_old_head_is_found() {
     // A process that is killed while it is stopped sends nothing.
     finds_in(Size { kills: 4, ..Size::default() }, Mistake::Store(Mutation::NoSignBy));
 }
+
+#[test]
+fn a_write_by_a_clock_an_hour_off_is_found() {
+    finds(Mistake::ClockUnchecked);
+}
