@@ -25,12 +25,12 @@ function onTables(name: string, role: RegExp): Record<string, string[]> {
 describe('who may do what', () => {
   it('a cell may use its own tables, and delete no block', () => {
     expect(onTables('cell-1', /wallet\/cell in/)).toEqual({
-      'cell-1-ledger': ['ConditionCheckItem', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-ledger': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-ledger/index/buckets': ['Query'],
-      'cell-1-transfers': ['ConditionCheckItem', 'DeleteItem', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-transfers': ['ConditionCheckItem', 'DeleteItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-transfers/index/open': ['Query'],
-      'cell-1-snapshots': ['ConditionCheckItem', 'GetItem', 'PutItem', 'Query'],
-      'cell-1-homes': ['BatchGetItem', 'ConditionCheckItem', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-snapshots': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-homes': ['BatchGetItem', 'ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
     });
   });
 

@@ -66,8 +66,8 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, wanted: &BeginRestore)
     check_stopped(control, entry).await?;
     let side = control.side(cell).await?;
     let before = stand(&side.store).await?;
-    // Tables that were restored before take further exports.
-    if before.is_none() && !in_place {
+    // Tables that were restored before take further exports while a wallet is not whole.
+    if before.as_ref().is_none_or(|(_, before)| before.done && !before.incomplete) && !in_place {
         let members = side.store.members((Bucket(0), Bucket(u16::MAX)), None, 1).await?;
         if !members.is_empty() || side.store.genesis().await?.is_some() {
             let detail = format!(
@@ -81,7 +81,15 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, wanted: &BeginRestore)
         before => {
             let Because { actor, reason } = because.clone();
             let again = before.is_some() && !in_place;
-            let state = Restoring { done: false, again, in_place: *in_place, since: now_rfc3339(), actor, reason };
+            let state = Restoring {
+                done: false,
+                again,
+                incomplete: false,
+                in_place: *in_place,
+                since: now_rfc3339(),
+                actor,
+                reason,
+            };
             put_stand(&side.store, before.map(|(version, _)| version), &state).await?;
             state
         }
@@ -182,10 +190,12 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
             after = Some(last);
             if Instant::now() >= deadline {
                 page.next = Some(FinishFrom { cell: other.cell.clone(), after });
+                remember_missing(&store, &page).await?;
                 return Ok(page);
             }
         }
     }
+    remember_missing(&store, &page).await?;
     let (version, state) = stand(&store).await?.ok_or_else(|| not_under_way(cell))?;
     if !state.again {
         control.witness.begin_anew(cell, &state.since).await?;
@@ -196,6 +206,16 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
     store.adopt_tables().await?;
     put_stand(&store, Some(version), &Restoring { done: true, ..state }).await?;
     Ok(page)
+}
+
+/// So that the cell takes further exports after this restore.
+async fn remember_missing(store: &DynamoStore, page: &FinishedPage) -> Result<()> {
+    match stand(store).await? {
+        Some((version, state)) if !page.missing.is_empty() && !state.incomplete => {
+            put_stand(store, Some(version), &Restoring { incomplete: true, ..state }).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A wallet that another cell holds something of.

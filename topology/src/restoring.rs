@@ -15,6 +15,9 @@ pub struct Restoring {
     /// The cell was restored before, and takes further exports.
     #[serde(default)]
     pub again: bool,
+    /// Blocks of some wallets are missing: further exports may have them.
+    #[serde(default)]
+    pub incomplete: bool,
     /// The tables hold what they held at an earlier time; other cells know what came after.
     #[serde(default)]
     pub in_place: bool,
