@@ -62,7 +62,7 @@ async fn transfers_to_a_dead_cell_hold_up_no_others() {
     let instance = instance::start(cell, namespace, store, TwoCells, clock, Limits::default(), stop);
     let service = Arc::clone(&instance.wallets);
     service.create(ann, context(Duration::from_secs(5))).await.expect("it may be created here");
-    let deposit = Intent::Deposit { amount: Money::from_minor(100_00) };
+    let deposit = Intent::Deposit { amount: Money::from_minor(10_000) };
     service.change(payer, deposit, context(Duration::from_secs(5))).await.expect("active");
 
     let mut stuck = JoinSet::new();
