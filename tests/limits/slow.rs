@@ -2,6 +2,7 @@
 //! of it back.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,6 +14,8 @@ use crate::fleet::{Call, Client, Fleet, Shape, until, within};
 const SLOW_SENDERS: usize = 300;
 /// Followers that one caller may have at an instance.
 const FOLLOWERS_OF_EACH: usize = 4;
+/// A cell's notice to routers, and room: its patience with what does not end is seven seconds longer.
+const STOPPED_WITHIN: Duration = Duration::from_secs(4);
 
 fn address(url: &str) -> SocketAddr {
     url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("host:port")
@@ -44,11 +47,12 @@ async fn slow_batches_keep_no_withdrawal_out(cell: SocketAddr, client: &Client, 
     }
 }
 
+fn follow(caller: &str) -> String {
+    let line = "GET /api/v1/events?cell=cell-1&follow=true HTTP/1.1\r\nhost: localhost\r\n";
+    format!("{line}x-forwarded-for: {caller}\r\n\r\n")
+}
+
 async fn one_caller_leaves_followers_to_others(cell: SocketAddr) {
-    let follow = |caller: &str| {
-        let line = "GET /api/v1/events?cell=cell-1&follow=true HTTP/1.1\r\nhost: localhost\r\n";
-        format!("{line}x-forwarded-for: {caller}\r\n\r\n")
-    };
     let mut open = Vec::new();
     for _ in 0..FOLLOWERS_OF_EACH {
         let mut stream = sent(cell, &follow("10.0.0.1")).await;
@@ -99,6 +103,17 @@ async fn no_other_site_gets_in(fleet: &Fleet, wallet: WalletId) {
     assert_eq!(cell.send(&untyped).await.expect(415).code(), "unsupported_media_type");
 }
 
+async fn a_cell_that_stops_ends_a_stream_between_two_events(fleet: &Fleet, cell: SocketAddr) {
+    let mut stream = sent(cell, &follow("10.0.0.3")).await;
+    assert_eq!(status(&mut stream).await, "200");
+    let began = Instant::now();
+    fleet.stop("cell-1-a").await;
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("the end, and no reset");
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    assert!(began.elapsed() < STOPPED_WITHIN, "{:?}", began.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_greedy_and_foreign_callers_harm_nobody_else() {
     within(60, "the test", async {
@@ -111,6 +126,7 @@ async fn slow_greedy_and_foreign_callers_harm_nobody_else() {
         one_caller_leaves_followers_to_others(cell).await;
         a_stream_goes_on_after_its_last_event(&client).await;
         no_other_site_gets_in(&fleet, wallet).await;
+        a_cell_that_stops_ends_a_stream_between_two_events(&fleet, cell).await;
     })
     .await;
 }
