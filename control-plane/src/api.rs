@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use access::origin::Foreign;
 use access::{Gate, origin};
 use axum::body::{Bytes, HttpBody};
-use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +32,7 @@ use telemetry::trace::{self, Place};
 use topology::{CellId, Problem, UserId, wire};
 use tracing::Instrument;
 
+use self::body::Query;
 use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
@@ -149,6 +150,7 @@ async fn ready(State(control): Control, tables: &Readiness<std::result::Result<(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Since {
     #[serde(default)]
     since: u64,
@@ -182,6 +184,7 @@ fn patience(text: Option<&str>) -> Result<Duration> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WhoseLog {
     cell: Option<CellId>,
     instance: Option<String>,
@@ -208,6 +211,7 @@ async fn set_log(State(control): Control, Query(whose): Query<WhoseLog>, by: By,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Limit {
     limit: Option<i32>,
 }
@@ -238,6 +242,7 @@ async fn set_addresses(State(control): Control, Path(id): Path<String>, by: By, 
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct As {
     r#as: Option<Meant>,
 }

@@ -146,6 +146,18 @@ pub fn requests(town: &Town) -> Vec<Case> {
             400,
             "timestamp_in_future",
         ),
+        (
+            "a parameter that no listing has",
+            get(format!("/{ann}/transactions?form=2025-01-01T00:00:00Z")),
+            400,
+            "unknown_parameter",
+        ),
+        (
+            "a parameter that comes twice",
+            get(format!("/{ann}/statement?to=2025-01-01T00:00:00Z&to=2026-01-01T00:00:00Z")),
+            400,
+            "repeated_parameter",
+        ),
         ("malformed from", get(format!("/{ann}/transactions?from=7")), 400, "invalid_timestamp"),
         ("malformed to", get(format!("/{ann}/transactions?to=x")), 400, "invalid_timestamp"),
         (

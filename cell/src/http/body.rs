@@ -52,7 +52,7 @@ pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 /// More than any request has.
 const FIELDS_MAX: usize = 32;
 /// Of a name that is unknown, as much as is told.
-const NAME_SHOWN_CHARS: usize = 64;
+pub(super) const NAME_SHOWN_CHARS: usize = 64;
 
 /// A name, borrowed where it holds no escape.
 #[derive(Deserialize)]

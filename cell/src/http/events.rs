@@ -17,7 +17,7 @@ use topology::{CellId, WalletId};
 
 use super::problem::{Fault, Rejected};
 use super::views::{TransactionView, number, status_name};
-use super::wallets::{answered, parameter};
+use super::wallets::{answered, only, parameter};
 use super::{Edge, callers, context};
 use crate::events::{Cursor, Events};
 use crate::history::Line;
@@ -63,6 +63,7 @@ pub async fn events<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(&headers, async |_| {
         let query = query.as_deref();
+        only(query, &["cell", "cursor", "follow"])?;
         let cell = edge.wallets.cell().clone();
         let last = headers.get(LAST_EVENT_ID).filter(|last| !last.is_empty());
         let last = last.map(|last| String::from_utf8_lossy(last.as_bytes()).into_owned());

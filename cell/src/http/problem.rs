@@ -49,6 +49,8 @@ pub enum Fault {
     IdempotencyKey,
     Timestamp(&'static str),
     UnknownField(String),
+    UnknownParameter(String),
+    RepeatedParameter(String),
     /// A handler panicked: a fault of ours.
     Panicked,
     TimestampInFuture,
@@ -141,6 +143,12 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::MalformedJson(why) => bad("malformed_json", "The request body is not valid JSON").detail(why.clone()),
         Fault::MissingField(name) => bad("missing_field", "A required field is missing").detail(*name),
+        Fault::UnknownParameter(name) => {
+            bad("unknown_parameter", "A query parameter that this request does not have").detail(name.clone())
+        }
+        Fault::RepeatedParameter(name) => {
+            bad("repeated_parameter", "A query parameter comes twice").detail(name.clone())
+        }
         Fault::UnknownField(name) => {
             bad("unknown_field", "A field that this request does not have").detail(name.clone())
         }

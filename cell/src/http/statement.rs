@@ -15,7 +15,7 @@ use topology::WalletId;
 
 use super::problem::{Fault, Rejected};
 use super::views::{BEGINNING, TransactionView};
-use super::wallets::{answered, parameter, timestamp, wallet_in_path};
+use super::wallets::{answered, only, parameter, timestamp, wallet_in_path};
 use super::{Edge, context};
 use crate::history::Line;
 use crate::peers::Peers;
@@ -60,6 +60,7 @@ pub async fn statement<S: Store, P: Peers>(
     answered(&headers, async |_| {
         let wallet = wallet_in_path(&headers, &id)?;
         let query = query.as_deref();
+        only(query, &["from", "to", "format"])?;
         let format = Format::wanted(query, &headers)?;
         let from = timestamp(query, "from")?.unwrap_or(BEGINNING);
         let to = timestamp(query, "to")?.unwrap_or(edge.wallets.now());

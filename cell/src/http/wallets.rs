@@ -1,5 +1,6 @@
 //! The handlers of the public wallet API.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -61,6 +62,21 @@ pub(super) fn wallet_in_path(headers: &HeaderMap, id: &str) -> Result<WalletId, 
     Ok(wallet)
 }
 
+/// Refuses parameters that this request does not have, and those that come twice: what is dropped may have been meant.
+pub(super) fn only(query: Option<&str>, names: &[&str]) -> Result<(), Fault> {
+    let mut seen: Vec<Cow<'_, str>> = Vec::new();
+    for (name, _) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if !names.contains(&name.as_ref()) {
+            return Err(Fault::UnknownParameter(name.chars().take(body::NAME_SHOWN_CHARS).collect()));
+        }
+        if seen.contains(&name) {
+            return Err(Fault::RepeatedParameter(name.into_owned()));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
 /// The value of a query parameter, percent-decoded; the last one if it is repeated.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     form_urlencoded::parse(query?.as_bytes()).filter(|(key, _)| key == name).last().map(|(_, value)| value.into_owned())
@@ -92,6 +108,7 @@ pub async fn find<S: Store, P: Peers>(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Rejected> {
     answered(&headers, async |_| {
+        only(query.as_deref(), &["userId"])?;
         let user = parameter(query.as_deref(), "userId").ok_or(Fault::MissingField("userId"))?;
         let user = UserId::parse(user).map_err(Fault::UserId)?;
         let wallet = edge.wallets.wallet(edge.wallets.wallet_of(&user)).await?;
@@ -215,6 +232,7 @@ pub async fn historical<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(&headers, async |_| {
         let wallet = wallet_in_path(&headers, &id)?;
+        only(query.as_deref(), &["timestamp"])?;
         let at = timestamp(query.as_deref(), "timestamp")?.ok_or(Fault::MissingField("timestamp"))?;
         if at > edge.wallets.now() {
             return Err(Fault::TimestampInFuture);
@@ -234,6 +252,7 @@ pub async fn transactions<S: Store, P: Peers>(
     answered(&headers, async |_| {
         let wallet = wallet_in_path(&headers, &id)?;
         let query = query.as_deref();
+        only(query, &["from", "to", "limit", "cursor"])?;
         let from = timestamp(query, "from")?.unwrap_or(BEGINNING);
         let to = timestamp(query, "to")?.unwrap_or(Timestamp::from_micros(i64::MAX));
         let limit = match parameter(query, "limit") {

@@ -1,12 +1,30 @@
-//! Reads the JSON body of a request. A body is taken whole or refused: no field of it is dropped, and no text of it can
+//! Reads the JSON body and the query of a request. They are taken whole or refused: no field is dropped, and no text can
 //! write to an operator's terminal.
 
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{self, FromRequestParts};
+use axum::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::error::{Result, refused};
+use crate::error::{Error, Result, refused};
 use crate::operations::limits::REASON_MAX_BYTES;
+
+/// The parameters of a query, all of them understood.
+pub struct Query<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let query = extract::Query::try_from_uri(&parts.uri);
+        let bad = |error: QueryRejection| {
+            refused(400, "bad_query", "The query is not what this path takes", error.body_text())
+        };
+        query.map(|extract::Query(taken)| Self(taken)).map_err(bad)
+    }
+}
 
 /// Longest text in a body that is an operator's request.
 pub const TEXT_MAX_BYTES: usize = REASON_MAX_BYTES;

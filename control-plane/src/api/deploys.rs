@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
+use super::body::Query;
 use super::door::By;
 use super::{Answer, Control};
 use crate::deploys::{self, LIST_MAX, Started};
@@ -31,6 +32,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Listed {
     limit: Option<i32>,
     deploy: Option<String>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
-use super::body::parse;
+use super::body::{Query, parse};
 use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
@@ -37,12 +37,14 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct From {
     #[serde(default)]
     first: u64,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Limit {
     limit: Option<i32>,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use topology::CellId;
 
-use super::body::parse;
+use super::body::{Query, parse};
 use super::door::By;
 use super::{Answer, Control};
 use crate::cells::life;
@@ -38,6 +38,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Listed {
     limit: Option<usize>,
     operation: Option<String>,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 
-use super::body::parse;
+use super::body::{Query, parse};
 use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
@@ -30,6 +30,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct After {
     after: Option<String>,
 }

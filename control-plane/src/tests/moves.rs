@@ -242,6 +242,14 @@ async fn the_api_says_what_is_wrong_before_any_work_is_done() {
         let problem: topology::Problem = answer.json().await.expect("a problem");
         assert_eq!((problem.status, problem.code.as_str()), (status, code), "{path} {body}");
     }
+    for query in ["audit?limit=x", "audit?limt=5", "operations?operaton=op-1", "placement?wait=x", "log?cel=cell-1"] {
+        let answer = reqwest::get(format!("{}/v1/{query}", plane.url)).await.expect("answers");
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["content-type"].to_str().expect("text")),
+            (400, "application/problem+json"),
+            "{query}"
+        );
+    }
     let body = serde_json::to_string(&StartOperation::new(buckets(0, 0, 2), because())).expect("plain");
     let answer = http
         .post(format!("{}/v1/operations", plane.url))
