@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod api;
+mod attacks;
 mod contract;
 mod cost;
 mod deploys;
