@@ -24,7 +24,9 @@ pub enum Failure {
     #[error("the transaction was reversed before")]
     AlreadyReversed,
     /// The money was sent back once, and the other wallet refused it.
-    #[error("transfer {transfer}, which reversed it, was refused by the other wallet and came back; pay the amount with a transfer")]
+    #[error(
+        "transfer {transfer}, which reversed it, was refused by the other wallet and came back; pay the amount with a transfer"
+    )]
     ReversalReturned { transfer: TransactionId },
     /// Of a batch that is all or nothing.
     #[error("operation {item}: {refusal}")]

@@ -23,6 +23,7 @@ pub const AFTER: &str = "after";
 const QUIET_END: Duration = Duration::from_secs(1);
 /// Slower by this much, or with errors: else the event did not take place.
 const FELT_TIMES: f64 = 2.0;
+const FELT_TIMES_P99: f64 = 5.0;
 /// What a healthy service may refuse the load, which sometimes asks for more than there is.
 const USUAL_REFUSALS: [&str; 1] = ["insufficient_balance"];
 
@@ -130,11 +131,15 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
         }
         Expectation::VictimFelt => {
             let of_victim = |phase| outcome.in_phase(phase).filter(|one| touches_victim(outcome, one));
-            let p50 = |phase| latencies(of_victim(phase)).percentiles().map_or(0.0, |all| all.p50_ms);
+            let times =
+                |phase| latencies(of_victim(phase)).percentiles().map_or((0.0, 0.0), |all| (all.p50_ms, all.p99_ms));
             let failed = of_victim(DURING).filter(|one| one.first.is_error()).count();
-            let (before, during) = (p50(BEFORE), p50(DURING));
-            let found = format!("{failed} errors; p50 {before:.1} ms before, {during:.1} ms during");
-            let felt = failed > 0 || during > before * FELT_TIMES;
+            let ((before, slow_before), (during, slow_during)) = (times(BEFORE), times(DURING));
+            let found = format!(
+                "{failed} errors; p50 {before:.1} ms before, {during:.1} ms during; p99 {slow_before:.1} and {slow_during:.1} ms"
+            );
+            // An instance that hangs is soon left out: then only the first requests are slow.
+            let felt = failed > 0 || during > before * FELT_TIMES || slow_during > slow_before * FELT_TIMES_P99;
             Check::drill(&format!("the event was felt in {VICTIM}"), felt, found)
         }
         Expectation::OthersAsFast { times, floor_ms } => {
