@@ -60,4 +60,5 @@ drills! {
     lose_answers "lost-answers"
     cut_a_network "network-cut"
     wake_a_zombie "zombie"
+    restore_a_lost_cell "restore-under-load"
 }

@@ -26,6 +26,8 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// From SIGTERM to the end of `ctl up`; SIGKILL follows. Longer than it gives its own processes.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// One command of an operator, such as a restore of the drill's small cell.
+const CTL_PATIENCE: Duration = Duration::from_secs(60);
 /// What `ctl up` says, once everything is ready.
 const READY: &str = "try, in another terminal";
 
@@ -91,6 +93,24 @@ impl DrillFleet {
     pub fn cell(&self, id: &str) -> Result<&FleetCell> {
         let found = self.fleet.cells.iter().find(|cell| cell.id.as_str() == id);
         found.with_context(|| format!("the fleet has no {id}: it needs more --cells"))
+    }
+
+    /// Where the drill keeps an export of a cell.
+    pub fn export(&self) -> String {
+        self.up.data.join("export.jsonl").to_string_lossy().into_owned()
+    }
+
+    /// Runs `ctl` against this fleet, as an operator would.
+    pub async fn ctl(&self, words: &[&str]) -> Result<()> {
+        let program = std::env::current_exe().context("cannot find out where this program is")?;
+        let mut command = tokio::process::Command::new(program);
+        command.args(["--server", &self.control_plane(), "--reason", "drill"]).args(words);
+        let output =
+            timeout(CTL_PATIENCE, command.kill_on_drop(true).output()).await.context("it takes too long")??;
+        match output.status.success() {
+            true => Ok(()),
+            false => bail!("ctl {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()),
+        }
     }
 
     /// Names of a cell's processes.

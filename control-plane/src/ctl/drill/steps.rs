@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use ledger::store::dynamodb::{TABLES, create_tables};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use topology::Placement;
@@ -67,6 +68,15 @@ impl<'a> Hand<'a> {
                 self.operation.spawn(async move { migrate(&server, &first, &last, REFUGE, "drill").await });
                 Ok(())
             }
+            Step::StartReturn => {
+                let (first, last) = self.quarter_of_victim()?;
+                let server = fleet.control_plane();
+                self.operation.spawn(async move { migrate(&server, &first, &last, VICTIM, "drill").await });
+                Ok(())
+            }
+            Step::ExportCell => fleet.ctl(&["cell", "export", VICTIM, "--to", &fleet.export()]).await,
+            Step::LoseTables => self.lose_tables().await,
+            Step::RestoreCell => fleet.ctl(&["cell", "restore", VICTIM, "--from", &fleet.export()]).await,
             Step::AwaitOperation => {
                 let ended = self.operation.join_next().await.context("no operation was begun")?;
                 self.done = Some(ended.context("the operation's watcher broke")??);
@@ -107,6 +117,16 @@ impl<'a> Hand<'a> {
         };
         request.send().await?.error_for_status().context("the database did not take the faults")?;
         Ok(())
+    }
+
+    async fn lose_tables(&self) -> Result<()> {
+        let store = self.fleet.store(self.fleet.cell(VICTIM)?).await;
+        let prefix = format!("{VICTIM}-");
+        for table in TABLES {
+            let name = format!("{prefix}{table}");
+            store.client().delete_table().table_name(&name).send().await.with_context(|| format!("deleting {name}"))?;
+        }
+        Ok(create_tables(store.client(), &prefix).await?)
     }
 
     /// The first quarter of the victim's longest run of buckets.

@@ -33,6 +33,13 @@ pub enum Step {
     /// Moves a part of the victim's buckets to the refuge.
     StartMigration,
     AwaitOperation,
+    /// Moves these buckets back to the victim.
+    StartReturn,
+    /// All chains of the victim as one file, read from its tables.
+    ExportCell,
+    /// The victim's tables are deleted, and made anew, empty.
+    LoseTables,
+    RestoreCell,
 }
 
 impl Step {
@@ -56,6 +63,10 @@ impl Step {
             Step::StartEvacuation => format!("evacuate {VICTIM}"),
             Step::StartMigration => format!("migrate the first quarter of {VICTIM}'s buckets to {REFUGE}"),
             Step::AwaitOperation => "the operation is done".into(),
+            Step::StartReturn => format!("migrate these buckets back from {REFUGE} to {VICTIM}"),
+            Step::ExportCell => format!("export {VICTIM} from its tables"),
+            Step::LoseTables => format!("delete the tables of {VICTIM}, and create empty ones"),
+            Step::RestoreCell => format!("restore {VICTIM} from the export"),
         }
     }
 }
@@ -99,7 +110,7 @@ pub struct Drill {
 const FLOOR_MS: f64 = 300.0;
 const AS_FAST: Expectation = Expectation::OthersAsFast { times: 5.0, floor_ms: FLOOR_MS };
 
-pub static DRILLS: [Drill; 9] = [
+pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "kill-instance",
         about: "one of a cell's instances dies; the others take over and no customer notices",
@@ -202,6 +213,30 @@ pub static DRILLS: [Drill; 9] = [
             Expectation::Recovered,
         ],
     },
+    Drill {
+        name: "restore-under-load",
+        about: "a cell loses its tables after a part of its customers left, is restored, and they return to it",
+        relays: false,
+        small_cells: 2,
+        begin: &[
+            Step::StartMigration,
+            Step::AwaitOperation,
+            Step::KillCell,
+            Step::ExportCell,
+            Step::LoseTables,
+            Step::RestoreCell,
+        ],
+        middle: &[Step::StartCell, Step::StartReturn, Step::AwaitOperation],
+        heal: &[],
+        expectations: &[
+            Expectation::VictimFelt,
+            Expectation::OnlyTheVictim,
+            Expectation::SomeMoved,
+            // The control plane moves and restores on the same machine.
+            Expectation::OthersAsFast { times: 5.0, floor_ms: 3.0 * FLOOR_MS },
+            Expectation::Recovered,
+        ],
+    },
 ];
 
 pub fn named(name: &str) -> Option<&'static Drill> {
@@ -219,12 +254,14 @@ mod tests {
             (Step::SilenceNetwork, Step::MendNetwork),
             (Step::PauseInstance, Step::ResumeInstance),
             (Step::StartMigration, Step::AwaitOperation),
+            (Step::LoseTables, Step::RestoreCell),
+            (Step::RestoreCell, Step::StartCell),
             (Step::StartEvacuation, Step::AwaitOperation),
         ];
         for drill in &DRILLS {
             assert!(std::ptr::eq(named(drill.name).expect("listed"), drill), "{} twice", drill.name);
             for (breaks, heals) in pairs {
-                let healed = drill.heal.contains(&heals) || drill.middle.contains(&heals);
+                let healed = [drill.begin, drill.middle, drill.heal].concat().contains(&heals);
                 assert!(!drill.begin.contains(&breaks) || healed, "{}: {breaks:?}", drill.name);
             }
             assert_eq!(drill.relays, drill.begin.contains(&Step::SilenceNetwork), "{}", drill.name);
