@@ -51,7 +51,7 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_MIN_BYTES: usize = 64 * 1024;
 /// What the system holds of an answer beyond what is on its way.
 pub const UNSENT_MAX_BYTES: u32 = 32 * 1024;
-/// A client that still sends a body nobody reads gets its answer first; this much more is thrown away meanwhile.
+/// A client that still sends an unread body gets its answer first; this much more is thrown away meanwhile.
 pub const LINGER_MAX_BYTES: usize = 16 * 1024 * 1024;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after the system refused a connection for want of descriptors.

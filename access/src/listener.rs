@@ -1,5 +1,5 @@
 //! Serves HTTP/1.1 with the bounds that hyper leaves open: how many connections there are, in all and from one peer, how
-//! slowly a client may take its answer, and what becomes of a body that nobody reads.
+//! slowly a client may take its answer, and what becomes of a body that is not read.
 //!
 //! It knows no paths. What a request may do is decided by the service.
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What all bodies that come in pieces may hold of one worker thread's memory. How large one may be is said by
 /// [`topology::wire::body_max_bytes`].
 pub const BODIES_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// A client that still sends a body nobody reads gets its answer first; this much more is thrown away meanwhile, so that
+/// A client that still sends an unread body gets its answer first; this much more is thrown away meanwhile, so that
 /// the connection is not reset under the answer.
 pub const LINGER_MAX_BYTES: usize = 16 * 1024 * 1024;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

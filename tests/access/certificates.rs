@@ -14,7 +14,7 @@ use crate::fleet::{until, wallet_of};
 /// More than a listener makes handshakes at once.
 const SILENT: usize = 400;
 
-/// Connections that say nothing must give way: nobody waits until their time is over.
+/// Connections that say nothing must give way: no caller waits until their time is over.
 async fn silent_connections_keep_no_caller_out(secure: &Secure) {
     let ports = secure.fleet.ports;
     let (token, user) = (secure.operator("viewer"), "ann");

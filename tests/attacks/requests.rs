@@ -60,7 +60,7 @@ async fn other_sites(secure: &Secure) {
     }
 }
 
-/// A plan of one's own, and texts that write to the terminal of whoever lists operations.
+/// A plan of one's own, and texts that write to the terminal of an operator that lists operations.
 async fn forged_plans(secure: &Secure) {
     let token = secure.operator("operator");
     let url = format!("{}/v1/operations", secure.control_plane());

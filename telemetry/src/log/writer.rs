@@ -1,4 +1,4 @@
-//! Writes lines to standard error from a thread of its own. Whoever logs never waits: a line that finds no room, because
+//! Writes lines to standard error from a thread of its own. A caller that logs never waits: a line that finds no room, because
 //! what reads the log has stalled, is dropped and counted. A closed standard error ends nothing.
 
 use std::fs::File;

@@ -37,7 +37,7 @@ pub enum Step {
     StartReturn,
     /// All chains of the victim as one file, read from its tables.
     ExportCell,
-    /// The victim's tables are deleted, and made anew, empty.
+    /// The victim's tables are deleted and created again, empty.
     LoseTables,
     RestoreCell,
 }
