@@ -151,7 +151,8 @@ pub struct Sequencer {
     keys: usize,
     /// Counts events: orders arrivals, loads and commits.
     tick: u64,
-    /// The monotonic time of the last [`Sequencer::pump`].
+    /// The times of the last [`Sequencer::pump`].
+    now: Timestamp,
     monotonic: Duration,
     next_id: u64,
     actions: Vec<Action>,
@@ -169,6 +170,7 @@ impl Sequencer {
             idle: VecDeque::new(),
             keys: 0,
             tick: 0,
+            now: Timestamp::default(),
             monotonic: Duration::ZERO,
             next_id: 0,
             actions: Vec::new(),
@@ -205,7 +207,7 @@ impl Sequencer {
 
     /// Starts whatever can start, and hands out what is to be done. `monotonic`: time since any fixed moment.
     pub fn pump(&mut self, now: Timestamp, monotonic: Duration) -> Vec<Action> {
-        self.monotonic = monotonic;
+        (self.now, self.monotonic) = (now, monotonic);
         while let Some(wallet) = self.ready.pop_first() {
             self.try_start(wallet, now);
         }
@@ -221,10 +223,11 @@ impl Sequencer {
         }
     }
 
-    /// Heads that were confirmed before this monotonic time are read again before anything is decided on them: early
-    /// enough for the write to be retried for a while within the head's lifetime.
-    fn oldest_head(&self) -> Duration {
-        self.monotonic.saturating_sub(self.limits.head_lifetime / 2)
+    /// Whether what is remembered of a wallet may be decided on. Heads are read again after half of their lifetime: early
+    /// enough for a write to be retried for a while.
+    fn is_usable(&self, slot: &Slot) -> bool {
+        let oldest = self.monotonic.saturating_sub(self.limits.head_lifetime / 2);
+        slot.is_usable(oldest) && !slot.is_short_of_keys(self.now)
     }
 
     /// Changes what is remembered of a wallet, and keeps count of the keys.
@@ -408,10 +411,7 @@ impl Sequencer {
             }
             return;
         }
-        if slot.is_short_of_keys(now) {
-            self.change(wallet, Slot::forget);
-        }
-        if !self.slots[&wallet].is_usable(self.oldest_head()) {
+        if !self.is_usable(&self.slots[&wallet]) {
             self.load(wallet);
             return;
         }
@@ -422,6 +422,11 @@ impl Sequencer {
     fn load(&mut self, wallet: WalletId) {
         let slot = self.slots.get_mut(&wallet).expect("only known slots are loaded");
         if slot.busy == Busy::No {
+            // The blocks after the head would bring no older keys.
+            if slot.is_short_of_keys(self.now) {
+                self.keys -= slot.keys();
+                slot.forget();
+            }
             slot.busy = Busy::Loading { started: self.tick, at: self.monotonic };
             let after = slot.head.as_ref().map(|head| (head.number, head.hash));
             self.actions.push(Action::Load { wallet, after });

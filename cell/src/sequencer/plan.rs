@@ -157,7 +157,7 @@ impl Plan {
         let slot = sequencer.slots.get(&wallet).expect("submitting made a slot for each wallet");
         match slot.busy {
             Busy::No if slot.held => Err(pass_over(sequencer, id)),
-            Busy::No if slot.is_usable(sequencer.oldest_head()) => Ok(()),
+            Busy::No if sequencer.is_usable(slot) => Ok(()),
             Busy::No => {
                 self.loads.insert(wallet);
                 Err(Skip::Later)

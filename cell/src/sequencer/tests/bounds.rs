@@ -83,6 +83,29 @@ fn keys_loaded_by_a_clock_ahead_are_loaded_again() {
 }
 
 #[test]
+fn keys_of_a_wallet_drawn_in_are_loaded_again_too() {
+    let mut bench = Bench::new(Limits::default(), &[10, 10]);
+    let amount = Money::from_minor(1);
+    bench.submit(0, Work::TransferInside { to: wallet(1), amount, reverses: None });
+    let keyed = bench.submit_keyed(1, deposit(), Some(1));
+    bench.pump();
+    for (wallet, _) in std::mem::take(&mut bench.loads) {
+        let blocks = bench.chains[&wallet].clone();
+        let (head, age) =
+            (blocks.last().expect("block 0").head(), if wallet == super::wallet(1) { 1 } else { i64::MAX });
+        let known_since = NOW.plus_micros(-age);
+        let loaded = Loaded::Whole { head, runs: vec![], blocks, known_since, is_capped: false };
+        bench.sequencer.loaded(wallet, loaded);
+    }
+    bench.pump();
+    assert_eq!(bench.replies.get(&keyed), None, "its key is not taken for one of too many");
+    assert_eq!(bench.loads, [(wallet(1), None)], "the whole wallet");
+    bench.load_all();
+    bench.commit();
+    assert!(matches!(bench.replies.get(&keyed), Some(Reply::Done { .. })));
+}
+
+#[test]
 fn wallets_with_many_keys_make_room_for_others() {
     let mut bench = Bench::new(Limits { keys: 3, ..Limits::default() }, &[10, 10]);
     for key in 1..=3 {
