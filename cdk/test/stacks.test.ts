@@ -262,7 +262,7 @@ describe('accounts', () => {
     ['at least 2', /zones = .*/, "zones = ['eu-west-1a']"],
     ['is not of region', /region = .*/, 'region = "us-east-1"'],
     ['part of names on AWS', /name = "wallet"/, 'name = "The Wallet"'],
-    ['a cell cannot be called router', /cell-3"/, 'router"'],
+    ['router is no cell id', /cell-3"/, 'router"'],
   ])('%s', (words, is, becomes) => {
     const text = exampleText.replace(/instances = \[\n[^\]]*\]/g, '');
     expect(() => synthesized(text.replace(is, becomes))).toThrow(words);

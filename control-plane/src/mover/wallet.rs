@@ -146,9 +146,17 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let source = seen.source.as_ref().expect("only of a chain that was seen");
         if moving::lacks_tombstone(&self.route.to.cell, source, &seen.copy, &page) {
             let found = last_departure(&self.route.from.store, &self.route.to.cell, source).await?;
-            let stone = found.ok_or_else(|| diverged(wallet, "it never left the target".to_owned()))?;
+            let Some(stone) = found else {
+                // The two cells were seen one after the other: the wallet may have arrived in between, and be on its way
+                // back already.
+                let again = self.look(wallet).await?;
+                let is_same = again.source == seen.source && again.copy == seen.copy;
+                return if is_same { Err(diverged(wallet, "it never left the target".to_owned())) } else { Ok(again) };
+            };
             let append = Append { blocks: vec![stone], guard: None };
-            drop(self.append_at(&self.route.to.store, wallet, append).await?);
+            // Later it could land below a tombstone whose blocks have been purged since.
+            let sign_by = Some(seen.at + self.head_lifetime);
+            drop(self.append_before(&self.route.to.store, wallet, append, sign_by).await?);
             return self.look(wallet).await;
         }
         let mut rest = &page[..];
