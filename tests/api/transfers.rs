@@ -23,6 +23,11 @@ async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_sett
         assert_eq!(location, format!("/api/v1/wallets/{ann}/transfers/{}", accepted.string("transferId")));
         assert_eq!(client.balance(ann).await, "75.00");
         town.fleet.faults(2, None).await;
+        // An operator need not wait for its next turn.
+        let (payer, transfer) = (ann.to_string(), accepted.string("transferId"));
+        let tried = ["transfer", "deliver", payer.as_str(), transfer.as_str(), "--reason", "the database is back"];
+        let shown = town.fleet.ctl(&tried).await;
+        assert_eq!((&shown["transferId"], &shown["status"]), (&json!(transfer), &json!("SETTLED")), "{shown}");
         let poll = Call::get(location);
         until(10, "the transfer is settled", async || {
             client.send(&poll).await.expect(200).string("status") == "SETTLED"

@@ -209,8 +209,9 @@ impl<T> Lane<T> {
         }
         let first = self.later.first_key_value().map(|((due, _), _)| *due);
         match self.closed_until {
-            Some(until) if self.waiting() > 0 && first.is_none_or(|due| due < until) => Some(until),
-            _ => first,
+            Some(until) if !self.fresh.is_empty() || !self.swept.is_empty() => Some(until),
+            Some(until) => first.map(|due| due.max(until)),
+            None => first,
         }
     }
 
