@@ -202,8 +202,8 @@ impl Client {
 
     async fn carry_out(&mut self, number: usize, user: UserId, wallet: WalletId, what: What) {
         let mut half = [0_u8; 16];
-        half[..8].copy_from_slice(&(self.number as u64).to_be_bytes());
-        half[8..].copy_from_slice(&(number as u64).to_be_bytes());
+        // All of it in the bytes that the index of keys goes by, as a real hash has it.
+        half[..8].copy_from_slice(&((self.number as u64) << 32 | number as u64).to_be_bytes());
         let key = Key { key: half, request: half };
         let (mut unanswered, mut last) = (false, String::new());
         for _ in 0..MAX_ATTEMPTS {

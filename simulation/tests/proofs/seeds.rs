@@ -6,7 +6,7 @@ use simulation::{Mistake, Size, run};
 /// A few: `simulate` runs many.
 const SEEDS: u64 = 20;
 /// Seeds within which each deliberate mistake must be found.
-const SEEDS_FOR_A_MISTAKE: u64 = 50;
+const SEEDS_FOR_A_MISTAKE: u64 = 200;
 
 #[test]
 fn no_seed_breaks_an_invariant() {
