@@ -24,6 +24,9 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Steps of one wallet, a page of blocks each: far more than the longest chain takes.
 const STEPS_MAX: u32 = 10_000_000;
 
+/// How often a copy that looks broken is counted again before it is called broken.
+const RECOUNTS_MAX: u32 = 3;
+
 /// What both cells hold, as it was last seen.
 struct Seen {
     source: Option<Head>,
@@ -52,7 +55,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     async fn steps(&self, wallet: WalletId, chase: &mut Chase) -> Result<Moved, MoveError> {
         let (from, to) = (&self.route.from.cell, &self.route.to.cell);
         let mut seen = self.look(wallet).await?;
-        let mut counted = false;
+        let (mut counted, mut recounts) = (false, 0);
         let mut begun: Option<Instant> = None;
         for _ in 0..STEPS_MAX {
             let step = moving::next(from, to, seen.source.as_ref(), &seen.copy);
@@ -62,12 +65,13 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                     && let Err(broken) = self.check_whole(&self.route.to, prefix).await
                 {
                     let again = self.look(wallet).await?;
-                    // It was being purged while it was counted.
-                    if again.copy != seen.copy {
-                        seen = again;
-                        continue;
+                    // It was being purged while it was counted, and may have been filled again since.
+                    recounts += 1;
+                    if again.copy == seen.copy && recounts > RECOUNTS_MAX {
+                        return Err(broken);
                     }
-                    return Err(broken);
+                    seen = again;
+                    continue;
                 }
                 counted = true;
             }
