@@ -12,7 +12,7 @@ pub const LONGEST_DELAY: Duration = Duration::from_secs(8);
 /// How old a head may be when a write that was decided on it is sent.
 pub const HEAD_LIFETIME: Duration = Duration::from_secs(120);
 /// A process is stopped for at most this long just before it sends a write: many times the head's lifetime.
-const LONGEST_STALL: Duration = Duration::from_secs(600);
+pub const LONGEST_STALL: Duration = Duration::from_secs(600);
 
 /// Faults of one store or network, until they are switched off for good.
 pub struct Faults {

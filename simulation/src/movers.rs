@@ -281,13 +281,16 @@ impl World {
         for plan in self.moves.unfinished() {
             self.finish(&plan).await?;
         }
-        // A mover that began anew just when its plan was taken back, and died: nobody has a plan for these buckets.
+        // A mover that began again just when its plan was taken back, and died: no plan is about these buckets. An
+        // operator moves them on, or, where the target has refused them already, takes them back.
         let plans = guard(&self.moves.plans).clone();
         for plan in plans {
-            if self.is_left_closing(&plan) {
-                plan.taking_back.store(false, Ordering::Relaxed);
-                plan.ended.store(false, Ordering::Relaxed);
-                self.finish(&plan).await?;
+            for takes_back in [false, true] {
+                if self.is_left_closing(&plan) {
+                    plan.taking_back.store(takes_back, Ordering::Relaxed);
+                    plan.ended.store(false, Ordering::Relaxed);
+                    self.finish(&plan).await?;
+                }
             }
         }
         self.publish_truth().await;
