@@ -183,7 +183,6 @@ impl<S: Store> Driver<S> {
                 });
             }
             Submission::Release(wallet) => self.sequencer.hold(wallet, false),
-            // Whoever asked may have gone.
         }
     }
 
