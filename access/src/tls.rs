@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
-pub use certificate::{Facts, NotUsable};
+pub use certificate::{Facts, NotUsable, days_left};
 pub use client::Client;
 pub use files::{Identity, TlsError, facts_of};
 pub use server::{Accepted, Acceptor, Server, tune};

@@ -24,6 +24,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use control_api::logs::SetLog;
 use futures_util::FutureExt;
 use serde::Deserialize;
 use telemetry::metrics::Page;
@@ -37,7 +38,6 @@ use self::door::{By, Door};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::state::ControlPlane;
 use crate::whereabouts::{self, Meant};
-use crate::wire::logs::SetLog;
 use crate::{bootstrap, capacity, cells, logs, onboarding, page};
 
 /// Longest a reader may wait for a newer placement; below the idle timeouts of what may stand between.

@@ -3,6 +3,7 @@
 //! May be killed anywhere and run again, also by two at once: what it writes follows from the cells and their weights
 //! alone, every row is put only if absent, and a different row stops it. It must never touch an existing placement.
 
+use control_api::{Bootstrap, Bootstrapped, CellSpec};
 use ledger::store::{Genesis, Store};
 use topology::placement::{BucketRun, CellState};
 use topology::shares::{BucketMove, moves_to_fair_shares};
@@ -11,7 +12,6 @@ use topology::{BUCKETS, Bucket, CellEntry, CellIndex, Placement, PlacementUpdate
 use crate::cells::names;
 use crate::error::{Error, Result, refused};
 use crate::state::ControlPlane;
-use crate::wire::{Bootstrap, Bootstrapped, CellSpec};
 
 pub async fn bootstrap(control: &ControlPlane, wanted: &Bootstrap) -> Result<Bootstrapped> {
     if let Some(now) = control.placements.refresh().await? {

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use control_api::capacity::{Capacity, CellCapacity};
+use control_api::{CellSpec, CellView};
 use futures_util::future::join_all;
 use ledger::store::dynamodb::TABLES;
 use topology::wire::HotWallet;
@@ -13,8 +15,6 @@ use topology::{CellState, Placement, WalletId};
 use crate::cells;
 use crate::error::Result;
 use crate::state::ControlPlane;
-use crate::wire::capacity::{Capacity, CellCapacity};
-use crate::wire::{CellSpec, CellView};
 
 /// Hot wallets of one cell that are told of.
 const HOT_MAX: usize = 5;

@@ -7,6 +7,7 @@ pub mod names;
 
 use std::collections::HashMap;
 
+use control_api::{AddCell, CellSpec, CellStatus, CellView, SetAddresses, Status};
 use ledger::store::{Genesis, Store};
 use topology::placement::CellState;
 use topology::{BUCKETS, CellEntry, CellId, CellIndex, Placement};
@@ -15,7 +16,6 @@ use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::placements::Delta;
 use crate::registry::Record;
 use crate::state::ControlPlane;
-use crate::wire::{AddCell, CellSpec, CellStatus, CellView, SetAddresses, Status};
 
 /// Registers a cell that owns nothing yet: it is joining until it owns a bucket or is taken into service. Repeating it is harmless; another cell under the same name is refused.
 pub async fn add(control: &ControlPlane, wanted: &AddCell) -> Result<CellView> {

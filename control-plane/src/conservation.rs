@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
+use control_api::flows::ReadFlows;
 use metrics::{counter, gauge};
+use mover::wall_clock;
+use reconciliation::{Adding, Books, CUT_LAG_MICROS, PAGES_MAX};
 use topology::CellId;
 
-use crate::books::{Adding, Books, CUT_LAG_MICROS, PAGES_MAX};
 use crate::error::{Error, Result};
-use crate::mover::wall_clock;
 use crate::state::ControlPlane;
-use crate::wire::flows::ReadFlows;
 use crate::{flows, ledgers};
 
 /// For ever, so often; never where no time is given.

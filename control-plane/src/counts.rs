@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use control_api::CellSpec;
 use tokio::sync::Notify;
 use topology::{CellId, CellIndex, CellState, Placement, WalletId};
 
@@ -14,7 +15,6 @@ use crate::capacity;
 use crate::dynamo::text;
 use crate::error::{Error, Result};
 use crate::state::ControlPlane;
-use crate::wire::CellSpec;
 
 /// The sparse index that lists block 0 of every wallet.
 const INDEX: &str = "buckets";

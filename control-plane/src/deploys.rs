@@ -17,17 +17,17 @@ pub mod worker;
 
 use std::time::Duration;
 
-use record::Deploy;
-use state::Event;
-use table::Claim;
+use control_api::now_rfc3339;
+use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy};
 
 use crate::error::{Error, Result, refused};
 use crate::operations::limits::{check_because, check_meant};
 use crate::operations::record::now_ms;
-use crate::state::{ControlPlane, now_rfc3339};
-use crate::wire::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy};
-
+use crate::state::ControlPlane;
+use record::Deploy;
 pub use start::{Started, start};
+use state::Event;
+use table::Claim;
 
 /// How often a change is decided anew because another one came first.
 const ATTEMPTS_MAX: u32 = 32;

@@ -2,6 +2,7 @@
 //!
 //! It must never change anything, and keeps no more than a page.
 
+use control_api::flows::{Flows, FlowsPage, Leg, Move, Place, ReadFlows};
 use ledger::store::{BlockRange, Store};
 use ledger::{Block, EntryKind, External, Timestamp};
 use tokio::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use topology::{Bucket, CellId, WalletId};
 
 use crate::error::Result;
 use crate::state::ControlPlane;
-use crate::wire::flows::{Flows, FlowsPage, Leg, Move, Place, ReadFlows};
 
 /// One answer comes after about this long, or with so many blocks; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(3);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use access::Role;
 use access::http::{Connector, Http, Reply};
-use access::limits::{CERTIFICATE_WARN_S, DAY_S};
-use access::tls::{self, now_s};
+use access::tls::{self, days_left, now_s};
 use axum::http::Method;
+use control_api::{InstanceHealth, WalletView};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -20,7 +20,6 @@ use topology::{CellEntry, CellId, Duty, Problem, UserId, Version, WalletId, wire
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
-use crate::wire::{InstanceHealth, WalletView};
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -248,12 +247,6 @@ impl Instances {
     }
 }
 
-/// Days until a certificate ends, where that is soon enough to be told.
-pub fn days_left(ends_s: Option<i64>, now_s: i64) -> Option<i64> {
-    let left_s = ends_s?.saturating_sub(now_s);
-    (left_s < CERTIFICATE_WARN_S).then_some(left_s.div_euclid(DAY_S))
-}
-
 /// What a cell's answer about a wallet is read for.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -291,25 +284,6 @@ fn understood(cell: &CellId, reply: &Reply) -> Result<Answer> {
             let detail =
                 format!("{cell} answered {status} ({})", said.unwrap_or_else(|_| "no problem body".to_owned()));
             Err(refused(502, "cell_refused", "The cell refused", detail))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_that_ends_soon_or_has_ended_is_told() {
-        let now_s = 1_000 * DAY_S;
-        for (ends_s, expected) in [
-            (None, None),
-            (Some(now_s + 30 * DAY_S), None),
-            (Some(now_s + 20 * DAY_S + 1), Some(20)),
-            (Some(now_s), Some(0)),
-            (Some(now_s - 1), Some(-1)),
-        ] {
-            assert_eq!(days_left(ends_s, now_s), expected, "{ends_s:?}");
         }
     }
 }

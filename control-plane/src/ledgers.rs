@@ -5,20 +5,20 @@
 
 use std::time::Duration;
 
+use control_api::ledgers::{BreakView, CheckpointView, ExportPage, VerifiedPage, VerifyCell};
 use ledger::log::Log;
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{BlockRange, Store, StoreError};
 use ledger::verify::{Committed, FullSpeed, verify};
 use ledger::{canonical, moving};
+use mover::Side;
 use serde_json::json;
 use tokio::time::Instant;
 use topology::finding::FINDINGS;
 use topology::{Bucket, CellId, CellState, Finding, WalletId};
 
 use crate::error::{Error, Result, no_placement, refused};
-use crate::mover::Side;
 use crate::state::ControlPlane;
-use crate::wire::ledgers::{BreakView, CheckpointView, ExportPage, VerifiedPage, VerifyCell};
 
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);

@@ -4,24 +4,22 @@
 //! It must never be on the path of a customer's request: routers keep the last placement they were given.
 
 pub mod api;
-pub mod books;
 pub mod bootstrap;
 pub mod canaries;
 pub mod capacity;
 pub mod cells;
 pub mod conservation;
 pub mod counts;
-pub mod ctl;
 pub mod deploys;
 pub mod dynamo;
 pub mod error;
 pub mod flows;
+pub mod holds;
 pub mod homes;
 pub mod instances;
 pub mod ledgers;
 pub mod loads;
 pub mod logs;
-pub mod mover;
 pub mod onboarding;
 pub mod operations;
 pub mod page;
@@ -33,7 +31,6 @@ pub mod scrape;
 pub mod state;
 pub mod states;
 pub mod whereabouts;
-pub mod wire;
 pub mod witness;
 pub mod zones;
 

@@ -2,12 +2,12 @@
 //! again logs as its flags say.
 
 use axum::http::Method;
+use control_api::logs::LogView;
 use topology::CellId;
 use topology::placement::InstanceEntry;
 
 use crate::error::{Result, no_placement, refused, unknown_cell};
 use crate::state::ControlPlane;
-use crate::wire::logs::LogView;
 
 const OWN: &str = "control-plane";
 

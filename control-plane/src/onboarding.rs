@@ -4,6 +4,7 @@
 //! wallet first, then the chosen cell is granted it, then the wallet is created, and the pin comes last. Every step
 //! may be repeated; a denial that stands decides where a repeated onboarding goes.
 
+use control_api::{Because, Customer, Onboard, WalletView, Where};
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{HomeKey, HomeState, Store};
 use topology::placement::{CellState, Pin};
@@ -15,7 +16,6 @@ use crate::homes::{self, Denied};
 use crate::instances::Answer;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
-use crate::wire::{Because, Customer, Onboard, WalletView, Where};
 
 /// How often the steps start anew because the bucket got another owner meanwhile.
 const HOME_CHANGES_MAX: usize = 3;

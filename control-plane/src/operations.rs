@@ -22,14 +22,14 @@ pub mod worker;
 
 use std::time::Duration;
 
-use record::Operation;
-use state::Event;
+use control_api::now_rfc3339;
+use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan};
 
 use crate::error::{Error, Result, refused};
-use crate::state::{ControlPlane, now_rfc3339};
-use crate::wire::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan};
-
+use crate::state::ControlPlane;
+use record::Operation;
 pub use start::{Started, start};
+use state::Event;
 
 /// How often a change is decided anew because another one came first.
 const ATTEMPTS_MAX: u32 = 32;
@@ -128,7 +128,7 @@ pub(crate) fn transition(before: &Operation, event: Event, because: &Because) ->
 }
 
 fn already(operation: &Operation, event: Event) -> bool {
-    use crate::wire::OperationState::{Aborted, Aborting, Paused, Pausing, Running};
+    use control_api::OperationState::{Aborted, Aborting, Paused, Pausing, Running};
     match event {
         Event::Pause => matches!(operation.state, Pausing | Paused),
         Event::Resume => operation.state == Running,

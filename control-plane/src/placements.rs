@@ -12,15 +12,14 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ConditionCheck;
+use control_api::Because;
 use tokio::sync::{Mutex, Notify, watch};
 use topology::placement::{BucketRun, Pin};
 use topology::{AvoidedZone, CellEntry, Placement, PlacementUpdate};
 
-pub use log::{Note, Row, SNAPSHOT_EVERY};
-
 use crate::dynamo::TableShape;
 use crate::error::{Result, refused};
-use crate::wire::Because;
+pub use log::{Note, Row, SNAPSHOT_EVERY};
 
 /// A router that is at most this many versions behind is sent what changed; others the whole placement.
 pub const DELTAS_KEPT: usize = 64;

@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use control_api::CellSpec;
+use topology::CellId;
 
 use crate::dynamo::{Item, TableShape, s, text};
 use crate::error::{Error, Result};
-use crate::wire::CellSpec;
-use topology::CellId;
 
 /// A registered cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,7 @@ impl Registry {
         let created_at = match self.get(&spec.id).await? {
             Some(before) if &before.spec == spec => return Ok(before),
             Some(before) => before.created_at,
-            None => crate::state::now_rfc3339(),
+            None => control_api::now_rfc3339(),
         };
         let json = serde_json::to_string(spec).expect("a cell's record is plain data");
         let put = self.client.put_item().table_name(&self.table).item("id", s(spec.id.as_str()));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use control_api::CellTables;
 use ledger::store::dynamodb::DynamoStore;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use mover::Side;
 use tokio::sync::Mutex;
 use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
@@ -25,12 +25,10 @@ use crate::dynamo::{self, Connection};
 use crate::error::{Result, unknown_cell};
 use crate::instances::Instances;
 use crate::loads::{self, Loads};
-use crate::mover::Side;
 use crate::operations::reconciler;
 use crate::operations::table::{self as operations, Operations};
 use crate::placements::{self, Placements};
 use crate::registry::{self, Registry};
-use crate::wire::CellTables;
 use crate::witness::{self, Witness};
 use crate::zones::dns::{self, Dns};
 
@@ -118,7 +116,7 @@ impl ControlPlane {
 
     /// A client for a cell's tables; one is kept for each place.
     pub async fn cell_client(&self, tables: &CellTables) -> Client {
-        let connection = tables.connection();
+        let connection = connection(tables);
         let mut clients = self.cell_clients.lock().await;
         if let Some(client) = clients.get(&connection) {
             return client.clone();
@@ -129,7 +127,7 @@ impl ControlPlane {
 
     /// A cell's own tables, as the cell itself uses them; one client is kept for each place.
     pub async fn store(&self, tables: &CellTables) -> DynamoStore {
-        let connection = tables.connection();
+        let connection = connection(tables);
         let mut clients = self.store_clients.lock().await;
         let client = match clients.get(&connection) {
             Some(client) => client.clone(),
@@ -179,9 +177,6 @@ pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> 
     Ok(())
 }
 
-/// The wall clock, as it is stored and shown.
-pub fn now_rfc3339() -> String {
-    let now = OffsetDateTime::now_utc();
-    let now = now.replace_nanosecond(now.nanosecond() / 1_000_000 * 1_000_000).expect("fewer nanoseconds than before");
-    now.format(&Rfc3339).expect("a date of this age has a form")
+fn connection(tables: &CellTables) -> Connection {
+    Connection { endpoint: tables.endpoint.clone(), region: tables.region.clone(), role: tables.role.clone() }
 }

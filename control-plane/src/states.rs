@@ -1,16 +1,16 @@
 //! What an operator does to a single wallet: freezing, unfreezing, closing it, having one of its transfers delivered. The
 //! cell that serves the wallet does it, in the operator's name; this module only finds that cell.
 
+use control_api::Because;
 use ledger::store::dynamodb::DynamoStore;
+use mover::Side;
 use topology::{CellEntry, WalletId};
 use tracing::info;
 use uuid::Uuid;
 
 use crate::error::{Error, Result, no_placement, refused};
 use crate::ledgers;
-use crate::mover::Side;
 use crate::state::ControlPlane;
-use crate::wire::Because;
 
 /// What can be done to a wallet as a whole; each is a path of the cells' internal API.
 pub const VERBS: [&str; 3] = ["freeze", "unfreeze", "close"];

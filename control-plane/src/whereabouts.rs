@@ -3,6 +3,7 @@
 //!
 //! It must never tell more of a wallet than that it exists.
 
+use control_api::Where;
 use serde::Deserialize;
 use topology::{Placement, UserId, WalletId};
 
@@ -10,7 +11,6 @@ use crate::error::{Error, Result, refused};
 use crate::instances::Answer;
 use crate::onboarding::{entry, locate};
 use crate::state::ControlPlane;
-use crate::wire::Where;
 
 /// What an id is meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use control_api::now_rfc3339;
 use ledger::checkpoint::{Checkpoint, PublicKey, SIGNATURE_BYTES, Signed};
 use ledger::log::{Log, Witnessed};
 use ledger::store::{Store, StoreError};
@@ -17,7 +18,7 @@ use topology::{CellId, CellState, Finding};
 
 use crate::dynamo::{Item, TableShape, n, number, s, text};
 use crate::error::{Error, Result};
-use crate::state::{ControlPlane, now_rfc3339};
+use crate::state::ControlPlane;
 
 /// Checkpoints taken in of one cell before the next one has its turn.
 const TAKEN_MAX: usize = 256;

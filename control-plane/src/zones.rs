@@ -8,14 +8,14 @@ pub mod room;
 
 use std::sync::Arc;
 
+use control_api::Because;
+use control_api::zones::{EvacuateZone, ZoneCell, ZoneView};
 use topology::{AvoidedZone, CellState, Placement, ZoneId};
 
 use crate::error::{Result, no_placement, refused};
 use crate::operations::limits;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
-use crate::wire::Because;
-use crate::wire::zones::{EvacuateZone, ZoneCell, ZoneView};
 use room::{CellRoom, Process, lacking};
 
 /// Longest time for which a zone is left without being asked for again: a day.
@@ -129,7 +129,7 @@ async fn rooms(control: &Arc<ControlPlane>) -> Result<Vec<CellRoom>> {
     let status = crate::cells::status(control).await?;
     let serving = status.cells.into_iter().filter(|one| one.cell.state != CellState::Removed);
     let serving = serving.filter(|one| one.cell.buckets + one.cell.pins > 0);
-    let room = |one: crate::wire::CellStatus| CellRoom {
+    let room = |one: control_api::CellStatus| CellRoom {
         max_tps: one.cell.max_tps,
         writes_per_second: control.loads.of(&one.cell.id).map(|load| load.writes_per_second),
         processes: (one.cell.instances.iter().zip(&one.health))

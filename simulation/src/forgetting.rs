@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use control_plane::mover::{MoveError, Mover, Order, Pace, Route};
+use mover::{MoveError, Mover, Order, Pace, Route};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use topology::WalletId;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use control_plane::mover::Group;
+use mover::Group;
 use topology::{Bucket, UserId, WalletId};
 
 use super::world::{CELLS, NAMESPACE};

@@ -2,7 +2,7 @@
 
 use access::limits::HANDSHAKE_TIMEOUT;
 use access::tls::MeshFiles;
-use control_plane::ctl::secrets::{CONTROL_PLANE, MONITOR, ROUTER, Secrets};
+use local_fleet::secrets::{CONTROL_PLANE, MONITOR, ROUTER, Secrets};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

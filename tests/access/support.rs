@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use access::http::{Connector, Http, HttpError};
 use access::tls::{Client, MeshFiles};
-use control_plane::ctl::secrets::Secrets;
+use local_fleet::secrets::Secrets;
 use reqwest::Method;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};

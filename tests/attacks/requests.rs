@@ -3,7 +3,7 @@
 
 use access::http::Http;
 use access::tls::MeshFiles;
-use control_plane::ctl::secrets::{MONITOR, ROUTER, Secrets};
+use local_fleet::secrets::{MONITOR, ROUTER, Secrets};
 use serde_json::json;
 use topology::CellId;
 

@@ -61,7 +61,7 @@ async fn taken_back(fault: &str) -> Option<Value> {
     Some(status)
 }
 
-fn say(version: &str, status: &Value, outcome: &control_plane::ctl::load::outcome::Outcome) {
+fn say(version: &str, status: &Value, outcome: &load_generator::outcome::Outcome) {
     let during = |holds: fn(&str) -> bool, percent| took(in_cells(outcome, holds), percent);
     eprintln!(
         "{version}: {}\n  {} of {} customers touched, {} of {} requests failed; {} complaints in {CANARY}; p50 {:.1?} there, \

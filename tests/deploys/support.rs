@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use control_plane::ctl::api::Api;
-use control_plane::ctl::load::operation::Operation;
-use control_plane::ctl::load::outcome::Outcome;
-use control_plane::ctl::load::running::Running;
-use control_plane::ctl::load::{Load, Settings, placement};
+use control_api::client::{Client, Credentials};
+use load_generator::operation::Operation;
+use load_generator::outcome::Outcome;
+use load_generator::running::Running;
+use load_generator::{Load, Settings, placement};
 use serde_json::Value;
 
 use crate::fleet::{Fleet, Shape, programs};
@@ -37,7 +37,7 @@ pub fn other_build(name: &str) -> Option<PathBuf> {
 
 /// Customers of all cells, at so many requests a second.
 pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
-    let api = Api::new(Some(&fleet.ports.control_plane()), fleet.data()).expect("an address");
+    let api = Client::new(&fleet.ports.control_plane(), &Credentials::default()).expect("an address");
     let settings = Settings {
         router: fleet.ports.router(),
         rate,

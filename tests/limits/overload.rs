@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use control_plane::ctl::load::operation::{Operation, Told};
-use control_plane::ctl::load::outcome::{Outcome, Slice, latencies};
-use control_plane::ctl::load::{Load, Settings};
+use load_generator::operation::{Operation, Told};
+use load_generator::outcome::{Outcome, Slice, latencies};
+use load_generator::{Load, Settings};
 
 use crate::fleet::{Fleet, Shape, setting, within};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use control_plane::mover::MoveError;
 use ledger::store::{HomeKey, HomeState, Store};
+use mover::MoveError;
 use topology::{Bucket, WalletId};
 
 use super::support::{Way, bucket_of, insist};
@@ -110,18 +110,12 @@ async fn a_group_taken_back_is_as_if_it_had_never_been_moved() {
         let there = Way::new(&fleet, 1, 2, "there").await;
         // As far as the cutover of its wallet; then the operator thinks better of it.
         there.mover().move_wallet(wallet).await.expect("moved");
-        assert_eq!(
-            there.mover().return_group(group).await.expect("taken back"),
-            control_plane::mover::Returned::TakenBack
-        );
+        assert_eq!(there.mover().return_group(group).await.expect("taken back"), mover::Returned::TakenBack);
         assert_eq!(Books::read(&fleet).await.home(wallet), Some("cell-1"));
         assert_eq!(creators(&fleet, group.first).await, [1]);
         // Done to the end, it is too late.
         insist(&there, group).await.expect("moved");
-        assert_eq!(
-            there.mover().return_group(group).await.expect("an answer"),
-            control_plane::mover::Returned::TooLate
-        );
+        assert_eq!(there.mover().return_group(group).await.expect("an answer"), mover::Returned::TooLate);
         assert_eq!(creators(&fleet, group.first).await, [2]);
         fleet.client().send(&Call::deposit(wallet, "1")).await.expect(200);
         Books::read(&fleet).await.audit(Moment::Still);

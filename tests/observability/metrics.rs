@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use access::http::Http;
-use control_plane::ctl::secrets::MONITOR;
+use local_fleet::secrets::MONITOR;
 use telemetry::catalogue::{self, Kind, Metric, Values};
 
 use super::exposition::{Family, Page, read};

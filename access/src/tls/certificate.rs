@@ -5,6 +5,8 @@
 
 use rustls::pki_types::CertificateDer;
 
+use crate::limits::{CERTIFICATE_WARN_S, DAY_S};
+
 const SEQUENCE: u8 = 0x30;
 const OID: u8 = 0x06;
 const OCTETS: u8 = 0x04;
@@ -171,11 +173,31 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
 }
 
+/// Days until a certificate ends; `None` where that is too far away for a warning.
+pub fn days_left(ends_s: Option<i64>, now_s: i64) -> Option<i64> {
+    let left_s = ends_s?.saturating_sub(now_s);
+    (left_s < CERTIFICATE_WARN_S).then_some(left_s.div_euclid(DAY_S))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const DAY: i64 = 86_400;
+
+    #[test]
+    fn only_a_certificate_that_ends_soon_is_warned_of() {
+        let now_s = 1_000 * DAY_S;
+        for (ends_s, expected) in [
+            (None, None),
+            (Some(now_s + 30 * DAY_S), None),
+            (Some(now_s + 20 * DAY_S + 1), Some(20)),
+            (Some(now_s), Some(0)),
+            (Some(now_s - 1), Some(-1)),
+        ] {
+            assert_eq!(days_left(ends_s, now_s), expected, "{ends_s:?}");
+        }
+    }
 
     #[test]
     fn times_of_certificates_are_read() {

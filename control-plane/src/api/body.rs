@@ -106,7 +106,7 @@ fn is_unsound(given: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{AddCell, Because, StartOperation};
+    use control_api::{AddCell, Because, StartOperation};
 
     fn refusal<T: DeserializeOwned + Serialize>(body: &str) -> String {
         crate::tests::fixture::code(parse_shown::<T>(body.as_bytes()))

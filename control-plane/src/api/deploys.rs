@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use control_api::{BadDeployId, DeployId};
 use serde::Deserialize;
 
 use super::body::Query;
@@ -16,7 +17,6 @@ use super::{Answer, Control};
 use crate::deploys::{self, LIST_MAX, Started};
 use crate::error::{Result, refused};
 use crate::state::ControlPlane;
-use crate::wire::{BadDeployId, DeployId};
 
 const LIST_DEFAULT: i32 = 20;
 

@@ -15,16 +15,16 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use control_api::restore::{BeginRestore, FinishRestore};
+use control_api::zones::EvacuateZone;
+use control_api::{
+    AbortOperation, AddCell, Because, Bootstrap, Onboard, PromoteDeploy, RemoveCell, SetAddresses, StartDeploy,
+    StartOperation, Wanted, logs::SetLog,
+};
 
 use super::problem::denied;
 use crate::error::{Error, Result};
 use crate::operations::limits::check_because;
-use crate::wire::restore::{BeginRestore, FinishRestore};
-use crate::wire::zones::EvacuateZone;
-use crate::wire::{
-    AbortOperation, AddCell, Because, Bootstrap, Onboard, PromoteDeploy, RemoveCell, SetAddresses, StartDeploy,
-    StartOperation, Wanted, logs::SetLog,
-};
 
 /// Shared by all requests; what it does takes microseconds.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use axum::extract::Path;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use control_api::Because;
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
@@ -16,7 +17,6 @@ use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::state::ControlPlane;
-use crate::wire::Because;
 use crate::{flows, ledgers, states};
 
 const LIST_DEFAULT: i32 = 20;

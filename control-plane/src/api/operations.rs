@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use control_api::{OperationId, VerifyFrom};
 use serde::Deserialize;
 use topology::CellId;
 
@@ -18,7 +19,6 @@ use crate::cells::life;
 use crate::error::{Error, Result};
 use crate::operations::{self, LIST_MAX, Started};
 use crate::state::ControlPlane;
-use crate::wire::{OperationId, VerifyFrom};
 
 const LIST_DEFAULT: usize = 20;
 
@@ -51,7 +51,7 @@ impl Listed {
 }
 
 fn id(text: &str) -> Result<OperationId> {
-    text.parse().map_err(|error: crate::wire::BadOperationId| {
+    text.parse().map_err(|error: control_api::BadOperationId| {
         crate::error::refused(400, "bad_id", "Not a sound id", error.to_string())
     })
 }

@@ -7,6 +7,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use control_api::restore::{BeginRestore, FinishRestore};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 
@@ -16,7 +17,6 @@ use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::restore;
 use crate::state::ControlPlane;
-use crate::wire::restore::{BeginRestore, FinishRestore};
 
 /// A page of blocks as hexadecimal digits: each may have 400 KB, and pages of them are 1 MB.
 const CHAIN_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;

@@ -7,13 +7,13 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use control_api::Because;
+use control_api::zones::EvacuateZone;
 use topology::ZoneId;
 
 use super::door::By;
 use super::{Answer, Control};
 use crate::state::ControlPlane;
-use crate::wire::Because;
-use crate::wire::zones::EvacuateZone;
 use crate::zones;
 
 pub fn routes() -> Router<Arc<ControlPlane>> {

@@ -2,20 +2,20 @@
 //!
 //! It must never remove a cell that a wallet still lives in.
 
+use control_api::{Because, CellSpec, CellView, RemoveCell};
 use ledger::store::Store;
+use mover::{Buckets, GROUP_BUCKETS, Group, Route};
 use topology::placement::CellState;
 use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 
 use super::show;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::mover::{Buckets, GROUP_BUCKETS, Group, Route};
 use crate::operations::estimate::Looking;
 use crate::operations::limits;
 use crate::operations::plan::state_name;
 use crate::operations::step::with_state;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
-use crate::wire::{Because, CellSpec, CellView, RemoveCell};
 
 /// Chains looked at before a cell is removed; one with more is first made to forget what was moved away.
 const CHAINS_MAX: usize = 50_000;

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use control_api::CellSpec;
+
 use crate::error::{Result, refused};
-use crate::wire::CellSpec;
 
 /// Longest name of an instance: a label of metrics, and a part of file names.
 const INSTANCE_MAX_BYTES: usize = 64;
@@ -48,7 +49,7 @@ mod tests {
 
     use super::*;
     use crate::tests::fixture::code;
-    use crate::wire::CellTables;
+    use control_api::CellTables;
 
     fn cell(id: &str, instance: &str, address: &str, prefix: &str) -> CellSpec {
         CellSpec {

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use control_api::Tally;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::Errors;
-use crate::wire::Tally;
 
 const REQUESTS: &str = "cell_requests_total";
 const SECONDS: &str = "cell_request_seconds";

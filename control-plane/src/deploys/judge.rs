@@ -3,9 +3,10 @@
 //!
 //! It must never call a version sound for want of requests: it says how many it needs.
 
+use control_api::{DeployLimits, Says, Verdict};
+
 use super::figures::{Counts, Figures};
 use super::statistics::{NEEDED_MAX, more_errors, requests_needed, slower};
-use crate::wire::{DeployLimits, Says, Verdict};
 
 /// A version that is no worse is taken back by chance in one wave of so many, at most: 1 in 100.
 const ALPHA: f64 = 0.01;

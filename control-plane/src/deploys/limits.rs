@@ -1,10 +1,10 @@
 //! What a deploy may ask for at most; checked before any work is done.
 
+use control_api::{DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployLimits, StartDeploy};
 use topology::config::Deploys;
 use topology::config::deploys::MAX_BAKE_SECONDS;
 
 use crate::error::{Result, refused};
-use crate::wire::{DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployLimits, StartDeploy};
 
 /// A rise below this takes more requests than most cells ever see.
 const RISE_MIN_PERCENT: f64 = 0.01;

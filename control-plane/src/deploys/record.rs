@@ -1,13 +1,13 @@
 //! A deploy as it is stored: everything that is needed to carry on with it after a crash.
 
+use control_api::{
+    Because, CellPlan, DeployId, DeployLimits, DeployState, DeployView, InstancePlan, Touched, Verdict, WaveView,
+};
 use serde::{Deserialize, Serialize};
 use topology::{CellId, InstanceId, Version};
 
 use super::figures::Figures;
 use crate::operations::record::Lease;
-use crate::wire::{
-    Because, CellPlan, DeployId, DeployLimits, DeployState, DeployView, InstancePlan, Touched, Verdict, WaveView,
-};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deploy {

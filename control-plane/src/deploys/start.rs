@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use control_api::now_rfc3339;
+use control_api::{CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, StartDeploy, WavePlan};
 use futures_util::future::join_all;
 use topology::{CellEntry, CellId, CellState};
 
@@ -12,8 +14,7 @@ use super::record::{Deploy, Wave};
 use crate::error::{Result, no_placement, refused};
 use crate::operations::limits::check_because;
 use crate::operations::record::now_ms;
-use crate::state::{ControlPlane, now_rfc3339};
-use crate::wire::{CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, StartDeploy, WavePlan};
+use crate::state::ControlPlane;
 
 pub enum Started {
     /// Of a dry run.

@@ -2,7 +2,7 @@
 //!
 //! It must never let a wave be begun that nobody has let through: only `Begin`, `Pass` and `Promote` lead to one.
 
-use crate::wire::DeployState::{
+use control_api::DeployState::{
     self, Baking, Done, Failed, Held, Observing, Paused, Planned, RolledBack, Rolling, RollingBack, Undecided,
 };
 

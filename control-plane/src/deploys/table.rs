@@ -5,13 +5,13 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
+use control_api::{DeployAudit, DeployId};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::record::Deploy;
 use crate::dynamo::{Item, TableShape, Transacted, n, number, s, text, transact};
 use crate::error::{Error, Result, refused};
-use crate::wire::{DeployAudit, DeployId};
 
 const DEPLOY: &str = "deploy";
 /// One row: the number of the deploy that is under way, 0 if none is.

@@ -9,6 +9,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use control_api::now_rfc3339;
+use control_api::{Because, DeployState};
 use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
 use uuid::Uuid;
 
@@ -24,8 +26,7 @@ use crate::operations::sightings::Sightings;
 use crate::operations::worker::LEASE;
 use crate::panics::caught;
 use crate::placements::Published;
-use crate::state::{ControlPlane, now_rfc3339};
-use crate::wire::{Because, DeployState};
+use crate::state::ControlPlane;
 
 /// How late a deploy of another control plane, or one whose worker died, is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(300);

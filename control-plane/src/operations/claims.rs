@@ -2,9 +2,8 @@
 //!
 //! It must never be finer than a bucket: a wallet's move and its bucket's must not overlap either.
 
+use control_api::{OperationId, Piece, Step};
 use topology::{BUCKETS, Bucket};
-
-use crate::wire::{OperationId, Piece, Step};
 
 pub const CLAIM_BYTES: usize = BUCKETS / 8;
 
@@ -58,7 +57,7 @@ mod tests {
     use topology::CellId;
 
     use super::*;
-    use crate::wire::BucketRange;
+    use control_api::BucketRange;
 
     fn step(piece: Piece) -> Step {
         let cell = |name: &str| CellId::parse(name).expect("sound");

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use control_api::{Headroom, Piece, Plan, Step};
 use ledger::store::dynamodb::DynamoStore;
+use mover::{Group, Mover, Order, Pace, wall_clock};
 use tokio::time::{Instant, timeout_at};
 use topology::{CellId, Placement, WalletId};
 
 use super::hands::route;
 use super::start::rooms;
-use crate::mover::{Group, InstanceHolds, Mover, Order, Pace, wall_clock};
+use crate::holds::InstanceHolds;
 use crate::state::ControlPlane;
-use crate::wire::{Headroom, Piece, Plan, Step};
 
 /// All counting of one plan together.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(4);
@@ -118,7 +119,7 @@ impl Looking {
         Self { order, pace: Pace::new(1, None), holds, stop }
     }
 
-    pub fn mover<'a>(&'a self, route: &'a crate::mover::Route<DynamoStore>) -> Mover<'a, DynamoStore, InstanceHolds> {
+    pub fn mover<'a>(&'a self, route: &'a mover::Route<DynamoStore>) -> Mover<'a, DynamoStore, InstanceHolds> {
         Mover {
             route,
             order: &self.order,

@@ -8,17 +8,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use control_api::{Piece, Step};
 use ledger::fence::HEAD_LIFETIME;
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{Store, StoreError};
+use mover::{Group, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
 use tokio::sync::watch;
 use topology::placement::InstanceEntry;
 use topology::{CellId, WalletId};
 
 use crate::error::Result;
-use crate::mover::{Group, InstanceHolds, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
+use crate::holds::InstanceHolds;
 use crate::state::ControlPlane;
-use crate::wire::{Piece, Step};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {

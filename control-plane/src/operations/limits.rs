@@ -1,7 +1,8 @@
 //! What a request may ask for at most; checked before any work is done.
 
+use control_api::{Because, Limits, StartOperation};
+
 use crate::error::{Result, refused};
-use crate::wire::{Because, Limits, StartOperation};
 
 /// Wallets of one operation moved at once.
 pub const CONCURRENT_MAX: usize = 256;

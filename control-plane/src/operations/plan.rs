@@ -9,14 +9,13 @@ mod tests;
 
 use std::collections::HashMap;
 
+use control_api::{BucketRange, MoveSummary, Piece, Plan, Step};
+use mover::GROUP_BUCKETS;
 use sha2::{Digest, Sha256};
 use topology::placement::CellState;
 use topology::{Bucket, CellEntry, CellId, CellIndex, Placement, WalletId};
 
 use crate::error::{Error, Result, refused, unknown_cell};
-use crate::mover::GROUP_BUCKETS;
-use crate::wire::{BucketRange, MoveSummary, Piece, Plan, Step};
-
 pub use evacuate::evacuate;
 pub use rebalance::rebalance;
 

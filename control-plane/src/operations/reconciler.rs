@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control_api::{OperationKind, OperationState};
 use tokio::task::JoinSet;
 
 use super::hands::Hands;
@@ -13,7 +14,6 @@ use super::record::seconds_since;
 use super::worker::Worker;
 use crate::error::Result;
 use crate::state::ControlPlane;
-use crate::wire::{OperationKind, OperationState};
 
 /// How late an operation of another control plane, or one whose worker died, is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

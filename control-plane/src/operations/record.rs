@@ -1,5 +1,8 @@
 //! An operation as it is stored: everything that is needed to carry on with it after a crash.
 
+use control_api::{
+    Because, Limits, MoveSummary, OperationId, OperationProgress, OperationState, OperationView, Plan, Wanted,
+};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -7,9 +10,6 @@ use topology::CellState;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::wire::{
-    Because, Limits, MoveSummary, OperationId, OperationProgress, OperationState, OperationView, Plan, Wanted,
-};
 
 /// Pairs of cells whose moves are kept with the row, so that it stays far below an item's limit.
 const SUMMARIES_MAX: usize = 200;

@@ -7,6 +7,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use control_api::now_rfc3339;
+use control_api::{
+    AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Scope, StartOperation, Step,
+    Wanted,
+};
 use ledger::store::Store;
 use topology::{CellId, CellState, Placement, UserId, WalletId};
 
@@ -16,11 +21,7 @@ use super::record::{Operation, StoredPlan, seconds_since};
 use super::table::{ACTIVE_MAX, Register};
 use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, unpinned};
 use crate::error::{Error, Result, no_placement, refused};
-use crate::state::{ControlPlane, now_rfc3339};
-use crate::wire::{
-    AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Scope, StartOperation, Step,
-    Wanted,
-};
+use crate::state::ControlPlane;
 
 pub enum Started {
     /// Of a dry run.

@@ -2,7 +2,7 @@
 //!
 //! It must never let an operation that is over begin again: its claims on buckets are given up by then.
 
-use crate::wire::OperationState::{self, Aborted, Aborting, Done, Failed, Paused, Pausing, Planned, Running};
+use control_api::OperationState::{self, Aborted, Aborting, Done, Failed, Paused, Pausing, Planned, Running};
 
 /// What happens to an operation: asked for by an operator, or found out by who carries it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

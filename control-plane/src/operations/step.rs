@@ -3,12 +3,12 @@
 //! It must never publish a bucket's new owner over a third cell's claim: who owns it now is who the plan said, or the
 //! target already.
 
+use control_api::{OperationState, Piece, Step};
 use topology::placement::{BucketRun, CellState, Pin};
 use topology::{Bucket, CellId, CellIndex, Placement, WalletId};
 
 use crate::error::{Error, Result, refused, unknown_cell};
 use crate::placements::Delta;
-use crate::wire::{OperationState, Piece, Step};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -161,8 +161,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::wire::BucketRange;
     use OperationState::*;
+    use control_api::BucketRange;
 
     #[test]
     fn what_comes_next_follows_from_the_state_and_the_steps_done() {

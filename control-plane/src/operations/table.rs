@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem, Update};
+use control_api::{AuditEntry, OperationId, OperationState, Step};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use super::claims::Claim;
 use super::record::{Operation, StoredPlan};
 use crate::dynamo::{Item, TableShape, Transacted, n, s, text, transact};
 use crate::error::{Error, Result};
-use crate::wire::{AuditEntry, OperationId, OperationState, Step};
 
 /// An item of DynamoDB is at most 400 KB.
 const PLAN_PART_BYTES: usize = 300_000;

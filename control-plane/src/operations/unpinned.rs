@@ -1,18 +1,18 @@
 //! Wallets that live in a cell although the placement has neither their bucket nor a pin there: their onboarding was
 //! broken off before its last step. A plan that is made of the placement alone would leave them behind.
 
+use control_api::Because;
 use futures_util::StreamExt;
 use futures_util::stream;
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{Store, StoreError};
+use mover::Side;
 use topology::placement::Pin;
 use topology::{Bucket, CellId, Placement, WalletId};
 
 use crate::error::{Result, no_placement};
-use crate::mover::Side;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
-use crate::wire::Because;
 
 /// Chains that are looked at: those of a cell that has purged nothing for long may be many.
 const CHAINS_MAX: usize = 50_000;

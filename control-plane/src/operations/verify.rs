@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use control_api::{Mismatch, OperationId, Piece, Step, Verified, VerifyFrom};
+use mover::{Group, MoveError};
 use tokio::time::Instant;
 use topology::WalletId;
 
@@ -12,9 +14,7 @@ use super::hands::{route, trouble};
 use super::start::completed;
 use super::step::pinned_at_source;
 use crate::error::{Error, Result, no_placement, refused};
-use crate::mover::{Group, MoveError};
 use crate::state::ControlPlane;
-use crate::wire::{Mismatch, OperationId, Piece, Step, Verified, VerifyFrom};
 
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ async fn page(
     Ok((wallets.last().copied().filter(|_| !single), checked))
 }
 
-async fn not_verifiable(route: &crate::mover::Route<ledger::store::dynamodb::DynamoStore>, error: MoveError) -> Error {
+async fn not_verifiable(route: &mover::Route<ledger::store::dynamodb::DynamoStore>, error: MoveError) -> Error {
     let why = trouble(route, error).await;
     refused(503, "not_verifiable", "A cell's tables could not be read", why.to_string())
 }

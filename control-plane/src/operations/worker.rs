@@ -11,6 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use control_api::now_rfc3339;
+use control_api::{Because, OperationState, Step, Wanted};
+use mover::{Order, Pace};
 use uuid::Uuid;
 
 use super::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
@@ -20,10 +23,8 @@ use super::state::Event;
 use super::step::{self, Next};
 use super::transition;
 use crate::error::{Error, Result, no_placement};
-use crate::mover::{Order, Pace};
 use crate::panics::caught;
-use crate::state::{ControlPlane, now_rfc3339};
-use crate::wire::{Because, OperationState, Step, Wanted};
+use crate::state::ControlPlane;
 
 /// After this long without a sign of life another worker may take over.
 pub const LEASE: Duration = Duration::from_secs(3);

@@ -2,11 +2,11 @@
 //!
 //! It must never hold an action that the HTTP API does not have.
 
+use control_api::{DeployId, OperationId};
 use serde_json::{Map, Value, json};
 use topology::{CellId, WalletId, ZoneId};
 
 use super::limits::ZONE_MINUTES_DEFAULT;
-use crate::wire::{DeployId, OperationId};
 
 /// What a form asks for beside the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::ctl::flags::Flags;
+    use ctl::flags::Flags;
 
     const WALLET: &str = "df37fb4b-6633-5f4a-8daa-254b84952041";
 

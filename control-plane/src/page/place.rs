@@ -5,6 +5,7 @@
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use control_api::{Change, Where};
 use serde::Deserialize;
 use topology::{CellId, PlacementUpdate, WalletId};
 
@@ -15,7 +16,6 @@ use crate::api::problem;
 use crate::error::{Result, no_placement};
 use crate::state::ControlPlane;
 use crate::whereabouts;
-use crate::wire::{Change, Where};
 
 #[derive(Deserialize)]
 pub struct Asked {

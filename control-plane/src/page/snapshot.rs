@@ -7,6 +7,9 @@ use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 
+use control_api::capacity::Capacity;
+use control_api::zones::ZoneView;
+use control_api::{AuditEntry, Change, DeployAudit, DeployView, OperationView, Status};
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -18,9 +21,6 @@ use super::limits::{
 };
 use crate::loads::Load;
 use crate::state::ControlPlane;
-use crate::wire::capacity::Capacity;
-use crate::wire::zones::ZoneView;
-use crate::wire::{AuditEntry, Change, DeployAudit, DeployView, OperationView, Status};
 use crate::{capacity, cells, deploys, operations, zones};
 
 /// What is known, or why it is not.

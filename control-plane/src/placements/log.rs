@@ -5,12 +5,12 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use control_api::{Because, Change};
 use topology::{Placement, PlacementUpdate};
 use uuid::Uuid;
 
 use crate::dynamo::{Item, TableShape, Transacted, n, number, s, text, transact};
 use crate::error::{Error, Result, refused};
-use crate::wire::{Because, Change};
 
 /// Versions between two snapshots.
 pub const SNAPSHOT_EVERY: u64 = 64;
@@ -35,7 +35,7 @@ pub struct Note {
 
 impl Note {
     pub fn new(kind: &str, because: &Because) -> Self {
-        Self { kind: kind.to_owned(), because: because.clone(), at: crate::state::now_rfc3339(), id: Uuid::new_v4() }
+        Self { kind: kind.to_owned(), because: because.clone(), at: control_api::now_rfc3339(), id: Uuid::new_v4() }
     }
 }
 

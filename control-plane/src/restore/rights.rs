@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, MAX_HOME_CHANGES, Store};
+use mover::Side;
 use topology::{Bucket, CellIndex, Placement};
 
 use crate::error::{Error, Result, refused};
 use crate::homes;
-use crate::mover::Side;
 
 /// Above what any other cell has: a move that was taken back raises the epoch by two at most after another cell's row.
 const EPOCHS_ABOVE: u64 = 2;

@@ -4,12 +4,12 @@
 use ledger::Head;
 use ledger::store::dynamodb::DynamoStore;
 use ledger::store::{Append, BlockRange, Store};
+use mover::{Side, last_departure};
 use topology::CellId;
 
 use super::append;
 use crate::error::Result;
 use crate::homes;
-use crate::mover::{Side, last_departure};
 
 /// Leaves it for a wallet that ever lived in the restored cell, if nothing is there. `head`: the end of the chain that
 /// `other` holds.

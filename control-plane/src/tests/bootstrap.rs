@@ -1,10 +1,10 @@
 //! The first placement may be attempted any number of times; it comes about once.
 
+use control_api::AddCell;
 use topology::Bucket;
 
 use super::fixture::{Fixture, because, cell_id, code};
 use crate::bootstrap::bootstrap;
-use crate::wire::AddCell;
 
 async fn set_faults(endpoint: &str, plan: &str) {
     let put = reqwest::Client::new().put(format!("{endpoint}/_faults")).body(plan.to_owned()).send().await;
@@ -77,6 +77,6 @@ async fn a_cell_that_comes_later_owns_nothing_and_is_added_once() {
     }
     assert_eq!(plane.control.placements.known().expect("published").placement.version(), 2, "once");
     assert!(fixture.stand_ins[2].genesis().await.0.iter().all(|&bits| bits == 0));
-    let elsewhere = AddCell { cell: crate::wire::CellSpec { instances: vec![], ..late }, because: because() };
+    let elsewhere = AddCell { cell: control_api::CellSpec { instances: vec![], ..late }, because: because() };
     assert_eq!(code(crate::cells::add(&plane.control, &elsewhere).await), "cell_exists");
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use control_api::now_rfc3339;
+use control_api::{CellPlan, DeployAudit, DeployId, DeployLimits, DeployState, InstancePlan};
 use topology::{InstanceId, Version};
 
 use super::fixture::{Fixture, because, cell_id};
@@ -9,8 +11,6 @@ use crate::deploys::record::{Deploy, Wave};
 use crate::deploys::replacer::{Order, Replaced, Replacer};
 use crate::deploys::worker::{Advanced, Memory, Worker};
 use crate::operations::record::now_ms;
-use crate::state::now_rfc3339;
-use crate::wire::{CellPlan, DeployAudit, DeployId, DeployLimits, DeployState, InstancePlan};
 
 struct Breaks;
 

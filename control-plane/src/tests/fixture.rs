@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control_api::{Because, Bootstrap, CellSpec, CellTables};
 use local_dynamodb::engine::Engine;
 use local_dynamodb::http::{Server, app};
 use topology::placement::InstanceEntry;
@@ -13,7 +14,6 @@ use super::cell::{Cell, NAMESPACE};
 use crate::dynamo::{Connection, connect};
 use crate::error::Error;
 use crate::state::{ControlPlane, Settings, create_tables};
-use crate::wire::{Because, Bootstrap, CellSpec, CellTables};
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -1,19 +1,19 @@
 //! Operations from beginning to end: the control plane's own reconciler and the mover over real tables with chains.
 
+use control_api::{
+    BucketRange, OperationId, OperationState, OperationView, Piece, RemoveCell, Scope, StartOperation, VerifyFrom,
+    Wanted,
+};
 use ledger::chain;
 use ledger::store::{Append, Guard, Store};
 use ledger::{Audit, Entry, EntryKind, Money};
+use mover::wall_clock;
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
 use super::cell::NAMESPACE;
 use super::fixture::{Fixture, PATIENCE, Plane, because, cell_id, code};
-use crate::mover::wall_clock;
 use crate::operations::{self, Started};
-use crate::wire::{
-    BucketRange, OperationId, OperationState, OperationView, Piece, RemoveCell, Scope, StartOperation, VerifyFrom,
-    Wanted,
-};
 
 /// A user of one of the first buckets, which are cell 1's, and the wallet's chain of one block there.
 pub async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, WalletId) {
@@ -177,7 +177,7 @@ async fn a_cell_is_drained_taken_back_and_removed_only_when_nobody_lives_there()
     let (mut fixture, plane) = Fixture::bootstrapped(2).await;
     let control = &plane.control;
     let late = fixture.start_cell().await;
-    let added = crate::wire::AddCell { cell: late, because: because() };
+    let added = control_api::AddCell { cell: late, because: because() };
     assert_eq!(crate::cells::add(control, &added).await.expect("added").state, Joining);
     let life = crate::cells::life::drain(control, &cell_id(1), &because()).await.expect("drained");
     assert_eq!(life.state, Draining);
@@ -262,7 +262,7 @@ async fn the_api_says_what_is_wrong_before_any_work_is_done() {
     let view: OperationView = answer.json().await.expect("a view");
     assert_eq!(at_rest(&plane, view.id).await.state, OperationState::Done);
     let audit = reqwest::get(format!("{}/v1/audit?operation=op-1&limit=2", plane.url)).await.expect("answers");
-    let audit: Vec<crate::wire::AuditEntry> = audit.json().await.expect("entries");
+    let audit: Vec<control_api::AuditEntry> = audit.json().await.expect("entries");
     assert_eq!(audit.iter().map(|entry| entry.what.as_str()).collect::<Vec<_>>(), ["finish", "begin"]);
 }
 
@@ -270,13 +270,13 @@ async fn the_api_says_what_is_wrong_before_any_work_is_done() {
 async fn the_command_line_runs_an_operation_to_its_end() {
     let (_fixture, plane) = Fixture::bootstrapped(2).await;
     let (_, wallet) = opened(&plane, 0..0x400).await;
-    let api = crate::ctl::api::Api::new(Some(&plane.url), std::path::Path::new("")).expect("a URL");
+    let api = control_api::Client::new(&plane.url, &control_api::client::Credentials::default()).expect("a URL");
     let wanted = StartOperation::new(Wanted::Rebalance { max_moves: None }, because());
-    let nothing = crate::ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
+    let nothing = ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
     assert_eq!((nothing.state, nothing.steps), (OperationState::Done, 0));
     let bucket = wallet.bucket().0;
     let wanted = StartOperation::new(buckets(bucket, bucket, 2), because());
-    let moved = crate::ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
+    let moved = ctl::operations::run_to_end(&api, wanted).await.expect("at rest");
     assert_eq!((moved.state, moved.progress.wallets), (OperationState::Done, 1));
     let command = |line: &str| {
         let line = format!("ctl --server {} --reason test {line}", plane.url);
@@ -295,7 +295,7 @@ async fn the_command_line_runs_an_operation_to_its_end() {
         ("rebalance --yes --wait 5".to_owned(), 0),
     ];
     for (line, expected) in cases {
-        assert_eq!(crate::ctl::run_line(command(&line)).await, expected, "{line}");
+        assert_eq!(ctl::run_line(command(&line)).await, expected, "{line}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A user gets one wallet, in one cell, however often and wherever the steps are broken off.
 
+use control_api::{AddCell, Onboard, RemoveCell};
 use ledger::store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::placement::CellState;
 use topology::{CellId, UserId, WalletId};
@@ -9,7 +10,6 @@ use super::fixture::{Fixture, Plane, because, cell_id, code, user_of};
 use crate::homes::{Denied, deny, grant};
 use crate::onboarding::{onboard, pin};
 use crate::placements::Delta;
-use crate::wire::{AddCell, Onboard, RemoveCell};
 
 fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
     Onboard { user_id: user.to_string(), cell, because: because() }
@@ -84,7 +84,7 @@ async fn who_has_a_wallet_gets_no_second_even_if_the_home_cell_does_not_answer()
     assert_eq!(code(onboard(&plane.control, &request(&user, None)).await), "wallet_exists");
     assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
 
-    let nowhere = crate::wire::SetAddresses {
+    let nowhere = control_api::SetAddresses {
         instances: vec![],
         dynamodb: fixture.cells[0].dynamodb.clone(),
         because: because(),
@@ -125,7 +125,7 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     let (user, wallet) = user_of(&plane, &cell_id(2));
     let ask = async |id: &str| reqwest::get(format!("{}/v1/where/{id}", plane.url)).await.expect("answers");
     for id in [user.to_string(), format!("{user}?as=user"), format!("{wallet}?as=wallet")] {
-        let found: crate::wire::Where = ask(&id).await.json().await.expect("JSON");
+        let found: control_api::Where = ask(&id).await.json().await.expect("JSON");
         assert_eq!((found.wallet_id, found.cell), (wallet, cell_id(2)), "{id}");
     }
     // A user id may look like a wallet id: what there is of the two is meant.
@@ -133,7 +133,7 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     assert_eq!(code(&wallet.to_string()).await, "unknown_wallet");
     let twin = UserId::parse(wallet.to_string()).expect("sound");
     onboard(&plane.control, &request(&twin, None)).await.expect("created");
-    let found: crate::wire::Where = ask(twin.as_str()).await.json().await.expect("JSON");
+    let found: control_api::Where = ask(twin.as_str()).await.json().await.expect("JSON");
     assert_eq!(found.user_id.as_deref(), Some(twin.as_str()));
     onboard(&plane.control, &request(&user, None)).await.expect("created");
     assert_eq!(code(twin.as_str()).await, "ambiguous_id");
@@ -147,7 +147,7 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     let problem: topology::Problem = unknown.json().await.expect("a problem");
     assert_eq!((problem.status, problem.code.as_str()), (404, "unknown_cell"));
     assert_eq!(post("{}").await.expect("answers").status(), 400);
-    let status: crate::wire::Status =
+    let status: control_api::Status =
         reqwest::get(format!("{}/v1/status", plane.url)).await.expect("answers").json().await.expect("JSON");
     assert!(status.cells.iter().all(|cell| cell.health.iter().all(|instance| instance.ready)));
 }

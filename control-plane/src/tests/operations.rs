@@ -6,6 +6,9 @@ mod pretend;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control_api::{
+    AbortOperation, BucketRange, OperationId, OperationState, OperationView, Piece, Scope, StartOperation, Step, Wanted,
+};
 use topology::Bucket;
 use topology::placement::CellState;
 
@@ -14,9 +17,6 @@ use crate::error::Error;
 use crate::operations::hands::Trouble;
 use crate::operations::worker::{Advanced, Memory, Worker};
 use crate::operations::{self, Started};
-use crate::wire::{
-    AbortOperation, BucketRange, OperationId, OperationState, OperationView, Piece, Scope, StartOperation, Step, Wanted,
-};
 use pretend::Pretend;
 
 fn range(first: u16, last: u16) -> BucketRange {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use access::Gate;
 use access::flags::AuthFlags;
 use clap::Parser;
+use control_api::{BucketRange, OperationId, OperationState, Scope, StartOperation, Wanted};
+use local_fleet::secrets::{AUDIENCE, ISSUER, Secrets};
 use reqwest::header::{HeaderMap, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
@@ -14,9 +16,7 @@ use serde_json::json;
 
 use super::cell::NAMESPACE;
 use super::fixture::{Fixture, PATIENCE, Plane, because, cell_id};
-use crate::ctl::secrets::{AUDIENCE, ISSUER, Secrets};
 use crate::operations::{self, Started};
-use crate::wire::{BucketRange, OperationId, OperationState, Scope, StartOperation, Wanted};
 
 #[derive(Parser)]
 struct Auth {

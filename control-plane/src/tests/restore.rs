@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use control_api::restore::{BeginRestore, FinishRestore, FinishedPage, RestoreChain, RestoredChain};
+use control_api::{Scope, Wanted};
 use ledger::store::dynamodb::Identity;
 use ledger::store::{Append, BlockRange, HomeKey, HomeState, Store};
 use ledger::{Block, canonical, moving};
@@ -11,8 +13,6 @@ use topology::WalletId;
 use super::fixture::{Fixture, Plane, because, cell_id, code};
 use super::moves::{buckets, deposited, done, opened};
 use crate::restore;
-use crate::wire::restore::{BeginRestore, FinishRestore, FinishedPage, RestoreChain, RestoredChain};
-use crate::wire::{Scope, Wanted};
 
 const ALL: BlockRange = BlockRange { first: 0, last: u64::MAX, newest_first: false };
 

@@ -15,12 +15,12 @@ use aws_sdk_route53::config::retry::RetryConfig;
 use aws_sdk_route53::config::timeout::TimeoutConfig;
 use aws_sdk_route53::error::DisplayErrorContext;
 use clap::Args;
+use control_api::zones::Dns as State;
 use ledger::store::dynamodb::{Connection, shared_config};
 use tokio::sync::Notify;
 use topology::ZoneId;
 
 use crate::state::ControlPlane;
-use crate::wire::zones::Dns as State;
 
 /// How often Route 53 is compared with the placement without anybody having asked.
 const LOOK_EVERY: Duration = Duration::from_secs(30);

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use command_line::{Failure, PRECONDITION};
+use local_fleet::socket::{self, Request};
+use local_fleet::supervisor::View;
+
 use super::{Order, Replaced, Replacer, Trouble};
-use crate::ctl::socket::{self, Request};
-use crate::ctl::supervisor::View;
-use crate::ctl::{Failure, PRECONDITION};
 
 /// Draining, starting and becoming ready, with the patience of each.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use control_api::{DeployState, Says, Touched};
+
 use super::{Advanced, Memory, Worker};
 use crate::deploys::judge::{LOOKS_MAX, Seen, judge};
 use crate::deploys::record::{Deploy, Member};
@@ -11,7 +13,6 @@ use crate::deploys::table::Claim;
 use crate::deploys::watch::{Watch, baseline};
 use crate::error::Result;
 use crate::operations::record::now_ms;
-use crate::wire::{DeployState, Says, Touched};
 
 /// Between two looks at a wave's figures, at least.
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);

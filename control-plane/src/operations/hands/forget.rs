@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use control_api::Piece;
 use ledger::store::dynamodb::DynamoStore;
 use ledger::{Head, Timestamp};
+use mover::{Group, Mover};
 use topology::WalletId;
 
 use super::{Carried, Job, Outcome, Trouble, trouble};
-use crate::mover::{Group, InstanceHolds, Mover};
-use crate::wire::Piece;
+use crate::holds::InstanceHolds;
 
 /// Pages of wallets of one step; a step is at most 64 buckets.
 const PAGES_MAX: usize = 1_000_000;

@@ -3,13 +3,13 @@
 //! In proportion to room no cell is overfilled as long as there is room for all. It must never send anything to a
 //! cell that is drained, emptied or of weight 0.
 
+use control_api::{Piece, Plan, Step};
 use topology::placement::CellState;
 use topology::shares::fair_shares_of;
 use topology::{Bucket, CellEntry, CellId, CellIndex, Placement, WalletId};
 
 use super::{Rooms, SINGLE_WALLETS_MAX, bucket_steps, name, plan_of};
 use crate::error::{Result, refused, unknown_cell};
-use crate::wire::{Piece, Plan, Step};
 
 pub fn evacuate(placement: &Placement, rooms: &Rooms, cell: &CellId, force: bool) -> Result<Plan> {
     let source = placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;

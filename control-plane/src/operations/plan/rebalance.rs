@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
+use control_api::Plan;
 use topology::placement::CellState;
 use topology::shares::{fair_shares_of, moves_to_shares};
 use topology::{BUCKETS, CellIndex, Placement};
 
 use super::{bucket_steps, plan_of};
 use crate::error::{Result, refused};
-use crate::wire::Plan;
 
 /// `max_moves`: most buckets moved by this run; the rest is another run's.
 pub fn rebalance(placement: &Placement, max_moves: Option<usize>) -> Result<Plan> {

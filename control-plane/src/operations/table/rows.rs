@@ -1,5 +1,6 @@
 //! The attributes of each kind of row, written and read in one place. It must never know who reads them, or why.
 
+use control_api::AuditEntry;
 use uuid::Uuid;
 
 use super::Register;
@@ -7,7 +8,6 @@ use crate::dynamo::{Item, n, number, s, text};
 use crate::error::{Error, Result};
 use crate::operations::claims::Claim;
 use crate::operations::record::Operation;
-use crate::wire::AuditEntry;
 
 /// State and steps stand beside the document, for the conditions of others.
 pub fn operation_item(partition: &str, operation: &Operation, write: Uuid) -> Item {

@@ -1,5 +1,6 @@
 //! What an evacuation makes of its cell's state, at its beginning and at its end. Other operations change none.
 
+use control_api::{OperationState, Wanted};
 use topology::placement::CellState;
 use topology::{CellId, Placement};
 
@@ -9,7 +10,6 @@ use crate::operations::record::Operation;
 use crate::operations::step::with_state;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
-use crate::wire::{OperationState, Wanted};
 
 fn evacuated(operation: &Operation) -> Option<&CellId> {
     match &operation.wanted {

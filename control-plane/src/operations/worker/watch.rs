@@ -6,14 +6,14 @@ use std::future::Future;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use control_api::{OperationProgress, OperationState};
+use mover::Pace;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{LEASE, Worker};
-use crate::mover::Pace;
 use crate::operations::hands::Carried;
 use crate::operations::record::Operation;
-use crate::wire::{OperationProgress, OperationState};
 
 /// How often progress is written, and a pause noticed.
 const TICK: Duration = Duration::from_millis(500);

@@ -1,12 +1,12 @@
 //! Deploys: waves, what their figures say, and what can be decided.
 
+use control_api::{DeployState, DeployView, Says, Tally, Verdict, WaveView};
 use maud::{Markup, html};
 
 use super::parts::{Mood, actions, badge, count, known, progress, time};
 use crate::page::actions::{Action, of};
 use crate::page::entry::Visitor;
 use crate::page::snapshot::Snapshot;
-use crate::wire::{DeployState, DeployView, Says, Tally, Verdict, WaveView};
 
 pub fn deploys(snapshot: &Snapshot, visitor: &Visitor) -> Markup {
     html! {

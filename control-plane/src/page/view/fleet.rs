@@ -1,5 +1,7 @@
 //! The fleet: what is the matter, in a line; then one card for each cell.
 
+use control_api::capacity::CellCapacity;
+use control_api::{CellStatus, DeployState, InstanceHealth, OperationState, OperationView, Status};
 use maud::{Markup, html};
 use topology::{CellState, Role};
 
@@ -7,8 +9,6 @@ use super::parts::{Mood, actions, badge, bar, bytes, cell_state, count, known};
 use crate::page::actions::of;
 use crate::page::entry::Visitor;
 use crate::page::snapshot::{Snapshot, Versions};
-use crate::wire::capacity::CellCapacity;
-use crate::wire::{CellStatus, DeployState, InstanceHealth, OperationState, OperationView, Status};
 
 /// The answer to "is anything the matter?".
 pub fn summary(snapshot: &Snapshot) -> Markup {
@@ -168,7 +168,7 @@ fn card(snapshot: &Snapshot, one: &CellStatus, visitor: &Visitor) -> Markup {
 
 fn evacuation_of<'a>(snapshot: &'a Snapshot, id: &str) -> Option<&'a OperationView> {
     let evacuates =
-        |one: &&OperationView| matches!(&one.wanted, crate::wire::Wanted::Evacuate { cell, .. } if cell.as_str() == id);
+        |one: &&OperationView| matches!(&one.wanted, control_api::Wanted::Evacuate { cell, .. } if cell.as_str() == id);
     snapshot.operations.iter().flatten().filter(evacuates).find(|one| !one.state.is_over())
 }
 

@@ -1,12 +1,12 @@
 //! Operations: what moves customers now, and what did.
 
+use control_api::{OperationKind, OperationState, OperationView, Scope, Wanted};
 use maud::{Markup, html};
 
 use super::parts::{Mood, actions, badge, bytes, count, known, progress, time};
 use crate::page::actions::{Action, of};
 use crate::page::entry::Visitor;
 use crate::page::snapshot::Snapshot;
-use crate::wire::{OperationKind, OperationState, OperationView, Scope, Wanted};
 
 /// Of those that are over, so many are shown open; the others wait below.
 const OVER_SHOWN: usize = 3;

@@ -1,5 +1,6 @@
 //! The look-up of a customer's place.
 
+use control_api::Where;
 use maud::{Markup, html};
 use topology::Problem;
 
@@ -9,7 +10,6 @@ use crate::page::actions::of;
 use crate::page::entry::Visitor;
 use crate::page::limits::CHANGES_SEARCHED;
 use crate::page::place::Found;
-use crate::wire::Where;
 
 /// Longest id that is worth sending; longer ones are refused as unsound.
 const ID_MAX_CHARS: usize = 256;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use control_api::{DeployView, OperationView, Status};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use topology::{CellId, Version};
@@ -10,7 +11,6 @@ use topology::{CellId, Version};
 use super::*;
 use crate::loads::Load;
 use crate::page::snapshot::Line;
-use crate::wire::{DeployView, OperationView, Status};
 
 fn read<T: DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).expect("as it travels")

@@ -1,12 +1,12 @@
 //! Zones: in use or left, until when, and whether DNS knows.
 
+use control_api::zones::{Dns, ZoneView};
 use maud::{Markup, html};
 
 use super::parts::{Mood, actions, badge, known, time};
 use crate::page::actions::of;
 use crate::page::entry::Visitor;
 use crate::page::snapshot::Snapshot;
-use crate::wire::zones::{Dns, ZoneView};
 
 pub fn zones(snapshot: &Snapshot, visitor: &Visitor) -> Markup {
     html! {

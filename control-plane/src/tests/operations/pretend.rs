@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
+use control_api::{AbortOperation, BucketRange, OperationId, Piece};
 use tokio::sync::watch;
 use topology::Placement;
 use topology::placement::BucketRun;
@@ -13,7 +14,6 @@ use crate::operations::{self};
 use crate::placements::Delta;
 use crate::state::ControlPlane;
 use crate::tests::fixture::{Plane, because, cell_id};
-use crate::wire::{AbortOperation, BucketRange, OperationId, Piece};
 
 #[derive(Clone, Default)]
 pub struct Pretend(Arc<Inner>);

@@ -1,4 +1,4 @@
-//! A mover, step by step, as `control_plane::mover` goes: between any two steps others may act, and after any it may
+//! A mover, step by step, as `mover` goes: between any two steps others may act, and after any it may
 //! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
 
 use ledger::moving::{self, Copy, Step};

@@ -1,0 +1,171 @@
+//! What each command does: one call of the API, printed.
+
+use anyhow::Result;
+use command_line::columns;
+use control_api::Client;
+use http::Method;
+use local_fleet::socket::{self, Started};
+use local_fleet::up;
+use serde::Serialize;
+use topology::placement::InstanceEntry;
+use topology::{InstanceId, PlacementUpdate};
+
+use crate::api::client;
+use crate::flags::operations::{Change, Waiting};
+use crate::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Transfer, Wallet};
+use crate::{deploys, drill, ledger, load, local, log, operations, recovery, tables, token, zones};
+
+pub async fn run(flags: Flags) -> Result<()> {
+    let common = &flags.common;
+    match flags.noun {
+        Noun::Up(wanted) => return up::run(&common.data, because(common), &wanted).await,
+        Noun::Local(verb) => return local::run(common, &verb).await,
+        Noun::Log(verb) => return log::run(common, &verb).await,
+        Noun::Drill(verb) => return drill::run(common, &verb).await,
+        Noun::Load(wanted) => return load::run(common, &wanted).await,
+        Noun::Token(wanted) => return token::run(common, &wanted),
+        _ => {}
+    }
+    let api = client(common)?;
+    match flags.noun {
+        Noun::Up(_) | Noun::Local(_) | Noun::Log(_) | Noun::Load(_) | Noun::Drill(_) | Noun::Token(_) => {
+            unreachable!("handled above")
+        }
+        Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,
+        Noun::Cell(Cell::List) => {
+            show(common, &api.get::<Vec<control_api::CellView>>(&["v1", "cells"]).await?, |c| tables::cells(c))
+        }
+        Noun::Cell(Cell::Show { id }) => {
+            let cell: control_api::CellView = api.get(&["v1", "cells", id.as_str()]).await?;
+            show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
+        }
+        Noun::Cell(Cell::Drain { id }) => operations::set_cell(common, &api, &id, "drain").await,
+        Noun::Cell(Cell::Undrain { id }) => operations::set_cell(common, &api, &id, "undrain").await,
+        Noun::Cell(Cell::Evacuate(wanted)) => operations::evacuate(common, &api, wanted).await,
+        Noun::Cell(Cell::Remove(wanted)) => operations::remove_cell(common, &api, &wanted).await,
+        Noun::Cell(Cell::Export(wanted)) => recovery::export(common, &api, &wanted).await,
+        Noun::Cell(Cell::Restore(wanted)) => recovery::restore(common, &api, &wanted).await,
+        Noun::Migrate(wanted) => operations::migrate(common, &api, *wanted).await,
+        Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
+        Noun::Deploy(verb) => deploys::run(common, &api, verb).await,
+        Noun::Op(verb) => operations::op(common, &api, verb).await,
+        Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
+        Noun::Wallet(verb) => {
+            let (wallet, verb) = match verb {
+                Wallet::Freeze { wallet } => (wallet, "freeze"),
+                Wallet::Unfreeze { wallet } => (wallet, "unfreeze"),
+                Wallet::Close { wallet } => (wallet, "close"),
+            };
+            let path = ["v1", "wallets", &wallet.to_string(), verb];
+            let changed: serde_json::Value = api.send(Method::POST, &path, Some(&because(common))).await?;
+            show(common, &changed, |wallet| {
+                format!("{} is {}\n", wallet["walletId"], wallet["status"]).replace('"', "")
+            })
+        }
+        Noun::Transfer(Transfer::Deliver { wallet, transfer }) => {
+            let path = ["v1", "wallets", &wallet.to_string(), "transfers", &transfer.to_string(), "deliver"];
+            let shown: serde_json::Value = api.send(Method::POST, &path, Some(&because(common))).await?;
+            show(common, &shown, |transfer| {
+                format!("{} is {}\n", transfer["transferId"], transfer["status"]).replace('"', "")
+            })
+        }
+        Noun::Ledger(verb) => ledger::run(common, &api, verb).await,
+        Noun::Zone(verb) => zones::run(common, &api, verb).await,
+        Noun::Where(wanted) => {
+            let (id, meant) = wanted.meant();
+            let query: Vec<_> = meant.map(|meant| ("as", meant.to_owned())).into_iter().collect();
+            show(common, &api.get_with::<control_api::Where>(&["v1", "where", &id], &query).await?, tables::place)
+        }
+        Noun::Customer(Customer::Onboard { user, cell }) => {
+            let body = control_api::Onboard { user_id: user, cell, because: because(common) };
+            let done: control_api::Customer = api.send(Method::POST, &["v1", "customers"], Some(&body)).await?;
+            show(common, &done, tables::customer)
+        }
+        Noun::Customer(Customer::Show { user }) => {
+            show(common, &api.get::<control_api::Customer>(&["v1", "customers", &user]).await?, tables::customer)
+        }
+        Noun::Placement(Placement::Get) => {
+            let placement: PlacementUpdate = api.get(&["v1", "placement"]).await?;
+            show(common, &placement, placement_table)
+        }
+        Noun::Placement(Placement::History { limit }) => {
+            show(common, &api.history::<Vec<control_api::Change>>(limit).await?, |changes| tables::history(changes))
+        }
+        Noun::Capacity => {
+            let capacity = api.get::<control_api::capacity::Capacity>(&["v1", "capacity"]).await?;
+            show(common, &capacity, tables::capacity::capacity)
+        }
+        Noun::Status => show(common, &api.get::<control_api::Status>(&["v1", "status"]).await?, tables::status),
+    }
+}
+
+pub fn because(common: &Common) -> control_api::Because {
+    control_api::Because { actor: common.actor.clone(), reason: common.reason.clone() }
+}
+
+/// Prints the answer as it came, or as a table.
+pub fn show<T: Serialize>(common: &Common, answer: &T, table: impl Fn(&T) -> String) -> Result<()> {
+    match common.output {
+        Output::Table => print!("{}", printable(&table(answer))),
+        Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
+    }
+    Ok(())
+}
+
+/// A table without what would move the cursor or change the terminal: its texts come from many callers.
+fn printable(table: &str) -> String {
+    table.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn placement_table(placement: &PlacementUpdate) -> String {
+    let name = |index| {
+        let found = placement.cells.iter().find(|cell| cell.index == index);
+        found.map_or_else(|| "?".to_owned(), |cell| cell.id.to_string())
+    };
+    let runs = placement.buckets.iter().map(|run| vec![format!("{:04x}-{:04x}", run.first, run.last), name(run.cell)]);
+    let pins = placement.pins.iter().filter_map(|pin| Some(vec![pin.wallet.to_string(), name(pin.cell?)]));
+    let rows: Vec<_> = runs.chain(pins).collect();
+    format!("{}placement version {}\n", columns(&["BUCKETS OR WALLET", "CELL"], &rows), placement.version)
+}
+
+async fn add_cell(common: &Common, api: &Client, wanted: &AddCell) -> Result<()> {
+    let spec = match wanted.address.is_empty() {
+        true => {
+            let started: Started =
+                socket::ask(&common.data, &socket::Request::AddCell(local::new_cell(wanted))).await?;
+            started.cell
+        }
+        false => remote(wanted),
+    };
+    let body = control_api::AddCell { cell: spec, because: because(common) };
+    let cell: control_api::CellView = api.send(Method::POST, &["v1", "cells"], Some(&body)).await?;
+    show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))?;
+    if !wanted.rebalance {
+        return Ok(());
+    }
+    let wait = Waiting { detach: wanted.detach, wait: None };
+    operations::rebalance(common, api, None, &Change { yes: wanted.yes, wait, ..Change::default() }).await
+}
+
+fn remote(wanted: &AddCell) -> control_api::CellSpec {
+    let instances = ('a'..='z').zip(&wanted.address);
+    let instances = instances.map(|(letter, address)| InstanceEntry {
+        id: InstanceId(format!("{}-{letter}", wanted.id)),
+        address: address.address.clone(),
+        role: address.role,
+        zone: address.zone.clone(),
+    });
+    control_api::CellSpec {
+        id: wanted.id.clone(),
+        weight: wanted.weight,
+        max_tps: wanted.max_tps,
+        max_customers: wanted.max_customers,
+        instances: instances.collect(),
+        dynamodb: control_api::CellTables {
+            endpoint: wanted.dynamodb_endpoint.clone(),
+            region: wanted.region.clone(),
+            table_prefix: format!("{}-", wanted.id),
+            role: wanted.role_arn.clone(),
+        },
+    }
+}

@@ -1,0 +1,315 @@
+//! The grammar of the command line: nouns, then verbs.
+
+pub mod deploys;
+pub mod ledger;
+pub mod operations;
+pub mod recovery;
+pub mod zones;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use local_fleet::up::{DEFAULT_DATA, Up};
+use topology::config::DEFAULT_MAX_TPS;
+use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
+
+use crate::drill::DrillVerb;
+use crate::load::LoadArgs;
+use crate::log::LogVerb;
+use crate::token::TokenArgs;
+use deploys::Deploy;
+use ledger::Ledger;
+use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
+use recovery::{ExportCell, RestoreCell};
+use zones::Zone;
+
+/// Operate a cell-based wallet: cells, customers, placement, and a whole local fleet.
+#[derive(Parser)]
+#[command(version)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub noun: Noun,
+}
+
+#[derive(Args)]
+pub struct Common {
+    /// The control plane; default: the local fleet's in --data, else http://127.0.0.1:8083.
+    #[arg(long, global = true, env = "CTL_SERVER")]
+    pub server: Option<String>,
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Why; kept with the change.
+    #[arg(long, global = true, default_value = "not given")]
+    pub reason: String,
+    #[arg(long, global = true, env = "USER", default_value = "unknown")]
+    pub actor: String,
+    /// Directory of the local fleet.
+    #[arg(long, global = true, default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// Who you are, to a control plane that asks; on a secure fleet of your own in --data it is found there.
+    #[arg(long, global = true, env = "CTL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// PEM file of the authorities to believe when --server is https.
+    #[arg(long, global = true, env = "CTL_CA")]
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Noun {
+    /// Run a whole fleet on this machine until Ctrl-C.
+    Up(Up),
+    /// The processes of the local fleet.
+    #[command(subcommand)]
+    Local(Local),
+    /// What processes log; changed while they run.
+    #[command(subcommand)]
+    Log(LogVerb),
+    #[command(subcommand)]
+    Cell(Cell),
+    /// Which cell serves a wallet or user.
+    Where(WhereArgs),
+    #[command(subcommand)]
+    Customer(Customer),
+    #[command(subcommand)]
+    Placement(Placement),
+    Migrate(Box<Migrate>),
+    /// Give each cell its share of buckets by weight, with the fewest moves.
+    Rebalance(Rebalance),
+    /// A new version of the cells' program: cell by cell, watched, and taken back where it is worse.
+    #[command(subcommand)]
+    Deploy(Deploy),
+    /// Operations: what is under way and what was.
+    #[command(subcommand)]
+    Op(Op),
+    /// The chains themselves: verify, export, what was found broken, what cells have committed to.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Who changed what, when and why; and whether all money is there.
+    Audit(Audit),
+    /// A single wallet as a whole.
+    #[command(subcommand)]
+    Wallet(Wallet),
+    /// Transfers between cells
+    #[command(subcommand)]
+    Transfer(Transfer),
+    /// Zones: what stands in them, and which are left.
+    #[command(subcommand)]
+    Zone(Zone),
+    /// Cells, their share of customers, and the health of their instances.
+    Status,
+    /// What cells take, what they are asked for, and when the next cell is due.
+    Capacity,
+    /// Send requests at a fixed rate, as customers would, and measure the answers.
+    Load(LoadArgs),
+    /// A token for trying things out on a secure local fleet.
+    Token(TokenArgs),
+    /// Break a fleet of its own under load, heal it, and check what customers saw.
+    #[command(subcommand)]
+    Drill(DrillVerb),
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct WhereArgs {
+    /// A wallet id or a user id; of a user id that is a UUID, the cells are asked which of the two there is.
+    pub id: Option<String>,
+    /// A wallet id.
+    #[arg(long)]
+    pub wallet: Option<WalletId>,
+    /// A user id.
+    #[arg(long)]
+    pub user: Option<String>,
+}
+
+impl WhereArgs {
+    /// The id, and what it is meant to be.
+    pub fn meant(self) -> (String, Option<&'static str>) {
+        match (self.wallet, self.user, self.id) {
+            (Some(wallet), _, _) => (wallet.to_string(), Some("wallet")),
+            (None, Some(user), _) => (user, Some("user")),
+            (None, None, id) => (id.unwrap_or_default(), None),
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Transfer {
+    /// Try a transfer in flight at once, instead of at its next turn, and show it
+    Deliver {
+        /// The paying wallet
+        wallet: WalletId,
+        transfer: uuid::Uuid,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Wallet {
+    /// Nothing goes in or out any more, but for reversals.
+    Freeze {
+        wallet: WalletId,
+    },
+    Unfreeze {
+        wallet: WalletId,
+    },
+    /// For ever; only an empty wallet, with nothing on hold or in flight.
+    Close {
+        wallet: WalletId,
+    },
+}
+
+fn address(text: &str) -> Result<InstanceConfig, String> {
+    let (text, zone) = match text.split_once('@') {
+        Some((text, zone)) => (text, Some(ZoneId::parse(zone).map_err(|error| error.to_string())?)),
+        None => (text, None),
+    };
+    let (role, address) = match text.split_once('=') {
+        Some((role, address)) => (role.parse().map_err(|error: topology::role::RoleError| error.to_string())?, address),
+        None => (topology::Role::All, text),
+    };
+    Ok(InstanceConfig { role, zone, address: address.to_owned() })
+}
+
+#[derive(Subcommand)]
+pub enum Local {
+    Status,
+    /// Stop a process gracefully and keep it down.
+    Stop {
+        name: String,
+    },
+    Start {
+        name: String,
+    },
+    /// Run a process as another build of its program, past any deploy; it stays that build when it is started again.
+    Replace {
+        name: String,
+        #[arg(long)]
+        version: Version,
+        /// The build of this version, if the fleet has none yet.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Of a secure fleet: new certificates for all processes, which go on without a pause.
+    RenewCertificates,
+    /// Kill a process with SIGKILL; it is started again unless told otherwise.
+    Kill {
+        name: String,
+        #[arg(long)]
+        keep_down: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Cell {
+    /// Register a cell that owns nothing yet. With a local fleet running, start it first.
+    Add(AddCell),
+    List,
+    Show {
+        id: CellId,
+    },
+    /// Take no new customers; those that are there stay.
+    Drain {
+        id: CellId,
+    },
+    /// Take new customers: again, or a new cell for the first time.
+    Undrain {
+        id: CellId,
+    },
+    /// Move everything to the other cells.
+    Evacuate(Evacuate),
+    /// Take an empty cell out of the registry.
+    Remove(Remove),
+    /// Write all its chains to a file, while it serves.
+    Export(ExportCell),
+    /// Write them back into empty tables of the same cell, whose processes are stopped; needs a --reason.
+    Restore(RestoreCell),
+}
+
+#[derive(Args)]
+pub struct AddCell {
+    pub id: CellId,
+    #[arg(long, default_value_t = 1)]
+    pub weight: u32,
+    /// Local fleet: processes to start; default: as the other cells.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub instances: Option<u16>,
+    #[arg(long, default_value_t = DEFAULT_MAX_TPS)]
+    pub max_tps: u32,
+    #[arg(long, default_value_t = 1_000_000)]
+    pub max_customers: u64,
+    /// `host:port` of an instance that runs already, once for each; then no local fleet is asked to start it. Where
+    /// instances have roles: `accounts=host:port`, `transactions=host:port`; where they stand in zones: `host:port@zone`.
+    #[arg(long, value_parser = address)]
+    pub address: Vec<InstanceConfig>,
+    #[arg(long, default_value = "us-east-1")]
+    pub region: String,
+    /// With --address: DynamoDB endpoint of the cell's tables; absent on AWS.
+    #[arg(long)]
+    pub dynamodb_endpoint: Option<String>,
+    /// With --address: role of the cell's AWS account that the control plane becomes to reach its tables.
+    #[arg(long)]
+    pub role_arn: Option<String>,
+    /// Then give it its share of buckets.
+    #[arg(long)]
+    pub rebalance: bool,
+    /// With --rebalance: do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// With --rebalance: do not wait for the end.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Customer {
+    /// Give a new user his wallet.
+    Onboard {
+        #[arg(long)]
+        user: String,
+        /// Default: the cell of the user's bucket.
+        #[arg(long)]
+        cell: Option<CellId>,
+    },
+    Show {
+        user: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Placement {
+    Get,
+    History {
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_ctl_up_says_what_a_new_fleet_is_like() {
+        let config =
+            format!("[deployment]\nname='t'\nnamespace='{}'\nregion='r'\n[[cells]]\nid='a'\n", uuid::Uuid::nil());
+        let fleet = local_fleet::fleet::Fleet::new(&topology::Config::parse(&config).expect("sound"));
+        let mut flags = Flags::command();
+        let help = flags.find_subcommand_mut("up").expect("a verb").render_long_help().to_string();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (what, value) in [
+            ("at most 8 [default: as last time, at first", fleet.instances),
+            ("it [default: as last time, at first", fleet.port),
+        ] {
+            assert!(words.contains(&format!("{what} {value}]")), "{what} {value}: {words}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! `ctl`: see the library.
+
+fn main() -> std::process::ExitCode {
+    ctl::main()
+}

@@ -1,0 +1,168 @@
+//! `ctl cell export` and `ctl cell restore`: all chains of a cell as one file, and back into empty tables. What was lost on
+//! the way is named, operation by operation, as far as any record of it is left.
+
+mod file;
+pub mod lost;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use command_line::{FAILED, USAGE, failure};
+use control_api::Client;
+use control_api::ledgers::ExportPage;
+use control_api::restore::{
+    BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
+    WalletsPage,
+};
+use http::Method;
+use ledger::{Block, Timestamp};
+use serde::Serialize;
+use topology::restoring::Restoring;
+use topology::{CellId, WalletId};
+
+use self::file::{Export, Exporting};
+use self::lost::{LostOperation, Told};
+use crate::commands::{because, show};
+use crate::flags::Common;
+use crate::flags::recovery::{ExportCell, RestoreCell};
+use crate::tables;
+
+/// Pages of one answer.
+const PAGES_MAX: usize = 10_000_000;
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exported {
+    pub wallets: u64,
+    pub blocks: u64,
+}
+
+/// Writes every chain that is served in the cell. The cell serves on: each chain is whole up to where it was read.
+pub async fn export(common: &Common, api: &Client, wanted: &ExportCell) -> Result<()> {
+    let mut out = Exporting::create(&wanted.to, &wanted.id)?;
+    let mut after: Option<WalletId> = None;
+    for _ in 0..PAGES_MAX {
+        let query: Vec<_> = after.iter().map(|wallet| ("after", wallet.to_string())).collect();
+        let path = ["v1", "ledger", "cells", wanted.id.as_str(), "wallets"];
+        let page: WalletsPage = api.get_with(&path, &query).await?;
+        for wallet in page.wallets {
+            chain(api, &wanted.id, wallet, &mut out).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            let done = out.finish()?;
+            return show(common, &done, |done| format!("{} wallets, {} blocks\n", done.wallets, done.blocks));
+        }
+    }
+    Err(failure(FAILED, "there is no end to the wallets"))
+}
+
+async fn chain(api: &Client, cell: &CellId, wallet: WalletId, out: &mut Exporting) -> Result<()> {
+    let mut first = 0;
+    for _ in 0..PAGES_MAX {
+        let path = ["v1", "ledger", "wallets", &wallet.to_string(), "export"];
+        let page: ExportPage = api.get_with(&path, &[("first", first.to_string())]).await?;
+        // It lives elsewhere, or has just moved there: it is in that cell's export.
+        if page.cell != *cell {
+            return Ok(());
+        }
+        out.blocks(&page.lines)?;
+        match page.next {
+            Some(next) => first = next,
+            None => return Ok(()),
+        }
+    }
+    Err(failure(FAILED, format!("there is no end to the chain of {wallet}")))
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub exported_at: String,
+    pub wallets: u64,
+    pub blocks: u64,
+    /// Of the export, that belong to other cells by now.
+    pub elsewhere: u64,
+    /// That another cell held more of.
+    pub completed: u64,
+    pub pinned: u64,
+    /// That the cell does not serve until a further export holds the rest of their chains.
+    pub missing: Vec<MissingWallet>,
+    pub lost: Vec<LostOperation>,
+}
+
+pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Result<()> {
+    let cell = wanted.id.as_str();
+    // All of the file is looked at before anything is written.
+    let export = wanted.from.as_deref().map(|from| Export::read(from, &wanted.id)).transpose()?;
+    let until = wanted.until.as_deref().map(timestamp).transpose()?;
+    let mut told = Told::default();
+    let because = because(common);
+    let begin = BeginRestore { in_place: wanted.in_place, because: because.clone() };
+    let _: Restoring = api.send(Method::POST, &["v1", "cells", cell, "restore", "begin"], Some(&begin)).await?;
+    let exported_at = export.as_ref().map_or_else(String::new, |export| export.exported_at.clone());
+    let mut report = Report { exported_at, ..Report::default() };
+    for chain in export.iter().flat_map(Export::chains) {
+        let chain = chain?;
+        let kept = chain.iter().take_while(|block| until.is_none_or(|until| block.at <= until)).count();
+        let (kept, cut) = chain.split_at(kept);
+        let Some(last) = kept.last() else {
+            told.cut(cut);
+            continue;
+        };
+        match write(api, cell, kept).await? {
+            RestoredChain::Written { .. } => {
+                report.wallets += 1;
+                report.blocks += kept.len() as u64;
+                told.restored(last.wallet, last.number);
+                told.cut(cut);
+            }
+            RestoredChain::Elsewhere { .. } => report.elsewhere += 1,
+            RestoredChain::Differs { block } => {
+                let why = format!("the cell holds another block {block} than the export");
+                report.missing.push(MissingWallet { wallet: last.wallet, why });
+            }
+        }
+    }
+    let mut from: Option<FinishFrom> = None;
+    for _ in 0..PAGES_MAX {
+        let body = FinishRestore { from, because: because.clone() };
+        let page: FinishedPage =
+            api.send(Method::POST, &["v1", "cells", cell, "restore", "finish"], Some(&body)).await?;
+        report.completed += page.completed.len() as u64;
+        report.pinned += page.pinned.len() as u64;
+        report.missing.extend(page.missing);
+        page.completed.iter().for_each(|wallet| told.completed(*wallet));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    for events in &wanted.events {
+        told.events(events, &wanted.id)?;
+    }
+    report.lost = told.lost();
+    show(common, &report, tables::recovery::report)
+}
+
+/// The whole chain, page by page; what was written before is there already.
+async fn write(api: &Client, cell: &str, chain: &[Block]) -> Result<RestoredChain> {
+    let mut last = RestoredChain::Written { last: 0 };
+    for blocks in chain.chunks(RESTORE_BLOCKS) {
+        let body = RestoreChain { wallet: blocks[0].wallet, blocks: blocks.iter().map(file::digits).collect() };
+        last = api.send(Method::POST, &["v1", "cells", cell, "restore", "chains"], Some(&body)).await?;
+        if !matches!(last, RestoredChain::Written { .. }) {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+fn timestamp(text: &str) -> Result<Timestamp> {
+    Timestamp::parse(text).map_err(|error| failure(USAGE, format!("--until {text:?}: {error}")))
+}
+
+fn open(path: &Path) -> Result<std::io::BufReader<std::fs::File>> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(std::io::BufReader::new(file))
+}

@@ -1,0 +1,185 @@
+//! The auditor: reads every chain of every cell straight from the tables, wallet by wallet, and holds them against the
+//! rules of the ledger and against what clients were told. Trusts no process but the databases, and changes nothing.
+//!
+//! What it keeps is bounded by the number of wallets, of transfers still open and of remembered requests; never by the
+//! length of a chain.
+
+mod copies;
+mod journal;
+mod transfers;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use ledger::store::Store;
+use ledger::store::dynamodb::DynamoStore;
+use ledger::{Block, External};
+use load_generator::outcome::Outcome;
+use serde::Serialize;
+use topology::{CellId, WalletId};
+
+use crate::verdict::Check;
+use copies::Copies;
+use journal::Journal;
+use transfers::Transfers;
+
+/// Pages of one listing, of up to 1 MB each.
+const PAGES_MAX: usize = 10_000;
+/// Faults kept word for word of each kind; the others are counted.
+const FAULTS_KEPT: usize = 5;
+
+/// The tables of one cell.
+pub struct Tables<S = DynamoStore> {
+    pub cell: CellId,
+    pub store: S,
+}
+
+/// What an audit found wrong of one kind.
+#[derive(Debug, Default)]
+pub struct Faults {
+    count: u64,
+    kept: Vec<String>,
+}
+
+impl Faults {
+    pub fn add(&mut self, what: impl Into<String>) {
+        self.count += 1;
+        if self.kept.len() < FAULTS_KEPT {
+            self.kept.push(what.into());
+        }
+    }
+
+    /// A check that passes if there are none.
+    pub fn check(self, name: &str, sound: String) -> Check {
+        match self.count {
+            0 => Check::books(name, true, sound),
+            count => Check::books(name, false, format!("{count} faults: {}", self.kept.join("; "))),
+        }
+    }
+}
+
+/// What an audit adds up. Sums in minor units.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub struct Totals {
+    pub wallets: u64,
+    pub moved_wallets: u64,
+    pub blocks: u64,
+    pub entries: u64,
+    pub deposits: u64,
+    pub withdrawals: u64,
+    pub balances: u64,
+    pub in_flight: u64,
+}
+
+pub struct Audit {
+    pub totals: Totals,
+    /// Wallets by their home.
+    pub homes: BTreeMap<CellId, u64>,
+    pub checks: Vec<Check>,
+}
+
+/// Nobody may send money meanwhile, and nothing may be in flight (see [`open_transfers`]).
+pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
+    let mut journal = Journal::new(outcome);
+    let (mut transfers, mut totals, mut homes) = (Transfers::default(), Totals::default(), BTreeMap::new());
+    let (mut broken, mut homeless) = (Faults::default(), Faults::default());
+    for (wallet, holders) in wallets(tables).await? {
+        let mut copies = Copies::open(wallet, &holders, tables).await.context("the tables do not answer")?;
+        match copies.home() {
+            Ok(home) => *homes.entry(home.clone()).or_default() += 1,
+            Err(what) => homeless.add(what),
+        }
+        totals.wallets += 1;
+        totals.moved_wallets += u64::from(holders.len() > 1);
+        let mut balance = 0;
+        while let Some(block) = copies.next(&mut broken).await.context("the tables do not answer")? {
+            balance = block.state.balance.minor();
+            count(&block, &mut totals);
+            for entry in &block.entries {
+                journal.entry(wallet, entry);
+                transfers.entry(wallet, entry);
+            }
+        }
+        totals.balances += balance;
+    }
+    totals.in_flight = transfers.in_flight();
+    let mut checks = vec![
+        broken.check(
+            "every chain is whole, block by block, and every copy of it is its beginning",
+            format!("{} blocks of {} wallets, {} of which moved", totals.blocks, totals.wallets, totals.moved_wallets),
+        ),
+        homeless.check("every wallet has exactly one home", told(&homes)),
+        conserved(&totals),
+    ];
+    checks.push(transfers.check());
+    checks.extend(journal.checks());
+    Ok(Audit { totals, homes, checks })
+}
+
+fn told(homes: &BTreeMap<CellId, u64>) -> String {
+    homes.iter().map(|(cell, count)| format!("{cell} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn count(block: &Block, totals: &mut Totals) {
+    totals.blocks += 1;
+    for entry in &block.entries {
+        totals.entries += 1;
+        match entry.kind.external() {
+            Some(External::In) => totals.deposits += entry.amount.minor(),
+            Some(External::Out) => totals.withdrawals += entry.amount.minor(),
+            None => {}
+        }
+    }
+}
+
+fn conserved(totals: &Totals) -> Check {
+    let &Totals { deposits, withdrawals, balances, in_flight, .. } = totals;
+    let holds = i128::from(balances) + i128::from(in_flight) == i128::from(deposits) - i128::from(withdrawals);
+    let sums = format!(
+        "in cents: balances {balances} + in flight {in_flight}, deposits {deposits} - withdrawals {withdrawals}"
+    );
+    Check::books("balances and money in flight are what was paid in less what was paid out", holds, sums)
+}
+
+/// Every wallet that has a chain anywhere, and in which cells.
+async fn wallets(tables: &[Tables]) -> Result<BTreeMap<WalletId, Vec<usize>>> {
+    let mut all: BTreeMap<WalletId, Vec<usize>> = BTreeMap::new();
+    for (position, tables) in tables.iter().enumerate() {
+        for wallet in listed(tables, "ledger", "buckets").await? {
+            all.entry(wallet).or_default().push(position);
+        }
+    }
+    Ok(all)
+}
+
+/// Transfers that are still on their way out of wallets that live where their rows are. The rows that a moved wallet
+/// left behind mean nothing.
+pub async fn open_transfers(tables: &[Tables]) -> Result<usize> {
+    let mut open = 0;
+    for tables in tables {
+        for wallet in listed(tables, "transfers", "open").await? {
+            let head = tables.store.head(wallet).await?;
+            open += usize::from(head.is_some_and(|head| head.home == tables.cell));
+        }
+    }
+    Ok(open)
+}
+
+/// The wallets of all rows of an index.
+async fn listed(tables: &Tables, table: &str, index: &str) -> Result<Vec<WalletId>> {
+    let mut all = Vec::new();
+    let mut start = None;
+    for _ in 0..PAGES_MAX {
+        let scan = tables.store.client().scan().table_name(format!("{}-{table}", tables.cell)).index_name(index);
+        let answer = scan.set_exclusive_start_key(start).send().await.context("the tables do not answer")?;
+        for item in answer.items() {
+            let wallet = item.get("w").and_then(|value| value.as_s().ok()).and_then(|text| text.parse().ok());
+            all.push(wallet.context("a key is no wallet id")?);
+        }
+        start = answer.last_evaluated_key;
+        if start.is_none() {
+            return Ok(all);
+        }
+    }
+    bail!("{} {table}: more than {PAGES_MAX} pages", tables.cell)
+}

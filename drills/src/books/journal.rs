@@ -1,0 +1,194 @@
+//! What clients were told, held against the entries of the chains: acknowledged means there exactly once, refused
+//! means nowhere, unknown means at most once.
+
+use std::collections::{HashMap, HashSet};
+
+use ledger::{Entry, EntryKind, TransactionId};
+use load_generator::mix::Kind;
+use load_generator::operation::{Operation, Told, key, key_hash};
+use load_generator::outcome::Outcome;
+use topology::WalletId;
+
+use super::Faults;
+use crate::verdict::Check;
+
+pub struct Journal<'a> {
+    outcome: &'a Outcome,
+    operations: HashMap<[u8; 16], Seen<'a>>,
+    /// Transfers that came back.
+    returned: HashSet<TransactionId>,
+    strange: Faults,
+}
+
+struct Seen<'a> {
+    operation: &'a Operation,
+    times: u32,
+    id: Option<TransactionId>,
+}
+
+impl<'a> Journal<'a> {
+    pub fn new(outcome: &'a Outcome) -> Self {
+        let writes = outcome.setup.iter().chain(&outcome.operations).filter(|operation| operation.writes());
+        let seen = |operation: &'a Operation| {
+            (key_hash(&key(&outcome.run, operation.number)), Seen { operation, times: 0, id: None })
+        };
+        let operations = writes.map(seen).collect();
+        Self { outcome, operations, returned: HashSet::new(), strange: Faults::default() }
+    }
+
+    /// An entry of the wallet's chain.
+    pub fn entry(&mut self, wallet: WalletId, entry: &Entry) {
+        if let EntryKind::TransferReturned { transfer, .. } = entry.kind {
+            self.returned.insert(transfer);
+        }
+        let Some(key) = entry.key else { return };
+        let Some(seen) = self.operations.get_mut(&key.key) else {
+            return self.strange.add(format!("wallet {wallet}, entry {}: nobody asked for it", entry.id));
+        };
+        seen.times += 1;
+        seen.id = Some(entry.id);
+        if !is_as_asked(self.outcome, seen.operation, wallet, entry) {
+            self.strange.add(format!("asked: {:?}; done in {wallet}: {entry:?}", seen.operation));
+        }
+    }
+
+    pub fn checks(self) -> Vec<Check> {
+        let Self { outcome, operations, returned, strange } = self;
+        let (mut lost, mut undead, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
+        let (mut acknowledged, mut refused, mut unknown, mut unknown_done) = (0, 0, 0, 0);
+        for Seen { operation, times, id } in operations.into_values() {
+            let name =
+                || format!("{} ({:?}, {:?})", key(&outcome.run, operation.number), operation.kind, operation.last);
+            if times > 1 {
+                doubled.add(format!("{} done {times} times", name()));
+            }
+            let came_back = id.is_some_and(|id| returned.contains(&id));
+            match &operation.last {
+                Told::Done(_) | Told::Returned => {
+                    acknowledged += 1;
+                    let told_back = operation.last == Told::Returned;
+                    // Told that it was under way, a transfer may have come back since: its outcome was not told yet.
+                    if times == 0 || (told_back && !came_back) {
+                        lost.add(name());
+                    }
+                }
+                Told::Refused(_) | Told::Failed(_) => {
+                    refused += 1;
+                    if times > 0 {
+                        undead.add(name());
+                    }
+                }
+                Told::Unknown(_) => {
+                    unknown += 1;
+                    unknown_done += u32::from(times > 0);
+                }
+            }
+        }
+        vec![
+            lost.check("every acknowledged request is in its chain", format!("{acknowledged} acknowledged")),
+            doubled.check("nothing was done twice", format!("{} requests", acknowledged + refused + unknown)),
+            undead.check(
+                "nothing was done of what was answered with \"nothing was done\"",
+                format!("{refused} refused or failed"),
+            ),
+            strange.check(
+                "everything was done as asked, and nothing else",
+                format!("{unknown} requests of unknown outcome, {unknown_done} of which were done"),
+            ),
+        ]
+    }
+}
+
+fn is_as_asked(outcome: &Outcome, operation: &Operation, wallet: WalletId, entry: &Entry) -> bool {
+    let wallet_of = |position: usize| outcome.customers[position].wallet;
+    let kind = match (operation.kind, &entry.kind) {
+        (Kind::Creates, EntryKind::Opened)
+        | (Kind::Deposits, EntryKind::Deposit)
+        | (Kind::Withdrawals, EntryKind::Withdrawal) => true,
+        (Kind::Transfers, EntryKind::TransferOut { to, .. }) => {
+            let named = match operation.last {
+                Told::Done(Some(id)) => id == entry.id,
+                _ => true,
+            };
+            named && operation.payee.and_then(wallet_of) == Some(*to)
+        }
+        _ => false,
+    };
+    // The wallet of a creation that nobody answered is not known.
+    let whose = wallet_of(operation.customer).is_none_or(|own| own == wallet);
+    kind && whose && operation.amount == entry.amount
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{Audit, Money};
+    use uuid::Uuid;
+
+    use super::*;
+    use load_generator::operation::Customer;
+
+    fn wallet() -> WalletId {
+        WalletId::from_uuid(Uuid::from_u128(9))
+    }
+
+    fn outcome(told: Told) -> Outcome {
+        let operation = Operation {
+            number: 5,
+            kind: Kind::Deposits,
+            customer: 0,
+            payee: None,
+            amount: Money::from_minor(7),
+            due_us: 0,
+            answered_us: 0,
+            attempts: 1,
+            first: told.clone(),
+            last: told,
+        };
+        let customer = Customer { user: "ann".into(), wallet: Some(wallet()), cell: None };
+        Outcome { run: "run".into(), operations: vec![operation], customers: vec![customer], ..Outcome::default() }
+    }
+
+    fn deposit(number: u64, amount: u64) -> Entry {
+        let key = ledger::block::Key { key: key_hash(&key("run", number)), request: [0; 16] };
+        Entry {
+            id: Uuid::from_u128(1),
+            kind: EntryKind::Deposit,
+            amount: Money::from_minor(amount),
+            balance_after: Money::from_minor(amount),
+            key: Some(key),
+            audit: Audit::default(),
+        }
+    }
+
+    /// The names of the checks that fail, in order: lost, doubled, undead, strange.
+    fn failing(told: Told, entries: &[Entry]) -> Vec<bool> {
+        let outcome = outcome(told);
+        let mut journal = Journal::new(&outcome);
+        entries.iter().for_each(|entry| journal.entry(wallet(), entry));
+        journal.checks().iter().map(|check| !check.passed).collect()
+    }
+
+    #[test]
+    fn the_books_notice_what_clients_were_told_wrongly() {
+        let (once, twice) = ([deposit(5, 7)], [deposit(5, 7), deposit(5, 7)]);
+        let refused = || Told::Refused("insufficient_balance".into());
+        let unknown = || Told::Unknown("no_answer".into());
+        let (lost, doubled, undead, strange) = (0, 1, 2, 3);
+        for (told, entries, wrong) in [
+            (Told::Done(None), &once[..], vec![]),
+            (Told::Done(None), &[], vec![lost]),
+            (Told::Done(None), &twice, vec![doubled]),
+            (refused(), &[], vec![]),
+            (refused(), &once, vec![undead]),
+            (Told::Failed("overloaded".into()), &once, vec![undead]),
+            (unknown(), &[], vec![]),
+            (unknown(), &once, vec![]),
+            (unknown(), &twice, vec![doubled]),
+            (Told::Done(None), &[deposit(5, 8)], vec![strange]),
+            (Told::Done(None), &[deposit(5, 7), deposit(6, 7)], vec![strange]),
+        ] {
+            let expected: Vec<bool> = (0..4).map(|check| wrong.contains(&check)).collect();
+            assert_eq!(failing(told.clone(), entries), expected, "{told:?}, {} entries", entries.len());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Drills: each breaks a fleet of its own under load, heals it, and checks what customers saw and what the books say.
+//!
+//! It must never touch a fleet that it did not start.
+
+mod books;
+mod evacuation;
+mod fleet;
+pub mod report;
+pub mod runner;
+mod steps;
+pub mod table;
+pub mod verdict;

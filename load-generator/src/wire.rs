@@ -1,0 +1,150 @@
+//! The load's HTTP client: keep-alive HTTP/1.1 to one address, one attempt at a time.
+//!
+//! It must never repeat a request by itself: what is repeated, the load counts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, Uri, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ledger::Money;
+use serde::Deserialize;
+use tokio::time::timeout;
+use topology::{Problem, WalletId, wire};
+use uuid::Uuid;
+
+use crate::operation::Told;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Below the router's keep-alive timeout.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
+/// How much longer than its deadline a client waits: the router's own answer to a deadline is on its way then.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// One request as data, so that it can be sent again.
+#[derive(Debug, Clone)]
+pub struct Call {
+    method: Method,
+    path: String,
+    key: Option<String>,
+    body: Option<String>,
+    /// By which the router finds the cell without reading the body.
+    wallet: Option<WalletId>,
+}
+
+impl Call {
+    pub fn create(user: &str, key: String) -> Self {
+        let body = serde_json::json!({ "userId": user }).to_string();
+        Self::post("/api/v1/wallets".to_owned(), key, body, None)
+    }
+
+    pub fn deposit(wallet: WalletId, amount: Money, key: String) -> Self {
+        let body = format!(r#"{{"amount":{amount}}}"#);
+        Self::post(format!("/api/v1/wallets/{wallet}/deposit"), key, body, Some(wallet))
+    }
+
+    pub fn withdraw(wallet: WalletId, amount: Money, key: String) -> Self {
+        let body = format!(r#"{{"amount":{amount}}}"#);
+        Self::post(format!("/api/v1/wallets/{wallet}/withdraw"), key, body, Some(wallet))
+    }
+
+    pub fn transfer(from: WalletId, to: WalletId, amount: Money, key: String) -> Self {
+        let body = format!(r#"{{"fromWalletId":"{from}","toWalletId":"{to}","amount":{amount}}}"#);
+        Self::post("/api/v1/wallets/transfer".to_owned(), key, body, Some(from))
+    }
+
+    pub fn show(wallet: WalletId) -> Self {
+        let path = format!("/api/v1/wallets/{wallet}");
+        Self { method: Method::GET, path, key: None, body: None, wallet: None }
+    }
+
+    fn post(path: String, key: String, body: String, wallet: Option<WalletId>) -> Self {
+        Self { method: Method::POST, path, key: Some(key), body: Some(body), wallet }
+    }
+}
+
+/// What an answer said.
+pub struct Answer {
+    pub told: Told,
+    /// Of a creation.
+    pub wallet: Option<WalletId>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Success {
+    wallet_id: Option<WalletId>,
+    transfer_id: Option<Uuid>,
+}
+
+pub struct Wire {
+    client: Client<HttpConnector, Full<Bytes>>,
+    authority: String,
+    patience: Duration,
+    deadline_ms: String,
+}
+
+impl Wire {
+    /// `url`: `http://host:port`. `patience`: how long one attempt may take.
+    pub fn new(url: &str, patience: Duration) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("{url:?}: {error}"))?;
+        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
+        let authority = authority.ok_or_else(|| format!("{url:?} is not http://host:port"))?.to_string();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .retry_canceled_requests(false)
+            .build(connector);
+        Ok(Self { client, authority, patience, deadline_ms: patience.as_millis().to_string() })
+    }
+
+    /// One attempt. It always has an answer: that there was none is one.
+    pub async fn send(&self, call: &Call) -> Answer {
+        match timeout(self.patience + GRACE, self.exchange(call)).await {
+            Ok(Ok((status, body))) => understood(status, &body),
+            Ok(Err(code)) => Answer { told: Told::Unknown(code.into()), wallet: None },
+            Err(_) => Answer { told: Told::Unknown("no_answer".into()), wallet: None },
+        }
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<(u16, Bytes), &'static str> {
+        let uri = format!("http://{}{}", self.authority, call.path);
+        let mut request = Request::builder().method(call.method.clone()).uri(uri);
+        request = request.header(wire::DEADLINE_MS, &self.deadline_ms).header(header::USER_AGENT, "ctl load");
+        if let Some(key) = &call.key {
+            request = request.header(wire::IDEMPOTENCY_KEY, key).header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(wallet) = call.wallet {
+            request = request.header(wire::WALLET_ID, wallet.to_string());
+        }
+        let body = Full::new(call.body.clone().map(Bytes::from).unwrap_or_default());
+        let request = request.body(body).expect("paths, keys and ids are plain ASCII");
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| if error.is_connect() { "not_connected" } else { "connection_lost" })?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
+        Ok((status, body.map_err(|_| "answer_cut_off")?.to_bytes()))
+    }
+}
+
+fn understood(status: u16, body: &[u8]) -> Answer {
+    if !(200..300).contains(&status) {
+        let problem: Option<Problem> = serde_json::from_slice(body).ok();
+        let code = problem.map_or_else(|| format!("status_{status}"), |problem| problem.code);
+        return Answer { told: Told::problem(status, &code), wallet: None };
+    }
+    match serde_json::from_slice::<Success>(body) {
+        Ok(done) => Answer { told: Told::Done(done.transfer_id), wallet: done.wallet_id },
+        Err(_) => Answer { told: Told::Unknown("not_understood".into()), wallet: None },
+    }
+}

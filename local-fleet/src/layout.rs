@@ -1,0 +1,249 @@
+//! The processes of a fleet as data: name, program, arguments, where it says that it is ready.
+
+use std::path::{Path, PathBuf};
+
+use topology::Version;
+
+use crate::fleet::{Fleet, FleetCell, Member};
+use crate::observe;
+use crate::secrets::{self, Secrets};
+
+/// Processes stop in this order, so that nothing is taken from under what still serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Cell,
+    Router,
+    ControlPlane,
+    Database,
+    /// Looks at all others, and is needed by none.
+    Monitor,
+}
+
+pub const STOP_ORDER: [Kind; 5] = [Kind::Monitor, Kind::Cell, Kind::Router, Kind::ControlPlane, Kind::Database];
+
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: String,
+    pub kind: Kind,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// `host:port` that answers at `ready_path`.
+    pub health: String,
+    pub ready_path: &'static str,
+    /// Whether that is asked over TLS.
+    pub tls: bool,
+    /// All addresses that it listens on.
+    pub listens: Vec<String>,
+    pub log: PathBuf,
+    pub environment: Vec<(String, String)>,
+    /// Of the build, where it is not the one beside this program.
+    pub version: Option<Version>,
+}
+
+/// What every process of one fleet is told.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Where the programs are: beside this one.
+    pub programs: PathBuf,
+    pub data: PathBuf,
+    pub config: PathBuf,
+}
+
+/// Where a process of ours says that it is ready.
+pub const READY: &str = "/readyz";
+/// Folder of the cells' checkpoint keys: `<cell>.pem`, to sign with, and `<cell>.pub`, to verify with.
+pub const KEYS: &str = "keys";
+/// Folder of builds: `<version>/cell`.
+pub const VERSIONS: &str = "versions";
+pub const CONTROL_PLANE_DB: &str = "control-plane-db";
+pub const CONTROL_PLANE: &str = "control-plane";
+pub const ROUTER: &str = "router";
+/// Between two audits of an observed fleet: it is small.
+const CONSERVATION_SECONDS: &str = "10";
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_owned).to_vec()
+}
+
+impl Layout {
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    fn spec(&self, name: &str, kind: Kind, program: &str, args: Vec<String>, listens: &[&str]) -> Spec {
+        let health = (*listens.last().expect("every process listens")).to_owned();
+        Spec {
+            name: name.to_owned(),
+            kind,
+            program: self.program(program),
+            args: [args, words(["--log-format", "json"])].concat(),
+            health,
+            ready_path: READY,
+            tls: false,
+            listens: words_of(listens),
+            log: self.log(name),
+            environment: vec![],
+            version: None,
+        }
+    }
+
+    /// Where the builds of other versions are kept; never changed once they are there.
+    pub fn build(&self, version: &Version) -> PathBuf {
+        self.data.join(VERSIONS).join(version.as_str()).join("cell")
+    }
+
+    /// As a process of this version; the name of the build travels in the environment, which builds that know nothing of
+    /// it ignore.
+    fn built_as(&self, spec: Spec, version: Option<&Version>) -> Spec {
+        let Some(version) = version else { return spec };
+        let environment = vec![("CELL_BUILD_VERSION".to_owned(), version.to_string())];
+        Spec { program: self.build(version), environment, version: Some(version.clone()), ..spec }
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.data.join("logs").join(format!("{name}.log"))
+    }
+
+    fn text(path: &Path) -> String {
+        path.to_string_lossy().into_owned()
+    }
+
+    pub fn database(&self, name: &str, listen: &str) -> Spec {
+        let file = Self::text(&self.data.join("db").join(format!("{name}.sqlite")));
+        self.spec(name, Kind::Database, "local-dynamodb", words(["--listen", listen, "--data", &file]), &[listen])
+    }
+
+    pub fn control_plane(&self, fleet: &Fleet) -> Spec {
+        let listen = fleet.ports().control_plane();
+        let keys = Self::text(&self.data.join(KEYS));
+        let own = words(["--listen", &listen, "--checkpoint-keys", &keys]);
+        let args = [self.control_plane_storage(fleet), own].concat();
+        let audits = match fleet.observed {
+            Some(_) => words(["--conservation-seconds", CONSERVATION_SECONDS]),
+            None => vec![],
+        };
+        let args = [args, audits, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
+        let args = [args, words(["--local-fleet", &Self::text(&self.data)]), self.canaries(fleet)].concat();
+        let spec = self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen]);
+        Spec { tls: fleet.secure, ..spec }
+    }
+
+    /// Canaries ask as customers do, from outside.
+    fn canaries(&self, fleet: &Fleet) -> Vec<String> {
+        if !fleet.canaries {
+            return vec![];
+        }
+        let router = format!("{}://{}", fleet.scheme(), fleet.ports().router());
+        let mut args = words(["--canary-router", &router]);
+        if fleet.secure {
+            let secrets = self.secrets();
+            let (token, authority) = (Self::text(&secrets.canary_token()), Self::text(&secrets.authority()));
+            args.extend(words(["--canary-token", &token, "--canary-ca", &authority]));
+        }
+        args
+    }
+
+    fn secrets(&self) -> Secrets {
+        Secrets::of(&self.data)
+    }
+
+    /// The process's own certificate; nothing in an open fleet.
+    fn mesh(&self, fleet: &Fleet, name: &str) -> Vec<String> {
+        if !fleet.secure {
+            return vec![];
+        }
+        let files = self.secrets().mesh(name);
+        let [authority, certificate, key] = files.paths().map(|path| Self::text(&path));
+        words(["--mesh-ca", &authority, "--mesh-cert", &certificate, "--mesh-key", &key])
+    }
+
+    /// Whose tokens are taken; nothing in an open fleet.
+    fn auth(&self, fleet: &Fleet) -> Vec<String> {
+        if !fleet.secure {
+            return vec![];
+        }
+        let keys = Self::text(&self.secrets().key_set());
+        words(["--auth-jwks", &keys, "--auth-issuer", secrets::ISSUER, "--auth-audience", secrets::AUDIENCE])
+    }
+
+    fn control_plane_storage(&self, fleet: &Fleet) -> Vec<String> {
+        let endpoint = format!("http://{}", fleet.ports().control_plane_db());
+        words(["--config", &Self::text(&self.config), "--dynamodb-endpoint", &endpoint, "--region", &fleet.region])
+    }
+
+    pub fn control_plane_tables(&self, fleet: &Fleet) -> Vec<String> {
+        [self.control_plane_storage(fleet), words(["tables", "create"])].concat()
+    }
+
+    pub fn router(&self, fleet: &Fleet) -> Spec {
+        let ports = fleet.ports();
+        let (public, internal, admin) = (ports.router(), ports.router_internal(), ports.router_admin());
+        let control_plane = fleet.control_plane();
+        let (data, config) = (Self::text(&self.data.join("router")), Self::text(&self.config));
+        let listen = words(["--listen", &public, "--internal-listen", &internal, "--admin-listen", &admin]);
+        let rest = words(["--control-plane", &control_plane, "--data-dir", &data, "--config", &config]);
+        let mut args = [listen, rest, self.mesh(fleet, secrets::ROUTER), self.auth(fleet)].concat();
+        if let Some(zone) = &fleet.router_zone {
+            args.extend(words(["--zone", zone.as_str()]));
+        }
+        if fleet.secure {
+            let secrets = self.secrets();
+            let (certificate, key) = (secrets.certificate(secrets::PUBLIC), secrets.key(secrets::PUBLIC));
+            args.extend(words(["--tls-cert", &Self::text(&certificate), "--tls-key", &Self::text(&key)]));
+        }
+        self.spec(ROUTER, Kind::Router, "router", args, &[&public, &internal, &admin])
+    }
+
+    pub fn cell_database(&self, fleet: &Fleet, cell: &FleetCell) -> Spec {
+        self.database(&format!("{}-db", cell.id), &fleet.ports().cell_db(cell.number))
+    }
+
+    pub fn cell_instances(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<Spec> {
+        let storage = self.cell_storage(fleet, cell);
+        let router = format!("{}://{}", fleet.scheme(), fleet.ports().router_internal());
+        let mesh = self.mesh(fleet, cell.id.as_str());
+        let config = Self::text(&self.config);
+        let key = Self::text(&self.checkpoint_key(cell));
+        let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps, .. }| {
+            let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
+            let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
+            let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);
+            let args = [who, what, rest, storage.clone(), mesh.clone()].concat();
+            let spec = Spec { tls: fleet.secure, ..self.spec(&name, Kind::Cell, "cell", args, &[&listen]) };
+            self.built_as(spec, cell.versions.get(&name).and_then(|chosen| chosen.version.as_ref()))
+        });
+        instances.collect()
+    }
+
+    pub fn checkpoint_key(&self, cell: &FleetCell) -> PathBuf {
+        self.data.join(KEYS).join(format!("{}.pem", cell.id))
+    }
+
+    fn cell_storage(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {
+        let endpoint = format!("http://{}", fleet.ports().cell_db(cell.number));
+        words(["--dynamodb-endpoint", &endpoint, "--table-prefix", &format!("{}-", cell.id)])
+    }
+
+    pub fn cell_tables(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {
+        let region = words(["--region", &fleet.region]);
+        [words(["tables", "create"]), self.cell_storage(fleet, cell), region].concat()
+    }
+
+    /// Every process of the fleet, for the check that all ports are free.
+    pub fn all(&self, fleet: &Fleet) -> Vec<Spec> {
+        let own = [
+            self.router(fleet),
+            self.control_plane(fleet),
+            self.database(CONTROL_PLANE_DB, &fleet.ports().control_plane_db()),
+        ];
+        let cells = fleet
+            .cells
+            .iter()
+            .flat_map(|cell| std::iter::once(self.cell_database(fleet, cell)).chain(self.cell_instances(fleet, cell)));
+        own.into_iter().chain(cells).chain(observe::spec(self, fleet)).collect()
+    }
+}
+
+fn words_of(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
