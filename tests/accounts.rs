@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_route53::types::{HealthCheckConfig, HealthCheckType};
-use ledger::store::Store;
-use ledger::store::dynamodb::{DynamoStore, create_tables};
 use serde_json::Value;
+use store::Homes;
+use store::dynamodb::{DynamoStore, create_tables};
 use topology::{Bucket, Config};
 
 use crate::fleet::stand_in::{self, StandIn};

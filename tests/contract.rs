@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Audit, Key, ShortText};
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::memory::MemoryStore;
-use ledger::store::{Append, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState, Store};
-use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain};
+use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain};
+use store::dynamodb::DynamoStore;
+use store::memory::MemoryStore;
+use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, Store};
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -60,7 +60,7 @@ impl Subject<DynamoStore> {
     async fn tables(client: Client, prefix: &str) -> Self {
         // A Java engine that has just started takes its time for the first calls.
         until(WARM_UP_S, "the tables are created", async || {
-            ledger::store::dynamodb::create_tables(&client, prefix).await.is_ok()
+            store::dynamodb::create_tables(&client, prefix).await.is_ok()
         })
         .await;
         let store = DynamoStore::new(client.clone(), prefix);
@@ -89,11 +89,11 @@ impl<S: Store> Subject<S> {
         block
     }
 
-    async fn create(&self, block: &Block, guard: Guard) -> Result<(), ledger::store::AppendError> {
+    async fn create(&self, block: &Block, guard: Guard) -> Result<(), store::AppendError> {
         self.store.append(&Append { blocks: vec![block.clone()], guard: Some(guard) }).await
     }
 
-    async fn append(&self, blocks: &[&Block]) -> Result<(), ledger::store::AppendError> {
+    async fn append(&self, blocks: &[&Block]) -> Result<(), store::AppendError> {
         let blocks = blocks.iter().map(|block| (*block).clone()).collect();
         self.store.append(&Append { blocks, guard: None }).await
     }

@@ -18,10 +18,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ledger::store::dynamodb::{Connection, DynamoStore, connect};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use store::dynamodb::{Connection, DynamoStore, connect};
 use topology::{UserId, WalletId};
 use uuid::Uuid;
 
@@ -146,8 +146,8 @@ impl Fleet {
         named.filter(|user| genesis.contains(wallet_of(user).bucket())).take(count).collect()
     }
 
-    async fn genesis(&self, cell: u16) -> ledger::store::Genesis {
-        use ledger::store::Store;
+    async fn genesis(&self, cell: u16) -> store::Genesis {
+        use store::Homes;
         self.store(cell).await.genesis().await.expect("the tables answer").expect("the cell owns buckets")
     }
 

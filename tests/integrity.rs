@@ -11,8 +11,8 @@ mod serving;
 use ledger::block::{Audit, Key, ShortText};
 use ledger::keys::KeyRun;
 use ledger::snapshots::snapshots_of;
-use ledger::store::{Append, Guard, Store};
-use ledger::{Block, Entry, EntryKind, Money, Timestamp, TransactionId, chain, moving};
+use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain, moving};
+use store::Store;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 

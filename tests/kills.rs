@@ -175,7 +175,7 @@ async fn run(seed: u64, kills: u64) {
 }
 
 async fn open_transfers(fleet: &Fleet, cell: u16) -> usize {
-    use ledger::store::Store;
+    use store::Chains;
     fleet
         .store(cell)
         .await

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aws_sdk_route53::Client as Route53;
 use aws_sdk_route53::types::{HealthCheckConfig, HealthCheckType};
-use ledger::store::dynamodb::{Connection, shared_config};
+use store::dynamodb::{Connection, shared_config};
 use topology::WalletId;
 
 use crate::fleet::stand_in::{self, StandIn};

@@ -22,7 +22,7 @@ export interface TableShape {
   readonly index?: Index;
 }
 
-/** Of a cell: ledger/src/store/dynamodb/tables.rs. */
+/** Of a cell: store/src/dynamodb/tables.rs. */
 export const CELL_TABLES = [
   {
     name: 'ledger',

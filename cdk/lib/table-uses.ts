@@ -1,5 +1,5 @@
 /**
- * Who does what to which table: read off the code that does it (ledger/src/store/dynamodb, control-plane/src). The only
+ * Who does what to which table: read off the code that does it (store/src/dynamodb, control-plane/src). The only
  * one who may delete a block is the control plane, which forgets what has moved away.
  */
 import type { Use } from './durable-tables.ts';

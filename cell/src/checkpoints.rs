@@ -5,17 +5,16 @@
 //! instance that tries loses.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ledger::checkpoint::{Checkpoint, Leaf, SigningKey};
-use ledger::log::{Entry, Log, LogError, MAX_LEAVES};
-use ledger::store::{Store, StoreError, retry};
-use ledger::verify::Break;
 use ledger::{Block, merkle, moving};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
+use store::log::{Entry, Log, LogError, MAX_LEAVES};
+use store::verify::Break;
+use store::{Store, StoreError, retry};
 use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 use tracing::{error, info, warn};

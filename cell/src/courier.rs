@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use ledger::rows::OutRow;
-use ledger::store::Store;
 use ledger::{Audit, Intent, Refusal, ShortText, Timestamp, TransactionId};
 use metrics::{counter, gauge};
+use store::Store;
 use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;

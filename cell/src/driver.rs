@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::snapshots::{is_heavy, snapshot_of};
-use ledger::store::commit::{CommitOutcome, commit_before};
-use ledger::store::{BlockRange, Page, RecordedRuns, Store, StoreError, retry};
 use ledger::{Block, Hash, Timestamp, TransactionId, chain};
 use metrics::{counter, gauge, histogram};
+use store::commit::{CommitOutcome, commit_before};
+use store::{BlockRange, Page, RecordedRuns, Store, StoreError, retry};
 use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;

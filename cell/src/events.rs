@@ -9,8 +9,8 @@ use std::fmt;
 
 use ledger::Block;
 use ledger::checkpoint::Leaf;
-use ledger::log::Log;
-use ledger::store::{BlockRange, Store, StoreError};
+use store::log::Log;
+use store::{BlockRange, Store, StoreError};
 use topology::CellId;
 
 /// Blocks read in one go.

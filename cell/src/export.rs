@@ -3,9 +3,9 @@
 
 use std::io::{self, Write};
 
-use ledger::store::{BlockRange, Store, StoreError};
 use ledger::{Block, canonical};
 use serde_json::json;
+use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 
 /// Blocks asked for in one page.

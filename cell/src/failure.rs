@@ -1,7 +1,7 @@
 //! Why a request did not succeed: the client's doing, the wallet's whereabouts, or ours.
 
-use ledger::store::StoreError;
 use ledger::{Block, Refusal, TransactionId};
+use store::StoreError;
 use topology::wire::CreditRefusal;
 use topology::{CellId, WalletId};
 

@@ -2,9 +2,9 @@
 //! chain: a snapshot finds the place, and the blocks up to the next one are read from there: two queries.
 
 use ledger::keys::{RUN_BLOCKS, last_of, run_of};
-use ledger::snapshots::snapshot_of;
-use ledger::store::{BlockRange, Snapshot, Store, StoreError};
+use ledger::snapshots::{Snapshot, snapshot_of};
 use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId};
+use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 use topology::wire::CreditRefusal;
 

@@ -33,8 +33,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ledger::store::Store;
 use metrics::{counter, gauge, histogram};
+use store::Store;
 use telemetry::metrics::Page;
 use telemetry::readiness::Readiness;
 use telemetry::trace::{self, Place};
@@ -49,7 +49,6 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::peers::Peers;
 use crate::wallets::Wallets;
-
 pub use admitted::Bodies;
 pub use callers::Places;
 pub use events::{MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH};

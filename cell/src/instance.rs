@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::store::Store;
+use store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use topology::CellId;

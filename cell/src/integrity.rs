@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::checkpoint::PublicKey;
-use ledger::log::{Audit, Log, Witnessed};
-use ledger::store::{Store, StoreError, retry};
-use ledger::verify::{self, Break, Pace, Report};
 use ledger::{Intent, Refusal, ShortText, Timestamp};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
+use store::log::{Audit, Log, Witnessed};
+use store::verify::{self, Break, Pace, Report};
+use store::{Store, StoreError, retry};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use topology::{Bucket, CellId, WalletId};
@@ -27,7 +27,6 @@ use crate::failure::Failure;
 use crate::jobs::{self, Lease, Watch};
 use crate::peers::Peers;
 use crate::wallets::{Context, Wallets};
-
 pub use findings::{Findings, list};
 
 const JOB: &str = "integrity";

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use ledger::Timestamp;
-use ledger::store::{CellRow, Store, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use store::{CellRow, Store, StoreError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -163,8 +163,8 @@ pub fn is_due(last: Option<i64>, every: Duration, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ledger::store::Genesis;
-    use ledger::store::memory::MemoryStore;
+    use store::Genesis;
+    use store::memory::MemoryStore;
     use tokio::time::advance;
 
     use super::*;

@@ -3,9 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use access::Role;
 use access::http::{Connector, Pool, pool};
-use access::tls;
+use access::{Role, tls};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode};

@@ -18,9 +18,8 @@ use std::time::Duration;
 use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, last_of, run_of};
-use ledger::store::commit::CommitOutcome;
-use ledger::store::{Append, Conflict};
-use ledger::{Block, Hash, Head, Timestamp};
+use ledger::{Append, Block, Conflict, Hash, Head, Timestamp};
+use store::commit::CommitOutcome;
 use topology::{CellId, WalletId};
 
 pub use command::{Batch, BatchItem, Command, Reply, Work};

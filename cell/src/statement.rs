@@ -1,8 +1,8 @@
 //! A statement: what happened to a wallet between two times, oldest first, with the balance before and after. Read page
 //! by page while it is sent, up to the head at the time it was asked for: however long it is, little of it is in memory.
 
-use ledger::store::{BlockRange, Store, StoreError};
 use ledger::{Block, Money, Timestamp};
+use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 
 use crate::history::{self, Line};

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use ledger::block::{Audit, Key};
 use ledger::keys::KEY_LIFETIME_MICROS;
-use ledger::store::{BlockRange, HomeKey, HomeState, Store, retry};
 use ledger::{Block, Entry, Intent, Money, Status, Timestamp, TransactionId, WalletState};
+use store::{BlockRange, HomeKey, HomeState, Store, retry};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 use topology::wire::HotWallet;
@@ -30,7 +30,6 @@ use crate::meters;
 use crate::peers::Peers;
 use crate::sequencer::{Command, Reply, Work};
 use crate::statement::Statement;
-
 pub use batch::{BatchResult, ItemResult, Operation};
 pub use holds::{HoldChange, HoldStatus, OpenHolds};
 pub use payments::{PaymentOrder, Payments};
@@ -123,7 +122,7 @@ pub struct Wallets<S, P> {
     courier: Courier,
     peers: P,
     clock: Clock,
-    genesis: OnceCell<ledger::store::Genesis>,
+    genesis: OnceCell<store::Genesis>,
 }
 
 impl<S: Store, P: Peers> Wallets<S, P> {

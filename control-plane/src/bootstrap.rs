@@ -4,7 +4,7 @@
 //! alone, every row is put only if absent, and a different row stops it. It must never touch an existing placement.
 
 use control_api::{Bootstrap, Bootstrapped, CellSpec};
-use ledger::store::{Genesis, Store};
+use store::{Genesis, Homes};
 use topology::placement::{BucketRun, CellState};
 use topology::shares::{BucketMove, moves_to_fair_shares};
 use topology::{BUCKETS, Bucket, CellEntry, CellIndex, Placement, PlacementUpdate};

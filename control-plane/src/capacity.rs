@@ -8,7 +8,7 @@ use std::sync::Arc;
 use control_api::capacity::{Capacity, CellCapacity};
 use control_api::{CellSpec, CellView};
 use futures_util::future::join_all;
-use ledger::store::dynamodb::TABLES;
+use store::dynamodb::TABLES;
 use topology::wire::HotWallet;
 use topology::{CellState, Placement, WalletId};
 

@@ -8,7 +8,7 @@ pub mod names;
 use std::collections::HashMap;
 
 use control_api::{AddCell, CellSpec, CellStatus, CellView, SetAddresses, Status};
-use ledger::store::{Genesis, Store};
+use store::{Genesis, Homes};
 use topology::placement::CellState;
 use topology::{BUCKETS, CellEntry, CellId, CellIndex, Placement};
 

@@ -17,8 +17,7 @@ pub mod worker;
 
 use std::time::Duration;
 
-use control_api::now_rfc3339;
-use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy};
+use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy, now_rfc3339};
 
 use crate::error::{Error, Result, refused};
 use crate::operations::limits::{check_because, check_meant};

@@ -12,12 +12,10 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TransactWriteItem,
 };
-
-use ledger::store::dynamodb::client_config;
+use store::dynamodb::client_config;
 
 use crate::error::{Error, Result};
-
-pub use ledger::store::dynamodb::Connection;
+pub use store::dynamodb::Connection;
 
 /// A call of one item answers in tens of milliseconds or is in trouble.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,7 +3,7 @@
 //! It must never carry a secret or a request's body: refusals are shown to the caller.
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use ledger::store::StoreError;
+use store::StoreError;
 use topology::{IdError, PlacementError, Problem};
 
 #[derive(Debug, thiserror::Error)]

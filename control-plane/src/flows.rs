@@ -3,8 +3,8 @@
 //! It must never change anything, and keeps no more than a page.
 
 use control_api::flows::{Flows, FlowsPage, Leg, Move, Place, ReadFlows};
-use ledger::store::{BlockRange, Store};
 use ledger::{Block, EntryKind, External, Timestamp};
+use store::{BlockRange, Chains, Homes};
 use tokio::time::{Duration, Instant};
 use topology::{Bucket, CellId, WalletId};
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ledger::store::{HomeChange, HomeKey, HomeRow, HomeState, Store, StoreError};
+use store::{HomeChange, HomeKey, HomeRow, HomeState, Store, StoreError};
 use topology::{CellId, WalletId};
 
 /// Attempts at one change that met another one, or was not answered; the row tells afterwards what was done.

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use control_api::ledgers::{BreakView, CheckpointView, ExportPage, VerifiedPage, VerifyCell};
-use ledger::log::Log;
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{BlockRange, Store, StoreError};
-use ledger::verify::{Committed, FullSpeed, verify};
 use ledger::{canonical, moving};
 use mover::Side;
 use serde_json::json;
+use store::dynamodb::DynamoStore;
+use store::log::Log;
+use store::verify::{Committed, FullSpeed, verify};
+use store::{BlockRange, CellRows, Chains, Homes, StoreError};
 use tokio::time::Instant;
 use topology::finding::FINDINGS;
 use topology::{Bucket, CellId, CellState, Finding, WalletId};
@@ -73,7 +73,7 @@ pub async fn export(control: &ControlPlane, wallet: WalletId, first: u64) -> Res
     Ok(ExportPage { cell: side.cell, lines: page.blocks.iter().map(line).collect(), next: last })
 }
 
-fn broken(cell: &CellId, wallet: Option<WalletId>, found: ledger::verify::Break) -> BreakView {
+fn broken(cell: &CellId, wallet: Option<WalletId>, found: store::verify::Break) -> BreakView {
     BreakView { cell: cell.clone(), wallet, place: found.place, what: found.what }
 }
 

@@ -5,8 +5,8 @@
 //! may be repeated; a denial that stands decides where a repeated onboarding goes.
 
 use control_api::{Because, Customer, Onboard, WalletView, Where};
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{HomeKey, HomeState, Store};
+use store::dynamodb::DynamoStore;
+use store::{Chains, HomeKey, HomeState, Homes};
 use topology::placement::{CellState, Pin};
 use topology::{CellEntry, CellId, Placement, UserId, WalletId};
 use uuid::Uuid;

@@ -22,8 +22,7 @@ pub mod worker;
 
 use std::time::Duration;
 
-use control_api::now_rfc3339;
-use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan};
+use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan, now_rfc3339};
 
 use crate::error::{Error, Result, refused};
 use crate::state::ControlPlane;

@@ -13,20 +13,19 @@ mod tombstones;
 
 use std::time::Duration;
 
-use control_api::now_rfc3339;
 use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
-use control_api::{Because, OperationView};
+use control_api::{Because, OperationView, now_rfc3339};
 use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::snapshots::snapshots_of;
-use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Append, BlockRange, CellRow, Store, StoreError};
-use ledger::{Block, Head, canonical, moving};
+use ledger::{Append, Block, Head, canonical, moving};
 use mover::{MoveError, Moved, Mover, Order, Pace, Route, Side, wall_clock};
+use store::commit::{CommitOutcome, commit};
+use store::dynamodb::DynamoStore;
+use store::{BlockRange, CellRow, CellRows, Chains, Homes, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
@@ -34,11 +33,10 @@ use topology::{Bucket, CellEntry, CellId, CellIndex, CellState, Placement, Walle
 
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::holds::InstanceHolds;
-use crate::homes;
-use crate::onboarding;
 use crate::operations::limits;
 use crate::placements::Delta;
 use crate::state::ControlPlane;
+use crate::{homes, onboarding};
 
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use control_api::CellTables;
-use ledger::store::dynamodb::DynamoStore;
 use mover::Side;
+use store::dynamodb::DynamoStore;
 use tokio::sync::Mutex;
 use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
@@ -132,7 +132,7 @@ impl ControlPlane {
         let client = match clients.get(&connection) {
             Some(client) => client.clone(),
             None => {
-                let client = ledger::store::dynamodb::connect(&connection).await;
+                let client = store::dynamodb::connect(&connection).await;
                 clients.entry(connection).or_insert(client).clone()
             }
         };

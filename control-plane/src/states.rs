@@ -2,8 +2,8 @@
 //! cell that serves the wallet does it, in the operator's name; this module only finds that cell.
 
 use control_api::Because;
-use ledger::store::dynamodb::DynamoStore;
 use mover::Side;
+use store::dynamodb::DynamoStore;
 use topology::{CellEntry, WalletId};
 use tracing::info;
 use uuid::Uuid;

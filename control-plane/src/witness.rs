@@ -11,9 +11,9 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use control_api::now_rfc3339;
 use ledger::checkpoint::{Checkpoint, PublicKey, SIGNATURE_BYTES, Signed};
-use ledger::log::{Log, Witnessed};
-use ledger::store::{Store, StoreError};
 use ledger::{Hash, merkle};
+use store::log::{Log, Witnessed};
+use store::{Store, StoreError};
 use topology::{CellId, CellState, Finding};
 
 use crate::dynamo::{Item, TableShape, n, number, s, text};
@@ -227,7 +227,7 @@ async fn fault<S: Store>(
     log: &Log<S>,
     keys: &[PublicKey],
     last: Option<&Checkpoint>,
-    entry: &ledger::log::Entry,
+    entry: &store::log::Entry,
 ) -> Result<Option<String>> {
     let checkpoint = &entry.signed.checkpoint;
     if !keys.iter().any(|key| key.verifies(&entry.signed)) {

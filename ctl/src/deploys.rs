@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use command_line::{CHANGES, FAILED, PRECONDITION, STILL_RUNNING, USAGE, failure, silent};
-use control_api::Client;
-use control_api::{DeployId, DeployPlan, DeployState, DeployView, PromoteDeploy, StartDeploy};
+use control_api::{Client, DeployId, DeployPlan, DeployState, DeployView, PromoteDeploy, StartDeploy};
 use http::Method;
 use local_fleet::builds;
 use serde::Serialize;

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use command_line::columns;
-use command_line::{PRECONDITION, failure};
+use command_line::{PRECONDITION, columns, failure};
 use local_fleet::builds;
 use local_fleet::fleet::{Fleet, FleetCell};
 use local_fleet::secrets::Secrets;

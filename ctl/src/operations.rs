@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use command_line::{CHANGES, FAILED, STILL_RUNNING, failure, silent};
-use control_api::Client;
-use control_api::{OperationId, OperationKind, OperationState, OperationView, Plan, StartOperation, Wanted};
+use control_api::{Client, OperationId, OperationKind, OperationState, OperationView, Plan, StartOperation, Wanted};
 use http::Method;
 use tokio::time::Instant;
 

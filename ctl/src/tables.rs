@@ -119,8 +119,7 @@ mod tests {
     use topology::{CellId, InstanceId};
 
     use super::*;
-    use control_api::WalletView;
-    use control_api::{CellStatus, CellTables, InstanceHealth};
+    use control_api::{CellStatus, CellTables, InstanceHealth, WalletView};
 
     fn cell(number: u16, customers: Option<u64>) -> CellView {
         let id = CellId::parse(format!("cell-{number}")).expect("sound");

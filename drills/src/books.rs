@@ -11,11 +11,11 @@ mod transfers;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use ledger::store::Store;
-use ledger::store::dynamodb::DynamoStore;
 use ledger::{Block, External};
 use load_generator::outcome::Outcome;
 use serde::Serialize;
+use store::Chains;
+use store::dynamodb::DynamoStore;
 use topology::{CellId, WalletId};
 
 use crate::verdict::Check;

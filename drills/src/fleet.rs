@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use command_line::{PRECONDITION, failure};
-use ledger::store::dynamodb::{Connection, DynamoStore, connect};
 use local_fleet::child;
 use local_fleet::fleet::{Fleet, FleetCell};
 use local_fleet::socket::{self, Request};
 use local_fleet::supervisor::View;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use store::dynamodb::{Connection, DynamoStore, connect};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use ledger::store::dynamodb::{TABLES, create_tables};
 use local_fleet::layout::{CONTROL_PLANE, CONTROL_PLANE_DB};
 use local_fleet::relay::Line;
 use local_fleet::socket::Request;
 use serde_json::{Value, json};
+use store::dynamodb::{TABLES, create_tables};
 use tokio::task::JoinSet;
 use topology::Placement;
 

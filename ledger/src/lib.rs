@@ -1,11 +1,10 @@
 //! The ledger: a wallet is a chain of immutable blocks, and the only write is "append block n+1 if there is none".
 //!
-//! Pure modules (no I/O, no clock, no async): [`money`], [`time`], [`block`], [`state`], [`canonical`], [`chain`],
-//! [`decide`], [`fence`], [`rows`], [`keys`], [`snapshots`], [`merkle`], [`moving`]. Only [`store`] does I/O: the one storage port,
-//! with its DynamoDB and in-memory adapters.
+//! The crate is pure: no I/O, no clock, no async, no AWS. What reads and writes chains is the crate `store`.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod append;
 pub mod block;
 pub mod canonical;
 pub mod chain;
@@ -13,17 +12,15 @@ pub mod checkpoint;
 pub mod decide;
 pub mod fence;
 pub mod keys;
-pub mod log;
 pub mod merkle;
 pub mod money;
 pub mod moving;
 pub mod rows;
 pub mod snapshots;
 pub mod state;
-pub mod store;
 pub mod time;
-pub mod verify;
 
+pub use append::{Append, Conflict, Guard};
 pub use block::{
     Audit, Block, Entry, EntryKind, External, Hash, Head, ItemOutcome, Key, Route, ShortText, TransactionId,
 };

@@ -8,11 +8,11 @@ use std::collections::HashSet;
 
 use topology::CellId;
 
+use crate::append::{Conflict, MAX_APPEND_ITEMS};
 use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
 use crate::chain::{self, ChainFault};
 use crate::money::Money;
 use crate::rows::rows_of;
-use crate::store::{Conflict, MAX_APPEND_ITEMS};
 use crate::time::Timestamp;
 
 /// Most blocks copied in one transaction.

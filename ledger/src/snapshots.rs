@@ -4,10 +4,22 @@
 //! The rule keeps what is read from one snapshot to the next below one page of DynamoDB (1 MB): blocks between two
 //! snapshots are light ones, at most a run of them; a heavy block has a snapshot of its own, and so has the one after it.
 
-use crate::block::Block;
+use crate::block::{Block, Hash};
 use crate::canonical;
 use crate::keys::{last_of, run_of};
-use crate::store::Snapshot;
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// A point of a chain to start reading history from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    pub at: Timestamp,
+    pub block: u64,
+    /// The next block that has a snapshot is this one, or comes before it.
+    pub next: u64,
+    pub balance: Money,
+    pub hash: Hash,
+}
 
 /// A block of at least so many canonical bytes is heavy. A run of lighter ones is at most 256 KB, 64 read units; the
 /// snapshot of a heavy one adds at most a quarter to what writing the block costs, of a full one an eighth or less.

@@ -24,12 +24,11 @@ use topology::{CellId, Version};
 use super::supervisor::{State, Supervisor, View};
 use crate::fleet::{Fleet, FleetCell};
 use crate::layout::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
-use crate::observe;
 use crate::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
 use crate::relay::Relays;
 use crate::secrets::{self, Secrets};
 use crate::socket::{NewCell, Request, Started};
-use crate::{builds, keys};
+use crate::{builds, keys, observe};
 
 /// A process that is not ready after this long never will be.
 const READY_PATIENCE: Duration = Duration::from_secs(30);

@@ -4,8 +4,8 @@
 //! Must only be called once no write can land that was decided before the wallet left ([`ledger::fence`]): what is deleted
 //! leaves places free that such a write would take.
 
-use ledger::store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use ledger::{Head, moving};
+use store::{Forgotten, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::WalletId;
 
 use super::{Holds, MoveError, Mover, Side};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ledger::EntryKind;
-use ledger::store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
+use store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
 
 use super::homes::{Buckets, Stand};

@@ -4,7 +4,7 @@
 //! the *target's* row at e+1 is the point of no return. It is either `serving` (handed over) or, if the group was
 //! taken back first, `moved` back to the source. Each is written only over a lower epoch, so only one can be.
 
-use ledger::store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Store, StoreError};
+use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Store, StoreError};
 use topology::{Bucket, CellId};
 
 use super::{Group, MoveError};

@@ -16,7 +16,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use ledger::Timestamp;
-use ledger::store::{Store, StoreError};
+use store::{Store, StoreError};
 use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 
@@ -25,7 +25,7 @@ pub use pace::{Pace, Progress};
 pub use wallet::last_departure;
 
 /// Most buckets of one group: their `homes` rows change in one transaction.
-pub const GROUP_BUCKETS: usize = ledger::store::MAX_HOME_CHANGES;
+pub const GROUP_BUCKETS: usize = store::MAX_HOME_CHANGES;
 
 /// A cell and its tables.
 #[derive(Clone)]

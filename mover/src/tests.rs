@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::store::memory::{Fate, FaultPlan, MemoryStore};
-use ledger::store::{Append, Genesis, Guard, Store};
-use ledger::{Audit, Block, Entry, EntryKind, Money, Timestamp, chain, moving};
+use ledger::{Append, Audit, Block, Entry, EntryKind, Guard, Money, Timestamp, chain, moving};
+use store::memory::{Fate, FaultPlan, MemoryStore};
+use store::{Chains, Genesis};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::{Bucket, CellId, UserId, WalletId};

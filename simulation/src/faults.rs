@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ledger::store::memory::{Fate, Fault, FaultPlan};
+use store::memory::{Fate, Fault, FaultPlan};
 
 /// A write on its way lands at most this long after its sender was told nothing.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(8);

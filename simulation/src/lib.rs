@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::store::memory::Mutation;
+use store::memory::Mutation;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 

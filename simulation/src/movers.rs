@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ledger::store::memory::MemoryStore;
-use ledger::store::{HomeKey, HomeState};
 use mover::{MoveError, Moved, Mover, Order, Pace, Returned, Route, Side};
+use store::memory::MemoryStore;
+use store::{HomeKey, HomeState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use topology::{CellId, WalletId};

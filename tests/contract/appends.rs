@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ledger::block::{EntryKind, Route};
 use ledger::rows::rows_of;
-use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, AppendError, Conflict, Guard, Store};
+use ledger::{Append, Conflict, Guard};
+use store::commit::{CommitOutcome, commit};
+use store::{AppendError, Store};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use topology::wire::CreditRefusal;

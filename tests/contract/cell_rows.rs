@@ -1,7 +1,8 @@
 //! Rows of the cell itself, and items as they are stored.
 
-use ledger::store::{CellRow, Derived, RowTable, Snapshot, Store};
+use ledger::snapshots::Snapshot;
 use ledger::{Block, Money, keys::KeyRun};
+use store::{CellRow, Derived, RowTable, Store};
 use uuid::Uuid;
 
 use super::{START, Subject, after, deposit};

@@ -1,6 +1,7 @@
 //! Who may create a wallet: the bucket's row, the genesis bitmap where there is none, and the wallet's own row.
 
-use ledger::store::{AppendError, Conflict, Genesis, Guard, HomeChange, HomeKey, HomeRow, HomeState, Store};
+use ledger::{Conflict, Guard};
+use store::{AppendError, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::Bucket;
 
 use super::{Subject, block_zero, cell, genesis, wallet_in};

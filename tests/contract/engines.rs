@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use aws_sdk_dynamodb::Client;
-use ledger::store::dynamodb::{Connection, connect};
+use store::dynamodb::{Connection, connect};
 use uuid::Uuid;
 
 use super::{Backdoor, Subject, whole_contract};

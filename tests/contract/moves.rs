@@ -2,8 +2,8 @@
 
 use ledger::block::Route;
 use ledger::moving::{self, Copy};
-use ledger::store::{Append, AppendError, BlockRange, Forgotten, Guard, Store};
-use ledger::{Audit, Block, EntryKind};
+use ledger::{Append, Audit, Block, EntryKind, Guard};
+use store::{AppendError, BlockRange, Forgotten, Store};
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 

@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Audit, ShortText};
-use ledger::store::{BlockRange, Store, StoreError};
 use ledger::{Block, canonical};
+use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 use uuid::Uuid;
 

@@ -3,8 +3,9 @@
 use ledger::block::{EntryKind, Route};
 use ledger::keys::KeyRun;
 use ledger::rows::{InRow, OutRow};
-use ledger::store::{RecordedRuns, Snapshot, Store};
+use ledger::snapshots::Snapshot;
 use ledger::{Block, Money, Timestamp, TransactionId};
+use store::{RecordedRuns, Store};
 use topology::wire::{CreditOutcome, CreditRefusal};
 use uuid::Uuid;
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
 use ledger::rows::{InRow, OutRow, RowChange, rows_of};
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{BlockRange, Store};
 use ledger::{Block, Entry, EntryKind, External, Money, Route, Timestamp, TransactionId, chain};
+use store::dynamodb::DynamoStore;
+use store::{BlockRange, Chains, Homes};
 use topology::{Bucket, WalletId};
 use uuid::Uuid;
 

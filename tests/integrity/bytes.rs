@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::log::{Audit, Witnessed};
+use store::log::{Audit, Witnessed};
 use topology::WalletId;
 
 use super::database::{Database, Item, keys_of};

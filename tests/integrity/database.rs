@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::store::dynamodb::{Connection, DynamoStore, connect, create_tables};
-use ledger::store::{Genesis, Store};
 use serde_json::Value;
+use store::dynamodb::{Connection, DynamoStore, connect, create_tables};
+use store::{Genesis, Homes};
 use topology::Bucket;
 
 use crate::fleet::{ports, programs, until};

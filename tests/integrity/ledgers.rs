@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ledger::checkpoint::{Leaf, SigningKey};
-use ledger::log::{Audit, Log, Witnessed};
-use ledger::store::Store;
-use ledger::store::dynamodb::DynamoStore;
-use ledger::verify::{Break, FullSpeed, verify};
 use ledger::{EntryKind, Route};
+use store::Chains;
+use store::dynamodb::DynamoStore;
+use store::log::{Audit, Log, Witnessed};
+use store::verify::{Break, FullSpeed, verify};
 use topology::WalletId;
 use topology::wire::CreditRefusal;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ impl Ledgers {
             let chain = ledgers.chains.get_mut(&wallet).expect("written before");
             chain.deposits(1, 1);
             let block = chain.blocks.last().expect("just made").clone();
-            store.append(&ledger::store::Append { blocks: vec![block], guard: None }).await.expect("its place is free");
+            store.append(&ledger::Append { blocks: vec![block], guard: None }).await.expect("its place is free");
         }
         ledgers.checkpoint(store, 2).await;
         ledgers

@@ -2,9 +2,9 @@
 //! that the wallet itself is without fault. What was signed gives him away.
 
 use ledger::checkpoint::{Leaf, SigningKey};
-use ledger::log::{Audit, Witnessed};
-use ledger::store::{CellRow, Store};
 use ledger::{EntryKind, Money};
+use store::log::{Audit, Witnessed};
+use store::{CellRow, CellRows};
 use topology::WalletId;
 use uuid::Uuid;
 

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::store::Store;
-use ledger::store::dynamodb::DynamoStore;
 use ledger::{Money, canonical, chain};
 use serde_json::Value;
+use store::dynamodb::DynamoStore;
+use store::{CellRows, Chains};
 use topology::WalletId;
 
 use super::database::Item;
@@ -99,7 +99,7 @@ async fn a_broken_wallet_is_frozen_and_a_rewritten_one_given_away_while_all_othe
         item.insert("b".into(), AttributeValue::B(Blob::new(bytes)));
         put(&store, item).await;
         // A whole past, hashes and all: eve has a hundred times as much.
-        let honest = store.blocks(eve, ledger::store::BlockRange { first: 0, last: 1, newest_first: false }, 2).await;
+        let honest = store.blocks(eve, store::BlockRange { first: 0, last: 1, newest_first: false }, 2).await;
         let honest = honest.expect("sound");
         let (mut state, mut entries) = (honest[1].state.clone(), honest[1].entries.clone());
         state.balance = Money::from_minor(70_000);

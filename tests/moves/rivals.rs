@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ledger::store::{HomeKey, HomeState, Store};
 use mover::MoveError;
+use store::{HomeKey, HomeState, Homes};
 use topology::{Bucket, WalletId};
 
 use super::support::{Way, bucket_of, insist};

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use ledger::store::{HomeKey, HomeState, Store};
 use serde_json::{Value, json};
+use store::{Chains, HomeKey, HomeState, Homes};
 use topology::WalletId;
 
 use super::support::bucket_of;

@@ -1,10 +1,10 @@
 //! The shipped mover on the tables of a running fleet.
 
 use control_plane::holds::InstanceHolds;
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{BlockRange, Store};
 use ledger::{Block, Timestamp};
 use mover::{Group, MoveError, Mover, Order, Pace, Route, Side, wall_clock};
+use store::dynamodb::DynamoStore;
+use store::{BlockRange, Chains};
 use tokio::sync::watch;
 use topology::placement::InstanceEntry;
 use topology::{Bucket, CellId, InstanceId, WalletId};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ledger::store::Genesis;
-use ledger::store::memory::MemoryStore;
 use ledger::{Audit, Intent, Money};
+use store::Genesis;
+use store::memory::MemoryStore;
 use topology::wire::Receivable;
 use topology::{Bucket, UserId, WalletId};
 use uuid::Uuid;

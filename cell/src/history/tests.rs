@@ -3,10 +3,11 @@
 use ledger::block::{Audit, Key, ShortText};
 use ledger::keys::KeyRun;
 use ledger::snapshots::{is_heavy, snapshots_of};
-use ledger::store::memory::MemoryStore;
-use ledger::store::{Append, Genesis, Guard};
-use ledger::{Money, chain};
+use ledger::{Append, Guard, Money, chain};
 use proptest::prelude::*;
+use store::Chains;
+use store::Genesis;
+use store::memory::MemoryStore;
 use topology::{Bucket, CellId, UserId};
 use uuid::Uuid;
 

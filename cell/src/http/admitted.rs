@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Frame, SizeHint};
-use ledger::store::Store;
+use store::Store;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use topology::{Duty, wire};

@@ -8,8 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use ledger::block::{Key, MAX_BATCH_OPERATIONS};
-use ledger::store::Store;
 use ledger::{Intent, Timestamp};
+use store::Store;
 
 use super::body::Fields;
 use super::problem::{Fault, Rejected};

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ledger::store::Store;
+use store::Store;
 
 use super::problem::{Fault, Rejected};
 use super::{Edge, context};

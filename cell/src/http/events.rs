@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use ledger::Block;
-use ledger::store::{Store, StoreError};
 use serde::Serialize;
+use store::{Store, StoreError};
 use tokio::time::{Instant, sleep};
 use topology::{CellId, WalletId};
 

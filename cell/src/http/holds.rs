@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use ledger::store::Store;
+use store::Store;
 use uuid::Uuid;
 
 use super::problem::{Fault, Rejected};

@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ledger::money::AmountError;
-use ledger::store::Store;
 use ledger::{Intent, Money, ShortText};
+use store::Store;
 use tokio::time::Instant;
 use topology::wire::Credit;
 

@@ -1,12 +1,13 @@
 //! The block that a request brings along from the cell its wallet has just left.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
-use ledger::store::Store;
 use ledger::{Block, canonical};
-use std::sync::Arc;
+use store::Store;
 use topology::wire;
 
 use super::Edge;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use ledger::log::Proof;
-use ledger::store::Store;
 use serde::Serialize;
+use store::Store;
+use store::log::Proof;
 use topology::{CellId, WalletId};
 
 use super::Edge;

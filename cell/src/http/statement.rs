@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use ledger::Timestamp;
-use ledger::store::{Store, StoreError};
+use store::{Store, StoreError};
 use topology::WalletId;
 
 use super::problem::{Fault, Rejected};

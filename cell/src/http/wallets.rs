@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ledger::store::Store;
 use ledger::{Intent, Money, Timestamp};
 use serde::Serialize;
+use store::Store;
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
 

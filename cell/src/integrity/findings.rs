@@ -2,8 +2,8 @@
 //! deleted.
 
 use ledger::Timestamp;
-use ledger::store::{CellRow, Store, StoreError};
-use ledger::verify::Break;
+use store::verify::Break;
+use store::{CellRow, Store, StoreError};
 use topology::finding::FINDINGS;
 use topology::{CellId, Finding, WalletId};
 

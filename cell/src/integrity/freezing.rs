@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::store::commit::{CommitOutcome, commit_before};
-use ledger::store::{Append, Store, StoreError};
-use ledger::{Audit, Entry, EntryKind, Money, Status, chain};
+use ledger::{Append, Audit, Entry, EntryKind, Money, Status, chain};
+use store::commit::{CommitOutcome, commit_before};
+use store::{Store, StoreError};
 use tokio::time::Instant;
 use topology::{CellId, WalletId};
 

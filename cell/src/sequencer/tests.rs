@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use ledger::block::Key;
-use ledger::store::Append;
-use ledger::store::commit::CommitOutcome;
-use ledger::{Audit, Entry, EntryKind, Intent, Money, Refusal, TransactionId, chain};
+use ledger::{Append, Audit, Entry, EntryKind, Intent, Money, Refusal, TransactionId, chain};
 use proptest::prelude::*;
+use store::commit::CommitOutcome;
 use topology::UserId;
 use uuid::Uuid;
 
@@ -447,7 +446,7 @@ fn a_commit_stays_within_one_transaction() {
     while !(bench.loads.is_empty() && bench.commits.is_empty()) {
         bench.load_all();
         for (_, append) in &bench.commits {
-            assert!(append.blocks.len() <= ledger::store::MAX_APPEND_ITEMS);
+            assert!(append.blocks.len() <= ledger::append::MAX_APPEND_ITEMS);
         }
         if !bench.commits.is_empty() {
             bench.commit();

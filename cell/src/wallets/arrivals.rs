@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, Store};
-use ledger::{Block, moving};
+use ledger::{Append, Block, moving};
+use store::Store;
+use store::commit::{CommitOutcome, commit};
 use tokio::time::Instant;
 use topology::WalletId;
 use tracing::warn;

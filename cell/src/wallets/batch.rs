@@ -6,8 +6,8 @@ use std::collections::hash_map::Entry;
 
 use ledger::block::item_id;
 use ledger::keys::KEY_LIFETIME_MICROS;
-use ledger::store::{BlockRange, Store};
 use ledger::{Block, EntryKind, Intent, ItemOutcome, Key, Money, Timestamp, TransactionId};
+use store::{BlockRange, Store};
 use topology::WalletId;
 
 use super::{Answer, Context, MAX_EXPIRED_KEYS, Wallets};

@@ -1,8 +1,8 @@
 //! Creating a wallet: block 0, on the condition that this cell may create it. One user has one wallet by construction.
 
-use ledger::store::commit::{CommitOutcome, commit};
-use ledger::store::{Append, BlockRange, Guard, HomeKey, HomeState, Store};
-use ledger::{Entry, EntryKind, Money, chain};
+use ledger::{Append, Entry, EntryKind, Guard, Money, chain};
+use store::commit::{CommitOutcome, commit};
+use store::{BlockRange, HomeKey, HomeState, Store};
 use topology::{UserId, WalletId};
 
 use super::{Answer, Context, Wallet, Wallets, Written, view};

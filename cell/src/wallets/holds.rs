@@ -1,8 +1,8 @@
 //! Two-phase payments: an amount is authorized (a hold), and later captured, in whole or in part, or voided. One that
 //! nobody ends is over at its time. Open holds stand in the wallet's head, so that they move with it.
 
-use ledger::store::Store;
 use ledger::{EntryKind, Hold, Intent, Money, Timestamp, TransactionId};
+use store::Store;
 use topology::WalletId;
 
 use super::{Answer, Context, Wallets, Written};

@@ -6,8 +6,8 @@
 //! is refused before any money moves.
 
 use futures_util::stream::{self, StreamExt};
-use ledger::store::Store;
 use ledger::{Key, Money, TransactionId};
+use store::Store;
 use topology::WalletId;
 
 use super::{Answer, Context, Transfer, Wallets};

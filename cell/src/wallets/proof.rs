@@ -1,7 +1,7 @@
 //! What the cell has committed to of a wallet, for its customer to check without the cell.
 
-use ledger::log::{Log, Proof};
-use ledger::store::Store;
+use store::Store;
+use store::log::{Log, Proof};
 use topology::WalletId;
 
 use super::Wallets;

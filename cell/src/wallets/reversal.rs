@@ -1,8 +1,8 @@
 //! Undoing a transaction by a compensating entry that names it. The reversed one stays as it is; that it is reversed
 //! once only is kept by a row, written in the same transaction.
 
-use ledger::store::{BlockRange, Store};
 use ledger::{EntryKind, Intent, Money, Timestamp, TransactionId};
+use store::{BlockRange, Store};
 use topology::WalletId;
 
 use super::transfers::Payment;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ledger::decide::can_receive;
 use ledger::rows::OutRow;
-use ledger::store::Store;
 use ledger::{EntryKind, Intent, Money, Route, Timestamp, TransactionId};
+use store::Store;
 use tokio::time::Instant;
 use topology::WalletId;
 use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};

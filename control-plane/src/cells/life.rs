@@ -3,8 +3,8 @@
 //! It must never remove a cell that a wallet still lives in.
 
 use control_api::{Because, CellSpec, CellView, RemoveCell};
-use ledger::store::Store;
 use mover::{Buckets, GROUP_BUCKETS, Group, Route};
+use store::Chains;
 use topology::placement::CellState;
 use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 

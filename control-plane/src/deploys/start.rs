@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use control_api::now_rfc3339;
-use control_api::{CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, StartDeploy, WavePlan};
+use control_api::{
+    CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, StartDeploy, WavePlan, now_rfc3339,
+};
 use futures_util::future::join_all;
 use topology::{CellEntry, CellId, CellState};
 

@@ -9,8 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::now_rfc3339;
-use control_api::{Because, DeployState};
+use control_api::{Because, DeployState, now_rfc3339};
 use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
 use uuid::Uuid;
 

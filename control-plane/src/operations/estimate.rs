@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use control_api::{Headroom, Piece, Plan, Step};
-use ledger::store::dynamodb::DynamoStore;
 use mover::{Group, Mover, Order, Pace, wall_clock};
+use store::dynamodb::DynamoStore;
 use tokio::time::{Instant, timeout_at};
 use topology::{CellId, Placement, WalletId};
 

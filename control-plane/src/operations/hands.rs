@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use control_api::{Piece, Step};
 use ledger::fence::HEAD_LIFETIME;
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Store, StoreError};
 use mover::{Group, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
+use store::dynamodb::DynamoStore;
+use store::{Chains, Homes, StoreError};
 use tokio::sync::watch;
 use topology::placement::InstanceEntry;
 use topology::{CellId, WalletId};

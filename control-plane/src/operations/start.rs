@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use control_api::now_rfc3339;
 use control_api::{
     AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Scope, StartOperation, Step,
-    Wanted,
+    Wanted, now_rfc3339,
 };
-use ledger::store::Store;
+use store::Chains;
 use topology::{CellId, CellState, Placement, UserId, WalletId};
 
 use super::claims::{Claim, overlap};

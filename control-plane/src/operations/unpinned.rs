@@ -2,11 +2,10 @@
 //! broken off before its last step. A plan that is made of the placement alone would leave them behind.
 
 use control_api::Because;
-use futures_util::StreamExt;
-use futures_util::stream;
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Store, StoreError};
+use futures_util::{StreamExt, stream};
 use mover::Side;
+use store::dynamodb::DynamoStore;
+use store::{Chains, Homes, StoreError};
 use topology::placement::Pin;
 use topology::{Bucket, CellId, Placement, WalletId};
 

@@ -81,7 +81,7 @@ async fn page(
     Ok((wallets.last().copied().filter(|_| !single), checked))
 }
 
-async fn not_verifiable(route: &mover::Route<ledger::store::dynamodb::DynamoStore>, error: MoveError) -> Error {
+async fn not_verifiable(route: &mover::Route<store::dynamodb::DynamoStore>, error: MoveError) -> Error {
     let why = trouble(route, error).await;
     refused(503, "not_verifiable", "A cell's tables could not be read", why.to_string())
 }

@@ -11,8 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use control_api::now_rfc3339;
-use control_api::{Because, OperationState, Step, Wanted};
+use control_api::{Because, OperationState, Step, Wanted, now_rfc3339};
 use mover::{Order, Pace};
 use uuid::Uuid;
 

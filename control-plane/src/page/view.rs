@@ -14,10 +14,8 @@ use maud::{DOCTYPE, Markup, html};
 use topology::Problem;
 
 use super::entry::Visitor;
-use super::live;
 use super::snapshot::Snapshot;
-use super::{HOME, LOGIN};
-
+use super::{HOME, LOGIN, live};
 pub use place::place;
 
 /// A part of the page that is sent anew when it changes. Its element has the id.

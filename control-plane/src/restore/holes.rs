@@ -1,8 +1,8 @@
 //! Chains that are there but for some blocks: what a cell holds of them, and what would fill the hole.
 
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Append, BlockRange, HomeChange, HomeKey, HomeRow, HomeState, Store};
-use ledger::{Block, Head, moving};
+use ledger::{Append, Block, Head, moving};
+use store::dynamodb::DynamoStore;
+use store::{BlockRange, Chains, HomeChange, HomeKey, HomeRow, HomeState, Homes};
 use topology::{CellId, WalletId};
 
 use super::append;

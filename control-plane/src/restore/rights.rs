@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, MAX_HOME_CHANGES, Store};
 use mover::Side;
+use store::dynamodb::DynamoStore;
+use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
 use topology::{Bucket, CellIndex, Placement};
 
 use crate::error::{Error, Result, refused};

@@ -1,10 +1,10 @@
 //! The blocks by which wallets left a cell whose tables are lost: without them the cell would serve the beginning of a
 //! chain that is copied back to it one day, and create a second wallet for its user.
 
-use ledger::Head;
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Append, BlockRange, Store};
+use ledger::{Append, Head};
 use mover::{Side, last_departure};
+use store::dynamodb::DynamoStore;
+use store::{BlockRange, Chains};
 use topology::CellId;
 
 use super::append;

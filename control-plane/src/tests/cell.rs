@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ledger::store::dynamodb::DynamoStore;
-use ledger::store::{Genesis, HomeKey, HomeState, Store};
 use serde_json::{Value, json};
+use store::dynamodb::DynamoStore;
+use store::{Genesis, HomeKey, HomeState, Homes};
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
 

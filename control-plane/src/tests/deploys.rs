@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use control_api::now_rfc3339;
-use control_api::{CellPlan, DeployAudit, DeployId, DeployLimits, DeployState, InstancePlan};
+use control_api::{CellPlan, DeployAudit, DeployId, DeployLimits, DeployState, InstancePlan, now_rfc3339};
 use topology::{InstanceId, Version};
 
 use super::fixture::{Fixture, because, cell_id};

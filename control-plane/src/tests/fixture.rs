@@ -186,5 +186,5 @@ pub fn user_of(plane: &Plane, cell: &CellId) -> (UserId, WalletId) {
 }
 
 async fn cell_tables(cell: &Cell) {
-    ledger::store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
+    store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
 }

@@ -4,10 +4,9 @@ use control_api::{
     BucketRange, OperationId, OperationState, OperationView, Piece, RemoveCell, Scope, StartOperation, VerifyFrom,
     Wanted,
 };
-use ledger::chain;
-use ledger::store::{Append, Guard, Store};
-use ledger::{Audit, Entry, EntryKind, Money};
+use ledger::{Append, Audit, Entry, EntryKind, Guard, Money, chain};
 use mover::wall_clock;
+use store::Chains;
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -166,7 +165,7 @@ async fn blocks_are_deleted_only_below_an_old_tombstone() {
     let job = crate::operations::hands::Job::purging(step);
     crate::operations::hands::Hands::real().carry(&plane.control, job).await.expect("purged");
     assert!(wall_clock().micros() - left.at.micros() >= 1_000_000, "it waited");
-    let blocks = ledger::store::BlockRange { first: 0, last: u64::MAX, newest_first: false };
+    let blocks = store::BlockRange { first: 0, last: u64::MAX, newest_first: false };
     let kept = store.blocks(wallet, blocks, 10).await.expect("answers");
     assert_eq!(kept, [left], "the last block goes on telling where it went");
 }
@@ -357,7 +356,7 @@ async fn a_block_with_more_rows_than_a_transaction_moves_and_returns() {
     for number in 1..100 {
         assert!(here.store.in_row(wallet, Uuid::from_u128(number)).await.expect("answers").is_some(), "{number}");
     }
-    let report = ledger::verify::verify(&here.store, &one, wallet, &[], &mut ledger::verify::FullSpeed).await;
+    let report = store::verify::verify(&here.store, &one, wallet, &[], &mut store::verify::FullSpeed).await;
     assert_eq!(report.expect("answers").breaks, vec![]);
     forget = Wanted::Forget { operation: back.id };
     done(&plane, forget).await;

@@ -1,7 +1,7 @@
 //! A user gets one wallet, in one cell, however often and wherever the steps are broken off.
 
 use control_api::{AddCell, Onboard, RemoveCell};
-use ledger::store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
+use store::{HomeChange, HomeKey, HomeRow, HomeState, Homes};
 use topology::placement::CellState;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use control_api::restore::{BeginRestore, FinishRestore, FinishedPage, RestoreChain, RestoredChain};
 use control_api::{Scope, Wanted};
-use ledger::store::dynamodb::Identity;
-use ledger::store::{Append, BlockRange, HomeKey, HomeState, Store};
-use ledger::{Block, canonical, moving};
+use ledger::{Append, Block, canonical, moving};
+use store::dynamodb::Identity;
+use store::{BlockRange, Chains, HomeKey, HomeState, Homes};
 use topology::WalletId;
 
 use super::fixture::{Fixture, Plane, because, cell_id, code};
@@ -40,11 +40,11 @@ async fn lose_tables(fixture: &Fixture) {
     for name in tables(fixture) {
         cell.client.delete_table().table_name(name).send().await.expect("deleted");
     }
-    ledger::store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
+    store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
 }
 
 fn tables(fixture: &Fixture) -> [String; 4] {
-    ledger::store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[0].prefix))
+    store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[0].prefix))
 }
 
 type Items = Vec<HashMap<String, AttributeValue>>;

@@ -16,7 +16,7 @@ use aws_sdk_route53::config::timeout::TimeoutConfig;
 use aws_sdk_route53::error::DisplayErrorContext;
 use clap::Args;
 use control_api::zones::Dns as State;
-use ledger::store::dynamodb::{Connection, shared_config};
+use store::dynamodb::{Connection, shared_config};
 use tokio::sync::Notify;
 use topology::ZoneId;
 

@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use command_line::{MISMATCH, USAGE, failure, silent};
-use control_api::Client;
 use control_api::{
-    self, AuditEntry, CellView, DeployAudit, OperationId, OperationView, Scope, Verified, VerifyFrom, Wanted,
+    self, AuditEntry, CellView, Client, DeployAudit, OperationId, OperationView, Scope, Verified, VerifyFrom, Wanted,
 };
 use http::Method;
 use topology::CellId;

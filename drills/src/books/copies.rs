@@ -4,9 +4,8 @@
 
 use std::collections::VecDeque;
 
-use ledger::chain;
-use ledger::store::{BlockRange, Store, StoreError};
-use ledger::{Block, Head};
+use ledger::{Block, Head, chain};
+use store::{BlockRange, Store, StoreError};
 use topology::{CellId, WalletId};
 
 use super::{Faults, Tables};
@@ -94,9 +93,10 @@ impl<S: Store> Copy<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use ledger::store::memory::MemoryStore;
-    use ledger::store::{Append, Genesis, Guard};
-    use ledger::{Audit, Entry, EntryKind, Money, Timestamp, WalletState};
+    use ledger::{Append, Audit, Entry, EntryKind, Guard, Money, Timestamp, WalletState};
+    use store::Chains;
+    use store::Genesis;
+    use store::memory::MemoryStore;
     use topology::UserId;
     use uuid::Uuid;
 

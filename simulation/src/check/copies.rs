@@ -63,7 +63,7 @@ pub fn longest(world: &World) -> Result<BTreeMap<WalletId, Vec<Block>>, Violatio
     Ok(longest)
 }
 
-fn held_by(store: &ledger::store::memory::MemoryStore) -> BTreeMap<WalletId, Held> {
+fn held_by(store: &store::memory::MemoryStore) -> BTreeMap<WalletId, Held> {
     let mut held: BTreeMap<WalletId, Held> = BTreeMap::new();
     for (wallet, blocks) in store.chains() {
         // What was emptied is as if it had never been there.

@@ -1,6 +1,6 @@
 //! The right to create wallets: never two cells have it for one bucket, and when all is done one has.
 
-use ledger::store::{HomeKey, HomeRow, HomeState};
+use store::{HomeKey, HomeRow, HomeState};
 use topology::Bucket;
 
 use super::violated;

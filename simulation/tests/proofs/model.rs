@@ -13,8 +13,8 @@ mod world;
 
 use std::time::Instant;
 
-use ledger::store::memory::Mutation;
 use stateright::{Checker, HasDiscoveries, Model, Property};
+use store::memory::Mutation;
 
 use facts::Facts;
 use space::{Known, Space, TablesId};

@@ -1,7 +1,7 @@
 //! The simulator's seeds that every change must pass, and the proof that it would find a mistake.
 
-use ledger::store::memory::Mutation;
 use simulation::{Mistake, Size, run};
+use store::memory::Mutation;
 
 /// A few: `simulate` runs many.
 const SEEDS: u64 = 20;

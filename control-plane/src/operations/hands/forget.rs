@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use control_api::Piece;
-use ledger::store::dynamodb::DynamoStore;
 use ledger::{Head, Timestamp};
 use mover::{Group, Mover};
+use store::dynamodb::DynamoStore;
 use topology::WalletId;
 
 use super::{Carried, Job, Outcome, Trouble, trouble};

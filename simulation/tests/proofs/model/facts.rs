@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ledger::Block;
 use ledger::rows::{RowChange, rows_of};
-use ledger::store::memory::Tables;
+use store::memory::Tables;
 
 use super::Move;
 use super::mover::Stepped;

@@ -2,9 +2,8 @@
 //! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
 
 use ledger::moving::{self, Copy, Step};
-use ledger::store::Append;
-use ledger::store::memory::Tables;
-use ledger::{Audit, Block};
+use ledger::{Append, Audit, Block};
+use store::memory::Tables;
 use uuid::Uuid;
 
 use super::space::{AppendId, Written};

@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ledger::moving;
-use ledger::store::memory::{Mutation, Tables};
-use ledger::store::{Append, AppendError, Forgotten};
-use ledger::{Block, Head};
+use ledger::{Append, Block, Head, moving};
+use store::memory::{Mutation, Tables};
+use store::{AppendError, Forgotten};
 
 use super::world::wallet;
 

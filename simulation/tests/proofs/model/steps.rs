@@ -1,8 +1,7 @@
 //! Who may do what, and what comes of it. Every decision is the shipped code's: which block follows a head, what a
 //! cell may adopt, what the store allows.
 
-use ledger::moving;
-use ledger::store::{Append, Guard};
+use ledger::{Append, Guard, moving};
 
 use super::mover::Stepped;
 use super::space::{BlockId, Written};

@@ -1,9 +1,9 @@
 //! The model's cells, wallet and customers: constants of one small deployment.
 
 use ledger::block::Route;
-use ledger::store::memory::{Mutation, Tables};
-use ledger::store::{Append, Genesis, Guard};
-use ledger::{Audit, Block, Entry, EntryKind, Intent, Money, Timestamp, TransactionId, chain, decide};
+use ledger::{Append, Audit, Block, Entry, EntryKind, Guard, Intent, Money, Timestamp, TransactionId, chain, decide};
+use store::Genesis;
+use store::memory::{Mutation, Tables};
 use topology::wire::CreditRefusal;
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;

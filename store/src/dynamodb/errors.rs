@@ -8,11 +8,12 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use ledger::Conflict;
+use ledger::block::TransactionId;
 use topology::WalletId;
 
 use super::signed::TooLate;
-use crate::block::TransactionId;
-use crate::store::{AppendError, Conflict, StoreError};
+use crate::{AppendError, StoreError};
 
 /// Answers that a repetition would only bring again: about who asks, what for, or how much an account may.
 const REJECTED: [&str; 19] = [

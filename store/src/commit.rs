@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use ledger::block::Block;
+use ledger::{Append, Conflict};
 use tokio::time::{Instant, sleep};
 
-use super::{Append, AppendError, BlockRange, Conflict, Store, StoreError};
-use crate::block::Block;
+use super::{AppendError, BlockRange, Store, StoreError};
 
 /// First pause between attempts; doubles up to [`MAX_BACKOFF`], each time with full jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
@@ -107,11 +108,10 @@ fn taken(append: &Append) -> Conflict {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::store::memory::{Fate, Fault, FaultPlan, MemoryStore};
+    use crate::memory::{Fate, Fault, FaultPlan, MemoryStore};
 
     /// What happens to each call, the last one again and again; and how many there were.
     struct Plan(Mutex<(Vec<Fault>, u32)>);

@@ -1,10 +1,9 @@
 //! The rows of a log: a checkpoint with what is needed to append to its tree, and where a wallet's latest leaf is.
 
+use ledger::block::Hash;
+use ledger::checkpoint::{Checkpoint, Leaf, SIGNATURE_BYTES, Signed};
+use ledger::merkle::Edge;
 use uuid::Uuid;
-
-use crate::block::Hash;
-use crate::checkpoint::{Checkpoint, Leaf, SIGNATURE_BYTES, Signed};
-use crate::merkle::Edge;
 
 /// A checkpoint as it is stored. Only `signed` is signed; the rest follows from the leaves, and is held against them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 //! item, attribute by attribute: so nothing beside the canonical bytes can differ unseen either.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use ledger::block::Block;
 use topology::WalletId;
 
 use super::{DynamoStore, OPEN_SHARDS, errors, items};
-use crate::block::Block;
-use crate::store::{Derived, RowTable, StoreError, Stored, StoredPage};
+use crate::{Derived, RowTable, StoreError, Stored, StoredPage};
 
 impl DynamoStore {
     pub(super) async fn read_stored_blocks(

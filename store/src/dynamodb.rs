@@ -25,23 +25,24 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
+use ledger::append::MAX_APPEND_ITEMS;
+use ledger::block::{Block, TransactionId};
+use ledger::keys::KeyRun;
+use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
+use ledger::snapshots::Snapshot;
+use ledger::time::Timestamp;
+use ledger::{Append, Guard};
 use tokio::time::Instant;
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow,
-    MAX_APPEND_ITEMS, Page, RecordedRuns, RowTable, Snapshot, Store, StoreError, StoredPage,
+    AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
+    Homes, Page, RecordedRuns, RowTable, StoreError, StoredPage,
 };
-use crate::block::{Block, TransactionId};
-use crate::keys::KeyRun;
-use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
-use crate::time::Timestamp;
-
-use signed::Signed;
-
 pub use clock::DatabaseClock;
 pub use connection::{Connection, client_config, shared_config};
 pub use identity::Identity;
+use signed::Signed;
 pub use tables::{TABLES, check_reachable, create_tables};
 
 /// One attempt at one call; bounded retries are the caller's.
@@ -253,7 +254,7 @@ impl DynamoStore {
     }
 }
 
-impl Store for DynamoStore {
+impl Chains for DynamoStore {
     async fn head(&self, wallet: WalletId) -> Result<Option<Block>, StoreError> {
         let range = BlockRange { first: 0, last: u64::MAX, newest_first: true };
         Ok(self.blocks(wallet, range, 1).await?.pop())
@@ -413,30 +414,12 @@ impl Store for DynamoStore {
         self.read_stored_rows(wallet, table, after, limit).await
     }
 
-    async fn cell_row(&self, list: &str, key: &str) -> Result<Option<CellRow>, StoreError> {
-        self.read_cell_row(list, key).await
+    async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
+        self.forget_some(wallet, tombstone).await
     }
+}
 
-    async fn cell_rows(
-        &self,
-        list: &str,
-        after: Option<&str>,
-        newest_first: bool,
-        limit: usize,
-    ) -> Result<Vec<(String, CellRow)>, StoreError> {
-        self.read_cell_rows(list, after, newest_first, limit).await
-    }
-
-    async fn put_cell_row(
-        &self,
-        list: &str,
-        key: &str,
-        expected: Option<u64>,
-        row: &CellRow,
-    ) -> Result<bool, StoreError> {
-        self.write_cell_row(list, key, expected, row).await
-    }
-
+impl Homes for DynamoStore {
     async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
         self.get(&self.homes, items::home_key(key)).await?.map(|item| items::to_home(&item)).transpose()
     }
@@ -466,8 +449,30 @@ impl Store for DynamoStore {
     ) -> Result<Vec<WalletId>, StoreError> {
         self.list_members(buckets, after, limit).await
     }
+}
 
-    async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
-        self.forget_some(wallet, tombstone).await
+impl CellRows for DynamoStore {
+    async fn cell_row(&self, list: &str, key: &str) -> Result<Option<CellRow>, StoreError> {
+        self.read_cell_row(list, key).await
+    }
+
+    async fn cell_rows(
+        &self,
+        list: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, CellRow)>, StoreError> {
+        self.read_cell_rows(list, after, newest_first, limit).await
+    }
+
+    async fn put_cell_row(
+        &self,
+        list: &str,
+        key: &str,
+        expected: Option<u64>,
+        row: &CellRow,
+    ) -> Result<bool, StoreError> {
+        self.write_cell_row(list, key, expected, row).await
     }
 }

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{
 };
 use tokio::time::sleep;
 
-use crate::store::StoreError;
+use crate::StoreError;
 
 /// Sparse index of `transfers`: only rows in flight carry its key.
 pub const OPEN_INDEX: &str = "open";

@@ -6,10 +6,11 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
+use ledger::append::MAX_APPEND_ITEMS;
 use topology::WalletId;
 
 use super::{DynamoStore, errors, items};
-use crate::store::{Forgotten, MAX_APPEND_ITEMS, StoreError};
+use crate::{Forgotten, StoreError};
 
 /// Items deleted in one transaction: it also holds two conditions.
 const DELETE_ITEMS: usize = MAX_APPEND_ITEMS - 2;

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
+use ledger::block::{Block, Hash, Head, TransactionId};
+use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::rows::{RowChange, rows_of};
+use ledger::snapshots::{Snapshot, is_due, is_heavy, snapshot_of};
+use ledger::{canonical, chain, moving};
 use sha2::{Digest, Sha256};
 use topology::{CellId, WalletId};
 
-use crate::block::{Block, Hash, Head, TransactionId};
-use crate::keys::{KeyRun, last_of, run_of};
-use crate::rows::{RowChange, rows_of};
-use crate::snapshots::{is_due, is_heavy, snapshot_of};
-use crate::store::{Derived, RowTable, Snapshot, Store, StoreError, Stored, out_name};
-use crate::{canonical, chain, moving};
+use crate::{Derived, RowTable, Store, StoreError, Stored, out_name};
 
 /// Blocks or rows asked for in one page.
 const PAGE: usize = 256;

@@ -1,4 +1,4 @@
-//! Refuses to send a request that was signed too late: see [`crate::fence`].
+//! Refuses to send a request that was signed too late: see [`ledger::fence`].
 //!
 //! The look at the clock comes after the signature. A process that is stopped before it finds that it is late; one that
 //! is stopped after it sends a signature that the database refuses as too old.

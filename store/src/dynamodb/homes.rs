@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, KeysAndAttributes, Put, TransactWriteItem};
+use ledger::block::Hash;
 use topology::{Bucket, WalletId};
 
 use super::{DynamoStore, errors, items};
-use crate::block::Hash;
-use crate::store::{Genesis, HomeChange, HomeKey, HomeRow, MAX_HOME_CHANGES, Store, StoreError};
+use crate::{Genesis, HomeChange, HomeKey, HomeRow, Homes, MAX_HOME_CHANGES, StoreError};
 
 /// A batch may be answered in parts; more of them than this mean that the table is overloaded.
 const MAX_BATCH_READS: usize = 8;

@@ -13,11 +13,11 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use aws_smithy_types::date_time::Format;
+use ledger::block::Block;
+use ledger::fence::CLOCK_SKEW_MAX;
+use ledger::time::Timestamp;
 
-use crate::block::Block;
-use crate::fence::CLOCK_SKEW_MAX;
-use crate::store::AppendError;
-use crate::time::Timestamp;
+use crate::AppendError;
 
 /// An answer that took longer says too little about the time.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);

@@ -3,17 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ledger::block::{Block, TransactionId};
+use ledger::keys::KeyRun;
+use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
+use ledger::snapshots::Snapshot;
+use ledger::time::Timestamp;
+use ledger::{Append, Conflict, Guard};
 use topology::WalletId;
 
 use super::Mutation;
-use crate::block::{Block, TransactionId};
-use crate::keys::KeyRun;
-use crate::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
-use crate::store::{
-    Append, AppendError, CellRow, Conflict, Derived, Forgotten, Genesis, Guard, HomeChange, HomeKey, HomeRow,
-    HomeState, RowTable, Snapshot,
-};
-use crate::time::Timestamp;
+use crate::{AppendError, CellRow, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow, HomeState, RowTable};
 
 /// The tables of one cell, with the conditions that the store puts on every write: plain data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

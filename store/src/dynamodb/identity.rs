@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::{DynamoStore, errors};
-use crate::store::{CellRow, Store, StoreError};
+use crate::{CellRow, CellRows, StoreError};
 
 /// The list of the cell's rows, and the key in it.
 const LIST: &str = "tables";

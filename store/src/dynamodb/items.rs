@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use ledger::block::{Block, Hash, TransactionId};
+use ledger::canonical;
+use ledger::keys::KeyRun;
+use ledger::money::Money;
+use ledger::rows::{InRow, OutRow, ReversedRow};
+use ledger::snapshots::Snapshot;
+use ledger::time::Timestamp;
 use topology::wire::{CreditOutcome, CreditRefusal};
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
-use crate::block::{Block, Hash, TransactionId};
-use crate::canonical;
-use crate::keys::KeyRun;
-use crate::money::Money;
-use crate::rows::{InRow, OutRow, ReversedRow};
-use crate::store::{CellRow, GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, Snapshot, StoreError};
-use crate::time::Timestamp;
+use crate::{CellRow, GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, StoreError};
 
 pub type Item = HashMap<String, AttributeValue>;
 

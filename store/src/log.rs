@@ -9,15 +9,14 @@ mod entry;
 
 use std::collections::HashMap;
 
+use ledger::block::Hash;
+use ledger::checkpoint::{Checkpoint, LEAF_BYTES, Leaf, SigningKey};
+use ledger::merkle::{self, Edge, Tile};
+use ledger::time::Timestamp;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
-use crate::block::Hash;
-use crate::checkpoint::{Checkpoint, LEAF_BYTES, Leaf, SigningKey};
-use crate::merkle::{self, Edge, Tile};
-use crate::store::{CellRow, MAX_CELL_ROW_BYTES, Store, StoreError};
-use crate::time::Timestamp;
-
+use crate::{CellRow, MAX_CELL_ROW_BYTES, Store, StoreError};
 pub use audit::{Audit, Witnessed};
 pub use entry::{Entry, Latest};
 
@@ -45,7 +44,7 @@ pub enum LogError {
 /// A leaf with all that shows that a checkpoint commits to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    pub signed: crate::checkpoint::Signed,
+    pub signed: ledger::checkpoint::Signed,
     pub leaf: Leaf,
     pub index: u64,
     pub path: Vec<Hash>,

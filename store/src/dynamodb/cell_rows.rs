@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{DynamoStore, errors, items};
-use crate::store::{CellRow, MAX_CELL_ROW_BYTES, StoreError};
+use crate::{CellRow, MAX_CELL_ROW_BYTES, StoreError};
 
 fn partition(list: &str) -> String {
     format!("cell#{list}")

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ledger::block::Hash;
+use ledger::checkpoint::{Checkpoint, Leaf, PublicKey, Signed};
+use ledger::merkle::Edge;
 use topology::WalletId;
 
 use super::{Entry, Latest, Log, latest_list, number_key, tile_key};
-use crate::block::Hash;
-use crate::checkpoint::{Checkpoint, Leaf, PublicKey, Signed};
-use crate::merkle::Edge;
-use crate::store::{Store, StoreError};
 use crate::verify::{Break, Committed};
+use crate::{Store, StoreError};
 
 /// Faults told of one log.
 const MAX_BREAKS: usize = 64;
@@ -219,7 +219,7 @@ impl<S: Store> Log<S> {
 }
 
 impl Reading {
-    fn leaf(&mut self, checkpoint: u64, leaf: Leaf) -> Vec<crate::merkle::Tile> {
+    fn leaf(&mut self, checkpoint: u64, leaf: Leaf) -> Vec<ledger::merkle::Tile> {
         let index = self.edge.size();
         let tiles = self.edge.push(leaf.tree_hash());
         self.audit.leaves = self.audit.leaves.saturating_add(1);

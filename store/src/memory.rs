@@ -8,18 +8,19 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ledger::Append;
+use ledger::block::{Block, TransactionId};
+use ledger::keys::KeyRun;
+use ledger::rows::{InRow, OutRow, ReversedRow};
+use ledger::snapshots::Snapshot;
+use ledger::time::Timestamp;
 use tokio::time::Instant;
 use topology::{Bucket, WalletId};
 
 use super::{
-    Append, AppendError, BlockRange, CellRow, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow, Page,
-    RecordedRuns, RowTable, Snapshot, Store, StoreError, Stored, StoredPage,
+    AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
+    Homes, Page, RecordedRuns, RowTable, StoreError, Stored, StoredPage,
 };
-use crate::block::{Block, TransactionId};
-use crate::keys::KeyRun;
-use crate::rows::{InRow, OutRow, ReversedRow};
-use crate::time::Timestamp;
-
 pub use tables::Tables;
 
 /// Most blocks in one page, whatever the caller asks: small, so that simulations cross page boundaries.
@@ -171,7 +172,7 @@ async fn pause(duration: Duration) {
     }
 }
 
-impl Store for MemoryStore {
+impl Chains for MemoryStore {
     async fn head(&self, wallet: WalletId) -> Result<Option<Block>, StoreError> {
         self.read(|tables| tables.head(wallet).cloned()).await
     }
@@ -309,6 +310,50 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
+        self.write(move |tables| tables.forget(wallet, tombstone, PAGE_BLOCKS)).await
+    }
+}
+
+impl Homes for MemoryStore {
+    async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
+        self.read(|tables| tables.homes.get(&key).cloned()).await
+    }
+
+    async fn homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
+        self.read(|tables| keys.iter().map(|key| tables.homes.get(key).cloned()).collect()).await
+    }
+
+    async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
+        self.read(|tables| tables.genesis.clone()).await
+    }
+
+    async fn put_genesis(&self, genesis: &Genesis) -> Result<bool, StoreError> {
+        let genesis = genesis.clone();
+        self.write(move |tables| *tables.genesis.get_or_insert_with(|| genesis.clone()) == genesis).await
+    }
+
+    async fn change_homes(&self, changes: &[HomeChange]) -> Result<bool, StoreError> {
+        let changes = changes.to_vec();
+        self.write(move |tables| tables.change_homes(&changes)).await
+    }
+
+    async fn members(
+        &self,
+        (first, last): (Bucket, Bucket),
+        after: Option<WalletId>,
+        limit: usize,
+    ) -> Result<Vec<WalletId>, StoreError> {
+        let limit = limit.min(PAGE_BLOCKS);
+        self.read(|tables| {
+            let within = |wallet: &&WalletId| (first..=last).contains(&wallet.bucket()) && after < Some(**wallet);
+            tables.members.iter().filter(within).take(limit).copied().collect()
+        })
+        .await
+    }
+}
+
+impl CellRows for MemoryStore {
     async fn cell_row(&self, list: &str, key: &str) -> Result<Option<CellRow>, StoreError> {
         let place = (list.to_owned(), key.to_owned());
         self.read(|tables| tables.cell_rows.get(&place).cloned()).await
@@ -350,45 +395,5 @@ impl Store for MemoryStore {
             holds
         })
         .await
-    }
-
-    async fn home(&self, key: HomeKey) -> Result<Option<HomeRow>, StoreError> {
-        self.read(|tables| tables.homes.get(&key).cloned()).await
-    }
-
-    async fn homes(&self, keys: &[HomeKey]) -> Result<Vec<Option<HomeRow>>, StoreError> {
-        self.read(|tables| keys.iter().map(|key| tables.homes.get(key).cloned()).collect()).await
-    }
-
-    async fn genesis(&self) -> Result<Option<Genesis>, StoreError> {
-        self.read(|tables| tables.genesis.clone()).await
-    }
-
-    async fn put_genesis(&self, genesis: &Genesis) -> Result<bool, StoreError> {
-        let genesis = genesis.clone();
-        self.write(move |tables| *tables.genesis.get_or_insert_with(|| genesis.clone()) == genesis).await
-    }
-
-    async fn change_homes(&self, changes: &[HomeChange]) -> Result<bool, StoreError> {
-        let changes = changes.to_vec();
-        self.write(move |tables| tables.change_homes(&changes)).await
-    }
-
-    async fn members(
-        &self,
-        (first, last): (Bucket, Bucket),
-        after: Option<WalletId>,
-        limit: usize,
-    ) -> Result<Vec<WalletId>, StoreError> {
-        let limit = limit.min(PAGE_BLOCKS);
-        self.read(|tables| {
-            let within = |wallet: &&WalletId| (first..=last).contains(&wallet.bucket()) && after < Some(**wallet);
-            tables.members.iter().filter(within).take(limit).copied().collect()
-        })
-        .await
-    }
-
-    async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
-        self.write(move |tables| tables.forget(wallet, tombstone, PAGE_BLOCKS)).await
     }
 }

@@ -1,0 +1,51 @@
+//! The one write of the ledger: blocks with the rows that follow from them, and what must hold for it.
+
+use topology::WalletId;
+
+use crate::block::{Block, TransactionId};
+
+/// Most items in one append, rows and conditions included: the limit of DynamoDB's `TransactWriteItems`.
+pub const MAX_APPEND_ITEMS: usize = 100;
+
+/// Which conditions of an append failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conflict {
+    /// Chains that already have a block of this number.
+    pub wallets: Vec<WalletId>,
+    /// Transfers whose row exists already (or is gone already, where it was to be deleted).
+    pub transfers: Vec<TransactionId>,
+    /// The cell may not create this wallet (see [`Guard`]).
+    pub guard: bool,
+}
+
+/// What must hold, beside that the blocks' places are free, for an append to be made. It is about the first block's
+/// wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// Creating: the wallet's bucket is served here, by its row or, where there is none and `genesis` says so, from
+    /// the start; and no row sends this wallet elsewhere.
+    Bucket { genesis: bool },
+    /// Creating: a row grants this very wallet to the cell.
+    Granted,
+    /// Moving: the block below the first one is there and is the one that it names, and the block below that is there
+    /// too. So a write that was decided long ago fails where the chain below it has been purged since.
+    Unbroken,
+}
+
+/// One atomic write: blocks of one or several wallets, with the rows that follow from them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Append {
+    /// At most one block for each wallet, or consecutive blocks of one wallet: a part of a chain that is copied.
+    pub blocks: Vec<Block>,
+    /// One of the creating guards exactly when a wallet is created.
+    pub guard: Option<Guard>,
+}
+
+impl Append {
+    /// A part of one chain, decided by a process that may have slept since it looked: a copy, or the block that ends
+    /// the wallet's time in a cell.
+    pub fn onto(blocks: Vec<Block>) -> Append {
+        let guard = blocks.first().is_some_and(|first| first.number > 0).then_some(Guard::Unbroken);
+        Append { blocks, guard }
+    }
+}

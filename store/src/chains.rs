@@ -1,0 +1,218 @@
+//! The chains of a cell: the port, and what it returns. The one write to a chain is [`Chains::append`]; rows of
+//! `transfers` are derived from the blocks inside it, so no caller can write a block without its rows.
+
+use std::future::Future;
+
+use ledger::keys::KeyRun;
+use ledger::rows::{InRow, OutRow, ReversedRow};
+use ledger::snapshots::Snapshot;
+use ledger::{Append, Block, Timestamp, TransactionId};
+use tokio::time::Instant;
+use topology::WalletId;
+
+use crate::errors::{AppendError, StoreError};
+
+/// How far the deletion of a moved wallet has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forgotten {
+    /// This many items were deleted; there are more.
+    Some(usize),
+    /// Only the tombstone is left.
+    All,
+    /// The chain goes on after the tombstone, or is being copied back: nothing may be deleted.
+    Refused,
+}
+
+/// Recorded runs of keys, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordedRuns {
+    pub runs: Vec<KeyRun>,
+    /// False where older runs were left out because these hold as many keys as were asked for.
+    pub is_all: bool,
+}
+
+/// A part of a chain, both ends inclusive. A read returns as much of it as fits one page, from the end it starts at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRange {
+    pub first: u64,
+    pub last: u64,
+    pub newest_first: bool,
+}
+
+/// One page of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    pub blocks: Vec<Block>,
+    /// The range holds more blocks, perhaps.
+    pub more: bool,
+}
+
+/// An item as it is stored: what it says, or why it says nothing sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored<T> {
+    /// Its sort key: a block's number, a row's name.
+    pub key: String,
+    pub value: Result<T, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPage<T> {
+    pub items: Vec<Stored<T>>,
+    pub more: bool,
+}
+
+/// Where the rows of a wallet are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowTable {
+    Transfers,
+    Snapshots,
+}
+
+/// A row that follows from blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Derived {
+    Out(OutRow),
+    In(InRow),
+    Reversed(ReversedRow),
+    Keys(KeyRun),
+    Snapshot(Snapshot),
+}
+
+impl Derived {
+    /// The row's name, its sort key.
+    pub fn key(&self) -> String {
+        match self {
+            Derived::Out(row) => out_name(row.transfer),
+            Derived::In(row) => format!("in#{}", row.transfer),
+            Derived::Reversed(row) => format!("reversed#{}", row.of),
+            Derived::Keys(run) => format!("keys#{:020}", run.run),
+            Derived::Snapshot(snapshot) => snapshot_name(snapshot.at, snapshot.block),
+        }
+    }
+}
+
+/// The name of the row of a transfer in flight.
+pub fn out_name(transfer: TransactionId) -> String {
+    format!("out#{transfer}")
+}
+
+/// Sorts by time, then block. Times before 1970 do not occur: a wallet is created now.
+fn snapshot_name(at: Timestamp, block: u64) -> String {
+    format!("snap#{:019}#{block:020}", at.micros().max(0))
+}
+
+/// The chains of one cell, with the rows that follow from their blocks. All reads are strongly consistent but that of
+/// [`Chains::open_transfers`].
+pub trait Chains: Clone + Send + Sync + 'static {
+    /// The last block of a chain; `None` if the cell holds no chain for this wallet.
+    fn head(&self, wallet: WalletId) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send;
+
+    /// One page of a chain: at most `limit` blocks and at most about 1 MB.
+    fn page(
+        &self,
+        wallet: WalletId,
+        range: BlockRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// The blocks of one such page. Shorter than asked does not mean the end.
+    fn blocks(
+        &self,
+        wallet: WalletId,
+        range: BlockRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send {
+        async move { Ok(self.page(wallet, range, limit).await?.blocks) }
+    }
+
+    /// Writes all blocks with their rows, or nothing; of a single block under [`Guard::Unbroken`] that has more rows than
+    /// fit into a transaction, some rows may be written although the block is not. Past `sign_by` nothing is sent any more: the head that the append
+    /// was decided on is too old then ([`ledger::fence`]), and the answer is [`AppendError::NotApplied`].
+    fn append_before(
+        &self,
+        append: &Append,
+        sign_by: Option<Instant>,
+    ) -> impl Future<Output = Result<(), AppendError>> + Send;
+
+    /// [`Chains::append_before`] without a bound.
+    fn append(&self, append: &Append) -> impl Future<Output = Result<(), AppendError>> + Send {
+        self.append_before(append, None)
+    }
+
+    /// The row of a transfer that is still in flight out of `wallet`.
+    fn out_row(
+        &self,
+        wallet: WalletId,
+        transfer: TransactionId,
+    ) -> impl Future<Output = Result<Option<OutRow>, StoreError>> + Send;
+
+    /// The recorded answer of `wallet` to a transfer sent to it.
+    fn in_row(
+        &self,
+        wallet: WalletId,
+        transfer: TransactionId,
+    ) -> impl Future<Output = Result<Option<InRow>, StoreError>> + Send;
+
+    /// Whether a transaction of `wallet` has been reversed, and where.
+    fn reversed_row(
+        &self,
+        wallet: WalletId,
+        transaction: TransactionId,
+    ) -> impl Future<Output = Result<Option<ReversedRow>, StoreError>> + Send;
+
+    /// Some of the transfers in flight out of this cell since `from` or later, oldest first, at most `limit`. May be a
+    /// moment behind.
+    fn open_transfers(
+        &self,
+        from: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
+
+    /// Records the keys of a full run. A row that exists already is the same.
+    fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records snapshots. Rows that exist already are the same.
+    fn put_snapshots(
+        &self,
+        wallet: WalletId,
+        snapshots: &[Snapshot],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The recorded runs that end at or after `since`, newest first, until they hold `most` keys.
+    fn key_runs(
+        &self,
+        wallet: WalletId,
+        since: Timestamp,
+        most: usize,
+    ) -> impl Future<Output = Result<RecordedRuns, StoreError>> + Send;
+
+    /// The latest snapshot at or before `at`.
+    fn snapshot_before(
+        &self,
+        wallet: WalletId,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Option<Snapshot>, StoreError>> + Send;
+
+    /// The blocks of a wallet from `first` on, as verification reads them: each item exactly as it is stored, sound or
+    /// not. At most `limit` and about 1 MB.
+    fn stored_blocks(
+        &self,
+        wallet: WalletId,
+        first: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<StoredPage<Block>, StoreError>> + Send;
+
+    /// In the same way, the rows of a wallet in one of the other tables, after the one of this name.
+    fn stored_rows(
+        &self,
+        wallet: WalletId,
+        table: RowTable,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<StoredPage<Derived>, StoreError>> + Send;
+
+    /// Deletes a part of what is stored of a wallet that has moved away, whose last block here has this number: first
+    /// the blocks below it, newest first, then rows. What was deleted once may have been copied back since: each
+    /// deletion has conditions that then fail.
+    fn forget(&self, wallet: WalletId, tombstone: u64) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
+}

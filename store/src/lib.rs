@@ -1,0 +1,23 @@
+//! The storage port: the only way to the truth. Two implementations pass one contract suite: [`dynamodb`], and
+//! [`memory`], which injects faults for the simulator.
+
+mod cell_rows;
+mod chains;
+pub mod commit;
+pub mod dynamodb;
+mod errors;
+mod homes;
+pub mod log;
+pub mod memory;
+pub mod retry;
+pub mod verify;
+
+pub use cell_rows::{CellRow, CellRows, MAX_CELL_ROW_BYTES};
+pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RecordedRuns, RowTable, Stored, StoredPage, out_name};
+pub use errors::{AppendError, StoreError};
+pub use homes::{GENESIS_BYTES, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
+
+/// The tables of one cell.
+pub trait Store: Chains + Homes + CellRows {}
+
+impl<T: Chains + Homes + CellRows> Store for T {}
