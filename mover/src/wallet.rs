@@ -142,20 +142,20 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     async fn copy(&self, wallet: WalletId, mut seen: Seen, first: u64, last: u64) -> Result<Seen, MoveError> {
         let range = BlockRange { first, last, newest_first: false };
         let page = retry::read(random(wallet), || self.route.from.store.blocks(wallet, range, PAGE_BLOCKS)).await?;
-        moving::check_links(seen.copy.prefix.as_ref(), &page).map_err(|fault| diverged(wallet, fault.to_string()))?;
         if page.is_empty() {
-            // What was there is gone: forgotten, after it was moved by somebody else.
+            // What was there is gone: purged, after another mover moved it.
             return self.look(wallet).await;
+        }
+        if let Err(fault) = moving::check_links(seen.copy.prefix.as_ref(), &page) {
+            // The same, but for the tombstone: the source was purged after the target was seen.
+            return self.unless_changed(wallet, seen, fault.to_string()).await;
         }
         let source = seen.source.as_ref().expect("only of a chain that was seen");
         if moving::lacks_tombstone(&self.route.to.cell, source, &seen.copy, &page) {
             let found = last_departure(&self.route.from.store, &self.route.to.cell, source).await?;
             let Some(stone) = found else {
-                // The two cells were seen one after the other: the wallet may have arrived in between, and be on its way
-                // back already.
-                let again = self.look(wallet).await?;
-                let is_same = again.source == seen.source && again.copy == seen.copy;
-                return if is_same { Err(diverged(wallet, "it never left the target".to_owned())) } else { Ok(again) };
+                // The wallet may have arrived between the two looks, and be on its way back already.
+                return self.unless_changed(wallet, seen, "it never left the target".to_owned()).await;
             };
             let append = Append { blocks: vec![stone], guard: None };
             // Later it could land below a tombstone whose blocks have been purged since.
@@ -188,6 +188,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
         seen.copy.prefix = Some(head);
         Ok(seen)
+    }
+
+    /// The two cells are seen one after the other, so that two true views can contradict each other. A fault is one only
+    /// if another look finds the same.
+    async fn unless_changed(&self, wallet: WalletId, seen: Seen, what: String) -> Result<Seen, MoveError> {
+        let again = self.look(wallet).await?;
+        let is_same = again.source == seen.source && again.copy == seen.copy;
+        if is_same { Err(diverged(wallet, what)) } else { Ok(again) }
     }
 
     /// The runs that ended in this page: without them the target would read their blocks to find idempotency keys, so

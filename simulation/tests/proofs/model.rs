@@ -264,6 +264,14 @@ fn a_move_there_and_back_is_safe() {
     holds_at_first(with_forgetting(), OPPOSITE, MOST_STEPS);
 }
 
+/// A mover looks at the target, sleeps, and looks at the source after another one has moved the wallet and the source has
+/// been purged.
+#[test]
+fn a_mover_that_meets_a_purge_raises_no_alarm() {
+    let size = Size { homes: vec![0], first: vec![], requests: vec![Request::Deposit], last_block: 3, forgets: 1 };
+    holds(size, TWICE);
+}
+
 #[test]
 fn a_transfer_in_flight_moves_along() {
     holds(in_flight(), OPPOSITE);
