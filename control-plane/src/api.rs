@@ -35,10 +35,13 @@ use tracing::Instrument;
 
 use self::body::Query;
 use self::door::{By, Door};
+use crate::cells::{capacity, log_filters};
+use crate::customers::onboarding;
+use crate::customers::whereabouts::{self, Meant};
 use crate::error::{Error, Result, no_placement, refused};
-use crate::state::ControlPlane;
-use crate::whereabouts::{self, Meant};
-use crate::{bootstrap, capacity, cells, logs, onboarding, page};
+use crate::lifecycle::{bootstrap, registration};
+use crate::page;
+use crate::service::ControlPlane;
 
 /// Longest a reader may wait for a newer placement; below the idle timeouts of what may stand between.
 pub const WAIT_MAX: Duration = Duration::from_secs(25);
@@ -144,7 +147,7 @@ fn bounded(method: &Method) -> &'static str {
 
 /// Ready when its tables answer, also before a placement exists.
 async fn ready(State(control): Control, tables: &Readiness<std::result::Result<(), Problem>>) -> Answer {
-    let look = async { control.placements.refresh().await.map(drop).map_err(problem::of) };
+    let look = async { control.fleet.placements.refresh().await.map(drop).map_err(problem::of) };
     tables.ask(look).await.map_err(|problem| Error::Refused(Box::new(problem)))?;
     Ok("ok\n".into_response())
 }
@@ -160,18 +163,18 @@ struct Since {
 
 async fn placement(State(control): Control, Query(asked): Query<Since>) -> Answer {
     let patience = patience(asked.wait.as_deref())?;
-    let known = match control.placements.known() {
+    let known = match control.fleet.placements.known() {
         Some(known) if known.placement.version() > asked.since => Some(known),
-        _ => control.placements.refresh().await?,
+        _ => control.fleet.placements.refresh().await?,
     };
     let newer = match known {
         Some(known) if known.placement.version() > asked.since => Some(known),
         _ if patience.is_zero() => None,
-        _ => control.placements.newer_than(asked.since, patience).await,
+        _ => control.fleet.placements.newer_than(asked.since, patience).await,
     };
     match newer {
         Some(newer) => Ok(Json(newer.update_since(asked.since)).into_response()),
-        None if control.placements.known().is_none() => Err(no_placement()),
+        None if control.fleet.placements.known().is_none() => Err(no_placement()),
         None => Ok(StatusCode::NOT_MODIFIED.into_response()),
     }
 }
@@ -192,19 +195,19 @@ struct WhoseLog {
     control_plane: bool,
 }
 
-impl From<WhoseLog> for logs::Whose {
+impl From<WhoseLog> for log_filters::Whose {
     fn from(WhoseLog { cell, instance, control_plane }: WhoseLog) -> Self {
         Self { cell, instance, control_plane }
     }
 }
 
 async fn show_log(State(control): Control, Query(whose): Query<WhoseLog>) -> Answer {
-    Ok(Json(logs::ask(&control, &whose.into(), None).await?).into_response())
+    Ok(Json(log_filters::ask(&control.fleet, &whose.into(), None).await?).into_response())
 }
 
 async fn set_log(State(control): Control, Query(whose): Query<WhoseLog>, by: By, body: Bytes) -> Answer {
     let asked: SetLog = by.read(&body)?;
-    let views = logs::ask(&control, &whose.into(), Some(&asked.filter)).await?;
+    let views = log_filters::ask(&control.fleet, &whose.into(), Some(&asked.filter)).await?;
     let because = &asked.because;
     tracing::info!(filter = asked.filter, actor = because.actor, reason = because.reason, "logs were changed");
     Ok(Json(views).into_response())
@@ -217,28 +220,28 @@ struct Limit {
 }
 
 async fn history(State(control): Control, Query(Limit { limit }): Query<Limit>) -> Answer {
-    let rows = control.placements.history(limit.unwrap_or(20).clamp(1, HISTORY_MAX)).await?;
+    let rows = control.fleet.placements.history(limit.unwrap_or(20).clamp(1, HISTORY_MAX)).await?;
     Ok(Json(rows.into_iter().map(|row| row.change).collect::<Vec<_>>()).into_response())
 }
 
 async fn first_placement(State(control): Control, by: By, body: Bytes) -> Answer {
-    Ok(Json(bootstrap::bootstrap(&control, &by.read(&body)?).await?).into_response())
+    Ok(Json(bootstrap::bootstrap(&control.fleet, &by.read(&body)?).await?).into_response())
 }
 
 async fn list_cells(State(control): Control) -> Answer {
-    Ok(Json(cells::list(&control).await?).into_response())
+    Ok(Json(registration::list(&control.fleet).await?).into_response())
 }
 
 async fn add_cell(State(control): Control, by: By, body: Bytes) -> Answer {
-    Ok((StatusCode::CREATED, Json(cells::add(&control, &by.read(&body)?).await?)).into_response())
+    Ok((StatusCode::CREATED, Json(registration::add(&control.fleet, &by.read(&body)?).await?)).into_response())
 }
 
 async fn show_cell(State(control): Control, Path(id): Path<String>) -> Answer {
-    Ok(Json(cells::show(&control, &CellId::parse(id)?).await?).into_response())
+    Ok(Json(registration::show(&control.fleet, &CellId::parse(id)?).await?).into_response())
 }
 
 async fn set_addresses(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(cells::set_addresses(&control, &CellId::parse(id)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(registration::set_addresses(&control.fleet, &CellId::parse(id)?, &by.read(&body)?).await?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -248,22 +251,22 @@ struct As {
 }
 
 async fn locate(State(control): Control, Path(id): Path<String>, Query(As { r#as }): Query<As>) -> Answer {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    Ok(Json(whereabouts::find(&control, &now.placement, &id, r#as).await?).into_response())
+    let now = control.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    Ok(Json(whereabouts::find(&control.fleet, &now.placement, &id, r#as).await?).into_response())
 }
 
 async fn onboard(State(control): Control, by: By, body: Bytes) -> Answer {
-    Ok((StatusCode::CREATED, Json(onboarding::onboard(&control, &by.read(&body)?).await?)).into_response())
+    Ok((StatusCode::CREATED, Json(onboarding::onboard(&control.fleet, &by.read(&body)?).await?)).into_response())
 }
 
 async fn show_customer(State(control): Control, Path(user): Path<String>) -> Answer {
-    Ok(Json(onboarding::show(&control, &UserId::parse(user)?).await?).into_response())
+    Ok(Json(onboarding::show(&control.fleet, &UserId::parse(user)?).await?).into_response())
 }
 
 async fn capacity_now(State(control): Control) -> Answer {
-    Ok(Json(capacity::capacity(&control).await?).into_response())
+    Ok(Json(capacity::capacity(&control.fleet).await?).into_response())
 }
 
 async fn status(State(control): Control) -> Answer {
-    Ok(Json(cells::status(&control).await?).into_response())
+    Ok(Json(registration::status(&control.fleet).await?).into_response())
 }

@@ -3,11 +3,13 @@
 //!
 //! What is in memory here never matters: a process may be killed at any write and another one carries on, or two at once.
 
+pub mod canaries;
 pub mod figures;
 pub mod judge;
 pub mod limits;
 pub mod record;
 pub mod replacer;
+pub mod service;
 pub mod start;
 pub mod state;
 pub mod statistics;
@@ -19,10 +21,10 @@ use std::time::Duration;
 
 use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy, now_rfc3339};
 
+use crate::deploys::service::Deploys;
 use crate::error::{Error, Result, refused};
 use crate::operations::limits::{check_because, check_meant};
 use crate::operations::record::now_ms;
-use crate::state::ControlPlane;
 use record::Deploy;
 pub use start::{Started, start};
 use state::Event;
@@ -34,29 +36,29 @@ const BACKOFF: Duration = Duration::from_millis(5);
 /// Deploys or audit entries in one answer.
 pub const LIST_MAX: i32 = 500;
 
-pub async fn list(control: &ControlPlane, limit: i32) -> Result<Vec<DeployView>> {
-    Ok(control.deploys.newest(limit).await?.iter().map(Deploy::view).collect())
+pub async fn list(deploys: &Deploys, limit: i32) -> Result<Vec<DeployView>> {
+    Ok(deploys.table.newest(limit).await?.iter().map(Deploy::view).collect())
 }
 
-pub async fn get(control: &ControlPlane, id: DeployId) -> Result<Deploy> {
-    control.deploys.get(id.0).await?.ok_or_else(|| {
+pub async fn get(deploys: &Deploys, id: DeployId) -> Result<Deploy> {
+    deploys.table.get(id.0).await?.ok_or_else(|| {
         let detail = format!("there is no {id}: `ctl deploy list` shows which are");
         refused(404, "unknown_deploy", "No such deploy", detail)
     })
 }
 
-pub async fn pause(control: &ControlPlane, id: DeployId, because: &Because) -> Result<DeployView> {
-    ask(control, id, because, |_| Event::Pause).await
+pub async fn pause(deploys: &Deploys, id: DeployId, because: &Because) -> Result<DeployView> {
+    ask(deploys, id, because, |_| Event::Pause).await
 }
 
-pub async fn resume(control: &ControlPlane, id: DeployId, because: &Because) -> Result<DeployView> {
-    ask(control, id, because, |_| Event::Resume).await
+pub async fn resume(deploys: &Deploys, id: DeployId, because: &Because) -> Result<DeployView> {
+    ask(deploys, id, because, |_| Event::Resume).await
 }
 
 /// On to the next wave although the figures do not say so.
-pub async fn promote(control: &ControlPlane, id: DeployId, wanted: &PromoteDeploy) -> Result<DeployView> {
+pub async fn promote(deploys: &Deploys, id: DeployId, wanted: &PromoteDeploy) -> Result<DeployView> {
     check_meant(&wanted.because)?;
-    ask(control, id, &wanted.because, |deploy| match deploy.is_last_wave() {
+    ask(deploys, id, &wanted.because, |deploy| match deploy.is_last_wave() {
         true => Event::Finish,
         false => Event::Promote,
     })
@@ -64,30 +66,30 @@ pub async fn promote(control: &ControlPlane, id: DeployId, wanted: &PromoteDeplo
 }
 
 /// Puts back what ran before. One that is over is taken back only while no newer one has changed anything.
-pub async fn rollback(control: &ControlPlane, id: DeployId, because: &Because) -> Result<DeployView> {
-    let newest = control.deploys.newest(1).await?.first().map_or(id, Deploy::id);
+pub async fn rollback(deploys: &Deploys, id: DeployId, because: &Because) -> Result<DeployView> {
+    let newest = deploys.table.newest(1).await?.first().map_or(id, Deploy::id);
     if newest != id {
         let detail = format!("{newest} came after {id}: roll that one back, or deploy the version that you want");
         return Err(refused(409, "not_the_newest", "A newer deploy has changed what runs", detail));
     }
-    ask(control, id, because, |_| Event::Rollback).await
+    ask(deploys, id, because, |_| Event::Rollback).await
 }
 
 /// Lets it happen. Asked for again what has happened already, answers the same.
 async fn ask(
-    control: &ControlPlane,
+    deploys: &Deploys,
     id: DeployId,
     because: &Because,
     event: impl Fn(&Deploy) -> Event,
 ) -> Result<DeployView> {
     check_because(because)?;
     for attempt in 0..ATTEMPTS_MAX {
-        let before = get(control, id).await?;
+        let before = get(deploys, id).await?;
         let event = event(&before);
         let Some(change) = transition(&before, event, because) else {
             return if already(before.state, event) { Ok(before.view()) } else { Err(not_now(&before, event)) };
         };
-        if let Some(changed) = control.deploys.change(&change.after, Some(change.entry), change.claim).await? {
+        if let Some(changed) = deploys.table.change(&change.after, Some(change.entry), change.claim).await? {
             return Ok(changed.view());
         }
         tokio::time::sleep(BACKOFF * (attempt + 1)).await;

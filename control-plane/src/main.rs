@@ -14,13 +14,18 @@ use access::{Gate, Role};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use control_api::{Because, Bootstrap, CellSpec, CellTables};
-use control_plane::canaries;
+use control_plane::Connection;
+use control_plane::audit::{conservation, witness};
+use control_plane::cells::instances::Instances;
+use control_plane::cells::{counting, measuring};
 use control_plane::deploys::replacer::Replacer;
 use control_plane::deploys::replacer::command::Configured;
 use control_plane::deploys::replacer::local::Local;
-use control_plane::dynamo::Connection;
-use control_plane::instances::Instances;
-use control_plane::state::{ControlPlane, Settings, create_tables};
+use control_plane::deploys::{canaries, worker};
+use control_plane::lifecycle::bootstrap::bootstrap;
+use control_plane::operations::reconciler;
+use control_plane::service::{ControlPlane, Settings, create_tables};
+use control_plane::zones::dns;
 use control_plane::zones::dns::{Dns, DnsFlags};
 use ledger::fence::PURGE_AFTER;
 use telemetry::flags::{LogFormat, TelemetryFlags};
@@ -194,11 +199,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         connection: Connection { endpoint: common.dynamodb_endpoint.clone(), region, role: None },
         table_prefix: common.table_prefix.clone(),
         config,
-        count_every: Duration::from_secs(common.count_seconds.max(1)),
         checkpoint_keys: common.checkpoint_keys.clone(),
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
         dns: Dns::of(&common.dns, zones_role).await?,
-        conservation_every: Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs),
         replacer: common.deploys.replacer(),
         canaries: common.canaries.settings(),
         purge_after: Duration::from_secs(common.purge_after_seconds),
@@ -208,7 +211,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         Some(Task::Tables(Tables::Create)) => Ok(create_tables(&settings.connection, &settings.table_prefix).await?),
         Some(Task::Bootstrap { actor, reason }) => {
             let wanted = Bootstrap { cells: specs(&settings.config), because: Because { actor, reason } };
-            let done = control_plane::bootstrap::bootstrap(&*ControlPlane::new(settings).await, &wanted).await?;
+            let control = ControlPlane::new(settings, Instances::new()).await;
+            let done = bootstrap(&control.fleet, &wanted).await?;
             println!("{}", serde_json::to_string(&done)?);
             Ok(())
         }
@@ -268,16 +272,16 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
 
 async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     access::descriptors::raise();
-    let (listen, count_every) = (common.listen, settings.count_every);
+    let listen = common.listen;
     let doors = doors(common, &settings).await?;
     let identity = control_plane::identity();
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &common.telemetry).map_err(anyhow::Error::msg)?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
-    let control = ControlPlane::with(settings, doors.instances).await;
+    let control = ControlPlane::new(settings, doors.instances).await;
     let mut background = JoinSet::new();
-    background.spawn(control.clone().run_background(count_every));
+    start_background(&mut background, &control, common);
     background.spawn(metrics.clone().keep_up());
     if let Some(spans) = spans {
         let collector = Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
@@ -287,7 +291,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     let app = control_plane::api::guarded(control.clone(), metrics, doors.gate);
     let stopped = async move {
         told_to_stop().await;
-        control.placements.release_readers();
+        control.fleet.placements.release_readers();
     };
     if !listener::serve(Acceptor::new(listener, doors.tls), app, BOUNDS, stopped, DRAIN_MAX).await {
         tracing::info!("requests that still ran were cut off");
@@ -295,6 +299,29 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     background.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Everything that goes on for as long as the process runs.
+fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Common) {
+    let count_every = Duration::from_secs(common.count_seconds.max(1));
+    let conservation_every = Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs);
+    let ControlPlane { fleet, operations, deploys, witness, zones } = control;
+    let of = || Arc::clone(fleet);
+    let (placed, counted, measured, audited, watched, asked) = (of(), of(), of(), of(), of(), of());
+    tasks.spawn(async move { placed.placements.watch_store().await });
+    tasks.spawn(async move { counting::keep_counting(&counted, count_every).await });
+    tasks.spawn(async move { measuring::keep_measuring(&measured).await });
+    tasks.spawn(async move { conservation::keep_auditing(&audited, conservation_every).await });
+    let keeper = Arc::clone(witness);
+    tasks.spawn(async move { witness::keep_watching(&watched, &keeper).await });
+    let canaries = Arc::clone(&deploys.canaries);
+    tasks.spawn(async move { canaries::keep_asking(&asked, &canaries).await });
+    let operations = Arc::clone(operations);
+    tasks.spawn(async move { reconciler::keep_reconciling(&operations).await });
+    let deploys = Arc::clone(deploys);
+    tasks.spawn(async move { worker::keep_deploying(&deploys).await });
+    let zones = Arc::clone(zones);
+    tasks.spawn(async move { dns::keep_in_step(&zones).await });
 }
 
 async fn told_to_stop() {

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod plan;
 pub mod reconciler;
 pub mod record;
+pub mod service;
 pub mod sightings;
 pub mod start;
 pub mod state;
@@ -23,9 +24,10 @@ pub mod worker;
 use std::time::Duration;
 
 use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan, now_rfc3339};
+use topology::CellId;
 
 use crate::error::{Error, Result, refused};
-use crate::state::ControlPlane;
+use crate::operations::service::Operations;
 use record::Operation;
 pub use start::{Started, start};
 use state::Event;
@@ -33,15 +35,17 @@ use state::Event;
 /// How often a change is decided anew because another one came first.
 const ATTEMPTS_MAX: u32 = 32;
 const BACKOFF_MAX_MS: u64 = 40;
+/// Operations looked through for one that is under way.
+const OPERATIONS_LOOKED_AT: i32 = 500;
 /// Operations or audit entries in one answer.
 pub const LIST_MAX: usize = 500;
 
-pub async fn list(control: &ControlPlane, limit: i32) -> Result<Vec<OperationView>> {
-    Ok(control.operations.newest(limit).await?.iter().map(Operation::view).collect())
+pub async fn list(operations: &Operations, limit: i32) -> Result<Vec<OperationView>> {
+    Ok(operations.table.newest(limit).await?.iter().map(Operation::view).collect())
 }
 
-pub async fn get(control: &ControlPlane, id: OperationId) -> Result<Operation> {
-    control.operations.get(id.0).await?.ok_or_else(|| {
+pub async fn get(operations: &Operations, id: OperationId) -> Result<Operation> {
+    operations.table.get(id.0).await?.ok_or_else(|| {
         refused(
             404,
             "unknown_operation",
@@ -52,9 +56,9 @@ pub async fn get(control: &ControlPlane, id: OperationId) -> Result<Operation> {
 }
 
 /// The plan as it is carried out.
-pub async fn plan_of(control: &ControlPlane, id: OperationId) -> Result<Plan> {
-    let operation = get(control, id).await?;
-    let steps = control.operations.read_plan(&operation.plan).await?;
+pub async fn plan_of(operations: &Operations, id: OperationId) -> Result<Plan> {
+    let operation = get(operations, id).await?;
+    let steps = operations.table.read_plan(&operation.plan).await?;
     Ok(Plan {
         placement_version: operation.placement_version,
         hash: plan::hash_of(&steps),
@@ -66,31 +70,31 @@ pub async fn plan_of(control: &ControlPlane, id: OperationId) -> Result<Plan> {
     })
 }
 
-pub async fn pause(control: &ControlPlane, id: OperationId, because: &Because) -> Result<OperationView> {
-    ask(control, id, Event::Pause, because).await
+pub async fn pause(operations: &Operations, id: OperationId, because: &Because) -> Result<OperationView> {
+    ask(operations, id, Event::Pause, because).await
 }
 
-pub async fn resume(control: &ControlPlane, id: OperationId, because: &Because) -> Result<OperationView> {
-    ask(control, id, Event::Resume, because).await
+pub async fn resume(operations: &Operations, id: OperationId, because: &Because) -> Result<OperationView> {
+    ask(operations, id, Event::Resume, because).await
 }
 
-pub async fn abort(control: &ControlPlane, id: OperationId, wanted: &AbortOperation) -> Result<OperationView> {
+pub async fn abort(operations: &Operations, id: OperationId, wanted: &AbortOperation) -> Result<OperationView> {
     if !wanted.force {
-        return ask(control, id, Event::Abort, &wanted.because).await;
+        return ask(operations, id, Event::Abort, &wanted.because).await;
     }
     limits::check_meant(&wanted.because)?;
-    let operation = get(control, id).await?;
+    let operation = get(operations, id).await?;
     if state::after(operation.state, Event::GiveUp).is_some() {
-        worker::restore_cell(control, &operation).await?;
+        worker::restore_cell(operations, &operation).await?;
     }
-    ask(control, id, Event::GiveUp, &wanted.because).await
+    ask(operations, id, Event::GiveUp, &wanted.because).await
 }
 
 /// Lets it happen. Asked for again what has happened already, answers the same.
-async fn ask(control: &ControlPlane, id: OperationId, event: Event, because: &Because) -> Result<OperationView> {
+async fn ask(operations: &Operations, id: OperationId, event: Event, because: &Because) -> Result<OperationView> {
     limits::check_because(because)?;
     for attempt in 0..ATTEMPTS_MAX {
-        let before = get(control, id).await?;
+        let before = get(operations, id).await?;
         let Some((mut after, entry)) = transition(&before, event, because) else {
             return match already(&before, event) {
                 true => Ok(before.view()),
@@ -100,7 +104,7 @@ async fn ask(control: &ControlPlane, id: OperationId, event: Event, because: &Be
         if event == Event::Resume {
             after.last_error = None;
         }
-        if let Some(changed) = control.operations.change(&after, Some(entry)).await? {
+        if let Some(changed) = operations.table.change(&after, Some(entry)).await? {
             return Ok(changed.view());
         }
         pause_between(attempt).await;
@@ -124,6 +128,21 @@ pub(crate) fn transition(before: &Operation, event: Event, because: &Because) ->
         after: state,
     };
     Some((Operation { state, updated_at: at, finished_at, ..before.clone() }, entry))
+}
+
+/// Refuses while an operation that moves customers of this cell is under way.
+pub async fn check_nothing_moves(operations: &Operations, cell: &CellId) -> Result<()> {
+    let concerns = |view: &OperationView| view.moves.iter().any(|part| part.from == *cell || part.to == *cell);
+    let newest = operations.table.newest(OPERATIONS_LOOKED_AT).await?;
+    let mut under_way = newest.iter().filter(|operation| !operation.state.is_over());
+    match under_way.find(|operation| concerns(&operation.view())) {
+        None => Ok(()),
+        Some(operation) => {
+            let detail =
+                format!("{} moves customers of {cell}: abort it first (--force gives up on it)", operation.id());
+            Err(refused(409, "operation_under_way", "An operation is under way", detail))
+        }
+    }
 }
 
 fn already(operation: &Operation, event: Event) -> bool {

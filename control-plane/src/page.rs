@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use self::entry::Visitor;
 use self::snapshot::Snapshots;
 use crate::api::door::Door;
-use crate::state::ControlPlane;
+use crate::service::ControlPlane;
 
 const STYLE: &str = include_str!("page/assets/page.css");
 const SCRIPT: &str = include_str!("page/assets/page.js");

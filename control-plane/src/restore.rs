@@ -17,7 +17,7 @@ use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
-use control_api::{Because, OperationView, now_rfc3339};
+use control_api::{Because, now_rfc3339};
 use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::snapshots::snapshots_of;
@@ -31,25 +31,26 @@ use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
 use topology::{Bucket, CellEntry, CellId, CellIndex, CellState, Placement, WalletId};
 
+use crate::audit::witness::Witness;
+use crate::cells::fleet::Fleet;
+use crate::cells::holds::InstanceHolds;
+use crate::customers::{creation_rights, onboarding};
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::holds::InstanceHolds;
+use crate::operations;
 use crate::operations::limits;
-use crate::placements::Delta;
-use crate::state::ControlPlane;
-use crate::{homes, onboarding};
+use crate::operations::service::Operations;
+use crate::placement::placements::Delta;
 
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 const WALLETS: usize = 256;
 /// How long one write is tried.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-/// Operations looked through for one that is under way.
-const OPERATIONS_LOOKED_AT: i32 = 500;
 const CONCURRENT: usize = 1;
 
 /// Wallets of which a cell's tables hold anything, in the order of their ids.
-pub async fn wallets(control: &ControlPlane, cell: &CellId, after: Option<WalletId>) -> Result<WalletsPage> {
-    let side = control.side(cell).await?;
+pub async fn wallets(fleet: &Fleet, cell: &CellId, after: Option<WalletId>) -> Result<WalletsPage> {
+    let side = fleet.side(cell).await?;
     let wallets = side.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
     let next = wallets.last().copied().filter(|_| wallets.len() == WALLETS);
     Ok(WalletsPage { wallets, next })
@@ -57,14 +58,15 @@ pub async fn wallets(control: &ControlPlane, cell: &CellId, after: Option<Wallet
 
 /// Checks that the cell is dead, and empty or meant to be rewound, says in its tables that it is being restored, and gives
 /// it its rights back.
-pub async fn begin(control: &ControlPlane, cell: &CellId, wanted: &BeginRestore) -> Result<Restoring> {
+pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore) -> Result<Restoring> {
+    let fleet = &*operations.fleet;
     let BeginRestore { in_place, because } = wanted;
     limits::check_meant(because)?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
-    check_nothing_moves(control, cell).await?;
-    check_stopped(control, entry).await?;
-    let side = control.side(cell).await?;
+    operations::check_nothing_moves(operations, cell).await?;
+    check_stopped(fleet, entry).await?;
+    let side = fleet.side(cell).await?;
     let before = stand(&side.store).await?;
     // Tables that were restored before take further exports while a wallet is not whole.
     if before.as_ref().is_none_or(|(_, before)| before.done && !before.incomplete) && !in_place {
@@ -95,8 +97,8 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, wanted: &BeginRestore)
         }
     };
     // One that began between the first look and the row has not seen the row.
-    check_stopped(control, entry).await?;
-    let others = others(control, &now.placement, cell).await?;
+    check_stopped(fleet, entry).await?;
+    let others = others(fleet, &now.placement, cell).await?;
     match (state.in_place, state.again) {
         (true, _) => rights::reconcile(&now.placement, entry.index, &side.store, &others).await?,
         (false, false) => rights::rebuild(&now.placement, entry.index, &side.store, &others).await?,
@@ -106,13 +108,13 @@ pub async fn begin(control: &ControlPlane, cell: &CellId, wanted: &BeginRestore)
 }
 
 /// Writes a part of one chain, checked link by link, with the rows that follow from it.
-pub async fn take(control: &ControlPlane, cell: &CellId, wanted: &RestoreChain) -> Result<RestoredChain> {
-    let store = under_way(control, cell).await?;
+pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result<RestoredChain> {
+    let store = under_way(fleet, cell).await?;
     let blocks = decoded(wanted)?;
-    let now = control.placements.known().ok_or_else(no_placement)?;
+    let now = fleet.placements.known().ok_or_else(no_placement)?;
     let owner = owner(&now.placement, wanted.wallet)?;
     if owner.id != *cell {
-        let other = control.side(&owner.id).await?;
+        let other = fleet.side(&owner.id).await?;
         if let Some(head) = other.store.head(wanted.wallet).await? {
             tombstones::leave(cell, &store, &other, &head.head()).await?;
         }
@@ -167,13 +169,13 @@ async fn record_runs(store: &DynamoStore, wallet: WalletId, blocks: &[Block]) ->
 }
 
 /// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.
-pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestore) -> Result<FinishedPage> {
+pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &FinishRestore) -> Result<FinishedPage> {
     limits::check_meant(&wanted.because)?;
-    let store = under_way(control, cell).await?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let store = under_way(fleet, cell).await?;
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
-    check_stopped(control, entry).await?;
-    let others = others(control, &now.placement, cell).await?;
+    check_stopped(fleet, entry).await?;
+    let others = others(fleet, &now.placement, cell).await?;
     let mut page = FinishedPage::default();
     let deadline = Instant::now() + PAGE_TIME;
     let begin = wanted.from.as_ref();
@@ -184,7 +186,7 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
             let wallets = other.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
             let Some(last) = wallets.last().copied() else { break };
             for wallet in wallets {
-                let from = Around { control, placement: &now.placement, entry, store: &store, other };
+                let from = Around { fleet, placement: &now.placement, entry, store: &store, other };
                 from.complete(wallet, &wanted.because, &mut page).await?;
             }
             after = Some(last);
@@ -198,10 +200,10 @@ pub async fn finish(control: &ControlPlane, cell: &CellId, wanted: &FinishRestor
     remember_missing(&store, &page).await?;
     let (version, state) = stand(&store).await?.ok_or_else(|| not_under_way(cell))?;
     if !state.again {
-        control.witness.begin_anew(cell, &state.since).await?;
+        witness.begin_anew(cell, &state.since).await?;
     }
     let published = |_: &Placement| Ok(Some(Delta::default()));
-    control.placements.change("cell_restored", &wanted.because, published).await?;
+    fleet.placements.change("cell_restored", &wanted.because, published).await?;
     // Before it may serve: a process that starts compares them.
     store.adopt_tables().await?;
     put_stand(&store, Some(version), &Restoring { done: true, ..state }).await?;
@@ -220,7 +222,7 @@ async fn remember_missing(store: &DynamoStore, page: &FinishedPage) -> Result<()
 
 /// A wallet that another cell holds something of.
 struct Around<'a> {
-    control: &'a ControlPlane,
+    fleet: &'a Fleet,
     placement: &'a Placement,
     entry: &'a CellEntry,
     store: &'a DynamoStore,
@@ -237,10 +239,10 @@ impl Around<'_> {
             tombstones::leave_if_born_here(&self.entry.id, self.store, self.other, &head.head()).await?;
             // Were its pin lost in a crash, this cell could give its user a second wallet.
             if bucket_is_ours && is_ours {
-                homes::deny(self.store, wallet, &self.other.cell).await?;
+                creation_rights::deny(self.store, wallet, &self.other.cell).await?;
                 let target =
                     self.placement.cell_named(&self.other.cell).ok_or_else(|| unknown_cell(&self.other.cell))?;
-                onboarding::pin(self.control, wallet, target, because).await?;
+                onboarding::pin(self.fleet, wallet, target, because).await?;
                 page.pinned.push(wallet);
             }
             return Ok(());
@@ -290,7 +292,7 @@ impl Around<'_> {
         let route = Route { from: self.other.clone(), to };
         let order = Order { operation: "restore".into(), actor: "restore".into(), epoch: self.placement.version() };
         let (_stopper, stop) = watch::channel(false);
-        let holds = InstanceHolds::new(self.control.instances.http(), &[]);
+        let holds = InstanceHolds::new(self.fleet.instances.http(), &[]);
         let pace = Pace::new(CONCURRENT, None);
         let (clock, head_lifetime) = (&wall_clock, HEAD_LIFETIME);
         let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock, head_lifetime };
@@ -307,32 +309,18 @@ fn owner(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
     placement.cell(index).ok_or_else(|| Error::Unsound(format!("cell {index:?} is not listed")))
 }
 
-async fn others(control: &ControlPlane, placement: &Placement, cell: &CellId) -> Result<Vec<Side<DynamoStore>>> {
+async fn others(fleet: &Fleet, placement: &Placement, cell: &CellId) -> Result<Vec<Side<DynamoStore>>> {
     let mut sides = Vec::new();
     for other in placement.cells().iter().filter(|other| other.id != *cell && other.state != CellState::Removed) {
-        sides.push(control.side(&other.id).await?);
+        sides.push(fleet.side(&other.id).await?);
     }
     Ok(sides)
 }
 
-pub async fn check_nothing_moves(control: &ControlPlane, cell: &CellId) -> Result<()> {
-    let concerns = |view: &OperationView| view.moves.iter().any(|part| part.from == *cell || part.to == *cell);
-    let operations = control.operations.newest(OPERATIONS_LOOKED_AT).await?;
-    let mut under_way = operations.iter().filter(|operation| !operation.state.is_over());
-    match under_way.find(|operation| concerns(&operation.view())) {
-        None => Ok(()),
-        Some(operation) => {
-            let detail =
-                format!("{} moves customers of {cell}: abort it first (--force gives up on it)", operation.id());
-            Err(refused(409, "operation_under_way", "An operation is under way", detail))
-        }
-    }
-}
-
 /// A process remembers heads that the restored chains may lack, and could append above a hole.
-async fn check_stopped(control: &ControlPlane, entry: &CellEntry) -> Result<()> {
+async fn check_stopped(fleet: &Fleet, entry: &CellEntry) -> Result<()> {
     for instance in &entry.instances {
-        if control.instances.is_there(instance).await {
+        if fleet.instances.is_there(instance).await {
             let detail = format!("{} answers: stop all processes of {} first", instance.id, entry.id);
             return Err(refused(409, "cell_running", "The cell is running", detail));
         }
@@ -355,8 +343,8 @@ async fn put_stand(store: &DynamoStore, version: Option<u64>, state: &Restoring)
     }
 }
 
-async fn under_way(control: &ControlPlane, cell: &CellId) -> Result<DynamoStore> {
-    let side = control.side(cell).await?;
+async fn under_way(fleet: &Fleet, cell: &CellId) -> Result<DynamoStore> {
+    let side = fleet.side(cell).await?;
     match stand(&side.store).await? {
         Some((_, state)) if !state.done => Ok(side.store),
         _ => Err(not_under_way(cell)),

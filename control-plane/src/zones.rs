@@ -12,10 +12,11 @@ use control_api::Because;
 use control_api::zones::{EvacuateZone, ZoneCell, ZoneView};
 use topology::{AvoidedZone, CellState, Placement, ZoneId};
 
+use crate::cells::fleet::Fleet;
 use crate::error::{Result, no_placement, refused};
 use crate::operations::limits;
-use crate::placements::Delta;
-use crate::state::ControlPlane;
+use crate::placement::placements::Delta;
+use crate::zones::dns::Dns;
 use room::{CellRoom, Process, lacking};
 
 /// Longest time for which a zone is left without being asked for again: a day.
@@ -35,42 +36,49 @@ fn next_end(placement: &Placement, now_s: u64) -> Option<u64> {
     placement.avoided().iter().filter_map(|one| one.until_s.checked_sub(now_s).filter(|left| *left > 0)).min()
 }
 
+/// What leaving a zone needs.
+pub struct Zones {
+    pub fleet: Arc<Fleet>,
+    /// Where Route 53 learns which zones were left; absent where DNS is not this control plane's.
+    pub dns: Option<Dns>,
+}
+
 /// Every zone that the configuration names or an instance stands in.
-pub async fn list(control: &Arc<ControlPlane>) -> Result<Vec<ZoneView>> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    let rooms = rooms(control).await?;
-    let zones = known(control, &now.placement);
+pub async fn list(zones: &Zones) -> Result<Vec<ZoneView>> {
+    let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    let rooms = rooms(zones).await?;
+    let all = known(zones, &now.placement);
     let view = |zone: ZoneId| {
         let left_until = now.placement.avoided().iter().find(|one| one.zone == zone && one.until_s > now_s());
         let cells = rooms.iter().filter_map(|room| in_zone(room, &zone)).collect();
-        let dns = control.dns.as_ref().and_then(|dns| dns.state_of(&zone));
+        let dns = zones.dns.as_ref().and_then(|dns| dns.state_of(&zone));
         ZoneView { left_until: left_until.map(|one| rfc3339(one.until_s)), cells, dns, zone }
     };
-    Ok(zones.into_iter().map(view).collect())
+    Ok(all.into_iter().map(view).collect())
 }
 
 /// Requests stay out of the zone from now on; refused where too little would stay.
-pub async fn evacuate(control: &Arc<ControlPlane>, zone: &ZoneId, wanted: &EvacuateZone) -> Result<Vec<ZoneView>> {
+pub async fn evacuate(zones: &Zones, zone: &ZoneId, wanted: &EvacuateZone) -> Result<Vec<ZoneView>> {
     limits::check_because(&wanted.because)?;
     if !(1..=SECONDS_MAX).contains(&wanted.seconds) {
         let detail = format!("seconds is 1 to {SECONDS_MAX}, not {}; ask again to stay out for longer", wanted.seconds);
         return Err(refused(400, "bad_seconds", "Not a sound number of seconds", detail));
     }
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    check_known(control, &now.placement, zone)?;
+    let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    check_known(zones, &now.placement, zone)?;
     if wanted.force {
         limits::check_meant(&wanted.because)?;
     } else {
         let already = left(&now.placement, now_s());
         let leaving: Vec<&ZoneId> = already.iter().chain(std::iter::once(zone)).collect();
-        let lacking = lacking(&rooms(control).await?, &leaving);
+        let lacking = lacking(&rooms(zones).await?, &leaving);
         if !lacking.is_empty() {
             let detail = format!("{}; --force with a --reason leaves it all the same", lacking.join("; "));
             return Err(refused(422, "zone_capacity", "Too little would stay", detail));
         }
     }
     let until_s = now_s() + u64::from(wanted.seconds);
-    change(control, "zone_evacuated", &wanted.because, |avoided| {
+    change(zones, "zone_evacuated", &wanted.because, |avoided| {
         avoided.retain(|one| one.zone != *zone);
         avoided.push(AvoidedZone { zone: zone.clone(), until_s });
     })
@@ -78,15 +86,15 @@ pub async fn evacuate(control: &Arc<ControlPlane>, zone: &ZoneId, wanted: &Evacu
 }
 
 /// The zone is used like the others again.
-pub async fn restore(control: &Arc<ControlPlane>, zone: &ZoneId, because: &Because) -> Result<Vec<ZoneView>> {
+pub async fn restore(zones: &Zones, zone: &ZoneId, because: &Because) -> Result<Vec<ZoneView>> {
     limits::check_because(because)?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    check_known(control, &now.placement, zone)?;
-    change(control, "zone_restored", because, |avoided| avoided.retain(|one| one.zone != *zone)).await
+    let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    check_known(zones, &now.placement, zone)?;
+    change(zones, "zone_restored", because, |avoided| avoided.retain(|one| one.zone != *zone)).await
 }
 
 async fn change(
-    control: &Arc<ControlPlane>,
+    zones: &Zones,
     kind: &str,
     because: &Because,
     edit: impl Fn(&mut Vec<AvoidedZone>),
@@ -98,40 +106,40 @@ async fn change(
         let changes = avoided != placement.avoided();
         Ok(changes.then(|| Delta { avoided: Some(avoided), ..Delta::default() }))
     };
-    control.placements.change(kind, because, decide).await?;
-    if let Some(dns) = &control.dns {
+    zones.fleet.placements.change(kind, because, decide).await?;
+    if let Some(dns) = &zones.dns {
         dns.look_soon();
     }
-    list(control).await
+    list(zones).await
 }
 
-fn known(control: &ControlPlane, placement: &Placement) -> Vec<ZoneId> {
+fn known(zones: &Zones, placement: &Placement) -> Vec<ZoneId> {
     let of_instances =
         placement.cells().iter().flat_map(|cell| cell.instances.iter().filter_map(|one| one.zone.clone()));
-    let mut zones: Vec<ZoneId> = control.zones.iter().cloned().chain(of_instances).collect();
-    zones.sort();
-    zones.dedup();
-    zones
+    let mut all: Vec<ZoneId> = zones.fleet.zones.iter().cloned().chain(of_instances).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
-fn check_known(control: &ControlPlane, placement: &Placement, zone: &ZoneId) -> Result<()> {
-    let zones = known(control, placement);
-    if zones.contains(zone) {
+fn check_known(zones: &Zones, placement: &Placement, zone: &ZoneId) -> Result<()> {
+    let all = known(zones, placement);
+    if all.contains(zone) {
         return Ok(());
     }
-    let names: Vec<&str> = zones.iter().map(ZoneId::as_str).collect();
+    let names: Vec<&str> = all.iter().map(ZoneId::as_str).collect();
     let known = if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
     Err(refused(404, "unknown_zone", "No such zone", format!("no instance stands in {zone}: {known}")))
 }
 
 /// Cells that own something, with their processes as they are found now.
-async fn rooms(control: &Arc<ControlPlane>) -> Result<Vec<CellRoom>> {
-    let status = crate::cells::status(control).await?;
+async fn rooms(zones: &Zones) -> Result<Vec<CellRoom>> {
+    let status = crate::lifecycle::registration::status(&zones.fleet).await?;
     let serving = status.cells.into_iter().filter(|one| one.cell.state != CellState::Removed);
     let serving = serving.filter(|one| one.cell.buckets + one.cell.pins > 0);
     let room = |one: control_api::CellStatus| CellRoom {
         max_tps: one.cell.max_tps,
-        writes_per_second: control.loads.of(&one.cell.id).map(|load| load.writes_per_second),
+        writes_per_second: zones.fleet.loads.of(&one.cell.id).map(|load| load.writes_per_second),
         processes: (one.cell.instances.iter().zip(&one.health))
             .map(|(instance, health)| Process { role: instance.role, zone: instance.zone.clone(), ready: health.ready })
             .collect(),

@@ -1,6 +1,6 @@
 //! The shipped mover on the tables of a running fleet.
 
-use control_plane::holds::InstanceHolds;
+use control_plane::cells::holds::InstanceHolds;
 use ledger::{Block, Timestamp};
 use mover::{Group, MoveError, Mover, Order, Pace, Route, Side, wall_clock};
 use store::dynamodb::DynamoStore;

@@ -16,7 +16,7 @@ use super::door::By;
 use super::{Answer, Control};
 use crate::deploys::{self, LIST_MAX, Started};
 use crate::error::{Result, refused};
-use crate::state::ControlPlane;
+use crate::service::ControlPlane;
 
 const LIST_DEFAULT: i32 = 20;
 
@@ -49,37 +49,37 @@ fn id(text: &str) -> Result<DeployId> {
 }
 
 async fn start(State(control): Control, by: By, body: Bytes) -> Answer {
-    match deploys::start(&control, &by.read(&body)?).await? {
+    match deploys::start(&control.deploys, &by.read(&body)?).await? {
         Started::Planned(plan) => Ok(Json(plan).into_response()),
         Started::Created(deploy) => Ok((StatusCode::CREATED, Json(deploy.view())).into_response()),
     }
 }
 
 async fn list(State(control): Control, Query(asked): Query<Listed>) -> Answer {
-    Ok(Json(deploys::list(&control, asked.limit()).await?).into_response())
+    Ok(Json(deploys::list(&control.deploys, asked.limit()).await?).into_response())
 }
 
 async fn audit(State(control): Control, Query(asked): Query<Listed>) -> Answer {
     let of = asked.deploy.as_deref().map(id).transpose()?;
-    Ok(Json(control.deploys.audit(asked.limit(), of).await?).into_response())
+    Ok(Json(control.deploys.table.audit(asked.limit(), of).await?).into_response())
 }
 
 async fn show(State(control): Control, Path(text): Path<String>) -> Answer {
-    Ok(Json(deploys::get(&control, id(&text)?).await?.view()).into_response())
+    Ok(Json(deploys::get(&control.deploys, id(&text)?).await?.view()).into_response())
 }
 
 async fn pause(State(control): Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(deploys::pause(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(deploys::pause(&control.deploys, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn resume(State(control): Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(deploys::resume(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(deploys::resume(&control.deploys, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn promote(State(control): Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(deploys::promote(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(deploys::promote(&control.deploys, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn rollback(State(control): Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(deploys::rollback(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(deploys::rollback(&control.deploys, id(&text)?, &by.read(&body)?).await?).into_response())
 }

@@ -15,9 +15,10 @@ use uuid::Uuid;
 use super::body::{Query, parse};
 use super::door::By;
 use super::{Answer, Control};
+use crate::audit::{chains, flows};
+use crate::customers::wallet_status;
 use crate::error::{Error, Result};
-use crate::state::ControlPlane;
-use crate::{flows, ledgers, states};
+use crate::service::ControlPlane;
 
 const LIST_DEFAULT: i32 = 20;
 const LIST_MAX: i32 = 500;
@@ -54,44 +55,44 @@ fn wallet(id: &str) -> Result<WalletId> {
 }
 
 async fn cells(control: Control) -> Answer {
-    Ok(Json(ledgers::cells(&control).await?).into_response())
+    Ok(Json(chains::cells(&control.fleet).await?).into_response())
 }
 
 async fn export(control: Control, Path(id): Path<String>, Query(From { first }): Query<From>) -> Answer {
-    Ok(Json(ledgers::export(&control, wallet(&id)?, first).await?).into_response())
+    Ok(Json(chains::export(&control.fleet, wallet(&id)?, first).await?).into_response())
 }
 
 async fn verify_wallet(control: Control, Path(id): Path<String>) -> Answer {
-    Ok(Json(ledgers::verify_wallet(&control, wallet(&id)?).await?).into_response())
+    Ok(Json(chains::verify_wallet(&control.fleet, wallet(&id)?).await?).into_response())
 }
 
 async fn verify_cell(control: Control, body: Bytes) -> Answer {
-    Ok(Json(ledgers::verify_cell(&control, &parse(&body)?).await?).into_response())
+    Ok(Json(chains::verify_cell(&control.fleet, &parse(&body)?).await?).into_response())
 }
 
 async fn flows(control: Control, body: Bytes) -> Answer {
-    Ok(Json(flows::read(&control, &parse(&body)?).await?).into_response())
+    Ok(Json(flows::read(&control.fleet, &parse(&body)?).await?).into_response())
 }
 
 async fn change_state(control: Control, by: By, Path((id, verb)): Path<(String, String)>, body: Bytes) -> Answer {
     let because: Because = by.read(&body)?;
-    Ok(Json(states::change(&control, wallet(&id)?, &verb, &because).await?).into_response())
+    Ok(Json(wallet_status::change(&control.fleet, wallet(&id)?, &verb, &because).await?).into_response())
 }
 
 async fn deliver(control: Control, by: By, Path((id, transfer)): Path<(String, Uuid)>, body: Bytes) -> Answer {
     let because: Because = by.read(&body)?;
-    Ok(Json(states::deliver(&control, wallet(&id)?, transfer, &because).await?).into_response())
+    Ok(Json(wallet_status::deliver(&control.fleet, wallet(&id)?, transfer, &because).await?).into_response())
 }
 
 async fn findings(control: Control, Path(cell): Path<String>) -> Answer {
-    Ok(Json(ledgers::findings(&control, &CellId::parse(cell)?).await?).into_response())
+    Ok(Json(chains::findings(&control.fleet, &control.witness, &CellId::parse(cell)?).await?).into_response())
 }
 
 async fn checkpoints(control: Control, Path(cell): Path<String>, Query(Limit { limit }): Query<Limit>) -> Answer {
     let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    Ok(Json(ledgers::checkpoints(&control, &CellId::parse(cell)?, limit).await?).into_response())
+    Ok(Json(chains::checkpoints(&control.witness, &CellId::parse(cell)?, limit).await?).into_response())
 }
 
 async fn verify_checkpoints(control: Control, body: Bytes) -> Answer {
-    Ok(Json(ledgers::verify_checkpoints(&control, &parse(&body)?).await?).into_response())
+    Ok(Json(chains::verify_checkpoints(&control.fleet, &control.witness, &parse(&body)?).await?).into_response())
 }

@@ -15,10 +15,10 @@ use topology::CellId;
 use super::body::{Query, parse};
 use super::door::By;
 use super::{Answer, Control};
-use crate::cells::life;
 use crate::error::{Error, Result};
+use crate::lifecycle::life;
 use crate::operations::{self, LIST_MAX, Started};
-use crate::state::ControlPlane;
+use crate::service::ControlPlane;
 
 const LIST_DEFAULT: usize = 20;
 
@@ -57,7 +57,7 @@ fn id(text: &str) -> Result<OperationId> {
 }
 
 async fn start(control: Control, by: By, body: Bytes) -> Answer {
-    match operations::start(&control, &by.read(&body)?).await? {
+    match operations::start(&control.operations, &by.read(&body)?).await? {
         Started::Planned(plan) => Ok(Json(plan).into_response()),
         Started::Created(operation) => Ok((StatusCode::CREATED, Json(operation.view())).into_response()),
     }
@@ -65,47 +65,49 @@ async fn start(control: Control, by: By, body: Bytes) -> Answer {
 
 async fn list(control: Control, Query(asked): Query<Listed>) -> Answer {
     let limit = i32::try_from(asked.limit()).expect("a list is short");
-    Ok(Json(operations::list(&control, limit).await?).into_response())
+    Ok(Json(operations::list(&control.operations, limit).await?).into_response())
 }
 
 async fn show(control: Control, Path(text): Path<String>) -> Answer {
-    Ok(Json(operations::get(&control, id(&text)?).await?.view()).into_response())
+    Ok(Json(operations::get(&control.operations, id(&text)?).await?.view()).into_response())
 }
 
 async fn plan(control: Control, Path(text): Path<String>) -> Answer {
-    Ok(Json(operations::plan_of(&control, id(&text)?).await?).into_response())
+    Ok(Json(operations::plan_of(&control.operations, id(&text)?).await?).into_response())
 }
 
 async fn pause(control: Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(operations::pause(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(operations::pause(&control.operations, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn resume(control: Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(operations::resume(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(operations::resume(&control.operations, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn abort(control: Control, Path(text): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(operations::abort(&control, id(&text)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(operations::abort(&control.operations, id(&text)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn verify(control: Control, Path(text): Path<String>, body: Bytes) -> Answer {
     let from: VerifyFrom = if body.is_empty() { VerifyFrom::default() } else { parse(&body)? };
-    Ok(Json(operations::verify::verify(&control, id(&text)?, &from).await?).into_response())
+    Ok(Json(operations::verify::verify(&control.operations, id(&text)?, &from).await?).into_response())
 }
 
 async fn audit(control: Control, Query(asked): Query<Listed>) -> Answer {
     let of = asked.operation.as_deref().map(id).transpose()?;
-    Ok(Json(control.operations.audit(asked.limit(), of).await?).into_response())
+    Ok(Json(control.operations.table.audit(asked.limit(), of).await?).into_response())
 }
 
 async fn drain(control: Control, Path(cell): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(life::drain(&control, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(life::drain(&control.fleet, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn undrain(control: Control, Path(cell): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok(Json(life::undrain(&control, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
+    Ok(Json(life::undrain(&control.fleet, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
 }
 
 async fn remove(control: Control, Path(cell): Path<String>, by: By, body: Bytes) -> Answer {
-    Ok::<_, Error>(Json(life::remove(&control, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response())
+    Ok::<_, Error>(
+        Json(life::remove(&control.operations, &CellId::parse(cell)?, &by.read(&body)?).await?).into_response(),
+    )
 }

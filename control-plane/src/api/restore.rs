@@ -16,7 +16,7 @@ use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::restore;
-use crate::state::ControlPlane;
+use crate::service::ControlPlane;
 
 /// A page of blocks as hexadecimal digits: each may have 400 KB, and pages of them are 1 MB.
 const CHAIN_BODY_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -41,19 +41,19 @@ fn cell(id: String) -> Result<CellId> {
 
 async fn wallets(State(control): Control, Path(id): Path<String>, Query(After { after }): Query<After>) -> Answer {
     let after = after.map(|text| text.parse::<WalletId>().map_err(Error::from)).transpose()?;
-    Ok(Json(restore::wallets(&control, &cell(id)?, after).await?).into_response())
+    Ok(Json(restore::wallets(&control.fleet, &cell(id)?, after).await?).into_response())
 }
 
 async fn begin(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
     let wanted: BeginRestore = by.read(&body)?;
-    Ok(Json(restore::begin(&control, &cell(id)?, &wanted).await?).into_response())
+    Ok(Json(restore::begin(&control.operations, &cell(id)?, &wanted).await?).into_response())
 }
 
 async fn take(State(control): Control, Path(id): Path<String>, body: Bytes) -> Answer {
-    Ok(Json(restore::take(&control, &cell(id)?, &parse(&body)?).await?).into_response())
+    Ok(Json(restore::take(&control.fleet, &cell(id)?, &parse(&body)?).await?).into_response())
 }
 
 async fn finish(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
     let wanted: FinishRestore = by.read(&body)?;
-    Ok(Json(restore::finish(&control, &cell(id)?, &wanted).await?).into_response())
+    Ok(Json(restore::finish(&control.fleet, &control.witness, &cell(id)?, &wanted).await?).into_response())
 }

@@ -13,7 +13,7 @@ use topology::ZoneId;
 
 use super::door::By;
 use super::{Answer, Control};
-use crate::state::ControlPlane;
+use crate::service::ControlPlane;
 use crate::zones;
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
@@ -24,15 +24,15 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 async fn list(State(control): Control) -> Answer {
-    Ok(Json(zones::list(&control).await?).into_response())
+    Ok(Json(zones::list(&control.zones).await?).into_response())
 }
 
 async fn evacuate(State(control): Control, Path(zone): Path<String>, by: By, body: Bytes) -> Answer {
     let wanted: EvacuateZone = by.read(&body)?;
-    Ok(Json(zones::evacuate(&control, &ZoneId::parse(zone)?, &wanted).await?).into_response())
+    Ok(Json(zones::evacuate(&control.zones, &ZoneId::parse(zone)?, &wanted).await?).into_response())
 }
 
 async fn restore(State(control): Control, Path(zone): Path<String>, by: By, body: Bytes) -> Answer {
     let because: Because = by.read(&body)?;
-    Ok(Json(zones::restore(&control, &ZoneId::parse(zone)?, &because).await?).into_response())
+    Ok(Json(zones::restore(&control.zones, &ZoneId::parse(zone)?, &because).await?).into_response())
 }

@@ -12,10 +12,10 @@ use topology::{CellEntry, CellId, CellState};
 
 use super::limits;
 use super::record::{Deploy, Wave};
+use crate::deploys::service::Deploys;
 use crate::error::{Result, no_placement, refused};
 use crate::operations::limits::check_because;
 use crate::operations::record::now_ms;
-use crate::state::ControlPlane;
 
 pub enum Started {
     /// Of a dry run.
@@ -23,13 +23,13 @@ pub enum Started {
     Created(Box<Deploy>),
 }
 
-pub async fn start(control: &Arc<ControlPlane>, wanted: &StartDeploy) -> Result<Started> {
+pub async fn start(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<Started> {
     check_because(&wanted.because)?;
-    let plan = plan(control, wanted).await?;
+    let plan = plan(deploys, wanted).await?;
     if wanted.dry_run {
         return Ok(Started::Planned(plan));
     }
-    if control.replacer.is_none() {
+    if deploys.replacer.is_none() {
         let todo = "this control plane cannot replace instances: start it with --local-fleet or --deploy-command";
         return Err(refused(422, "no_replacer", "Nothing replaces instances here", todo));
     }
@@ -47,11 +47,11 @@ pub async fn start(control: &Arc<ControlPlane>, wanted: &StartDeploy) -> Result<
         before: None,
         after: deploy.state,
     };
-    match control.deploys.create(deploy, entry).await? {
+    match deploys.table.create(deploy, entry).await? {
         Some(created) => Ok(Started::Created(Box::new(created))),
         None => {
             let other =
-                control.deploys.active().await?.map_or_else(|| "another one".into(), |id| DeployId(id).to_string());
+                deploys.table.active().await?.map_or_else(|| "another one".into(), |id| DeployId(id).to_string());
             let detail = format!("{other} is under way: wait for its end, or roll it back");
             Err(refused(409, "deploy_under_way", "Another deploy is under way", detail))
         }
@@ -92,19 +92,19 @@ fn created(plan: DeployPlan, wanted: &StartDeploy) -> Deploy {
 }
 
 /// The waves of all cells that have instances of another version.
-async fn plan(control: &Arc<ControlPlane>, wanted: &StartDeploy) -> Result<DeployPlan> {
-    let limits = limits::of(wanted, &control.deploy_config)?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+async fn plan(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<DeployPlan> {
+    let limits = limits::of(wanted, &deploys.config)?;
+    let now = deploys.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let cells = now.placement.cells().iter();
     let cells: Vec<&CellEntry> =
         cells.filter(|cell| cell.state != CellState::Removed && !cell.instances.is_empty()).collect();
     let ids: Vec<CellId> = cells.iter().map(|cell| cell.id.clone()).collect();
     let mut waves = vec![];
-    for wave in control.deploy_config.waves(&ids) {
+    for wave in deploys.config.waves(&ids) {
         let mut planned = vec![];
         for id in wave.cells {
             let entry = cells.iter().find(|cell| cell.id == id).expect("waves are of these cells");
-            let mut instances = of_cell(control, entry).await?;
+            let mut instances = of_cell(deploys, entry).await?;
             instances.retain(|instance| instance.before != wanted.version);
             if !instances.is_empty() {
                 planned.push(CellPlan { cell: id, instances });
@@ -118,8 +118,8 @@ async fn plan(control: &Arc<ControlPlane>, wanted: &StartDeploy) -> Result<Deplo
 }
 
 /// What a cell's instances run. All of them have to say so: what does not answer now could not be put back either.
-async fn of_cell(control: &Arc<ControlPlane>, cell: &CellEntry) -> Result<Vec<InstancePlan>> {
-    let asked = cell.instances.iter().map(|instance| control.instances.running(instance));
+async fn of_cell(deploys: &Arc<Deploys>, cell: &CellEntry) -> Result<Vec<InstancePlan>> {
+    let asked = cell.instances.iter().map(|instance| deploys.fleet.instances.running(instance));
     let told = cell.instances.iter().zip(join_all(asked).await);
     let told = told.map(|(instance, running)| match running {
         Ok(running) => Ok(InstancePlan { id: instance.id.clone(), before: running.version }),

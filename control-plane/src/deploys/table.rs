@@ -20,7 +20,7 @@ const AUDIT: &str = "audit";
 /// An item of DynamoDB is at most 400 KB.
 const ROW_MAX_BYTES: usize = 350_000;
 
-pub struct Deploys {
+pub struct Table {
     client: Client,
     table: String,
     /// Told of every change made by this process.
@@ -41,7 +41,7 @@ pub fn table(prefix: &str) -> TableShape {
     TableShape { name: format!("{prefix}deploys"), partition: "k", sort: Some("v") }
 }
 
-impl Deploys {
+impl Table {
     pub fn new(client: Client, prefix: &str) -> Self {
         Self { client, table: table(prefix).name, changed: Notify::new() }
     }

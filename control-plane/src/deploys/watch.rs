@@ -12,7 +12,7 @@ use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
 
 use super::figures::Figures;
 use super::record::Deploy;
-use crate::state::ControlPlane;
+use crate::deploys::service::Deploys;
 
 /// Cells of the old version that a wave is compared with, at most.
 const OTHER_CELLS_MAX: usize = 20;
@@ -65,15 +65,15 @@ impl Watch {
         self.of == (deploy.number, deploy.wave)
     }
 
-    pub async fn look(&mut self, control: &ControlPlane, placement: &Placement, deploy: &Deploy) -> Look {
+    pub async fn look(&mut self, deploys: &Deploys, placement: &Placement, deploy: &Deploy) -> Look {
         let wave: Vec<CellId> = deploy.now().cell_ids().cloned().collect();
         let mut sick = vec![];
-        let asked = instances(placement, &wave).map(|instance| told(control, instance));
+        let asked = instances(placement, &wave).map(|instance| told(deploys, instance));
         for (instance, answer) in join_all(asked).await {
             sick.extend(self.heard(&instance, answer, &deploy.version));
         }
         let compared: Vec<CellId> = old_cells(deploy);
-        let asked = instances(placement, &compared).map(|instance| told(control, instance));
+        let asked = instances(placement, &compared).map(|instance| told(deploys, instance));
         let mut others = Figures::default();
         for (instance, answer) in join_all(asked).await {
             let Ok((_, figures)) = answer else { continue };
@@ -83,7 +83,7 @@ impl Watch {
         }
         for (cells, into) in [(&wave, &mut self.canaries_of_wave), (&compared, &mut others)] {
             for cell in cells {
-                let figures = control.canaries.figures(cell);
+                let figures = deploys.canaries.figures(cell);
                 if let Some(before) = self.canaries.insert(cell.clone(), figures.clone()) {
                     into.add(&figures.since(&before));
                 }
@@ -128,8 +128,9 @@ impl Known {
 
 type Told = Result<(Running, Figures), String>;
 
-async fn told(control: &ControlPlane, instance: InstanceEntry) -> (InstanceEntry, Told) {
-    let (running, page) = tokio::join!(control.instances.running(&instance), control.instances.metrics(&instance));
+async fn told(deploys: &Deploys, instance: InstanceEntry) -> (InstanceEntry, Told) {
+    let (running, page) =
+        tokio::join!(deploys.fleet.instances.running(&instance), deploys.fleet.instances.metrics(&instance));
     let answer = running.and_then(|running| Ok((running, Figures::read(&page?))));
     (instance, answer)
 }
@@ -146,12 +147,12 @@ fn old_cells(deploy: &Deploy) -> Vec<CellId> {
 }
 
 /// What the wave's cells count in so much time, and their canaries.
-pub async fn baseline(control: &ControlPlane, placement: &Placement, deploy: &Deploy, time: Duration) -> Figures {
+pub async fn baseline(deploys: &Deploys, placement: &Placement, deploy: &Deploy, time: Duration) -> Figures {
     let cells: Vec<CellId> = deploy.now().cell_ids().cloned().collect();
     let read = async || {
-        let pages = join_all(instances(placement, &cells).map(|instance| told(control, instance))).await;
+        let pages = join_all(instances(placement, &cells).map(|instance| told(deploys, instance))).await;
         let of = pages.into_iter().filter_map(|(instance, answer)| Some((instance.id.to_string(), answer.ok()?.1)));
-        let canaries = cells.iter().map(|cell| (format!("canary of {cell}"), control.canaries.figures(cell)));
+        let canaries = cells.iter().map(|cell| (format!("canary of {cell}"), deploys.canaries.figures(cell)));
         of.chain(canaries).collect::<HashMap<_, _>>()
     };
     let first = read().await;

@@ -19,13 +19,13 @@ use super::state::Event;
 use super::table::Claim;
 use super::transition;
 use super::watch::Watch;
+use crate::deploys::service::Deploys;
 use crate::error::{Error, Result, no_placement};
 use crate::operations::record::{Lease, now_ms};
 use crate::operations::sightings::Sightings;
 use crate::operations::worker::LEASE;
 use crate::panics::caught;
-use crate::placements::Published;
-use crate::state::ControlPlane;
+use crate::placement::placements::Published;
 
 /// How late a deploy of another control plane, or one whose worker died, is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -37,7 +37,7 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(50);
 
 pub struct Worker {
-    control: Arc<ControlPlane>,
+    deploys: Arc<Deploys>,
     me: Uuid,
     replacer: Arc<dyn Replacer>,
     sightings: Sightings,
@@ -60,9 +60,9 @@ pub enum Advanced {
 }
 
 /// Where nothing can replace instances, deploys are carried on by the control planes that can.
-pub async fn keep_deploying(control: &Arc<ControlPlane>) {
-    let Some(replacer) = control.replacer.clone() else { return std::future::pending().await };
-    let worker = Worker::new(Arc::clone(control), replacer);
+pub async fn keep_deploying(deploys: &Arc<Deploys>) {
+    let Some(replacer) = deploys.replacer.clone() else { return std::future::pending().await };
+    let worker = Worker::new(Arc::clone(deploys), replacer);
     let mut memory = Memory::default();
     loop {
         match worker.advance_active(&mut memory).await {
@@ -70,7 +70,7 @@ pub async fn keep_deploying(control: &Arc<ControlPlane>) {
             // Its own writes would wake it at once.
             Ok(Advanced::After(pause)) => tokio::time::sleep(pause).await,
             Ok(Advanced::Rest) => {
-                let _ = tokio::time::timeout(LOOK_EVERY, control.deploys.changed.notified()).await;
+                let _ = tokio::time::timeout(LOOK_EVERY, deploys.table.changed.notified()).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the deploy is left for a moment");
@@ -81,12 +81,12 @@ pub async fn keep_deploying(control: &Arc<ControlPlane>) {
 }
 
 impl Worker {
-    pub fn new(control: Arc<ControlPlane>, replacer: Arc<dyn Replacer>) -> Self {
-        Self { control, me: Uuid::new_v4(), replacer, sightings: Sightings::default() }
+    pub fn new(deploys: Arc<Deploys>, replacer: Arc<dyn Replacer>) -> Self {
+        Self { deploys, me: Uuid::new_v4(), replacer, sightings: Sightings::default() }
     }
 
     async fn advance_active(&self, memory: &mut Memory) -> Result<Advanced> {
-        let active = self.control.deploys.active().await?;
+        let active = self.deploys.table.active().await?;
         metrics::gauge!("control_plane_deploys_running").set(if active.is_some() { 1.0 } else { 0.0 });
         match active {
             Some(number) => self.advance(number, memory).await,
@@ -103,7 +103,7 @@ impl Worker {
     }
 
     async fn stop(&self, number: u64, why: String) -> Result<Advanced> {
-        match self.control.deploys.get(number).await? {
+        match self.deploys.table.get(number).await? {
             Some(deploy) if !self.is_anothers(&deploy) => {
                 let is_last = deploy.state == DeployState::RollingBack;
                 self.happen(deploy, if is_last { Event::Fail } else { Event::Pause }, Some(why)).await
@@ -113,11 +113,11 @@ impl Worker {
     }
 
     async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        let Some(deploy) = self.control.deploys.get(number).await? else { return Ok(Advanced::Rest) };
+        let Some(deploy) = self.deploys.table.get(number).await? else { return Ok(Advanced::Rest) };
         if deploy.state.is_at_rest() || self.is_anothers(&deploy) {
             return Ok(Advanced::Rest);
         }
-        let Some(deploy) = self.control.deploys.change(&self.leased(deploy), None, Claim::Keep).await? else {
+        let Some(deploy) = self.deploys.table.change(&self.leased(deploy), None, Claim::Keep).await? else {
             return Ok(Advanced::Again);
         };
         match deploy.state {
@@ -140,7 +140,7 @@ impl Worker {
     }
 
     async fn placement(&self) -> Result<Arc<Published>> {
-        self.control.placements.refresh().await?.ok_or_else(no_placement)
+        self.deploys.fleet.placements.refresh().await?.ok_or_else(no_placement)
     }
 
     /// Writes down what happened, and why.
@@ -158,7 +158,7 @@ impl Worker {
             }
             _ => {}
         }
-        self.control.deploys.change(&change.after, Some(change.entry), change.claim).await?;
+        self.deploys.table.change(&change.after, Some(change.entry), change.claim).await?;
         Ok(Advanced::Again)
     }
 
@@ -180,7 +180,7 @@ impl Worker {
         let until = Instant::now() + time;
         while Instant::now() < until {
             tokio::time::sleep(RENEW_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
-            let newest = self.control.deploys.get(deploy.number).await?;
+            let newest = self.deploys.table.get(deploy.number).await?;
             if newest.is_none_or(|newest| newest.state != deploy.state) {
                 break;
             }
@@ -191,9 +191,9 @@ impl Worker {
 
     async fn renew(&self, number: u64) {
         let renewed = async {
-            let Some(deploy) = self.control.deploys.get(number).await? else { return Ok(()) };
+            let Some(deploy) = self.deploys.table.get(number).await? else { return Ok(()) };
             if !self.is_anothers(&deploy) {
-                self.control.deploys.change(&self.leased(deploy), None, Claim::Keep).await?;
+                self.deploys.table.change(&self.leased(deploy), None, Claim::Keep).await?;
             }
             Ok::<_, Error>(())
         };
@@ -226,8 +226,8 @@ impl Worker {
         self.replacer.replace(&order).await?;
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
-            let why = match self.control.instances.running(entry).await {
-                Ok(running) if &running.version == version => match self.control.instances.probe(entry).await {
+            let why = match self.deploys.fleet.instances.running(entry).await {
+                Ok(running) if &running.version == version => match self.deploys.fleet.instances.probe(entry).await {
                     health if health.ready => return Ok(()),
                     health => health.why.unwrap_or_else(|| "not ready".to_owned()),
                 },
@@ -252,7 +252,7 @@ impl Worker {
         let of_cell = placement.cell_named(cell).map_or(&[][..], |cell| &cell.instances);
         let alike: Vec<_> = of_cell.iter().filter(|other| other.id != entry.id && other.role == entry.role).collect();
         for other in &alike {
-            if self.control.instances.probe(other).await.ready {
+            if self.deploys.fleet.instances.probe(other).await.ready {
                 return Ok(());
             }
         }

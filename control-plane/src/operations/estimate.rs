@@ -13,8 +13,8 @@ use topology::{CellId, Placement, WalletId};
 
 use super::hands::route;
 use super::start::rooms;
-use crate::holds::InstanceHolds;
-use crate::state::ControlPlane;
+use crate::cells::fleet::Fleet;
+use crate::cells::holds::InstanceHolds;
 
 /// All counting of one plan together.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(4);
@@ -45,12 +45,12 @@ impl Sample {
     }
 }
 
-pub async fn estimate(control: &ControlPlane, placement: &Placement, plan: &mut Plan) {
+pub async fn estimate(fleet: &Fleet, placement: &Placement, plan: &mut Plan) {
     let deadline = Instant::now() + COUNT_TIME_MAX;
     let mut arriving: BTreeMap<CellId, Option<u64>> = BTreeMap::new();
     let mut sample = Sample::default();
     for step in &plan.steps {
-        let counted = match timeout_at(deadline, count(control, placement, step, &mut sample)).await {
+        let counted = match timeout_at(deadline, count(fleet, placement, step, &mut sample)).await {
             Ok(Some(counted)) => Some(counted),
             _ => None,
         };
@@ -64,7 +64,7 @@ pub async fn estimate(control: &ControlPlane, placement: &Placement, plan: &mut 
     }
     plan.wallets = arriving.values().copied().sum();
     plan.bytes = plan.wallets.and_then(|wallets| sample.of(wallets));
-    let rooms = rooms(control, placement).await.unwrap_or_default();
+    let rooms = rooms(fleet, placement).await.unwrap_or_default();
     let headroom = |(cell, arriving): (CellId, Option<u64>)| {
         let room = rooms.get(&cell);
         let before = room.and_then(|room| room.free());
@@ -78,9 +78,9 @@ pub async fn estimate(control: &ControlPlane, placement: &Placement, plan: &mut 
 }
 
 /// Wallets of the step at its source, but those that live there or elsewhere by a pin; `None`: it did not answer.
-async fn count(control: &ControlPlane, placement: &Placement, step: &Step, sample: &mut Sample) -> Option<u64> {
-    let route = route(control, step).await.ok()?;
-    let looking = Looking::new(control);
+async fn count(fleet: &Fleet, placement: &Placement, step: &Step, sample: &mut Sample) -> Option<u64> {
+    let route = route(fleet, step).await.ok()?;
+    let looking = Looking::new(fleet);
     let mover = looking.mover(&route);
     let group = match step.piece {
         Piece::Buckets(range) => Group { first: range.first, last: range.last },
@@ -111,9 +111,9 @@ pub struct Looking {
 }
 
 impl Looking {
-    pub fn new(control: &ControlPlane) -> Self {
+    pub fn new(fleet: &Fleet) -> Self {
         let order = Order { operation: "look".to_owned(), actor: "control-plane".to_owned(), epoch: 0 };
-        let holds = InstanceHolds::new(control.instances.http(), &[]);
+        let holds = InstanceHolds::new(fleet.instances.http(), &[]);
         // A receiver keeps its last value when the sender is gone.
         let (_, stop) = tokio::sync::watch::channel(false);
         Self { order, pace: Pace::new(1, None), holds, stop }

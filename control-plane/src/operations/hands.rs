@@ -17,9 +17,10 @@ use tokio::sync::watch;
 use topology::placement::InstanceEntry;
 use topology::{CellId, WalletId};
 
+use crate::cells::fleet::Fleet;
+use crate::cells::holds::InstanceHolds;
 use crate::error::Result;
-use crate::holds::InstanceHolds;
-use crate::state::ControlPlane;
+use crate::operations::service::Operations;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
@@ -86,26 +87,26 @@ pub type Carried = std::result::Result<Outcome, Trouble>;
 type Carrying = Pin<Box<dyn Future<Output = Carried> + Send>>;
 
 /// How steps are carried out.
-pub struct Hands(Box<dyn Fn(Arc<ControlPlane>, Job) -> Carrying + Send + Sync>);
+pub struct Hands(Box<dyn Fn(Arc<Operations>, Job) -> Carrying + Send + Sync>);
 
 impl Hands {
-    pub fn new(carry: impl Fn(Arc<ControlPlane>, Job) -> Carrying + Send + Sync + 'static) -> Self {
+    pub fn new(carry: impl Fn(Arc<Operations>, Job) -> Carrying + Send + Sync + 'static) -> Self {
         Self(Box::new(carry))
     }
 
     /// The mover.
     pub fn real() -> Self {
-        Self::new(|control, job| Box::pin(async move { carry(&control, &job).await }))
+        Self::new(|operations, job| Box::pin(async move { carry(&operations, &job).await }))
     }
 
-    pub fn carry(&self, control: &Arc<ControlPlane>, job: Job) -> Carrying {
-        (self.0)(Arc::clone(control), job)
+    pub fn carry(&self, operations: &Arc<Operations>, job: Job) -> Carrying {
+        (self.0)(Arc::clone(operations), job)
     }
 }
 
-async fn carry(control: &ControlPlane, job: &Job) -> Carried {
-    let route = route(control, &job.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
-    let holds = InstanceHolds::new(control.instances.http(), &job.instances);
+async fn carry(operations: &Operations, job: &Job) -> Carried {
+    let route = route(&operations.fleet, &job.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
+    let holds = InstanceHolds::new(operations.fleet.instances.http(), &job.instances);
     let stop = job.stop.clone();
     let (order, pace, clock, head_lifetime) = (&job.order, &*job.pace, &wall_clock, HEAD_LIFETIME);
     let mover = Mover { route: &route, order, pace, holds: &holds, stop, clock, head_lifetime };
@@ -129,7 +130,7 @@ async fn carry(control: &ControlPlane, job: &Job) -> Carried {
             Ok(_) => Ok(Outcome::default()),
             Err(error) => Err(MoveError::Store(error)),
         },
-        (Task::Forget, _) => return forget::forget(&mover, job, control.purge_after).await,
+        (Task::Forget, _) => return forget::forget(&mover, job, operations.purge_after).await,
     };
     match done {
         Ok(outcome) => Ok(outcome),
@@ -187,6 +188,6 @@ async fn unavailable(route: &Route<DynamoStore>, said: &str) -> String {
 }
 
 /// From the registry's records, so that a cell whose tables have moved is found.
-pub async fn route(control: &ControlPlane, step: &Step) -> Result<Route<DynamoStore>> {
-    Ok(Route { from: control.side(&step.from).await?, to: control.side(&step.to).await? })
+pub async fn route(fleet: &Fleet, step: &Step) -> Result<Route<DynamoStore>> {
+    Ok(Route { from: fleet.side(&step.from).await?, to: fleet.side(&step.to).await? })
 }

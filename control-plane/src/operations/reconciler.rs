@@ -13,35 +13,35 @@ use super::hands::Hands;
 use super::record::seconds_since;
 use super::worker::Worker;
 use crate::error::Result;
-use crate::state::ControlPlane;
+use crate::operations::service::Operations;
 
 /// How late an operation of another control plane, or one whose worker died, is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks that failed.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
-pub async fn keep_reconciling(control: &Arc<ControlPlane>) {
-    let worker = Arc::new(Worker::new(Arc::clone(control), Hands::real()));
+pub async fn keep_reconciling(operations: &Arc<Operations>) {
+    let worker = Arc::new(Worker::new(Arc::clone(operations), Hands::real()));
     // Owns the workers: they end with this.
     let mut workers = JoinSet::new();
     loop {
         while workers.try_join_next().is_some() {}
-        let looked = start_missing(control, &worker, &mut workers).await;
+        let looked = start_missing(operations, &worker, &mut workers).await;
         if let Err(error) = looked {
             tracing::warn!(%error, "operations not looked at; trying again");
             tokio::time::sleep(TROUBLE_PAUSE).await;
         }
-        let _ = tokio::time::timeout(LOOK_EVERY, control.operations.changed.notified()).await;
+        let _ = tokio::time::timeout(LOOK_EVERY, operations.table.changed.notified()).await;
     }
 }
 
 /// One worker for each operation that is under way; one that works already leaves at once.
-async fn start_missing(control: &ControlPlane, worker: &Arc<Worker>, workers: &mut JoinSet<()>) -> Result<()> {
-    let register = control.operations.register().await?;
+async fn start_missing(operations: &Operations, worker: &Arc<Worker>, workers: &mut JoinSet<()>) -> Result<()> {
+    let register = operations.table.register().await?;
     let mut running: HashMap<OperationKind, u32> = HashMap::new();
     let (mut oldest, mut steps, mut done) = (0, 0, 0);
     for &number in register.claims.keys() {
-        let Some(operation) = control.operations.get(number).await? else { continue };
+        let Some(operation) = operations.table.get(number).await? else { continue };
         if operation.state == OperationState::Running {
             *running.entry(operation.wanted.kind()).or_default() += 1;
             oldest = oldest.max(seconds_since(&operation.created_at)?);

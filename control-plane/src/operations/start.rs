@@ -19,8 +19,10 @@ use super::plan::{self, Room, Rooms};
 use super::record::{Operation, StoredPlan, seconds_since};
 use super::table::{ACTIVE_MAX, Register};
 use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, unpinned};
+use crate::cells::counting;
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
-use crate::state::ControlPlane;
+use crate::operations::service::Operations;
 
 pub enum Started {
     /// Of a dry run.
@@ -28,34 +30,34 @@ pub enum Started {
     Created(Box<Operation>),
 }
 
-pub async fn start(control: &ControlPlane, wanted: &StartOperation) -> Result<Started> {
+pub async fn start(operations: &Operations, wanted: &StartOperation) -> Result<Started> {
     limits::check(wanted)?;
     check_overrides(wanted)?;
     if let (Wanted::Evacuate { cell, .. }, false) = (&wanted.wanted, wanted.dry_run) {
-        unpinned::pin(control, cell, &wanted.because).await?;
+        unpinned::pin(&operations.fleet, cell, &wanted.because).await?;
     }
     let mut stored: Option<(Plan, StoredPlan)> = None;
     for attempt in 0..ATTEMPTS_MAX {
         // Before the placement: whoever ends an operation after this is noticed by the register's version.
-        let register = control.operations.register().await?;
-        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-        let (mut plan, marked) = planned(control, &now.placement, wanted).await?;
+        let register = operations.table.register().await?;
+        let now = operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+        let (mut plan, marked) = planned(operations, &now.placement, wanted).await?;
         plan::check_agreed(&plan, wanted.plan_hash.as_deref())?;
         if wanted.dry_run {
-            estimate::estimate(control, &now.placement, &mut plan).await;
+            estimate::estimate(&operations.fleet, &now.placement, &mut plan).await;
             return Ok(Started::Planned(plan));
         }
-        let claim = check_alone(control, &register, &plan, &wanted.wanted).await?;
+        let claim = check_alone(operations, &register, &plan, &wanted.wanted).await?;
         let parts = match stored.take() {
             Some((same, parts)) if same.steps == plan.steps => parts,
             _ => {
-                let (id, parts) = control.operations.write_plan(&plan.steps).await?;
+                let (id, parts) = operations.table.write_plan(&plan.steps).await?;
                 StoredPlan::of(&plan, id, parts)
             }
         };
         let operation = created(&now.placement, wanted, parts.clone());
         let entry = entry(&operation);
-        if let Some(created) = control.operations.create(operation, &claim, &register, entry, marked).await? {
+        if let Some(created) = operations.table.create(operation, &claim, &register, entry, marked).await? {
             return Ok(Started::Created(Box::new(created)));
         }
         stored = Some((plan, parts));
@@ -113,26 +115,28 @@ fn entry(operation: &Operation) -> AuditEntry {
 
 /// The plan, and the operation that changes with this one's creation.
 async fn planned(
-    control: &ControlPlane,
+    operations: &Operations,
     placement: &Placement,
     wanted: &StartOperation,
 ) -> Result<(Plan, Option<Operation>)> {
     let plan = match &wanted.wanted {
         Wanted::Migrate { scope: Scope::Buckets(range), to } => plan::migrate_buckets(placement, *range, to)?,
-        Wanted::Migrate { scope: Scope::Wallet(wallet), to } => wallet_plan(control, placement, *wallet, to).await?,
+        Wanted::Migrate { scope: Scope::Wallet(wallet), to } => wallet_plan(operations, placement, *wallet, to).await?,
         Wanted::Migrate { scope: Scope::User(user), to } => {
-            let wallet = WalletId::for_user(control.namespace, &UserId::parse(user.as_str())?);
-            wallet_plan(control, placement, wallet, to).await?
+            let wallet = WalletId::for_user(operations.fleet.namespace, &UserId::parse(user.as_str())?);
+            wallet_plan(operations, placement, wallet, to).await?
         }
         Wanted::Rebalance { max_moves } => plan::rebalance(placement, *max_moves)?,
-        Wanted::Evacuate { cell, force } => plan::evacuate(placement, &rooms(control, placement).await?, cell, *force)?,
+        Wanted::Evacuate { cell, force } => {
+            plan::evacuate(placement, &rooms(&operations.fleet, placement).await?, cell, *force)?
+        }
         Wanted::Reverse { operation } => {
-            let (_, steps) = completed(control, *operation).await?;
+            let (_, steps) = completed(operations, *operation).await?;
             plan::reverse(placement, &steps)?
         }
         Wanted::Forget { operation, .. } => {
-            let (marked, steps) = completed(control, *operation).await?;
-            check_baked(&marked, control.purge_after)?;
+            let (marked, steps) = completed(operations, *operation).await?;
+            check_baked(&marked, operations.purge_after)?;
             return Ok((plan::forget(placement, steps)?, Some(marked)));
         }
     };
@@ -141,10 +145,10 @@ async fn planned(
 
 /// A wallet that nobody has is not moved: who is to get one is onboarded. While the source does not answer it may be
 /// asked for all the same.
-async fn wallet_plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, to: &CellId) -> Result<Plan> {
+async fn wallet_plan(operations: &Operations, placement: &Placement, wallet: WalletId, to: &CellId) -> Result<Plan> {
     let plan = plan::migrate_wallet(placement, wallet, to)?;
     if let Some(step) = plan.steps.first()
-        && let Ok(None) = control.side(&step.from).await?.store.head(wallet).await
+        && let Ok(None) = operations.fleet.side(&step.from).await?.store.head(wallet).await
     {
         let detail =
             format!("{} has no wallet {wallet}; `ctl customer onboard --cell {to}` makes a new one", step.from);
@@ -154,22 +158,22 @@ async fn wallet_plan(control: &ControlPlane, placement: &Placement, wallet: Wall
 }
 
 /// All cells' sizes; those that were never counted are counted now.
-pub async fn rooms(control: &ControlPlane, placement: &Placement) -> Result<Rooms> {
-    let mut records = control.registry.all().await?;
+pub async fn rooms(fleet: &Fleet, placement: &Placement) -> Result<Rooms> {
+    let mut records = fleet.registry.all().await?;
     records.retain(|id, _| placement.cell_named(id).is_some_and(|cell| cell.state != CellState::Removed));
-    if records.keys().any(|id| control.counts.of(id).is_none()) {
-        control.counts.count_all(control).await?;
+    if records.keys().any(|id| fleet.counts.of(id).is_none()) {
+        counting::count_all(fleet).await?;
     }
-    let room = |(id, record): (CellId, crate::registry::Record)| {
-        let room = Room { max_customers: record.spec.max_customers, customers: control.counts.of(&id) };
+    let room = |(id, record): (CellId, crate::cells::registry::Record)| {
+        let room = Room { max_customers: record.spec.max_customers, customers: fleet.counts.of(&id) };
         (id, room)
     };
     Ok(records.into_iter().map(room).collect::<HashMap<_, _>>())
 }
 
 /// What an operation that is over has moved.
-pub async fn completed(control: &ControlPlane, id: OperationId) -> Result<(Operation, Vec<Step>)> {
-    let operation = get(control, id).await?;
+pub async fn completed(operations: &Operations, id: OperationId) -> Result<(Operation, Vec<Step>)> {
+    let operation = get(operations, id).await?;
     if operation.wanted.kind() == OperationKind::Forget {
         let detail = format!("{id} moved nothing: what is forgotten cannot be brought back");
         return Err(refused(422, "not_a_move", "The operation moved no wallets", detail));
@@ -179,12 +183,12 @@ pub async fn completed(control: &ControlPlane, id: OperationId) -> Result<(Opera
         return Err(refused(409, "operation_not_over", "The operation is not over", detail));
     }
     if let Some(by) = operation.forgotten_by
-        && get(control, by).await?.state != OperationState::Aborted
+        && get(operations, by).await?.state != OperationState::Aborted
     {
         let detail = format!("{by} made the source forget what {id} moved");
         return Err(refused(409, "operation_forgotten", "The source has forgotten", detail));
     }
-    let mut steps = control.operations.read_plan(&operation.plan).await?;
+    let mut steps = operations.table.read_plan(&operation.plan).await?;
     steps.truncate(usize::try_from(operation.progress.steps_done).unwrap_or(usize::MAX));
     Ok((operation, steps))
 }
@@ -202,7 +206,7 @@ fn check_baked(operation: &Operation, purge_after: Duration) -> Result<()> {
 }
 
 /// No other operation may touch the same buckets, nor an evacuated cell.
-async fn check_alone(control: &ControlPlane, register: &Register, plan: &Plan, wanted: &Wanted) -> Result<Claim> {
+async fn check_alone(operations: &Operations, register: &Register, plan: &Plan, wanted: &Wanted) -> Result<Claim> {
     let claim = Claim::of(&plan.steps);
     if let Some((other, bucket)) = overlap(&claim, register.claims.iter()) {
         let detail =
@@ -215,7 +219,7 @@ async fn check_alone(control: &ControlPlane, register: &Register, plan: &Plan, w
     }
     let emptied = evacuated(wanted);
     for &number in register.claims.keys() {
-        let Some(other) = control.operations.get(number).await? else { continue };
+        let Some(other) = operations.table.get(number).await? else { continue };
         let other_empties = evacuated(&other.wanted);
         let fills_ours = emptied.is_some_and(|cell| other.plan.moves.iter().any(|moved| &moved.to == cell));
         let filled_by_us = other_empties.is_some_and(|cell| plan.moves.iter().any(|moved| &moved.to == cell));

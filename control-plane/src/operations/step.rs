@@ -8,7 +8,7 @@ use topology::placement::{BucketRun, CellState, Pin};
 use topology::{Bucket, CellId, CellIndex, Placement, WalletId};
 
 use crate::error::{Error, Result, refused, unknown_cell};
-use crate::placements::Delta;
+use crate::placement::placements::Delta;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {

@@ -35,7 +35,7 @@ const REGISTER: &str = "active";
 const AUDIT: &str = "audit";
 const PLAN: &str = "plan";
 
-pub struct Operations {
+pub struct Table {
     client: Client,
     table: String,
     /// Told of every change made by this process.
@@ -54,7 +54,7 @@ pub fn table(prefix: &str) -> TableShape {
     TableShape { name: format!("{prefix}operations"), partition: "k", sort: Some("v") }
 }
 
-impl Operations {
+impl Table {
     pub fn new(client: Client, prefix: &str) -> Self {
         Self { client, table: table(prefix).name, changed: Notify::new() }
     }

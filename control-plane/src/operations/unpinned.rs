@@ -9,9 +9,9 @@ use store::{Chains, Homes, StoreError};
 use topology::placement::Pin;
 use topology::{Bucket, CellId, Placement, WalletId};
 
+use crate::cells::fleet::Fleet;
 use crate::error::{Result, no_placement};
-use crate::placements::Delta;
-use crate::state::ControlPlane;
+use crate::placement::placements::Delta;
 
 /// Chains that are looked at: those of a cell that has purged nothing for long may be many.
 const CHAINS_MAX: usize = 50_000;
@@ -19,9 +19,9 @@ const PAGE: usize = 500;
 const AT_ONCE: usize = 32;
 
 /// Pins them where they live. While the cell's tables do not answer, nothing is known of them and nothing is done.
-pub async fn pin(control: &ControlPlane, cell: &CellId, because: &Because) -> Result<()> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    let side = control.side(cell).await?;
+pub async fn pin(fleet: &Fleet, cell: &CellId, because: &Because) -> Result<()> {
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    let side = fleet.side(cell).await?;
     let wallets = match find(&now.placement, &side).await {
         Ok(wallets) => wallets,
         Err(error) => {
@@ -37,7 +37,7 @@ pub async fn pin(control: &ControlPlane, cell: &CellId, because: &Because) -> Re
     };
     match wallets.is_empty() {
         true => Ok(()),
-        false => control.placements.change("customers_pinned", because, decide).await.map(|_| ()),
+        false => fleet.placements.change("customers_pinned", because, decide).await.map(|_| ()),
     }
 }
 

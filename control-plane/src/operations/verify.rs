@@ -13,24 +13,26 @@ use super::estimate::Looking;
 use super::hands::{route, trouble};
 use super::start::completed;
 use super::step::pinned_at_source;
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
-use crate::state::ControlPlane;
+use crate::operations::service::Operations;
 
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 /// Mismatches in one answer.
 const MISMATCHES_MAX: usize = 100;
 
-pub async fn verify(control: &ControlPlane, id: OperationId, from: &VerifyFrom) -> Result<Verified> {
-    let (_, steps) = completed(control, id).await?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+pub async fn verify(operations: &Operations, id: OperationId, from: &VerifyFrom) -> Result<Verified> {
+    let fleet = &*operations.fleet;
+    let (_, steps) = completed(operations, id).await?;
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let deadline = Instant::now() + PAGE_TIME;
     let mut done = Verified::default();
     let mut after = from.after;
     for (number, step) in (0..).zip(&steps).skip(usize::try_from(from.step).unwrap_or(usize::MAX)) {
         let kept = pinned_at_source(&now.placement, step);
         loop {
-            let (last, checked) = page(control, step, after, &kept, &mut done).await?;
+            let (last, checked) = page(fleet, step, after, &kept, &mut done).await?;
             done.wallets += checked;
             after = last;
             let full = Instant::now() >= deadline || done.mismatches.len() >= MISMATCHES_MAX;
@@ -49,14 +51,14 @@ pub async fn verify(control: &ControlPlane, id: OperationId, from: &VerifyFrom) 
 
 /// One page of a step's wallets; the last of them, or `None` when there are no more.
 async fn page(
-    control: &ControlPlane,
+    fleet: &Fleet,
     step: &Step,
     after: Option<WalletId>,
     kept: &[WalletId],
     done: &mut Verified,
 ) -> Result<(Option<WalletId>, u64)> {
-    let route = route(control, step).await?;
-    let looking = Looking::new(control);
+    let route = route(fleet, step).await?;
+    let looking = Looking::new(fleet);
     let mover = looking.mover(&route);
     let wallets = match step.piece {
         Piece::Wallet { wallet } => vec![wallet],

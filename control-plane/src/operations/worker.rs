@@ -22,8 +22,8 @@ use super::state::Event;
 use super::step::{self, Next};
 use super::transition;
 use crate::error::{Error, Result, no_placement};
+use crate::operations::service::Operations;
 use crate::panics::caught;
-use crate::state::ControlPlane;
 
 /// After this long without a sign of life another worker may take over.
 pub const LEASE: Duration = Duration::from_secs(3);
@@ -32,7 +32,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 pub struct Worker {
-    control: Arc<ControlPlane>,
+    operations: Arc<Operations>,
     me: Uuid,
     hands: Hands,
     /// Operations this process works on now.
@@ -57,8 +57,8 @@ pub struct Memory {
 }
 
 impl Worker {
-    pub fn new(control: Arc<ControlPlane>, hands: Hands) -> Self {
-        Self { control, me: Uuid::new_v4(), hands, busy: Mutex::default(), sightings: Sightings::default() }
+    pub fn new(operations: Arc<Operations>, hands: Hands) -> Self {
+        Self { operations, me: Uuid::new_v4(), hands, busy: Mutex::default(), sightings: Sightings::default() }
     }
 
     /// Whether the caller is the one to work on the operation in this process; it must then call [`Self::work`].
@@ -92,31 +92,31 @@ impl Worker {
     }
 
     async fn fail(&self, number: u64, why: String) -> Result<Advanced> {
-        match self.control.operations.get(number).await? {
+        match self.operations.table.get(number).await? {
             Some(operation) if !self.is_anothers(&operation) => self.happen(operation, Event::Fail, Some(why)).await,
             _ => Ok(Advanced::Rest),
         }
     }
 
     async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        let Some(operation) = self.control.operations.get(number).await? else { return Ok(Advanced::Rest) };
+        let Some(operation) = self.operations.table.get(number).await? else { return Ok(Advanced::Rest) };
         if self.is_anothers(&operation) {
             return Ok(Advanced::Rest);
         }
         match step::next(operation.state, operation.progress.steps_done, operation.plan.steps) {
             Next::Rest => Ok(Advanced::Rest),
             Next::Begin => {
-                cells::before_beginning(&self.control, &operation).await?;
+                cells::before_beginning(&self.operations, &operation).await?;
                 self.happen(operation, Event::Begin, None).await
             }
-            Next::Finish => match cells::before_finishing(&self.control, &operation).await {
+            Next::Finish => match cells::before_finishing(&self.operations, &operation).await {
                 Ok(()) => self.happen(operation, Event::Finish, None).await,
                 Err(Error::Refused(problem)) => self.happen(operation, Event::Fail, Some(problem.detail)).await,
                 Err(error) => Err(error),
             },
             Next::Settle => {
                 if operation.state == OperationState::Aborting {
-                    cells::before_aborted(&self.control, &operation).await?;
+                    cells::before_aborted(&self.operations, &operation).await?;
                 }
                 self.happen(operation, Event::Settle, None).await
             }
@@ -127,7 +127,7 @@ impl Worker {
 
     async fn carry(&self, operation: Operation, number: u64, memory: &mut Memory) -> Result<Advanced> {
         let step = self.step(&operation, number, memory).await?;
-        let now = self.control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         if operation.moves_wallets() && step::is_published(&now.placement, &step) {
             return self.record(operation, &Outcome::default()).await;
         }
@@ -143,7 +143,7 @@ impl Worker {
 
     async fn take_back(&self, operation: Operation, number: u64, memory: &mut Memory) -> Result<Advanced> {
         let step = self.step(&operation, number, memory).await?;
-        let now = self.control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         if !operation.moves_wallets() {
             return self.happen(operation, Event::Settle, None).await;
         }
@@ -155,7 +155,7 @@ impl Worker {
         };
         match carried {
             Ok(Outcome { completed: false, .. }) => {
-                cells::before_aborted(&self.control, &operation).await?;
+                cells::before_aborted(&self.operations, &operation).await?;
                 self.happen(operation, Event::Settle, None).await
             }
             carried => self.conclude(operation, &step, carried, &[OperationState::Aborting], memory).await,
@@ -183,7 +183,7 @@ impl Worker {
                 }
             }
             Err(Trouble::Stopped) => {
-                let told = self.control.operations.get(operation.number).await?;
+                let told = self.operations.table.get(operation.number).await?;
                 let goes_on = told.is_some_and(|told| told.state == operation.state);
                 Ok(if goes_on { Advanced::After(memory.backoff()) } else { Advanced::Again })
             }
@@ -191,7 +191,7 @@ impl Worker {
                 tracing::warn!(operation = %operation.id(), %step, why, "step not done; trying again");
                 let said = Operation { last_error: Some(why), ..operation.clone() };
                 if said.last_error != operation.last_error {
-                    self.control.operations.change(&said, None).await?;
+                    self.operations.table.change(&said, None).await?;
                 }
                 Ok(Advanced::After(memory.backoff()))
             }
@@ -202,10 +202,10 @@ impl Worker {
     /// Has the hands do it, with a lease that is kept up and progress that is shown meanwhile. `None`: somebody else
     /// came first, look again.
     async fn carried(&self, operation: Operation, step: &Step, task: Task) -> Result<Option<(Operation, Carried)>> {
-        let Some(operation) = self.control.operations.change(&self.leased(operation), None).await? else {
+        let Some(operation) = self.operations.table.change(&self.leased(operation), None).await? else {
             return Ok(None);
         };
-        let now = self.control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let limits = &operation.limits;
         let pace = Arc::new(Pace::new(limits.max_concurrent, limits.max_bytes_per_sec));
@@ -226,14 +226,14 @@ impl Worker {
         };
         let (kind, at) = (operation.wanted.kind().as_str(), operation.progress.steps_done);
         let (mut operation, carried) =
-            watch::watched(self, operation, &pace, &stop, self.hands.carry(&self.control, job)).await;
+            watch::watched(self, operation, &pace, &stop, self.hands.carry(&self.operations, job)).await;
         let count = |name: &'static str, of: &std::sync::atomic::AtomicU64| {
             metrics::counter!(name, "kind" => kind).increment(of.load(Relaxed));
         };
         count("control_plane_moved_wallets_total", &pace.progress.wallets);
         count("control_plane_moved_bytes_total", &pace.progress.bytes);
         // What was written last is shown; whoever changed the row meanwhile is heard.
-        if let Some(newest) = self.control.operations.get(operation.number).await? {
+        if let Some(newest) = self.operations.table.get(operation.number).await? {
             if newest.progress.steps_done != at || self.is_anothers(&newest) {
                 return Ok(None);
             }
@@ -254,10 +254,10 @@ impl Worker {
         if !operation.moves_wallets() {
             return Ok(());
         }
-        let guard = self.control.operations.still_at(operation, states);
+        let guard = self.operations.table.still_at(operation, states);
         let because = placement_reason(operation);
         let decide = |placement: &topology::Placement| step::publication(placement, step, &outcome.strays);
-        self.control.placements.change_while("wallets_moved", &because, Some(guard), decide).await.map(|_| ())
+        self.operations.fleet.placements.change_while("wallets_moved", &because, Some(guard), decide).await.map(|_| ())
     }
 
     /// One step more is done.
@@ -267,7 +267,7 @@ impl Worker {
         metrics::gauge!("control_plane_operation_step_timestamp_seconds").set(now_ms() as f64 / 1e3);
         next.progress.strays += outcome.strays.len() as u64;
         next.last_error = None;
-        self.control.operations.change(&next, None).await?;
+        self.operations.table.change(&next, None).await?;
         Ok(Advanced::Again)
     }
 
@@ -283,18 +283,18 @@ impl Worker {
         }
         let Some((mut next, entry)) = transition(&operation, event, &because) else { return Ok(Advanced::Again) };
         if event == Event::Finish {
-            self.control.counts.count_soon();
+            self.operations.fleet.counts.count_soon();
         }
         next.last_error = error;
         next.lease = None;
-        self.control.operations.change(&next, Some(entry)).await?;
+        self.operations.table.change(&next, Some(entry)).await?;
         Ok(Advanced::Again)
     }
 
     async fn step(&self, operation: &Operation, number: u64, memory: &mut Memory) -> Result<Step> {
         let id = operation.plan.id;
         if memory.plan.as_ref().is_none_or(|(known, _)| *known != id) {
-            memory.plan = Some((id, self.control.operations.read_plan(&operation.plan).await?));
+            memory.plan = Some((id, self.operations.table.read_plan(&operation.plan).await?));
         }
         let steps = &memory.plan.as_ref().expect("it was just read").1;
         let found = usize::try_from(number).ok().and_then(|number| steps.get(number));
@@ -321,8 +321,8 @@ impl Memory {
 }
 
 /// The evacuated cell of an operation that is given up is again what it was.
-pub async fn restore_cell(control: &ControlPlane, operation: &Operation) -> Result<()> {
-    cells::before_aborted(control, operation).await
+pub async fn restore_cell(operations: &Operations, operation: &Operation) -> Result<()> {
+    cells::before_aborted(operations, operation).await
 }
 
 /// Names the operation in the placement's history.

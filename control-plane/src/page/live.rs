@@ -78,7 +78,7 @@ pub async fn follow(
         return response;
     };
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
-    let (seen, closing) = (last.map_or(seen, str::to_owned), page.control.placements.releasing());
+    let (seen, closing) = (last.map_or(seen, str::to_owned), page.control.fleet.placements.releasing());
     let next = Instant::now();
     let follower = Follower { page, visitor, seen, next, until: next + FOLLOW_MAX, closing, _place: place };
     let events = stream::unfold(follower, |mut follower| async move {

@@ -13,9 +13,9 @@ use super::entry::Visitor;
 use super::limits::CHANGES_SEARCHED;
 use super::{Shared, html, view};
 use crate::api::problem;
+use crate::customers::whereabouts;
 use crate::error::{Result, no_placement};
-use crate::state::ControlPlane;
-use crate::whereabouts;
+use crate::service::ControlPlane;
 
 #[derive(Deserialize)]
 pub struct Asked {
@@ -55,9 +55,9 @@ pub async fn show(
 }
 
 async fn find(control: &ControlPlane, id: &str) -> Result<Found> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    let place = whereabouts::find(control, &now.placement, id, None).await?;
-    let rows = control.placements.history(CHANGES_SEARCHED).await?;
+    let now = control.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    let place = whereabouts::find(&control.fleet, &now.placement, id, None).await?;
+    let rows = control.fleet.placements.history(CHANGES_SEARCHED).await?;
     let touched = rows.into_iter().filter_map(|row| {
         let to = given_to(&row.update, place.wallet_id)?;
         Some(Touched { change: row.change, to })

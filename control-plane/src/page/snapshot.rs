@@ -19,9 +19,11 @@ use super::limits::{
     AUDIT_SHOWN, CAPACITY_AGE_MAX, CHANGES_SHOWN, DEPLOYS_SHOWN, OPERATIONS_SHOWN, PART_TIMEOUT, SNAPSHOT_AGE_MAX,
     VERSIONS_AGE_MAX,
 };
-use crate::loads::Load;
-use crate::state::ControlPlane;
-use crate::{capacity, cells, deploys, operations, zones};
+use crate::cells::capacity;
+use crate::cells::loads::Load;
+use crate::lifecycle::registration;
+use crate::service::ControlPlane;
+use crate::{deploys, operations, zones};
 
 /// What is known, or why it is not.
 pub type Part<T> = Result<T, String>;
@@ -98,19 +100,19 @@ async fn gather(control: &Arc<ControlPlane>, kept: &mut Kept) -> Snapshot {
     let changes_shown = i32::try_from(CHANGES_SHOWN).expect("a short list");
     let Kept { versions: old_versions, capacity: old_capacity, .. } = kept;
     let (status, versions, capacity, operations, deploys, zones, changes, audit) = tokio::join!(
-        part(cells::status(control)),
+        part(registration::status(&control.fleet)),
         versions(control, old_versions),
         capacity_now(control, old_capacity),
-        part(operations::list(control, OPERATIONS_SHOWN)),
-        part(deploys::list(control, DEPLOYS_SHOWN)),
-        part(zones::list(control)),
-        part(control.placements.history(changes_shown)),
+        part(operations::list(&control.operations, OPERATIONS_SHOWN)),
+        part(deploys::list(&control.deploys, DEPLOYS_SHOWN)),
+        part(zones::list(&control.zones)),
+        part(control.fleet.placements.history(changes_shown)),
         part(lines(control)),
     );
     let mut loads = HashMap::new();
     if let Ok(status) = &status {
         for cell in &status.cells {
-            loads.extend(control.loads.of(&cell.cell.id).map(|load| (cell.cell.id.clone(), load)));
+            loads.extend(control.fleet.loads.of(&cell.cell.id).map(|load| (cell.cell.id.clone(), load)));
         }
     }
     Snapshot {
@@ -140,11 +142,11 @@ async fn versions(control: &Arc<ControlPlane>, kept: &mut Option<(Instant, Arc<V
     {
         return Arc::clone(known);
     }
-    let placement = control.placements.known();
+    let placement = control.fleet.placements.known();
     let cells =
         placement.iter().flat_map(|known| known.placement.cells()).filter(|cell| cell.state != CellState::Removed);
     let asked = cells.flat_map(|cell| &cell.instances).map(|instance| async move {
-        let running = timeout(PART_TIMEOUT, control.instances.running(instance)).await;
+        let running = timeout(PART_TIMEOUT, control.fleet.instances.running(instance)).await;
         running.ok().and_then(Result::ok).map(|running| (instance.id.to_string(), running.version))
     });
     let told = Arc::new(join_all(asked).await.into_iter().flatten().collect());
@@ -161,7 +163,7 @@ async fn capacity_now(
     {
         return Arc::clone(known);
     }
-    let told = Arc::new(part(capacity::capacity(control)).await);
+    let told = Arc::new(part(capacity::capacity(&control.fleet)).await);
     *kept = Some((Instant::now(), Arc::clone(&told)));
     told
 }
@@ -169,8 +171,10 @@ async fn capacity_now(
 /// Both audits, newest first.
 async fn lines(control: &ControlPlane) -> crate::error::Result<Vec<Line>> {
     let deploys_limit = i32::try_from(AUDIT_SHOWN).expect("a short list");
-    let (of_operations, of_deploys) =
-        tokio::try_join!(control.operations.audit(AUDIT_SHOWN, None), control.deploys.audit(deploys_limit, None))?;
+    let (of_operations, of_deploys) = tokio::try_join!(
+        control.operations.table.audit(AUDIT_SHOWN, None),
+        control.deploys.table.audit(deploys_limit, None)
+    )?;
     let of_deploys = of_deploys.into_iter().map(Line::from);
     let mut lines: Vec<Line> = of_operations.into_iter().map(Line::from).chain(of_deploys).collect();
     lines.sort_by(|a, b| b.at.cmp(&a.at));
@@ -182,6 +186,6 @@ fn waves(control: &ControlPlane, status: Option<&Status>) -> HashMap<CellId, usi
     let cells = status.into_iter().flat_map(|status| &status.cells).map(|one| &one.cell);
     let taking = cells.filter(|cell| cell.state != CellState::Removed && !cell.instances.is_empty());
     let ids: Vec<CellId> = taking.map(|cell| cell.id.clone()).collect();
-    let waves = control.deploy_config.waves(&ids);
+    let waves = control.deploys.config.waves(&ids);
     waves.into_iter().zip(1..).flat_map(|(wave, number)| wave.cells.into_iter().map(move |id| (id, number))).collect()
 }

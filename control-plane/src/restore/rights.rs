@@ -8,8 +8,8 @@ use store::dynamodb::DynamoStore;
 use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
 use topology::{Bucket, CellIndex, Placement};
 
+use crate::customers::creation_rights;
 use crate::error::{Error, Result, refused};
-use crate::homes;
 
 /// Above what any other cell has: a move that was taken back raises the epoch by two at most after another cell's row.
 const EPOCHS_ABOVE: u64 = 2;
@@ -114,10 +114,10 @@ async fn pins(placement: &Placement, cell: CellIndex, store: &DynamoStore) -> Re
     for (&wallet, &pinned) in placement.pins() {
         let bucket_is_ours = placement.owner_of(wallet.bucket()) == cell;
         match (pinned == cell, bucket_is_ours) {
-            (true, false) => drop(homes::grant(store, wallet).await?),
+            (true, false) => drop(creation_rights::grant(store, wallet).await?),
             (false, true) => {
                 let target = placement.cell(pinned).ok_or_else(|| Error::Unsound(format!("no cell {pinned:?}")))?;
-                homes::deny(store, wallet, &target.id).await?;
+                creation_rights::deny(store, wallet, &target.id).await?;
             }
             (true, true) | (false, false) => {}
         }

@@ -8,8 +8,8 @@ use store::{BlockRange, Chains};
 use topology::CellId;
 
 use super::append;
+use crate::customers::creation_rights;
 use crate::error::Result;
-use crate::homes;
 
 /// Leaves it for a wallet that ever lived in the restored cell, if nothing is there. `head`: the end of the chain that
 /// `other` holds.
@@ -19,7 +19,7 @@ pub async fn leave(cell: &CellId, store: &DynamoStore, other: &Side<DynamoStore>
     }
     let Some(departure) = last_departure(&other.store, cell, head).await? else { return Ok(()) };
     // First: while block 0 is not there, only this row keeps the wallet from being created again.
-    homes::deny(store, head.wallet, &head.home).await?;
+    creation_rights::deny(store, head.wallet, &head.home).await?;
     append(store, Append { blocks: vec![departure], guard: None }).await
 }
 

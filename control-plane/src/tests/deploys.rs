@@ -62,7 +62,7 @@ fn rolling() -> Deploy {
 #[tokio::test]
 async fn a_worker_that_panics_leaves_a_deploy_that_says_why() {
     let (_fixture, plane) = Fixture::idle(1).await;
-    let worker = Worker::new(Arc::clone(&plane.control), Arc::new(Breaks));
+    let worker = Worker::new(Arc::clone(&plane.control.deploys), Arc::new(Breaks));
     let entry = DeployAudit {
         at: now_rfc3339(),
         deploy: DeployId(0),
@@ -72,10 +72,10 @@ async fn a_worker_that_panics_leaves_a_deploy_that_says_why() {
         before: None,
         after: DeployState::Rolling,
     };
-    let number = plane.control.deploys.create(rolling(), entry).await.expect("answers").expect("alone").number;
+    let number = plane.control.deploys.table.create(rolling(), entry).await.expect("answers").expect("alone").number;
     let mut memory = Memory::default();
     while worker.advance(number, &mut memory).await.expect("answers") != Advanced::Rest {}
-    let stopped = plane.control.deploys.get(number).await.expect("answers").expect("there");
+    let stopped = plane.control.deploys.table.get(number).await.expect("answers").expect("there");
     assert_eq!(stopped.state, DeployState::Paused);
     assert!(stopped.why.is_some_and(|why| why.contains("a replacer that breaks")));
 }

@@ -11,9 +11,13 @@ use topology::placement::InstanceEntry;
 use topology::{CellId, Config, InstanceId, UserId, WalletId};
 
 use super::cell::{Cell, NAMESPACE};
+use crate::cells::counting;
+use crate::cells::instances::Instances;
+use crate::deploys::worker;
 use crate::dynamo::{Connection, connect};
 use crate::error::Error;
-use crate::state::{ControlPlane, Settings, create_tables};
+use crate::operations::reconciler;
+use crate::service::{ControlPlane, Settings, create_tables};
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -107,7 +111,13 @@ impl Fixture {
     /// A further control plane over the same tables.
     pub async fn plane(&self) -> Plane {
         let plane = self.idle_plane().await;
-        tokio::spawn(Arc::clone(&plane.control).run_background(Duration::from_secs(60)));
+        let ControlPlane { fleet, operations, deploys, .. } = &*plane.control;
+        let (placed, counted) = (Arc::clone(fleet), Arc::clone(fleet));
+        tokio::spawn(async move { placed.placements.watch_store().await });
+        tokio::spawn(async move { counting::keep_counting(&counted, Duration::from_secs(60)).await });
+        let (operations, deploys) = (Arc::clone(operations), Arc::clone(deploys));
+        tokio::spawn(async move { reconciler::keep_reconciling(&operations).await });
+        tokio::spawn(async move { worker::keep_deploying(&deploys).await });
         plane
     }
 
@@ -117,20 +127,18 @@ impl Fixture {
         for cell in &self.cells {
             config.push_str(&format!("[[cells]]\nid='{}'\n", cell.id));
         }
-        let control = ControlPlane::new(Settings {
+        let settings = Settings {
             connection: at(&self.database),
             table_prefix: "control-".into(),
             config: Config::parse(&config).expect("sound"),
-            count_every: Duration::from_secs(60),
             checkpoint_keys: None,
             witness_every: Duration::from_secs(60),
             dns: None,
-            conservation_every: None,
             replacer: None,
             canaries: None,
             purge_after: self.purge_after,
-        })
-        .await;
+        };
+        let control = ControlPlane::new(settings, Instances::new()).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address: SocketAddr = listener.local_addr().expect("bound");
         let metrics = telemetry::metrics::detached(&crate::identity()).expect("a page");
@@ -143,7 +151,8 @@ impl Fixture {
     pub async fn bootstrapped(count: usize) -> (Self, Plane) {
         let fixture = Self::new(count).await;
         let plane = fixture.plane().await;
-        let done = crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+        let done =
+            crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
         assert!(done.created);
         (fixture, plane)
     }
@@ -152,7 +161,7 @@ impl Fixture {
     pub async fn idle(count: usize) -> (Self, Plane) {
         let fixture = Self::new(count).await;
         let plane = fixture.idle_plane().await;
-        crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+        crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
         (fixture, plane)
     }
 
@@ -174,7 +183,7 @@ impl Fixture {
 
 /// A user whose bucket is the given cell's.
 pub fn user_of(plane: &Plane, cell: &CellId) -> (UserId, WalletId) {
-    let now = plane.control.placements.known().expect("published");
+    let now = plane.control.fleet.placements.known().expect("published");
     let of = |number: u32| {
         let user = UserId::parse(format!("user-{number}")).expect("sound");
         let wallet = WalletId::for_user(NAMESPACE, &user);

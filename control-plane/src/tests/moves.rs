@@ -20,7 +20,7 @@ pub async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, Wa
     let of = |user: UserId| (WalletId::for_user(NAMESPACE, &user), user);
     let (wallet, user) =
         (0..).map(|number| of(user(number))).find(|(wallet, _)| buckets.contains(&wallet.bucket().0)).expect("some");
-    let side = plane.control.side(&cell_id(1)).await.expect("registered");
+    let side = plane.control.fleet.side(&cell_id(1)).await.expect("registered");
     let entry = Entry {
         id: Uuid::from_u128(wallet.as_uuid().as_u128()),
         kind: EntryKind::Opened,
@@ -37,7 +37,7 @@ pub async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, Wa
 
 /// A deposit of one cent by hand: one block more in `cell`.
 pub async fn deposited(plane: &Plane, cell: usize, wallet: WalletId) {
-    let side = plane.control.side(&cell_id(cell)).await.expect("registered");
+    let side = plane.control.fleet.side(&cell_id(cell)).await.expect("registered");
     let head = side.store.head(wallet).await.expect("answers").expect("there").head();
     let mut state = head.state.clone();
     state.balance = Money::from_minor(state.balance.minor() + 1);
@@ -55,18 +55,18 @@ pub async fn deposited(plane: &Plane, cell: usize, wallet: WalletId) {
 
 /// Where the wallet is by its chain in `cell`'s tables.
 async fn home(plane: &Plane, cell: usize, wallet: WalletId) -> Option<CellId> {
-    let side = plane.control.side(&cell_id(cell)).await.expect("registered");
+    let side = plane.control.fleet.side(&cell_id(cell)).await.expect("registered");
     side.store.head(wallet).await.expect("answers").map(|head| head.home)
 }
 
 async fn placed(plane: &Plane, wallet: WalletId) -> (CellId, bool) {
-    let now = plane.control.placements.refresh().await.expect("answers").expect("published");
+    let now = plane.control.fleet.placements.refresh().await.expect("answers").expect("published");
     let cell = now.placement.cell(now.placement.cell_of(wallet)).expect("listed").id.clone();
     (cell, now.placement.pins().contains_key(&wallet))
 }
 
 async fn start(plane: &Plane, wanted: &StartOperation) -> OperationId {
-    match operations::start(&plane.control, wanted).await {
+    match operations::start(&plane.control.operations, wanted).await {
         Ok(Started::Created(operation)) => operation.id(),
         other => panic!("{:?}", code(other.map(|_| ()))),
     }
@@ -75,7 +75,7 @@ async fn start(plane: &Plane, wanted: &StartOperation) -> OperationId {
 async fn at_rest(plane: &Plane, id: OperationId) -> OperationView {
     tokio::time::timeout(PATIENCE, async {
         loop {
-            let view = operations::get(&plane.control, id).await.expect("there").view();
+            let view = operations::get(&plane.control.operations, id).await.expect("there").view();
             if view.state.is_at_rest() {
                 return view;
             }
@@ -106,7 +106,9 @@ async fn buckets_move_with_their_wallets_are_verified_and_come_back() {
     let (_, wallet) = opened(&plane, 0..0x400).await;
     let first = wallet.bucket().0;
     let asked = StartOperation { dry_run: true, ..StartOperation::new(buckets(first, first + 70, 2), because()) };
-    let Ok(Started::Planned(plan)) = operations::start(&plane.control, &asked).await else { panic!("a plan") };
+    let Ok(Started::Planned(plan)) = operations::start(&plane.control.operations, &asked).await else {
+        panic!("a plan")
+    };
     assert_eq!((plan.steps.len(), plan.wallets), (2, Some(1)));
     assert!(plan.headroom[0].after.is_some());
 
@@ -115,7 +117,8 @@ async fn buckets_move_with_their_wallets_are_verified_and_come_back() {
     assert_eq!(home(&plane, 1, wallet).await, Some(cell_id(2)));
     assert_eq!(home(&plane, 2, wallet).await, Some(cell_id(2)));
     assert_eq!(placed(&plane, wallet).await, (cell_id(2), false));
-    let verified = operations::verify::verify(&plane.control, moved.id, &VerifyFrom::default()).await.expect("read");
+    let verified =
+        operations::verify::verify(&plane.control.operations, moved.id, &VerifyFrom::default()).await.expect("read");
     assert_eq!((verified.wallets, verified.mismatches.len(), verified.next), (1, 0, None));
 
     done(&plane, Wanted::Reverse { operation: moved.id }).await;
@@ -138,11 +141,11 @@ async fn one_wallet_is_pinned_to_its_new_cell_and_unpinned_when_it_comes_home() 
     done(&plane, to(1)).await;
     assert_eq!(placed(&plane, wallet).await, (cell_id(1), true));
     let nobody = Scope::User("nobody".into());
-    let now = plane.control.placements.known().expect("published");
+    let now = plane.control.fleet.placements.known().expect("published");
     let other = now.placement.cell_of(WalletId::for_user(NAMESPACE, &UserId::parse("nobody").expect("sound")));
     let target = if other.0 == 0 { 2 } else { 1 };
     let unknown = StartOperation::new(Wanted::Migrate { scope: nobody, to: cell_id(target) }, because());
-    assert_eq!(code(operations::start(&plane.control, &unknown).await.map(|_| ())), "unknown_wallet");
+    assert_eq!(code(operations::start(&plane.control.operations, &unknown).await.map(|_| ())), "unknown_wallet");
 }
 
 #[tokio::test]
@@ -150,20 +153,20 @@ async fn blocks_are_deleted_only_below_an_old_tombstone() {
     let mut fixture = Fixture::new(2).await;
     fixture.purge_after = std::time::Duration::from_secs(1);
     let plane = fixture.plane().await;
-    crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+    crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
     let (_, wallet) = opened(&plane, 0..0x400).await;
     let bucket = wallet.bucket().0;
     let moved = done(&plane, buckets(bucket, bucket, 2)).await;
     let mut forget = StartOperation::new(Wanted::Forget { operation: moved.id }, because());
     forget.limits.bake_seconds = 0;
-    let too_young = operations::start(&plane.control, &forget).await;
+    let too_young = operations::start(&plane.control.operations, &forget).await;
     assert_eq!(code(too_young.map(|_| ())), "still_baking");
-    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     let left = store.head(wallet).await.expect("answers").expect("a tombstone");
     // Asked past the API, which looks at whole seconds of the operation's end: the step waits by itself.
-    let step = operations::plan_of(&plane.control, moved.id).await.expect("there").steps.remove(0);
+    let step = operations::plan_of(&plane.control.operations, moved.id).await.expect("there").steps.remove(0);
     let job = crate::operations::hands::Job::purging(step);
-    crate::operations::hands::Hands::real().carry(&plane.control, job).await.expect("purged");
+    crate::operations::hands::Hands::real().carry(&plane.control.operations, job).await.expect("purged");
     assert!(wall_clock().micros() - left.at.micros() >= 1_000_000, "it waited");
     let blocks = store::BlockRange { first: 0, last: u64::MAX, newest_first: false };
     let kept = store.blocks(wallet, blocks, 10).await.expect("answers");
@@ -177,24 +180,24 @@ async fn a_cell_is_drained_taken_back_and_removed_only_when_nobody_lives_there()
     let control = &plane.control;
     let late = fixture.start_cell().await;
     let added = control_api::AddCell { cell: late, because: because() };
-    assert_eq!(crate::cells::add(control, &added).await.expect("added").state, Joining);
-    let life = crate::cells::life::drain(control, &cell_id(1), &because()).await.expect("drained");
+    assert_eq!(crate::lifecycle::registration::add(&control.fleet, &added).await.expect("added").state, Joining);
+    let life = crate::lifecycle::life::drain(&control.fleet, &cell_id(1), &because()).await.expect("drained");
     assert_eq!(life.state, Draining);
     let plain = StartOperation::new(buckets(0xffff, 0xffff, 1), because());
-    assert_eq!(code(operations::start(control, &plain).await.map(|_| ())), "cell_not_accepting");
-    let life = crate::cells::life::undrain(control, &cell_id(1), &because()).await.expect("active");
+    assert_eq!(code(operations::start(&control.operations, &plain).await.map(|_| ())), "cell_not_accepting");
+    let life = crate::lifecycle::life::undrain(&control.fleet, &cell_id(1), &because()).await.expect("active");
     assert_eq!(life.state, Active);
 
     let remove = RemoveCell { force: false, because: because() };
-    assert_eq!(code(crate::cells::life::remove(control, &cell_id(1), &remove).await), "cell_not_empty");
+    assert_eq!(code(crate::lifecycle::life::remove(&control.operations, &cell_id(1), &remove).await), "cell_not_empty");
     let (_, wallet) = opened(&plane, 0..0x400).await;
     let pinned = done(&plane, Wanted::Migrate { scope: Scope::Wallet(wallet), to: cell_id(3) }).await;
-    assert_eq!(code(crate::cells::life::remove(control, &cell_id(3), &remove).await), "cell_not_empty");
+    assert_eq!(code(crate::lifecycle::life::remove(&control.operations, &cell_id(3), &remove).await), "cell_not_empty");
     done(&plane, Wanted::Reverse { operation: pinned.id }).await;
-    let removed = crate::cells::life::remove(control, &cell_id(3), &remove).await.expect("removed");
+    let removed = crate::lifecycle::life::remove(&control.operations, &cell_id(3), &remove).await.expect("removed");
     assert_eq!((removed.state, removed.instances.len()), (Removed, 0));
     let again = StartOperation::new(buckets(0, 0, 3), because());
-    assert_eq!(code(operations::start(control, &again).await.map(|_| ())), "cell_not_accepting");
+    assert_eq!(code(operations::start(&control.operations, &again).await.map(|_| ())), "cell_not_accepting");
 }
 
 #[tokio::test]
@@ -312,7 +315,7 @@ async fn a_database_that_does_not_answer_is_named_and_waited_for() {
     let id = start(&plane, &StartOperation::new(buckets(bucket, bucket, 2), because())).await;
     let said = tokio::time::timeout(PATIENCE, async {
         loop {
-            let view = operations::get(&plane.control, id).await.expect("there").view();
+            let view = operations::get(&plane.control.operations, id).await.expect("there").view();
             assert!(!view.state.is_at_rest(), "it is not given up");
             if let Some(said) = view.last_error {
                 return said;
@@ -332,7 +335,7 @@ async fn a_block_with_more_rows_than_a_transaction_moves_and_returns() {
     let (_, wallet) = opened(&plane, 0..0x400).await;
     let [one, two] = [1, 2].map(cell_id);
     let [here, there] =
-        [plane.control.side(&one).await.expect("there"), plane.control.side(&two).await.expect("there")];
+        [plane.control.fleet.side(&one).await.expect("there"), plane.control.fleet.side(&two).await.expect("there")];
     let head = here.store.head(wallet).await.expect("answers").expect("opened").head();
     let mut state = head.state.clone();
     let from = WalletId::from_uuid(Uuid::from_u128(7));
@@ -371,13 +374,13 @@ async fn an_evacuation_takes_along_who_was_never_pinned() {
     // As an onboarding leaves it that is broken off before the pin.
     let unpin = |_: &topology::Placement| {
         let pins = vec![topology::placement::Pin { wallet, cell: None }];
-        Ok(Some(crate::placements::Delta { pins, ..Default::default() }))
+        Ok(Some(crate::placement::placements::Delta { pins, ..Default::default() }))
     };
-    plane.control.placements.change("test", &because(), unpin).await.expect("published");
+    plane.control.fleet.placements.change("test", &because(), unpin).await.expect("published");
     assert_eq!(placed(&plane, wallet).await, (cell_id(1), false));
     let evacuation = StartOperation::new(Wanted::Evacuate { cell: cell_id(2), force: false }, because());
     let id = start(&plane, &evacuation).await;
-    let steps = operations::plan_of(&plane.control, id).await.expect("there").steps;
+    let steps = operations::plan_of(&plane.control.operations, id).await.expect("there").steps;
     assert!(steps.iter().any(|step| matches!(step.piece, Piece::Wallet { wallet: of } if of == wallet)));
 }
 
@@ -407,10 +410,10 @@ async fn a_freeze_that_had_happened_is_answered_as_done() {
         fixture.cells[0].instances.push(topology::placement::InstanceEntry { id, address, ..template.clone() });
     }
     let plane = fixture.plane().await;
-    crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+    crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
     let (_, wallet) = opened(&plane, 0..0x400).await;
-    let shown = crate::states::change(&plane.control, wallet, "freeze", &because()).await;
+    let shown = crate::customers::wallet_status::change(&plane.control.fleet, wallet, "freeze", &because()).await;
     assert_eq!(shown.map(|wallet| wallet["status"].clone()).map_err(|error| error.to_string()), Ok("FROZEN".into()));
-    let refused = crate::states::change(&plane.control, wallet, "close", &because()).await;
+    let refused = crate::customers::wallet_status::change(&plane.control.fleet, wallet, "close", &because()).await;
     assert!(refused.is_err(), "another refusal is no success");
 }

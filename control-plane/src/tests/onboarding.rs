@@ -7,9 +7,9 @@ use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Plane, because, cell_id, code, user_of};
-use crate::homes::{Denied, deny, grant};
-use crate::onboarding::{onboard, pin};
-use crate::placements::Delta;
+use crate::customers::creation_rights::{Denied, deny, grant};
+use crate::customers::onboarding::{onboard, pin};
+use crate::placement::placements::Delta;
 
 fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
     Onboard { user_id: user.to_string(), cell, because: because() }
@@ -17,21 +17,21 @@ fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
 
 /// Does the first `steps` steps of bringing a customer of cell 1 to cell 2.
 async fn half_done(fixture: &Fixture, plane: &Plane, user: &UserId, wallet: WalletId, steps: usize) {
-    let now = plane.control.placements.known().expect("published");
+    let now = plane.control.fleet.placements.known().expect("published");
     let target = now.placement.cell_named(&cell_id(2)).expect("listed");
     if steps >= 1 {
-        let home = plane.control.store(&fixture.cells[0].dynamodb).await;
+        let home = plane.control.fleet.store(&fixture.cells[0].dynamodb).await;
         assert_eq!(deny(&home, wallet, &cell_id(2)).await.expect("answers"), Denied::Yes);
     }
     if steps >= 2 {
-        let target = plane.control.store(&fixture.cells[1].dynamodb).await;
+        let target = plane.control.fleet.store(&fixture.cells[1].dynamodb).await;
         assert!(grant(&target, wallet).await.expect("answers"));
     }
     if steps >= 3 {
-        plane.control.instances.create_wallet(target, user, wallet, Uuid::from_u128(1)).await.expect("created");
+        plane.control.fleet.instances.create_wallet(target, user, wallet, Uuid::from_u128(1)).await.expect("created");
     }
     if steps >= 4 {
-        pin(&plane.control, wallet, target, &because()).await.expect("pinned");
+        pin(&plane.control.fleet, wallet, target, &because()).await.expect("pinned");
     }
 }
 
@@ -41,7 +41,7 @@ async fn an_onboarding_broken_off_after_any_step_is_finished_by_the_next() {
         let (fixture, plane) = Fixture::bootstrapped(3).await;
         let (user, wallet) = user_of(&plane, &cell_id(1));
         half_done(&fixture, &plane, &user, wallet, steps).await;
-        let finished = onboard(&plane.control, &request(&user, Some(cell_id(2)))).await;
+        let finished = onboard(&plane.control.fleet, &request(&user, Some(cell_id(2)))).await;
         if steps == 4 {
             assert_eq!(code(finished), "wallet_exists", "all was done");
         } else {
@@ -49,7 +49,7 @@ async fn an_onboarding_broken_off_after_any_step_is_finished_by_the_next() {
             assert_eq!((place.cell, place.pinned), (cell_id(2), true));
         }
         assert_eq!(fixture.chains_of(wallet).await, [cell_id(2)], "after {steps} steps");
-        let now = plane.control.placements.known().expect("published");
+        let now = plane.control.fleet.placements.known().expect("published");
         assert_eq!(now.placement.version(), 2, "pinned once");
     }
 }
@@ -60,7 +60,7 @@ async fn two_onboardings_to_different_cells_make_one_wallet() {
     let other = fixture.plane().await;
     let (user, wallet) = user_of(&plane, &cell_id(1));
     let (to_two, to_three) = (request(&user, Some(cell_id(2))), request(&user, Some(cell_id(3))));
-    let (two, three) = tokio::join!(onboard(&plane.control, &to_two), onboard(&other.control, &to_three));
+    let (two, three) = tokio::join!(onboard(&plane.control.fleet, &to_two), onboard(&other.control.fleet, &to_three));
     assert!(two.is_ok() != three.is_ok(), "{:?} {:?}", code(two), code(three));
     assert_eq!(fixture.chains_of(wallet).await.len(), 1);
 }
@@ -70,8 +70,8 @@ async fn a_promise_to_one_cell_is_kept() {
     let (fixture, plane) = Fixture::bootstrapped(3).await;
     let (user, wallet) = user_of(&plane, &cell_id(1));
     half_done(&fixture, &plane, &user, wallet, 1).await;
-    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(3)))).await), "onboarding_begun");
-    let place = onboard(&plane.control, &request(&user, None)).await.expect("goes where it was promised").place;
+    assert_eq!(code(onboard(&plane.control.fleet, &request(&user, Some(cell_id(3)))).await), "onboarding_begun");
+    let place = onboard(&plane.control.fleet, &request(&user, None)).await.expect("goes where it was promised").place;
     assert_eq!(place.cell, cell_id(2));
 }
 
@@ -79,18 +79,18 @@ async fn a_promise_to_one_cell_is_kept() {
 async fn who_has_a_wallet_gets_no_second_even_if_the_home_cell_does_not_answer() {
     let (fixture, plane) = Fixture::bootstrapped(2).await;
     let (user, wallet) = user_of(&plane, &cell_id(1));
-    let place = onboard(&plane.control, &request(&user, None)).await.expect("created").place;
+    let place = onboard(&plane.control.fleet, &request(&user, None)).await.expect("created").place;
     assert_eq!((place.cell, place.pinned), (cell_id(1), false));
-    assert_eq!(code(onboard(&plane.control, &request(&user, None)).await), "wallet_exists");
-    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
+    assert_eq!(code(onboard(&plane.control.fleet, &request(&user, None)).await), "wallet_exists");
+    assert_eq!(code(onboard(&plane.control.fleet, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
 
     let nowhere = control_api::SetAddresses {
         instances: vec![],
         dynamodb: fixture.cells[0].dynamodb.clone(),
         because: because(),
     };
-    crate::cells::set_addresses(&plane.control, &cell_id(1), &nowhere).await.expect("set");
-    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
+    crate::lifecycle::registration::set_addresses(&plane.control.fleet, &cell_id(1), &nowhere).await.expect("set");
+    assert_eq!(code(onboard(&plane.control.fleet, &request(&user, Some(cell_id(2)))).await), "wallet_exists");
     assert_eq!(fixture.chains_of(wallet).await, [cell_id(1)]);
 }
 
@@ -98,25 +98,25 @@ async fn who_has_a_wallet_gets_no_second_even_if_the_home_cell_does_not_answer()
 async fn a_full_or_draining_cell_passes_new_customers_to_the_one_with_most_room() {
     let (fixture, plane) = Fixture::bootstrapped(3).await;
     let control = &plane.control;
-    control.counts.count_all(control).await.expect("counted");
-    assert_eq!(control.counts.of(&cell_id(1)), Some(0));
-    control.counts.set(&cell_id(1), 10);
-    control.counts.set(&cell_id(2), 7);
+    crate::cells::counting::count_all(&control.fleet).await.expect("counted");
+    assert_eq!(control.fleet.counts.of(&cell_id(1)), Some(0));
+    control.fleet.counts.set(&cell_id(1), 10);
+    control.fleet.counts.set(&cell_id(2), 7);
     let (user, wallet) = user_of(&plane, &cell_id(1));
-    let place = onboard(control, &request(&user, None)).await.expect("created").place;
+    let place = onboard(&control.fleet, &request(&user, None)).await.expect("created").place;
     assert_eq!((place.cell, place.pinned), (cell_id(3), true));
     assert_eq!(fixture.chains_of(wallet).await, [cell_id(3)]);
-    assert_eq!(control.counts.of(&cell_id(3)), Some(1), "counted at once");
+    assert_eq!(control.fleet.counts.of(&cell_id(3)), Some(1), "counted at once");
 
     let draining = |placement: &topology::Placement| {
         let mut cells = placement.cells().to_vec();
         cells[2].state = CellState::Draining;
         Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
     };
-    control.placements.change("test", &because(), draining).await.expect("published");
+    control.fleet.placements.change("test", &because(), draining).await.expect("published");
     let (user, _) = user_of(&plane, &cell_id(3));
-    assert_eq!(code(onboard(control, &request(&user, Some(cell_id(3)))).await), "cell_not_accepting");
-    assert_eq!(onboard(control, &request(&user, None)).await.expect("created").place.cell, cell_id(2));
+    assert_eq!(code(onboard(&control.fleet, &request(&user, Some(cell_id(3)))).await), "cell_not_accepting");
+    assert_eq!(onboard(&control.fleet, &request(&user, None)).await.expect("created").place.cell, cell_id(2));
 }
 
 #[tokio::test]
@@ -132,10 +132,10 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
     let code = async |id: &str| ask(id).await.json::<topology::Problem>().await.expect("a problem").code;
     assert_eq!(code(&wallet.to_string()).await, "unknown_wallet");
     let twin = UserId::parse(wallet.to_string()).expect("sound");
-    onboard(&plane.control, &request(&twin, None)).await.expect("created");
+    onboard(&plane.control.fleet, &request(&twin, None)).await.expect("created");
     let found: control_api::Where = ask(twin.as_str()).await.json().await.expect("JSON");
     assert_eq!(found.user_id.as_deref(), Some(twin.as_str()));
-    onboard(&plane.control, &request(&user, None)).await.expect("created");
+    onboard(&plane.control.fleet, &request(&user, None)).await.expect("created");
     assert_eq!(code(twin.as_str()).await, "ambiguous_id");
     assert_eq!(code(&format!("{user}?as=wallet")).await, "bad_id");
     let post = |body: &str| {
@@ -154,7 +154,7 @@ async fn the_api_says_where_a_user_or_wallet_is_and_what_is_wrong() {
 
 /// The row of the wallet's bucket in cell 1, whatever there was.
 async fn close_bucket(plane: &Plane, wallet: WalletId, to: usize) -> HomeRow {
-    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     let key = HomeKey::Bucket(wallet.bucket());
     let expected = store.home(key).await.expect("answers");
     let row = HomeRow { state: HomeState::Closing { to: cell_id(to) }, epoch: 1 };
@@ -169,8 +169,8 @@ async fn no_promise_is_made_while_the_bucket_moves() {
     let (user, wallet) = user_of(&plane, &cell_id(1));
     // The mover has listed the wallets of the bucket for the last time: it would not see a denial any more.
     close_bucket(&plane, wallet, 2).await;
-    assert_eq!(code(onboard(&plane.control, &request(&user, Some(cell_id(3)))).await), "bucket_moving");
-    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    assert_eq!(code(onboard(&plane.control.fleet, &request(&user, Some(cell_id(3)))).await), "bucket_moving");
+    let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     assert_eq!(store.home(HomeKey::Wallet(wallet)).await, Ok(None), "no denial came too late");
     assert_eq!(fixture.chains_of(wallet).await, vec![]);
 }
@@ -179,16 +179,18 @@ async fn no_promise_is_made_while_the_bucket_moves() {
 async fn what_was_promised_to_a_removed_cell_is_free_again() {
     let (mut fixture, plane) = Fixture::bootstrapped(2).await;
     let late = fixture.start_cell().await;
-    crate::cells::add(&plane.control, &AddCell { cell: late, because: because() }).await.expect("added");
+    crate::lifecycle::registration::add(&plane.control.fleet, &AddCell { cell: late, because: because() })
+        .await
+        .expect("added");
     let (user, wallet) = user_of(&plane, &cell_id(1));
-    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     assert_eq!(deny(&store, wallet, &cell_id(3)).await, Ok(Denied::Yes));
     // A move to it was given up when it did not answer.
     let closed = close_bucket(&plane, wallet, 3).await;
     let remove = RemoveCell { force: true, because: because() };
-    crate::cells::life::remove(&plane.control, &cell_id(3), &remove).await.expect("removed");
+    crate::lifecycle::life::remove(&plane.control.operations, &cell_id(3), &remove).await.expect("removed");
     let bucket = store.home(HomeKey::Bucket(wallet.bucket())).await.expect("answers").expect("a row");
     assert_eq!((bucket.state, bucket.epoch), (HomeState::Serving, closed.epoch + 2));
-    let place = onboard(&plane.control, &request(&user, None)).await.expect("somewhere").place;
+    let place = onboard(&plane.control.fleet, &request(&user, None)).await.expect("somewhere").place;
     assert_eq!(fixture.chains_of(wallet).await, [place.cell]);
 }

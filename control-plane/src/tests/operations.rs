@@ -30,7 +30,7 @@ fn migrate(first: u16, last: u16, to: usize) -> StartOperation {
 }
 
 async fn create(plane: &Plane, wanted: &StartOperation) -> OperationId {
-    match operations::start(&plane.control, wanted).await {
+    match operations::start(&plane.control.operations, wanted).await {
         Ok(Started::Created(operation)) => operation.id(),
         Ok(Started::Planned(_)) => panic!("this was no dry run"),
         Err(error) => panic!("{error}"),
@@ -38,11 +38,11 @@ async fn create(plane: &Plane, wanted: &StartOperation) -> OperationId {
 }
 
 async fn refusal(plane: &Plane, wanted: &StartOperation) -> String {
-    code(operations::start(&plane.control, wanted).await.map(|_| ()))
+    code(operations::start(&plane.control.operations, wanted).await.map(|_| ()))
 }
 
 async fn view(plane: &Plane, id: OperationId) -> OperationView {
-    operations::get(&plane.control, id).await.expect("there").view()
+    operations::get(&plane.control.operations, id).await.expect("there").view()
 }
 
 /// Works until there is nothing to do for this worker.
@@ -62,17 +62,17 @@ async fn drive(worker: &Worker, id: OperationId) {
 }
 
 async fn owner(plane: &Plane, bucket: u16) -> String {
-    let now = plane.control.placements.refresh().await.expect("answers").expect("published");
+    let now = plane.control.fleet.placements.refresh().await.expect("answers").expect("published");
     now.placement.cell(now.placement.owner_of(Bucket(bucket))).expect("listed").id.to_string()
 }
 
 async fn state_of(plane: &Plane, cell: usize) -> CellState {
-    let now = plane.control.placements.refresh().await.expect("answers").expect("published");
+    let now = plane.control.fleet.placements.refresh().await.expect("answers").expect("published");
     now.placement.cell_named(&cell_id(cell)).expect("listed").state
 }
 
 async fn moves_published(plane: &Plane) -> usize {
-    let history = plane.control.placements.history(100).await.expect("answers");
+    let history = plane.control.fleet.placements.history(100).await.expect("answers");
     history.iter().filter(|row| row.change.kind == "wallets_moved").count()
 }
 
@@ -87,7 +87,10 @@ async fn operations_are_numbered_whoever_creates_them_and_never_overlap() {
     assert_eq!(numbers, [1, 2]);
 
     let (third, same) = (migrate(200, 299, 2), migrate(299, 399, 2));
-    let (third, same) = tokio::join!(operations::start(&one.control, &third), operations::start(&other.control, &same));
+    let (third, same) = tokio::join!(
+        operations::start(&one.control.operations, &third),
+        operations::start(&other.control.operations, &same)
+    );
     assert!(third.is_ok() != same.is_ok(), "one of them was first");
     let lost = if third.is_err() { third } else { same };
     let Err(Error::Refused(problem)) = lost else { panic!("a refusal") };
@@ -96,12 +99,12 @@ async fn operations_are_numbered_whoever_creates_them_and_never_overlap() {
 
     // What is over is in nobody's way.
     let hands = Pretend::default();
-    let worker = Worker::new(Arc::clone(&one.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&one.control.operations), hands.hands());
     drive(&worker, OperationId(1)).await;
     drive(&worker, OperationId(2)).await;
     assert_eq!(view(&one, first).await.state, OperationState::Done);
     create(&other, &migrate(0x8000, 0x8001, 1)).await;
-    assert_eq!(one.control.operations.register().await.expect("answers").claims.len(), 2);
+    assert_eq!(one.control.operations.table.register().await.expect("answers").claims.len(), 2);
 }
 
 #[tokio::test]
@@ -109,19 +112,19 @@ async fn an_operation_is_carried_out_published_and_written_down() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let id = create(&plane, &migrate(0, 99, 2)).await;
     let hands = Pretend::default();
-    drive(&Worker::new(Arc::clone(&plane.control), hands.hands()), id).await;
+    drive(&Worker::new(Arc::clone(&plane.control.operations), hands.hands()), id).await;
     let done = view(&plane, id).await;
     assert_eq!((done.state, done.progress.steps_done, done.progress.wallets), (OperationState::Done, 2, 2));
     assert!(done.finished_at.is_some() && done.last_error.is_none());
     assert_eq!((owner(&plane, 99).await, owner(&plane, 100).await), ("cell-2".into(), "cell-1".into()));
     assert_eq!(moves_published(&plane).await, 2);
-    let audit = plane.control.operations.audit(10, Some(id)).await.expect("answers");
+    let audit = plane.control.operations.table.audit(10, Some(id)).await.expect("answers");
     let told: Vec<_> = audit.iter().map(|entry| (entry.what.as_str(), entry.actor.as_str(), entry.after)).collect();
     use OperationState::{Done, Planned, Running};
     let expected =
         [("finish", "control-plane", Done), ("begin", "control-plane", Running), ("create", "test", Planned)];
     assert_eq!(told, expected);
-    assert!(plane.control.operations.audit(10, Some(OperationId(9))).await.expect("answers").is_empty());
+    assert!(plane.control.operations.table.audit(10, Some(OperationId(9))).await.expect("answers").is_empty());
 }
 
 #[tokio::test]
@@ -132,7 +135,7 @@ async fn a_worker_that_dies_at_any_point_is_followed_by_another() {
             let (_fixture, plane) = Fixture::idle(2).await;
             let id = create(&plane, &migrate(0, 99, 2)).await;
             let hands = Pretend::default();
-            let first = Worker::new(Arc::clone(&plane.control), hands.hands());
+            let first = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
             let mut memory = Memory::default();
             for _ in 0..advances {
                 first.advance(id.0, &mut memory).await.expect("the tables answer");
@@ -144,7 +147,7 @@ async fn a_worker_that_dies_at_any_point_is_followed_by_another() {
                 hands.hang_no_more();
             }
             plane.expire_lease(id).await;
-            drive(&Worker::new(Arc::clone(&plane.control), hands.hands()), id).await;
+            drive(&Worker::new(Arc::clone(&plane.control.operations), hands.hands()), id).await;
             let done = view(&plane, id).await;
             assert_eq!((done.state, done.progress.steps_done), (OperationState::Done, 2), "{advances}");
             assert_eq!(moves_published(&plane).await, 2, "{advances}: each group is published once");
@@ -159,7 +162,7 @@ async fn a_step_published_but_not_recorded_is_not_done_again() {
     let id = create(&plane, &migrate(0, 63, 2)).await;
     plane.publish(range(0, 63), 2).await;
     let hands = Pretend::default();
-    drive(&Worker::new(Arc::clone(&plane.control), hands.hands()), id).await;
+    drive(&Worker::new(Arc::clone(&plane.control.operations), hands.hands()), id).await;
     assert_eq!(view(&plane, id).await.state, OperationState::Done);
     assert!(hands.done().is_empty());
 }
@@ -170,8 +173,10 @@ async fn two_workers_at_once_have_one_outcome() {
     let other = fixture.idle_plane().await;
     let id = create(&one, &migrate(0, 0x1ff, 2)).await;
     let hands = Pretend::default();
-    let (a, b) =
-        (Worker::new(Arc::clone(&one.control), hands.hands()), Worker::new(Arc::clone(&other.control), hands.hands()));
+    let (a, b) = (
+        Worker::new(Arc::clone(&one.control.operations), hands.hands()),
+        Worker::new(Arc::clone(&other.control.operations), hands.hands()),
+    );
     let thieving = async {
         // Both believe that the other one is dead, again and again.
         for _ in 0..50 {
@@ -189,7 +194,7 @@ async fn two_workers_at_once_have_one_outcome() {
     let done = view(&one, id).await;
     assert_eq!((done.state, done.progress.steps_done), (OperationState::Done, 8));
     assert_eq!(moves_published(&one).await, 8, "each group is published once");
-    let finishes = one.control.operations.audit(50, Some(id)).await.expect("answers");
+    let finishes = one.control.operations.table.audit(50, Some(id)).await.expect("answers");
     assert_eq!(finishes.iter().filter(|entry| entry.what == "finish").count(), 1);
 }
 
@@ -199,20 +204,20 @@ async fn a_running_step_is_paused_resumed_and_aborted() {
     let id = create(&plane, &migrate(0, 99, 2)).await;
     let hands = Pretend::default();
     hands.work_until_told();
-    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
     let pausing = async {
         hands.wait_for_work().await;
-        operations::pause(&plane.control, id, &because()).await.expect("pausing");
+        operations::pause(&plane.control.operations, id, &because()).await.expect("pausing");
     };
     tokio::join!(drive(&worker, id), pausing);
     assert_eq!(view(&plane, id).await.state, OperationState::Paused);
-    assert_eq!(code(operations::pause(&plane.control, id, &because()).await), "done", "asked for twice");
+    assert_eq!(code(operations::pause(&plane.control.operations, id, &because()).await), "done", "asked for twice");
 
-    operations::resume(&plane.control, id, &because()).await.expect("running");
+    operations::resume(&plane.control.operations, id, &because()).await.expect("running");
     hands.work_at_once();
     let mut memory = Memory::default();
     worker.advance(id.0, &mut memory).await.expect("one step");
-    operations::abort(&plane.control, id, &AbortOperation { force: false, because: because() })
+    operations::abort(&plane.control.operations, id, &AbortOperation { force: false, because: because() })
         .await
         .expect("aborting");
     drive(&worker, id).await;
@@ -220,7 +225,7 @@ async fn a_running_step_is_paused_resumed_and_aborted() {
     assert_eq!((aborted.state, aborted.progress.steps_done), (OperationState::Aborted, 1), "what was done stays");
     assert_eq!(hands.done(), ["move buckets 0000..003f", "return buckets 0040..0063"]);
     assert_eq!((owner(&plane, 0).await, owner(&plane, 99).await), ("cell-2".into(), "cell-1".into()));
-    assert_eq!(code(operations::resume(&plane.control, id, &because()).await), "operation_state");
+    assert_eq!(code(operations::resume(&plane.control.operations, id, &because()).await), "operation_state");
 
     let back = create(&plane, &StartOperation::new(Wanted::Reverse { operation: id }, because())).await;
     drive(&worker, back).await;
@@ -232,10 +237,10 @@ async fn an_abort_that_comes_as_a_group_is_done_takes_it_back() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let id = create(&plane, &migrate(0, 9, 2)).await;
     let hands = Pretend::default();
-    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
     let (mut memory, wanted) = (Memory::default(), AbortOperation { force: false, because: because() });
     worker.advance(id.0, &mut memory).await.expect("begun");
-    hands.abort_after_work(Arc::clone(&plane.control), id, wanted);
+    hands.abort_after_work(Arc::clone(&plane.control.operations), id, wanted);
     worker.advance(id.0, &mut memory).await.expect("moved, then aborted");
     drive(&worker, id).await;
     assert_eq!(view(&plane, id).await.state, OperationState::Aborted);
@@ -248,7 +253,7 @@ async fn trouble_is_shown_and_tried_again_and_what_needs_a_human_stops() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let id = create(&plane, &migrate(0, 9, 2)).await;
     let hands = Pretend::default();
-    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
     let mut memory = Memory::default();
     worker.advance(id.0, &mut memory).await.expect("begun");
     hands.fail_next(Trouble::Later("the database of cell-1 does not answer".into()));
@@ -261,7 +266,7 @@ async fn trouble_is_shown_and_tried_again_and_what_needs_a_human_stops() {
     let failed = view(&plane, id).await;
     assert_eq!((failed.state, failed.last_error.as_deref()), (OperationState::Failed, Some("wallet x: two chains")));
     assert_eq!(refusal(&plane, &migrate(5, 5, 2)).await, "operation_overlaps", "a failed one is not over");
-    operations::resume(&plane.control, id, &because()).await.expect("tried again");
+    operations::resume(&plane.control.operations, id, &because()).await.expect("tried again");
     drive(&worker, id).await;
     let done = view(&plane, id).await;
     assert_eq!((done.state, done.last_error), (OperationState::Done, None));
@@ -272,23 +277,25 @@ async fn a_plan_larger_than_an_item_is_stored_in_parts() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let step = |bucket| Step { piece: Piece::Buckets(range(bucket, bucket)), from: cell_id(1), to: cell_id(2) };
     let steps: Vec<_> = (0..10_000).map(step).collect();
-    let (id, parts) = plane.control.operations.write_plan(&steps).await.expect("written");
+    let (id, parts) = plane.control.operations.table.write_plan(&steps).await.expect("written");
     assert!(parts > 1, "{parts} parts");
     let mut plan = operations::plan::migrate_buckets(&placement(&plane), range(0, 0), &cell_id(2)).expect("a plan");
     plan.steps.clone_from(&steps);
     let stored = operations::record::StoredPlan::of(&plan, id, parts);
-    assert_eq!(plane.control.operations.read_plan(&stored).await.expect("complete"), steps);
+    assert_eq!(plane.control.operations.table.read_plan(&stored).await.expect("complete"), steps);
 }
 
 fn placement(plane: &Plane) -> topology::Placement {
-    plane.control.placements.known().expect("published").placement.clone()
+    plane.control.fleet.placements.known().expect("published").placement.clone()
 }
 
 #[tokio::test]
 async fn a_plan_is_carried_out_as_shown_or_refused_as_stale() {
     let (_fixture, plane) = Fixture::idle(3).await;
     let asked = StartOperation { dry_run: true, ..migrate(0, 9, 2) };
-    let Ok(Started::Planned(plan)) = operations::start(&plane.control, &asked).await else { panic!("a plan") };
+    let Ok(Started::Planned(plan)) = operations::start(&plane.control.operations, &asked).await else {
+        panic!("a plan")
+    };
     assert_eq!(view_count(&plane).await, 0, "a dry run leaves nothing");
     let agreed = StartOperation { plan_hash: Some(plan.hash), ..migrate(0, 9, 2) };
     plane.publish(range(3, 3), 3).await;
@@ -298,7 +305,7 @@ async fn a_plan_is_carried_out_as_shown_or_refused_as_stale() {
 }
 
 async fn view_count(plane: &Plane) -> usize {
-    operations::list(&plane.control, 100).await.expect("answers").len()
+    operations::list(&plane.control.operations, 100).await.expect("answers").len()
 }
 
 #[tokio::test]
@@ -306,21 +313,21 @@ async fn an_evacuated_cell_is_evacuating_then_empty_or_what_it_was() {
     let (_fixture, plane) = Fixture::idle(3).await;
     let wanted = |force| Wanted::Evacuate { cell: cell_id(1), force };
     for cell in 1..=3 {
-        plane.control.counts.set(&cell_id(cell), 6);
+        plane.control.fleet.counts.set(&cell_id(cell), 6);
     }
-    plane.control.counts.set(&cell_id(1), 9);
+    plane.control.fleet.counts.set(&cell_id(1), 9);
     let refused = StartOperation::new(wanted(false), because());
     assert_eq!(refusal(&plane, &refused).await, "headroom_lacking");
-    plane.control.counts.set(&cell_id(1), 8);
+    plane.control.fleet.counts.set(&cell_id(1), 8);
     let id = create(&plane, &refused).await;
     assert_eq!(refusal(&plane, &StartOperation::new(wanted(false), because())).await, "operation_overlaps");
     let hands = Pretend::default();
-    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
     let mut memory = Memory::default();
     worker.advance(id.0, &mut memory).await.expect("begun");
     assert_eq!(state_of(&plane, 1).await, CellState::Evacuating);
     assert_eq!(refusal(&plane, &migrate(0xffff, 0xffff, 1)).await, "cell_not_accepting");
-    operations::abort(&plane.control, id, &AbortOperation { force: false, because: because() })
+    operations::abort(&plane.control.operations, id, &AbortOperation { force: false, because: because() })
         .await
         .expect("aborting");
     drive(&worker, id).await;
@@ -332,7 +339,7 @@ async fn an_evacuated_cell_is_evacuating_then_empty_or_what_it_was() {
     drive(&worker, again).await;
     assert_eq!(view(&plane, again).await.state, OperationState::Done);
     assert_eq!(state_of(&plane, 1).await, CellState::Empty);
-    let status = crate::cells::show(&plane.control, &cell_id(1)).await.expect("listed");
+    let status = crate::lifecycle::registration::show(&plane.control.fleet, &cell_id(1)).await.expect("listed");
     assert_eq!((status.buckets, status.pins), (0, 0));
 }
 
@@ -342,7 +349,7 @@ async fn what_is_baked_is_forgotten_once_and_then_never_reversed() {
     let mut wanted = migrate(0, 9, 2);
     let forget = |operation| StartOperation::new(Wanted::Forget { operation }, because());
     let hands = Pretend::default();
-    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
     let young = create(&plane, &wanted).await;
     assert_eq!(refusal(&plane, &forget(young)).await, "operation_not_over");
     drive(&worker, young).await;
@@ -367,14 +374,14 @@ async fn a_worker_that_panics_leaves_a_failed_operation() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let id = create(&plane, &migrate(0, 9, 2)).await;
     let hands = Pretend::default();
-    let worker = Worker::new(Arc::clone(&plane.control), hands.hands());
+    let worker = Worker::new(Arc::clone(&plane.control.operations), hands.hands());
     hands.panic();
     drive(&worker, id).await;
     let failed = view(&plane, id).await;
     let why = failed.last_error.expect("it is shown");
     assert!(failed.state == OperationState::Failed && why.contains("hands that break"), "{why}");
     hands.work_at_once();
-    operations::resume(&plane.control, id, &because()).await.expect("tried again");
+    operations::resume(&plane.control.operations, id, &because()).await.expect("tried again");
     drive(&worker, id).await;
     assert_eq!(view(&plane, id).await.state, OperationState::Done);
 }

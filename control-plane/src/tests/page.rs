@@ -119,14 +119,14 @@ async fn see(request: RequestBuilder) -> Seen {
 async fn operation(plane: &Plane) -> OperationId {
     let range = BucketRange { first: topology::Bucket(0), last: topology::Bucket(9) };
     let wanted = StartOperation::new(Wanted::Migrate { scope: Scope::Buckets(range), to: cell_id(2) }, because());
-    match operations::start(&plane.control, &wanted).await {
+    match operations::start(&plane.control.operations, &wanted).await {
         Ok(Started::Created(operation)) => operation.id(),
         _ => panic!("created"),
     }
 }
 
 async fn state(plane: &Plane, id: OperationId) -> OperationState {
-    operations::get(&plane.control, id).await.expect("there").state
+    operations::get(&plane.control.operations, id).await.expect("there").state
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn an_open_fleet_is_open_and_says_so() {
     let done = see(press(&page.seal(), "")).await;
     assert_eq!((done.status, done.header("location")), (303, "/page/?did=pause&of=op-1#moves"));
     assert_eq!(state(&plane, id).await, OperationState::Paused);
-    let audit = plane.control.operations.audit(1, Some(id)).await.expect("answers");
+    let audit = plane.control.operations.table.audit(1, Some(id)).await.expect("answers");
     assert_eq!((audit[0].actor.as_str(), audit[0].reason.as_str()), ("ann", "to see"));
 
     // A name of somebody else's that leads here is not answered to.
@@ -241,7 +241,7 @@ async fn a_role_may_do_on_the_page_what_it_may_do_elsewhere() {
 
     let paused = see(secure.press(&operator, "operation/op-1/pause", &few.seal(), "&actor=somebody+else")).await;
     assert_eq!((paused.status, state(&secure.plane, id).await), (303, OperationState::Paused));
-    let audit = secure.plane.control.operations.audit(1, Some(id)).await.expect("answers");
+    let audit = secure.plane.control.operations.table.audit(1, Some(id)).await.expect("answers");
     assert_eq!(audit[0].actor, "operator:joe", "whatever the form says");
 
     let unconfirmed = see(secure.press(&operator, "cell/cell-1/evacuate", &few.seal(), "&confirm=cell-2")).await;
@@ -299,13 +299,13 @@ async fn what_changes_is_sent_to_who_follows_and_the_end_is_told() {
 
     // Who comes back with the last id is sent nothing that he has.
     let last = text.lines().rev().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
-    operations::pause(&plane.control, id, &because()).await.expect("paused");
+    operations::pause(&plane.control.operations, id, &because()).await.expect("paused");
     let again = client().get(format!("{}/page/events", plane.url)).header("cookie", &cookie);
     let mut again = again.header("last-event-id", last).send().await.expect("answers");
     let first = next_event(&mut again).await;
     assert!(first.contains("op-1 is paused") && !first.contains(r#""zones":"#), "{first}");
 
-    plane.control.placements.release_readers();
+    plane.control.fleet.placements.release_readers();
     let ends = async { while matches!(events.chunk().await, Ok(Some(_))) {} };
     tokio::time::timeout(PATIENCE, ends).await.expect("streams end when the process stops");
 }

@@ -7,7 +7,8 @@ use topology::{CellIndex, Placement, PlacementUpdate, WalletId};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, PATIENCE, Plane, because};
-use crate::placements::{Delta, Placements, SNAPSHOT_EVERY};
+use crate::placement::log::SNAPSHOT_EVERY;
+use crate::placement::placements::{Delta, Placements};
 
 fn wallet(number: u128) -> WalletId {
     WalletId::from_uuid(Uuid::from_u128(number))
@@ -32,14 +33,14 @@ async fn every_version_has_one_winner_and_no_change_is_lost() {
     let other = fixture.plane().await;
     let write = async |plane: &Plane, first: u128| {
         for number in first..first + EACH {
-            pin(&plane.control.placements, number).await;
+            pin(&plane.control.fleet.placements, number).await;
         }
     };
     tokio::join!(write(&one, 0), write(&other, 1_000));
-    let now = other.control.placements.refresh().await.expect("answers").expect("published");
+    let now = other.control.fleet.placements.refresh().await.expect("answers").expect("published");
     assert_eq!(u128::from(now.placement.version()), 1 + 2 * EACH);
     assert_eq!(now.placement.pins().len() as u128, 2 * EACH);
-    let history = one.control.placements.history(500).await.expect("answers");
+    let history = one.control.fleet.placements.history(500).await.expect("answers");
     let versions: Vec<u64> = history.iter().map(|row| row.change.version).collect();
     assert_eq!(versions, (1..=now.placement.version()).rev().collect::<Vec<_>>());
 }
@@ -57,10 +58,10 @@ async fn a_waiting_router_learns_of_a_change_at_once_whoever_made_it() {
             (Instant::now(), update.expect("an update"))
         };
         let making = async {
-            while one.control.placements.waiting_readers() == 0 {
+            while one.control.fleet.placements.waiting_readers() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            pin(&maker.control.placements, number).await;
+            pin(&maker.control.fleet.placements, number).await;
             Instant::now()
         };
         let ((learned, update), made) = tokio::join!(waiting, making);
@@ -76,7 +77,7 @@ async fn who_waits_in_vain_is_told_that_nothing_changed() {
     assert_eq!(poll(&plane, 1, "0").await.0, 304);
     assert_eq!(poll(&plane, 1, "1").await.0, 304);
     assert_eq!(poll(&plane, 1, "soon").await.0, 400);
-    plane.control.placements.release_readers();
+    plane.control.fleet.placements.release_readers();
     let began = Instant::now();
     assert_eq!(poll(&plane, 1, "20").await.0, 304);
     assert!(began.elapsed() < Duration::from_secs(5), "a process that stops lets its readers go");
@@ -95,7 +96,7 @@ async fn deltas_add_up_and_a_restart_reads_the_same_from_the_snapshot() {
     let first = poll(&plane, 0, "0").await.1.expect("whole");
     let mut follower = Placement::from_full(&first).expect("sound");
     for number in 0..u128::from(SNAPSHOT_EVERY) + 6 {
-        pin(&plane.control.placements, number).await;
+        pin(&plane.control.fleet.placements, number).await;
         if number % 5 == 0 {
             let update = poll(&plane, follower.version(), "0").await.1.expect("newer");
             assert_eq!(update.base, Some(follower.version()));
@@ -109,6 +110,6 @@ async fn deltas_add_up_and_a_restart_reads_the_same_from_the_snapshot() {
     assert_eq!(followed, Placement::from_full(&whole).expect("sound"));
 
     let restarted = fixture.plane().await;
-    let read = restarted.control.placements.refresh().await.expect("answers").expect("published");
+    let read = restarted.control.fleet.placements.refresh().await.expect("answers").expect("published");
     assert_eq!(read.placement, followed);
 }

@@ -21,12 +21,12 @@ async fn town() -> (Fixture, Plane) {
     let mut fixture = Fixture::new(2).await;
     fixture.cells[0].instances[0].address = "127.0.0.1:9".into();
     let plane = fixture.plane().await;
-    crate::bootstrap::bootstrap(&plane.control, &fixture.request()).await.expect("published");
+    crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
     (fixture, plane)
 }
 
 async fn blocks(plane: &Plane, cell: usize, wallet: WalletId) -> Vec<Block> {
-    let side = plane.control.side(&cell_id(cell)).await.expect("registered");
+    let side = plane.control.fleet.side(&cell_id(cell)).await.expect("registered");
     side.store.blocks(wallet, ALL, 256).await.expect("answers")
 }
 
@@ -78,12 +78,13 @@ fn begin(in_place: bool) -> BeginRestore {
 async fn take(plane: &Plane, blocks: &[Block]) -> RestoredChain {
     let digits = |block: &Block| canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
     let wanted = RestoreChain { wallet: blocks[0].wallet, blocks: blocks.iter().map(digits).collect() };
-    restore::take(&plane.control, &cell_id(1), &wanted).await.expect("answered")
+    restore::take(&plane.control.fleet, &cell_id(1), &wanted).await.expect("answered")
 }
 
 async fn finish(plane: &Plane) -> FinishedPage {
     let wanted = FinishRestore { from: None, because: because() };
-    let page = restore::finish(&plane.control, &cell_id(1), &wanted).await.expect("finished");
+    let page =
+        restore::finish(&plane.control.fleet, &plane.control.witness, &cell_id(1), &wanted).await.expect("finished");
     assert_eq!(page.next, None);
     page
 }
@@ -103,10 +104,10 @@ async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
         deposited(&plane, 2, wallet).await;
     }
     lose_tables(&fixture).await;
-    restore::begin(&plane.control, &cell_id(1), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &export).await, RestoredChain::Elsewhere { cell: cell_id(2) });
     finish(&plane).await;
-    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     for wallet in [unknown, exported] {
         let left = store.head(wallet).await.expect("answers").expect("a tombstone");
         assert!(moving::is_tombstone(&cell_id(1), &left), "{left:?}");
@@ -133,7 +134,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     done(&plane, Wanted::Forget { operation: back.id }).await;
     lose_tables(&fixture).await;
 
-    restore::begin(&plane.control, &cell_id(1), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &old).await, RestoredChain::Written { last: 0 });
     take(&plane, &export).await;
     let page = finish(&plane).await;
@@ -141,11 +142,11 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     // Its newest block stands over the hole: nothing can be served, or appended after block 0.
     assert_eq!(numbers(&blocks(&plane, 1, wallet).await), [0, 3]);
     assert_eq!(numbers(&blocks(&plane, 1, other).await), [0]);
-    let store = plane.control.side(&cell_id(1)).await.expect("registered").store;
+    let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     let second = Append { blocks: vec![newer[3].clone()], guard: None };
     store.append(&second).await.expect_err("it is there");
 
-    restore::begin(&plane.control, &cell_id(1), &begin(false)).await.expect("a further export is taken");
+    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("a further export is taken");
     assert_eq!(take(&plane, &newer).await, RestoredChain::Written { last: 3 });
     assert_eq!(finish(&plane).await.missing, vec![]);
     assert_eq!(blocks(&plane, 1, wallet).await, newer);
@@ -154,7 +155,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
 #[tokio::test]
 async fn rewound_tables_are_noticed_and_reconciled_in_place() {
     let (fixture, plane) = town().await;
-    let side = plane.control.side(&cell_id(1)).await.expect("registered");
+    let side = plane.control.fleet.side(&cell_id(1)).await.expect("registered");
     assert_eq!(side.store.identity().await, Ok(Identity::Own), "signed at the first start");
     let (_, stays) = opened(&plane, 0..0x100).await;
     let (_, leaves) = opened(&plane, 0x100..0x200).await;
@@ -171,9 +172,9 @@ async fn rewound_tables_are_noticed_and_reconciled_in_place() {
 
     assert_eq!(side.store.identity().await, Ok(Identity::Copied));
     assert_eq!(side.store.identity().await, Ok(Identity::Copied), "looking is not accepting");
-    let plain = restore::begin(&plane.control, &cell_id(1), &begin(false)).await;
+    let plain = restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await;
     assert_eq!(code(plain.map(|_| ())), "not_empty");
-    restore::begin(&plane.control, &cell_id(1), &begin(true)).await.expect("begun");
+    restore::begin(&plane.control.operations, &cell_id(1), &begin(true)).await.expect("begun");
     let page = finish(&plane).await;
     assert_eq!((page.completed, page.missing), (vec![returns], vec![]));
     assert_eq!(side.store.identity().await, Ok(Identity::Own));

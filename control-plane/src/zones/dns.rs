@@ -20,7 +20,7 @@ use store::dynamodb::{Connection, shared_config};
 use tokio::sync::Notify;
 use topology::ZoneId;
 
-use crate::state::ControlPlane;
+use super::Zones;
 
 /// How often Route 53 is compared with the placement without anybody having asked.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -122,17 +122,18 @@ impl Dns {
 
 /// Keeps Route 53 in step with the placement, for ever. Its only input is the placement, so that any number of control
 /// planes may do the same at once, and one that dies leaves nothing half done.
-pub async fn keep_in_step(control: &ControlPlane) {
+pub async fn keep_in_step(zones: &Zones) {
     metrics::gauge!(OUT_OF_STEP).set(0.0);
-    let Some(dns) = &control.dns else { return std::future::pending().await };
+    let Some(dns) = &zones.dns else { return std::future::pending().await };
     loop {
-        let known = control.placements.known();
+        let known = zones.fleet.placements.known();
         let in_step = match known {
             Some(known) => dns.follow(&super::left(&known.placement, super::now_s())).await,
             None => false,
         };
         let pause = if in_step { LOOK_EVERY } else { RETRY_EVERY };
-        let next_end = control.placements.known().and_then(|known| super::next_end(&known.placement, super::now_s()));
+        let next_end =
+            zones.fleet.placements.known().and_then(|known| super::next_end(&known.placement, super::now_s()));
         let pause = next_end.map_or(pause, |seconds| pause.min(Duration::from_secs(seconds)));
         let _ = tokio::time::timeout(pause, dns.asked.notified()).await;
     }

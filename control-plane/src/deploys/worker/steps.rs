@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use control_api::{DeployState, Says, Touched};
 
 use super::{Advanced, Memory, Worker};
+use crate::cells::counting;
 use crate::deploys::judge::{LOOKS_MAX, Seen, judge};
 use crate::deploys::record::{Deploy, Member};
 use crate::deploys::replacer::Trouble;
@@ -30,9 +31,9 @@ impl Worker {
     pub(super) async fn observe(&self, deploy: Deploy) -> Result<Advanced> {
         let known = self.placement().await?;
         let time = Duration::from_secs(deploy.limits.baseline_seconds);
-        let watched = baseline(&self.control, &known.placement, &deploy, time);
+        let watched = baseline(&self.deploys, &known.placement, &deploy, time);
         let before = self.keeping(deploy.number, watched).await;
-        let Some(newest) = self.control.deploys.get(deploy.number).await? else { return Ok(Advanced::Rest) };
+        let Some(newest) = self.deploys.table.get(deploy.number).await? else { return Ok(Advanced::Rest) };
         if newest.state != DeployState::Observing || newest.wave != deploy.wave || self.is_anothers(&newest) {
             return Ok(Advanced::Again);
         }
@@ -73,8 +74,8 @@ impl Worker {
         let known = self.placement().await?;
         let watch = memory.watch.take().filter(|watch| watch.is_of(&deploy));
         let watch = memory.watch.insert(watch.unwrap_or_else(|| Watch::new(&deploy)));
-        let looked = self.keeping(deploy.number, watch.look(&self.control, &known.placement, &deploy)).await;
-        let Some(newest) = self.control.deploys.get(deploy.number).await? else { return Ok(Advanced::Rest) };
+        let looked = self.keeping(deploy.number, watch.look(&self.deploys, &known.placement, &deploy)).await;
+        let Some(newest) = self.deploys.table.get(deploy.number).await? else { return Ok(Advanced::Rest) };
         if newest.state != DeployState::Baking || newest.wave != deploy.wave || self.is_anothers(&newest) {
             return Ok(Advanced::Again);
         }
@@ -108,7 +109,7 @@ impl Worker {
             Says::Sound | Says::TooFew => {
                 let every = Duration::from_secs(limits.bake_seconds + limits.wait_seconds) / (LOOKS_MAX - 20);
                 let deploy = self.leased(deploy);
-                self.control.deploys.change(&deploy, None, Claim::Keep).await?;
+                self.deploys.table.change(&deploy, None, Claim::Keep).await?;
                 self.wait(&deploy, every.max(LOOK_EVERY_MIN)).await?;
                 Ok(Advanced::Again)
             }
@@ -126,7 +127,7 @@ impl Worker {
             // What it has done until its end is to be told.
             let seen = match (&mut memory.watch, self.placement().await) {
                 (Some(watch), Ok(known)) if watch.is_of(&deploy) => {
-                    Some(watch.look(&self.control, &known.placement, &deploy).await.seen)
+                    Some(watch.look(&self.deploys, &known.placement, &deploy).await.seen)
                 }
                 _ => None,
             };
@@ -171,7 +172,7 @@ impl Worker {
 
     async fn give_up(&self, deploy: Deploy, memory: &mut Memory, event: Event, why: String) -> Result<Advanced> {
         memory.trouble = None;
-        let Some(newest) = self.control.deploys.get(deploy.number).await? else { return Ok(Advanced::Rest) };
+        let Some(newest) = self.deploys.table.get(deploy.number).await? else { return Ok(Advanced::Rest) };
         let is_same = newest.state == deploy.state && newest.wave == deploy.wave && !self.is_anothers(&newest);
         if is_same { self.happen(newest, event, Some(why)).await } else { Ok(Advanced::Again) }
     }
@@ -190,9 +191,8 @@ impl Worker {
     /// Changes the newest row, unless `change` finds that somebody else was faster.
     async fn record(&self, number: u64, change: impl Fn(&mut Deploy) -> Option<()>) -> Result<Advanced> {
         for _ in 0..ATTEMPTS_MAX {
-            let Some(mut newest) = self.control.deploys.get(number).await? else { return Ok(Advanced::Rest) };
-            if change(&mut newest).is_none() || self.control.deploys.change(&newest, None, Claim::Keep).await?.is_some()
-            {
+            let Some(mut newest) = self.deploys.table.get(number).await? else { return Ok(Advanced::Rest) };
+            if change(&mut newest).is_none() || self.deploys.table.change(&newest, None, Claim::Keep).await?.is_some() {
                 break;
             }
         }
@@ -201,13 +201,13 @@ impl Worker {
 
     /// Who has met the version, as far as that can be counted.
     async fn touched(&self, deploy: &Deploy) -> Touched {
-        if let Err(error) = self.control.counts.count_all(&self.control).await {
+        if let Err(error) = counting::count_all(&self.deploys.fleet).await {
             tracing::warn!(%error, "customers not counted");
         }
         let met = deploy.cells_met();
-        let all = self.control.placements.known();
+        let all = self.deploys.fleet.placements.known();
         let all = all.iter().flat_map(|known| known.placement.cells()).map(|cell| &cell.id);
-        let count = |cell| self.control.counts.of(cell);
+        let count = |cell| self.deploys.fleet.counts.of(cell);
         let earlier = deploy.waves[..deploy.wave].iter().filter_map(|wave| Some(wave.verdict.as_ref()?.wave));
         let (mut requests, mut errors) = earlier.fold((0, 0), |sum, wave| (sum.0 + wave.requests, sum.1 + wave.errors));
         let now = deploy.seen.tally();

@@ -15,7 +15,7 @@ use store::dynamodb::DynamoStore;
 use topology::WalletId;
 
 use super::{Carried, Job, Outcome, Trouble, trouble};
-use crate::holds::InstanceHolds;
+use crate::cells::holds::InstanceHolds;
 
 /// Pages of wallets of one step; a step is at most 64 buckets.
 const PAGES_MAX: usize = 1_000_000;

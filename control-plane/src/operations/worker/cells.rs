@@ -7,9 +7,9 @@ use topology::{CellId, Placement};
 use super::placement_reason;
 use crate::error::{Result, refused};
 use crate::operations::record::Operation;
+use crate::operations::service::Operations;
 use crate::operations::step::with_state;
-use crate::placements::Delta;
-use crate::state::ControlPlane;
+use crate::placement::placements::Delta;
 
 fn evacuated(operation: &Operation) -> Option<&CellId> {
     match &operation.wanted {
@@ -19,19 +19,19 @@ fn evacuated(operation: &Operation) -> Option<&CellId> {
 }
 
 /// From here on the cell takes nobody new.
-pub async fn before_beginning(control: &ControlPlane, operation: &Operation) -> Result<()> {
+pub async fn before_beginning(operations: &Operations, operation: &Operation) -> Result<()> {
     use CellState::{Active, Draining, Joining};
     let Some(cell) = evacuated(operation) else { return Ok(()) };
-    let guard = control.operations.still_at(operation, &[OperationState::Planned]);
+    let guard = operations.table.still_at(operation, &[OperationState::Planned]);
     let decide = |placement: &Placement| {
         Ok(cells(with_state(placement, cell, &[Active, Draining, Joining], CellState::Evacuating)))
     };
     let because = placement_reason(operation);
-    control.placements.change_while("cell_evacuating", &because, Some(guard), decide).await.map(|_| ())
+    operations.fleet.placements.change_while("cell_evacuating", &because, Some(guard), decide).await.map(|_| ())
 }
 
 /// The cell is empty, by the same placement that says so; or it is not, which is an error that says what is left.
-pub async fn before_finishing(control: &ControlPlane, operation: &Operation) -> Result<()> {
+pub async fn before_finishing(operations: &Operations, operation: &Operation) -> Result<()> {
     let Some(cell) = evacuated(operation) else { return Ok(()) };
     let decide = |placement: &Placement| {
         let index = placement.cell_named(cell).map(|cell| cell.index);
@@ -46,15 +46,15 @@ pub async fn before_finishing(control: &ControlPlane, operation: &Operation) -> 
         }
         Ok(cells(with_state(placement, cell, &[CellState::Evacuating], CellState::Empty)))
     };
-    control.placements.change("cell_empty", &placement_reason(operation), decide).await.map(|_| ())
+    operations.fleet.placements.change("cell_empty", &placement_reason(operation), decide).await.map(|_| ())
 }
 
 /// The cell is again what it was.
-pub async fn before_aborted(control: &ControlPlane, operation: &Operation) -> Result<()> {
+pub async fn before_aborted(operations: &Operations, operation: &Operation) -> Result<()> {
     let Some(cell) = evacuated(operation) else { return Ok(()) };
     let before = operation.cell_before.unwrap_or(CellState::Active);
     let decide = |placement: &Placement| Ok(cells(with_state(placement, cell, &[CellState::Evacuating], before)));
-    control.placements.change("cell_evacuation_ended", &placement_reason(operation), decide).await.map(|_| ())
+    operations.fleet.placements.change("cell_evacuation_ended", &placement_reason(operation), decide).await.map(|_| ())
 }
 
 fn cells(cells: Option<Vec<topology::CellEntry>>) -> Option<Delta> {

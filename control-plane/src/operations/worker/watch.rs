@@ -57,7 +57,7 @@ enum Ticked {
 }
 
 async fn tick(worker: &Worker, operation: &Operation, progress: OperationProgress) -> crate::error::Result<Ticked> {
-    let operations = &worker.control.operations;
+    let operations = &worker.operations.table;
     let shown = worker.leased(Operation { progress: progress.clone(), ..operation.clone() });
     if let Some(newer) = operations.change(&shown, None).await? {
         return Ok(Ticked::Renewed(Box::new(newer)));

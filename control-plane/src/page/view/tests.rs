@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use topology::{CellId, Version};
 
 use super::*;
-use crate::loads::Load;
+use crate::cells::loads::Load;
 use crate::page::snapshot::Line;
 
 fn read<T: DeserializeOwned>(json: Value) -> T {

@@ -10,9 +10,9 @@ use topology::Placement;
 use topology::placement::BucketRun;
 
 use crate::operations::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
+use crate::operations::service::Operations;
 use crate::operations::{self};
-use crate::placements::Delta;
-use crate::state::ControlPlane;
+use crate::placement::placements::Delta;
 use crate::tests::fixture::{Plane, because, cell_id};
 
 #[derive(Clone, Default)]
@@ -22,7 +22,7 @@ pub struct Pretend(Arc<Inner>);
 struct Inner {
     done: Mutex<Vec<String>>,
     failures: Mutex<VecDeque<Trouble>>,
-    abort: Mutex<Option<(Arc<ControlPlane>, OperationId, AbortOperation)>>,
+    abort: Mutex<Option<(Arc<Operations>, OperationId, AbortOperation)>>,
     mode: Mutex<Mode>,
     begun: watch::Sender<usize>,
 }
@@ -68,8 +68,8 @@ impl Pretend {
         self.0.done.lock().expect("sound").push(format!("{verb} {what}"));
         job.pace.progress.wallets.fetch_add(1, Relaxed);
         let abort = self.0.abort.lock().expect("sound").take();
-        if let Some((control, id, wanted)) = abort {
-            operations::abort(&control, id, &wanted).await.expect("aborting");
+        if let Some((operations, id, wanted)) = abort {
+            operations::abort(&operations, id, &wanted).await.expect("aborting");
         }
         if mode == Mode::HangAfterwards {
             std::future::pending::<()>().await;
@@ -85,8 +85,8 @@ impl Pretend {
         self.0.failures.lock().expect("sound").push_back(trouble);
     }
 
-    pub fn abort_after_work(&self, control: Arc<ControlPlane>, id: OperationId, wanted: AbortOperation) {
-        *self.0.abort.lock().expect("sound") = Some((control, id, wanted));
+    pub fn abort_after_work(&self, operations: Arc<Operations>, id: OperationId, wanted: AbortOperation) {
+        *self.0.abort.lock().expect("sound") = Some((operations, id, wanted));
     }
 
     fn set(&self, mode: Mode) {
@@ -122,11 +122,11 @@ impl Plane {
     /// As if the worker had died long ago.
     pub async fn expire_lease(&self, id: OperationId) {
         loop {
-            let mut operation = operations::get(&self.control, id).await.expect("there");
+            let mut operation = operations::get(&self.control.operations, id).await.expect("there");
             if operation.lease.take().is_none() {
                 return;
             }
-            if self.control.operations.change(&operation, None).await.expect("answers").is_some() {
+            if self.control.operations.table.change(&operation, None).await.expect("answers").is_some() {
                 return;
             }
         }
@@ -139,6 +139,6 @@ impl Plane {
             let run = BucketRun { first: range.first.0, last: range.last.0, cell };
             Ok(Some(Delta { buckets: vec![run], intended: true, ..Delta::default() }))
         };
-        self.control.placements.change("test", &because(), decide).await.expect("published");
+        self.control.fleet.placements.change("test", &because(), decide).await.expect("published");
     }
 }

@@ -1,33 +1,22 @@
-//! What each cell is asked for now, measured at its processes every few seconds. A hint for those who decide about
-//! capacity; it must never be believed where a cell's processes do not answer.
+//! Measures every few seconds, at the processes of each cell, what the cell is asked for.
+//!
+//! It must never keep a figure where a cell's processes do not answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use topology::{CellEntry, CellId, CellState, InstanceId};
 
-use crate::scrape::Samples;
-use crate::state::ControlPlane;
+use crate::cells::fleet::Fleet;
+use crate::cells::loads::Load;
+use crate::cells::scrape::Samples;
 
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Entries that were committed: what `max_tps` of a cell counts.
 const WRITES: &str = "cell_commit_entries_sum";
 const REQUESTS: &str = "cell_requests_total";
-
-/// Rates since the look before.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Load {
-    pub writes_per_second: f64,
-    pub requests_per_second: f64,
-}
-
-#[derive(Default)]
-pub struct Loads {
-    known: Mutex<HashMap<CellId, Load>>,
-}
 
 /// What a process had counted at a moment.
 struct Counted {
@@ -36,27 +25,12 @@ struct Counted {
     requests: f64,
 }
 
-impl Loads {
-    /// `None`: not measured, or some process did not answer at the last look.
-    pub fn of(&self, cell: &CellId) -> Option<Load> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(cell).copied()
-    }
-
-    fn set(&self, cell: &CellId, load: Option<Load>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match load {
-            Some(load) => known.insert(cell.clone(), load),
-            None => known.remove(cell),
-        };
-    }
-}
-
 /// Measures for ever.
-pub async fn keep_measuring(control: &Arc<ControlPlane>) {
+pub async fn keep_measuring(fleet: &Fleet) {
     let mut before = HashMap::new();
     loop {
-        let cells = control.placements.known().map(|known| known.placement.cells().to_vec()).unwrap_or_default();
-        let looks = cells.iter().filter(|cell| cell.state != CellState::Removed).map(|cell| look(control, cell));
+        let cells = fleet.placements.known().map(|known| known.placement.cells().to_vec()).unwrap_or_default();
+        let looks = cells.iter().filter(|cell| cell.state != CellState::Removed).map(|cell| look(fleet, cell));
         let mut now = HashMap::new();
         for (cell, found) in join_all(looks).await {
             let load = rates(&before, &found);
@@ -64,7 +38,7 @@ pub async fn keep_measuring(control: &Arc<ControlPlane>) {
                 let label = cell.to_string();
                 metrics::gauge!("control_plane_cell_writes_per_second", "cell" => label).set(load.writes_per_second);
             }
-            control.loads.set(&cell, load);
+            fleet.loads.set(&cell, load);
             now.extend(found.into_iter().filter_map(|(instance, counted)| Some((instance, counted?))));
         }
         before = now;
@@ -72,12 +46,12 @@ pub async fn keep_measuring(control: &Arc<ControlPlane>) {
     }
 }
 
-async fn look(control: &ControlPlane, cell: &CellEntry) -> (CellId, Vec<(InstanceId, Option<Counted>)>) {
+async fn look(fleet: &Fleet, cell: &CellEntry) -> (CellId, Vec<(InstanceId, Option<Counted>)>) {
     let one = async |instance: &topology::InstanceEntry| {
         let at = Instant::now();
         let count =
             |samples: Samples| Counted { at, writes: samples.sum(WRITES, &[]), requests: samples.sum(REQUESTS, &[]) };
-        let told = control.instances.metrics(instance).await;
+        let told = fleet.instances.metrics(instance).await;
         (instance.id.clone(), told.ok().map(|text| count(Samples::parse(&text))))
     };
     (cell.id.clone(), join_all(cell.instances.iter().map(one)).await)

@@ -3,7 +3,6 @@
 //! It must never decide anything by itself: cells are added by people.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use control_api::capacity::{Capacity, CellCapacity};
 use control_api::{CellSpec, CellView};
@@ -12,9 +11,9 @@ use store::dynamodb::TABLES;
 use topology::wire::HotWallet;
 use topology::{CellState, Placement, WalletId};
 
-use crate::cells;
+use crate::cells::fleet::Fleet;
 use crate::error::Result;
-use crate::state::ControlPlane;
+use crate::lifecycle::registration;
 
 /// Hot wallets of one cell that are told of.
 const HOT_MAX: usize = 5;
@@ -27,17 +26,17 @@ const UNEVEN_PERCENT: f64 = 85.0;
 /// Of one wallet, of what its cell takes: moving others does not help it.
 const HOT_PERCENT: f64 = 20.0;
 
-pub async fn capacity(control: &Arc<ControlPlane>) -> Result<Capacity> {
-    let views = cells::list(control).await?.into_iter().filter(|view| view.state != CellState::Removed);
-    let all = join_all(views.map(|view| of_cell(control, view))).await;
+pub async fn capacity(fleet: &Fleet) -> Result<Capacity> {
+    let views = registration::list(fleet).await?.into_iter().filter(|view| view.state != CellState::Removed);
+    let all = join_all(views.map(|view| of_cell(fleet, view))).await;
     Ok(summed(all))
 }
 
-async fn of_cell(control: &ControlPlane, view: CellView) -> CellCapacity {
-    let load = control.loads.of(&view.id);
-    let told = join_all(view.instances.iter().map(|instance| control.instances.hot_wallets(instance))).await;
+async fn of_cell(fleet: &Fleet, view: CellView) -> CellCapacity {
+    let load = fleet.loads.of(&view.id);
+    let told = join_all(view.instances.iter().map(|instance| fleet.instances.hot_wallets(instance))).await;
     CellCapacity {
-        bytes: bytes(control, &view).await,
+        bytes: bytes(fleet, &view).await,
         cell: view.id,
         state: view.state,
         max_tps: view.max_tps,
@@ -50,8 +49,8 @@ async fn of_cell(control: &ControlPlane, view: CellView) -> CellCapacity {
 }
 
 /// `None` where some table does not answer.
-async fn bytes(control: &ControlPlane, view: &CellView) -> Option<u64> {
-    let client = control.cell_client(&view.dynamodb).await;
+async fn bytes(fleet: &Fleet, view: &CellView) -> Option<u64> {
+    let client = fleet.cell_client(&view.dynamodb).await;
     let mut sum = 0_u64;
     for table in TABLES {
         let described =
@@ -89,11 +88,11 @@ fn summed(cells: Vec<CellCapacity>) -> Capacity {
 }
 
 /// Of what all serving cells take, the part that is used: what trends are made of.
-pub fn show_used(control: &ControlPlane, specs: &[CellSpec], placement: &Placement) {
+pub fn show_used(fleet: &Fleet, specs: &[CellSpec], placement: &Placement) {
     let serving =
         || specs.iter().filter(|spec| placement.cell_named(&spec.id).is_some_and(|cell| is_serving(cell.state)));
-    let customers = serving().map(|spec| control.counts.of(&spec.id)).sum::<Option<u64>>();
-    let writes = serving().map(|spec| Some(control.loads.of(&spec.id)?.writes_per_second)).sum::<Option<f64>>();
+    let customers = serving().map(|spec| fleet.counts.of(&spec.id)).sum::<Option<u64>>();
+    let writes = serving().map(|spec| Some(fleet.loads.of(&spec.id)?.writes_per_second)).sum::<Option<f64>>();
     let most = serving().map(|spec| spec.max_customers).sum();
     show("customers", customers.map(|customers| customers as f64), most);
     show("writes", writes, serving().map(|spec| u64::from(spec.max_tps)).sum());

@@ -8,8 +8,8 @@ use store::{BlockRange, Chains, Homes};
 use tokio::time::{Duration, Instant};
 use topology::{Bucket, CellId, WalletId};
 
+use crate::cells::fleet::Fleet;
 use crate::error::Result;
-use crate::state::ControlPlane;
 
 /// One answer comes after about this long, or with so many blocks; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(3);
@@ -17,8 +17,8 @@ const PAGE_BLOCKS: u64 = 5_000;
 const BLOCKS: usize = 256;
 const WALLETS: usize = 64;
 
-pub async fn read(control: &ControlPlane, wanted: &ReadFlows) -> Result<FlowsPage> {
-    let side = control.side(&wanted.cell).await?;
+pub async fn read(fleet: &Fleet, wanted: &ReadFlows) -> Result<FlowsPage> {
+    let side = fleet.side(&wanted.cell).await?;
     let until = Timestamp::from_micros(wanted.until_micros);
     let deadline = Instant::now() + PAGE_TIME;
     let (mut page, mut blocks) = (FlowsPage::default(), 0);

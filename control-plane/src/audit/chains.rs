@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use topology::finding::FINDINGS;
 use topology::{Bucket, CellId, CellState, Finding, WalletId};
 
+use crate::audit::witness::Witness;
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
-use crate::state::ControlPlane;
 
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
@@ -32,20 +33,20 @@ const FINDINGS_MAX: usize = 10_000;
 const HOMES_MAX: usize = 8;
 
 /// The cells whose ledgers there are.
-pub async fn cells(control: &ControlPlane) -> Result<Vec<CellId>> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+pub async fn cells(fleet: &Fleet) -> Result<Vec<CellId>> {
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let cells = now.placement.cells().iter().filter(|cell| cell.state != CellState::Removed);
     Ok(cells.map(|cell| cell.id.clone()).collect())
 }
 
 /// Where the wallet lives, by the placement and then by what its chain says.
-pub async fn home(control: &ControlPlane, wallet: WalletId) -> Result<Side<DynamoStore>> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+pub async fn home(fleet: &Fleet, wallet: WalletId) -> Result<Side<DynamoStore>> {
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let owner = now.placement.cell_of(wallet);
     let entry = now.placement.cells().iter().find(|cell| cell.index == owner);
     let mut cell = entry.ok_or_else(|| Error::Unsound(format!("{wallet} has no cell")))?.id.clone();
     for _ in 0..HOMES_MAX {
-        let side = control.side(&cell).await?;
+        let side = fleet.side(&cell).await?;
         match side.store.head(wallet).await {
             Ok(Some(head)) if head.home != cell && moving::is_tombstone(&cell, &head) => cell = head.home,
             // A head that cannot be read is told by whoever verifies.
@@ -61,8 +62,8 @@ pub async fn home(control: &ControlPlane, wallet: WalletId) -> Result<Side<Dynam
 }
 
 /// One page of a wallet's chain, from block `first` on.
-pub async fn export(control: &ControlPlane, wallet: WalletId, first: u64) -> Result<ExportPage> {
-    let side = home(control, wallet).await?;
+pub async fn export(fleet: &Fleet, wallet: WalletId, first: u64) -> Result<ExportPage> {
+    let side = home(fleet, wallet).await?;
     let range = BlockRange { first, last: u64::MAX, newest_first: false };
     let page = side.store.page(wallet, range, BLOCKS).await?;
     let line = |block: &ledger::Block| {
@@ -77,8 +78,8 @@ fn broken(cell: &CellId, wallet: Option<WalletId>, found: store::verify::Break) 
     BreakView { cell: cell.clone(), wallet, place: found.place, what: found.what }
 }
 
-pub async fn verify_wallet(control: &ControlPlane, wallet: WalletId) -> Result<VerifiedPage> {
-    let side = home(control, wallet).await?;
+pub async fn verify_wallet(fleet: &Fleet, wallet: WalletId) -> Result<VerifiedPage> {
+    let side = home(fleet, wallet).await?;
     let mut page = VerifiedPage::default();
     take_in(&side, wallet, &mut page).await?;
     Ok(page)
@@ -94,8 +95,8 @@ async fn take_in(side: &Side<DynamoStore>, wallet: WalletId, page: &mut Verified
 }
 
 /// Verifies wallets of a cell for a while.
-pub async fn verify_cell(control: &ControlPlane, wanted: &VerifyCell) -> Result<VerifiedPage> {
-    let side = control.side(&wanted.cell).await?;
+pub async fn verify_cell(fleet: &Fleet, wanted: &VerifyCell) -> Result<VerifiedPage> {
+    let side = fleet.side(&wanted.cell).await?;
     let deadline = Instant::now() + PAGE_TIME;
     let (mut page, mut after) = (VerifiedPage::default(), wanted.after);
     loop {
@@ -115,9 +116,9 @@ pub async fn verify_cell(control: &ControlPlane, wanted: &VerifyCell) -> Result<
 }
 
 /// What the cell itself has found, and what the witness has found about the cell.
-pub async fn findings(control: &ControlPlane, cell: &CellId) -> Result<Vec<Finding>> {
-    let side = control.side(cell).await?;
-    let mut findings = control.witness.violations(cell).await?;
+pub async fn findings(fleet: &Fleet, witness: &Witness, cell: &CellId) -> Result<Vec<Finding>> {
+    let side = fleet.side(cell).await?;
+    let mut findings = witness.violations(cell).await?;
     let mut after: Option<String> = None;
     while findings.len() < FINDINGS_MAX {
         let rows = side.store.cell_rows(FINDINGS, after.as_deref(), false, FINDINGS_PAGE).await?;
@@ -132,9 +133,9 @@ pub async fn findings(control: &ControlPlane, cell: &CellId) -> Result<Vec<Findi
 }
 
 /// The checkpoints of a cell that the witness keeps, newest first.
-pub async fn checkpoints(control: &ControlPlane, cell: &CellId, limit: i32) -> Result<Vec<CheckpointView>> {
-    let keys = control.witness.keys(cell)?;
-    let kept = control.witness.list(cell, limit).await?;
+pub async fn checkpoints(witness: &Witness, cell: &CellId, limit: i32) -> Result<Vec<CheckpointView>> {
+    let keys = witness.keys(cell)?;
+    let kept = witness.list(cell, limit).await?;
     let view = |signed: ledger::checkpoint::Signed| CheckpointView {
         cell: cell.clone(),
         number: signed.checkpoint.number,
@@ -147,15 +148,15 @@ pub async fn checkpoints(control: &ControlPlane, cell: &CellId, limit: i32) -> R
 }
 
 /// Audits a cell's log, and then, wallet by wallet for a while, holds the chains against all that it commits to.
-pub async fn verify_checkpoints(control: &ControlPlane, wanted: &VerifyCell) -> Result<VerifiedPage> {
-    let side = control.side(&wanted.cell).await?;
-    let keys = control.witness.keys(&wanted.cell)?;
+pub async fn verify_checkpoints(fleet: &Fleet, witness: &Witness, wanted: &VerifyCell) -> Result<VerifiedPage> {
+    let side = fleet.side(&wanted.cell).await?;
+    let keys = witness.keys(&wanted.cell)?;
     if keys.is_empty() {
         let detail = format!("give the control plane a folder with {}.pub: --checkpoint-keys", wanted.cell);
         return Err(refused(409, "no_checkpoint_key", "No key to verify this cell's checkpoints with", detail));
     }
     // First what the witness has: what comes later is in the log too.
-    let witnessed = control.witness.kept(&wanted.cell).await?;
+    let witnessed = witness.kept(&wanted.cell).await?;
     let audit = Log::new(side.store.clone(), side.cell.clone()).audit(&keys, &witnessed).await?;
     let deadline = Instant::now() + PAGE_TIME;
     let mut page = VerifiedPage::default();
@@ -166,7 +167,7 @@ pub async fn verify_checkpoints(control: &ControlPlane, wanted: &VerifyCell) -> 
     for (wallet, committed) in audit.committed.into_iter().filter(|(wallet, _)| Some(*wallet) > wanted.after) {
         for leaf in committed {
             page.blocks += 1;
-            if let Some(what) = differs(control, &side, wallet, leaf).await? {
+            if let Some(what) = differs(fleet, &side, wallet, leaf).await? {
                 let place = format!("block {}", leaf.block);
                 page.breaks.push(BreakView { cell: side.cell.clone(), wallet: Some(wallet), place, what });
             }
@@ -181,17 +182,12 @@ pub async fn verify_checkpoints(control: &ControlPlane, wanted: &VerifyCell) -> 
 }
 
 /// How a block differs from what was committed to. What has been forgotten here is looked for where the wallet lives.
-async fn differs(
-    control: &ControlPlane,
-    side: &Side<DynamoStore>,
-    wallet: WalletId,
-    leaf: Committed,
-) -> Result<Option<String>> {
+async fn differs(fleet: &Fleet, side: &Side<DynamoStore>, wallet: WalletId, leaf: Committed) -> Result<Option<String>> {
     if let Some(found) = compare(&side.store, wallet, leaf).await? {
         return Ok(found);
     }
     let missing = Some(format!("the cell has committed to it (hash {}), and it is missing", leaf.hash));
-    match home(control, wallet).await {
+    match home(fleet, wallet).await {
         Ok(home) if home.cell != side.cell => Ok(compare(&home.store, wallet, leaf).await?.unwrap_or(missing)),
         Ok(_) | Err(Error::Refused(_)) => Ok(missing),
         Err(error) => Err(error),

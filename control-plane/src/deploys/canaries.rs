@@ -17,8 +17,8 @@ use access::tls::Client;
 use topology::{CellEntry, CellId, CellState, Placement, UserId, WalletId};
 use uuid::Uuid;
 
+use crate::cells::fleet::Fleet;
 use crate::deploys::figures::{CANARY, Counts, Figures};
-use crate::state::ControlPlane;
 use journey::{Canary, Journey, Outcome};
 
 /// Names tried until one is found whose bucket the cell owns. Where a cell owns one bucket in a thousand, nearly all of
@@ -82,19 +82,19 @@ fn nothing() -> Counts {
 }
 
 /// The journeys of all cells' canaries, for ever, if they are asked for.
-pub async fn keep_asking(control: &ControlPlane) {
-    let Some(settings) = &control.canaries.settings else { return std::future::pending().await };
+pub async fn keep_asking(fleet: &Fleet, canaries: &Canaries) {
+    let Some(settings) = &canaries.settings else { return std::future::pending().await };
     let mut known: HashMap<CellId, Canary> = HashMap::new();
     let mut http: Option<(Option<String>, Http)> = None;
     loop {
         let began = Instant::now();
-        let Some(now) = control.placements.known() else {
+        let Some(now) = fleet.placements.known() else {
             tokio::time::sleep(NO_PLACEMENT_PAUSE).await;
             continue;
         };
         match with_token(settings, http.take()) {
             Ok(current) => {
-                round(control, settings, &current.1, &now.placement, &mut known).await;
+                round(fleet.namespace, canaries, settings, &current.1, &now.placement, &mut known).await;
                 http = Some(current);
             }
             Err(error) => tracing::warn!(error, "the canaries cannot ask"),
@@ -105,28 +105,29 @@ pub async fn keep_asking(control: &ControlPlane) {
 
 /// One journey of each canary, all at once. One that hangs holds up the others, but no longer than its step's patience.
 async fn round(
-    control: &ControlPlane,
+    namespace: Uuid,
+    canaries: &Canaries,
     settings: &Settings,
     http: &Http,
     placement: &Placement,
     known: &mut HashMap<CellId, Canary>,
 ) {
     let cells: Vec<&CellEntry> = placement.cells().iter().filter(|cell| cell.state != CellState::Removed).collect();
-    let mut canaries: Vec<(CellId, Canary)> = vec![];
+    let mut travelling: Vec<(CellId, Canary)> = vec![];
     for cell in cells {
         let kept = known.remove(&cell.id).filter(|canary| placement.cell_of(canary.wallet) == cell.index);
-        let canary = kept.or_else(|| choose(control.namespace, placement, cell));
-        canaries.extend(canary.map(|canary| (cell.id.clone(), canary)));
+        let canary = kept.or_else(|| choose(namespace, placement, cell));
+        travelling.extend(canary.map(|canary| (cell.id.clone(), canary)));
     }
     let wallets: Vec<(WalletId, bool)> =
-        canaries.iter().map(|(_, canary)| (canary.wallet, canary.has_wallet)).collect();
-    let journeys = canaries.into_iter().enumerate().map(|(place, (cell, mut canary))| {
+        travelling.iter().map(|(_, canary)| (canary.wallet, canary.has_wallet)).collect();
+    let journeys = travelling.into_iter().enumerate().map(|(place, (cell, mut canary))| {
         // The next cell's, if he has a wallet by now.
         let (next, is_there) = wallets[(place + 1) % wallets.len()];
         let payee = (is_there && next != canary.wallet).then_some(next);
         async move {
             let journey = Journey { http, router: &settings.router, payee };
-            let count = |step, outcome, took| control.canaries.count(&cell, step, outcome, took);
+            let count = |step, outcome, took| canaries.count(&cell, step, outcome, took);
             journey.go(&mut canary, &count).await;
             (cell, canary)
         }

@@ -11,11 +11,11 @@ use topology::placement::{CellState, Pin};
 use topology::{CellEntry, CellId, Placement, UserId, WalletId};
 use uuid::Uuid;
 
+use crate::cells::fleet::Fleet;
+use crate::cells::instances::Answer;
+use crate::customers::creation_rights::{self, Denied};
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
-use crate::homes::{self, Denied};
-use crate::instances::Answer;
-use crate::placements::Delta;
-use crate::state::ControlPlane;
+use crate::placement::placements::Delta;
 
 /// How often the steps start anew because the bucket got another owner meanwhile.
 const HOME_CHANGES_MAX: usize = 3;
@@ -35,12 +35,12 @@ pub fn locate(placement: &Placement, wallet: WalletId) -> Result<Where> {
 }
 
 /// Where a user is and his wallet, as the cell shows it.
-pub async fn show(control: &ControlPlane, user: &UserId) -> Result<Customer> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-    let wallet = WalletId::for_user(control.namespace, user);
+pub async fn show(fleet: &Fleet, user: &UserId) -> Result<Customer> {
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    let wallet = WalletId::for_user(fleet.namespace, user);
     let mut place = locate(&now.placement, wallet)?;
     place.user_id = Some(user.as_str().to_owned());
-    match control.instances.wallet(entry(&now.placement, wallet)?, wallet).await? {
+    match fleet.instances.wallet(entry(&now.placement, wallet)?, wallet).await? {
         Answer::Wallet(wallet) => Ok(Customer { place, wallet: Some(wallet) }),
         Answer::Elsewhere(Some(other)) => {
             let detail = format!("{} says that {other} has it: it is being moved, or was pinned by half", place.cell);
@@ -51,15 +51,15 @@ pub async fn show(control: &ControlPlane, user: &UserId) -> Result<Customer> {
 }
 
 /// Gives a new user his wallet, in the cell that is asked for or the one that suits best.
-pub async fn onboard(control: &ControlPlane, wanted: &Onboard) -> Result<Customer> {
+pub async fn onboard(fleet: &Fleet, wanted: &Onboard) -> Result<Customer> {
     let user = UserId::parse(wanted.user_id.as_str())?;
-    let wallet = WalletId::for_user(control.namespace, &user);
+    let wallet = WalletId::for_user(fleet.namespace, &user);
     for _ in 0..HOME_CHANGES_MAX {
-        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
-        let plan = plan(control, &now.placement, wallet, wanted.cell.as_ref()).await?;
-        let Some(created) = carry_out(control, &plan, &user, wallet, &wanted.because).await? else { continue };
-        control.counts.add_one(&plan.target.id);
-        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+        let plan = plan(fleet, &now.placement, wallet, wanted.cell.as_ref()).await?;
+        let Some(created) = carry_out(fleet, &plan, &user, wallet, &wanted.because).await? else { continue };
+        fleet.counts.add_one(&plan.target.id);
+        let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let mut place = locate(&now.placement, wallet)?;
         place.user_id = Some(wanted.user_id.clone());
         return Ok(Customer { place, wallet: Some(created) });
@@ -74,17 +74,17 @@ struct Plan {
     pinned_already: bool,
 }
 
-async fn plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, asked: Option<&CellId>) -> Result<Plan> {
+async fn plan(fleet: &Fleet, placement: &Placement, wallet: WalletId, asked: Option<&CellId>) -> Result<Plan> {
     let owner = entry(placement, wallet)?;
     // A cell whose compute is down does not stop this: the denial's condition finds a wallet in the home's tables.
-    if let Ok(Answer::Wallet(_)) = control.instances.wallet(owner, wallet).await {
+    if let Ok(Answer::Wallet(_)) = fleet.instances.wallet(owner, wallet).await {
         return Err(wallet_exists(&owner.id));
     }
     let home = placement.cell(placement.owner_of(wallet.bucket())).expect("a sound placement lists its owners");
-    let row = store(control, &home.id).await?.home(HomeKey::Wallet(wallet)).await?;
+    let row = store(fleet, &home.id).await?.home(HomeKey::Wallet(wallet)).await?;
     let begun = match row.map(|row| row.state) {
         Some(HomeState::Moved { to }) if is_removed(placement, &to) => {
-            withdraw(control, &home.id, &to, wallet).await?;
+            withdraw(fleet, &home.id, &to, wallet).await?;
             None
         }
         Some(HomeState::Moved { to }) => Some(to),
@@ -98,7 +98,7 @@ async fn plan(control: &ControlPlane, placement: &Placement, wallet: WalletId, a
         }
         (Some(begun), _) => placement.cell_named(&begun).ok_or_else(|| unknown_cell(&begun))?,
         (None, Some(asked)) => open_cell(placement.cell_named(asked).ok_or_else(|| unknown_cell(asked))?)?,
-        (None, None) => chosen(control, placement, owner).await?,
+        (None, None) => chosen(fleet, placement, owner).await?,
     };
     let pinned_already = placement.pins().get(&wallet) == Some(&target.index);
     Ok(Plan { home: home.clone(), target: target.clone(), pinned_already })
@@ -110,13 +110,13 @@ fn is_removed(placement: &Placement, cell: &CellId) -> bool {
 
 /// An onboarding was broken off whose target was removed since: a removed cell never serves again, so the home cell may
 /// create the wallet, unless it was created before and is in what is left of the removed cell.
-async fn withdraw(control: &ControlPlane, home: &CellId, gone: &CellId, wallet: WalletId) -> Result<()> {
-    if let Ok(side) = control.side(gone).await
+async fn withdraw(fleet: &Fleet, home: &CellId, gone: &CellId, wallet: WalletId) -> Result<()> {
+    if let Ok(side) = fleet.side(gone).await
         && let Ok(Some(_)) = side.store.head(wallet).await
     {
         return Err(wallet_exists(gone));
     }
-    if !homes::take_over(&store(control, home).await?, wallet, gone).await? {
+    if !creation_rights::take_over(&store(fleet, home).await?, wallet, gone).await? {
         let detail = format!("{home} has a row of its own for this wallet: look again, then retry");
         return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
     }
@@ -125,7 +125,7 @@ async fn withdraw(control: &ControlPlane, home: &CellId, gone: &CellId, wallet: 
 
 /// `None`: the bucket got another home meanwhile, plan anew.
 async fn carry_out(
-    control: &ControlPlane,
+    fleet: &Fleet,
     plan: &Plan,
     user: &UserId,
     wallet: WalletId,
@@ -133,25 +133,25 @@ async fn carry_out(
 ) -> Result<Option<WalletView>> {
     let elsewhere = plan.home.id != plan.target.id;
     if elsewhere {
-        if !deny(control, plan, wallet).await? {
+        if !deny(fleet, plan, wallet).await? {
             return Ok(None);
         }
-        let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+        let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         if now.placement.owner_of(wallet.bucket()) != plan.home.index {
             return Ok(None);
         }
-        if !homes::grant(&store(control, &plan.target.id).await?, wallet).await? {
+        if !creation_rights::grant(&store(fleet, &plan.target.id).await?, wallet).await? {
             let detail =
                 format!("{} has a row that forbids this wallet: `ctl where` shows where it is", plan.target.id);
             return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
         }
     }
     let key = creation_key(wallet, &plan.target.id);
-    let actor = control.instances.is_believed().then_some(because.actor.as_str());
-    let created = match control.instances.create_wallet_for(&plan.target, user, wallet, key, actor).await? {
+    let actor = fleet.instances.is_believed().then_some(because.actor.as_str());
+    let created = match fleet.instances.create_wallet_for(&plan.target, user, wallet, key, actor).await? {
         Answer::Wallet(created) => created,
         // Of a rerun that finds its own wallet: only the pin is missing.
-        Answer::Exists if elsewhere && !plan.pinned_already => shown(control, &plan.target, wallet).await?,
+        Answer::Exists if elsewhere && !plan.pinned_already => shown(fleet, &plan.target, wallet).await?,
         Answer::Exists => return Err(wallet_exists(&plan.target.id)),
         Answer::Absent | Answer::Elsewhere(_) => {
             let detail = format!("{} does not take the wallet yet; run the same command again", plan.target.id);
@@ -159,14 +159,14 @@ async fn carry_out(
         }
     };
     if elsewhere {
-        pin(control, wallet, &plan.target, because).await?;
+        pin(fleet, wallet, &plan.target, because).await?;
     }
     Ok(Some(created))
 }
 
 /// `false`: the bucket is being moved.
-async fn deny(control: &ControlPlane, plan: &Plan, wallet: WalletId) -> Result<bool> {
-    match homes::deny_while_served(&store(control, &plan.home.id).await?, wallet, &plan.target.id).await? {
+async fn deny(fleet: &Fleet, plan: &Plan, wallet: WalletId) -> Result<bool> {
+    match creation_rights::deny_while_served(&store(fleet, &plan.home.id).await?, wallet, &plan.target.id).await? {
         Denied::Yes => Ok(true),
         Denied::BucketMoves => Ok(false),
         Denied::AlreadyHasWallet => Err(wallet_exists(&plan.home.id)),
@@ -178,21 +178,21 @@ async fn deny(control: &ControlPlane, plan: &Plan, wallet: WalletId) -> Result<b
 }
 
 /// Publishes the pin unless it is there.
-pub async fn pin(control: &ControlPlane, wallet: WalletId, target: &CellEntry, because: &Because) -> Result<()> {
+pub async fn pin(fleet: &Fleet, wallet: WalletId, target: &CellEntry, because: &Because) -> Result<()> {
     let decide = |placement: &Placement| {
         let there = placement.pins().get(&wallet) == Some(&target.index);
         let pins = vec![Pin { wallet, cell: Some(target.index) }];
         Ok((!there).then(|| Delta { pins, ..Delta::default() }))
     };
-    control.placements.change("customer_pinned", because, decide).await.map(|_| ())
+    fleet.placements.change("customer_pinned", because, decide).await.map(|_| ())
 }
 
 /// The bucket's owner, unless it takes no more customers; then the cell with the most room for its weight.
-async fn chosen<'a>(control: &ControlPlane, placement: &'a Placement, owner: &'a CellEntry) -> Result<&'a CellEntry> {
-    let records = control.registry.all().await?;
+async fn chosen<'a>(fleet: &Fleet, placement: &'a Placement, owner: &'a CellEntry) -> Result<&'a CellEntry> {
+    let records = fleet.registry.all().await?;
     let room = |cell: &CellEntry| -> f64 {
         let most = records.get(&cell.id).map_or(0, |record| record.spec.max_customers);
-        let free = most.saturating_sub(control.counts.of(&cell.id).unwrap_or(0));
+        let free = most.saturating_sub(fleet.counts.of(&cell.id).unwrap_or(0));
         if cell.state == CellState::Active { free as f64 } else { 0.0 }
     };
     if room(owner) > 0.0 {
@@ -214,16 +214,16 @@ fn open_cell(cell: &CellEntry) -> Result<&CellEntry> {
     }
 }
 
-async fn shown(control: &ControlPlane, cell: &CellEntry, wallet: WalletId) -> Result<WalletView> {
-    match control.instances.wallet(cell, wallet).await? {
+async fn shown(fleet: &Fleet, cell: &CellEntry, wallet: WalletId) -> Result<WalletView> {
+    match fleet.instances.wallet(cell, wallet).await? {
         Answer::Wallet(wallet) => Ok(wallet),
         other => Err(Error::Unsound(format!("{} says that wallet {wallet} exists, then {other:?}", cell.id))),
     }
 }
 
-async fn store(control: &ControlPlane, cell: &CellId) -> Result<DynamoStore> {
-    let record = control.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
-    Ok(control.store(&record.spec.dynamodb).await)
+async fn store(fleet: &Fleet, cell: &CellId) -> Result<DynamoStore> {
+    let record = fleet.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;
+    Ok(fleet.store(&record.spec.dynamodb).await)
 }
 
 pub fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {

@@ -16,9 +16,9 @@ use store::log::{Log, Witnessed};
 use store::{Store, StoreError};
 use topology::{CellId, CellState, Finding};
 
+use crate::cells::fleet::Fleet;
 use crate::dynamo::{Item, TableShape, n, number, s, text};
 use crate::error::{Error, Result};
-use crate::state::ControlPlane;
 
 /// Checkpoints taken in of one cell before the next one has its turn.
 const TAKEN_MAX: usize = 256;
@@ -257,20 +257,20 @@ fn signed(item: &Item) -> Result<Signed> {
 }
 
 /// Looks at every cell again and again, for ever. A cell whose tables are away is looked at later.
-pub async fn keep_watching(control: &ControlPlane) {
+pub async fn keep_watching(fleet: &Fleet, witness: &Witness) {
     loop {
-        tokio::time::sleep(control.witness.every).await;
-        if let Err(error) = look_at_all(control).await {
+        tokio::time::sleep(witness.every).await;
+        if let Err(error) = look_at_all(fleet, witness).await {
             tracing::warn!(%error, "checkpoints not witnessed; trying again");
         }
     }
 }
 
-async fn look_at_all(control: &ControlPlane) -> Result<()> {
-    let Some(known) = control.placements.known() else { return Ok(()) };
+async fn look_at_all(fleet: &Fleet, witness: &Witness) -> Result<()> {
+    let Some(known) = fleet.placements.known() else { return Ok(()) };
     for cell in known.placement.cells().iter().filter(|cell| cell.state != CellState::Removed) {
-        let side = control.side(&cell.id).await?;
-        if let Err(error) = control.witness.look(&Log::new(side.store, cell.id.clone())).await {
+        let side = fleet.side(&cell.id).await?;
+        if let Err(error) = witness.look(&Log::new(side.store, cell.id.clone())).await {
             tracing::warn!(cell = %cell.id, %error, "checkpoints of a cell not witnessed; trying again");
         }
     }

@@ -8,41 +8,31 @@ use topology::{CellEntry, WalletId};
 use tracing::info;
 use uuid::Uuid;
 
+use crate::audit::chains;
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
-use crate::ledgers;
-use crate::state::ControlPlane;
 
 /// What can be done to a wallet as a whole; each is a path of the cells' internal API.
 pub const VERBS: [&str; 3] = ["freeze", "unfreeze", "close"];
 
 /// Has the cell of the payer try a transfer in flight at once; the transfer as the cell shows it afterwards.
-pub async fn deliver(
-    control: &ControlPlane,
-    wallet: WalletId,
-    transfer: Uuid,
-    because: &Because,
-) -> Result<serde_json::Value> {
-    let cell = home(control, wallet).await?;
+pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &Because) -> Result<serde_json::Value> {
+    let cell = home(fleet, wallet).await?;
     let path = format!("transfers/{transfer}/deliver");
-    let shown = control.instances.change_state(&cell, wallet, &path, &because.actor).await?;
+    let shown = fleet.instances.change_state(&cell, wallet, &path, &because.actor).await?;
     info!(%wallet, %transfer, actor = because.actor, reason = because.reason, "had a transfer delivered");
     Ok(shown)
 }
 
 /// The wallet as its cell shows it afterwards.
-pub async fn change(
-    control: &ControlPlane,
-    wallet: WalletId,
-    verb: &str,
-    because: &Because,
-) -> Result<serde_json::Value> {
+pub async fn change(fleet: &Fleet, wallet: WalletId, verb: &str, because: &Because) -> Result<serde_json::Value> {
     if !VERBS.contains(&verb) {
         return Err(refused(404, "not_found", "No such path", format!("a wallet takes {}", VERBS.join(", "))));
     }
-    let cell = home(control, wallet).await?;
-    let changed = match control.instances.change_state(&cell, wallet, verb, &because.actor).await {
+    let cell = home(fleet, wallet).await?;
+    let changed = match fleet.instances.change_state(&cell, wallet, verb, &because.actor).await {
         // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
-        Err(Error::Refused(problem)) if problem.code == already(verb) => control.instances.shown(&cell, wallet).await?,
+        Err(Error::Refused(problem)) if problem.code == already(verb) => fleet.instances.shown(&cell, wallet).await?,
         changed => changed?,
     };
     info!(%wallet, verb, actor = because.actor, reason = because.reason, "changed a wallet's state");
@@ -50,9 +40,9 @@ pub async fn change(
 }
 
 /// The cell that serves the wallet.
-async fn home(control: &ControlPlane, wallet: WalletId) -> Result<CellEntry> {
-    let Side { cell, .. }: Side<DynamoStore> = ledgers::home(control, wallet).await?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+async fn home(fleet: &Fleet, wallet: WalletId) -> Result<CellEntry> {
+    let Side { cell, .. }: Side<DynamoStore> = chains::home(fleet, wallet).await?;
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cells().iter().find(|entry| entry.id == cell).cloned();
     entry.ok_or_else(|| Error::Unsound(format!("{wallet} lives in {cell}, which is not registered")))
 }

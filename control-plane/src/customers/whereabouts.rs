@@ -7,10 +7,10 @@ use control_api::Where;
 use serde::Deserialize;
 use topology::{Placement, UserId, WalletId};
 
+use crate::cells::fleet::Fleet;
+use crate::cells::instances::Answer;
+use crate::customers::onboarding::{entry, locate};
 use crate::error::{Error, Result, refused};
-use crate::instances::Answer;
-use crate::onboarding::{entry, locate};
-use crate::state::ControlPlane;
 
 /// What an id is meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -20,15 +20,15 @@ pub enum Meant {
     User,
 }
 
-pub async fn find(control: &ControlPlane, placement: &Placement, id: &str, meant: Option<Meant>) -> Result<Where> {
+pub async fn find(fleet: &Fleet, placement: &Placement, id: &str, meant: Option<Meant>) -> Result<Where> {
     let as_wallet = || locate(placement, id.parse::<WalletId>().map_err(Error::from)?);
-    let as_user = || of_user(control, placement, id);
+    let as_user = || of_user(fleet, placement, id);
     match (meant, id.parse::<WalletId>()) {
         (Some(Meant::Wallet), _) => as_wallet(),
         (Some(Meant::User), _) | (None, Err(_)) => as_user(),
         (None, Ok(wallet)) => {
             let user = as_user()?;
-            let there = tokio::join!(exists(control, placement, wallet), exists(control, placement, user.wallet_id));
+            let there = tokio::join!(exists(fleet, placement, wallet), exists(fleet, placement, user.wallet_id));
             match there {
                 (Some(true), Some(false)) => as_wallet(),
                 (Some(false), Some(true)) => Ok(user),
@@ -42,16 +42,16 @@ pub async fn find(control: &ControlPlane, placement: &Placement, id: &str, meant
     }
 }
 
-fn of_user(control: &ControlPlane, placement: &Placement, id: &str) -> Result<Where> {
+fn of_user(fleet: &Fleet, placement: &Placement, id: &str) -> Result<Where> {
     let user = UserId::parse(id)?;
-    let place = locate(placement, WalletId::for_user(control.namespace, &user))?;
+    let place = locate(placement, WalletId::for_user(fleet.namespace, &user))?;
     Ok(Where { user_id: Some(user.into()), ..place })
 }
 
 /// `None`: its cell does not answer.
-async fn exists(control: &ControlPlane, placement: &Placement, wallet: WalletId) -> Option<bool> {
+async fn exists(fleet: &Fleet, placement: &Placement, wallet: WalletId) -> Option<bool> {
     let cell = entry(placement, wallet).ok()?;
-    let answer = control.instances.wallet(cell, wallet).await.ok()?;
+    let answer = fleet.instances.wallet(cell, wallet).await.ok()?;
     Some(!matches!(answer, Answer::Absent))
 }
 

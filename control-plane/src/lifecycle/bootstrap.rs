@@ -9,27 +9,27 @@ use topology::placement::{BucketRun, CellState};
 use topology::shares::{BucketMove, moves_to_fair_shares};
 use topology::{BUCKETS, Bucket, CellEntry, CellIndex, Placement, PlacementUpdate};
 
-use crate::cells::names;
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, refused};
-use crate::state::ControlPlane;
+use crate::lifecycle::names;
 
-pub async fn bootstrap(control: &ControlPlane, wanted: &Bootstrap) -> Result<Bootstrapped> {
-    if let Some(now) = control.placements.refresh().await? {
+pub async fn bootstrap(fleet: &Fleet, wanted: &Bootstrap) -> Result<Bootstrapped> {
+    if let Some(now) = fleet.placements.refresh().await? {
         return Ok(compared(&now.placement, wanted));
     }
     names::check(&wanted.cells)?;
     let first = first_placement(&wanted.cells)?;
     for cell in &wanted.cells {
-        control.registry.put(cell).await?;
+        fleet.registry.put(cell).await?;
     }
     for cell in first.cells() {
         let spec = wanted.cells.iter().find(|spec| spec.id == cell.id).expect("the placement was made from these");
         let owned = Bucket::all().filter(|&bucket| first.owner_of(bucket) == cell.index);
-        if !control.store(&spec.dynamodb).await.put_genesis(&Genesis::of(owned)).await? {
+        if !fleet.store(&spec.dynamodb).await.put_genesis(&Genesis::of(owned)).await? {
             return Err(genesis_differs(spec));
         }
     }
-    let (now, created) = control.placements.publish_first(&first.to_full(), &wanted.because).await?;
+    let (now, created) = fleet.placements.publish_first(&first.to_full(), &wanted.because).await?;
     Ok(Bootstrapped { created, ..compared(&now.placement, wanted) })
 }
 

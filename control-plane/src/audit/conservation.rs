@@ -12,17 +12,17 @@ use mover::wall_clock;
 use reconciliation::{Adding, Books, CUT_LAG_MICROS, PAGES_MAX};
 use topology::CellId;
 
+use crate::audit::{chains, flows};
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result};
-use crate::state::ControlPlane;
-use crate::{flows, ledgers};
 
 /// For ever, so often; never where no time is given.
-pub async fn keep_auditing(control: &ControlPlane, every: Option<Duration>) {
+pub async fn keep_auditing(fleet: &Fleet, every: Option<Duration>) {
     let Some(every) = every else { return };
     gauge!("control_plane_conservation_period_seconds").set(every.as_secs_f64());
     loop {
         tokio::time::sleep(every).await;
-        match audit(control).await {
+        match audit(fleet).await {
             Ok(books) => publish(&books),
             Err(error) => {
                 counter!("control_plane_conservation_audits_total", "outcome" => "failed").increment(1);
@@ -33,19 +33,19 @@ pub async fn keep_auditing(control: &ControlPlane, every: Option<Duration>) {
 }
 
 /// The books of a moment shortly before now.
-pub async fn audit(control: &ControlPlane) -> Result<Books> {
+pub async fn audit(fleet: &Fleet) -> Result<Books> {
     let until = wall_clock().plus_micros(-CUT_LAG_MICROS);
     let mut adding = Adding::default();
-    for cell in ledgers::cells(control).await? {
-        read(control, &cell, until.micros(), &mut adding).await?;
+    for cell in chains::cells(fleet).await? {
+        read(fleet, &cell, until.micros(), &mut adding).await?;
     }
     Ok(adding.close(until.to_string()))
 }
 
-async fn read(control: &ControlPlane, cell: &CellId, until_micros: i64, adding: &mut Adding) -> Result<()> {
+async fn read(fleet: &Fleet, cell: &CellId, until_micros: i64, adding: &mut Adding) -> Result<()> {
     let mut wanted = ReadFlows { cell: cell.clone(), until_micros, from: None };
     for _ in 0..PAGES_MAX {
-        let page = flows::read(control, &wanted).await?;
+        let page = flows::read(fleet, &wanted).await?;
         page.wallets.into_iter().for_each(|flows| adding.take(cell, flows));
         wanted.from = page.next;
         if wanted.from.is_none() {

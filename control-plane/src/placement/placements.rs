@@ -3,8 +3,6 @@
 //! Memory is only a copy: no change is decided against it without the store's condition having the last word, so any
 //! number of control planes may run at once.
 
-mod log;
-
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +17,7 @@ use topology::{AvoidedZone, CellEntry, Placement, PlacementUpdate};
 
 use crate::dynamo::TableShape;
 use crate::error::{Result, refused};
-pub use log::{Note, Row, SNAPSHOT_EVERY};
+use crate::placement::log;
 
 /// A router that is at most this many versions behind is sent what changed; others the whole placement.
 pub const DELTAS_KEPT: usize = 64;
@@ -170,7 +168,7 @@ impl Placements {
             let next = now.placement.updated(&update).map_err(|error| {
                 refused(409, "unsound_change", "The change would make an unsound placement", error.to_string())
             })?;
-            if self.log.append(&update, &Note::new(kind, because), guard.clone()).await? {
+            if self.log.append(&update, &log::Note::new(kind, because), guard.clone()).await? {
                 self.keep_snapshot(&next).await;
                 return self.refresh().await?.ok_or_else(crate::error::no_placement);
             }
@@ -184,19 +182,19 @@ impl Placements {
     /// Publishes version 1, unless a placement exists; answers the newest and whether it was this one.
     pub async fn publish_first(&self, update: &PlacementUpdate, because: &Because) -> Result<(Arc<Published>, bool)> {
         Placement::from_full(update)?;
-        let won = self.log.append(update, &Note::new("bootstrap", because), None).await?;
+        let won = self.log.append(update, &log::Note::new("bootstrap", because), None).await?;
         let now = self.refresh().await?.ok_or_else(crate::error::no_placement)?;
         Ok((now, won))
     }
 
     /// The newest `limit` changes, newest first.
-    pub async fn history(&self, limit: i32) -> Result<Vec<Row>> {
+    pub async fn history(&self, limit: i32) -> Result<Vec<log::Row>> {
         self.log.newest(limit).await
     }
 
     /// Saves readers the replay of all deltas; without it they only start slower, so a failure is no error.
     async fn keep_snapshot(&self, placement: &Placement) {
-        if !placement.version().is_multiple_of(SNAPSHOT_EVERY) {
+        if !placement.version().is_multiple_of(log::SNAPSHOT_EVERY) {
             return;
         }
         if let Err(error) = self.log.write_snapshot(placement).await {

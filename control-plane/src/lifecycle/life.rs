@@ -8,14 +8,16 @@ use store::Chains;
 use topology::placement::CellState;
 use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 
-use super::show;
+use super::registration::show;
+use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
+use crate::operations;
 use crate::operations::estimate::Looking;
 use crate::operations::limits;
 use crate::operations::plan::state_name;
+use crate::operations::service::Operations;
 use crate::operations::step::with_state;
-use crate::placements::Delta;
-use crate::state::ControlPlane;
+use crate::placement::placements::Delta;
 
 /// Chains looked at before a cell is removed; one with more is first made to forget what was moved away.
 const CHAINS_MAX: usize = 50_000;
@@ -23,18 +25,18 @@ const CHAINS_MAX: usize = 50_000;
 const LOOKED_AT: usize = 256;
 
 /// The cell takes no new customers and keeps those it has.
-pub async fn drain(control: &ControlPlane, id: &CellId, because: &Because) -> Result<CellView> {
-    change(control, id, because, "cell_drained", &[CellState::Active, CellState::Joining], CellState::Draining).await
+pub async fn drain(fleet: &Fleet, id: &CellId, because: &Because) -> Result<CellView> {
+    change(fleet, id, because, "cell_drained", &[CellState::Active, CellState::Joining], CellState::Draining).await
 }
 
 /// The cell takes new customers: again, or for the first time.
-pub async fn undrain(control: &ControlPlane, id: &CellId, because: &Because) -> Result<CellView> {
+pub async fn undrain(fleet: &Fleet, id: &CellId, because: &Because) -> Result<CellView> {
     let from = [CellState::Draining, CellState::Empty, CellState::Joining];
-    change(control, id, because, "cell_undrained", &from, CellState::Active).await
+    change(fleet, id, because, "cell_undrained", &from, CellState::Active).await
 }
 
 async fn change(
-    control: &ControlPlane,
+    fleet: &Fleet,
     id: &CellId,
     because: &Because,
     kind: &str,
@@ -51,20 +53,21 @@ async fn change(
         let cells = with_state(placement, id, from, to);
         Ok(cells.map(|cells| Delta { cells: Some(cells), ..Delta::default() }))
     };
-    control.placements.change(kind, because, decide).await?;
-    show(control, id).await
+    fleet.placements.change(kind, because, decide).await?;
+    show(fleet, id).await
 }
 
 /// The cell is no more; its name and number are never given again.
-pub async fn remove(control: &ControlPlane, id: &CellId, wanted: &RemoveCell) -> Result<CellView> {
+pub async fn remove(operations: &Operations, id: &CellId, wanted: &RemoveCell) -> Result<CellView> {
+    let fleet = &*operations.fleet;
     limits::check_because(&wanted.because)?;
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let cell = now.placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
     if cell.state != CellState::Removed {
         check_owns_nothing(&now.placement, cell)?;
         match wanted.force {
             true => limits::check_meant(&wanted.because)?,
-            false => check_no_wallets(control, id).await?,
+            false => check_no_wallets(fleet, id).await?,
         }
     }
     let decide = |placement: &Placement| {
@@ -79,21 +82,21 @@ pub async fn remove(control: &ControlPlane, id: &CellId, wanted: &RemoveCell) ->
         }
         Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
     };
-    crate::restore::check_nothing_moves(control, id).await?;
-    control.placements.change("cell_removed", &wanted.because, decide).await?;
-    reopen(control, id).await?;
-    if let Some(record) = control.registry.get(id).await? {
-        control.registry.put(&CellSpec { instances: vec![], ..record.spec }).await?;
+    operations::check_nothing_moves(operations, id).await?;
+    fleet.placements.change("cell_removed", &wanted.because, decide).await?;
+    reopen(fleet, id).await?;
+    if let Some(record) = fleet.registry.get(id).await? {
+        fleet.registry.put(&CellSpec { instances: vec![], ..record.spec }).await?;
     }
-    show(control, id).await
+    show(fleet, id).await
 }
 
 /// Buckets that other cells had closed to hand them to the removed one are served again: a move that was given up because
 /// its target did not answer leaves them closed.
-async fn reopen(control: &ControlPlane, removed: &CellId) -> Result<()> {
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+async fn reopen(fleet: &Fleet, removed: &CellId) -> Result<()> {
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     for cell in now.placement.cells().iter().filter(|cell| cell.state != CellState::Removed) {
-        let side = control.side(&cell.id).await?;
+        let side = fleet.side(&cell.id).await?;
         let owned = |group: &Group| group.buckets().any(|bucket| now.placement.owner_of(bucket) == cell.index);
         let groups = Bucket::all().step_by(GROUP_BUCKETS).map(|first| {
             let last = first.0.saturating_add(u16::try_from(GROUP_BUCKETS - 1).expect("a small number"));
@@ -121,10 +124,10 @@ fn check_owns_nothing(placement: &Placement, cell: &CellEntry) -> Result<()> {
 }
 
 /// No chain in the cell's tables says that its home is this cell.
-async fn check_no_wallets(control: &ControlPlane, id: &CellId) -> Result<()> {
-    let side = control.side(id).await?;
+async fn check_no_wallets(fleet: &Fleet, id: &CellId) -> Result<()> {
+    let side = fleet.side(id).await?;
     let route = Route { from: side.clone(), to: side };
-    let looking = Looking::new(control);
+    let looking = Looking::new(fleet);
     let mover = looking.mover(&route);
     let mut seen = 0;
     for first in Bucket::all().step_by(LOOKED_AT) {

@@ -6,8 +6,8 @@ use control_api::logs::LogView;
 use topology::CellId;
 use topology::placement::InstanceEntry;
 
+use crate::cells::fleet::Fleet;
 use crate::error::{Result, no_placement, refused, unknown_cell};
-use crate::state::ControlPlane;
 
 const OWN: &str = "control-plane";
 
@@ -20,7 +20,7 @@ pub struct Whose {
 }
 
 /// What they log; first changed to `filter`, if there is one.
-pub async fn ask(control: &ControlPlane, whose: &Whose, filter: Option<&str>) -> Result<Vec<LogView>> {
+pub async fn ask(fleet: &Fleet, whose: &Whose, filter: Option<&str>) -> Result<Vec<LogView>> {
     let is_everybody = whose.cell.is_none() && whose.instance.is_none() && !whose.control_plane;
     if filter.is_some() && is_everybody {
         let detail = "name a cell, an instance, a router or the control plane";
@@ -34,17 +34,17 @@ pub async fn ask(control: &ControlPlane, whose: &Whose, filter: Option<&str>) ->
         }
         views.push(LogView { process: OWN.into(), filter: Some(telemetry::log::filter()), why: None });
     }
-    for instance in instances(control, whose, is_everybody).await? {
-        views.push(one(control, &instance, filter).await?);
+    for instance in instances(fleet, whose, is_everybody).await? {
+        views.push(one(fleet, &instance, filter).await?);
     }
     Ok(views)
 }
 
-async fn instances(control: &ControlPlane, whose: &Whose, all: bool) -> Result<Vec<InstanceEntry>> {
+async fn instances(fleet: &Fleet, whose: &Whose, all: bool) -> Result<Vec<InstanceEntry>> {
     if !all && whose.cell.is_none() && whose.instance.is_none() {
         return Ok(vec![]);
     }
-    let now = control.placements.refresh().await?.ok_or_else(no_placement)?;
+    let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     if let Some(cell) = whose.cell.as_ref().filter(|cell| now.placement.cell_named(cell).is_none()) {
         return Err(unknown_cell(cell));
     }
@@ -66,13 +66,13 @@ async fn instances(control: &ControlPlane, whose: &Whose, all: bool) -> Result<V
     }
 }
 
-async fn one(control: &ControlPlane, instance: &InstanceEntry, filter: Option<&str>) -> Result<LogView> {
+async fn one(fleet: &Fleet, instance: &InstanceEntry, filter: Option<&str>) -> Result<LogView> {
     let (method, body) = match filter {
         None => (Method::GET, vec![]),
         Some(filter) => (Method::PUT, filter.as_bytes().to_vec()),
     };
     let process = instance.id.to_string();
-    match control.instances.log(instance, method, body).await {
+    match fleet.instances.log(instance, method, body).await {
         Ok((true, filter)) => Ok(LogView { process, filter: Some(filter), why: None }),
         Ok((false, why)) => Err(refused(400, "bad_filter", "Not a filter of logs", why)),
         Err(why) => Ok(LogView { process, filter: None, why: Some(why) }),

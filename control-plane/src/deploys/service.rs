@@ -1,0 +1,17 @@
+//! What carrying out deploys needs.
+
+use std::sync::Arc;
+
+use crate::cells::fleet::Fleet;
+use crate::deploys::canaries::Canaries;
+use crate::deploys::replacer::Replacer;
+use crate::deploys::table::Table;
+
+pub struct Deploys {
+    pub fleet: Arc<Fleet>,
+    pub table: Table,
+    pub config: topology::config::Deploys,
+    /// How instances come to run another version; without it, deploys are only planned here.
+    pub replacer: Option<Arc<dyn Replacer>>,
+    pub canaries: Arc<Canaries>,
+}

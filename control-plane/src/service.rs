@@ -1,0 +1,92 @@
+//! The parts of this control plane, put together. Only the process, the API and the page see all of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use topology::Config;
+
+use crate::audit::witness::{self, Witness};
+use crate::cells::fleet::Fleet;
+use crate::cells::instances::Instances;
+use crate::cells::registry;
+use crate::deploys::canaries::{self, Canaries};
+use crate::deploys::replacer::Replacer;
+use crate::deploys::service::Deploys;
+use crate::dynamo::{self, Connection};
+use crate::error::Result;
+use crate::operations::service::Operations;
+use crate::placement::placements;
+use crate::zones::Zones;
+use crate::zones::dns::Dns;
+use crate::{deploys, operations};
+
+/// How this control plane is told where things are.
+pub struct Settings {
+    pub connection: Connection,
+    pub table_prefix: String,
+    pub config: Config,
+    /// Folder of the cells' public keys.
+    pub checkpoint_keys: Option<PathBuf>,
+    pub witness_every: Duration,
+    /// Where Route 53 is told which zones were left; absent where DNS is somebody else's.
+    pub dns: Option<Dns>,
+    /// How instances come to run another version; without it, deploys are only planned here.
+    pub replacer: Option<Arc<dyn Replacer>>,
+    pub canaries: Option<canaries::Settings>,
+    /// How old a tombstone has to be before blocks below it are deleted: [`ledger::fence::PURGE_AFTER`] but in tests.
+    pub purge_after: Duration,
+}
+
+pub struct ControlPlane {
+    pub fleet: Arc<Fleet>,
+    pub operations: Arc<Operations>,
+    pub deploys: Arc<Deploys>,
+    pub witness: Arc<Witness>,
+    pub zones: Arc<Zones>,
+}
+
+impl ControlPlane {
+    /// `instances`: its way to the processes of the cells.
+    pub async fn new(settings: Settings, instances: Instances) -> Arc<Self> {
+        let client = dynamo::connect(&settings.connection).await;
+        let prefix = settings.table_prefix.as_str();
+        let fleet = Arc::new(Fleet::new(&client, prefix, &settings.config, instances));
+        let operations = Operations {
+            fleet: Arc::clone(&fleet),
+            table: operations::table::Table::new(client.clone(), prefix),
+            purge_after: settings.purge_after,
+        };
+        let deploys = Deploys {
+            fleet: Arc::clone(&fleet),
+            table: deploys::table::Table::new(client.clone(), prefix),
+            config: settings.config.deploys.clone(),
+            replacer: settings.replacer,
+            canaries: Arc::new(Canaries::new(settings.canaries)),
+        };
+        let witness = Witness::new(client, prefix, settings.checkpoint_keys, settings.witness_every);
+        Arc::new(Self {
+            zones: Arc::new(Zones { fleet: Arc::clone(&fleet), dns: settings.dns }),
+            fleet,
+            operations: Arc::new(operations),
+            deploys: Arc::new(deploys),
+            witness: Arc::new(witness),
+        })
+    }
+}
+
+/// Creates the control plane's own tables where they are missing.
+pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
+    let client = dynamo::connect(connection).await;
+    let shapes = [
+        placements::table(prefix),
+        registry::table(prefix),
+        operations::table::table(prefix),
+        witness::table(prefix),
+        deploys::table::table(prefix),
+    ];
+    for shape in shapes {
+        dynamo::create_table(&client, &shape).await?;
+    }
+    Ok(())
+}
