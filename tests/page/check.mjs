@@ -16,6 +16,8 @@ const SLOW = ["--max-bytes-per-sec", "1500", "--max-concurrent", "1"];
 const began = Date.now();
 const done = (what) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(5)} s  ${what}`);
 const text = (page, selector) => page.locator(selector).innerText();
+/** Where the picture of the page in README.md is put, if it is to be taken. */
+const PICTURE = process.env.WALLET_PICTURE;
 const shoot = (page, name) => page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage: true });
 
 async function shootBoth(wide, phone, name) {
@@ -59,6 +61,7 @@ async function migration(fleet, wide, phone) {
     return found && Number(found[1]) > before;
   }, before);
   await shootBoth(wide, phone, "migration");
+  if (PICTURE) await wide.page.screenshot({ path: PICTURE, fullPage: true, clip: { ...WIDE, x: 0, y: 0, height: 1160 } });
   const kept = await wide.page.evaluate(() => [document.activeElement.id, document.activeElement.value, window.sameDocument]);
   assert.deepEqual(kept, ["do-operation-op-1-abort-reason", "half a rea", true], "focus and text outlive an update");
   assert.ok((await text(wide.page, "#do-operation-op-1-abort-command")).startsWith("ctl migrate abort op-1 --reason"));
