@@ -8,7 +8,7 @@ const source = (path: string) => readFileSync(new URL(`../../${path}`, import.me
 
 /** The tables of a cell as the Rust code has them. */
 function inLedger(): TableShape[] {
-  const text = source('ledger/src/store/dynamodb/tables.rs');
+  const text = source('store/src/dynamodb/tables.rs');
   const constants = Object.fromEntries(
     [...text.matchAll(/pub const (\w+): &str = "(\w+)";/g)].map((m) => [m[1], m[2]]),
   );
@@ -35,7 +35,7 @@ function inLedger(): TableShape[] {
 
 /** Those of the control plane: its partition keys are text, its sort keys numbers. */
 function inControlPlane(): TableShape[] {
-  const files = ['placements/log', 'operations/table', 'registry', 'witness', 'deploys/table'];
+  const files = ['placement/log', 'operations/table', 'cells/registry', 'audit/witness', 'deploys/table'];
   return files.map((file) => {
     const shape =
       /TableShape \{ name: format!\("\{prefix\}(\w+)"\), partition: "(\w+)", sort: (None|Some\("(\w+)"\)) \}/.exec(
@@ -48,7 +48,7 @@ function inControlPlane(): TableShape[] {
 it('the shapes are those of the processes', () => {
   expect(inLedger()).toEqual(CELL_TABLES);
   expect(inControlPlane()).toEqual(CONTROL_PLANE_TABLES);
-  const makers = source('control-plane/src/state.rs').match(/\w+::table\(/g) ?? [];
+  const makers = source('control-plane/src/service.rs').match(/[\w:]+::table\(prefix\)/g) ?? [];
   expect(new Set(makers).size).toBe(CONTROL_PLANE_TABLES.length);
 });
 
