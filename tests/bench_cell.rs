@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use fleet::{Fleet, Shape};
-use ledger::block::MAX_BATCH_OPERATIONS;
+use ledger::limits::MAX_BATCH_OPERATIONS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use topology::WalletId;

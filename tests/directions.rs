@@ -18,7 +18,19 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("reconciliation", &["topology", "ledger", "control-api"]),
     ("local-fleet", &["topology", "access", "ledger", "control-api", "command-line"]),
     ("load-generator", &["topology", "ledger", "control-api", "command-line"]),
-    ("drills", &["topology", "ledger", "store", "control-api", "command-line", "local-fleet", "load-generator"]),
+    (
+        "drills",
+        &[
+            "topology",
+            "ledger",
+            "store",
+            "reconciliation",
+            "control-api",
+            "command-line",
+            "local-fleet",
+            "load-generator",
+        ],
+    ),
     (
         "ctl",
         &[

@@ -3,15 +3,15 @@ import type { StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import { Cluster } from './cluster.ts';
-import type { Settings } from './deployment.ts';
+import type { Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
 import { PORTS, controlPlaneRole, tablesRole } from './names.ts';
-import { Network } from './network.ts';
-import { PrivateLinks, offer } from './private-link.ts';
+import { Network } from './network/network.ts';
+import { PrivateLinks, offer } from './network/private-link.ts';
 import { roleForAnother } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
 import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
-import { ZonalService } from './zonal-service.ts';
+import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 
 export class CellStack extends ZonedStack {

@@ -17,10 +17,10 @@ import {
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Construct } from 'constructs';
-import { SERVICE_CIDR } from './addresses.ts';
+import { SERVICE_CIDR } from './network/addresses.ts';
 import type { AwsConfig } from './deployment-config.ts';
 import { COLLECTOR, KUBERNETES_NAMESPACE, clusterName, deployRole, pipelineRole } from './names.ts';
-import type { Network } from './network.ts';
+import type { Network } from './network/network.ts';
 import { roleForAnother } from './roles.ts';
 
 const OF_AUTO_MODE = [

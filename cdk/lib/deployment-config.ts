@@ -27,3 +27,14 @@ export function onAws(config: Config): AwsConfig {
   if (taken) throw new Error(`a cell cannot be called ${taken.id}: a stack is`);
   return config as AwsConfig;
 }
+
+/**
+ * Names of the endpoint services behind which the others' private addresses are: of each cell, of `router` and of
+ * `control-plane`. They exist once the stack that offers one has been deployed; until then nobody connects to it.
+ */
+export type PrivateServices = Readonly<Record<string, string>>;
+
+export interface Settings {
+  readonly config: AwsConfig;
+  readonly services: PrivateServices;
+}

@@ -5,19 +5,8 @@
 import type { Construct } from 'constructs';
 import { CellStack } from './cell-stack.ts';
 import { ControlPlaneStack } from './control-plane-stack.ts';
-import type { AwsConfig } from './deployment-config.ts';
+import type { Settings } from './deployment-config.ts';
 import { RouterStack } from './router-stack.ts';
-
-/**
- * Names of the endpoint services behind which the others' private addresses are: of each cell, of `router` and of
- * `control-plane`. They exist once the stack that offers one has been deployed; until then nobody connects to it.
- */
-export type PrivateServices = Readonly<Record<string, string>>;
-
-export interface Settings {
-  readonly config: AwsConfig;
-  readonly services: PrivateServices;
-}
 
 export const controlPlane = (scope: Construct, settings: Settings) =>
   new ControlPlaneStack(scope, 'control-plane', settings, {

@@ -16,9 +16,9 @@ import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-
 import type { Construct } from 'constructs';
 import { waves } from './cells-toml.ts';
 import { cell, controlPlane, router } from './deployment.ts';
-import type { Settings } from './deployment.ts';
+import type { Settings } from './deployment-config.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
-import type { ZonalService } from './zonal-service.ts';
+import type { ZonalService } from './network/zonal-service.ts';
 
 /** A bake waits in a build, which in a pipeline may take eight hours; some of it is for everything else. */
 const LONGEST_BAKE_SECONDS = 7 * 3_600;

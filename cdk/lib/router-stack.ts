@@ -6,15 +6,14 @@ import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import { Cluster } from './cluster.ts';
-import type { AwsConfig } from './deployment-config.ts';
-import type { Settings } from './deployment.ts';
+import type { AwsConfig, Settings } from './deployment-config.ts';
 import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
-import { Network } from './network.ts';
-import { PrivateLinks, offer } from './private-link.ts';
+import { Network } from './network/network.ts';
+import { PrivateLinks, offer } from './network/private-link.ts';
 import { roleForAnother } from './roles.ts';
-import { ZonalService } from './zonal-service.ts';
+import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
-import { ZoneRecords } from './zone-records.ts';
+import { ZoneRecords } from './network/zone-records.ts';
 
 export class RouterStack extends ZonedStack {
   /** By zone, then the one inside. */

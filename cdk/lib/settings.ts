@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { App } from 'aws-cdk-lib';
 import { read } from './cells-toml.ts';
 import { onAws } from './deployment-config.ts';
-import type { PrivateServices, Settings } from './deployment.ts';
+import type { PrivateServices, Settings } from './deployment-config.ts';
 
 export const EXAMPLE = fileURLToPath(new URL('../cells.example.toml', import.meta.url));
 

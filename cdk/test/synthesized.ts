@@ -5,7 +5,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { parseCells } from '../lib/cells-toml.ts';
 import { onAws } from '../lib/deployment-config.ts';
 import { all } from '../lib/deployment.ts';
-import type { Settings } from '../lib/deployment.ts';
+import type { Settings } from '../lib/deployment-config.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 
 export const exampleText = readFileSync(EXAMPLE, 'utf8');

@@ -26,8 +26,8 @@ use tracing::{error, warn};
 use self::lanes::{Lanes, Met};
 use crate::clock::Clock;
 use crate::driver::Submitter;
-use crate::history::{self, Outcome};
 use crate::peers::{Credited, PeerError, Peers};
+use crate::reads::history::{self, Outcome};
 use crate::sequencer::{Command, Reply, Work};
 
 /// Requests handed over and not taken in yet; what does not fit is found by the next sweep.
@@ -161,7 +161,7 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
             let due = self.waiting.next_due();
             tokio::select! {
                 biased;
-                () = crate::instance::stopped(&mut stop) => break,
+                () = crate::stop::stopped(&mut stop) => break,
                 Some(done) = self.deliveries.join_next(), if !self.deliveries.is_empty() => {
                     self.ended(done.expect("a delivery neither panics nor is cancelled"));
                 }

@@ -5,7 +5,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, last_of, run_of};
+use ledger::limits::RUN_BLOCKS;
 use ledger::snapshots::{is_heavy, snapshot_of};
 use ledger::{Block, Hash, Timestamp, TransactionId, chain};
 use metrics::{counter, gauge, histogram};

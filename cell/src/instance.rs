@@ -41,8 +41,3 @@ pub fn start<S: Store, P: Peers>(
     let wallets = Wallets::new(cell, namespace, store, submitter, courier, peers, clock);
     Instance { wallets: Arc::new(wallets), tasks }
 }
-
-/// Resolves when `stop` becomes true, or when nobody is left who could say so.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
-    drop(stop.wait_for(|stop| *stop).await);
-}

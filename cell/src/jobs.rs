@@ -151,7 +151,7 @@ pub fn poll(every: Duration) -> Duration {
 /// Waits; `false` if it is time to stop.
 pub async fn pause(duration: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
-        () = crate::instance::stopped(stop) => false,
+        () = crate::stop::stopped(stop) => false,
         () = sleep(duration) => true,
     }
 }

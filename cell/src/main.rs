@@ -18,8 +18,8 @@ use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand};
-use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::checkpoint::{PublicKey, SigningKey};
+use ledger::limits::{GROUP_COMMIT_ENTRIES, MAX_KEYS_PER_BLOCK};
 use store::CellRows;
 use store::dynamodb::{Connection, DynamoStore, Identity as Tables, check_reachable, connect, create_tables};
 use telemetry::flags::{LogFormat, TelemetryFlags};
@@ -125,7 +125,7 @@ struct ServeArgs {
     #[arg(long, env = "CELL_NAMESPACE")]
     namespace: Option<Uuid>,
     /// Entries of different requests in one block; 1 turns group commit off (for benchmarks)
-    #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = GROUP_COMMIT_ENTRIES)]
+    #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = GROUP_COMMIT_ENTRIES, value_parser = entries)]
     max_entries_per_block: usize,
     /// What this build is called; told on /version and in metrics [default: the version of the sources]
     #[arg(long, env = "CELL_BUILD_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
@@ -166,6 +166,12 @@ struct UpkeepArgs {
     checkpoint_seconds: u64,
 }
 
+/// No more than a batch has: a run of blocks with more keys would not fit an item.
+fn entries(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_KEYS_PER_BLOCK).contains(number));
+    number.ok_or_else(|| format!("1 to {MAX_KEYS_PER_BLOCK}"))
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     match Cli::parse().command {
@@ -176,7 +182,7 @@ async fn main() -> Result<()> {
         }
         Command::Ledger(LedgerCommand::Export { wallet, database }) => {
             let store = DynamoStore::new(connect(&database.connection(None)).await, &database.table_prefix);
-            let blocks = cell::export::export(&store, wallet, &mut std::io::stdout().lock()).await?;
+            let blocks = cell::reads::export::export(&store, wallet, &mut std::io::stdout().lock()).await?;
             anyhow::ensure!(blocks > 0, "these tables hold no chain of wallet {wallet}");
             Ok(())
         }

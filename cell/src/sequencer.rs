@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::block::GROUP_COMMIT_ENTRIES;
 use ledger::fence::HEAD_LIFETIME;
 use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::limits::GROUP_COMMIT_ENTRIES;
 use ledger::{Append, Block, Conflict, Hash, Head, Timestamp};
 use store::commit::CommitOutcome;
 use topology::{CellId, WalletId};

@@ -6,13 +6,13 @@
 
 mod copies;
 mod journal;
-mod transfers;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use ledger::{Block, External};
+use ledger::Block;
 use load_generator::outcome::Outcome;
+use reconciliation::{Sums, Transfers};
 use serde::Serialize;
 use store::Chains;
 use store::dynamodb::DynamoStore;
@@ -21,7 +21,6 @@ use topology::{CellId, WalletId};
 use crate::verdict::Check;
 use copies::Copies;
 use journal::Journal;
-use transfers::Transfers;
 
 /// Pages of one listing, of up to 1 MB each.
 const PAGES_MAX: usize = 10_000;
@@ -82,6 +81,7 @@ pub struct Audit {
 pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
     let mut journal = Journal::new(outcome);
     let (mut transfers, mut totals, mut homes) = (Transfers::default(), Totals::default(), BTreeMap::new());
+    let mut sums = Sums::default();
     let (mut broken, mut homeless) = (Faults::default(), Faults::default());
     for (wallet, holders) in wallets(tables).await? {
         let mut copies = Copies::open(wallet, &holders, tables).await.context("the tables do not answer")?;
@@ -97,21 +97,24 @@ pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
             count(&block, &mut totals);
             for entry in &block.entries {
                 journal.entry(wallet, entry);
-                transfers.entry(wallet, entry);
+                transfers.take(wallet, entry);
+                sums.take(entry);
             }
         }
         totals.balances += balance;
     }
     totals.in_flight = transfers.in_flight();
+    (totals.deposits, totals.withdrawals) = (sums.came_in, sums.went_out);
+    (sums.balances, sums.in_flight) = (totals.balances, totals.in_flight.into());
     let mut checks = vec![
         broken.check(
             "every chain is whole, block by block, and every copy of it is its beginning",
             format!("{} blocks of {} wallets, {} of which moved", totals.blocks, totals.wallets, totals.moved_wallets),
         ),
         homeless.check("every wallet has exactly one home", told(&homes)),
-        conserved(&totals),
+        conserved(&sums),
     ];
-    checks.push(transfers.check());
+    checks.push(complete(&transfers));
     checks.extend(journal.checks());
     Ok(Audit { totals, homes, checks })
 }
@@ -122,23 +125,29 @@ fn told(homes: &BTreeMap<CellId, u64>) -> String {
 
 fn count(block: &Block, totals: &mut Totals) {
     totals.blocks += 1;
-    for entry in &block.entries {
-        totals.entries += 1;
-        match entry.kind.external() {
-            Some(External::In) => totals.deposits += entry.amount.minor(),
-            Some(External::Out) => totals.withdrawals += entry.amount.minor(),
-            None => {}
-        }
-    }
+    totals.entries += block.entries.len() as u64;
 }
 
-fn conserved(totals: &Totals) -> Check {
-    let &Totals { deposits, withdrawals, balances, in_flight, .. } = totals;
-    let holds = i128::from(balances) + i128::from(in_flight) == i128::from(deposits) - i128::from(withdrawals);
-    let sums = format!(
-        "in cents: balances {balances} + in flight {in_flight}, deposits {deposits} - withdrawals {withdrawals}"
-    );
-    Check::books("balances and money in flight are what was paid in less what was paid out", holds, sums)
+fn conserved(sums: &Sums) -> Check {
+    let &Sums { balances, in_flight, came_in, went_out } = sums;
+    let text =
+        format!("in cents: balances {balances} + in flight {in_flight}, deposits {came_in} - withdrawals {went_out}");
+    Check::books(
+        "balances and money in flight are what was paid in less what was paid out",
+        sums.difference() == 0,
+        text,
+    )
+}
+
+/// Passes if every transfer is complete: none may be in flight when the books are read.
+fn complete(transfers: &Transfers) -> Check {
+    let mut wrong = Faults::default();
+    for (transfer, legs) in &transfers.open {
+        let what = legs.fault().unwrap_or_else(|| format!("is open: {legs:?}"));
+        wrong.add(format!("transfer {transfer} {what}"));
+    }
+    let sound = format!("{} transfers, none in flight", transfers.complete);
+    wrong.check("every transfer left once and arrived or came back once", sound)
 }
 
 /// Every wallet that has a chain anywhere, and in which cells.

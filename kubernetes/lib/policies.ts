@@ -2,7 +2,7 @@
  * Who may talk to whom: nobody, but for what stands here. Other accounts are seen as addresses of the own network,
  * since they come and are reached through PrivateLink.
  */
-import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/addresses.ts';
+import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/network/addresses.ts';
 import { COLLECTOR } from '../../cdk/lib/names.ts';
 import { metadata } from './workload.ts';
 import type { Manifest } from './workload.ts';

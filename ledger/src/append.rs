@@ -4,9 +4,6 @@ use topology::WalletId;
 
 use crate::block::{Block, TransactionId};
 
-/// Most items in one append, rows and conditions included: the limit of DynamoDB's `TransactWriteItems`.
-pub const MAX_APPEND_ITEMS: usize = 100;
-
 /// Which conditions of an append failed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conflict {

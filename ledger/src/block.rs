@@ -12,20 +12,6 @@ use crate::money::Money;
 use crate::state::WalletState;
 use crate::time::Timestamp;
 
-/// Entries of different requests that are put into one block: what keeps a block near 16 KB, where group commit has
-/// its best yield.
-pub const GROUP_COMMIT_ENTRIES: usize = 100;
-
-/// Most operations in one batch, which always is one block.
-pub const MAX_BATCH_OPERATIONS: usize = 500;
-
-/// Most holds that a wallet has open at a time: each block carries them all.
-pub const MAX_OPEN_HOLDS: usize = 64;
-
-/// Most entries in one block: a batch, and before it the end of every hold that has expired. Keeps the largest block
-/// below the 400 KB of a DynamoDB item.
-pub const MAX_ENTRIES_PER_BLOCK: usize = 600;
-
 /// SHA-256 of a block's canonical bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
@@ -157,13 +143,6 @@ pub fn item_id(batch: TransactionId, index: usize) -> TransactionId {
     uuid::Builder::from_custom_bytes(bytes).with_version(uuid::Version::SortRand).into_uuid()
 }
 
-/// Money that crossed the border between this ledger and the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum External {
-    In,
-    Out,
-}
-
 /// An idempotency key as the chain keeps it: half of a SHA-256 of the key, and of the request it came with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -221,19 +200,6 @@ pub struct Entry {
     pub balance_after: Money,
     pub key: Option<Key>,
     pub audit: Audit,
-}
-
-impl Entry {
-    /// The transfer this entry is part of.
-    pub fn transfer(&self) -> Option<TransactionId> {
-        match self.kind {
-            EntryKind::TransferOut { .. } | EntryKind::TransferIn { .. } => Some(self.id),
-            EntryKind::TransferSettled { transfer }
-            | EntryKind::TransferReturned { transfer, .. }
-            | EntryKind::TransferRefused { transfer, .. } => Some(transfer),
-            _ => None,
-        }
-    }
 }
 
 /// One link of a wallet's chain. `hash` is SHA-256 of the canonical bytes of everything else.
@@ -311,23 +277,27 @@ impl EntryKind {
         }
     }
 
-    /// Whether the entry's amount came into the ledger from outside, or left it.
-    pub fn external(&self) -> Option<External> {
-        match self {
-            EntryKind::Deposit | EntryKind::WithdrawalReversed { .. } => Some(External::In),
-            EntryKind::Withdrawal | EntryKind::HoldCaptured { .. } | EntryKind::DepositReversed { .. } => {
-                Some(External::Out)
-            }
-            _ => None,
-        }
-    }
-
     /// The earlier transaction that this one undoes.
     pub fn reverses(&self) -> Option<TransactionId> {
         match self {
             EntryKind::DepositReversed { of } | EntryKind::WithdrawalReversed { of } => Some(*of),
             EntryKind::TransferOut { reverses, .. } => *reverses,
-            _ => None,
+            EntryKind::Opened
+            | EntryKind::Deposit
+            | EntryKind::Withdrawal
+            | EntryKind::TransferIn { .. }
+            | EntryKind::TransferSettled { .. }
+            | EntryKind::TransferReturned { .. }
+            | EntryKind::TransferRefused { .. }
+            | EntryKind::Frozen
+            | EntryKind::Unfrozen
+            | EntryKind::Closed
+            | EntryKind::Moved { .. }
+            | EntryKind::HoldPlaced { .. }
+            | EntryKind::HoldCaptured { .. }
+            | EntryKind::HoldVoided { .. }
+            | EntryKind::HoldExpired { .. }
+            | EntryKind::Batch { .. } => None,
         }
     }
 
@@ -338,16 +308,21 @@ impl EntryKind {
             EntryKind::HoldCaptured { hold } | EntryKind::HoldVoided { hold } | EntryKind::HoldExpired { hold } => {
                 Some(*hold)
             }
-            _ => None,
-        }
-    }
-
-    /// The other wallet of a transfer.
-    pub fn related_wallet(&self) -> Option<WalletId> {
-        match self {
-            EntryKind::TransferOut { to, .. } => Some(*to),
-            EntryKind::TransferIn { from, .. } | EntryKind::TransferRefused { from, .. } => Some(*from),
-            _ => None,
+            EntryKind::Opened
+            | EntryKind::Deposit
+            | EntryKind::Withdrawal
+            | EntryKind::TransferOut { .. }
+            | EntryKind::TransferIn { .. }
+            | EntryKind::TransferSettled { .. }
+            | EntryKind::TransferReturned { .. }
+            | EntryKind::TransferRefused { .. }
+            | EntryKind::Frozen
+            | EntryKind::Unfrozen
+            | EntryKind::Closed
+            | EntryKind::Moved { .. }
+            | EntryKind::DepositReversed { .. }
+            | EntryKind::WithdrawalReversed { .. }
+            | EntryKind::Batch { .. } => None,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use topology::{CellId, UserId, WalletId};
 
-use crate::block::{Block, Entry, EntryKind, Hash, Head, MAX_ENTRIES_PER_BLOCK};
+use crate::block::{Block, Entry, EntryKind, Hash, Head};
 use crate::canonical;
+use crate::limits::MAX_ENTRIES_PER_BLOCK;
 use crate::state::{Impossible, WalletState};
 use crate::time::Timestamp;
 
@@ -61,7 +62,24 @@ fn seal(mut block: Block) -> Block {
 fn moved_to(entry: &Entry) -> Option<&CellId> {
     match &entry.kind {
         EntryKind::Moved { to, .. } => Some(to),
-        _ => None,
+        EntryKind::Opened
+        | EntryKind::Deposit
+        | EntryKind::Withdrawal
+        | EntryKind::TransferOut { .. }
+        | EntryKind::TransferIn { .. }
+        | EntryKind::TransferSettled { .. }
+        | EntryKind::TransferReturned { .. }
+        | EntryKind::TransferRefused { .. }
+        | EntryKind::Frozen
+        | EntryKind::Unfrozen
+        | EntryKind::Closed
+        | EntryKind::HoldPlaced { .. }
+        | EntryKind::HoldCaptured { .. }
+        | EntryKind::HoldVoided { .. }
+        | EntryKind::HoldExpired { .. }
+        | EntryKind::DepositReversed { .. }
+        | EntryKind::WithdrawalReversed { .. }
+        | EntryKind::Batch { .. } => None,
     }
 }
 

@@ -4,7 +4,8 @@
 use topology::WalletId;
 use topology::wire::CreditRefusal;
 
-use crate::block::{EntryKind, ItemOutcome, MAX_OPEN_HOLDS, Route, TransactionId};
+use crate::block::{EntryKind, ItemOutcome, Route, TransactionId};
+use crate::limits::MAX_OPEN_HOLDS;
 use crate::money::Money;
 use crate::state::{Status, WalletState};
 use crate::time::Timestamp;

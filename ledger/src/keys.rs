@@ -2,22 +2,15 @@
 //! follows from the blocks; a missing row only means that its blocks are read instead.
 
 use crate::block::Block;
+use crate::limits::{KEY_HASH_BYTES, KEY_ITEM_BYTES, RUN_BLOCKS};
 use crate::time::Timestamp;
-
-/// Blocks in a run: one spill row, and one snapshot, stand for each full run.
-pub const RUN_BLOCKS: u64 = 64;
 
 /// How long an idempotency key is remembered: exactly 24 hours after the entry it caused.
 pub const KEY_LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// The first 88 bits of an idempotency key as entries hold it ([`crate::Key`]): enough to find the block that may hold
-/// it, which is then asked for the whole. So short that a run of 64 full batches fits one item of DynamoDB (400 KB).
+/// it, which is then asked for the whole.
 pub type KeyHash = [u8; KEY_HASH_BYTES];
-
-const KEY_HASH_BYTES: usize = 11;
-
-/// Bytes of one key in a spill row: its hash and the block's offset in the run.
-const ITEM_BYTES: usize = 12;
 
 /// The run that `block` belongs to.
 pub fn run_of(number: u64) -> u64 {
@@ -52,7 +45,7 @@ impl KeyRun {
 
     pub fn to_bytes(&self) -> Vec<u8> {
         let first = self.run.saturating_mul(RUN_BLOCKS);
-        let mut out = Vec::with_capacity(self.keys.len().saturating_mul(ITEM_BYTES));
+        let mut out = Vec::with_capacity(self.keys.len().saturating_mul(KEY_ITEM_BYTES));
         for (key, number) in &self.keys {
             out.extend_from_slice(key);
             out.push(u8::try_from(number.saturating_sub(first)).expect("a run is shorter than 256 blocks"));
@@ -63,7 +56,7 @@ impl KeyRun {
     /// `None` if the bytes are not a list of keys.
     pub fn from_bytes(run: u64, last_at: Timestamp, bytes: &[u8]) -> Option<KeyRun> {
         let first = run.saturating_mul(RUN_BLOCKS);
-        let chunks = bytes.chunks_exact(ITEM_BYTES);
+        let chunks = bytes.chunks_exact(KEY_ITEM_BYTES);
         if !chunks.remainder().is_empty() {
             return None;
         }

@@ -11,7 +11,9 @@ pub mod chain;
 pub mod checkpoint;
 pub mod decide;
 pub mod fence;
+pub mod flow;
 pub mod keys;
+pub mod limits;
 pub mod merkle;
 pub mod money;
 pub mod moving;
@@ -21,9 +23,7 @@ pub mod state;
 pub mod time;
 
 pub use append::{Append, Conflict, Guard};
-pub use block::{
-    Audit, Block, Entry, EntryKind, External, Hash, Head, ItemOutcome, Key, Route, ShortText, TransactionId,
-};
+pub use block::{Audit, Block, Entry, EntryKind, Hash, Head, ItemOutcome, Key, Route, ShortText, TransactionId};
 pub use chain::ChainFault;
 pub use decide::{Intent, Refusal, decide};
 pub use money::Money;

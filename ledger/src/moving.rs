@@ -8,17 +8,14 @@ use std::collections::HashSet;
 
 use topology::CellId;
 
-use crate::append::{Conflict, MAX_APPEND_ITEMS};
+use crate::append::Conflict;
 use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
 use crate::chain::{self, ChainFault};
+use crate::limits::{COPY_BLOCKS, COPY_BYTES, MAX_APPEND_ITEMS};
 use crate::money::Money;
 use crate::rows::rows_of;
 use crate::time::Timestamp;
 
-/// Most blocks copied in one transaction.
-pub const COPY_BLOCKS: usize = 32;
-/// Most bytes of blocks in one transaction; DynamoDB takes 4 MB.
-pub const COPY_BYTES: usize = 3_000_000;
 /// Items of an append that are taken by its guard.
 const GUARD_ITEMS: usize = 2;
 

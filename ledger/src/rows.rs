@@ -82,7 +82,22 @@ pub fn rows_of(block: &Block) -> Vec<RowChange> {
         EntryKind::TransferRefused { transfer, reason, .. } => {
             Some(row_in(transfer, CreditOutcome::Refused { reason }))
         }
-        _ => None,
+        EntryKind::TransferOut { route: Route::Inside, .. }
+        | EntryKind::TransferIn { route: Route::Inside, .. }
+        | EntryKind::Opened
+        | EntryKind::Deposit
+        | EntryKind::Withdrawal
+        | EntryKind::Frozen
+        | EntryKind::Unfrozen
+        | EntryKind::Closed
+        | EntryKind::Moved { .. }
+        | EntryKind::HoldPlaced { .. }
+        | EntryKind::HoldCaptured { .. }
+        | EntryKind::HoldVoided { .. }
+        | EntryKind::HoldExpired { .. }
+        | EntryKind::DepositReversed { .. }
+        | EntryKind::WithdrawalReversed { .. }
+        | EntryKind::Batch { .. } => None,
     };
     let reversal = |entry: &Entry| {
         let row = |of| RowChange::PutReversed(ReversedRow { wallet, of, block: block.number });
@@ -98,7 +113,20 @@ pub fn rows_with(kind: &EntryKind) -> usize {
         EntryKind::TransferSettled { .. } | EntryKind::TransferReturned { .. } | EntryKind::TransferRefused { .. } => {
             true
         }
-        _ => false,
+        EntryKind::Opened
+        | EntryKind::Deposit
+        | EntryKind::Withdrawal
+        | EntryKind::Frozen
+        | EntryKind::Unfrozen
+        | EntryKind::Closed
+        | EntryKind::Moved { .. }
+        | EntryKind::HoldPlaced { .. }
+        | EntryKind::HoldCaptured { .. }
+        | EntryKind::HoldVoided { .. }
+        | EntryKind::HoldExpired { .. }
+        | EntryKind::DepositReversed { .. }
+        | EntryKind::WithdrawalReversed { .. }
+        | EntryKind::Batch { .. } => false,
     };
     usize::from(of_transfer).saturating_add(usize::from(kind.reverses().is_some()))
 }

@@ -3,7 +3,8 @@
 
 use topology::UserId;
 
-use crate::block::{EntryKind, MAX_OPEN_HOLDS, Route, TransactionId};
+use crate::block::{EntryKind, Route, TransactionId};
+use crate::limits::MAX_OPEN_HOLDS;
 use crate::money::Money;
 use crate::time::Timestamp;
 

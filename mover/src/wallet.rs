@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::limits::RUN_BLOCKS;
 use ledger::moving::{self, Copy, Step};
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Audit, Block, Conflict, Head, ShortText, canonical};

@@ -6,7 +6,9 @@ mod operations;
 
 use std::collections::BTreeMap;
 
-use ledger::{Block, Entry, EntryKind, External, Money, Route, TransactionId, chain};
+use ledger::flow::{Flow, Leg};
+use ledger::{Block, Entry, EntryKind, chain};
+use reconciliation::{Sums, Transfers};
 use topology::WalletId;
 
 use super::client::{Log, Operation, Told, What};
@@ -49,78 +51,24 @@ fn check_chain(blocks: &[Block]) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Where each transfer stands, by all the entries about it in all chains.
-#[derive(Default)]
-struct Story {
-    out: Vec<(Money, Route)>,
-    received: Vec<Money>,
-    refused: usize,
-    settled: usize,
-    returned: Vec<Money>,
-}
-
-fn stories(chains: &BTreeMap<WalletId, Vec<Block>>) -> BTreeMap<TransactionId, Story> {
-    let mut stories: BTreeMap<TransactionId, Story> = BTreeMap::new();
-    for entry in chains.values().flatten().flat_map(|block| &block.entries) {
-        let Some(transfer) = entry.transfer() else { continue };
-        let story = stories.entry(transfer).or_default();
-        match &entry.kind {
-            EntryKind::TransferOut { route, .. } => story.out.push((entry.amount, *route)),
-            EntryKind::TransferIn { .. } => story.received.push(entry.amount),
-            EntryKind::TransferRefused { .. } => story.refused += 1,
-            EntryKind::TransferSettled { .. } => story.settled += 1,
-            EntryKind::TransferReturned { .. } => story.returned.push(entry.amount),
-            _ => {}
-        }
+fn transfers(chains: &BTreeMap<WalletId, Vec<Block>>) -> Transfers {
+    let mut transfers = Transfers::default();
+    for (wallet, blocks) in chains {
+        blocks.iter().flat_map(|block| &block.entries).for_each(|entry| transfers.take(*wallet, entry));
     }
-    stories
+    transfers
 }
 
 fn check_transfers(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Violation> {
-    for (transfer, story) in stories(chains) {
-        let wrong = |what: &str| violated(format!("transfer {transfer} {what}"));
-        let [(amount, route)] = story.out[..] else { return wrong("did not leave exactly once") };
-        if story.received.len() + story.refused > 1 {
-            return wrong("was answered more than once");
-        }
-        if story.settled + story.returned.len() > 1 {
-            return wrong("was concluded more than once");
-        }
-        if story.received.iter().chain(&story.returned).any(|other| *other != amount) {
-            return wrong("changed its amount");
-        }
-        if story.settled > 0 && story.received.is_empty() {
-            return wrong("was settled but never received: money lost");
-        }
-        if !story.returned.is_empty() && story.refused == 0 {
-            return wrong("came back without having been refused");
-        }
-        if route == Route::Inside && story.received.len() != 1 {
-            return wrong("left a wallet of its own cell without arriving");
-        }
-    }
-    Ok(())
+    transfers(chains).faults().next().map_or(Ok(()), violated)
 }
 
-/// Σ balances + Σ in flight = Σ deposits − Σ withdrawals.
 fn check_conservation(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Violation> {
-    let balances: u64 = chains.values().filter_map(|blocks| blocks.last()).map(|b| b.state.balance.minor()).sum();
-    let in_flight: u64 = stories(chains)
-        .values()
-        .filter(|story| story.received.is_empty() && story.returned.is_empty())
-        .flat_map(|story| &story.out)
-        .map(|(amount, _)| amount.minor())
-        .sum();
-    let sum = |wanted: External| -> u64 {
-        let entries = chains.values().flatten().flat_map(|block| &block.entries);
-        entries.filter(|entry| entry.kind.external() == Some(wanted)).map(|entry| entry.amount.minor()).sum()
-    };
-    let (deposited, withdrawn) = (sum(External::In), sum(External::Out));
-    if balances + in_flight + withdrawn == deposited {
-        Ok(())
-    } else {
-        violated(format!("{balances} + {in_flight} in flight ≠ {deposited} − {withdrawn}"))
-    }
+    let mut sums = Sums::default();
+    chains.values().flatten().flat_map(|block| &block.entries).for_each(|entry| sums.take(entry));
+    sums.balances = chains.values().filter_map(|blocks| blocks.last()).map(|b| b.state.balance.minor()).sum();
+    sums.in_flight = transfers(chains).in_flight().into();
+    if sums.difference() == 0 { Ok(()) } else { violated(format!("money was made or lost: {sums:?}")) }
 }
 
 /// Nothing in flight; everything that clients were told is so.
@@ -147,7 +95,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
     }
     let (calls, faults) = world.calls();
     let [adopted, groups, taken_back, forgotten] = world.moves.counts();
-    let stories = stories(&chains);
+    let transfers = transfers(&chains);
     let told = |wanted: fn(&Told) -> bool| operations.iter().filter(|operation| wanted(&operation.told)).count();
     Ok(Report {
         blocks: chains.values().map(Vec::len).sum(),
@@ -155,8 +103,8 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         acknowledged: told(|told| *told == Told::Done),
         refused: told(|told| matches!(told, Told::Refused { .. })),
         unknown: log.unanswered(),
-        transfers_across: stories.values().filter(|story| story.out.iter().any(|(_, r)| *r == Route::Across)).count(),
-        returned: stories.values().filter(|story| !story.returned.is_empty()).count(),
+        transfers_across: count(transfers.across),
+        returned: count(transfers.returned),
         holds: [
             entries(&chains, |kind| matches!(kind, EntryKind::HoldPlaced { .. })),
             entries(&chains, |kind| matches!(kind, EntryKind::HoldExpired { .. })),
@@ -171,6 +119,10 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         taken_back,
         forgotten,
     })
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).expect("a short run")
 }
 
 fn entries(chains: &BTreeMap<WalletId, Vec<Block>>, wanted: impl Fn(&EntryKind) -> bool) -> usize {
@@ -222,11 +174,10 @@ fn check_operation(chains: &BTreeMap<WalletId, Vec<Block>>, operation: &Operatio
     if !as_asked {
         return violated(format!("{what:?} of {wallet} is in the chain as {entry:?}"));
     }
-    let transfer = stories(chains).remove(&entry.id);
-    match (told, transfer) {
-        (Told::Returned, Some(story)) if story.returned.is_empty() => {
-            violated(format!("{what:?} of {wallet} was said to have come back, and has not"))
-        }
-        _ => Ok(()),
+    let back = Flow::Transfer { id: entry.id, leg: Leg::Returned };
+    let came_back = || chains.values().flatten().flat_map(|block| &block.entries).any(|other| other.flow() == back);
+    if *told == Told::Returned && entry.transfer().is_some() && !came_back() {
+        return violated(format!("{what:?} of {wallet} was said to have come back, and has not"));
     }
+    Ok(())
 }

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ledger::keys::{KeyRun, RUN_BLOCKS, last_of, run_of};
+use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::limits::RUN_BLOCKS;
 use ledger::rows::{InRow, OutRow, RowChange, rows_of};
-use ledger::{Block, Entry, EntryKind, External, Money, Route, Timestamp, TransactionId, chain};
+use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId, chain};
+use reconciliation::{Sums, Transfers};
 use store::dynamodb::DynamoStore;
 use store::{BlockRange, Chains, Homes};
 use topology::{Bucket, WalletId};
@@ -51,16 +53,6 @@ pub struct Totals {
     pub open_transfers: usize,
     pub blocks: usize,
     pub entries: usize,
-}
-
-/// What the chains say of one transfer.
-#[derive(Default)]
-struct Legs {
-    out: Vec<(WalletId, WalletId, Route, Money)>,
-    received: Vec<(WalletId, WalletId, Route, Money)>,
-    refused: Vec<WalletId>,
-    settled: Vec<WalletId>,
-    returned: Vec<(WalletId, Money)>,
 }
 
 impl Books {
@@ -142,54 +134,32 @@ impl Books {
             }
         }
         let mut totals = self.totals();
-        for (transfer, legs) in self.legs() {
-            if let Some(amount) = check_transfer(transfer, &legs) {
-                totals.in_flight += amount.minor();
-                totals.open_transfers += 1;
-            }
+        let mut transfers = Transfers::default();
+        for (wallet, blocks) in self.chains() {
+            blocks.iter().flat_map(|block| &block.entries).for_each(|entry| transfers.take(*wallet, entry));
         }
-        assert_eq!(
-            totals.balances + totals.in_flight,
-            totals.deposits - totals.withdrawals,
-            "money came from nowhere or went there: {totals:?}"
-        );
+        let faults: Vec<_> = transfers.faults().collect();
+        assert!(faults.is_empty(), "{faults:?}");
+        totals.in_flight = transfers.in_flight();
+        totals.open_transfers = transfers.open.values().filter(|legs| legs.in_flight().is_some()).count();
+        let Totals { balances, deposits: came_in, withdrawals: went_out, in_flight, .. } = totals;
+        let sums = Sums { balances, in_flight: in_flight.into(), came_in, went_out };
+        assert_eq!(sums.difference(), 0, "money was made or lost: {totals:?}");
         totals
     }
 
     fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let (mut totals, mut sums) = (Totals::default(), Sums::default());
         for (_, blocks) in self.chains() {
             totals.blocks += blocks.len();
             totals.balances += blocks.last().map_or(0, |head| head.state.balance.minor());
             for entry in blocks.iter().flat_map(|block| &block.entries) {
                 totals.entries += 1;
-                match entry.kind.external() {
-                    Some(External::In) => totals.deposits += entry.amount.minor(),
-                    Some(External::Out) => totals.withdrawals += entry.amount.minor(),
-                    None => {}
-                }
+                sums.take(entry);
             }
         }
+        (totals.deposits, totals.withdrawals) = (sums.came_in, sums.went_out);
         totals
-    }
-
-    fn legs(&self) -> BTreeMap<TransactionId, Legs> {
-        let mut all: BTreeMap<TransactionId, Legs> = BTreeMap::new();
-        for (wallet, blocks) in self.chains() {
-            for entry in blocks.iter().flat_map(|block| &block.entries) {
-                let Some(transfer) = entry.transfer() else { continue };
-                let legs = all.entry(transfer).or_default();
-                match entry.kind {
-                    EntryKind::TransferOut { to, route, .. } => legs.out.push((*wallet, to, route, entry.amount)),
-                    EntryKind::TransferIn { from, route } => legs.received.push((*wallet, from, route, entry.amount)),
-                    EntryKind::TransferSettled { .. } => legs.settled.push(*wallet),
-                    EntryKind::TransferReturned { .. } => legs.returned.push((*wallet, entry.amount)),
-                    EntryKind::TransferRefused { .. } => legs.refused.push(*wallet),
-                    _ => {}
-                }
-            }
-        }
-        all
     }
 
     /// Every acknowledged deed is in exactly one chain exactly once and as asked; no refused one is in any.
@@ -328,26 +298,6 @@ fn check_chain(wallet: WalletId, blocks: &[Block]) {
         }
     }
     assert!(head.is_some(), "wallet {wallet} has no block");
-}
-
-/// The amount, if the transfer is in flight.
-fn check_transfer(id: TransactionId, legs: &Legs) -> Option<Money> {
-    let [(from, to, route, amount)] = legs.out.as_slice() else {
-        panic!("transfer {id} left {} wallets", legs.out.len());
-    };
-    let expected = (*to, *from, *route, *amount);
-    assert!(legs.received.iter().all(|leg| *leg == expected), "transfer {id}: the legs differ");
-    assert!(legs.returned.iter().all(|leg| *leg == (*from, *amount)), "transfer {id}: another sum came back");
-    assert!(legs.settled.iter().all(|wallet| wallet == from), "transfer {id}: settled in another chain");
-    assert!(legs.refused.iter().all(|wallet| wallet == to), "transfer {id}: refused by another wallet");
-    let counts = (legs.received.len(), legs.refused.len(), legs.settled.len(), legs.returned.len());
-    match (route, counts) {
-        (Route::Inside, (1, 0, 0, 0)) => None,
-        // In flight: on its way, refused but not back yet; received but not settled is no money in flight.
-        (Route::Across, (0, 0 | 1, 0, 0)) => Some(*amount),
-        (Route::Across, (1, 0, 0 | 1, 0) | (0, 1, 0, 1)) => None,
-        _ => panic!("transfer {id}, {route:?}: (received, refused, settled, returned) = {counts:?}"),
-    }
 }
 
 fn check_done(deed: &Deed, wallet: WalletId, entry: &Entry, transfer: Option<Uuid>) {

@@ -1,6 +1,6 @@
 //! What a balance of long ago costs: two queries, whatever the length of the chain and the size of its blocks.
 
-use cell::history::{Past, past};
+use cell::reads::history::{Past, past};
 use ledger::Timestamp;
 
 use super::Chain;

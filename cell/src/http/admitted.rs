@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use topology::{Duty, wire};
 
-use super::problem::{Fault, Rejected};
-use super::{BODY_TIMEOUT, Edge, context};
+use super::problem::{Fault, Rejected, request_id};
+use super::{BODY_TIMEOUT, Edge};
 use crate::admission::{Class, Place};
 use crate::peers::Peers;
 
@@ -124,7 +124,7 @@ impl HttpBody for Held {
 }
 
 fn reject(fault: Fault, request: &Request) -> Response {
-    Rejected { fault, request_id: context::request_id(request.headers()) }.into_response()
+    Rejected { fault, request_id: request_id(request.headers()) }.into_response()
 }
 
 /// `path`: as it is routed, with `{id}` for ids.

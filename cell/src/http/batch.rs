@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use ledger::block::{Key, MAX_BATCH_OPERATIONS};
+use ledger::block::Key;
+use ledger::limits::MAX_BATCH_OPERATIONS;
 use ledger::{Intent, Timestamp};
 use store::Store;
 

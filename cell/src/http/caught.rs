@@ -8,12 +8,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use super::context;
-use super::problem::{Fault, Rejected};
+use super::problem::{Fault, Rejected, request_id};
 
 /// What a handler shares with others survives its panic: money is the driver's, which no handler unwinds.
 pub async fn caught(request: Request, next: Next) -> Response {
-    let request_id = context::request_id(request.headers());
+    let request_id = request_id(request.headers());
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|_| Rejected { fault: Fault::Panicked, request_id }.into_response())
 }

@@ -5,9 +5,8 @@ use ledger::block::{Audit, Key, ShortText};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use topology::{WalletId, wire};
-use uuid::Uuid;
 
-use super::problem::Fault;
+use super::problem::{Fault, MAX_REQUEST_ID_BYTES};
 use super::{ANSWER_RESERVE, DEFAULT_DEADLINE, MAX_DEADLINE, MIN_DEADLINE};
 use crate::wallets::Context;
 
@@ -19,18 +18,9 @@ pub const MAX_ACTOR_BYTES: usize = 140;
 const TRACE_ID_DIGITS: usize = 32;
 const MAX_SOURCE_IP_BYTES: usize = 45;
 const MAX_USER_AGENT_BYTES: usize = 96;
-const MAX_REQUEST_ID_BYTES: usize = 64;
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// The router's request id, or a new one.
-pub fn request_id(headers: &HeaderMap) -> String {
-    match text(headers, wire::REQUEST_ID) {
-        Some(id) if !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES => id.to_owned(),
-        _ => Uuid::new_v4().to_string(),
-    }
 }
 
 /// The context of a request whose meaning is `operation` (its kind and parsed fields, so that `1` and `1.00` are the

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 use topology::WalletId;
 
-use crate::history::Position;
+use crate::reads::history::Position;
 
 const TAG_BYTES: usize = 6;
 const BYTES: usize = 8 + 2 + TAG_BYTES;

@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use store::Store;
 
-use super::problem::{Fault, Rejected};
-use super::{Edge, context};
+use super::Edge;
+use super::problem::{Fault, Rejected, request_id};
 use crate::peers::Peers;
 
 /// Lets through what came before the instance was told to stop.
@@ -22,7 +22,7 @@ pub async fn elsewhere<S: Store, P: Peers>(
     if !*edge.draining.borrow() {
         return next.run(request).await;
     }
-    let request_id = context::request_id(request.headers());
+    let request_id = request_id(request.headers());
     let mut refusal = Rejected { fault: Fault::Draining, request_id }.into_response();
     refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     refusal

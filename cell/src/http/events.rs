@@ -19,9 +19,9 @@ use super::problem::{Fault, Rejected};
 use super::views::{TransactionView, number, status_name};
 use super::wallets::{answered, only, parameter};
 use super::{Edge, callers, context};
-use crate::events::{Cursor, Events};
-use crate::history::Line;
 use crate::peers::Peers;
+use crate::reads::events::{Cursor, Events};
+use crate::reads::history::Line;
 
 /// Followers of an instance at a time, and those of one caller.
 pub const MAX_FOLLOWERS: usize = 16;

@@ -6,7 +6,7 @@ use topology::{UserId, WalletId};
 use uuid::Uuid;
 
 use super::{body, cursor, wallets};
-use crate::history::Position;
+use crate::reads::history::Position;
 
 /// What a body says, as far as each field can be taken.
 pub struct Read {

@@ -15,16 +15,12 @@ use super::wallets::{answer, answered, json, wallet_in_path};
 use super::{Edge, body, context};
 use crate::peers::Peers;
 
-/// Longest time a hold may be open, and that of one for which none is asked, in seconds: what card schemes allow.
-pub const MAX_LIFETIME_S: u32 = 31 * 24 * 60 * 60;
-pub const DEFAULT_LIFETIME_S: u32 = 7 * 24 * 60 * 60;
-
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
 /// How long a hold is to be open, in seconds.
 pub(super) fn lifetime(fields: &body::Fields<'_>) -> Result<u32, Fault> {
-    let wanted = fields.expires_in_seconds()?.unwrap_or(DEFAULT_LIFETIME_S);
-    if (1..=MAX_LIFETIME_S).contains(&wanted) { Ok(wanted) } else { Err(Fault::HoldLifetime) }
+    let wanted = fields.expires_in_seconds()?.unwrap_or(ledger::limits::DEFAULT_HOLD_LIFETIME_S);
+    if (1..=ledger::limits::MAX_HOLD_LIFETIME_S).contains(&wanted) { Ok(wanted) } else { Err(Fault::HoldLifetime) }
 }
 
 pub async fn place<S: Store, P: Peers>(

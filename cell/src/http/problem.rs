@@ -4,13 +4,17 @@ use access::origin::Foreign;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ledger::Refusal;
+use ledger::limits::MAX_HOLD_LIFETIME_S;
 use ledger::money::AmountError;
 use topology::wire::{self, CreditRefusal};
 use topology::{IdError, Problem, problem::PROBLEM_JSON};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::failure::Failure;
 
+/// Longest request id that is taken over, in bytes.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Seconds after which a client may try again what was refused for the moment.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
@@ -162,7 +166,7 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::HoldId => bad("invalid_hold_id", "Not a hold id").detail("a hold id is a UUID"),
         Fault::HoldLifetime => bad("invalid_hold_lifetime", "Not a time that a hold may last")
-            .detail(format!("expiresInSeconds is 1 to {}", super::holds::MAX_LIFETIME_S)),
+            .detail(format!("expiresInSeconds is 1 to {}", MAX_HOLD_LIFETIME_S)),
         // The code of what is wrong, and which operation it is in.
         Fault::Operation(index, fault) => {
             let problem = problem_of(fault);
@@ -297,14 +301,22 @@ fn problem_of_failure(failure: &Failure) -> Problem {
     problem.detail(detail)
 }
 
+/// The router's request id, or a new one.
+pub fn request_id(headers: &HeaderMap) -> String {
+    match headers.get(wire::REQUEST_ID).and_then(|value| value.to_str().ok()) {
+        Some(id) if !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES => id.to_owned(),
+        _ => Uuid::new_v4().to_string(),
+    }
+}
+
 pub fn rejected(fault: Fault, headers: &HeaderMap) -> Rejected {
-    Rejected { fault, request_id: super::context::request_id(headers) }
+    Rejected { fault, request_id: request_id(headers) }
 }
 
 pub async fn not_found(headers: HeaderMap) -> Rejected {
-    Rejected { fault: Fault::NotFound, request_id: super::context::request_id(&headers) }
+    Rejected { fault: Fault::NotFound, request_id: request_id(&headers) }
 }
 
 pub async fn method_not_allowed(headers: HeaderMap) -> Rejected {
-    Rejected { fault: Fault::MethodNotAllowed, request_id: super::context::request_id(&headers) }
+    Rejected { fault: Fault::MethodNotAllowed, request_id: request_id(&headers) }
 }

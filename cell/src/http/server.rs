@@ -45,7 +45,7 @@ pub async fn serve(
     descriptors: usize,
 ) {
     let closing = async move {
-        crate::instance::stopped(&mut stop).await;
+        crate::stop::stopped(&mut stop).await;
         sleep(patience.notice).await;
     };
     let room = descriptors.saturating_sub(DESCRIPTORS_RESERVE).max(descriptors / 2);

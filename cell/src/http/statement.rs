@@ -17,9 +17,9 @@ use super::problem::{Fault, Rejected};
 use super::views::{BEGINNING, TransactionView};
 use super::wallets::{answered, only, parameter, timestamp, wallet_in_path};
 use super::{Edge, context};
-use crate::history::Line;
 use crate::peers::Peers;
-use crate::statement::Statement;
+use crate::reads::history::Line;
+use crate::reads::statement::Statement;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
@@ -145,7 +145,7 @@ impl Writer {
 /// No field holds what a client wrote, so that none needs quoting, and none is a formula to a spreadsheet.
 fn csv(line: &Line) -> String {
     let entry = &line.entry;
-    let related = entry.kind.related_wallet().as_ref().map(WalletId::to_string).unwrap_or_default();
+    let related = entry.related_wallet().as_ref().map(WalletId::to_string).unwrap_or_default();
     let at: Timestamp = line.at;
     format!(
         "{at},{},{},{},{},{related},{}\r\n",

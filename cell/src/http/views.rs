@@ -7,7 +7,7 @@ use topology::{UserId, WalletId};
 use uuid::Uuid;
 
 use crate::failure::Failure;
-use crate::history::Line;
+use crate::reads::history::Line;
 use crate::wallets::{
     BatchResult, HoldChange, HoldStatus, ItemResult, OpenHolds, Payments, Reversal, Transfer, TransferStatus, Wallet,
 };
@@ -143,7 +143,7 @@ impl TransactionView {
             amount: number(entry.amount),
             balance_after: number(entry.balance_after),
             timestamp: line.at.to_string(),
-            related_wallet_id: entry.kind.related_wallet(),
+            related_wallet_id: entry.related_wallet(),
             transfer_id: entry.transfer(),
             reverses: entry.kind.reverses(),
             hold_id: entry.kind.hold(entry.id),

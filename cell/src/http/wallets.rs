@@ -13,7 +13,7 @@ use store::Store;
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
 
-use super::problem::{Fault, Rejected};
+use super::problem::{Fault, Rejected, request_id};
 use super::views::{BEGINNING, ReversalView, TransactionView, TransactionsView, TransferView, WalletView};
 use super::{Edge, body, context, cursor};
 use crate::peers::Peers;
@@ -30,7 +30,7 @@ pub(super) async fn answered(
     headers: &HeaderMap,
     handler: impl AsyncFnOnce(&str) -> Result<Response, Fault>,
 ) -> Result<Response, Rejected> {
-    let request_id = context::request_id(headers);
+    let request_id = request_id(headers);
     match handler(&request_id).await {
         Ok(mut response) => {
             if let Ok(id) = HeaderValue::from_str(&request_id) {

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use ledger::append::MAX_APPEND_ITEMS;
 use ledger::block::{ItemOutcome, item_id};
 use ledger::decide::{can_batch, expiry, item_outcome, record_refusal};
 use ledger::keys::KeyHash;
+use ledger::limits::MAX_APPEND_ITEMS;
 use ledger::rows::rows_with;
 use ledger::{Audit, Entry, EntryKind, Intent, Money, Route, Timestamp, TransactionId, WalletState, decide};
 use topology::WalletId;

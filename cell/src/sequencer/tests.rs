@@ -446,7 +446,7 @@ fn a_commit_stays_within_one_transaction() {
     while !(bench.loads.is_empty() && bench.commits.is_empty()) {
         bench.load_all();
         for (_, append) in &bench.commits {
-            assert!(append.blocks.len() <= ledger::append::MAX_APPEND_ITEMS);
+            assert!(append.blocks.len() <= ledger::limits::MAX_APPEND_ITEMS);
         }
         if !bench.commits.is_empty() {
             bench.commit();

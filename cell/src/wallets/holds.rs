@@ -104,7 +104,22 @@ fn change_of(written: Written) -> Result<HoldChange, Failure> {
         EntryKind::HoldCaptured { .. } => (HoldStatus::Captured, None),
         EntryKind::HoldVoided { .. } => (HoldStatus::Voided, None),
         // The key belongs to something else.
-        _ => return Err(Failure::KeyReused),
+        EntryKind::Opened
+        | EntryKind::Deposit
+        | EntryKind::Withdrawal
+        | EntryKind::TransferOut { .. }
+        | EntryKind::TransferIn { .. }
+        | EntryKind::TransferSettled { .. }
+        | EntryKind::TransferReturned { .. }
+        | EntryKind::TransferRefused { .. }
+        | EntryKind::Frozen
+        | EntryKind::Unfrozen
+        | EntryKind::Closed
+        | EntryKind::Moved { .. }
+        | EntryKind::HoldExpired { .. }
+        | EntryKind::DepositReversed { .. }
+        | EntryKind::WithdrawalReversed { .. }
+        | EntryKind::Batch { .. } => return Err(Failure::KeyReused),
     };
     Ok(HoldChange {
         hold: entry.kind.hold(entry.id).ok_or(Failure::KeyReused)?,

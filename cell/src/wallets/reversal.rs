@@ -8,8 +8,8 @@ use topology::WalletId;
 use super::transfers::Payment;
 use super::{Answer, Context, TransferStatus, Wallets};
 use crate::failure::Failure;
-use crate::history;
 use crate::peers::Peers;
+use crate::reads::history;
 use crate::sequencer::Work;
 
 /// The entry that undid a transaction.
@@ -44,7 +44,21 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 let payment = Payment { from: wallet, to: payer, amount, reverses: Some(of) };
                 return self.send_back(payment, &context).await;
             }
-            _ => return Err(Failure::NotReversible(transaction)),
+            EntryKind::Opened
+            | EntryKind::TransferOut { .. }
+            | EntryKind::TransferSettled { .. }
+            | EntryKind::TransferReturned { .. }
+            | EntryKind::TransferRefused { .. }
+            | EntryKind::Frozen
+            | EntryKind::Unfrozen
+            | EntryKind::Closed
+            | EntryKind::Moved { .. }
+            | EntryKind::HoldPlaced { .. }
+            | EntryKind::HoldVoided { .. }
+            | EntryKind::HoldExpired { .. }
+            | EntryKind::DepositReversed { .. }
+            | EntryKind::WithdrawalReversed { .. }
+            | EntryKind::Batch { .. } => return Err(Failure::NotReversible(transaction)),
         };
         let written = self.perform(wallet, Work::Alone(intent), &context).await?;
         let value = Reversal {

@@ -12,9 +12,9 @@ use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};
 
 use super::{Answer, Context, Wallets, Written};
 use crate::failure::Failure;
-use crate::history::{self, Outcome};
 use crate::meters;
 use crate::peers::{PeerError, Peers};
+use crate::reads::history::{self, Outcome};
 use crate::sequencer::{Reply, Work};
 
 /// How often a credit looks for its row again after somebody else recorded it at the same moment.

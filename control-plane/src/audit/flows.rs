@@ -3,7 +3,8 @@
 //! It must never change anything, and keeps no more than a page.
 
 use control_api::flows::{Flows, FlowsPage, Leg, Move, Place, ReadFlows};
-use ledger::{Block, EntryKind, External, Timestamp};
+use ledger::flow::{self, Flow};
+use ledger::{Block, Timestamp};
 use store::{BlockRange, Chains, Homes};
 use tokio::time::{Duration, Instant};
 use topology::{Bucket, CellId, WalletId};
@@ -81,22 +82,18 @@ fn count(block: &Block, until: Timestamp, flows: &mut Flows) {
     };
     for entry in &block.entries {
         let amount = entry.amount.minor();
-        match (&entry.kind, entry.kind.external()) {
-            (_, Some(External::In)) if counts => flows.came_in += amount,
-            (_, Some(External::Out)) if counts => flows.went_out += amount,
-            (EntryKind::TransferOut { to, .. }, _) => {
-                flows.legs.push(leg(entry.id, Move::Out, amount, *to, &block.home));
-            }
-            (EntryKind::TransferIn { from, .. }, _) => {
-                flows.legs.push(leg(entry.id, Move::In, amount, *from, &block.home));
-            }
-            (EntryKind::TransferReturned { transfer, .. }, _) => {
-                flows.legs.push(leg(*transfer, Move::Returned, amount, block.wallet, &block.home));
-            }
-            (EntryKind::TransferSettled { transfer }, _) => {
-                flows.legs.push(leg(*transfer, Move::Settled, 0, block.wallet, &block.home));
-            }
-            _ => {}
+        match entry.flow() {
+            Flow::In if counts => flows.came_in += amount,
+            Flow::Out if counts => flows.went_out += amount,
+            Flow::In | Flow::Out | Flow::None => {}
+            Flow::Transfer { id, leg: of } => match of {
+                flow::Leg::Sent { to, .. } => flows.legs.push(leg(id, Move::Out, amount, to, &block.home)),
+                flow::Leg::Received { from, .. } => flows.legs.push(leg(id, Move::In, amount, from, &block.home)),
+                flow::Leg::Returned => flows.legs.push(leg(id, Move::Returned, amount, block.wallet, &block.home)),
+                flow::Leg::Settled => flows.legs.push(leg(id, Move::Settled, 0, block.wallet, &block.home)),
+                // No money: the payer's chain says when it is back.
+                flow::Leg::Refused { .. } => {}
+            },
         }
     }
 }

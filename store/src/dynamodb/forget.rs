@@ -6,7 +6,7 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
-use ledger::append::MAX_APPEND_ITEMS;
+use ledger::limits::MAX_APPEND_ITEMS;
 use topology::WalletId;
 
 use super::{DynamoStore, errors, items};

@@ -1,7 +1,7 @@
 //! Holds, reversals and batches: what they share a block with, and what they are told.
 
 use ledger::ItemOutcome;
-use ledger::block::MAX_BATCH_OPERATIONS;
+use ledger::limits::MAX_BATCH_OPERATIONS;
 
 use super::*;
 use crate::sequencer::{Batch, BatchItem};

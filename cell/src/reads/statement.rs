@@ -5,7 +5,7 @@ use ledger::{Block, Money, Timestamp};
 use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 
-use crate::history::{self, Line};
+use crate::reads::history::{self, Line};
 
 /// Blocks read in one go.
 const PAGE_BLOCKS: usize = 128;

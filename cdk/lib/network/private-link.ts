@@ -9,8 +9,8 @@ import { InterfaceVpcEndpoint, InterfaceVpcEndpointService, VpcEndpointService }
 import { ArnPrincipal } from 'aws-cdk-lib/aws-iam';
 import { CnameRecord, PrivateHostedZone } from 'aws-cdk-lib/aws-route53';
 import { Construct } from 'constructs';
-import type { PrivateServices } from './deployment.ts';
-import { PRIVATE_DOMAIN } from './names.ts';
+import type { PrivateServices } from '../deployment-config.ts';
+import { PRIVATE_DOMAIN } from '../names.ts';
 import { reachable } from './network.ts';
 import type { Network } from './network.ts';
 import type { ZonalService } from './zonal-service.ts';

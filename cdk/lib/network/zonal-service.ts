@@ -9,8 +9,8 @@ import type { IPeer, ISubnet } from 'aws-cdk-lib/aws-ec2';
 import { NetworkLoadBalancer, NetworkTargetGroup, Protocol, TargetType } from 'aws-cdk-lib/aws-elasticloadbalancingv2';
 import { Construct } from 'constructs';
 import { VPC_CIDR } from './addresses.ts';
-import type { Alarms } from './alarms.ts';
-import type { Cluster } from './cluster.ts';
+import type { Alarms } from '../alarms.ts';
+import type { Cluster } from '../cluster.ts';
 import type { Network } from './network.ts';
 
 /** Longer than a process drains, shorter than the grace that its pod has (kubernetes/lib/workload.ts). */

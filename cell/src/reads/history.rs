@@ -1,7 +1,8 @@
 //! Reads of the past: a wallet at a point in time, its transactions, the outcome of a transfer. Never replays a whole
 //! chain: a snapshot finds the place, and the blocks up to the next one are read from there: two queries.
 
-use ledger::keys::{RUN_BLOCKS, last_of, run_of};
+use ledger::keys::{last_of, run_of};
+use ledger::limits::RUN_BLOCKS;
 use ledger::snapshots::{Snapshot, snapshot_of};
 use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId};
 use store::{BlockRange, Store, StoreError};

@@ -1,0 +1,71 @@
+//! The limits that depend on one another, and the assertions that hold them together. A change that breaks one of them
+//! does not compile. A limit that depends on no other is where it is used.
+
+/// The largest item that DynamoDB takes.
+pub const DYNAMODB_ITEM_BYTES: usize = 400 * 1024;
+/// Most items in one of DynamoDB's transactions.
+pub const DYNAMODB_TRANSACTION_ITEMS: usize = 100;
+/// The largest transaction that DynamoDB takes.
+pub const DYNAMODB_TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
+/// What an item holds beside its one large attribute: keys, numbers, names of attributes.
+const ITEM_RESERVE_BYTES: usize = 1024;
+
+/// Entries of different requests that are put into one block: what keeps a block near 16 KB, where group commit has
+/// its best yield.
+pub const GROUP_COMMIT_ENTRIES: usize = 100;
+
+/// Most operations in one batch, which always is one block.
+pub const MAX_BATCH_OPERATIONS: usize = 500;
+
+/// Most holds that a wallet has open at a time: each block carries them all.
+pub const MAX_OPEN_HOLDS: usize = 64;
+
+/// Most entries in one block: a batch with an entry of its own, and before it the end of every hold that has expired.
+pub const MAX_ENTRIES_PER_BLOCK: usize = 600;
+
+/// Most entries of a block with an idempotency key: the operations of a batch, and the batch itself.
+pub const MAX_KEYS_PER_BLOCK: usize = MAX_BATCH_OPERATIONS + 1;
+
+/// Blocks in a run: one spill row, and one snapshot, stand for each full run.
+pub const RUN_BLOCKS: u64 = 64;
+
+/// Bytes of an idempotency key's hash in a spill row.
+pub const KEY_HASH_BYTES: usize = 11;
+/// Bytes of one key in a spill row: its hash and the block's offset in the run.
+pub const KEY_ITEM_BYTES: usize = KEY_HASH_BYTES + 1;
+
+/// Most items in one append, rows and conditions included.
+pub const MAX_APPEND_ITEMS: usize = DYNAMODB_TRANSACTION_ITEMS;
+
+/// Most blocks copied in one transaction.
+pub const COPY_BLOCKS: usize = 32;
+/// Most bytes of blocks in one transaction of a copy.
+pub const COPY_BYTES: usize = 3_000_000;
+
+/// Seconds that a hold may last, and lasts where nothing is said.
+pub const MAX_HOLD_LIFETIME_S: u32 = 31 * 24 * 60 * 60;
+pub const DEFAULT_HOLD_LIFETIME_S: u32 = 7 * 24 * 60 * 60;
+
+/// Bytes that the body of a batch has for each operation: type, amount, hold, and a key of 128 characters.
+const OPERATION_BODY_BYTES: usize = 400;
+
+const _: () = assert!(
+    MAX_ENTRIES_PER_BLOCK >= MAX_BATCH_OPERATIONS + 1 + MAX_OPEN_HOLDS,
+    "a batch after the end of all holds is one block"
+);
+const _: () = assert!(GROUP_COMMIT_ENTRIES <= MAX_KEYS_PER_BLOCK, "group commit makes no larger blocks than a batch");
+const _: () = assert!(
+    RUN_BLOCKS as usize * MAX_KEYS_PER_BLOCK * KEY_ITEM_BYTES <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
+    "the keys of a run of full batches are one item"
+);
+const _: () = assert!(RUN_BLOCKS <= 256, "a block's offset in its run is one byte");
+const _: () = assert!(
+    COPY_BYTES + DYNAMODB_ITEM_BYTES <= DYNAMODB_TRANSACTION_BYTES,
+    "a copy that has grown past its bound by one block is one transaction"
+);
+const _: () = assert!(COPY_BLOCKS < MAX_APPEND_ITEMS, "a copy's blocks and its guard are one transaction");
+const _: () = assert!(
+    topology::wire::BATCH_BODY_MAX_BYTES >= MAX_BATCH_OPERATIONS * OPERATION_BODY_BYTES,
+    "a full batch fits its body"
+);
+const _: () = assert!(DEFAULT_HOLD_LIFETIME_S <= MAX_HOLD_LIFETIME_S);
