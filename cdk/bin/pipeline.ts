@@ -5,7 +5,7 @@ import { PipelineStack } from '../lib/pipeline-stack.ts';
 import type { Source } from '../lib/pipeline-stack.ts';
 import { settings } from '../lib/settings.ts';
 
-/** Nobody's; `-c source='{"repository":…,"branch":…,"connection":…}'` or cdk.json says whose. */
+/** A placeholder; `-c source='{"repository":…,"branch":…,"connection":…}'` or cdk.json names the real one. */
 const NOBODYS: Source = {
   repository: 'example/wallet',
   branch: 'main',

@@ -1,6 +1,6 @@
 /**
  * `cells.toml` by the same rules as the processes read it (topology/src/config.rs): topology/fixtures holds files that
- * both must take, or refuse. It must never know a rule that the other side does not; what only AWS asks for stands in
+ * both must take, or refuse. It must never know a rule that the other side does not; what only AWS asks for is in
  * `deployment.ts`.
  */
 import { readFileSync } from 'node:fs';

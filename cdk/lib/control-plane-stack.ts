@@ -82,7 +82,7 @@ export class ControlPlaneStack extends ZonedStack {
     this.alarmName = alarms.unwell();
   }
 
-  /** Tags never move, and whoever runs an image names it by its digest. */
+  /** Tags never move, and what runs an image names it by its digest. */
   private images({ aws, cells, deployment }: AwsConfig): void {
     const accounts = [aws.router_account, ...cells.map((cell) => cell.account)];
     for (const image of IMAGES) {

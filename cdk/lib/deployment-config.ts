@@ -30,7 +30,7 @@ export function onAws(config: Config): AwsConfig {
 
 /**
  * Names of the endpoint services behind which the others' private addresses are: of each cell, of `router` and of
- * `control-plane`. They exist once the stack that offers one has been deployed; until then nobody connects to it.
+ * `control-plane`. They exist once the stack that offers one has been deployed; until then nothing connects to it.
  */
 export type PrivateServices = Readonly<Record<string, string>>;
 

@@ -1,5 +1,5 @@
 /**
- * Tables whose loss would be the loss of money or of who owns what: on demand, with 35 days of point-in-time recovery,
+ * Tables whose loss would be the loss of money or of ownership: on demand, with 35 days of point-in-time recovery,
  * protected against deletion, under a key of their own, kept when the stack goes. It must never name an action that a
  * caller did not ask for.
  */

@@ -16,7 +16,7 @@ export const COLLECTOR = 'collector';
 
 export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
 export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
-/** Of a cell, `router` or `control-plane`: who may put manifests there, and watch its alarms. */
+/** Of a cell, `router` or `control-plane`: the role that may put manifests there, and watch its alarms. */
 export const deployRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-deploy`;
 /** What the control plane becomes to work on a cell's tables. */
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;

@@ -103,7 +103,7 @@ export class PipelineStack extends Stack {
     this.acknowledge([pipeline, role]);
   }
 
-  /** Who deploys together, in order. */
+  /** The parts that are deployed together, in order. */
   private parts(): Part[][] {
     const { config } = this.props;
     const { aws } = config;

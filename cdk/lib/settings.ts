@@ -1,5 +1,5 @@
 /**
- * What an app is told: which cells.toml (CELLS_TOML, or the context `cells`), and the private services known so far.
+ * The inputs of an app: which cells.toml (CELLS_TOML, or the context `cells`), and the private services known so far.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';

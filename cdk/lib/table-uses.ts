@@ -1,6 +1,6 @@
 /**
- * Who does what to which table: read off the code that does it (store/src/dynamodb, control-plane/src). The only
- * one who may delete a block is the control plane, which forgets what has moved away.
+ * Each process's actions on each table, as in the code that performs them (store/src/dynamodb, control-plane/src).
+ * Only the control plane may delete a block: it purges what has moved away.
  */
 import type { Use } from './durable-tables.ts';
 

@@ -11,7 +11,7 @@ export interface Expected {
   /** `cell`, `router` or `control-plane`. */
   readonly component: string;
   readonly zones: readonly string[];
-  /** Writes a second that all zones but one have to take; 0: not told any. */
+  /** Writes a second that all zones but one have to take; 0: none given. */
   readonly peak: number;
   /** Named outputs of the stack, which bindings may refer to. */
   readonly outputs: readonly string[];
@@ -64,7 +64,7 @@ function zones(ours: Parsed[], expected: Expected): string[] {
   ];
 }
 
-/** What all zones but one take, as their processes are told. */
+/** What all zones but one take, by the flags of their processes. */
 function capacity(one: Parsed, { zones: { length }, peak }: Expected): string[] {
   if (peak === 0) return [];
   const share = Number(flag(one, 'max-tps'));
@@ -191,8 +191,8 @@ function budgets(all: Parsed[], { component }: Expected): string[] {
 }
 
 /**
- * Everything is denied in both directions; every deployment has its own exceptions, and the policies select nobody
- * else.
+ * Everything is denied in both directions; every deployment has its own exceptions, and the policies select no
+ * others.
  */
 function policies(all: Parsed[], deployments: Parsed[]): string[] {
   const denies = all.filter(

@@ -1,5 +1,5 @@
 /**
- * Who may talk to whom: nobody, but for what stands here. Other accounts are seen as addresses of the own network,
+ * Allowed connections: only those listed here. Other accounts are seen as addresses of the own network,
  * since they come and are reached through PrivateLink.
  */
 import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/network/addresses.ts';

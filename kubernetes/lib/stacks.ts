@@ -64,7 +64,7 @@ const ground = (): Manifest[] => [
       },
     },
   },
-  // EKS Auto Mode enforces network policies only where it is told to.
+  // EKS Auto Mode enforces network policies only where that is configured.
   {
     apiVersion: 'v1',
     kind: 'ConfigMap',

@@ -7,7 +7,7 @@ import { KUBERNETES_NAMESPACE as NAMESPACE } from '../../cdk/lib/names.ts';
 
 export type Manifest = Record<string, unknown>;
 
-/** Before a process is told to stop: until load balancers have noticed that it is leaving. */
+/** Before a process is stopped: until load balancers have noticed that it is leaving. */
 export const PRE_STOP_SECONDS = 20;
 /** Longer than that and the 9 s that cells and routers drain. */
 export const GRACE_SECONDS = 45;
@@ -41,7 +41,7 @@ export interface Workload {
 
 export const at = (folder: string, file: string) => `${SECRETS}/${folder}/${file}`;
 
-/** Flags by which a process shows who it is. */
+/** Flags by which a process proves its role. */
 export const MESH = [
   `--mesh-ca=${at('mesh', 'ca.crt')}`,
   `--mesh-cert=${at('mesh', 'tls.crt')}`,
@@ -208,7 +208,7 @@ export interface ServiceProps {
   readonly zone?: string;
 }
 
-/** What a target group is bound to; who asks inside the cluster is answered nearby. */
+/** What a target group is bound to; callers inside the cluster are answered nearby. */
 export function service(name: string, { component, port, number, zone }: ServiceProps): Manifest {
   return {
     apiVersion: 'v1',
@@ -233,7 +233,7 @@ export function binding(name: string, { component, number }: ServiceProps, outpu
   };
 }
 
-/** Every process by itself, ready or not, for whoever collects metrics. */
+/** Every process by itself, ready or not, for the collector of metrics. */
 export function everyone(component: string, port: string, number: number): Manifest {
   return {
     apiVersion: 'v1',

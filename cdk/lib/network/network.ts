@@ -72,7 +72,7 @@ export class Network extends Construct {
   }
 }
 
-/** A security group for what everybody in the network may reach, and nobody else. */
+/** A security group for what every address in the network may reach, and no other. */
 export function reachable(scope: Construct, id: string, vpc: IVpc, port: number): SecurityGroup {
   const group = new SecurityGroup(scope, id, {
     vpc,

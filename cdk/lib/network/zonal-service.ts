@@ -18,7 +18,7 @@ const DEREGISTRATION = Duration.seconds(30);
 
 export interface ZonalServiceProps {
   readonly network: Network;
-  /** Whose pods it stands before. */
+  /** The cluster whose pods it serves. */
   readonly cluster: Cluster;
   readonly listen: number;
   readonly target: number;
@@ -56,11 +56,11 @@ export class ZonalService extends Construct {
       vpcSubnets: props.subnets ? { subnets: props.subnets } : { subnetType: inside },
       internetFacing: isPublic,
       crossZoneEnabled: false,
-      // One that stands in a single zone has nothing to shift to; DNS leaves it instead.
+      // In a single zone there is nothing to shift to; DNS leaves it instead.
       zonalShift: props.subnets?.length === 1 ? undefined : true,
       deletionProtection: true,
       securityGroups: [group],
-      // Who comes through PrivateLink was let in by the endpoint service.
+      // The endpoint service has already admitted what comes through PrivateLink.
       enforceSecurityGroupInboundRulesOnPrivateLinkTraffic: false,
     });
     this.targets = new NetworkTargetGroup(this, 'Targets', {
