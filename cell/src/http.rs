@@ -54,6 +54,7 @@ pub use callers::Places;
 pub use events::{MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH};
 pub use problem::Fault;
 pub use server::{CALLERS, Patience, serve};
+pub use statement::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
 
 /// Largest request body but that of a batch: the API's own are below 1 KB.
 pub const MAX_BODY_BYTES: usize = wire::BODY_MAX_BYTES;
@@ -76,6 +77,8 @@ pub struct Edge<S, P> {
     pub admission: Arc<Admission>,
     /// Places for those who follow the cell's events.
     pub followers: Arc<Places>,
+    /// Places for those who read statements.
+    pub statements: Arc<Places>,
     /// Places for request bodies that are being read.
     pub bodies: Bodies,
     /// What this process is there for.

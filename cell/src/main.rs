@@ -13,6 +13,7 @@ use cell::admission::Admission;
 use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
 use cell::http::{Bodies, CALLERS, Edge, MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH, Patience, Places, routes, serve};
+use cell::http::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
 use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
@@ -244,6 +245,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         metrics: Some(metrics.clone()),
         admission: Admission::new(max_tps),
         followers: Places::new(MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH),
+        statements: Places::new(MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH),
         bodies: Bodies::default(),
         role: args.role,
         draining: stop.clone(),

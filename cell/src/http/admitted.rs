@@ -63,8 +63,10 @@ pub async fn admitted<S: Store, P: Peers>(
     match edge.admission.admit(class) {
         Ok(mut place) => {
             let response = next.run(request).await;
-            // A mistake is found at once, and a wallet that is elsewhere by one look: neither says how long work takes.
-            if response.status().is_success() || response.status().is_server_error() {
+            // A mistake is found at once, a wallet that is elsewhere by one look, and a caller with
+            // no place left by none: none of them says how long work takes.
+            let is_refused = response.headers().contains_key(wire::NOT_PROCESSED);
+            if (response.status().is_success() || response.status().is_server_error()) && !is_refused {
                 place.worked();
             }
             response.map(|body| Body::new(Held { body, _place: place }))

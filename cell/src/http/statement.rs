@@ -16,10 +16,15 @@ use topology::WalletId;
 use super::problem::{Fault, Rejected};
 use super::views::{BEGINNING, TransactionView};
 use super::wallets::{answered, only, parameter, timestamp, wallet_in_path};
-use super::{Edge, context};
+use super::{Edge, callers, context};
 use crate::peers::Peers;
 use crate::reads::history::Line;
 use crate::reads::statement::Statement;
+
+/// Statements that one caller may read from an instance at a time, and all callers: no fewer than
+/// there are places for those who read histories, so that only the former keeps anybody out.
+pub const MAX_STATEMENTS_OF_EACH: usize = 4;
+pub const MAX_STATEMENTS: usize = 256;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
@@ -67,26 +72,28 @@ pub async fn statement<S: Store, P: Peers>(
         if from > to {
             return Err(Fault::Timestamp("from is later than to"));
         }
+        let place = edge.statements.enter(callers::caller(&headers)).ok_or(Fault::AtLimit)?;
         let statement = edge.wallets.statement(wallet, from, to).await?;
         let writer = Writer { format, with_audit: context::is_operator(&headers), is_first: true };
         let kind = [(header::CONTENT_TYPE, format.media_type())];
-        Ok((StatusCode::OK, kind, body(edge.store.clone(), statement, writer)).into_response())
+        Ok((StatusCode::OK, kind, body(edge.store.clone(), statement, writer, place)).into_response())
     })
     .await
 }
 
-/// The beginning is written before the answer begins, where a fault of ours is still a 500.
-fn body<S: Store>(store: S, statement: Statement, writer: Writer) -> Body {
+/// The beginning is written before the answer begins, where a fault of ours is still a 500. The
+/// caller's place is free again when the body is dropped.
+fn body<S: Store>(store: S, statement: Statement, writer: Writer, place: callers::Place) -> Body {
     let beginning = Bytes::from(writer.beginning(&statement));
-    let start = (store, statement, writer, false);
-    let rest = stream::try_unfold(start, |(store, mut statement, mut writer, is_over)| async move {
+    let start = (store, statement, writer, place, false);
+    let rest = stream::try_unfold(start, |(store, mut statement, mut writer, place, is_over)| async move {
         if is_over {
             return Ok::<_, StoreError>(None);
         }
         let lines = statement.page(&store).await?;
         let is_over = lines.is_empty();
         let text = if is_over { writer.end(&statement) } else { writer.lines(lines) };
-        Ok(Some((Bytes::from(text), (store, statement, writer, is_over))))
+        Ok(Some((Bytes::from(text), (store, statement, writer, place, is_over))))
     });
     Body::from_stream(stream::once(ready(Ok(beginning))).chain(rest))
 }
@@ -156,3 +163,6 @@ fn csv(line: &Line) -> String {
         line.block
     )
 }
+
+#[cfg(test)]
+mod tests;
