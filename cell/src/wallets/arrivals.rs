@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ledger::{Append, Block, moving};
 use store::Store;
-use store::commit::{CommitOutcome, commit};
+use store::commit::{CommitOutcome, commit_before};
 use tokio::time::Instant;
 use topology::WalletId;
 use tracing::warn;
@@ -22,6 +22,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     /// The block by which a wallet left another cell for this one, brought by a request that met the other cell
     /// first: if it is the only one missing here, the move is completed, whatever has become of the migrator.
     pub async fn adopt(&self, moved: &Block) {
+        let began = Instant::now();
         let head = match self.store.head(moved.wallet).await {
             Ok(Some(head)) => head.head(),
             Ok(None) => return,
@@ -31,8 +32,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             // What is left here of an earlier stay may be purged at this moment.
             let append = Append::onto(vec![moved.clone()]);
             let mut random = self.clock.random();
+            // Later the block may be one that no cell knows any more: the cell that wrote it may
+            // have been restored.
+            let sign_by = began + ADOPTION_PATIENCE;
             // Whatever comes of it, the request that follows reads the chain.
-            let outcome = commit(&self.store, &append, Instant::now() + ADOPTION_PATIENCE, || random.f64()).await;
+            let outcome = commit_before(&self.store, &append, Some(sign_by), sign_by, || random.f64()).await;
             if outcome == CommitOutcome::Applied {
                 metrics::counter!("cell_moves_completed_total").increment(1);
             }
