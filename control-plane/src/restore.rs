@@ -7,34 +7,32 @@
 //! meanwhile: half a chain looks like a whole one. A wallet of which blocks are missing gets its newest block alone, over
 //! the hole: the cell then refuses to serve it until a further export fills the hole.
 
+pub mod around;
+pub mod chains;
 mod holes;
-mod rights;
+pub mod rights;
 mod tombstones;
 
 use std::time::Duration;
 
+use control_api::Because;
+use control_api::now_rfc3339;
 use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
-use control_api::{Because, now_rfc3339};
-use ledger::fence::HEAD_LIFETIME;
-use ledger::keys::{KeyRun, last_of, run_of};
-use ledger::snapshots::snapshots_of;
-use ledger::{Append, Block, Head, canonical, moving};
-use mover::{MoveError, Moved, Mover, Order, Pace, Route, Side, wall_clock};
-use store::commit::{CommitOutcome, commit};
+use ledger::{Block, canonical};
+use mover::{Side, wall_clock};
 use store::dynamodb::DynamoStore;
-use store::{BlockRange, CellRow, CellRows, Chains, Homes, StoreError};
-use tokio::sync::watch;
+use store::{CellRow, CellRows, Homes};
 use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
 use topology::{Bucket, CellEntry, CellId, CellIndex, CellState, Placement, WalletId};
 
+use self::around::{Around, Completed};
 use crate::audit::witness::Witness;
 use crate::cells::fleet::Fleet;
-use crate::cells::holds::InstanceHolds;
-use crate::customers::{creation_rights, onboarding};
+use crate::customers::onboarding;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::operations;
 use crate::operations::limits;
@@ -44,9 +42,6 @@ use crate::placement::placements::Delta;
 /// One answer comes after about this long; who asks goes on from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 const WALLETS: usize = 256;
-/// How long one write is tried.
-const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-const CONCURRENT: usize = 1;
 
 /// Wallets of which a cell's tables hold anything, in the order of their ids.
 pub async fn wallets(fleet: &Fleet, cell: &CellId, after: Option<WalletId>) -> Result<WalletsPage> {
@@ -100,8 +95,8 @@ pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore
     check_stopped(fleet, entry).await?;
     let others = others(fleet, &now.placement, cell).await?;
     match (state.in_place, state.again) {
-        (true, _) => rights::reconcile(&now.placement, entry.index, &side.store, &others).await?,
-        (false, false) => rights::rebuild(&now.placement, entry.index, &side.store, &others).await?,
+        (true, _) => rights::reconcile(&now.placement, entry, &side.store, &others).await?,
+        (false, false) => rights::rebuild(&now.placement, entry, &side.store, &others).await?,
         (false, true) => {}
     }
     Ok(state)
@@ -115,57 +110,9 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
     let owner = owner(&now.placement, wanted.wallet)?;
     if owner.id != *cell {
         let other = fleet.side(&owner.id).await?;
-        if let Some(head) = other.store.head(wanted.wallet).await? {
-            tombstones::leave(cell, &store, &other, &head.head()).await?;
-        }
-        return Ok(RestoredChain::Elsewhere { cell: owner.id.clone() });
+        return chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await;
     }
-    // Twice: a block that stands alone over a hole is met in the middle.
-    for _ in 0..2 {
-        let held = holes::held(&store, wanted.wallet).await?;
-        if let Some(block) = held.differs(&blocks) {
-            return Ok(RestoredChain::Differs { block });
-        }
-        write(&store, wanted.wallet, held.prefix.as_ref(), held.missing(&blocks)).await?;
-    }
-    record_runs(&store, wanted.wallet, &blocks).await?;
-    let last = holes::held(&store, wanted.wallet).await?.prefix.map_or(0, |head| head.number);
-    Ok(RestoredChain::Written { last })
-}
-
-/// Appends blocks that follow on `head`, each with its rows.
-async fn write(store: &DynamoStore, wallet: WalletId, head: Option<&Head>, blocks: &[Block]) -> Result<()> {
-    let fault = |fault: ledger::chain::ChainFault| bad_chain(format!("wallet {wallet}: {fault}"));
-    moving::check_links(head, blocks).map_err(fault)?;
-    let mut rest = blocks;
-    while !rest.is_empty() {
-        let (chunk, after) = rest.split_at(moving::chunk(rest));
-        append(store, Append::onto(chunk.to_vec())).await?;
-        rest = after;
-    }
-    Ok(())
-}
-
-async fn append(store: &DynamoStore, append: Append) -> Result<()> {
-    match commit(store, &append, Instant::now() + WRITE_PATIENCE, fastrand::f64).await {
-        CommitOutcome::Applied => Ok(()),
-        // Another request restores the same chain: what it wrote is looked at when this is asked for again.
-        CommitOutcome::Conflict(_) => Err(try_again(format!("{} is being written", append.blocks[0].wallet))),
-        CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
-    }
-}
-
-/// Without the runs the cell would read their blocks to find idempotency keys; snapshots would be found missing.
-async fn record_runs(store: &DynamoStore, wallet: WalletId, blocks: &[Block]) -> Result<()> {
-    store.put_snapshots(wallet, &snapshots_of(None, blocks)).await?;
-    for block in blocks.iter().filter(|block| block.number == last_of(run_of(block.number))) {
-        let run = run_of(block.number);
-        let within: Vec<Block> = blocks.iter().filter(|block| run_of(block.number) == run).cloned().collect();
-        if let Some(run) = KeyRun::of(&within) {
-            store.put_run(wallet, &run).await?;
-        }
-    }
-    Ok(())
+    chains::put(&store, wanted.wallet, &blocks).await
 }
 
 /// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.
@@ -176,6 +123,7 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     check_stopped(fleet, entry).await?;
     let others = others(fleet, &now.placement, cell).await?;
+    let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
     let mut page = FinishedPage::default();
     let deadline = Instant::now() + PAGE_TIME;
     let begin = wanted.from.as_ref();
@@ -186,8 +134,17 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
             let wallets = other.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
             let Some(last) = wallets.last().copied() else { break };
             for wallet in wallets {
-                let from = Around { fleet, placement: &now.placement, entry, store: &store, other };
-                from.complete(wallet, &wanted.because, &mut page).await?;
+                match around.complete(other, wallet).await? {
+                    Completed::Nothing => {}
+                    Completed::Whole => page.completed.push(wallet),
+                    Completed::LivesThere => {
+                        let id = &other.cell;
+                        let target = now.placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
+                        onboarding::pin(fleet, wallet, target, &wanted.because).await?;
+                        page.pinned.push(wallet);
+                    }
+                    Completed::Missing(why) => page.missing.push(MissingWallet { wallet, why }),
+                }
             }
             after = Some(last);
             if Instant::now() >= deadline {
@@ -217,90 +174,6 @@ async fn remember_missing(store: &DynamoStore, page: &FinishedPage) -> Result<()
             put_stand(store, Some(version), &Restoring { incomplete: true, ..state }).await
         }
         _ => Ok(()),
-    }
-}
-
-/// A wallet that another cell holds something of.
-struct Around<'a> {
-    fleet: &'a Fleet,
-    placement: &'a Placement,
-    entry: &'a CellEntry,
-    store: &'a DynamoStore,
-    other: &'a Side<DynamoStore>,
-}
-
-impl Around<'_> {
-    async fn complete(&self, wallet: WalletId, because: &Because, page: &mut FinishedPage) -> Result<()> {
-        let Some(head) = self.other.store.head(wallet).await? else { return Ok(()) };
-        let (bucket_is_ours, is_ours) = self.belongs(wallet)?;
-        if head.home == self.other.cell {
-            // Lives there, since it moved after the export was made: the chain that was restored has to say so.
-            self.copy_rest(wallet).await?;
-            tombstones::leave_if_born_here(&self.entry.id, self.store, self.other, &head.head()).await?;
-            // Were its pin lost in a crash, this cell could give its user a second wallet.
-            if bucket_is_ours && is_ours {
-                creation_rights::deny(self.store, wallet, &self.other.cell).await?;
-                let target =
-                    self.placement.cell_named(&self.other.cell).ok_or_else(|| unknown_cell(&self.other.cell))?;
-                onboarding::pin(self.fleet, wallet, target, because).await?;
-                page.pinned.push(wallet);
-            }
-            return Ok(());
-        }
-        if head.home != self.entry.id {
-            return Ok(());
-        }
-        let held = holes::held(self.store, wallet).await?;
-        if held.newest.as_ref().is_some_and(|newest| newest.number >= head.number) {
-            let why = format!("{} holds the rest: the blocks before {} are missing", self.other.cell, head.number);
-            page.missing.extend(held.whole().is_none().then_some(MissingWallet { wallet, why }));
-            return Ok(());
-        }
-        match self.move_rest(wallet).await? {
-            None => page.completed.push(wallet),
-            Some(why) => {
-                holes::leave_open(self.store, &self.other.cell, &head).await?;
-                page.missing.push(MissingWallet { wallet, why });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the wallet's bucket, and whether the wallet, is the restored cell's by the placement.
-    fn belongs(&self, wallet: WalletId) -> Result<(bool, bool)> {
-        let bucket_is_ours = self.placement.owner_of(wallet.bucket()) == self.entry.index;
-        Ok((bucket_is_ours, owner(self.placement, wallet)?.id == self.entry.id))
-    }
-
-    /// What the other cell's chain has after the restored one, if there is one: its head then names the wallet's home.
-    async fn copy_rest(&self, wallet: WalletId) -> Result<()> {
-        while let Some(head) = holes::held(self.store, wallet).await?.whole() {
-            let range = BlockRange { first: head.number + 1, last: u64::MAX, newest_first: false };
-            let page = self.other.store.blocks(wallet, range, RESTORE_BLOCKS).await?;
-            if page.is_empty() {
-                break;
-            }
-            write(self.store, wallet, Some(&head), &page).await?;
-        }
-        Ok(())
-    }
-
-    /// The other cell's chain ends with the wallet's move to the restored one: the move is carried out again. `Some`: why
-    /// it cannot be, because blocks are missing or differ.
-    async fn move_rest(&self, wallet: WalletId) -> Result<Option<String>> {
-        let to = Side { cell: self.entry.id.clone(), store: self.store.clone() };
-        let route = Route { from: self.other.clone(), to };
-        let order = Order { operation: "restore".into(), actor: "restore".into(), epoch: self.placement.version() };
-        let (_stopper, stop) = watch::channel(false);
-        let holds = InstanceHolds::new(self.fleet.instances.http(), &[]);
-        let pace = Pace::new(CONCURRENT, None);
-        let (clock, head_lifetime) = (&wall_clock, HEAD_LIFETIME);
-        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &holds, stop, clock, head_lifetime };
-        match mover.move_wallet(wallet).await {
-            Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(None),
-            Err(MoveError::Diverged { what, .. }) => Ok(Some(format!("{} holds the rest: {what}", self.other.cell))),
-            Err(error) => Err(Error::Unsound(error.to_string())),
-        }
     }
 }
 

@@ -20,9 +20,10 @@ use store::{Store, StoreError};
 use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 
-pub use homes::Buckets;
+pub use homes::{Buckets, Stand};
 pub use pace::{Pace, Progress};
 pub use wallet::last_departure;
+pub use wallet::random;
 
 /// Most buckets of one group: their `homes` rows change in one transaction.
 pub const GROUP_BUCKETS: usize = store::MAX_HOME_CHANGES;

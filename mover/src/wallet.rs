@@ -347,7 +347,7 @@ fn diverged(wallet: WalletId, what: String) -> MoveError {
 }
 
 /// Jitter that is the same in every run of a simulation.
-fn random(wallet: WalletId) -> impl FnMut() -> f64 {
+pub fn random(wallet: WalletId) -> impl FnMut() -> f64 {
     let mut random = fastrand::Rng::with_seed(wallet.as_uuid().as_u64_pair().1);
     move || random.f64()
 }

@@ -1,11 +1,11 @@
 //! Chains that are there but for some blocks: what a cell holds of them, and what would fill the hole.
 
-use ledger::{Append, Block, Head, moving};
-use store::dynamodb::DynamoStore;
-use store::{BlockRange, Chains, HomeChange, HomeKey, HomeRow, HomeState, Homes};
+use ledger::Append;
+use ledger::{Block, Head, moving};
+use store::{BlockRange, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
 
-use super::append;
+use super::chains::append;
 use crate::error::Result;
 
 /// What the cell holds of a chain.
@@ -16,7 +16,7 @@ pub struct Held {
     pub newest: Option<Head>,
 }
 
-pub async fn held(store: &DynamoStore, wallet: WalletId) -> Result<Held> {
+pub async fn held(store: &impl Store, wallet: WalletId) -> Result<Held> {
     let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
     let blocks = store.blocks(wallet, newest, 2).await?;
     let prefix = moving::unbroken(&blocks).map(Block::head);
@@ -48,7 +48,7 @@ impl Held {
 
 /// Puts the newest block of a chain into the cell whose home it names, although blocks below it are missing: the cell does
 /// not serve the wallet, and neither serves nor continues an older part of its chain. Nor does it create the wallet.
-pub async fn leave_open(store: &DynamoStore, last_seen: &CellId, newest: &Block) -> Result<()> {
+pub async fn leave_open(store: &impl Store, last_seen: &CellId, newest: &Block) -> Result<()> {
     let key = HomeKey::Wallet(newest.wallet);
     if store.home(key).await?.is_none() {
         let row = HomeRow { state: HomeState::Closing { to: last_seen.clone() }, epoch: 1 };

@@ -1,19 +1,19 @@
 //! The blocks by which wallets left a cell whose tables are lost: without them the cell would serve the beginning of a
 //! chain that is copied back to it one day, and create a second wallet for its user.
 
-use ledger::{Append, Head};
+use ledger::Append;
+use ledger::Head;
 use mover::{Side, last_departure};
-use store::dynamodb::DynamoStore;
-use store::{BlockRange, Chains};
+use store::{BlockRange, Store};
 use topology::CellId;
 
-use super::append;
+use super::chains::append;
 use crate::customers::creation_rights;
 use crate::error::Result;
 
 /// Leaves it for a wallet that ever lived in the restored cell, if nothing is there. `head`: the end of the chain that
 /// `other` holds.
-pub async fn leave(cell: &CellId, store: &DynamoStore, other: &Side<DynamoStore>, head: &Head) -> Result<()> {
+pub async fn leave<S: Store>(cell: &CellId, store: &S, other: &Side<S>, head: &Head) -> Result<()> {
     if head.home == *cell || store.head(head.wallet).await?.is_some() {
         return Ok(());
     }
@@ -25,12 +25,7 @@ pub async fn leave(cell: &CellId, store: &DynamoStore, other: &Side<DynamoStore>
 
 /// The same where block 0 says that the wallet began in the restored cell. Of others, those that came and left, the whole
 /// chain would have to be read; a mover leaves their tombstone when it brings one back.
-pub async fn leave_if_born_here(
-    cell: &CellId,
-    store: &DynamoStore,
-    other: &Side<DynamoStore>,
-    head: &Head,
-) -> Result<()> {
+pub async fn leave_if_born_here<S: Store>(cell: &CellId, store: &S, other: &Side<S>, head: &Head) -> Result<()> {
     let first = BlockRange { first: 0, last: 0, newest_first: false };
     let born = other.store.blocks(head.wallet, first, 1).await?;
     match born.first() {

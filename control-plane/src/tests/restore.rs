@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use control_api::restore::{BeginRestore, FinishRestore, FinishedPage, RestoreChain, RestoredChain};
 use control_api::{Scope, Wanted};
-use ledger::{Append, Block, canonical, moving};
+use ledger::Append;
+use ledger::{Block, canonical, moving};
+use mover::{Buckets, Group, Stand};
 use store::dynamodb::Identity;
 use store::{BlockRange, Chains, HomeKey, HomeState, Homes};
-use topology::WalletId;
+use topology::{Bucket, WalletId};
 
 use super::fixture::{Fixture, Plane, because, cell_id, code};
 use super::moves::{buckets, deposited, done, opened};
@@ -34,17 +36,17 @@ fn to(wallet: WalletId, cell: usize) -> Wanted {
     Wanted::Migrate { scope: Scope::Wallet(wallet), to: cell_id(cell) }
 }
 
-/// The first cell's tables are gone; there are empty ones.
-async fn lose_tables(fixture: &Fixture) {
-    let cell = &fixture.stand_ins[0];
-    for name in tables(fixture) {
+/// A cell's tables are gone; there are empty ones.
+async fn lose_tables(fixture: &Fixture, number: usize) {
+    let cell = &fixture.stand_ins[number - 1];
+    for name in tables(fixture, number) {
         cell.client.delete_table().table_name(name).send().await.expect("deleted");
     }
     store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
 }
 
-fn tables(fixture: &Fixture) -> [String; 4] {
-    store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[0].prefix))
+fn tables(fixture: &Fixture, number: usize) -> [String; 4] {
+    store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[number - 1].prefix))
 }
 
 type Items = Vec<HashMap<String, AttributeValue>>;
@@ -52,7 +54,7 @@ type Items = Vec<HashMap<String, AttributeValue>>;
 /// What the first cell's tables hold now.
 async fn remember(fixture: &Fixture) -> Vec<(String, Items)> {
     let mut all = vec![];
-    for name in tables(fixture) {
+    for name in tables(fixture, 1) {
         let scan = fixture.stand_ins[0].client.scan().table_name(&name).send().await.expect("answers");
         assert!(scan.last_evaluated_key.is_none(), "one page");
         all.push((name, scan.items.unwrap_or_default()));
@@ -62,7 +64,7 @@ async fn remember(fixture: &Fixture) -> Vec<(String, Items)> {
 
 /// As point-in-time recovery does it: new tables that hold what the old ones held then.
 async fn rewind(fixture: &Fixture, then: Vec<(String, Items)>) {
-    lose_tables(fixture).await;
+    lose_tables(fixture, 1).await;
     for (name, items) in then {
         for item in items {
             let put = fixture.stand_ins[0].client.put_item().table_name(&name).set_item(Some(item));
@@ -82,9 +84,14 @@ async fn take(plane: &Plane, blocks: &[Block]) -> RestoredChain {
 }
 
 async fn finish(plane: &Plane) -> FinishedPage {
+    finish_cell(plane, 1).await
+}
+
+async fn finish_cell(plane: &Plane, number: usize) -> FinishedPage {
     let wanted = FinishRestore { from: None, because: because() };
-    let page =
-        restore::finish(&plane.control.fleet, &plane.control.witness, &cell_id(1), &wanted).await.expect("finished");
+    let page = restore::finish(&plane.control.fleet, &plane.control.witness, &cell_id(number), &wanted)
+        .await
+        .expect("finished");
     assert_eq!(page.next, None);
     page
 }
@@ -103,7 +110,7 @@ async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
         done(&plane, to(wallet, 2)).await;
         deposited(&plane, 2, wallet).await;
     }
-    lose_tables(&fixture).await;
+    lose_tables(&fixture, 1).await;
     restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &export).await, RestoredChain::Elsewhere { cell: cell_id(2) });
     finish(&plane).await;
@@ -120,6 +127,55 @@ async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
 }
 
 #[tokio::test]
+async fn a_wallet_that_came_and_left_is_not_served_again() {
+    let mut fixture = Fixture::new(3).await;
+    fixture.cells[2].instances[0].address = "127.0.0.1:9".into();
+    let plane = fixture.plane().await;
+    crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
+    let (_, wallet) = opened(&plane, 0..0x100).await;
+    // The second cell remembers that it sent the wallet to the third one; the first one has it by
+    // now.
+    for cell in [2, 3, 1] {
+        done(&plane, to(wallet, cell)).await;
+    }
+    lose_tables(&fixture, 3).await;
+    restore::begin(&plane.control.operations, &cell_id(3), &begin(false)).await.expect("begun");
+    let page = finish_cell(&plane, 3).await;
+    assert_eq!((page.completed, page.missing), (vec![], vec![]));
+    let held =
+        plane.control.fleet.side(&cell_id(3)).await.expect("registered").store.head(wallet).await.expect("answers");
+    // It left by block 3, and cannot be taken for a beginning.
+    assert_eq!(held.map(|block| (block.number, block.home)), Some((3, cell_id(1))));
+    // It may come back.
+    done(&plane, to(wallet, 3)).await;
+    assert_eq!(numbers(&blocks(&plane, 3, wallet).await), [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_bucket_that_was_handed_over_unpublished_stays_there() {
+    let (fixture, plane) = town().await;
+    let group = Group { first: Bucket(8), last: Bucket(8) };
+    let [first, second] = [1, 2].map(cell_id);
+    let (from, to) = (plane.control.fleet.side(&first).await, plane.control.fleet.side(&second).await);
+    let (from, to) = (from.expect("registered").store, to.expect("registered").store);
+    let source = Buckets { cell: &first, store: &from, group };
+    let target = Buckets { cell: &second, store: &to, group };
+    let closed = source.close(&second, &source.read().await.expect("answers")).await.expect("it serves it");
+    target.open(&first, &closed).await.expect("it is closed");
+    source.hand_over(&second, &closed).await.expect("it is open");
+    for in_place in [true, false] {
+        if !in_place {
+            lose_tables(&fixture, 1).await;
+        }
+        restore::begin(&plane.control.operations, &first, &begin(in_place)).await.expect("begun");
+        finish(&plane).await;
+        let serves = |stands: Vec<Stand>| stands[0].is_serving();
+        assert!(!serves(source.read().await.expect("answers")), "the placement is behind the rows");
+        assert!(serves(target.read().await.expect("answers")));
+    }
+}
+
+#[tokio::test]
 async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let (fixture, plane) = town().await;
     let (_, wallet) = opened(&plane, 0..0x100).await;
@@ -132,7 +188,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let newer = blocks(&plane, 1, wallet).await;
     assert_eq!(numbers(&newer), [0, 1, 2, 3]);
     done(&plane, Wanted::Forget { operation: back.id }).await;
-    lose_tables(&fixture).await;
+    lose_tables(&fixture, 1).await;
 
     restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &old).await, RestoredChain::Written { last: 0 });

@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::extract::Request;
 use ledger::Audit;
-use ledger::store::Genesis;
-use ledger::store::memory::MemoryStore;
+use store::Genesis;
+use store::memory::MemoryStore;
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use topology::wire::{Credit, Receivable};

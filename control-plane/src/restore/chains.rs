@@ -1,0 +1,90 @@
+//! Writes the chains of a cell that is being restored, over any store.
+//!
+//! It must never write a block that does not follow on the one below it; [`super::holes`] writes
+//! those that stand alone.
+
+use std::time::Duration;
+
+use control_api::restore::RestoredChain;
+use ledger::Append;
+use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::snapshots::snapshots_of;
+use ledger::{Block, Head, moving};
+use mover::{Side, random};
+use store::commit::{CommitOutcome, commit};
+use store::{Store, StoreError};
+use tokio::time::Instant;
+use topology::{CellId, WalletId};
+
+use super::{bad_chain, holes, tombstones, try_again};
+use crate::error::Result;
+
+/// How long one write is tried.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes a part of a chain that belongs to the cell, with the rows that follow from it.
+pub async fn put(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<RestoredChain> {
+    // Twice: a block that stands alone over a hole is met in the middle.
+    for _ in 0..2 {
+        let held = holes::held(store, wallet).await?;
+        if let Some(block) = held.differs(blocks) {
+            return Ok(RestoredChain::Differs { block });
+        }
+        write(store, wallet, held.prefix.as_ref(), held.missing(blocks)).await?;
+    }
+    record_runs(store, wallet, blocks).await?;
+    let last = holes::held(store, wallet).await?.prefix.map_or(0, |head| head.number);
+    Ok(RestoredChain::Written { last })
+}
+
+/// Writes nothing of a chain that belongs to another cell by now, but the block by which the wallet
+/// left.
+pub async fn leave_elsewhere<S: Store>(
+    cell: &CellId,
+    store: &S,
+    owner: &Side<S>,
+    wallet: WalletId,
+) -> Result<RestoredChain> {
+    if let Some(head) = owner.store.head(wallet).await? {
+        tombstones::leave(cell, store, owner, &head.head()).await?;
+    }
+    Ok(RestoredChain::Elsewhere { cell: owner.cell.clone() })
+}
+
+/// Appends blocks that follow on `head`, each with its rows.
+pub(super) async fn write(store: &impl Store, wallet: WalletId, head: Option<&Head>, blocks: &[Block]) -> Result<()> {
+    let fault = |fault: ledger::chain::ChainFault| bad_chain(format!("wallet {wallet}: {fault}"));
+    moving::check_links(head, blocks).map_err(fault)?;
+    let mut rest = blocks;
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(moving::chunk(rest));
+        append(store, Append::onto(chunk.to_vec())).await?;
+        rest = after;
+    }
+    Ok(())
+}
+
+pub(super) async fn append(store: &impl Store, append: Append) -> Result<()> {
+    let jitter = random(append.blocks[0].wallet);
+    match commit(store, &append, Instant::now() + WRITE_PATIENCE, jitter).await {
+        CommitOutcome::Applied => Ok(()),
+        // Another request restores the same chain: what it wrote is looked at when this is asked
+        // for again.
+        CommitOutcome::Conflict(_) => Err(try_again(format!("{} is being written", append.blocks[0].wallet))),
+        CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
+    }
+}
+
+/// Without the runs the cell would read their blocks to find idempotency keys; snapshots would be
+/// found missing.
+async fn record_runs(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<()> {
+    store.put_snapshots(wallet, &snapshots_of(None, blocks)).await?;
+    for block in blocks.iter().filter(|block| block.number == last_of(run_of(block.number))) {
+        let run = run_of(block.number);
+        let within: Vec<Block> = blocks.iter().filter(|block| run_of(block.number) == run).cloned().collect();
+        if let Some(run) = KeyRun::of(&within) {
+            store.put_run(wallet, &run).await?;
+        }
+    }
+    Ok(())
+}
