@@ -23,7 +23,7 @@ use control_plane::deploys::replacer::command::Configured;
 use control_plane::deploys::replacer::local::Local;
 use control_plane::deploys::{canaries, worker};
 use control_plane::lifecycle::bootstrap::bootstrap;
-use control_plane::operations::reconciler;
+use control_plane::operations::{leftovers, reconciler};
 use control_plane::service::{ControlPlane, Settings, create_tables};
 use control_plane::zones::dns;
 use control_plane::zones::dns::{Dns, DnsFlags};
@@ -316,6 +316,8 @@ fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Co
     tasks.spawn(async move { witness::keep_watching(&watched, &keeper).await });
     let canaries = Arc::clone(&deploys.canaries);
     tasks.spawn(async move { canaries::keep_asking(&asked, &canaries).await });
+    let settling = Arc::clone(operations);
+    tasks.spawn(async move { leftovers::keep_settling(&settling).await });
     let operations = Arc::clone(operations);
     tasks.spawn(async move { reconciler::keep_reconciling(&operations).await });
     let deploys = Arc::clone(deploys);

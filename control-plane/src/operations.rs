@@ -7,6 +7,7 @@
 pub mod claims;
 pub mod estimate;
 pub mod hands;
+pub mod leftovers;
 pub mod limits;
 pub mod plan;
 pub mod reconciler;

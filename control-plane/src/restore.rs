@@ -201,6 +201,11 @@ async fn check_stopped(fleet: &Fleet, entry: &CellEntry) -> Result<()> {
     Ok(())
 }
 
+/// Whether the cell's rows are being made anew.
+pub async fn is_under_way(store: &DynamoStore) -> Result<bool> {
+    Ok(stand(store).await?.is_some_and(|(_, state)| !state.done))
+}
+
 async fn stand(store: &DynamoStore) -> Result<Option<(u64, Restoring)>> {
     let Some(row) = store.cell_row(LIST, KEY).await? else { return Ok(None) };
     let state = serde_json::from_slice(&row.bytes).map_err(|error| Error::Unsound(format!("{LIST}: {error}")))?;

@@ -4,6 +4,7 @@ mod bootstrap;
 mod cell;
 mod deploys;
 pub(crate) mod fixture;
+mod leftovers;
 mod moves;
 mod onboarding;
 mod operations;

@@ -201,6 +201,31 @@ impl<S: Store> Buckets<'_, S> {
         self.change(|stand| Ok(stand.closing_for(to).map(|epoch| (HomeState::Serving, epoch.saturating_add(2))))).await
     }
 
+    /// For which cell, and since which epoch, each bucket of the group is closed that is.
+    pub async fn closing(&self) -> Result<Vec<(Bucket, CellId, u64)>, MoveError> {
+        let closing = |stand: Stand| match stand.row {
+            Some(HomeRow { state: HomeState::Closing { to }, epoch }) => Some((stand.bucket, to, epoch)),
+            _ => None,
+        };
+        Ok(self.read().await?.into_iter().filter_map(closing).collect())
+    }
+
+    /// At the target, of what the source closed at these epochs: what was refused, and what was
+    /// taken, or even moved on.
+    pub async fn decided(&self, from: &CellId, closed: &[Option<u64>]) -> Result<[Vec<Option<u64>>; 2], MoveError> {
+        let back = HomeState::Moved { to: from.clone() };
+        let stands = self.read().await?;
+        let of = |is_wanted: fn(bool) -> bool| {
+            let decided = |(stand, epoch): (&Stand, &Option<u64>)| {
+                let row = stand.row.as_ref().filter(|row| epoch.is_some_and(|epoch| epoch < row.epoch))?;
+                let is_refused = row.state == back && Some(row.epoch) == epoch.map(|epoch| epoch.saturating_add(1));
+                epoch.filter(|_| is_wanted(is_refused))
+            };
+            stands.iter().zip(closed).map(decided).collect()
+        };
+        Ok([of(|is_refused| is_refused), of(|is_refused| !is_refused)])
+    }
+
     fn after_closing(&self, bucket: Bucket, closed: &[Option<u64>]) -> Option<u64> {
         let place = usize::from(bucket.0.checked_sub(self.group.first.0)?);
         Some(closed.get(place).copied().flatten()?.saturating_add(1))

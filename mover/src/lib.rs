@@ -8,6 +8,7 @@ mod forget;
 mod group;
 mod homes;
 mod pace;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod wallet;
@@ -22,6 +23,7 @@ use topology::{Bucket, CellId, WalletId};
 
 pub use homes::{Buckets, Stand};
 pub use pace::{Pace, Progress};
+pub use settle::{Settled, settle};
 pub use wallet::last_departure;
 pub use wallet::random;
 

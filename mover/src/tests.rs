@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
-use super::{Holds, MoveError, Moved, Mover, Order, Pace, Route, Side};
+use super::{Buckets, Group, Holds, MoveError, Moved, Mover, Order, Pace, Route, Settled, Side, settle};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -287,4 +287,30 @@ async fn a_wallet_that_is_written_faster_than_it_is_copied_moves() {
     let whole = numbers(&b, wallet);
     assert_eq!(whole, (0..whole.len() as u64).collect::<Vec<_>>());
     assert!(whole.len() > 200, "it was written to meanwhile: {}", whole.len());
+}
+
+#[tokio::test]
+async fn buckets_left_closed_are_served_where_the_target_says() {
+    let (from, to) = (side("a"), Side { cell: cell("b"), store: MemoryStore::new(Genesis::of([])) });
+    let group = Group { first: Bucket(4), last: Bucket(7) };
+    let source = Buckets { cell: &from.cell, store: &from.store, group };
+    let target = Buckets { cell: &to.cell, store: &to.store, group };
+    let serves = || [&from, &to].map(|side| side.store.creates_in(Bucket(5)));
+
+    let closed = source.close(&to.cell, &source.read().await.expect("answers")).await.expect("it serves");
+    assert_eq!(serves(), [false, false]);
+    let (one, other) = tokio::join!(settle(&from, &to, group), settle(&from, &to, group));
+    assert_eq!(one.expect("answers").reopened.max(other.expect("answers").reopened), 4);
+    assert_eq!(serves(), [true, false]);
+    let late = target.open(&from.cell, &closed).await;
+    assert!(matches!(late, Err(MoveError::NotOurs(_))), "{late:?}");
+    assert_eq!(serves(), [true, false]);
+
+    // A move that gets as far as the target's row is carried on.
+    let closed = source.close(&to.cell, &source.read().await.expect("answers")).await.expect("it serves again");
+    target.open(&from.cell, &closed).await.expect("it is a new move");
+    assert_eq!(settle(&from, &to, group).await.expect("answers"), Settled { handed_over: 4, reopened: 0 });
+    assert_eq!(serves(), [false, true]);
+    assert!(source.read().await.expect("answers").iter().all(|stand| stand.has_moved_to(&to.cell)));
+    assert_eq!(settle(&from, &to, group).await.expect("answers"), Settled::default());
 }

@@ -94,7 +94,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         check_operation(&chains, operation)?;
     }
     let (calls, faults) = world.calls();
-    let [adopted, groups, taken_back, forgotten] = world.moves.counts();
+    let [adopted, groups, taken_back, forgotten, settled] = world.moves.counts();
     let transfers = transfers(&chains);
     let told = |wanted: fn(&Told) -> bool| operations.iter().filter(|operation| wanted(&operation.told)).count();
     Ok(Report {
@@ -118,6 +118,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         groups,
         taken_back,
         forgotten,
+        settled,
     })
 }
 

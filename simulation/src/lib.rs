@@ -109,13 +109,15 @@ pub struct Report {
     pub taken_back: u64,
     /// Copies that were forgotten, wholly or in part.
     pub forgotten: u64,
+    /// Buckets that movers left closed, and that were settled.
+    pub settled: u64,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten",
+            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed",
             self.blocks,
             self.entries,
             self.acknowledged,
@@ -133,7 +135,8 @@ impl fmt::Display for Report {
             self.adopted,
             self.groups,
             self.taken_back,
-            self.forgotten
+            self.forgotten,
+            self.settled
         )
     }
 }
@@ -164,7 +167,7 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     let forgetter = tokio::spawn(world.clone().forget(leftovers, random.fork()));
     traffic(&world, &log, size.second(), size.clients, &mut random).await?;
     forgetter.await.map_err(|error| Violation(format!("a forgetter could not go on: {error}")))?;
-    // A mover that slept until now may have closed buckets of a plan that was taken back: an operator moves them on.
+    // A mover that slept until now may have closed buckets of a plan that was taken back.
     sleep(faults::LONGEST_STALL).await;
     world.finish_plans().await?;
     check::at_the_end(&world, &log).await
@@ -187,6 +190,7 @@ async fn traffic(
     for _ in 0..size.planners {
         planners.spawn(world.clone().keep_moving(size.wallets, random.fork()));
     }
+    planners.spawn(world.clone().keep_settling(random.fork()));
     for _ in 0..size.kills {
         sleep(Duration::from_millis(random.u64(1..2_000))).await;
         world.kill_somebody(random);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mover::{MoveError, Moved, Mover, Order, Pace, Returned, Route, Side};
+use mover::{MoveError, Moved, Mover, Order, Pace, Returned, Route, Side, settle};
 use store::memory::MemoryStore;
 use store::{HomeKey, HomeState};
 use tokio::sync::watch;
@@ -30,6 +30,9 @@ const LIVES_MAX: u32 = 4;
 const LONGEST_LIFE: Duration = Duration::from_millis(1_500);
 /// Simulated time in which a plan must come to its end once nothing fails any more.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often buckets that were left closed are settled until it is given up.
+const SETTLINGS_MAX: usize = 200;
 
 /// What is to be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub struct Moves {
     adopted: AtomicU64,
     groups: AtomicU64,
     taken_back: AtomicU64,
+    settled: AtomicU64,
     pub forgotten: AtomicU64,
 }
 
@@ -75,6 +79,7 @@ impl Moves {
             adopted: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             taken_back: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             forgotten: AtomicU64::new(0),
         }
     }
@@ -92,9 +97,11 @@ impl Moves {
         self.adopted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// (completed by adoption, groups moved, groups taken back, copies forgotten).
-    pub fn counts(&self) -> [u64; 4] {
-        [&self.adopted, &self.groups, &self.taken_back, &self.forgotten].map(|count| count.load(Ordering::Relaxed))
+    /// (completed by adoption, groups moved, groups taken back, copies forgotten, buckets left
+    /// closed and settled).
+    pub fn counts(&self) -> [u64; 5] {
+        [&self.adopted, &self.groups, &self.taken_back, &self.forgotten, &self.settled]
+            .map(|count| count.load(Ordering::Relaxed))
     }
 
     fn unfinished(&self) -> Vec<Arc<Plan>> {
@@ -281,27 +288,53 @@ impl World {
         for plan in self.moves.unfinished() {
             self.finish(&plan).await?;
         }
-        // A mover that began again just when its plan was taken back, and died: no plan is about these buckets. An
-        // operator moves them on, or, where the target has refused them already, takes them back.
-        let plans = guard(&self.moves.plans).clone();
-        for plan in plans {
-            for takes_back in [false, true] {
-                if self.is_left_closing(&plan) {
-                    plan.taking_back.store(takes_back, Ordering::Relaxed);
-                    plan.ended.store(false, Ordering::Relaxed);
-                    self.finish(&plan).await?;
-                }
+        // A mover that began again just when its plan was taken back, and died, or slept past its
+        // plan's end: no plan is about these buckets.
+        for _ in 0..SETTLINGS_MAX {
+            if self.settle_closed().await? {
+                break;
             }
         }
         self.publish_truth().await;
         Ok(())
     }
 
-    fn is_left_closing(&self, plan: &Plan) -> bool {
-        let What::Group(number) = plan.what else { return false };
-        let rows = self.cells[plan.from].store.home_rows();
-        let row = rows.get(&HomeKey::Bucket(group(number).first));
-        row.is_some_and(|row| row.state == HomeState::Closing { to: self.cells[plan.to].id.clone() })
+    /// Settles the groups that a cell has closed and that no plan is about, as control planes do.
+    /// Whether none is left.
+    async fn settle_closed(&self) -> Result<bool, Violation> {
+        let mut is_all = true;
+        for (number, from) in (0..GROUPS).flat_map(|number| (0..CELLS).map(move |from| (number, from))) {
+            let row = self.cells[from].store.home_rows().remove(&HomeKey::Bucket(group(number).first));
+            let Some(HomeState::Closing { to }) = row.map(|row| row.state) else { continue };
+            if self.is_claimed(number) {
+                continue;
+            }
+            match settle(&self.side(from), &self.side(self.index_of(&to)), group(number)).await {
+                Ok(settled) => add(&self.moves.settled, settled.handed_over + settled.reopened),
+                Err(MoveError::Store(_)) => is_all = false,
+                Err(error) => return Err(Violation(format!("buckets left closed were not settled: {error}"))),
+            }
+        }
+        Ok(is_all)
+    }
+
+    fn is_claimed(&self, number: usize) -> bool {
+        self.moves.unfinished().iter().any(|plan| match plan.what {
+            What::Group(of) => of == number,
+            What::Wallet(wallet) => group(number).buckets().any(|bucket| bucket == wallet.bucket()),
+        })
+    }
+
+    /// Settles now and then what movers leave closed, while others move.
+    pub async fn keep_settling(self: Arc<Self>, mut random: fastrand::Rng) {
+        while !self.is_healed() && self.broken().is_none() {
+            sleep(Duration::from_millis(random.u64(1..2_000))).await;
+            // Killed, as others are.
+            let looked = timeout(LONGEST_LIFE.mul_f64(random.f64()), self.settle_closed()).await;
+            if let Ok(Err(violation)) = looked {
+                self.broke(violation);
+            }
+        }
     }
 
     pub async fn finish(self: &Arc<Self>, plan: &Plan) -> Result<(), Violation> {
@@ -355,5 +388,9 @@ impl Plan {
 }
 
 fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    add(counter, 1);
+}
+
+fn add(counter: &AtomicU64, some: usize) {
+    counter.fetch_add(some as u64, Ordering::Relaxed);
 }

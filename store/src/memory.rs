@@ -19,7 +19,7 @@ use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    Homes, Page, RecordedRuns, RowTable, StoreError, Stored, StoredPage,
+    HomeState, Homes, Page, RecordedRuns, RowTable, StoreError, Stored, StoredPage,
 };
 pub use tables::Tables;
 
@@ -113,6 +113,13 @@ impl MemoryStore {
     /// All rows of `homes` as they are now.
     pub fn home_rows(&self) -> BTreeMap<HomeKey, HomeRow> {
         self.lock().homes.clone()
+    }
+
+    /// Whether the cell creates the wallets of a bucket, as its tables say now.
+    pub fn creates_in(&self, bucket: Bucket) -> bool {
+        let tables = self.lock();
+        let from_start = tables.genesis.as_ref().is_some_and(|genesis| genesis.contains(bucket));
+        tables.homes.get(&HomeKey::Bucket(bucket)).map_or(from_start, |row| row.state == HomeState::Serving)
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {

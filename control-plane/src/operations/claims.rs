@@ -35,6 +35,10 @@ impl Claim {
         self.0.as_slice()
     }
 
+    pub fn holds(&self, bucket: Bucket) -> bool {
+        self.0[bucket.index() / 8] & (0x80 >> (bucket.0 % 8)) != 0
+    }
+
     /// The first bucket that both claim.
     pub fn meets(&self, other: &Self) -> Option<Bucket> {
         let common = self.0.iter().zip(other.0.iter()).map(|(one, other)| one & other);
@@ -84,6 +88,8 @@ mod tests {
             let (one, other) = (Claim::of(&one), Claim::of(&other));
             assert_eq!(one.meets(&other).map(|bucket| bucket.0), expected);
             assert_eq!(other.meets(&one), one.meets(&other));
+            let first = expected.map(Bucket);
+            assert!(first.is_none_or(|bucket| one.holds(bucket) && other.holds(bucket)));
             assert!(Claim::read(one.bytes()).is_some_and(|read| read == one));
         }
         assert!(Claim::read(&[0; 3]).is_none());

@@ -65,7 +65,7 @@ async fn placed(plane: &Plane, wallet: WalletId) -> (CellId, bool) {
     (cell, now.placement.pins().contains_key(&wallet))
 }
 
-async fn start(plane: &Plane, wanted: &StartOperation) -> OperationId {
+pub async fn start(plane: &Plane, wanted: &StartOperation) -> OperationId {
     match operations::start(&plane.control.operations, wanted).await {
         Ok(Started::Created(operation)) => operation.id(),
         other => panic!("{:?}", code(other.map(|_| ()))),

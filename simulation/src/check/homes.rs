@@ -1,11 +1,10 @@
 //! The right to create wallets: never two cells have it for one bucket, and when all is done one has.
 
-use store::{HomeKey, HomeRow, HomeState};
-use topology::Bucket;
+use store::HomeKey;
 
 use super::violated;
 use crate::Violation;
-use crate::placement::{GROUPS, first_owner, group};
+use crate::placement::{GROUPS, group};
 use crate::world::World;
 
 pub fn at_most_one_cell_creates(world: &World) -> Result<(), Violation> {
@@ -19,7 +18,7 @@ pub fn every_bucket_has_a_cell_that_creates(world: &World) -> Result<(), Violati
 fn check(world: &World, sound: impl Fn(&[usize]) -> bool) -> Result<(), Violation> {
     let rows: Vec<_> = world.cells.iter().map(|cell| cell.store.home_rows()).collect();
     for bucket in (0..GROUPS).flat_map(|number| [group(number).first, group(number).last]) {
-        let creates = |cell: &usize| creates(rows[*cell].get(&HomeKey::Bucket(bucket)), bucket, *cell);
+        let creates = |cell: &usize| world.cells[*cell].store.creates_in(bucket);
         let cells: Vec<usize> = (0..rows.len()).filter(creates).collect();
         if !sound(&cells) {
             let rows: Vec<_> = rows.iter().map(|rows| rows.get(&HomeKey::Bucket(bucket))).collect();
@@ -27,11 +26,4 @@ fn check(world: &World, sound: impl Fn(&[usize]) -> bool) -> Result<(), Violatio
         }
     }
     Ok(())
-}
-
-fn creates(row: Option<&HomeRow>, bucket: Bucket, cell: usize) -> bool {
-    match row {
-        Some(row) => row.state == HomeState::Serving,
-        None => first_owner(bucket) == cell,
-    }
 }
