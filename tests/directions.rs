@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What each crate may import of the others. `simulation` and `tests` may import all.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("topology", &[]),
     ("telemetry", &[]),
     ("access", &["topology"]),
@@ -15,6 +15,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("router", &["topology", "telemetry", "access"]),
     ("command-line", &[]),
     ("control-api", &["topology", "access", "ledger", "command-line"]),
+    ("restoration", &["topology", "ledger", "store", "mover", "control-api"]),
     ("reconciliation", &["topology", "ledger", "control-api"]),
     ("local-fleet", &["topology", "access", "ledger", "control-api", "command-line"]),
     ("load-generator", &["topology", "ledger", "control-api", "command-line"]),
@@ -54,6 +55,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "ledger",
             "store",
             "mover",
+            "restoration",
             "reconciliation",
             "control-api",
             "command-line",

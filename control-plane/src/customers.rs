@@ -1,6 +1,5 @@
 //! Customers: where one is, how a new one gets a wallet, and an operator's changes to one wallet.
 
-pub mod creation_rights;
 pub mod onboarding;
 pub mod wallet_status;
 pub mod whereabouts;

@@ -73,6 +73,16 @@ impl From<StoreError> for Error {
     }
 }
 
+impl From<restoration::Error> for Error {
+    fn from(error: restoration::Error) -> Self {
+        match error {
+            restoration::Error::Refused(problem) => Self::Refused(problem),
+            restoration::Error::Store(error) => error.into(),
+            restoration::Error::Unsound(what) => Self::Unsound(what),
+        }
+    }
+}
+
 impl From<PlacementError> for Error {
     fn from(error: PlacementError) -> Self {
         Self::Unsound(error.to_string())

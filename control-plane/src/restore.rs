@@ -7,12 +7,6 @@
 //! meanwhile: half a chain looks like a whole one. A wallet of which blocks are missing gets its newest block alone, over
 //! the hole: the cell then refuses to serve it until a further export fills the hole.
 
-pub mod around;
-pub mod chains;
-mod holes;
-pub mod rights;
-mod tombstones;
-
 use std::time::Duration;
 
 use control_api::Because;
@@ -23,13 +17,14 @@ use control_api::restore::{
 };
 use ledger::{Block, canonical};
 use mover::{Side, wall_clock};
+use restoration::around::{Around, Completed};
+use restoration::{bad_chain, chains, owner, rights, try_again};
 use store::dynamodb::DynamoStore;
 use store::{CellRow, CellRows, Homes};
 use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
-use topology::{Bucket, CellEntry, CellId, CellIndex, CellState, Placement, WalletId};
+use topology::{Bucket, CellEntry, CellId, CellState, Placement, WalletId};
 
-use self::around::{Around, Completed};
 use crate::audit::witness::Witness;
 use crate::cells::fleet::Fleet;
 use crate::customers::onboarding;
@@ -110,9 +105,9 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
     let owner = owner(&now.placement, wanted.wallet)?;
     if owner.id != *cell {
         let other = fleet.side(&owner.id).await?;
-        return chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await;
+        return Ok(chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await?);
     }
-    chains::put(&store, wanted.wallet, &blocks).await
+    Ok(chains::put(&store, wanted.wallet, &blocks).await?)
 }
 
 /// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.
@@ -177,11 +172,6 @@ async fn remember_missing(store: &DynamoStore, page: &FinishedPage) -> Result<()
     }
 }
 
-fn owner(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
-    let index: CellIndex = placement.cell_of(wallet);
-    placement.cell(index).ok_or_else(|| Error::Unsound(format!("cell {index:?} is not listed")))
-}
-
 async fn others(fleet: &Fleet, placement: &Placement, cell: &CellId) -> Result<Vec<Side<DynamoStore>>> {
     let mut sides = Vec::new();
     for other in placement.cells().iter().filter(|other| other.id != *cell && other.state != CellState::Removed) {
@@ -217,7 +207,7 @@ async fn put_stand(store: &DynamoStore, version: Option<u64>, state: &Restoring)
     let row = CellRow { version: version.unwrap_or(0) + 1, bytes };
     match store.put_cell_row(LIST, KEY, version, &row).await? {
         true => Ok(()),
-        false => Err(try_again("somebody else restores this cell".into())),
+        false => Err(try_again("another request restores this cell".into()).into()),
     }
 }
 
@@ -231,7 +221,7 @@ async fn under_way(fleet: &Fleet, cell: &CellId) -> Result<DynamoStore> {
 
 fn decoded(wanted: &RestoreChain) -> Result<Vec<Block>> {
     if wanted.blocks.is_empty() || wanted.blocks.len() > RESTORE_BLOCKS {
-        return Err(bad_chain(format!("1 to {RESTORE_BLOCKS} blocks in one request")));
+        return Err(bad_chain(format!("1 to {RESTORE_BLOCKS} blocks in one request")).into());
     }
     let one = |digits: &String| {
         let bytes = hex(digits).ok_or_else(|| bad_chain("not hexadecimal digits".into()))?;
@@ -239,11 +229,11 @@ fn decoded(wanted: &RestoreChain) -> Result<Vec<Block>> {
         let is_its = block.wallet == wanted.wallet;
         is_its.then_some(block).ok_or_else(|| bad_chain(format!("a block that is not of wallet {}", wanted.wallet)))
     };
-    let blocks: Vec<Block> = wanted.blocks.iter().map(one).collect::<Result<_>>()?;
+    let blocks: Vec<Block> = wanted.blocks.iter().map(one).collect::<restoration::Result<_>>()?;
     let begins = blocks[0].number.is_multiple_of(RESTORE_BLOCKS as u64);
     let consecutive = blocks.windows(2).all(|pair| pair[0].number.checked_add(1) == Some(pair[1].number));
     if !begins || !consecutive {
-        return Err(bad_chain(format!("blocks come in order, {RESTORE_BLOCKS} at a time")));
+        return Err(bad_chain(format!("blocks come in order, {RESTORE_BLOCKS} at a time")).into());
     }
     Ok(blocks)
 }
@@ -253,14 +243,6 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
         return None;
     }
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
-}
-
-fn bad_chain(detail: String) -> Error {
-    refused(422, "bad_chain", "Not a sound part of a chain", detail)
-}
-
-fn try_again(detail: String) -> Error {
-    refused(503, "try_again", "Somebody else came first", detail)
 }
 
 fn not_under_way(cell: &CellId) -> Error {

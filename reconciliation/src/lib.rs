@@ -3,9 +3,11 @@
 //! independent of it.
 
 mod adding;
+mod flows;
 mod sums;
 mod transfers;
 
 pub use adding::{Adding, Books, CUT_LAG_MICROS, CellSums, PAGES_MAX, PairSums};
+pub use flows::{count, nothing_of, of_chain};
 pub use sums::Sums;
 pub use transfers::{Legs, Transfers};

@@ -84,6 +84,16 @@ impl Legs {
         (self.received.is_none() && self.returned.is_none()).then_some(amount)
     }
 
+    /// Whether the payer's chain says that the money arrived: by a settlement, or because payee and payer are one block.
+    pub fn has_arrived_for_payer(&self) -> bool {
+        self.settled.is_some() || matches!(self.sent, Some((_, _, Route::Inside, _)))
+    }
+
+    /// Whether the payer's chain says how it ended.
+    pub fn is_concluded(&self) -> bool {
+        self.settled.is_some() || self.returned.is_some()
+    }
+
     pub fn is_across(&self) -> bool {
         matches!(self.sent, Some((_, _, Route::Across, _)))
     }

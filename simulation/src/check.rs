@@ -7,13 +7,18 @@ mod operations;
 use std::collections::BTreeMap;
 
 use ledger::flow::{Flow, Leg};
-use ledger::{Block, Entry, EntryKind, chain};
-use reconciliation::{Sums, Transfers};
+use ledger::{Block, Entry, EntryKind, TransactionId, chain};
+use reconciliation::{Adding, Legs, Sums, Transfers, of_chain};
 use topology::WalletId;
 
 use super::client::{Log, Operation, Told, What};
+use super::restoring::Lost;
 use super::world::World;
 use super::{Report, Violation};
+pub use copies::longest;
+
+/// As many faults an audit tells word for word.
+const FAULTS_NAMED: usize = 20;
 
 fn violated<T>(words: String) -> Result<T, Violation> {
     Err(Violation(words))
@@ -24,6 +29,10 @@ pub fn at_any_time(world: &World) -> Result<(), Violation> {
     if let Some(violation) = world.broken() {
         return Err(violation);
     }
+    let lost = world.losses.now();
+    if lost.is_half {
+        return Ok(());
+    }
     let chains = copies::longest(world)?;
     chains.values().try_for_each(|blocks| check_chain(blocks))?;
     let latest = world.latest_block_time();
@@ -32,8 +41,8 @@ pub fn at_any_time(world: &World) -> Result<(), Violation> {
     }
     chains.values().try_for_each(|blocks| operations::check_reversals(blocks))?;
     homes::at_most_one_cell_creates(world)?;
-    check_transfers(&chains)?;
-    check_conservation(&chains)
+    check_transfers(&chains, &lost)?;
+    check_conservation(&chains, &lost)
 }
 
 fn check_chain(blocks: &[Block]) -> Result<(), Violation> {
@@ -59,21 +68,84 @@ fn transfers(chains: &BTreeMap<WalletId, Vec<Block>>) -> Transfers {
     transfers
 }
 
-fn check_transfers(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Violation> {
-    transfers(chains).faults().next().map_or(Ok(()), violated)
+/// The half of a transfer that a restore has left alone: how much money that made (+) or lost (−).
+fn half(transfer: TransactionId, legs: &Legs, lost: &Lost) -> Option<i128> {
+    let left = |kind: &EntryKind| matches!(kind, EntryKind::TransferOut { .. });
+    let arrived = |kind: &EntryKind| matches!(kind, EntryKind::TransferIn { .. });
+    match (legs.sent, legs.received) {
+        // It arrived, and what it left by is lost.
+        (None, Some((_, _, _, amount))) if !legs.is_concluded() && lost.has(transfer, left) => {
+            Some(amount.minor().into())
+        }
+        // Its payer knows that it arrived, and what it arrived by is lost.
+        (Some((_, _, _, amount)), None) if legs.has_arrived_for_payer() && lost.has(transfer, arrived) => {
+            Some(-i128::from(amount.minor()))
+        }
+        _ => None,
+    }
 }
 
-fn check_conservation(chains: &BTreeMap<WalletId, Vec<Block>>) -> Result<(), Violation> {
+/// What restores made and lost, by the halves of transfers that are left alone.
+fn halves(transfers: &Transfers, lost: &Lost) -> BTreeMap<TransactionId, i128> {
+    transfers.open.iter().filter_map(|(id, legs)| Some((*id, half(*id, legs, lost)?))).collect()
+}
+
+/// Of what a restore has lost, the other half may be left alone; nothing else is excused.
+fn check_transfers(chains: &BTreeMap<WalletId, Vec<Block>>, lost: &Lost) -> Result<(), Violation> {
+    let refused = |kind: &EntryKind| matches!(kind, EntryKind::TransferRefused { .. });
+    for (id, legs) in transfers(chains).open {
+        let Some(fault) = legs.fault() else { continue };
+        let lacks_refusal = legs.is_returned() && legs.received.is_none() && lost.has(id, refused);
+        if half(id, &legs, lost).is_none() && !lacks_refusal {
+            return violated(format!("transfer {id} {fault}"));
+        }
+    }
+    Ok(())
+}
+
+/// The equation of all money, but for what a restore has made or lost.
+fn check_conservation(chains: &BTreeMap<WalletId, Vec<Block>>, lost: &Lost) -> Result<(), Violation> {
     let mut sums = Sums::default();
     chains.values().flatten().flat_map(|block| &block.entries).for_each(|entry| sums.take(entry));
     sums.balances = chains.values().filter_map(|blocks| blocks.last()).map(|b| b.state.balance.minor()).sum();
-    sums.in_flight = transfers(chains).in_flight().into();
-    if sums.difference() == 0 { Ok(()) } else { violated(format!("money was made or lost: {sums:?}")) }
+    let transfers = transfers(chains);
+    let halves = halves(&transfers, lost);
+    let travels = transfers.open.iter().filter(|(id, _)| !halves.contains_key(*id));
+    sums.in_flight = travels.filter_map(|(_, legs)| legs.in_flight()).map(|amount| i128::from(amount.minor())).sum();
+    let by_restores: i128 = halves.values().sum();
+    match sums.difference() == by_restores {
+        true => Ok(()),
+        false => violated(format!("money was made or lost: {sums:?}, {by_restores} of it by restores")),
+    }
+}
+
+/// The operators' audit says the same of the money: it names each half of a transfer that a restore
+/// left alone, and nothing else.
+pub fn books(world: &World) -> Result<(), Violation> {
+    let mut adding = Adding::default();
+    for cell in &world.cells {
+        for (wallet, blocks) in cell.store.chains() {
+            let Some(head) = blocks.last() else { continue };
+            adding.take(&cell.id, of_chain(wallet, head.home == cell.id, &blocks));
+        }
+    }
+    let books = adding.close(String::new());
+    let halves = halves(&transfers(&copies::longest(world)?), &world.losses.now());
+    let difference: i128 = halves.values().sum();
+    let is_named = |transfer: &TransactionId| books.faults.iter().any(|fault| fault.contains(&transfer.to_string()));
+    let names_all = halves.len() > FAULTS_NAMED || halves.keys().all(is_named);
+    if books.difference == difference && names_all && books.faults.len() == halves.len().min(FAULTS_NAMED + 1) {
+        Ok(())
+    } else {
+        let (says, faults) = (books.difference, books.faults);
+        violated(format!("the audit says {says} and {faults:?}, where restores left {halves:?}"))
+    }
 }
 
 /// Nothing in flight; everything that clients were told is so.
 pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
     at_any_time(world)?;
+    books(world)?;
     homes::every_bucket_has_a_cell_that_creates(world)?;
     if let Some(stale) = log.stale_reads().first() {
         return violated(format!("a read was stale: {stale}"));
@@ -89,9 +161,10 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
             return violated(format!("wallet {wallet} is served by {homes} cells: {whereabouts}"));
         }
     }
+    let lost = world.losses.now();
     let operations = log.operations();
     for operation in &operations {
-        check_operation(&chains, operation)?;
+        check_operation(&chains, operation, &lost)?;
     }
     let (calls, faults) = world.calls();
     let [adopted, groups, taken_back, forgotten, settled] = world.moves.counts();
@@ -119,6 +192,8 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         taken_back,
         forgotten,
         settled,
+        restores: lost.restores,
+        lost: lost.count(),
     })
 }
 
@@ -134,14 +209,20 @@ fn is_move(block: &Block) -> bool {
     matches!(block.entries[..], [Entry { kind: EntryKind::Moved { .. }, .. }])
 }
 
-/// An acknowledged operation is in its chain once, a refused one not at all (at most once, if an earlier attempt went
-/// unanswered: that one may have been carried out after the later one was refused).
-fn check_operation(chains: &BTreeMap<WalletId, Vec<Block>>, operation: &Operation) -> Result<(), Violation> {
+/// An acknowledged operation is in its chain once, a refused one not at all (at most once, if an
+/// earlier attempt went unanswered: that one may have been carried out after the later one was
+/// refused). What a restore has lost may be there once more, if it was repeated, and not at all.
+fn check_operation(
+    chains: &BTreeMap<WalletId, Vec<Block>>,
+    operation: &Operation,
+    lost: &Lost,
+) -> Result<(), Violation> {
     let Operation { wallet, what, key, told } = operation;
     let blocks = chains.get(wallet).map_or(&[][..], Vec::as_slice);
     let entries: Vec<&Entry> =
         blocks.iter().flat_map(|block| &block.entries).filter(|entry| entry.key == Some(*key)).collect();
     let possible = match told {
+        Told::Done | Told::Returned if lost.has_key(*wallet, *key) => 0..=1,
         Told::Done | Told::Returned => 1..=1,
         Told::Refused { sure: true } => 0..=0,
         Told::Refused { sure: false } => 0..=1,
@@ -177,7 +258,7 @@ fn check_operation(chains: &BTreeMap<WalletId, Vec<Block>>, operation: &Operatio
     }
     let back = Flow::Transfer { id: entry.id, leg: Leg::Returned };
     let came_back = || chains.values().flatten().flat_map(|block| &block.entries).any(|other| other.flow() == back);
-    if *told == Told::Returned && entry.transfer().is_some() && !came_back() {
+    if *told == Told::Returned && entry.transfer().is_some() && !lost.has_key(*wallet, *key) && !came_back() {
         return violated(format!("{what:?} of {wallet} was said to have come back, and has not"));
     }
     Ok(())

@@ -19,6 +19,8 @@ use super::world::{NAMESPACE, Service, World};
 
 /// Attempts at one operation, enough to outlast every fault.
 const MAX_ATTEMPTS: usize = 400;
+/// Attempts before a client gives up, or waits, because a cell is being restored.
+const PATIENT_ATTEMPTS: usize = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -88,6 +90,15 @@ impl Log {
 
     fn acknowledged(&self, wallet: WalletId) -> Option<Timestamp> {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).get(&wallet).copied()
+    }
+
+    /// The wallet's chain ends at `head` again: what was acknowledged later is lost.
+    pub fn rewind(&self, wallet: WalletId, head: Option<Timestamp>) {
+        let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        match (acknowledged.remove(&wallet), head) {
+            (Some(latest), Some(head)) => drop(acknowledged.insert(wallet, latest.min(head))),
+            (Some(_) | None, _) => {}
+        }
     }
 
     fn acknowledge(&self, wallet: WalletId, at: Timestamp) {
@@ -206,7 +217,7 @@ impl Client {
         half[..8].copy_from_slice(&((self.number as u64) << 32 | number as u64).to_be_bytes());
         let key = Key { key: half, request: half };
         let (mut unanswered, mut last) = (false, String::new());
-        for _ in 0..MAX_ATTEMPTS {
+        for attempt in 0..MAX_ATTEMPTS {
             match self.attempt(&user, wallet, what, key, unanswered).await {
                 Outcome::Noted => return,
                 Outcome::Told(Told::Refused { sure }) => {
@@ -219,6 +230,15 @@ impl Client {
                 }
             }
             *self.log.unanswered.lock().unwrap_or_else(PoisonError::into_inner) += usize::from(unanswered);
+            if attempt >= PATIENT_ATTEMPTS && self.world.is_restoring() {
+                // What became of it, this client will never ask.
+                if self.random.u32(0..4) == 0 {
+                    return;
+                }
+                while self.world.is_restoring() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
             sleep(Duration::from_millis(self.random.u64(1..200))).await;
         }
         let mut whereabouts = self.world.whereabouts(wallet).await;

@@ -33,6 +33,11 @@ impl Faults {
         Self { random: Mutex::new(random), healed, per_mille, stalls: false, calls, faults }
     }
 
+    /// Of calls that take their time and never fail.
+    pub fn none(random: fastrand::Rng) -> Self {
+        Self { per_mille: 0, ..Self::new(random, Arc::default()) }
+    }
+
     /// The same, of a process that is stopped now and then, and woken when much has changed.
     pub fn with_stalls(self) -> Self {
         Self { stalls: true, ..self }

@@ -19,7 +19,7 @@ use super::{Mistake, Violation};
 
 /// How old tombstones are before anything below them goes: a head's lifetime, and the time that a write may be on its
 /// way. Nothing compares clocks here.
-const PURGE_AFTER: Duration = HEAD_LIFETIME.saturating_add(LONGEST_DELAY);
+pub const PURGE_AFTER: Duration = HEAD_LIFETIME.saturating_add(LONGEST_DELAY);
 /// How often a killed forgetter is started again before the rest is left where it is.
 const LIVES_MAX: u32 = 3;
 
@@ -67,6 +67,7 @@ impl World {
     /// Forgets, with kills; what a killed forgetter has left stays, as it would until an operator looks.
     pub async fn forget(self: Arc<Self>, leftovers: Vec<Leftover>, mut random: fastrand::Rng) {
         for leftover in leftovers {
+            let _under_way = self.moves.under_way.read().await;
             for _ in 0..LIVES_MAX {
                 let life = Duration::from_millis(random.u64(1..400));
                 // Nothing is forgotten of a wallet that is on its way on, or back.

@@ -12,6 +12,7 @@ mod forgetting;
 mod movers;
 mod network;
 mod placement;
+mod restoring;
 mod world;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use client::{Client, Log};
+use restoring::Disaster;
 use world::World;
 
 /// How much happens in one run.
@@ -60,6 +62,9 @@ pub enum Mistake {
     Movers(Mutation),
     /// Cells write although their clock is an hour off.
     ClockUnchecked,
+    /// A cell whose tables were rewound or lost serves again without a look at what the others
+    /// hold.
+    RestoredAlone,
     /// Copies are purged while writes decided on an older head may still land.
     NoFence,
 }
@@ -111,13 +116,16 @@ pub struct Report {
     pub forgotten: u64,
     /// Buckets that movers left closed, and that were settled.
     pub settled: u64,
+    /// Cells that were restored, and entries that this lost.
+    pub restores: usize,
+    pub lost: usize,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed",
+            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed, {} restores ({} entries lost)",
             self.blocks,
             self.entries,
             self.acknowledged,
@@ -136,7 +144,9 @@ impl fmt::Display for Report {
             self.groups,
             self.taken_back,
             self.forgotten,
-            self.settled
+            self.settled,
+            self.restores,
+            self.lost
         )
     }
 }
@@ -152,20 +162,25 @@ pub fn run(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation>
         .start_paused(true)
         .build()
         .expect("a single-threaded runtime needs nothing");
-    runtime.block_on(simulate(seed, size, mistake))
+    let words = Disaster::of(seed).map_or_else(String::new, |disaster| format!("; {disaster}"));
+    runtime.block_on(simulate(seed, size, mistake)).map_err(|violation| Violation(violation.0 + &words))
 }
 
 async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {
     let mut random = fastrand::Rng::with_seed(seed);
     let world = World::new(&mut random, mistake);
     let log = Arc::new(Log::default());
-    traffic(&world, &log, size, 0, &mut random).await?;
+    let (first, second) = match Disaster::of(seed) {
+        Some(disaster) if disaster.part == 0 => (Some(disaster), None),
+        later => (None, later),
+    };
+    traffic(&world, &log, size, 0, first, &mut random).await?;
     // What old homes remember and hold is of no use any more, and dangerous if it is forgotten in the wrong order.
     world.move_unnoticed(size.wallets, &mut random).await?;
     let leftovers = world.leftovers(size.wallets).await;
     check::at_any_time(&world)?;
     let forgetter = tokio::spawn(world.clone().forget(leftovers, random.fork()));
-    traffic(&world, &log, size.second(), size.clients, &mut random).await?;
+    traffic(&world, &log, size.second(), size.clients, second, &mut random).await?;
     forgetter.await.map_err(|error| Violation(format!("a forgetter could not go on: {error}")))?;
     // A mover that slept until now may have closed buckets of a plan that was taken back.
     sleep(faults::LONGEST_STALL).await;
@@ -179,6 +194,7 @@ async fn traffic(
     log: &Arc<Log>,
     size: Size,
     first_client: usize,
+    disaster: Option<Disaster>,
     random: &mut fastrand::Rng,
 ) -> Result<(), Violation> {
     world.sicken();
@@ -191,10 +207,11 @@ async fn traffic(
         planners.spawn(world.clone().keep_moving(size.wallets, random.fork()));
     }
     planners.spawn(world.clone().keep_settling(random.fork()));
-    for _ in 0..size.kills {
-        sleep(Duration::from_millis(random.u64(1..2_000))).await;
-        world.kill_somebody(random);
-        check::at_any_time(world)?;
+    let disaster = disaster.map(|disaster| tokio::spawn(world.clone().suffer(disaster, log.clone())));
+    kills(world, size.kills, random).await?;
+    if let Some(disaster) = disaster {
+        disaster.await.map_err(|error| Violation(format!("a restore could not go on: {error}")))??;
+        kills(world, size.kills / 2, random).await?;
     }
     world.heal();
     while let Some(ended) = planners.join_next().await {
@@ -217,4 +234,13 @@ async fn traffic(
     }
     sleep(BAKE).await;
     check::at_any_time(world)
+}
+
+async fn kills(world: &Arc<World>, count: usize, random: &mut fastrand::Rng) -> Result<(), Violation> {
+    for _ in 0..count {
+        sleep(Duration::from_millis(random.u64(1..2_000))).await;
+        world.kill_somebody(random);
+        check::at_any_time(world)?;
+    }
+    Ok(())
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use mover::{MoveError, Moved, Mover, Order, Pace, Returned, Route, Side, settle};
 use store::memory::MemoryStore;
 use store::{HomeKey, HomeState};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use topology::{CellId, WalletId};
 
@@ -61,6 +62,11 @@ pub struct Moves {
     faults: Arc<Faults>,
     /// Of movers that are stopped for minutes in front of a write.
     sleepers: Arc<Faults>,
+    /// The movers that are asleep, or may be.
+    asleep: Mutex<Vec<AbortHandle>>,
+    /// Held by each mover and purger at work; all of it by an operator who restores a cell, when
+    /// nothing may be under way.
+    pub under_way: RwLock<()>,
     mistake: Mistake,
     adopted: AtomicU64,
     groups: AtomicU64,
@@ -75,6 +81,8 @@ impl Moves {
             plans: Mutex::default(),
             faults: Arc::new(Faults::new(random.fork(), healed.clone())),
             sleepers: Arc::new(Faults::new(random.clone().fork(), healed).with_stalls()),
+            asleep: Mutex::default(),
+            under_way: RwLock::default(),
             mistake,
             adopted: AtomicU64::new(0),
             groups: AtomicU64::new(0),
@@ -115,7 +123,7 @@ impl World {
         self.side_through(&self.moves.faults, cell)
     }
 
-    fn side_through(&self, faults: &Arc<Faults>, cell: usize) -> Side<MemoryStore> {
+    pub fn side_through(&self, faults: &Arc<Faults>, cell: usize) -> Side<MemoryStore> {
         let cell = &self.cells[cell];
         let store = cell.store.with_faults(faults.clone());
         let store = match self.moves.mistake.in_movers() {
@@ -209,12 +217,18 @@ impl World {
     /// One more mover on the plan, which is stopped now and then and goes on when much has changed: nothing waits for it.
     fn leave_asleep(self: &Arc<Self>, plan: &Arc<Plan>) {
         let (world, plan) = (self.clone(), plan.clone());
-        tokio::spawn(async move {
+        let sleeper = tokio::spawn(async move {
             let (_stopper, stop) = watch::channel(false);
             if let Err(violation) = world.work_through(&world.moves.sleepers, &plan, stop).await {
                 world.broke(violation);
             }
         });
+        guard(&self.moves.asleep).push(sleeper.abort_handle());
+    }
+
+    /// Kills every mover that is asleep.
+    pub fn kill_sleepers(&self) {
+        guard(&self.moves.asleep).drain(..).for_each(|sleeper| sleeper.abort());
     }
 
     /// Works on a plan as long as movers live: each is killed, or told to stop, after a random time.
@@ -253,6 +267,7 @@ impl World {
     /// Makes one plan after the other until everything has healed.
     pub async fn keep_moving(self: Arc<Self>, wallets: usize, mut random: fastrand::Rng) {
         while !self.is_healed() && self.broken().is_none() {
+            let under_way = self.moves.under_way.read().await;
             let (what, home) = match random.u32(0..3) {
                 0 => {
                     let number = random.usize(..GROUPS);
@@ -279,6 +294,7 @@ impl World {
                 }
                 _ => first.await,
             }
+            drop(under_way);
             sleep(Duration::from_millis(random.u64(1..400))).await;
         }
     }
@@ -329,6 +345,7 @@ impl World {
     pub async fn keep_settling(self: Arc<Self>, mut random: fastrand::Rng) {
         while !self.is_healed() && self.broken().is_none() {
             sleep(Duration::from_millis(random.u64(1..2_000))).await;
+            let _under_way = self.moves.under_way.read().await;
             // Killed, as others are.
             let looked = timeout(LONGEST_LIFE.mul_f64(random.f64()), self.settle_closed()).await;
             if let Ok(Err(violation)) = looked {

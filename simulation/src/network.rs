@@ -2,7 +2,7 @@
 //! network between the cells, where requests and answers get lost, come late, come twice.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cell::failure::Failure;
 use cell::peers::{Credited, PeerError, Peers};
@@ -105,14 +105,19 @@ impl Holds for Everybody {
 /// Between the cells.
 #[derive(Clone)]
 pub struct Network {
-    world: Arc<World>,
+    /// Which owns it: what is left of a run is freed with it.
+    world: Weak<World>,
     faults: Arc<Faults>,
     view: Arc<View>,
 }
 
 impl Network {
-    pub fn new(world: Arc<World>, faults: Arc<Faults>) -> Self {
-        Self { world, faults, view: Arc::new(View::default()) }
+    pub fn new(world: &Arc<World>, faults: Arc<Faults>) -> Self {
+        Self { world: Arc::downgrade(world), faults, view: Arc::new(View::default()) }
+    }
+
+    fn world(&self) -> Arc<World> {
+        self.world.upgrade().expect("whatever asks runs in it")
     }
 
     async fn carry<T, F>(
@@ -128,25 +133,26 @@ impl Network {
         let lost = || PeerError::Unreachable("lost".into());
         let fate = self.faults.next(true);
         let choice = usize::from(wallet.as_bytes()[7]) + usize::try_from(fate.before.as_micros()).unwrap_or(0);
+        let world = self.world();
         let exchange = async {
             sleep(fate.before).await;
             if fate.fault == Fault::Refused {
                 return Err(lost());
             }
             if choice.is_multiple_of(5) {
-                self.view.advance(&self.world.placements, choice);
+                self.view.advance(&world.placements, choice);
             }
             if let Fault::LandsLater(delay) = fate.fault {
                 // A duplicate of the request arrives much later, whatever becomes of this one.
-                let cell = self.world.placements.cell_of(&self.view, wallet);
-                let (world, late) = (self.world.clone(), request(self.world.service(cell, choice).ok_or_else(lost)?));
+                let cell = world.placements.cell_of(&self.view, wallet);
+                let (world, late) = (world.clone(), request(world.service(cell, choice).ok_or_else(lost)?));
                 tokio::spawn(async move {
                     sleep(delay).await;
                     drop(late.await);
                     drop(world);
                 });
             }
-            let answer = self.world.route(&self.view, wallet, choice, &request).await;
+            let answer = world.route(&self.view, wallet, choice, &request).await;
             sleep(fate.after).await;
             match (fate.fault, answer) {
                 (Fault::AnswerLost, _) | (_, Err(NoAnswer)) => Err(lost()),
@@ -166,8 +172,10 @@ impl Peers for Network {
 
     async fn credit(&self, credit: &Credit, deadline: Instant) -> Credited {
         let credit = credit.clone();
-        let destination = self.world.placements.cell_of(&self.view, credit.to_wallet_id);
-        let cell = Some(self.world.cells[destination].id.clone());
+        let world = self.world();
+        let destination = world.placements.cell_of(&self.view, credit.to_wallet_id);
+        let cell = Some(world.cells[destination].id.clone());
+        drop(world);
         let outcome = self.carry(credit.to_wallet_id, deadline, move |service| {
             let credit = credit.clone();
             let context = Context { key: None, audit: Audit::default(), deadline };

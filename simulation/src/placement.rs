@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mover::Group;
-use topology::{Bucket, UserId, WalletId};
+use topology::placement::{BucketRun, Pin};
+use topology::{Bucket, CellEntry, CellIndex, CellState, PlacementUpdate, UserId, WalletId};
 
-use super::world::{CELLS, NAMESPACE};
+use super::world::{CELLS, NAMESPACE, cell_id};
 
 /// Wallets fall into this many groups of neighbouring buckets; each group moves as a whole.
 pub const GROUPS: usize = 4;
@@ -116,6 +117,39 @@ impl Placements {
 
     pub fn cell_of(&self, view: &View, wallet: WalletId) -> usize {
         self.lock()[view.0.load(Ordering::Relaxed)].cell_of(wallet)
+    }
+
+    /// The newest version as the control plane's own code knows it.
+    pub fn as_published(&self) -> topology::Placement {
+        let versions = self.lock();
+        let newest = versions.last().expect("there always is one");
+        let index = |cell: usize| CellIndex(u16::try_from(cell).expect("a few"));
+        let entry = |cell| CellEntry {
+            index: index(cell),
+            id: cell_id(cell),
+            state: CellState::Active,
+            weight: 1,
+            instances: vec![],
+        };
+        let run = |first: Bucket, last: Bucket, cell| BucketRun { first: first.0, last: last.0, cell: index(cell) };
+        let quarter = u16::try_from(topology::BUCKETS / GROUPS).expect("of 16 bits");
+        // What moves is the beginning of each quarter; the rest stays where it was from the start.
+        let buckets = (0..GROUPS).flat_map(|number| {
+            let Group { first, last } = group(number);
+            let (rest, end) = (Bucket(last.0 + 1), Bucket(first.0 + (quarter - 1)));
+            [run(first, last, newest.owners[number]), run(rest, end, first_owner(rest))]
+        });
+        let pins = newest.pins.iter().map(|(&wallet, &cell)| Pin { wallet, cell: Some(index(cell)) });
+        let update = PlacementUpdate {
+            version: versions.len() as u64,
+            base: None,
+            intended: true,
+            cells: (0..CELLS).map(entry).collect(),
+            buckets: buckets.collect(),
+            pins: pins.collect(),
+            avoided: vec![],
+        };
+        topology::Placement::from_full(&update).expect("every bucket has an owner")
     }
 
     pub fn newest_cell_of(&self, wallet: WalletId) -> usize {

@@ -22,6 +22,7 @@ use super::faults::{Faults, HEAD_LIFETIME};
 use super::movers::Moves;
 use super::network::Network;
 use super::placement::{Placements, first_owner};
+use super::restoring::Losses;
 use super::{Mistake, Violation};
 
 pub const CELLS: usize = 3;
@@ -48,6 +49,8 @@ pub struct Cell {
     pub id: CellId,
     pub store: MemoryStore,
     faults: Arc<Faults>,
+    /// By an operator, who restores the cell: no instance is started.
+    is_stopped: AtomicBool,
     processes: Vec<Mutex<Option<Process>>>,
 }
 
@@ -60,11 +63,16 @@ pub struct World {
     network: OnceLock<Network>,
     started: Instant,
     broken: Mutex<Option<Violation>>,
+    pub losses: Losses,
 }
 
 /// A request to an instance that is dead, or died before it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoAnswer;
+
+pub fn cell_id(number: usize) -> CellId {
+    CellId::parse(format!("cell-{number}")).expect("sound")
+}
 
 pub fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -87,7 +95,8 @@ impl World {
         let healed = Arc::new(AtomicBool::new(false));
         let cells = (0..CELLS)
             .map(|number| Cell {
-                id: CellId::parse(format!("cell-{number}")).expect("sound"),
+                id: cell_id(number),
+                is_stopped: AtomicBool::new(false),
                 store: MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| first_owner(*bucket) == number)))
                     .with_mutation(mistake.in_stores()),
                 faults: Arc::new(Faults::new(random.fork(), healed.clone()).with_stalls()),
@@ -103,8 +112,9 @@ impl World {
             network: OnceLock::new(),
             started: Instant::now(),
             broken: Mutex::new(None),
+            losses: Losses::default(),
         });
-        let network = Network::new(world.clone(), Arc::new(Faults::new(random.fork(), healed)));
+        let network = Network::new(&world, Arc::new(Faults::new(random.fork(), healed)));
         world.network.set(network).unwrap_or_else(|_| unreachable!("set once"));
         for cell in 0..CELLS {
             for instance in 0..INSTANCES {
@@ -158,7 +168,7 @@ impl World {
     }
 
     fn start(&self, cell: usize, number: usize) {
-        let Cell { id, store, faults, processes } = &self.cells[cell];
+        let Cell { id, store, faults, processes, .. } = &self.cells[cell];
         let mut seeds = guard(&self.seeds);
         let skew = seeds.i64(-LARGEST_SKEW..LARGEST_SKEW);
         // Now and then a machine is an hour off, until everything heals.
@@ -195,9 +205,31 @@ impl World {
     }
 
     fn start_if_down(&self, cell: usize, instance: usize) {
-        if guard(&self.cells[cell].processes[instance]).is_none() {
+        let Cell { is_stopped, processes, .. } = &self.cells[cell];
+        if !is_stopped.load(Ordering::Relaxed) && guard(&processes[instance]).is_none() {
             self.start(cell, instance);
         }
+    }
+
+    /// Kills all instances of a cell, which do not come back by themselves.
+    pub fn stop(&self, cell: usize) {
+        self.cells[cell].is_stopped.store(true, Ordering::Relaxed);
+        for process in &self.cells[cell].processes {
+            drop(guard(process).take());
+        }
+    }
+
+    /// The cell serves again.
+    pub fn restart(&self, cell: usize) {
+        self.cells[cell].is_stopped.store(false, Ordering::Relaxed);
+        for instance in 0..INSTANCES {
+            self.start_if_down(cell, instance);
+        }
+    }
+
+    /// Whether some cell is stopped while it is restored.
+    pub fn is_restoring(&self) -> bool {
+        self.cells.iter().any(|cell| cell.is_stopped.load(Ordering::Relaxed))
     }
 
     /// From now on nothing fails any more.

@@ -122,6 +122,16 @@ impl MemoryStore {
         tables.homes.get(&HomeKey::Bucket(bucket)).map_or(from_start, |row| row.state == HomeState::Serving)
     }
 
+    /// All tables at this moment, as point-in-time recovery keeps them.
+    pub fn tables(&self) -> Tables {
+        self.lock().clone()
+    }
+
+    /// Rewinds the tables to what they were, or empties them: everything since is gone.
+    pub fn rewind(&self, tables: Tables) {
+        *self.lock() = tables;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

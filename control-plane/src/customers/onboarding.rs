@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use crate::cells::fleet::Fleet;
 use crate::cells::instances::Answer;
-use crate::customers::creation_rights::{self, Denied};
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::placement::placements::Delta;
+use restoration::creation_rights::{self, Denied};
 
 /// How often the steps start anew because the bucket got another owner meanwhile.
 const HOME_CHANGES_MAX: usize = 3;

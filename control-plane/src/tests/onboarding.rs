@@ -7,9 +7,9 @@ use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
 use super::fixture::{Fixture, Plane, because, cell_id, code, user_of};
-use crate::customers::creation_rights::{Denied, deny, grant};
 use crate::customers::onboarding::{onboard, pin};
 use crate::placement::placements::Delta;
+use restoration::creation_rights::{Denied, deny, grant};
 
 fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
     Onboard { user_id: user.to_string(), cell, because: because() }

@@ -29,7 +29,15 @@ pub fn longest(world: &World) -> Result<BTreeMap<WalletId, Vec<Block>>, Violatio
     }
     let mut longest = BTreeMap::new();
     for (wallet, copies) in wallets {
-        let wrong = |what: String| violated(format!("wallet {wallet}: {what}"));
+        let ends: Vec<_> = copies
+            .iter()
+            .filter_map(|(cell, held)| {
+                held.blocks.last().map(|head| (cell, held.blocks.len(), head.number, &head.home))
+            })
+            .map(|(cell, count, number, home)| format!("{cell}: {count} blocks to {number}, home {home}"))
+            .collect();
+        let ends = ends.join("; ");
+        let wrong = |what: String| violated(format!("wallet {wallet}: {what} ({ends})"));
         let size = |held: &Held| (held.blocks.last().map(|block| block.number), held.blocks.len());
         let Some((_, chain)) = copies.iter().max_by_key(|(_, held)| size(held)) else { continue };
         if let Some(gap) = (0..).zip(&chain.blocks).find(|(number, block)| block.number != *number) {

@@ -86,3 +86,8 @@ fn a_write_decided_on_an_old_head_is_found() {
 fn a_write_by_a_clock_an_hour_off_is_found() {
     finds(Mistake::ClockUnchecked);
 }
+
+#[test]
+fn a_rewound_cell_that_asks_no_other_cell_is_found() {
+    finds(Mistake::RestoredAlone);
+}

@@ -6,7 +6,7 @@ use store::{BlockRange, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
 
 use super::chains::append;
-use crate::error::Result;
+use crate::Result;
 
 /// What the cell holds of a chain.
 pub struct Held {

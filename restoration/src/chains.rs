@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use topology::{CellId, WalletId};
 
 use super::{bad_chain, holes, tombstones, try_again};
-use crate::error::Result;
+use crate::Result;
 
 /// How long one write is tried.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);

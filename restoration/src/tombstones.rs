@@ -8,8 +8,8 @@ use store::{BlockRange, Store};
 use topology::CellId;
 
 use super::chains::append;
-use crate::customers::creation_rights;
-use crate::error::Result;
+use crate::Result;
+use crate::creation_rights;
 
 /// Leaves it for a wallet that ever lived in the restored cell, if nothing is there. `head`: the end of the chain that
 /// `other` holds.

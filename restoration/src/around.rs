@@ -13,8 +13,8 @@ use topology::{CellEntry, CellId, Placement, WalletId};
 
 use super::chains::write;
 use super::{holes, owner, tombstones};
-use crate::customers::creation_rights;
-use crate::error::{Error, Result};
+use crate::creation_rights;
+use crate::{Error, Result};
 
 const CONCURRENT: usize = 1;
 

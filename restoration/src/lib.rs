@@ -1,0 +1,45 @@
+//! How a cell whose tables were lost or rewound gets back what is its own: chains, tombstones, and the right to create
+//! wallets. The rules run over any store; the control plane and the simulator carry them out.
+//!
+//! They must never make a second home for a wallet, nor give a bucket to two cells.
+
+pub mod around;
+pub mod chains;
+pub mod creation_rights;
+mod holes;
+pub mod rights;
+mod tombstones;
+
+use store::StoreError;
+use topology::{CellEntry, CellIndex, Placement, Problem, WalletId};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}: {}", .0.code, .0.detail)]
+    Refused(Box<Problem>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored row that no program of ours can have written.
+    #[error("stored data is unsound: {0}")]
+    Unsound(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+fn refused(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Error {
+    Error::Refused(Box::new(Problem::new(status, code, title).detail(detail)))
+}
+
+pub fn bad_chain(detail: String) -> Error {
+    refused(422, "bad_chain", "Not a sound part of a chain", detail)
+}
+
+pub fn try_again(detail: String) -> Error {
+    refused(503, "try_again", "Another request came first", detail)
+}
+
+/// The cell that has the wallet by the placement.
+pub fn owner(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
+    let index: CellIndex = placement.cell_of(wallet);
+    placement.cell(index).ok_or_else(|| Error::Unsound(format!("cell {index:?} is not listed")))
+}

@@ -1,0 +1,351 @@
+//! A cell whose tables are rewound, or lost and refilled from an export, while the rest goes on:
+//! reconciled by the control plane's own code, as an operator would have it, before the cell serves
+//! again.
+//!
+//! It must account for all that is lost: a checker that excused more would find nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cell::failure::Failure;
+use cell::wallets::Context;
+use control_api::restore::{RESTORE_BLOCKS, RestoredChain};
+use ledger::{Audit, Block, Entry, EntryKind, TransactionId};
+use mover::Side;
+use restoration::Error;
+use restoration::around::{Around, Completed};
+use restoration::{chains, rights};
+use store::StoreError;
+use store::memory::{MemoryStore, Tables};
+use tokio::time::{Instant, sleep, timeout};
+use topology::{CellEntry, Placement, WalletId};
+
+use super::client::Log;
+use super::faults::Faults;
+use super::forgetting::PURGE_AFTER;
+use super::placement::{USERS, View, user};
+use super::world::{CELLS, World, guard};
+use super::{Mistake, Violation, check};
+
+/// One seed in so many has a restore.
+const RESTORE_EVERY: u64 = 8;
+/// A snapshot is made at most so long after its part of the run began, and the tables are rewound
+/// so long after that.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Between two chains of an export.
+const EXPORT_PAUSE_MAX_MS: u64 = 400;
+/// How often a part of a restore is begun again.
+const LIVES_MAX: u32 = 400;
+/// Attempts of a customer to get a wallet again.
+const CREATIONS_MAX: u32 = 400;
+
+/// What happens to which cell, in which part of the run.
+pub struct Disaster {
+    pub part: usize,
+    cell: usize,
+    /// Else its tables are rewound.
+    lost: bool,
+    random: fastrand::Rng,
+}
+
+impl Disaster {
+    /// Drawn apart from everything else, so that the other seeds do what they did without.
+    pub fn of(seed: u64) -> Option<Self> {
+        let mut random = fastrand::Rng::with_seed(!seed);
+        let strikes = seed % RESTORE_EVERY == RESTORE_EVERY / 2;
+        strikes.then(|| Self {
+            part: random.usize(0..2),
+            cell: random.usize(0..CELLS),
+            lost: random.bool(),
+            random: random.fork(),
+        })
+    }
+}
+
+impl fmt::Display for Disaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.lost { "loses its tables" } else { "is rewound" };
+        write!(f, "cell-{} {what} in part {} of the run", self.cell, self.part)
+    }
+}
+
+/// What there is to restore a cell from.
+enum Kept {
+    Snapshot(Tables),
+    /// Each chain that was served in the cell, whole up to where it was read.
+    Export(BTreeMap<WalletId, Vec<Block>>),
+}
+
+/// What restores have lost for good, entry by entry.
+#[derive(Default)]
+pub struct Losses(Mutex<Lost>);
+
+#[derive(Debug, Clone, Default)]
+pub struct Lost {
+    pub restores: usize,
+    entries: Vec<(WalletId, Entry)>,
+    /// Rights and chains are being put back: nothing holds at this moment.
+    pub is_half: bool,
+}
+
+impl Losses {
+    pub fn now(&self) -> Lost {
+        guard(&self.0).clone()
+    }
+
+    fn begin(&self) {
+        guard(&self.0).is_half = true;
+    }
+}
+
+impl Lost {
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn has_key(&self, wallet: WalletId, key: ledger::block::Key) -> bool {
+        self.entries.iter().any(|(of, entry)| *of == wallet && entry.key == Some(key))
+    }
+
+    /// Whether an entry about this transfer was lost that is of such a kind.
+    pub fn has(&self, transfer: TransactionId, kind: impl Fn(&EntryKind) -> bool) -> bool {
+        self.entries.iter().any(|(_, entry)| entry.transfer() == Some(transfer) && kind(&entry.kind))
+    }
+}
+
+impl World {
+    /// One cell comes to harm and is restored, while clients go on.
+    pub async fn suffer(self: Arc<Self>, disaster: Disaster, log: Arc<Log>) -> Result<(), Violation> {
+        let Disaster { cell, lost, mut random, .. } = disaster;
+        sleep(LONGEST_WAIT.mul_f64(random.f64())).await;
+        let kept = match lost {
+            true => Kept::Export(self.export(cell, &mut random).await),
+            false => Kept::Snapshot(self.cells[cell].store.tables()),
+        };
+        sleep(LONGEST_WAIT.mul_f64(random.f64())).await;
+        self.restore(cell, &kept, &log, &mut random).await
+    }
+
+    async fn export(&self, cell: usize, random: &mut fastrand::Rng) -> BTreeMap<WalletId, Vec<Block>> {
+        let mut export = BTreeMap::new();
+        for wallet in self.wallets(USERS) {
+            sleep(Duration::from_millis(random.u64(0..EXPORT_PAUSE_MAX_MS))).await;
+            if self.cells[cell].serves(wallet).await {
+                let chain = self.cells[cell].store.chains().remove(&wallet).unwrap_or_default();
+                export.insert(wallet, chain);
+            }
+        }
+        export
+    }
+
+    /// Stops the cell and everything that moves wallets, takes away what came after `kept`, and
+    /// lets the cell serve again when it is reconciled with what the others hold.
+    async fn restore(
+        self: &Arc<Self>,
+        cell: usize,
+        kept: &Kept,
+        log: &Log,
+        random: &mut fastrand::Rng,
+    ) -> Result<(), Violation> {
+        let nothing_moves = self.moves.under_way.write().await;
+        self.stop(cell);
+        // A mover that sleeps may do what was decided by tables that are no more: its process is
+        // ended, too.
+        self.kill_sleepers();
+        self.finish_plans().await?;
+        // As after the last process that cannot be proved dead: nothing lands any more that was
+        // decided before.
+        sleep(PURGE_AFTER).await;
+        check::at_any_time(self)?;
+        let before = check::longest(self)?;
+        let floors = self.floors(cell, kept, &before);
+        self.losses.begin();
+        match kept {
+            Kept::Snapshot(tables) => self.cells[cell].store.rewind(tables.clone()),
+            Kept::Export(_) => self.cells[cell].store.rewind(Tables::default()),
+        }
+        self.reconcile(cell, kept, random).await?;
+        let gone = self.account(&before, &floors, log)?;
+        check::at_any_time(self)?;
+        check::books(self)?;
+        self.restart(cell);
+        drop(nothing_moves);
+        self.open_again(&gone).await
+    }
+
+    /// Up to which block each wallet of the cell must be there again: what was kept, and what any
+    /// other cell holds.
+    fn floors(&self, cell: usize, kept: &Kept, before: &BTreeMap<WalletId, Vec<Block>>) -> BTreeMap<WalletId, usize> {
+        let mut floors: BTreeMap<WalletId, usize> = BTreeMap::new();
+        let mut raise = |wallet: WalletId, blocks: &[Block]| {
+            let count = blocks.last().map_or(0, |head| head.number as usize + 1);
+            let floor = floors.entry(wallet).or_default();
+            *floor = count.max(*floor);
+        };
+        for other in (0..CELLS).filter(|other| *other != cell) {
+            self.cells[other].store.chains().iter().for_each(|(wallet, blocks)| raise(*wallet, blocks));
+        }
+        match kept {
+            Kept::Snapshot(tables) => {
+                for (&wallet, blocks) in before {
+                    raise(wallet, &blocks[..tables.chain(wallet).count().min(blocks.len())]);
+                }
+            }
+            Kept::Export(chains) => chains.iter().for_each(|(wallet, blocks)| raise(*wallet, blocks)),
+        }
+        floors
+    }
+
+    /// Rights, chains, and what the other cells hold: each part again until it is done, however
+    /// often it is interrupted.
+    async fn reconcile(&self, cell: usize, kept: &Kept, random: &mut fastrand::Rng) -> Result<(), Violation> {
+        let placement = self.placements.as_published();
+        let entry = placement.cells()[cell].clone();
+        let steady = Arc::new(Faults::none(random.fork()));
+        let other_cells = || (0..CELLS).filter(|other| *other != cell);
+        // Thousands of rows are read in one go: a call that fails is repeated below what is
+        // simulated.
+        let quiet: Vec<_> = other_cells().map(|other| self.side_through(&steady, other)).collect();
+        let store = self.side_through(&steady, cell).store;
+        insist(random, Duration::from_secs(60), || async {
+            match kept {
+                Kept::Snapshot(_) => rights::reconcile(&placement, &entry, &store, &quiet).await,
+                Kept::Export(_) => rights::rebuild(&placement, &entry, &store, &quiet).await,
+            }
+        })
+        .await?;
+        let store = self.side(cell).store;
+        if let Kept::Export(export) = kept {
+            for (wallet, blocks) in export {
+                self.refill(&placement, &entry, &store, *wallet, blocks, random).await?;
+            }
+        }
+        if self.moves.mistake() == Mistake::RestoredAlone {
+            return Ok(());
+        }
+        let clock = self.clock(0);
+        let others: Vec<_> = other_cells().map(|other| self.side(other)).collect();
+        let around = Around { placement: &placement, entry: &entry, store: &store, others: &others, clock: &clock };
+        for side in &others {
+            for wallet in self.wallets(USERS) {
+                match insist(random, Duration::from_secs(4), || around.complete(side, wallet)).await? {
+                    Completed::Nothing | Completed::Whole => {}
+                    Completed::LivesThere => self.placements.move_wallet(wallet, self.index_of(&side.cell)),
+                    Completed::Missing(why) => return Err(Violation(format!("wallet {wallet} is not whole: {why}"))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one chain of an export, or what says that the wallet has left.
+    async fn refill(
+        &self,
+        placement: &Placement,
+        entry: &CellEntry,
+        store: &MemoryStore,
+        wallet: WalletId,
+        blocks: &[Block],
+        random: &mut fastrand::Rng,
+    ) -> Result<(), Violation> {
+        let owner: Side<MemoryStore> = self.side(usize::from(placement.cell_of(wallet).0));
+        for part in blocks.chunks(RESTORE_BLOCKS) {
+            let written = insist(random, Duration::from_secs(4), || async {
+                match owner.cell == entry.id {
+                    true => chains::put(store, wallet, part).await,
+                    false => chains::leave_elsewhere(&entry.id, store, &owner, wallet).await,
+                }
+            });
+            if let RestoredChain::Differs { block } = written.await? {
+                return Err(Violation(format!("wallet {wallet}: block {block} is another one in the export")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what is lost: the ends of chains, above what was kept anywhere. The wallets of which
+    /// nothing is left.
+    fn account(
+        &self,
+        before: &BTreeMap<WalletId, Vec<Block>>,
+        floors: &BTreeMap<WalletId, usize>,
+        log: &Log,
+    ) -> Result<BTreeSet<WalletId>, Violation> {
+        let after = check::longest(self)?;
+        let mut gone = BTreeSet::new();
+        let mut lost = guard(&self.losses.0);
+        for (&wallet, then) in before {
+            let now = after.get(&wallet).map_or(&[][..], Vec::as_slice);
+            let common = now.len().min(then.len());
+            if now[..common] != then[..common] {
+                return Err(Violation(format!("wallet {wallet} has another past since the restore")));
+            }
+            if now.len() >= then.len() {
+                continue;
+            }
+            // Where it lived elsewhere, all of it was kept there.
+            if now.len() < floors.get(&wallet).copied().unwrap_or(0) {
+                let (now, then) = (now.len(), then.len());
+                return Err(Violation(format!(
+                    "wallet {wallet} has {now} blocks of {then}: more is lost than must be"
+                )));
+            }
+            lost.entries.extend(then[common..].iter().flat_map(|block| &block.entries).map(|e| (wallet, e.clone())));
+            log.rewind(wallet, now.last().map(|head| head.at));
+            if now.is_empty() {
+                gone.insert(wallet);
+            }
+        }
+        lost.restores += 1;
+        lost.is_half = false;
+        Ok(gone)
+    }
+
+    /// Customers of whom nothing is left come again: what was sent to them arrives only then.
+    async fn open_again(self: &Arc<Self>, gone: &BTreeSet<WalletId>) -> Result<(), Violation> {
+        for (number, wallet) in self.wallets(USERS).enumerate().filter(|(_, wallet)| gone.contains(wallet)) {
+            let view = View::default();
+            let mut attempts = 0;
+            loop {
+                view.advance(&self.placements, 0);
+                let deadline = Instant::now() + Duration::from_secs(4);
+                let answer = self.route(&view, wallet, attempts as usize, |service| async move {
+                    service.create(user(number), Context { key: None, audit: Audit::default(), deadline }).await
+                });
+                if matches!(answer.await, Ok(Ok(_) | Err(Failure::WalletExists(_)))) {
+                    break;
+                }
+                attempts += 1;
+                if attempts == CREATIONS_MAX {
+                    let words = self.whereabouts(wallet).await;
+                    return Err(Violation(format!("wallet {wallet} was not created again: {words}")));
+                }
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does a part of a restore again until it is done; killed now and then, at most so long after it
+/// began.
+async fn insist<T, F>(random: &mut fastrand::Rng, longest: Duration, part: impl Fn() -> F) -> Result<T, Violation>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut last = String::from("killed");
+    for _ in 0..LIVES_MAX {
+        match timeout(longest.mul_f64(random.f64()), part()).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(Error::Store(StoreError::Unavailable(message) | StoreError::Rejected(message)))) => last = message,
+            Ok(Err(Error::Refused(problem))) if problem.status == 503 => last = problem.detail,
+            Ok(Err(error)) => return Err(Violation(format!("a restore failed: {error}"))),
+            Err(_) => {}
+        }
+        sleep(Duration::from_millis(random.u64(1..100))).await;
+    }
+    Err(Violation(format!("a restore did not come to its end: {last}")))
+}
