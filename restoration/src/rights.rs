@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join_all;
 use mover::Side;
 use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, MAX_HOME_CHANGES, Store};
 use topology::{Bucket, CellEntry, CellId, Placement};
@@ -16,6 +17,9 @@ use crate::{Error, Result, refused};
 
 /// Above what any other cell has: a move that was taken back raises the epoch by two at most after another cell's row.
 const EPOCHS_ABOVE: u64 = 2;
+
+/// Reads of rows that are under way at once: all buckets of a cell take a thousand.
+const READS_AT_ONCE: usize = 16;
 
 /// What the other cells say of one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,9 +139,10 @@ async fn elsewhere<S: Store>(others: &[Side<S>]) -> Result<BTreeMap<Bucket, Else
     for side in others {
         let genesis = side.store.genesis().await?;
         let from_start = |bucket: Bucket| genesis.as_ref().is_some_and(|genesis| genesis.contains(bucket));
-        for some in all.chunks(MAX_HOME_CHANGES) {
+        for some in all.chunks(MAX_HOME_CHANGES * READS_AT_ONCE) {
             let keys: Vec<HomeKey> = some.iter().copied().map(HomeKey::Bucket).collect();
-            for (&bucket, row) in some.iter().zip(side.store.homes(&keys).await?) {
+            let pages = try_join_all(keys.chunks(MAX_HOME_CHANGES).map(|keys| side.store.homes(keys))).await?;
+            for (&bucket, row) in some.iter().zip(pages.into_iter().flatten()) {
                 let start = || from_start(bucket).then_some(HomeRow { state: HomeState::Serving, epoch: 0 });
                 let Some(HomeRow { state, epoch }) = row.or_else(start) else { continue };
                 let said = Elsewhere { epoch, cell: side.cell.clone(), state };
