@@ -1,5 +1,8 @@
 //! One running instance of a cell: the tasks, who owns them, and in which order they stop.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use store::Store;

@@ -64,3 +64,34 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
     }
     "not frozen yet, the next pass tries again: it is written to all the time".into()
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger::Timestamp;
+    use ledger::store::memory::MemoryStore;
+    use ledger::store::{Genesis, Guard};
+    use topology::{Bucket, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_wallet_is_frozen_by_a_clock_an_hour_off() {
+        const HOUR_MICROS: i64 = 3_600_000_000;
+        let now = Timestamp::from_micros(1_760_000_000_000_000);
+        let (cell, user) = (CellId::parse("cell-1").expect("sound"), UserId::parse("ann").expect("sound"));
+        let wallet = WalletId::for_user(Uuid::from_u128(7), &user);
+        let id = Uuid::from_u128(1);
+        let (kind, amount, audit) = (EntryKind::Opened, Money::ZERO, Audit::default());
+        let opened = Entry { id, kind, amount, balance_after: amount, key: None, audit };
+        let block = chain::open(wallet, user, cell.clone(), now, opened);
+        let store = MemoryStore::new(Genesis::of(Bucket::all()));
+        let created = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
+        store.append(&created).await.expect("it may be created here");
+        for (ahead, expected) in [(HOUR_MICROS, "not frozen yet"), (0, "frozen")] {
+            let clock = Clock::new(1, move || now.plus_micros(ahead)).with_reference(move || Some((now, now)));
+            let said = append(&store, &cell, &clock, wallet, Audit::default()).await;
+            assert!(said.starts_with(expected), "{said}");
+        }
+    }
+}
