@@ -303,10 +303,10 @@ mod tests {
         let now = Instant::now();
         let mut lanes = with_a_dead_cell(now);
         for number in 0..3 {
-            lanes.again(number, DEAD, 9, now, 0.9);
+            lanes.again(number, DEAD, 9, now, f64::from(number) / 3.0);
         }
         let later = lanes.next_due().expect("they wait");
-        let (_, payee, _, place) = lanes.start(later + LONGEST_PAUSE).expect("the probe").into_parts();
+        let (_, payee, _, place) = lanes.start(later).expect("the probe").into_parts();
         let now = later + Duration::from_millis(1);
         lanes.ended(place, payee, &met("dead", true), now);
         assert_eq!(start_all(&mut lanes, now).len(), 2);
