@@ -7,10 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use ledger::Append;
 use ledger::block::Key;
-use ledger::store::memory::{Fate, FaultPlan, MemoryStore};
-use ledger::store::{Append, Forgotten, Genesis};
 use ledger::{Audit, Block, Intent, Money, Timestamp, moving};
+use store::memory::{Fate, FaultPlan, MemoryStore};
+use store::{Chains, Forgotten, Genesis};
 use tokio::time::{Instant, sleep, timeout};
 use topology::version::Running as Told;
 use topology::wire::{Credit, Receivable};
@@ -64,6 +65,7 @@ impl Running {
             metrics: None,
             admission: Admission::new(0),
             followers: Places::new(1, 1),
+            statements: Places::new(1, 1),
             bodies: Bodies::default(),
             role: Role::All,
             draining: self.stopper.subscribe(),

@@ -67,9 +67,10 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
 
 #[cfg(test)]
 mod tests {
+    use ledger::Guard;
     use ledger::Timestamp;
-    use ledger::store::memory::MemoryStore;
-    use ledger::store::{Genesis, Guard};
+    use store::memory::MemoryStore;
+    use store::{Chains, Genesis};
     use topology::{Bucket, UserId};
     use uuid::Uuid;
 

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use control_api::restore::{BeginRestore, FinishRestore, FinishedPage, RestoreChain, RestoredChain};
 use control_api::{Scope, Wanted};
-use ledger::Append;
-use ledger::{Block, canonical, moving};
+use ledger::{Append, Block, Guard, canonical, moving};
 use mover::{Buckets, Group, Stand};
 use store::dynamodb::Identity;
 use store::{BlockRange, Chains, HomeKey, HomeState, Homes};
@@ -180,31 +179,45 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let (fixture, plane) = town().await;
     let (_, wallet) = opened(&plane, 0..0x100).await;
     let (_, other) = opened(&plane, 0x100..0x200).await;
+    let (_, unseen) = opened(&plane, 0x200..0x300).await;
     let (old, export) = (blocks(&plane, 1, wallet).await, blocks(&plane, 1, other).await);
-    let bucket = wallet.bucket().0;
-    done(&plane, buckets(bucket, bucket, 2)).await;
-    deposited(&plane, 2, wallet).await;
-    let back = done(&plane, buckets(bucket, bucket, 1)).await;
+    let first = unseen;
+    for wallet in [wallet, unseen] {
+        let bucket = wallet.bucket().0;
+        done(&plane, buckets(bucket, bucket, 2)).await;
+        deposited(&plane, 2, wallet).await;
+        let back = done(&plane, buckets(bucket, bucket, 1)).await;
+        done(&plane, Wanted::Forget { operation: back.id }).await;
+    }
+    // The last block is in a later export only.
+    deposited(&plane, 1, wallet).await;
     let newer = blocks(&plane, 1, wallet).await;
-    assert_eq!(numbers(&newer), [0, 1, 2, 3]);
-    done(&plane, Wanted::Forget { operation: back.id }).await;
+    assert_eq!(numbers(&newer), [0, 1, 2, 3, 4]);
+    let first = blocks(&plane, 1, first).await.remove(0);
     lose_tables(&fixture, 1).await;
 
     restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &old).await, RestoredChain::Written { last: 0 });
     take(&plane, &export).await;
     let page = finish(&plane).await;
-    assert_eq!(page.missing.iter().map(|missing| missing.wallet).collect::<Vec<_>>(), [wallet]);
+    let mut missing: Vec<_> = page.missing.iter().map(|missing| missing.wallet).collect();
+    missing.sort_by_key(|missing| *missing == unseen);
+    assert_eq!(missing, [wallet, unseen]);
     // Its newest block stands over the hole: nothing can be served, or appended after block 0.
     assert_eq!(numbers(&blocks(&plane, 1, wallet).await), [0, 3]);
     assert_eq!(numbers(&blocks(&plane, 1, other).await), [0]);
     let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     let second = Append { blocks: vec![newer[3].clone()], guard: None };
     store.append(&second).await.expect_err("it is there");
+    // Of one that no export had, block 0 is missing too: its user gets no second wallet.
+    assert_eq!(numbers(&blocks(&plane, 1, unseen).await), [3]);
+    let created = Append { blocks: vec![first.clone()], guard: Some(Guard::Bucket { genesis: true }) };
+    store.append(&created).await.expect_err("not created again");
 
     restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("a further export is taken");
-    assert_eq!(take(&plane, &newer).await, RestoredChain::Written { last: 3 });
-    assert_eq!(finish(&plane).await.missing, vec![]);
+    assert_eq!(take(&plane, &newer).await, RestoredChain::Written { last: 4 });
+    let missing = finish(&plane).await.missing;
+    assert_eq!(missing.iter().map(|missing| missing.wallet).collect::<Vec<_>>(), [unseen]);
     assert_eq!(blocks(&plane, 1, wallet).await, newer);
 }
 
