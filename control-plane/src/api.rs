@@ -270,3 +270,24 @@ async fn capacity_now(State(control): Control) -> Answer {
 async fn status(State(control): Control) -> Answer {
     Ok(Json(registration::status(&control.fleet).await?).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use tower_service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_a_500_with_a_problem() {
+        let handler = async || if true { panic!("on purpose") } else { "" };
+        let mut routes = Router::new().route("/", get(handler)).route_layer(from_fn(measured));
+        let request = Request::builder().uri("/").body(Body::empty()).expect("sound");
+        let answer = routes.call(request).await.expect("infallible");
+        assert_eq!(answer.status(), 500);
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        let problem: Problem = serde_json::from_slice(&body).expect("a problem");
+        assert_eq!(problem.code, "internal_error");
+    }
+}
