@@ -1,6 +1,6 @@
 //! Certificates between the processes: who is let in where, and what happens when they are replaced.
 
-use access::limits::HANDSHAKE_TIMEOUT;
+use access::limits::{HANDSHAKE_TIMEOUT, PEER_HANDSHAKES_MAX};
 use access::tls::MeshFiles;
 use local_fleet::secrets::{CONTROL_PLANE, MONITOR, ROUTER, Secrets};
 use serde_json::json;
@@ -20,7 +20,9 @@ async fn silent_connections_keep_no_caller_out(secure: &Secure) {
     let (token, user) = (secure.operator("viewer"), "ann");
     let wallet = format!("{}/api/v1/wallets?userId={user}", secure.router());
     let status = format!("{}/v1/status", secure.control_plane());
-    for (url, question) in [(ports.control_plane(), status), (ports.router(), wallet)] {
+    for (url, question, of_peer) in
+        [(ports.control_plane(), status, Some(PEER_HANDSHAKES_MAX)), (ports.router(), wallet, None)]
+    {
         let mut silent = Vec::new();
         for _ in 0..SILENT {
             silent.push(TcpStream::connect(url.trim_start_matches("http://")).await.expect("it listens"));
@@ -29,6 +31,11 @@ async fn silent_connections_keep_no_caller_out(secure: &Secure) {
         let answer = secure.fresh().ask(&token, "GET", &question, "").await;
         assert!(matches!(answer.status, 200 | 404), "{url}: {} {}", answer.status, answer.text);
         assert!(began.elapsed() < HANDSHAKE_TIMEOUT / 2, "{url}: it waited {:?}", began.elapsed());
+        // Long before its time is over, the youngest of those ends that one peer may not have.
+        if let Some(most) = of_peer {
+            let ended = tokio::time::timeout(HANDSHAKE_TIMEOUT / 2, silent[SILENT - most - 1].read_u8()).await;
+            assert!(matches!(ended, Ok(Err(_))), "{url}: {ended:?}");
+        }
     }
 }
 

@@ -55,6 +55,18 @@ async fn all(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// From an address of this machine that ends so.
+async fn connect_from(number: u8, address: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, number], 0).into()).expect("all of 127/8 is this machine");
+    socket.connect(address).await.expect("it listens")
+}
+
+/// Far sooner than a connection ends on which nothing is asked.
+async fn is_closed_at_once(mut stream: TcpStream) -> bool {
+    timeout(Duration::from_secs(10), all(&mut stream)).await.is_ok_and(|all| all.is_empty())
+}
+
 #[tokio::test]
 async fn an_answer_that_does_not_wait_for_its_body_arrives() {
     let (address, _stop) = start().await;
@@ -62,7 +74,11 @@ async fn an_answer_that_does_not_wait_for_its_body_arrives() {
         let mut client = TcpStream::connect(address).await.expect("it listens");
         let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n";
         client.write_all(head.as_bytes()).await.expect("it reads");
-        client.write_all(&vec![b'x'; 3_000_000]).await.expect("all is taken");
+        // In pieces: a connection that is reset meanwhile takes no more of them.
+        for piece in vec![b'x'; 3_000_000].chunks(100_000) {
+            client.write_all(piece).await.expect("all is taken");
+            sleep(Duration::from_millis(2)).await;
+        }
         let answer = all(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("too large"), "{answer}");
     }
@@ -78,13 +94,18 @@ async fn one_peer_gets_its_share_of_the_connections() {
         client.read_exact(&mut [0; 12]).await.expect("an answer");
         clients.push(client);
     }
-    let mut further = TcpStream::connect(address).await.expect("it listens");
-    assert_eq!(all(&mut further).await, "", "closed");
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket.bind(([127, 0, 0, 2], 0).into()).expect("all of 127/8 is this machine");
-    let mut other = socket.connect(address).await.expect("it listens");
+    assert!(is_closed_at_once(connect_from(1, address).await).await);
+    let mut other = connect_from(2, address).await;
     other.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("it reads");
     assert!(all(&mut other).await.ends_with("ok"), "another peer is served");
+    // Until there are as many as there may be, of all peers.
+    while clients.len() < BOUNDS.connections_max {
+        let mut client = connect_from(2, address).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it reads");
+        client.read_exact(&mut [0; 12]).await.expect("an answer");
+        clients.push(client);
+    }
+    assert!(is_closed_at_once(connect_from(3, address).await).await);
     clients.clear();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {

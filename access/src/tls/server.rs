@@ -244,3 +244,18 @@ impl Acceptor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_has_little_waiting_in_the_system() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut acceptor = Acceptor::new(listener, None);
+        let Stream::Plain(stream) = acceptor.accept().await.stream else { panic!("no TLS") };
+        assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().expect("a socket"), UNSENT_MAX_BYTES);
+        drop(client);
+    }
+}
