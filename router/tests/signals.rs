@@ -137,6 +137,7 @@ fn idle_clients_leave_descriptors_for_the_cell() {
     let started = start("descriptors", "200");
     // More than the router may have descriptors, each kept open by its client.
     let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(started.public).expect("the router listens")).collect();
+    let began = Instant::now();
     for _ in 0..3 {
         let mut client = TcpStream::connect(started.public).expect("the router listens");
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
@@ -147,5 +148,33 @@ fn idle_clients_leave_descriptors_for_the_cell() {
         client.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
     }
+    assert!(began.elapsed() < Duration::from_secs(30), "no idle one was waited for: {:?}", began.elapsed());
     drop(idle);
+}
+
+#[test]
+fn a_stream_of_events_ends_after_the_event_that_has_begun() {
+    let Started { mut router, public, cell, _asks } = start("mid-event", "1024");
+    let mut client = TcpStream::connect(public).expect("the router listens");
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    write!(client, "GET /api/v1/events?cell=cell-1&follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut asked = accept_request(&cell);
+    write!(asked, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        .and_then(|()| write!(asked, "7\r\ndata: {{\r\n"))
+        .expect("it waits");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"data: {\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("half of an event");
+        answer.push(byte[0]);
+    }
+    router.signal("-TERM");
+    router.until_logged("a second signal ends it at once");
+    // Time to end it too early.
+    std::thread::sleep(Duration::from_millis(300));
+    write!(asked, "3\r\n}}\n\n\r\n").expect("it still waits");
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).expect("the end");
+    assert_eq!(rest, "3\r\n}\n\n\r\n0\r\n\r\n");
+    assert_eq!(router.end().0.code(), Some(0));
 }

@@ -282,3 +282,26 @@ impl Client {
         timer.as_mut().poll(cx).is_ready()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_takes_too_little_of_an_answer_is_ended() {
+        for (taken, is_over) in [(limits::ANSWER_MIN_BYTES, false), (limits::ANSWER_MIN_BYTES - 1, true)] {
+            let start = Instant::now();
+            let clock = Clock::new(start);
+            let client = Client::new(Side::Public, ([127, 0, 0, 1], 1).into(), &clock);
+            client.request_begun();
+            client.answer_begun();
+            client.write_is_blocked();
+            // It took some a moment ago: the question is how much.
+            let late = start + limits::ANSWER_STALL_TIMEOUT;
+            clock.set(late);
+            client.bytes_written(usize::try_from(taken).expect("small"));
+            client.sweep(late + limits::SWEEP_PERIOD, limits::KEEP_ALIVE_TIMEOUT);
+            assert_eq!(client.is_over(), is_over, "{taken} bytes");
+        }
+    }
+}

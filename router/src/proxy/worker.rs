@@ -499,3 +499,37 @@ async fn converse(worker: Rc<Worker>, client: Rc<Client>, stream: Stream, builde
         connection.into_parts().io.linger().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker() -> Rc<Worker> {
+        let bounds = Bounds::default();
+        Worker::new(Shared {
+            namespace: Uuid::nil(),
+            routes: SharedRoutes::default(),
+            poll_now: Arc::default(),
+            counters: Counters::new(),
+            limiter: Arc::new(Limiter::new(bounds.rates, Instant::now())),
+            bounds,
+            draining: watch::channel(false).1,
+            gate: None,
+            public_tls: None,
+            internal_tls: None,
+            mesh: None,
+            trusted_proxies: [].into(),
+        })
+    }
+
+    #[test]
+    fn bodies_that_come_in_pieces_share_a_bound() {
+        let worker = worker();
+        let client = Client::new(Side::Public, ([127, 0, 0, 1], 1).into(), &worker.clock);
+        let [mut large, mut other] = [(); 2].map(|()| Ongoing::begin(&worker, &client));
+        large.hold(limits::BODIES_MAX_BYTES).expect("all that there is");
+        assert!(matches!(other.hold(1), Err(Failure::Overloaded)));
+        drop(large);
+        other.hold(1).expect("given back");
+    }
+}

@@ -43,6 +43,15 @@ impl Conversation {
         self.0.write_all(text.as_bytes()).await.expect("the router reads");
     }
 
+    /// In pieces, as over a line that takes its time: a connection that is reset meanwhile takes no
+    /// more of them.
+    pub async fn send_slowly(&mut self, text: &str) {
+        for piece in text.as_bytes().chunks(100_000) {
+            self.0.write_all(piece).await.expect("the router reads");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub async fn end(&mut self) {
         self.0.shutdown().await.expect("the router is there");

@@ -86,7 +86,7 @@ async fn a_body_that_is_too_large_is_refused_while_it_is_sent() {
         for (lines, begins) in [(length.as_str(), ""), (CHUNKED, chunk.as_str())] {
             let mut client = Conversation::begin(rig.running.public).await;
             // A client that reads nothing before it has sent all.
-            client.send(&format!("{}{begins}{body}", post(path, lines))).await;
+            client.send_slowly(&format!("{}{begins}{body}", post(path, lines))).await;
             let answer = client.answer().await.expect("an answer");
             assert_eq!((answer.status, answer.code().as_str()), (413, "body_too_large"), "{path} {lines}");
             assert_eq!(client.rest().await, "", "closed");

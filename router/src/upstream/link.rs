@@ -174,3 +174,45 @@ impl Link {
         self.is_kept && self.input.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_wait_for_the_request_counts() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // So that the request is still being sent when the other side closes.
+        socket.set_send_buffer_size(4 * 1024).expect("a socket");
+        let stream = socket.connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut link = Link::new(Stream::Plain(stream), Scratch::default());
+        let hasty = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.read_exact(&mut [0; 64]).await.expect("a head");
+            stream.write_all(b"HTTP/1.1 429 Some\r\ncontent-length: 0\r\n\r\n").await.expect("it reads");
+            // Over bytes that it has not read: the connection is reset.
+        });
+        let (head, ()) = http::Request::post("/").body(()).expect("sound").into_parts();
+        let request_id = http::HeaderValue::from_static("r");
+        let request = Outgoing {
+            head: &head,
+            request_id: &request_id,
+            forwarded_for: None,
+            actor: None,
+            has_host: false,
+            deadline_ms: 1_000,
+            hops: 0,
+            moved: None,
+        };
+        let body = vec![b'x'; 16 << 20];
+        let answer = link.exchange(&request, &body, &Cell::default(), |_| false).await;
+        hasty.await.expect("it ended");
+        let Ok(answer) = answer else { panic!("no answer") };
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(!link.rest(), "a part of the request is not sent");
+    }
+}
