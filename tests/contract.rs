@@ -174,6 +174,7 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     creation::a_wallet_row_overrides_its_bucket(subject).await;
     creation::homes_are_read_as_they_were_written(subject).await;
     creation::homes_change_all_at_once_and_only_from_what_was_seen(subject).await;
+    creation::a_denial_may_depend_on_its_bucket_being_served(subject).await;
     creation::a_denial_waits_for_nobody_and_comes_after_no_wallet(subject).await;
     moves::a_chain_is_copied_with_its_rows_and_listed(subject).await;
     moves::members_are_listed_by_bucket_in_pages(subject).await;

@@ -108,6 +108,36 @@ pub async fn homes_change_all_at_once_and_only_from_what_was_seen<S: Store>(subj
     assert_eq!(subject.store.home(keys[1]).await, Ok(Some(row(moved(), 2))));
 }
 
+pub async fn a_denial_may_depend_on_its_bucket_being_served<S: Store>(subject: &Subject<S>) {
+    let cases = [
+        (None, true, true),
+        (None, false, false),
+        (Some(HomeState::Serving), true, true),
+        (Some(HomeState::Serving), false, true),
+        (Some(closing()), true, false),
+        (Some(closing()), false, false),
+        (Some(moved()), true, false),
+        (Some(moved()), false, false),
+    ];
+    for (bucket, (row, from_start, expected)) in BUCKETS.skip(cases.len()).zip(cases) {
+        let wallet = wallet_in(bucket..bucket + 1);
+        if let Some(state) = row.clone() {
+            subject.set_home(HomeKey::Bucket(wallet.bucket()), state, 3).await;
+        }
+        let key = HomeKey::Wallet(wallet);
+        let row_of = |state| HomeRow { state, epoch: 1 };
+        let denial = HomeChange {
+            key,
+            expected: None,
+            row: row_of(moved()),
+            unless_chain: true,
+            while_served: Some(from_start),
+        };
+        assert_eq!(subject.store.change_homes(&[denial]).await, Ok(expected), "row {row:?}, from start {from_start}");
+        assert_eq!(subject.store.home(key).await, Ok(expected.then(|| row_of(moved()))));
+    }
+}
+
 pub async fn a_denial_waits_for_nobody_and_comes_after_no_wallet<S: Store>(subject: &Subject<S>) {
     let denial = |wallet| HomeChange {
         key: HomeKey::Wallet(wallet),

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use aws_sdk_dynamodb::Client;
-use store::dynamodb::{Connection, connect};
+use ledger::Append;
+use ledger::fence::CLOCK_SKEW_MAX;
+use store::AppendError;
+use store::dynamodb::{Connection, DynamoStore, connect};
 use uuid::Uuid;
 
 use super::{Backdoor, Subject, whole_contract};
@@ -32,6 +35,22 @@ async fn client_at(port: u16) -> Client {
 async fn on_tables(client: Client, prefix: &str) {
     let subject = Subject::tables(client, prefix).await;
     whole_contract(&subject).await;
+    nothing_is_dated_after_the_database(&subject).await;
+}
+
+/// See `ledger::fence`: answers of a database say what time it is.
+async fn nothing_is_dated_after_the_database(subject: &Subject<DynamoStore>) {
+    let head = subject.opened().await;
+    let (_, latest) = subject.store.clock().now().expect("it has answered");
+    for (late, is_written) in [(2 * CLOCK_SKEW_MAX, false), (CLOCK_SKEW_MAX / 2, true)] {
+        let at = latest.plus_micros(i64::try_from(late.as_micros()).expect("seconds"));
+        let block = ledger::chain::next(&head.head(), head.state.clone(), vec![], at);
+        let append = Append { blocks: vec![block], guard: None };
+        match subject.store.append(&append).await {
+            Ok(()) => assert!(is_written, "dated {late:?} ahead"),
+            Err(error) => assert!(!is_written && matches!(error, AppendError::NotApplied(_)), "{late:?}: {error}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

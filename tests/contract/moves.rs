@@ -124,7 +124,10 @@ pub async fn what_was_forgotten_can_be_copied_back<S: Store>(subject: &Subject<S
     assert_eq!(subject.store.blocks(wallet, ALL, 100).await, Ok(blocks.clone()));
     check_rows(subject, wallet, transfers, true).await;
     let next = after(&stone, vec![deposit(1)]);
+    let other = after(&after(&stone, vec![deposit(2)]), vec![deposit(1)]);
     copy(subject, &[next], Some(Guard::Unbroken)).await.expect("nothing is missing before it");
+    let onto_another = copy(subject, &[other], Some(Guard::Unbroken)).await;
+    assert!(matches!(onto_another, Err(AppendError::Conflict(conflict)) if conflict.guard), "the block below differs");
 }
 
 pub async fn nothing_is_forgotten_of_a_chain_that_goes_on<S: Store>(subject: &Subject<S>) {
