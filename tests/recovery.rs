@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ledger::store::{CellRow, Store};
 use serde_json::{Value, json};
 use topology::WalletId;
 
@@ -234,6 +235,28 @@ async fn a_cell_is_restored_as_it_was_at_a_moment_and_a_file_that_is_not_whole_i
         let report = town.restore(&["--until", &until_then]).await.expect("restored");
         let lost = report["lost"].as_array().expect("a list");
         assert_eq!((lost.len(), lost[0]["transaction"].as_str()), (1, Some(later.as_str())), "{report}");
+        town.fleet.restart("cell-2-a").await;
+        town.fleet.until_all_ready(&[]).await;
+        assert_eq!(town.client.balance(town.bob).await, "100.00");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cell_does_not_start_over_tables_that_were_rewound() {
+    within(120, "the test", async {
+        let town = Town::start().await;
+        let store = town.fleet.store(2).await;
+        town.fleet.kill_for_good("cell-2-a").await;
+        // Recovery to a point in time makes new tables of what the old ones held: their ids differ.
+        let signed = store.cell_row("tables", "ids").await.expect("answers").expect("signed at the first start");
+        let others = CellRow { version: signed.version + 1, bytes: b"of other tables".to_vec() };
+        assert_eq!(store.put_cell_row("tables", "ids", Some(signed.version), &others).await, Ok(true));
+        let said = town.refuses_to_start().await;
+        assert!(said.contains("cell restore cell-2 --in-place"), "{said}");
+
+        let words = ["--reason", "its tables were rewound", "cell", "restore", CELL, "--in-place"];
+        town.fleet.ctl(&words).await;
         town.fleet.restart("cell-2-a").await;
         town.fleet.until_all_ready(&[]).await;
         assert_eq!(town.client.balance(town.bob).await, "100.00");
