@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use topology::WalletId;
 
 use crate::fleet::{Call, Client, Fleet, Shape, until, within};
 
-/// More than a cell has places of any kind for those who move money.
+/// More than a cell has places for those who move money, and for bodies of batches.
 const SLOW_SENDERS: usize = 300;
 /// Followers that one caller may have at an instance.
 const FOLLOWERS_OF_EACH: usize = 4;
@@ -35,13 +36,18 @@ async fn status(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head[9..]).into_owned()
 }
 
-async fn slow_batches_keep_no_withdrawal_out(cell: SocketAddr, client: &Client, wallet: WalletId) {
-    let head = format!("POST /api/v1/wallets/{wallet}/transactions:batch HTTP/1.1\r\nhost: localhost\r\n");
-    let begun = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");
+async fn slow_senders_keep_no_withdrawal_out(cell: SocketAddr, client: &Client, wallet: WalletId) {
     let mut slow = Vec::new();
-    for _ in 0..SLOW_SENDERS {
-        slow.push(sent(cell, &begun).await);
+    for path in ["deposit", "transactions:batch"] {
+        let head = format!("POST /api/v1/wallets/{wallet}/{path} HTTP/1.1\r\nhost: localhost\r\n");
+        let begun = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");
+        for _ in 0..SLOW_SENDERS {
+            slow.push(sent(cell, &begun).await);
+        }
     }
+    let last = slow.last_mut().expect("many");
+    let told = timeout(Duration::from_secs(5), status(last)).await;
+    assert_eq!(told.as_deref(), Ok("503"), "so many large bodies are not read at once");
     for number in 0..20 {
         client.send(&Call::withdraw(wallet, "0.01").key(format!("slow-{number}"))).await.expect(200);
     }
@@ -122,7 +128,7 @@ async fn slow_greedy_and_foreign_callers_harm_nobody_else() {
         let (client, cell) = (fleet.client(), address(&fleet.ports.instance(1, 0)));
         let wallet = client.create("customer").await;
         client.send(&Call::deposit(wallet, "100").key("first")).await.expect(200);
-        slow_batches_keep_no_withdrawal_out(cell, &client, wallet).await;
+        slow_senders_keep_no_withdrawal_out(cell, &client, wallet).await;
         one_caller_leaves_followers_to_others(cell).await;
         a_stream_goes_on_after_its_last_event(&client).await;
         no_other_site_gets_in(&fleet, wallet).await;
