@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ledger::store::{CellRow, Store};
 use serde_json::{Value, json};
+use store::{CellRow, CellRows};
 use topology::WalletId;
 
 use crate::fleet::programs::program;

@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use control_plane::ctl::secrets::{ROUTER, Secrets};
+use local_fleet::secrets::{ROUTER, Secrets};
 use topology::CellId;
 
 use crate::fleet::{programs, within};

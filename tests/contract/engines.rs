@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use aws_sdk_dynamodb::Client;
 use ledger::Append;
 use ledger::fence::CLOCK_SKEW_MAX;
-use store::AppendError;
 use store::dynamodb::{Connection, DynamoStore, connect};
+use store::{AppendError, Chains};
 use uuid::Uuid;
 
 use super::{Backdoor, Subject, whole_contract};
