@@ -82,8 +82,13 @@ impl Clock {
 
     /// A transaction id whose leading bits are the time, as UUIDv7 has it: what happened later sorts later, and a
     /// transfer's block can be found from its id.
+    ///
+    /// A clock that is far from the database's gives an id the time of the database: the entry may be committed after
+    /// the clock has been set right, and is looked for around the time in its id.
     pub fn transaction_id(&self) -> uuid::Uuid {
-        let millis = u64::try_from(self.now().micros() / 1_000).unwrap_or(0);
+        let now = self.now();
+        let trusted = now.plus_micros(self.skew_of(now).saturating_neg());
+        let millis = u64::try_from(trusted.micros() / 1_000).unwrap_or(0);
         let mut random = self.random();
         let mut bytes = [0_u8; 10];
         bytes.fill_with(|| random.u8(..));
@@ -114,6 +119,8 @@ mod tests {
         for ahead in [-5, 0, 5, 6] {
             assert_eq!(compared(ahead).check(noon), Ok(()), "{ahead} s ahead");
         }
+        let minted = time_of(compared(3_600).transaction_id()).expect("one of ours");
+        assert_eq!(minted, noon.plus_micros(SECOND), "the database's time, not that of a clock an hour ahead");
         assert_eq!(compared(3_600).check(noon), Err(ClockSkew { micros: 3_599 * SECOND }));
         assert_eq!(compared(-6).check(noon), Err(ClockSkew { micros: -6 * SECOND }));
         let tomorrow = noon.plus_micros(86_400 * SECOND);
