@@ -1,9 +1,10 @@
 //! What a cell takes on at once: bulkheads between kinds of requests, each with a limit that follows its latency, and the
 //! cell's declared rate of writes. Decides before anything of a request is done.
 //!
-//! The bulkheads keep a flood of one kind from the others: whoever creates wallets or reads histories without end uses up
-//! his own places only. What cells ask of one another has places that the public cannot take, and no rate: refusing a
-//! credit would leave money in flight.
+//! The bulkheads keep a flood of one kind from the others: a client that creates wallets or reads
+//! histories without end uses up only the places of its own class. What cells ask of one another
+//! has places that the public cannot take, and no rate: refusing a credit would leave money in
+//! flight.
 //!
 //! The state machines below this are pure; this module adds the lock and the clock. It must never wait.
 

@@ -102,7 +102,7 @@ impl<S: Store> Checkpoints<S> {
         }
     }
 
-    /// One round, if it is time for one and nobody else does it.
+    /// One round, if it is time for one and no other instance does it.
     pub async fn turn_now(&self) -> Result<(), String> {
         self.turn(&mut Watch::default()).await.map_err(|stopped| stopped.to_string())
     }

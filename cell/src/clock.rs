@@ -26,7 +26,7 @@ pub struct ClockSkew {
 }
 
 impl Clock {
-    /// The machine's clock, and a seed that nobody chose.
+    /// The machine's clock, and a random seed.
     #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clock")]
     pub fn system() -> Self {
         Self::new(fastrand::u64(..), || {

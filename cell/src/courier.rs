@@ -50,7 +50,7 @@ const ACTOR: &str = "courier";
 struct Request {
     row: OutRow,
     done: oneshot::Sender<Outcome>,
-    /// Where the request that caused it stands.
+    /// The place in a trace of the request that caused it.
     place: Option<Place>,
 }
 

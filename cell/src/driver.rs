@@ -1,4 +1,5 @@
-//! Runs the sequencer: one task owns it, carries its actions to the store and its replies to whoever asked.
+//! Runs the sequencer: one task owns it, carries its actions to the store and its replies to the
+//! callers.
 //!
 //! The task decides nothing itself. Store calls run as its own child tasks, which it joins before it ends.
 
@@ -24,7 +25,8 @@ use crate::hot::Hot;
 use crate::meters;
 use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, Reply, Sequencer};
 
-/// How long one commit is retried before its commands are told that the outcome is unknown or that nothing was done.
+/// How long one commit is retried before its commands get the answer that the outcome is unknown or
+/// that nothing was done.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 /// Submissions on their way to the sequencer; senders wait above it.
 const MAILBOX: usize = 4_096;
@@ -47,7 +49,7 @@ enum Submission {
     Command {
         command: Box<Command>,
         reply: oneshot::Sender<Reply>,
-        /// Where the work that it is for stands, if that is recorded.
+        /// The place in a trace of the work that it is for, if that is recorded.
         place: Option<Place>,
     },
     /// Start nothing for this wallet for so long.
@@ -67,7 +69,8 @@ impl Submitter {
         if self.0.send(Submission::Command { command: Box::new(command), reply, place }).await.is_err() {
             return Reply::Overloaded;
         }
-        // The driver answers everything it has taken in; without an answer it was killed, and nobody knows.
+        // The driver answers everything it has taken in; without an answer it was killed, and the
+        // outcome is unknown.
         answer.await.unwrap_or_else(|_| Reply::Unknown("the instance is shutting down".into()))
     }
 
@@ -191,7 +194,7 @@ impl<S: Store> Driver<S> {
         match event.expect("a store call neither panics nor is cancelled") {
             Event::Loaded(wallet, loaded) => {
                 if let Loaded::Corrupt(what) = &loaded {
-                    error!(%wallet, what, "the chain is not what was written; the wallet stands still");
+                    error!(%wallet, what, "the chain is not what was written; the wallet takes no writes");
                 }
                 self.sequencer.loaded(wallet, loaded);
             }
@@ -291,7 +294,7 @@ impl<S: Store> Driver<S> {
             Action::RecordRun { wallet, run } => {
                 self.work.spawn(async move {
                     if let Err(error) = record_run(&store, wallet, run).await {
-                        // Whoever next loads the wallet reads these blocks instead, and tries again.
+                        // The next load of the wallet reads these blocks instead, and tries again.
                         warn!(%wallet, run, %error, "a run of blocks was not recorded");
                     }
                     Event::Recorded
@@ -444,7 +447,7 @@ fn next_unrecorded(mut number: u64, recorded: &BTreeSet<u64>) -> Option<u64> {
     Some(number)
 }
 
-/// Runs that were full but never recorded, because whoever filled them died first.
+/// Runs that were full but never recorded, because the process that filled them died first.
 async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block], recorded: &BTreeSet<u64>) {
     for run in blocks.chunk_by(|a, b| run_of(a.number) == run_of(b.number)).filter_map(KeyRun::of) {
         if !recorded.contains(&run.run) {

@@ -1,7 +1,7 @@
 //! Which wallets are written to most: a bounded count of entries over the last while (the Space-Saving algorithm of
 //! Metwally, Agrawal and El Abbadi, 2005). A hint for operators; nothing is decided by it.
 //!
-//! It must never grow with the number of wallets, and wait for nobody.
+//! It must never grow with the number of wallets, and never wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +10,15 @@ use ledger::{Block, Timestamp};
 use topology::WalletId;
 use topology::wire::HotWallet;
 
-/// Wallets counted at a time. Whoever writes more than the window's total divided by this is among them for sure.
+/// Wallets counted at a time. A wallet with more writes than the window's total divided by this is
+/// certainly among them.
 const COUNTED_MAX: usize = 256;
-/// Wallets told of.
+/// Wallets reported.
 pub const TOLD_MAX: usize = 20;
 const WINDOW_MICROS: i64 = 10_000_000;
 const MICROS: f64 = 1_000_000.0;
 
-/// Shared by who writes and who asks.
+/// Shared by writers and readers.
 #[derive(Clone, Default)]
 pub struct Hot(Arc<Mutex<Windows>>);
 

@@ -60,7 +60,7 @@ pub use statement::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
 pub const MAX_BODY_BYTES: usize = wire::BODY_MAX_BYTES;
 /// Time to receive a request's body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shortest and longest deadline a client may ask for, and the one he gets who does not ask.
+/// Shortest and longest deadline a client may ask for, and the default.
 pub const MIN_DEADLINE: Duration = Duration::from_millis(50);
 pub const MAX_DEADLINE: Duration = Duration::from_secs(30);
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(8);
@@ -75,9 +75,9 @@ pub struct Edge<S, P> {
     pub clock: Clock,
     pub metrics: Option<Page>,
     pub admission: Arc<Admission>,
-    /// Places for those who follow the cell's events.
+    /// Places for followers of the cell's events.
     pub followers: Arc<Places>,
-    /// Places for those who read statements.
+    /// Places for readers of statements.
     pub statements: Arc<Places>,
     /// Places for request bodies that are being read.
     pub bodies: Bodies,
@@ -85,7 +85,7 @@ pub struct Edge<S, P> {
     pub role: Role,
     /// True from the moment the instance is asked to stop.
     pub draining: watch::Receiver<bool>,
-    /// Told on `/version`.
+    /// Shown on `/version`.
     pub running: Running,
 }
 

@@ -1,4 +1,4 @@
-//! One running instance of a cell: the tasks, who owns them, and in which order they stop.
+//! One running instance of a cell: the tasks, their owners, and in which order they stop.
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +24,9 @@ pub struct Instance<S, P> {
     pub tasks: JoinSet<()>,
 }
 
-/// Starts the driver and the courier. When `stop` becomes true the courier finishes its deliveries and ends; the
-/// driver ends when nobody can submit any more and all that was submitted is answered.
+/// Starts the driver and the courier. When `stop` becomes true the courier finishes its deliveries
+/// and ends; the driver ends when no task can submit any more and every submitted command is
+/// answered.
 pub fn start<S: Store, P: Peers>(
     cell: CellId,
     namespace: Uuid,

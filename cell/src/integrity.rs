@@ -1,6 +1,6 @@
-//! Verifies every wallet of the cell again and again: chain, rows, snapshots, and what the cell has committed to. Records
-//! rows that follow from the blocks and are missing. A wallet that is broken is frozen and a human is told; no other
-//! wallet is touched.
+//! Verifies every wallet of the cell again and again: chain, rows, snapshots, and what the cell has
+//! committed to. Records rows that follow from the blocks and are missing. A wallet that is broken
+//! is frozen and an operator is alerted; no other wallet is touched.
 //!
 //! It never repairs: what is wrong may be evidence.
 
@@ -60,7 +60,7 @@ pub struct Progress {
     pub wallets: u64,
     pub items: u64,
     pub breaks: u64,
-    /// Who has worked on it, in this order.
+    /// The instances that have worked on it, in this order.
     pub workers: Vec<String>,
     pub last: Option<Completed>,
 }
@@ -173,7 +173,8 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         }
     }
 
-    /// Wallets that the cell has committed to and that are missing in its list: nobody would look at them.
+    /// Wallets that the cell has committed to and that are missing in its list: nothing else would
+    /// look at them.
     async fn tell_unlisted(
         &self,
         audit: &Audit,
@@ -231,7 +232,7 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         Ok(())
     }
 
-    /// What whoever wrote the blocks did not come to record: he may have died first.
+    /// What the writer of the blocks did not record: it may have died first.
     async fn record_missing(&self, wallet: WalletId, report: &Report) -> Result<(), Stopped> {
         let here = report.head.as_ref().is_some_and(|head| head.home == self.cell);
         if !here || !report.breaks.is_empty() {
@@ -259,7 +260,7 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         match self.wallets.change(wallet, Intent::Freeze, context).await {
             Ok(_) => "frozen".into(),
             Err(Failure::Refused { refusal: Refusal::Frozen, .. }) => "was frozen already".into(),
-            Err(Failure::Refused { refusal, .. }) => format!("stands still already: {refusal}"),
+            Err(Failure::Refused { refusal, .. }) => format!("already takes no writes: {refusal}"),
             Err(Failure::Corrupt(_)) => freezing::append(&self.store, &self.cell, &self.clock, wallet, audit).await,
             Err(Failure::Misdirected { .. } | Failure::WalletNotFound(_)) => {
                 let home = report.head.as_ref().map_or("unknown", |head| head.home.as_str());

@@ -52,7 +52,7 @@ impl Watch {
     }
 }
 
-/// A job as its row says it stands.
+/// A job as its row describes it.
 pub struct Seen<S, P> {
     store: S,
     clock: Clock,

@@ -1,4 +1,5 @@
-//! The cell's binary: reads flags and environment, puts the parts together, serves until told to stop.
+//! The cell's binary: reads flags and environment, puts the parts together, serves until a signal
+//! stops it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -128,7 +129,8 @@ struct ServeArgs {
     /// Entries of different requests in one block; 1 turns group commit off (for benchmarks)
     #[arg(long, env = "CELL_MAX_ENTRIES_PER_BLOCK", default_value_t = GROUP_COMMIT_ENTRIES, value_parser = entries)]
     max_entries_per_block: usize,
-    /// What this build is called; told on /version and in metrics [default: the version of the sources]
+    /// What this build is called; shown on /version and in metrics [default: the version of the
+    /// sources]
     #[arg(long, env = "CELL_BUILD_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     build_version: Version,
     /// What this process does: all, accounts (creating and keeping wallets) or transactions (moving money)

@@ -1,5 +1,5 @@
-//! What a cell counts of its business: operations by outcome, and what was appended to the chains. Amounts are sums over
-//! all wallets; nothing here knows who somebody is.
+//! What a cell counts of its business: operations by outcome, and what was appended to the chains.
+//! Amounts are sums over all wallets; nothing here identifies a user.
 
 use ledger::{Block, EntryKind, Intent};
 use metrics::counter;

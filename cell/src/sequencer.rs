@@ -344,7 +344,8 @@ impl Sequencer {
         }
     }
 
-    /// A wallet is known now: whoever waits for one that lives elsewhere is told; whoever was written before is found.
+    /// A wallet is known now: a command for one that lives elsewhere gets that answer; a command
+    /// that was written before is found.
     fn after_load(&mut self, wallet: WalletId, blocks: &[Block]) {
         let slot = self.slots.get(&wallet).expect("just loaded");
         let home = slot.head.as_ref().map(|head| head.home.clone()).expect("just loaded");
@@ -367,8 +368,9 @@ impl Sequencer {
         }
     }
 
-    /// Tells everyone who waits for this wallet, and forgets what was known of it. Whose own wallet is another one is
-    /// told only after his key was looked up there.
+    /// Answers every command that waits for this wallet, and forgets what was known of it. A
+    /// command whose own wallet is another one gets the answer only after its key was looked up
+    /// there.
     fn answer_all(&mut self, wallet: WalletId, reply: &Reply) {
         let waiting: Vec<_> =
             self.slots.get_mut(&wallet).map(|slot| slot.queue.drain(..).collect()).unwrap_or_default();

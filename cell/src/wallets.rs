@@ -39,12 +39,12 @@ pub use transfers::{Transfer, TransferStatus};
 /// How often a command goes back to the sequencer because its key was found to have expired, or because the wallet
 /// had left and is back.
 const MAX_EXPIRED_KEYS: usize = 4;
-/// How long whoever asks for a wallet that is not here waits while the right to create it moves to another cell, and
-/// how often he looks.
+/// How long a request for a wallet that is not here waits while the right to create it moves to
+/// another cell, and how often it looks.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSING_POLL: Duration = Duration::from_millis(20);
 
-/// Who asks, how often he may ask, and how long he waits.
+/// The key, the caller and the deadline of a request.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub key: Option<Key>,
@@ -169,7 +169,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             Past::Block(block) => Ok(view(&block, at)),
             Past::Head(head) if head.home == self.cell => Ok(view(&head, at)),
             Past::Before(first) => Ok(before(&first)),
-            // Whoever is late, or early, is sent on as from every other read; unless it has just arrived.
+            // A caller that is late, or early, is sent on as from every other read; unless it has
+            // just arrived.
             Past::Head(_) | Past::Absent | Past::Hole { .. } => {
                 let head = self.head(wallet).await?;
                 Ok(match history::block_at(&self.store, &head, at).await? {
@@ -295,8 +296,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         at.plus_micros(KEY_LIFETIME_MICROS) > self.clock.now()
     }
 
-    /// Why there is no chain here: unknown to everyone, if this cell is where it would be created; else misdirected.
-    /// While the right to create the wallet is moving, waits for the end of it: nobody can tell before.
+    /// Why there is no chain here: unknown to everyone, if this cell is where it would be created;
+    /// else misdirected. While the right to create the wallet is moving, waits for the end of it:
+    /// the answer is not known before.
     async fn absent(&self, wallet: WalletId) -> Result<Failure, Failure> {
         let patience = Instant::now() + CLOSING_PATIENCE;
         loop {
@@ -312,8 +314,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     /// `None` while it is being decided.
     ///
-    /// The bucket's row is read first: whoever moves a bucket here writes what denies single wallets of it before the
-    /// bucket is served. Read the other way round, a denial written in between would be missed.
+    /// The bucket's row is read first: a move of a bucket to this cell writes what denies single
+    /// wallets of it before the bucket is served. Read the other way round, a denial written in
+    /// between would be missed.
     async fn absent_now(&self, wallet: WalletId) -> Result<Option<Failure>, Failure> {
         let bucket = self.store.home(HomeKey::Bucket(wallet.bucket())).await?.map(|row| row.state);
         match self.store.home(HomeKey::Wallet(wallet)).await?.map(|row| row.state) {

@@ -1,9 +1,10 @@
 //! How many requests of one kind are worth having at once, found out from how long they take. Pure: the time comes in.
 //!
-//! Requests that only wait for one another make everybody slower and nobody done sooner. So the limit falls while requests
-//! take more than a multiple of the shortest time seen lately, and rises while they do not and the places are used: a
-//! gradient on latency, as in TCP Vegas. Group commit makes many requests at once cheap on a hot wallet: there the time
-//! hardly rises, and the limit stays up. Time outside counts as ours: a slow database is one that can do less at once.
+//! Requests that only wait for one another make all slower and none done sooner. So the limit falls
+//! while requests take more than a multiple of the shortest time seen lately, and rises while they
+//! do not and the places are used: a gradient on latency, as in TCP Vegas. Group commit makes many
+//! requests at once cheap on a hot wallet: there the time hardly rises, and the limit stays up.
+//! Time outside counts as ours: a slow database is one that can do less at once.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub struct Bounds {
     pub most: u32,
 }
 
-/// The limit is looked at when so much time has passed and so many requests have told.
+/// The limit is reviewed after so much time and so many measured requests.
 const WINDOW: Duration = Duration::from_millis(100);
 const SAMPLES_MIN: u32 = 10;
 /// Requests may take so many times the shortest time before the limit falls.

@@ -14,7 +14,7 @@ use topology::{Bucket, CellId};
 const PLACES: usize = 32;
 /// Deliveries to one cell waiting.
 pub const MAX_WAITING: usize = 4_096;
-/// Cells that are told apart; what is on its way to others shares a lane.
+/// Cells with a lane of their own; credits for all others share one.
 const MAX_LANES: usize = 1_024;
 /// Attempts without an answer, one after the other, after which a cell gets a single attempt at a time.
 const FAILURES_TO_OPEN: u32 = 4;

@@ -144,7 +144,7 @@ async fn a_transfer_is_never_given_up_and_its_payee_knows_its_end() {
     assert_eq!(open(), 0, "delivered");
     let shown = service.transfer_status(payer, sent.id).await.expect("the payee answers");
     assert_eq!((shown.status, shown.updated_at), (TransferStatus::Settled, None));
-    assert_eq!(keyed().await.status, TransferStatus::Settled, "a repetition is told the same");
+    assert_eq!(keyed().await.status, TransferStatus::Settled, "a repetition gets the same answer");
 
     is_alive(false);
     assert_eq!(pay(&service, payer, 0x9000 << 112, Duration::from_secs(8)).await, TransferStatus::InFlight);

@@ -75,7 +75,8 @@ pub async fn admitted<S: Store, P: Peers>(
     }
 }
 
-/// The request with its body in memory: a slow sender must not hold a place of those who move money.
+/// The request with its body in memory: a slow sender must not hold a place of the class that moves
+/// money.
 async fn with_whole_body(request: Request, places: &Semaphore, most: usize) -> Result<Request, Response> {
     if request.body().is_end_stream() {
         return Ok(request);

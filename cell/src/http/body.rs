@@ -51,7 +51,7 @@ pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// More than any request has.
 const FIELDS_MAX: usize = 32;
-/// Of a name that is unknown, as much as is told.
+/// The most that an answer repeats of an unknown name.
 pub(super) const NAME_SHOWN_CHARS: usize = 64;
 
 /// A name, borrowed where it holds no escape.

@@ -24,7 +24,7 @@ pub struct Place {
     caller: String,
 }
 
-/// Who asks: as the router verified it, else where the request comes from.
+/// The caller: as the router verified it, else the address that the request comes from.
 pub fn caller(headers: &HeaderMap) -> String {
     let said = headers.get(wire::ACTOR).or_else(|| headers.get(wire::FORWARDED_FOR));
     said.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()

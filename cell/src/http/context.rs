@@ -1,4 +1,4 @@
-//! What a request says about itself in its headers: id, key, deadline, and who is behind it.
+//! What a request says about itself in its headers: id, key, deadline and caller.
 
 use axum::http::{HeaderMap, header};
 use ledger::block::{Audit, Key, ShortText};
@@ -61,7 +61,8 @@ pub fn actor(headers: &HeaderMap) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Whether the router says that an operator asks: he is shown who caused each entry.
+/// Whether the router says that the caller is an operator: the answer then names the actor of each
+/// entry.
 pub fn is_operator(headers: &HeaderMap) -> bool {
     text(headers, wire::ACTOR).is_some_and(|actor| actor.starts_with("operator:"))
 }

@@ -13,7 +13,7 @@ use super::Edge;
 use super::problem::{Fault, Rejected, request_id};
 use crate::peers::Peers;
 
-/// Lets through what came before the instance was told to stop.
+/// Lets through what came before the instance had to stop.
 pub async fn elsewhere<S: Store, P: Peers>(
     State(edge): State<Arc<Edge<S, P>>>,
     request: Request,

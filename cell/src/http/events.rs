@@ -108,7 +108,7 @@ struct Feed<S> {
     events: Events<S>,
     format: Format,
     follow: bool,
-    /// Whether who caused each entry is shown: to operators only, as everywhere.
+    /// Whether the actor of each entry is shown: to operators only, as everywhere.
     with_audit: bool,
     until: Instant,
     draining: tokio::sync::watch::Receiver<bool>,

@@ -22,7 +22,7 @@ pub fn header(block: &Block) -> HeaderValue {
     HeaderValue::from_str(&digits).expect("hexadecimal digits are visible ASCII")
 }
 
-/// `None` for what is no block: whoever sent it gets the same answer as without it.
+/// `None` for what is no block: the caller gets the same answer as without it.
 fn parse(value: &HeaderValue) -> Option<Block> {
     let digits = value.as_bytes();
     if digits.len() > 2 * MAX_BLOCK_BYTES || !digits.len().is_multiple_of(2) {

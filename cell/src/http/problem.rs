@@ -182,7 +182,7 @@ fn problem_of(fault: &Fault) -> Problem {
             bad("invalid_batch_mode", "Not a way to carry out a batch").detail("mode is atomic or independent")
         }
         Fault::KeyRequired => bad("idempotency_key_required", "This request needs an Idempotency-Key")
-            .detail("without one, nobody could safely repeat it"),
+            .detail("without one, a client could not safely repeat it"),
         Fault::KeyRepeated(index) => {
             bad("idempotency_key_repeated", "A request cannot use the same Idempotency-Key twice")
                 .detail(format!("the key of operation {index} is also that of another one, or of the whole"))

@@ -1,5 +1,5 @@
-//! The proof of a wallet as JSON, and the cell's findings. Everything that is hashed or signed is given as its own bytes,
-//! in hexadecimal, so that nobody has to rebuild it.
+//! The proof of a wallet as JSON, and the cell's findings. Everything that is hashed or signed is
+//! given as its own bytes, in hexadecimal, so that no reader has to rebuild it.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::problem::{self, Fault};
 
-/// Who may call a cell over TLS.
+/// The roles that may call a cell over TLS.
 pub const CALLERS: &[Role] = &[Role::Router, Role::ControlPlane, Role::Monitor];
 /// Connections of one peer: a router keeps up to 256 of each of its threads.
 const PEER_CONNECTIONS_MAX: usize = 8 * 1024;
@@ -26,10 +26,11 @@ const CONNECTIONS_MAX: usize = 32 * 1024;
 /// Descriptors that are kept for the store, the router and files.
 const DESCRIPTORS_RESERVE: usize = 256;
 
-/// How long an instance that is told to stop goes on.
+/// How long an instance goes on after the signal to stop.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// It answers that others are to be asked; connections stay open, for who comes has to hear it.
+    /// It answers that callers should try another instance; connections stay open, so that callers
+    /// get that answer.
     pub notice: Duration,
     /// Then it closes what is idle, and waits for requests in flight.
     pub requests: Duration,

@@ -22,7 +22,7 @@ use crate::reads::history::Line;
 use crate::reads::statement::Statement;
 
 /// Statements that one caller may read from an instance at a time, and all callers: no fewer than
-/// there are places for those who read histories, so that only the former keeps anybody out.
+/// there are places for readers of histories, so that only the former keeps a caller out.
 pub const MAX_STATEMENTS_OF_EACH: usize = 4;
 pub const MAX_STATEMENTS: usize = 256;
 

@@ -114,7 +114,7 @@ pub struct TransactionView {
     /// The hash of the block that holds the transaction.
     transaction_hash: String,
     block_number: u64,
-    /// Who caused it: for operators only.
+    /// The actor: for operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditView>,
 }

@@ -1,5 +1,5 @@
-//! Findings as rows of the cell: one for each place that was found broken, whoever finds it and however often. Never
-//! deleted.
+//! Findings as rows of the cell: one for each place that was found broken, however often and by
+//! whichever instance. Never deleted.
 
 use ledger::Timestamp;
 use store::verify::Break;

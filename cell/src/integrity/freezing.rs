@@ -1,5 +1,5 @@
-//! Freezes a wallet whose head is sound and whose past is not: a `Frozen` entry after the head, which nobody's memory of
-//! the wallet survives. Whoever appends next meets it.
+//! Freezes a wallet whose head is sound and whose past is not: a `Frozen` entry after the head,
+//! which makes every instance's memory of the wallet obsolete. The next append meets it.
 
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
         let head = match store.head(wallet).await {
             Ok(Some(block)) => block.head(),
             Ok(None) => return "not frozen: it is not here".into(),
-            // Then nobody can: every append has to name its hash, and every read of it says so.
-            Err(StoreError::Corrupt(_)) => return "not frozen, but it stands still: its head cannot be read".into(),
+            // Then nothing can be appended: every append has to name its hash, and every read of it
+            // says so.
+            Err(StoreError::Corrupt(_)) => return "not frozen, but it takes no writes: its head cannot be read".into(),
             Err(error) => return format!("not frozen yet, the next pass tries again: {error}"),
         };
         if head.home != *cell {
@@ -34,7 +35,7 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
         match head.state.status {
             Status::Active => {}
             Status::Frozen => return "was frozen already".into(),
-            Status::Closed => return "stands still already: the wallet is closed".into(),
+            Status::Closed => return "already takes no writes: the wallet is closed".into(),
         }
         let (id, now, mut state) = (clock.transaction_id(), clock.now(), head.state.clone());
         if state.apply(id, &EntryKind::Frozen, Money::ZERO, now.max(head.at)).is_err() {

@@ -1,9 +1,10 @@
-//! What happens in a cell, for whoever follows it: the blocks that its log of checkpoints commits to, in the log's order.
-//! Nothing is written for it: the log is there, and the blocks are the chains themselves. So what is told is told again
-//! to whoever comes back with an older cursor, however old, and everything told is committed to by a signed checkpoint.
+//! What happens in a cell, for its followers: the blocks that its log of checkpoints commits to, in
+//! the log's order. Nothing is written for it: the log is there, and the blocks are the chains
+//! themselves. So a follower that comes back with an older cursor, however old, gets the same
+//! again, and a signed checkpoint commits to everything that is sent.
 //!
-//! At least once: a wallet that has moved here brings blocks that its old cell may have told of. (wallet, block) tells
-//! them apart.
+//! At least once: a wallet that has moved here brings blocks that its old cell may have sent.
+//! (wallet, block) identifies each.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! A chain as text, for whoever wants to check it without us: one JSON object a block, with the canonical bytes that
-//! the hash is made of. `docs/ledger-format.md` says how to read them.
+//! A chain as text, for checks without this software: one JSON object a block, with the canonical
+//! bytes that the hash is made of. `docs/ledger-format.md` says how to read them.
 
 use std::io::{self, Write};
 

@@ -118,6 +118,7 @@ pub enum Reply {
     Unavailable(String),
     /// The store did not answer after the write was sent. It may have been done.
     Unknown(String),
-    /// The chain cannot be what was written: the wallet stands still until a human has looked.
+    /// The chain cannot be what was written: the wallet takes no writes until an operator has
+    /// looked.
     Corrupt(String),
 }

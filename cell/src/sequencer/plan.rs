@@ -271,7 +271,8 @@ impl Plan {
         }
     }
 
-    /// The wallet as it stands in this commit. Whoever comes in first writes the end of its holds that are over.
+    /// The wallet as it is in this commit. The first command to come in writes the end of its
+    /// expired holds.
     fn member(&mut self, sequencer: &Sequencer, wallet: WalletId) -> &mut Member {
         let position = self.members.iter().position(|member| member.wallet == wallet).unwrap_or_else(|| {
             let head = sequencer.slots[&wallet].head.as_ref().expect("available");

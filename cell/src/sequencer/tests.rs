@@ -312,7 +312,7 @@ fn a_write_that_landed_after_all_is_found_and_not_repeated() {
     bench.pump();
     bench.load();
     let (commit, append) = bench.commits.remove(0);
-    // It was written, but whoever carried it only saw that the place was taken.
+    // It was written, but its writer only saw that the place was taken.
     assert_eq!(bench.apply(&append), CommitOutcome::Applied);
     let taken = Conflict { wallets: vec![wallet(0)], ..Conflict::default() };
     bench.sequencer.committed(commit, CommitOutcome::Conflict(taken));

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
 
-/// How often a creation starts anew because the right to create came to this cell meanwhile.
+/// How often a creation starts again because the right to create came to this cell meanwhile.
 const MAX_ATTEMPTS: usize = 4;
 
 impl<S: Store, P: Peers> Wallets<S, P> {

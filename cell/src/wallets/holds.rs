@@ -1,5 +1,6 @@
-//! Two-phase payments: an amount is authorized (a hold), and later captured, in whole or in part, or voided. One that
-//! nobody ends is over at its time. Open holds stand in the wallet's head, so that they move with it.
+//! Two-phase payments: an amount is authorized (a hold), and later captured, in whole or in part,
+//! or voided. One that is not ended expires at its time. Open holds are in the wallet's head, so
+//! that they move with it.
 
 use ledger::{EntryKind, Hold, Intent, Money, Timestamp, TransactionId};
 use store::Store;

@@ -73,7 +73,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     pub(super) async fn send(&self, payment: Payment, context: &Context) -> Result<Answer<Transfer>, Failure> {
         let Payment { from, to, amount, reverses } = payment;
         let written = match self.perform(from, Work::TransferInside { to, amount, reverses }, context).await {
-            // The payer is here (else he would have been named); the payee is not.
+            // The payer is here (else the refusal would have named it); the payee is not.
             Err(Failure::WalletNotFound(wallet)) if wallet == to => self.send_across(payment, context).await?,
             // One of the two has moved away. If it is the payer, looking at him says so, and where to.
             Err(Failure::Misdirected { .. }) => {
@@ -140,7 +140,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(self.courier.deliver(row, context.deadline).await)
     }
 
-    /// A transfer out of `wallet`, as it stands now.
+    /// A transfer out of `wallet`, as it is now.
     pub async fn transfer_status(&self, wallet: WalletId, transfer: TransactionId) -> Result<Transfer, Failure> {
         let head = self.head(wallet).await?;
         let record = history::transfer(&self.store, &head, transfer).await?;
@@ -167,7 +167,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(transfer_view(&written, to, outcome))
     }
 
-    /// Tries at once to deliver a transfer that is in flight; the transfer as it stands afterwards, or at the deadline.
+    /// Tries at once to deliver a transfer that is in flight; the transfer as it is afterwards, or
+    /// at the deadline.
     pub async fn deliver(
         &self,
         wallet: WalletId,

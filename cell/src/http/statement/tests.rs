@@ -88,7 +88,7 @@ async fn a_caller_who_reads_slowly_leaves_places_to_others() {
     }
     let refused = asked(&mut routes, wallet, "csv", "10.0.0.1").await;
     assert_eq!(refused.status(), 503);
-    assert_eq!(refused.headers()[wire::NOT_PROCESSED], wire::AT_LIMIT, "as of whoever follows events too often");
+    assert_eq!(refused.headers()[wire::NOT_PROCESSED], wire::AT_LIMIT, "as for a caller that follows events too often");
     assert_eq!(asked(&mut routes, wallet, "json", "10.0.0.2").await.status(), 200, "another caller's share is free");
     unread.pop();
     assert_eq!(asked(&mut routes, wallet, "json", "10.0.0.1").await.status(), 200, "a place is free again");

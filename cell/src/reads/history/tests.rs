@@ -46,7 +46,7 @@ async fn stored(chain: &[Block], missing: &[usize]) -> MemoryStore {
     let store = MemoryStore::new(Genesis::of(Bucket::all()));
     for block in chain {
         let guard = (block.number == 0).then_some(Guard::Bucket { genesis: true });
-        store.append(&Append { blocks: vec![block.clone()], guard }).await.expect("nobody else writes");
+        store.append(&Append { blocks: vec![block.clone()], guard }).await.expect("nothing else writes");
     }
     let wallet = chain[0].wallet;
     for run in chain.chunks(RUN_BLOCKS as usize).filter_map(KeyRun::of) {

@@ -1,4 +1,4 @@
-//! Holds, reversals and batches: what they share a block with, and what they are told.
+//! Holds, reversals and batches: what they share a block with, and what they answer.
 
 use ledger::ItemOutcome;
 use ledger::limits::MAX_BATCH_OPERATIONS;
