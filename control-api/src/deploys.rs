@@ -14,7 +14,7 @@ use crate::Because;
 pub const DEFAULT_BASELINE_SECONDS: u64 = 60;
 /// A version is not let through that may fail so much more of all requests, in percentage points.
 pub const DEFAULT_RISE_PERCENT: f64 = 1.0;
-/// What is slower by less is nobody's concern.
+/// A smaller slowdown is ignored.
 pub const DEFAULT_SLOWER_BY_MS: u64 = 10;
 
 /// Deploys are numbered from 1; prints as `deploy-4`.
@@ -64,9 +64,9 @@ pub enum DeployState {
     Rolling,
     /// The wave is watched.
     Baking,
-    /// Told to stop before a wave was begun.
+    /// Ordered to stop before a wave began.
     Held,
-    /// Told to stop in the middle of a wave.
+    /// Ordered to stop in the middle of a wave.
     Paused,
     /// The wave was watched, and somebody has to decide.
     Undecided,

@@ -53,7 +53,7 @@ pub enum Move {
     In,
     /// The money came back to the payer.
     Returned,
-    /// The payer was told that it arrived.
+    /// The payer has the answer that it arrived.
     Settled,
 }
 
@@ -66,6 +66,7 @@ pub struct Leg {
     pub other: WalletId,
     /// Where the wallet lived then.
     pub cell: CellId,
-    /// Whether it was written by the moment that counts. What came after it is told too, so that its other half is found.
+    /// Whether it was written by the moment that counts. What came after it is listed too, so that
+    /// its other half is found.
     pub counts: bool,
 }

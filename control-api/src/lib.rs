@@ -23,7 +23,7 @@ pub use client::Client;
 pub use deploys::*;
 pub use operations::*;
 
-/// Who asks for a change and why; kept with it for ever.
+/// The actor and the reason of a change; kept with it for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Because {
     pub actor: String,
@@ -140,7 +140,7 @@ pub struct Onboard {
     pub because: Because,
 }
 
-/// Where a customer is, and his wallet as the cell shows it.
+/// A customer's cell, and the wallet as the cell shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Customer {

@@ -34,7 +34,7 @@ pub struct ZoneView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_until: Option<String>,
     pub cells: Vec<ZoneCell>,
-    /// Absent where this control plane is told of no health check for the zone.
+    /// Absent where this control plane has no health check for the zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
 }

@@ -51,12 +51,12 @@ const BODY_MAX_BYTES: usize = 1024 * 1024;
 type Control = State<Arc<ControlPlane>>;
 type Answer = std::result::Result<Response, Error>;
 
-/// The API for whoever asks.
+/// The API without authentication.
 pub fn app(control: Arc<ControlPlane>, metrics: Page) -> Router {
     guarded(control, metrics, None)
 }
 
-/// The API behind a gate, if there is one. Outside it stands only what tells whether the process lives.
+/// The API behind a gate, if there is one. Outside it is only the check whether the process lives.
 pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) -> Router {
     let inside = Router::new()
         .route("/v1/placement", get(placement))

@@ -30,7 +30,7 @@ pub use start::{Started, start};
 use state::Event;
 use table::Claim;
 
-/// How often a change is decided anew because another one came first.
+/// How often a change is decided again because another one came first.
 const ATTEMPTS_MAX: u32 = 32;
 const BACKOFF: Duration = Duration::from_millis(5);
 /// Deploys or audit entries in one answer.
@@ -109,7 +109,8 @@ pub(crate) fn transition(before: &Deploy, event: Event, because: &Because) -> Op
     let state = state::after(before.state, event)?;
     let at = now_rfc3339();
     let mut after = Deploy { state, updated_at: at.clone(), since_ms: now_ms(), ..before.clone() };
-    // Who is at work when an operator changes his mind finishes what he has in hand, and only then anybody goes on.
+    // A worker that is busy when an operator changes a deploy finishes its step; only then any
+    // worker goes on.
     after.lease = before.lease.filter(|_| !state.is_at_rest());
     after.why = match event {
         Event::Worse | Event::Doubt | Event::Fail | Event::Pause | Event::Rollback => Some(because.reason.clone()),

@@ -98,7 +98,8 @@ pub enum Transacted {
 
 /// Writes all `items` or none. What meets another transaction is tried again, a bounded number of times.
 ///
-/// A lost answer may make a transaction's own success look like a failed condition: who calls looks at the row.
+/// A lost answer may make a transaction's own success look like a failed condition: the caller
+/// looks at the row.
 pub async fn transact(client: &Client, what: &'static str, items: Vec<TransactWriteItem>) -> Result<Transacted> {
     let mut attempt = 1;
     loop {

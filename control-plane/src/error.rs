@@ -10,7 +10,7 @@ use topology::{IdError, PlacementError, Problem};
 pub enum Error {
     #[error("{}: {}", .0.code, .0.detail)]
     Refused(Box<Problem>),
-    /// Who asks is not known, or may not.
+    /// The caller is not authenticated, or not permitted.
     #[error("{0}")]
     Denied(access::Denied),
     /// DynamoDB did not do what was asked; `code` is its own name for the reason, where it gave one.

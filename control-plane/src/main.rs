@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 use topology::placement::InstanceEntry;
 use topology::{Config, InstanceId};
 
-/// Requests that still run are cut off after this long when the process is told to stop.
+/// Requests that still run are cut off after this long when the process has to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Routers hold one connection each; operators and monitors a few.
 const BOUNDS: Bounds = Bounds { connections_max: 4_096, peer_connections_max: 512 };
@@ -54,7 +54,7 @@ struct Flags {
 struct Common {
     #[arg(long, global = true, default_value = "cells.toml")]
     config: PathBuf,
-    /// Stands in for AWS; without it, region and environment decide.
+    /// Replaces the endpoint of AWS; without it, region and environment decide.
     #[arg(long, global = true)]
     dynamodb_endpoint: Option<String>,
     /// Default: the configuration's.
@@ -118,7 +118,7 @@ impl DeployFlags {
     }
 }
 
-/// Customers that are nobody, one in every cell. Without the first flag there are none.
+/// Synthetic customers, one in every cell. Without the first flag there are none.
 #[derive(Args)]
 struct CanaryFlags {
     /// A router's public address, http:// or https://host:port, that canaries ask all the time
@@ -247,7 +247,7 @@ fn specs(config: &Config) -> Vec<CellSpec> {
         .collect()
 }
 
-/// What the API stands behind, and how this process calls the cells.
+/// The API's authentication, and how this process calls the cells.
 struct Doors {
     gate: Option<Gate>,
     tls: Option<Server>,

@@ -33,7 +33,7 @@ use record::Operation;
 pub use start::{Started, start};
 use state::Event;
 
-/// How often a change is decided anew because another one came first.
+/// How often a change is decided again because another one came first.
 const ATTEMPTS_MAX: u32 = 32;
 const BACKOFF_MAX_MS: u64 = 40;
 /// Operations looked through for one that is under way.

@@ -50,7 +50,7 @@ struct Page {
 
 type Shared = State<Arc<Page>>;
 
-/// `api` is asked for every change; it stands behind `door`, if there is one.
+/// Every change goes to `api`, which is behind `door`, if there is one.
 pub fn routes<S: Clone + Send + Sync + 'static>(
     control: &Arc<ControlPlane>,
     door: Option<Door>,
@@ -85,7 +85,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
         .with_state(page)
 }
 
-/// The seal of whoever has this token, to be forged by tests.
+/// The seal that belongs to this token, to be forged by tests.
 #[cfg(test)]
 pub fn seal_of(token: &str) -> String {
     session::seal(token)

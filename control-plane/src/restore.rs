@@ -34,7 +34,7 @@ use crate::operations::limits;
 use crate::operations::service::Operations;
 use crate::placement::placements::Delta;
 
-/// One answer comes after about this long; who asks goes on from there.
+/// One answer comes after about this long; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 const WALLETS: usize = 256;
 
@@ -191,7 +191,7 @@ async fn check_stopped(fleet: &Fleet, entry: &CellEntry) -> Result<()> {
     Ok(())
 }
 
-/// Whether the cell's rows are being made anew.
+/// Whether the cell's rows are being rebuilt.
 pub async fn is_under_way(store: &DynamoStore) -> Result<bool> {
     Ok(stand(store).await?.is_some_and(|(_, state)| !state.done))
 }

@@ -21,7 +21,7 @@ use crate::zones::Zones;
 use crate::zones::dns::Dns;
 use crate::{deploys, operations};
 
-/// How this control plane is told where things are.
+/// How this control plane learns where things are.
 pub struct Settings {
     pub connection: Connection,
     pub table_prefix: String,
@@ -29,7 +29,7 @@ pub struct Settings {
     /// Folder of the cells' public keys.
     pub checkpoint_keys: Option<PathBuf>,
     pub witness_every: Duration,
-    /// Where Route 53 is told which zones were left; absent where DNS is somebody else's.
+    /// The client that reports left zones to Route 53; absent where another service runs DNS.
     pub dns: Option<Dns>,
     /// How instances come to run another version; without it, deploys are only planned here.
     pub replacer: Option<Arc<dyn Replacer>>,

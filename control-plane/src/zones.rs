@@ -43,7 +43,7 @@ pub struct Zones {
     pub dns: Option<Dns>,
 }
 
-/// Every zone that the configuration names or an instance stands in.
+/// Every zone that the configuration names or an instance is in.
 pub async fn list(zones: &Zones) -> Result<Vec<ZoneView>> {
     let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let rooms = rooms(zones).await?;
@@ -129,7 +129,7 @@ fn check_known(zones: &Zones, placement: &Placement, zone: &ZoneId) -> Result<()
     }
     let names: Vec<&str> = all.iter().map(ZoneId::as_str).collect();
     let known = if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
-    Err(refused(404, "unknown_zone", "No such zone", format!("no instance stands in {zone}: {known}")))
+    Err(refused(404, "unknown_zone", "No such zone", format!("no instance is in {zone}: {known}")))
 }
 
 /// Cells that own something, with their processes as they are found now.

@@ -1,5 +1,6 @@
-//! Who may ask: operators by token, routers and monitors by certificate. What is decided here is by whom a change is
-//! said to be made, too: where tokens are asked for, nobody says it of himself.
+//! Admits callers: operators by token, routers and monitors by certificate. It also decides the
+//! actor that a change is recorded under: where tokens are required, the actor comes from the token
+//! and not from the request.
 //!
 //! It must never let through what the policy did not allow.
 
@@ -72,7 +73,7 @@ fn now_s() -> u64 {
     u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0)
 }
 
-/// What every route stands behind where a gate is.
+/// Runs before every route where there is a gate.
 pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let role = request.extensions().get::<Peer>().and_then(|peer| peer.role);
     match door.admit(&request, role) {
@@ -90,7 +91,7 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
     }
 }
 
-/// By whom a request is. Nothing where nobody has to say so.
+/// The caller of a request. Empty without authentication.
 #[derive(Clone, Default)]
 pub struct By(Option<Known>);
 
@@ -111,8 +112,8 @@ impl<S: Sync> FromRequestParts<S> for By {
 }
 
 impl By {
-    /// Reads a change that is asked for, puts the name of who asks into it, and has it judged again if it leaves out a
-    /// safeguard.
+    /// Reads a requested change, puts the caller's name into it, and has it judged again if it
+    /// leaves out a safeguard.
     pub fn read<T: Asked + serde::de::DeserializeOwned + serde::Serialize>(&self, body: &[u8]) -> Result<T> {
         let mut asked: T = super::body::parse_shown(body)?;
         check_because(asked.because())?;

@@ -7,12 +7,12 @@ use topology::problem::PROBLEM_JSON;
 
 use crate::error::Error;
 
-/// What a caller gets who is turned away.
+/// The answer to a caller that is refused.
 pub fn denied(reason: access::Denied) -> Response {
     Error::Denied(reason).into_response()
 }
 
-/// What is told of an error: by the API as JSON, by the page in words.
+/// What an error says: in the API as JSON, on the page in words.
 pub fn of(error: Error) -> Problem {
     match error {
         Error::Denied(reason) => {

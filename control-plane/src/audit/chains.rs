@@ -21,7 +21,7 @@ use crate::audit::witness::Witness;
 use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
 
-/// One answer comes after about this long; who asks goes on from there.
+/// One answer comes after about this long; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 /// Breaks in one answer.
 const BREAKS_MAX: usize = 200;
@@ -49,7 +49,7 @@ pub async fn home(fleet: &Fleet, wallet: WalletId) -> Result<Side<DynamoStore>> 
         let side = fleet.side(&cell).await?;
         match side.store.head(wallet).await {
             Ok(Some(head)) if head.home != cell && moving::is_tombstone(&cell, &head) => cell = head.home,
-            // A head that cannot be read is told by whoever verifies.
+            // A verification reports a head that cannot be read.
             Ok(Some(_)) | Err(StoreError::Corrupt(_)) => return Ok(side),
             Ok(None) => {
                 let detail = format!("the tables of {cell} hold no chain of wallet {wallet}");

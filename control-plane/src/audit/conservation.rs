@@ -1,5 +1,5 @@
-//! Adds up the books of all cells again and again, if it is told to, and shows what came of it as metrics. What
-//! `ctl audit conservation` says of one moment, alerts say of every one.
+//! Adds up the books of all cells again and again, if a flag says so, and shows what came of it as
+//! metrics. What `ctl audit conservation` says of one moment, alerts say of every one.
 //!
 //! It reads every chain from its beginning and keeps a line for each wallet and transfer: for fleets that this is small
 //! for. It must never change anything, nor be waited for.

@@ -1,4 +1,4 @@
-//! What came into wallets and left them, read from the chains of one cell for whoever adds up the books.
+//! What came into wallets and left them, read from the chains of one cell to add up the books.
 //!
 //! It must never change anything, and keeps no more than a page.
 
@@ -12,7 +12,7 @@ use topology::Bucket;
 use crate::cells::fleet::Fleet;
 use crate::error::Result;
 
-/// One answer comes after about this long, or with so many blocks; who asks goes on from there.
+/// One answer comes after about this long, or with so many blocks; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(3);
 const PAGE_BLOCKS: u64 = 5_000;
 const BLOCKS: usize = 256;

@@ -150,7 +150,7 @@ impl Witness {
                 first_seen: seen.clone(),
                 last_seen: seen,
                 times: 1,
-                response: "told by the witness".into(),
+                response: "reported by the witness".into(),
             })
         };
         items.iter().map(finding).collect()

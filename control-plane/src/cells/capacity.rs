@@ -15,7 +15,7 @@ use crate::cells::fleet::Fleet;
 use crate::error::Result;
 use crate::lifecycle::registration;
 
-/// Hot wallets of one cell that are told of.
+/// Hot wallets of one cell that are reported.
 const HOT_MAX: usize = 5;
 /// Of what all serving cells take together, so that one cell's customers fit into the others while it is being emptied, and
 /// load may rise while the next cell is prepared.

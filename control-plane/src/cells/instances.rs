@@ -54,12 +54,13 @@ impl Instances {
         Self { http: Http::plain() }
     }
 
-    /// Over TLS, with this control plane's certificate; who is called has to be a cell.
+    /// Over TLS, with this control plane's certificate; the server has to be a cell.
     pub fn over(tls: tls::Client) -> Self {
         Self { http: Http::new(Connector::new(Some(tls), Some(Role::Cell.server_name()))) }
     }
 
-    /// Whether the cells know by a certificate who calls them, and can believe what he says of others.
+    /// Whether the cells authenticate this process by a certificate, and can believe what it says
+    /// of other callers.
     pub fn is_believed(&self) -> bool {
         self.http.scheme() == "https"
     }
@@ -107,7 +108,7 @@ impl Instances {
         }
     }
 
-    /// `GET /version`: what runs there. A build of the time before versions were told says nothing of it.
+    /// `GET /version`: what runs there. A build older than this path says nothing of its version.
     pub async fn running(&self, instance: &InstanceEntry) -> std::result::Result<Running, String> {
         let reply = self.page(instance, "/version").await?;
         if reply.status.as_u16() == 404 {
@@ -145,7 +146,7 @@ impl Instances {
         self.create_wallet_for(cell, user, wallet, key, None).await
     }
 
-    /// The same, with the operator behind it, where he was asked who he is.
+    /// The same, on behalf of an operator, if one is authenticated.
     pub async fn create_wallet_for(
         &self,
         cell: &CellEntry,

@@ -1,4 +1,4 @@
-//! What each cell is asked for now, as it was measured last. A hint for those who decide about capacity.
+//! What each cell is asked for now, as it was measured last. A hint for decisions about capacity.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! What processes log: this one, and the instances of cells. It must never keep what it is told: a process that starts
-//! again logs as its flags say.
+//! What processes log: this one, and the instances of cells. It must never store a filter: a
+//! process that starts again logs as its flags say.
 
 use axum::http::Method;
 use control_api::logs::LogView;
@@ -24,7 +24,7 @@ pub async fn ask(fleet: &Fleet, whose: &Whose, filter: Option<&str>) -> Result<V
     let is_everybody = whose.cell.is_none() && whose.instance.is_none() && !whose.control_plane;
     if filter.is_some() && is_everybody {
         let detail = "name a cell, an instance, a router or the control plane";
-        return Err(refused(400, "nobody_named", "Nobody logs otherwise unless he is named", detail));
+        return Err(refused(400, "nobody_named", "No process is named", detail));
     }
     let mut views = Vec::new();
     if whose.control_plane || is_everybody {

@@ -57,7 +57,7 @@ async fn look(fleet: &Fleet, cell: &CellEntry) -> (CellId, Vec<(InstanceId, Opti
     (cell.id.clone(), join_all(cell.instances.iter().map(one)).await)
 }
 
-/// `None` unless every process answered both times and none was started anew in between.
+/// `None` unless every process answered both times and none was restarted in between.
 fn rates(before: &HashMap<InstanceId, Counted>, now: &[(InstanceId, Option<Counted>)]) -> Option<Load> {
     let mut load = Load { writes_per_second: 0.0, requests_per_second: 0.0 };
     for (instance, counted) in now {
@@ -91,7 +91,7 @@ mod tests {
         assert!((load.writes_per_second - 15.0).abs() < 1e-9 && (load.requests_per_second - 30.0).abs() < 1e-9);
         assert_eq!(rates(&before, &[(id("a"), None)]), None);
         assert_eq!(rates(&before, &[(id("c"), Some(counted(later, 1.0)))]), None);
-        assert_eq!(rates(&before, &[(id("a"), Some(counted(later, 1.0)))]), None, "it has begun anew");
+        assert_eq!(rates(&before, &[(id("a"), Some(counted(later, 1.0)))]), None, "it has started again");
         assert_eq!(rates(&before, &[]), None);
     }
 }

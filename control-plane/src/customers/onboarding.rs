@@ -1,8 +1,10 @@
-//! New customers: which cell they get, and the steps by which one gets a cell other than his bucket's.
+//! New customers: which cell they get, and the steps by which one gets a cell other than the
+//! bucket's home.
 //!
-//! The order of the steps is what keeps a user from ever having two wallets: the bucket's home cell is denied the
-//! wallet first, then the chosen cell is granted it, then the wallet is created, and the pin comes last. Every step
-//! may be repeated; a denial that stands decides where a repeated onboarding goes.
+//! The order of the steps is what keeps a user from ever having two wallets: the bucket's home cell
+//! is denied the wallet first, then the chosen cell is granted it, then the wallet is created, and
+//! the pin comes last. Every step may be repeated; a denial that is stored decides where a repeated
+//! onboarding goes.
 
 use control_api::{Because, Customer, Onboard, WalletView, Where};
 use store::dynamodb::DynamoStore;
@@ -17,7 +19,7 @@ use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::placement::placements::Delta;
 use restoration::creation_rights::{self, Denied};
 
-/// How often the steps start anew because the bucket got another owner meanwhile.
+/// How often the steps start again because the bucket got another owner meanwhile.
 const HOME_CHANGES_MAX: usize = 3;
 
 /// Where a wallet is served, or would be.
@@ -34,7 +36,7 @@ pub fn locate(placement: &Placement, wallet: WalletId) -> Result<Where> {
     })
 }
 
-/// Where a user is and his wallet, as the cell shows it.
+/// A user's cell, and the wallet as the cell shows it.
 pub async fn show(fleet: &Fleet, user: &UserId) -> Result<Customer> {
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let wallet = WalletId::for_user(fleet.namespace, user);
@@ -50,7 +52,7 @@ pub async fn show(fleet: &Fleet, user: &UserId) -> Result<Customer> {
     }
 }
 
-/// Gives a new user his wallet, in the cell that is asked for or the one that suits best.
+/// Gives a new user a wallet, in the requested cell or the one that suits best.
 pub async fn onboard(fleet: &Fleet, wanted: &Onboard) -> Result<Customer> {
     let user = UserId::parse(wanted.user_id.as_str())?;
     let wallet = WalletId::for_user(fleet.namespace, &user);
@@ -123,7 +125,7 @@ async fn withdraw(fleet: &Fleet, home: &CellId, gone: &CellId, wallet: WalletId)
     Ok(())
 }
 
-/// `None`: the bucket got another home meanwhile, plan anew.
+/// `None`: the bucket got another home meanwhile, plan again.
 async fn carry_out(
     fleet: &Fleet,
     plan: &Plan,

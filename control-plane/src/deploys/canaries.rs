@@ -1,9 +1,9 @@
-//! Customers that are nobody: one in every cell, who does what customers do, through the router's public address, all the
-//! time and slowly. What he meets is counted, by cell and step: it shows what a cell cannot count itself, since its answers
-//! did not arrive.
+//! Synthetic customers: one in every cell, which does what customers do, through the router's
+//! public address, all the time and slowly. What it meets is counted, by cell and step: it shows
+//! what a cell cannot count itself, since its answers did not arrive.
 //!
-//! He must never be sent through anything but the public address, nor make money: what he pays in he takes out again, and
-//! what he gives to the next cell's canary comes round.
+//! It must never be sent through anything but the public address, nor make money: what it pays in
+//! it takes out again, and what it gives to the next cell's canary comes round.
 
 mod journey;
 
@@ -122,7 +122,7 @@ async fn round(
     let wallets: Vec<(WalletId, bool)> =
         travelling.iter().map(|(_, canary)| (canary.wallet, canary.has_wallet)).collect();
     let journeys = travelling.into_iter().enumerate().map(|(place, (cell, mut canary))| {
-        // The next cell's, if he has a wallet by now.
+        // The next cell's, if it has a wallet by now.
         let (next, is_there) = wallets[(place + 1) % wallets.len()];
         let payee = (is_there && next != canary.wallet).then_some(next);
         async move {
@@ -135,7 +135,8 @@ async fn round(
     known.extend(futures_util::future::join_all(journeys).await);
 }
 
-/// A canary who lives in the cell because his bucket does: always the same one, until the bucket moves.
+/// A canary that lives in the cell because its bucket does: always the same one, until the bucket
+/// moves.
 fn choose(namespace: Uuid, placement: &Placement, cell: &CellEntry) -> Option<Canary> {
     (0..NAMES_MAX).find_map(|number| {
         let user = UserId::parse(format!("canary-{}-{number}", cell.id)).expect("a cell's id is plain");

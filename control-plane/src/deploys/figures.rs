@@ -14,7 +14,7 @@ const REQUESTS: &str = "cell_requests_total";
 const SECONDS: &str = "cell_request_seconds";
 /// More routes than any version has: what comes beyond is not read.
 const ROUTES_MAX: usize = 100;
-/// Begins what stands for a route where it was the canaries who counted, at the other end.
+/// Prefix of what replaces a route in counts by canaries, at the other end.
 pub const CANARY: &str = "canary ";
 /// Of the last class of a histogram.
 const WITHOUT_END: u64 = u64::MAX;
@@ -112,7 +112,8 @@ impl Figures {
         }
     }
 
-    /// What was counted since `earlier`. A process that began anew counts from nothing: then all of it is new.
+    /// What was counted since `earlier`. A process that started again counts from nothing: then all
+    /// of it is new.
     pub fn since(&self, earlier: &Self) -> Self {
         if self.began_after(earlier) {
             return self.clone();

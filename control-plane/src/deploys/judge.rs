@@ -18,7 +18,7 @@ pub const LOOKS_MAX: u32 = 200;
 const TESTS_MAX: f64 = 4.0 * 32.0;
 /// Of two controls one has to show it beyond doubt, and the other one at least so much.
 const AGREES: f64 = 0.1;
-/// Of the rise that has to be noticed, a rise of a route below this part is nobody's concern.
+/// Of the rise that has to be noticed, a rise of a route below this part is ignored.
 const RISE_PART: f64 = 0.1;
 /// In the mean at least so many times as long, to be called slower.
 const SLOWER_TIMES: f64 = 1.3;
@@ -37,7 +37,8 @@ pub struct Seen<'a> {
     pub before: &'a Figures,
 }
 
-/// Each test may err so often: they are told apart neither by look nor by route, so all of them together keep to [`ALPHA`].
+/// Each test may err so often: neither looks nor routes have a rate of their own, so all of them
+/// together keep to [`ALPHA`].
 fn alpha() -> f64 {
     ALPHA / (f64::from(LOOKS_MAX) * TESTS_MAX)
 }

@@ -1,6 +1,7 @@
 //! How an instance comes to run another version: the one thing that differs between a local fleet and a real deployment.
 //!
-//! It must never decide which instance is replaced, nor when. It may be told the same twice, also by two control planes.
+//! It must never decide which instance is replaced, nor when. It may get the same order twice, also
+//! from two control planes.
 
 pub mod command;
 pub mod local;
@@ -17,14 +18,15 @@ pub struct Order {
     pub cell: CellId,
     pub instance: InstanceId,
     pub version: Version,
-    /// Rises from one order to the next: who gets an older one after a newer one need not obey.
+    /// Rises from one order to the next: a receiver of an older one after a newer one need not
+    /// obey.
     pub number: u64,
 }
 
 /// Why an instance was not replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// Whoever does it could not be asked: nothing may have been done.
+    /// The replacer did not answer: perhaps nothing was done.
     Later(String),
     /// The version cannot be run there.
     Fatal(String),

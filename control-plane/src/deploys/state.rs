@@ -1,12 +1,13 @@
 //! Which state a deploy is in after what happens to it. Pure: a table.
 //!
-//! It must never let a wave be begun that nobody has let through: only `Begin`, `Pass` and `Promote` lead to one.
+//! It must never begin a wave that was not let through: only `Begin`, `Pass` and `Promote` lead to
+//! one.
 
 use control_api::DeployState::{
     self, Baking, Done, Failed, Held, Observing, Paused, Planned, RolledBack, Rolling, RollingBack, Undecided,
 };
 
-/// What happens to a deploy: asked for by an operator, or found out by who carries it out.
+/// What happens to a deploy: requested by an operator, or found out by the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Pause,
@@ -25,7 +26,7 @@ pub enum Event {
     Finish,
     /// The version is worse, or cannot be run.
     Worse,
-    /// Nobody can tell by these figures.
+    /// These figures do not decide.
     Doubt,
     /// Everything is as it was before.
     Restored,

@@ -1,7 +1,8 @@
 //! The tests that a version is judged by: exact where counts are small, since errors are rare. Pure arithmetic; knows of no
 //! deploy.
 //!
-//! It must never be given counts that are not of independent requests of the same kind: who calls compares like with like.
+//! It must never be given counts that are not of independent requests of the same kind: the caller
+//! compares like with like.
 
 /// Below this, what is left of a sum does not matter any more.
 const NEGLIGIBLE: f64 = 1e-18;

@@ -23,7 +23,7 @@ const ROW_MAX_BYTES: usize = 350_000;
 pub struct Table {
     client: Client,
     table: String,
-    /// Told of every change made by this process.
+    /// Gets every change made by this process.
     pub changed: Notify,
 }
 

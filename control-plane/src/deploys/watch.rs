@@ -1,5 +1,6 @@
-//! Reads what instances count while a wave is watched: of the wave's, everything since they began as the new version; of the
-//! others, what comes from now on. Remembers what it read last, which none but itself needs: another one begins anew.
+//! Reads what instances count while a wave is watched: of the wave's, everything since they began
+//! as the new version; of the others, what comes from now on. Remembers what it read last, which
+//! nothing else needs: another watch starts over.
 //!
 //! It must never be what a customer's request waits for: pages are asked for by the control plane alone.
 
@@ -18,7 +19,7 @@ use crate::deploys::service::Deploys;
 const OTHER_CELLS_MAX: usize = 20;
 /// An instance that says nothing for so long is not well.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Once may be chance; an instance that begins anew so often is not well.
+/// Once may be chance; an instance that restarts so often is not well.
 const DEATHS_MAX: u32 = 2;
 
 /// One deploy's wave, as far as it was read.
@@ -95,7 +96,7 @@ impl Watch {
         Look { seen, others, sick }
     }
 
-    /// Takes in what an instance of the wave has told; what is wrong with it.
+    /// Takes in what an instance of the wave reports; returns what is wrong with it.
     fn heard(&mut self, instance: &InstanceEntry, answer: Told, version: &Version) -> Option<String> {
         let id = &instance.id;
         let (running, figures) = match answer {

@@ -162,7 +162,8 @@ impl Worker {
         Ok(Advanced::Again)
     }
 
-    /// Drives `work` to its end and keeps up the lease meanwhile. Whoever changed the deploy meanwhile is heard afterwards.
+    /// Drives `work` to its end and keeps up the lease meanwhile. A change of the deploy meanwhile
+    /// takes effect afterwards.
     async fn keeping<T>(&self, number: u64, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
@@ -242,7 +243,8 @@ impl Worker {
         }
     }
 
-    /// Before an instance is drained, another one that does the same has to be there; where a cell has but one, nobody is.
+    /// Before an instance is drained, another one that does the same has to be ready; a cell with
+    /// only one instance has no other.
     async fn others_are_ready(
         &self,
         placement: &Placement,

@@ -1,4 +1,5 @@
-//! The first placement: each cell is told the buckets it may create wallets in, then version 1 is published.
+//! The first placement: each cell gets the buckets it may create wallets in, then version 1 is
+//! published.
 //!
 //! May be killed anywhere and run again, also by two at once: what it writes follows from the cells and their weights
 //! alone, every row is put only if absent, and a different row stops it. It must never touch an existing placement.

@@ -72,7 +72,7 @@ pub struct Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
-    /// It was told to stop.
+    /// It had to stop.
     #[error("stopped")]
     Stopped,
     /// May be better later.

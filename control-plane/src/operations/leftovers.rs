@@ -79,7 +79,7 @@ impl Leftovers {
             let side = |cell: &CellId| sides.iter().find(|side| side.cell == *cell);
             let (Some(from), Some(to)) = (side(from), side(to)) else { continue };
             let only = Group { first: *bucket, last: *bucket };
-            // After the row was read again: an operation that closed it anew has its claim since
+            // After the row was read again: an operation that closed it again has its claim since
             // before.
             let is_same = closed(from, only).await.is_ok_and(|now| now.contains(&found));
             let claims = operations.table.register().await?.claims;

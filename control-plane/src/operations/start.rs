@@ -38,7 +38,7 @@ pub async fn start(operations: &Operations, wanted: &StartOperation) -> Result<S
     }
     let mut stored: Option<(Plan, StoredPlan)> = None;
     for attempt in 0..ATTEMPTS_MAX {
-        // Before the placement: whoever ends an operation after this is noticed by the register's version.
+        // Before the placement: the register's version shows an operation that ends after this.
         let register = operations.table.register().await?;
         let now = operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let (mut plan, marked) = planned(operations, &now.placement, wanted).await?;
@@ -143,8 +143,8 @@ async fn planned(
     Ok((plan, None))
 }
 
-/// A wallet that nobody has is not moved: who is to get one is onboarded. While the source does not answer it may be
-/// asked for all the same.
+/// A wallet that does not exist is not moved: a user without one is onboarded. While the source
+/// does not answer, the move may be requested all the same.
 async fn wallet_plan(operations: &Operations, placement: &Placement, wallet: WalletId, to: &CellId) -> Result<Plan> {
     let plan = plan::migrate_wallet(placement, wallet, to)?;
     if let Some(step) = plan.steps.first()

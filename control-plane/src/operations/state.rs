@@ -4,7 +4,7 @@
 
 use control_api::OperationState::{self, Aborted, Aborting, Done, Failed, Paused, Pausing, Planned, Running};
 
-/// What happens to an operation: asked for by an operator, or found out by who carries it out.
+/// What happens to an operation: requested by an operator, or found out by the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Pause,

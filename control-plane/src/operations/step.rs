@@ -1,7 +1,7 @@
 //! What is to be done next for an operation, and what a step's end changes in the placement. Pure.
 //!
-//! It must never publish a bucket's new owner over a third cell's claim: who owns it now is who the plan said, or the
-//! target already.
+//! It must never publish a bucket's new owner over a third cell's claim: its owner now is the one
+//! that the plan said, or the target already.
 
 use control_api::{OperationState, Piece, Step};
 use topology::placement::{BucketRun, CellState, Pin};
@@ -81,8 +81,9 @@ pub fn publication(placement: &Placement, step: &Step, strays: &[(WalletId, Cell
     Ok(Some(delta))
 }
 
-/// Strays are pinned where they are. A pin to the new owner says nothing any more; nor does one to the old owner,
-/// whose wallet came along, but only while the buckets are still his: later it is a newer decision.
+/// Strays are pinned where they are. A pin to the new owner says nothing any more; nor does one to
+/// the old owner, whose wallet came along, but only while that owner has the buckets: later it is a
+/// newer decision.
 fn group_pins(
     placement: &Placement,
     first: Bucket,

@@ -38,7 +38,7 @@ const PLAN: &str = "plan";
 pub struct Table {
     client: Client,
     table: String,
-    /// Told of every change made by this process.
+    /// Gets every change made by this process.
     pub changed: Notify,
 }
 
@@ -100,9 +100,9 @@ impl Table {
         if steps.len() as u64 == plan.steps { Ok(steps) } else { Err(unsound()) }
     }
 
-    /// Writes a new operation under the next number, with its claim and its audit entry; `seen` is the register that
-    /// it was judged by, `forgotten` the operation whose moves it makes the source forget. `None`: something came
-    /// first, judge anew.
+    /// Writes a new operation under the next number, with its claim and its audit entry; `seen` is
+    /// the register that it was judged by, `forgotten` the operation whose moves it makes the
+    /// source forget. `None`: something came first, judge again.
     pub async fn create(
         &self,
         mut operation: Operation,

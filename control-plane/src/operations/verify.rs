@@ -17,7 +17,7 @@ use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
 use crate::operations::service::Operations;
 
-/// One answer comes after about this long; who asks goes on from there.
+/// One answer comes after about this long; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 /// Mismatches in one answer.
 const MISMATCHES_MAX: usize = 100;

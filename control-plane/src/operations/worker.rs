@@ -232,7 +232,7 @@ impl Worker {
         };
         count("control_plane_moved_wallets_total", &pace.progress.wallets);
         count("control_plane_moved_bytes_total", &pace.progress.bytes);
-        // What was written last is shown; whoever changed the row meanwhile is heard.
+        // What was written last is shown; a change of the row meanwhile takes effect.
         if let Some(newest) = self.operations.table.get(operation.number).await? {
             if newest.progress.steps_done != at || self.is_anothers(&newest) {
                 return Ok(None);

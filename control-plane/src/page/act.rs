@@ -18,7 +18,7 @@ use super::{HOME, Shared, html, view};
 use crate::api::problem;
 use crate::error::{Result, refused};
 
-/// Who does it where nobody is asked who he is, and says nothing.
+/// The actor without authentication, if the form names none.
 const NOBODY: &str = "page";
 
 /// `POST /page/do/{noun}/{name}/{verb}`.
@@ -86,9 +86,9 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
     }
     let reason = field(form, "reason").filter(|reason| !reason.is_empty());
     let reason = reason.ok_or_else(|| {
-        refused(422, "reason_needed", "A reason is needed", "write it for the colleague who reads the audit")
+        refused(422, "reason_needed", "A reason is needed", "write it for the operator reading the audit log")
     })?;
-    // Behind a door the token says who it is, whatever stands here.
+    // Behind a door the token names the actor, whatever the form says.
     let actor = field(form, "actor").filter(|actor| !actor.is_empty()).unwrap_or_else(|| NOBODY.to_owned());
     body.insert("actor".to_owned(), json!(actor));
     body.insert("reason".to_owned(), json!(reason));

@@ -1,4 +1,5 @@
-//! Everything that can be asked for on the page: one table, by which forms are made, carried out, and told as `ctl` commands.
+//! Every action of the page: one table, by which forms are made, carried out, and shown as `ctl`
+//! commands.
 //!
 //! It must never hold an action that the HTTP API does not have.
 
@@ -26,12 +27,12 @@ pub struct Action {
     pub verb: &'static str,
     /// On its button.
     pub label: &'static str,
-    /// What will happen, for who is not sure.
+    /// What will happen, for an operator in doubt.
     pub means: &'static str,
     /// As the policy knows it, and as it is asked for.
     pub route: &'static str,
     pub path: String,
-    /// Of the request, without who and why.
+    /// Of the request, without actor and reason.
     pub body: Map<String, Value>,
     /// It leaves out a safeguard.
     pub force: bool,
@@ -80,10 +81,10 @@ const TABLE: [Row; 16] = [
     row("fleet", "rebalance", "Rebalance", "Each cell gets its share of buckets by weight, with the fewest moves.", OPERATION, "ctl rebalance --yes --detach"),
     Row { field: Some(Field::To), ..row("wallet", "move", "Move this customer", "The wallet is moved to the cell that you choose and pinned there.", OPERATION, "ctl migrate --wallet {} --to CELL --yes --detach") },
     row("deploy", "pause", "Pause", "No further instance is replaced.", "/v1/deploys/{id}/pause", "ctl deploy pause {}"),
-    row("deploy", "resume", "Resume", "It goes on; one that was undecided is watched anew.", "/v1/deploys/{id}/resume", "ctl deploy resume {} --detach"),
+    row("deploy", "resume", "Resume", "It goes on; one that was undecided is watched again.", "/v1/deploys/{id}/resume", "ctl deploy resume {} --detach"),
     Row { force: true, confirm: true, ..row("deploy", "promote", "Promote", "On to the next wave, whatever the figures say.", "/v1/deploys/{id}/promote", "ctl deploy promote {} --detach") },
     row("deploy", "rollback", "Roll back", "What ran before is put back.", "/v1/deploys/{id}/rollback", "ctl deploy rollback {} --detach"),
-    Row { field: Some(Field::Minutes), ..row("zone", "evacuate", "Leave the zone", "Requests go elsewhere and DNS is told so, for so long.", "/v1/zones/{zone}/evacuate", "ctl zone evacuate {} --for 1h") },
+    Row { field: Some(Field::Minutes), ..row("zone", "evacuate", "Leave the zone", "Requests and DNS answers avoid the zone for so long.", "/v1/zones/{zone}/evacuate", "ctl zone evacuate {} --for 1h") },
     row("zone", "restore", "Use the zone again", "Requests and DNS use it like the others.", "/v1/zones/{zone}/restore", "ctl zone restore {}"),
     Row { field: Some(Field::Minutes), force: true, confirm: true, ..row("zone", "leave", "Leave it all the same", "As above, also if too little would stay.", "/v1/zones/{zone}/evacuate", "ctl zone evacuate {} --for 1h --force") },
 ];

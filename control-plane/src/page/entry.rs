@@ -1,4 +1,5 @@
-//! What stands before every path of the page: which headers answers carry, where a form may come from, and who looks.
+//! What happens before every path of the page: the headers of answers, the origins that a form may
+//! come from, and the visitor.
 //!
 //! It must never let a form through that a page of ours did not make, nor a cookie count anywhere but here.
 
@@ -20,12 +21,12 @@ use crate::api::door::Door;
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
-/// Who looks at the page, and what he may be offered.
+/// A visitor of the page, and the permitted actions.
 #[derive(Clone)]
 pub struct Visitor {
     /// None on an open fleet.
     known: Option<Known>,
-    /// Every form of his carries it.
+    /// Every form of the visitor carries it.
     pub seal: String,
 }
 
@@ -46,7 +47,7 @@ impl Visitor {
         self.known.is_none()
     }
 
-    /// `operator:joe`, and his role.
+    /// `operator:joe`, and the role.
     pub fn name(&self) -> Option<(String, &'static str)> {
         let identity = &self.known.as_ref()?.caller.identity;
         Some((identity.actor(), identity.role.unwrap_or("no role")))
@@ -62,7 +63,7 @@ impl Visitor {
         self.known.as_ref().map(|known| bearer(&known.token))
     }
 
-    /// Seconds since 1970 from which on he has to say anew who he is.
+    /// Seconds since 1970 from which on the visitor has to sign in again.
     pub fn expires_s(&self) -> Option<u64> {
         self.known.as_ref().map(|known| known.caller.identity.expires_s)
     }
@@ -72,13 +73,13 @@ fn bearer(token: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("Bearer {token}")).expect("a token's characters")
 }
 
-/// Whose token it is, if he may look at the page.
+/// The caller with this token, if the policy lets it see the page.
 pub fn judge(door: &Door, token: &str) -> Result<Arc<Caller>, Denied> {
     let caller = door.caller(&bearer(token))?;
     if door.may(&caller, "GET", HOME, false) { Ok(caller) } else { Err(Denied::Forbidden) }
 }
 
-/// Lets in who may look.
+/// Admits permitted visitors.
 pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Response {
     let Some(door) = &page.door else {
         let known = session::browser(request.headers());
@@ -111,7 +112,7 @@ pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Res
 pub async fn check_origin(State(page): Shared, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if page.door.is_none() && !origin::is_local(headers) {
-        let detail = "a fleet that asks nobody who he is answers only as 127.0.0.1, [::1] or localhost";
+        let detail = "a fleet without authentication answers only as 127.0.0.1, [::1] or localhost";
         return refuse("foreign_host", "Not under this name", detail);
     }
     if request.method() == Method::POST && !origin::is_own_form(headers) {

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-/// Browsers that follow at once; a further one is told to look again later.
+/// Browsers that follow at once; a further one has to try again later.
 pub const FOLLOWERS_MAX: usize = 64;
 /// Between two looks of one follower.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// One follower's stream; it comes back by itself, and then is asked again who it is.
+/// One follower's stream; the browser reconnects by itself, and is authenticated again.
 pub const FOLLOW_MAX: Duration = Duration::from_secs(600);
-/// A line that says nothing, so that what stands between does not take a quiet stream for dead.
+/// A line that says nothing, so that a proxy in between does not take a quiet stream for dead.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What is shown is never older than this, whoever asks; several who ask share one look.
+/// What is shown is never older than this; requests at the same time share one look.
 pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(900);
 /// What every instance runs is asked for no more often than this.
 pub const VERSIONS_AGE_MAX: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The page as it changes: server-sent events, each with the fragments that are not as the follower has them.
 //!
-//! It must never keep anything for a follower: what he has stands in the id of the last event, so he may come back after
-//! any break, to any control plane.
+//! It must never keep anything for a follower: the id of the last event says what the follower has,
+//! so it may come back after any break, to any control plane.
 
 use std::convert::Infallible;
 use std::pin::pin;

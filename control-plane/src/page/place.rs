@@ -27,7 +27,7 @@ pub struct Asked {
 pub struct Found {
     pub place: Where,
     pub changes: Vec<Touched>,
-    /// Cells that he could be moved to.
+    /// Cells that the customer could be moved to.
     pub others: Vec<CellId>,
 }
 

@@ -1,5 +1,5 @@
-//! Who sits before the page: the operator's own token in a cookie that no script reads, and the seal that shows that a form
-//! came from a page of ours.
+//! The session of an operator: the operator's own token in a cookie that no script reads, and the
+//! seal that shows that a form came from a page of ours.
 //!
 //! It must never put a token anywhere else, nor make one.
 

@@ -71,7 +71,7 @@ impl From<DeployAudit> for Line {
     }
 }
 
-/// The last look, shared by all who look at about the same time.
+/// The last look, shared by all visitors at about the same time.
 #[derive(Default)]
 pub struct Snapshots(Mutex<Kept>);
 

@@ -1,4 +1,4 @@
-//! The page as HTML. Everything in it is escaped by `maud`, whoever wrote it.
+//! The page as HTML. `maud` escapes everything in it, whatever its source.
 //!
 //! It must never ask anything: what it shows is given to it, so the same state always makes the same text.
 
@@ -18,7 +18,7 @@ use super::snapshot::Snapshot;
 use super::{HOME, LOGIN, live};
 pub use place::place;
 
-/// A part of the page that is sent anew when it changes. Its element has the id.
+/// A part of the page that is sent again when it changes. Its element has the id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
     pub id: &'static str,
@@ -118,8 +118,8 @@ fn layout(title: &str, visitor: Option<&Visitor>, seen: Option<&str>, body: &Mar
                 @if visitor.is_some_and(Visitor::is_anybody) {
                     p.banner {
                         strong { "Open fleet: " }
-                        "whoever reaches this address on this machine may do everything here. Start it with "
-                        code { "ctl up --secure" } " to ask people who they are."
+                        "every program on this machine that reaches this address may do everything here. Start it with "
+                        code { "ctl up --secure" } " to require authentication."
                     }
                 }
                 @if seen.is_some() { (contents()) }

@@ -25,7 +25,8 @@ pub fn table(prefix: &str) -> TableShape {
     TableShape { name: format!("{prefix}placement"), partition: "k", sort: Some("v") }
 }
 
-/// Who, when, why: stored with the change. The id tells one's own write from another's after a lost answer.
+/// Actor, time and reason: stored with the change. After a lost answer the id distinguishes one's
+/// own write from another's.
 pub struct Note {
     kind: String,
     because: Because,
@@ -165,7 +166,8 @@ impl Log {
         Ok(Some(Placement::from_full(&update)?))
     }
 
-    /// The parts first, then the row that makes them count. A version's snapshot is the same whoever writes it.
+    /// The parts first, then the row that makes them count. A version's snapshot is the same from
+    /// every writer.
     pub async fn write_snapshot(&self, placement: &Placement) -> Result<()> {
         let json = serde_json::to_vec(&placement.to_full()).expect("an update is plain data");
         let version = placement.version();

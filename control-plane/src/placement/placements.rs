@@ -23,9 +23,9 @@ use crate::placement::log;
 pub const DELTAS_KEPT: usize = 64;
 /// While somebody waits: a change made by another control plane is seen after this long.
 const POLL_AWAITED: Duration = Duration::from_millis(150);
-/// While nobody waits.
+/// While no caller waits.
 const POLL_IDLE: Duration = Duration::from_secs(2);
-/// How often a change is decided anew because another one got its version.
+/// How often a change is decided again because another one got its version.
 const CHANGE_ATTEMPTS_MAX: u32 = 64;
 const BACKOFF_MAX_MS: u64 = 40;
 
@@ -103,12 +103,13 @@ impl Placements {
         }
     }
 
-    /// Answers all who wait, now and from now on, without waiting: this process is about to stop.
+    /// Answers all callers that wait, now and from now on, without waiting: this process is about
+    /// to stop.
     pub fn release_readers(&self) {
         self.closing.send_replace(true);
     }
 
-    /// True once this process is about to stop: whoever answers for long ends then.
+    /// True once this process is about to stop: long answers end then.
     pub fn releasing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
     }
@@ -132,8 +133,9 @@ impl Placements {
         }
     }
 
-    /// Makes the change that `decide` finds right for the newest placement (`None` from it: nothing to do). When
-    /// another control plane takes the version, decides anew against what that one wrote.
+    /// Makes the change that `decide` finds right for the newest placement (`None` from it: nothing
+    /// to do). When another control plane takes the version, decides again against what that one
+    /// wrote.
     pub async fn change<F>(&self, kind: &str, because: &Because, decide: F) -> Result<Arc<Published>>
     where
         F: Fn(&Placement) -> Result<Option<Delta>>,

@@ -48,7 +48,7 @@ impl Cell {
         got.item.is_some()
     }
 
-    /// Whether the cell may create the wallet, and who may if it is known.
+    /// Whether the cell may create the wallet; if not, the cell that may, if it is known.
     async fn may_create(&self, wallet: WalletId) -> Result<(), Option<String>> {
         let store = DynamoStore::new(self.client.clone(), &self.prefix);
         match store.home(HomeKey::Wallet(wallet)).await.expect("answers").map(|row| row.state) {

@@ -1,5 +1,5 @@
-//! Operations over real tables, with hands that are watched instead of the mover: what is stored, who wins, and what
-//! happens when a worker dies.
+//! Operations over real tables, with hands that are watched instead of the mover: what is stored,
+//! which worker wins, and what happens when a worker dies.
 
 mod pretend;
 
@@ -97,7 +97,7 @@ async fn operations_are_numbered_whoever_creates_them_and_never_overlap() {
     assert_eq!(problem.code, "operation_overlaps");
     assert!(problem.detail.contains("op-3") && problem.detail.contains("012b"), "{}", problem.detail);
 
-    // What is over is in nobody's way.
+    // What is over is in no operation's way.
     let hands = Pretend::default();
     let worker = Worker::new(Arc::clone(&one.control.operations), hands.hands());
     drive(&worker, OperationId(1)).await;

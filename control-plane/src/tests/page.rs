@@ -1,4 +1,5 @@
-//! The operators' page through the control plane's real router: who gets in, which forms are taken, and what a role may do.
+//! The operators' page through the control plane's real router: which visitors get in, which forms
+//! are taken, and what a role may do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -211,7 +212,7 @@ async fn a_secure_fleet_asks_who_it_is() {
     assert!(page.text.contains("operator:joe") && !page.text.contains(&token) && !page.text.contains("Open fleet"));
     assert_eq!(secure.page(&expired).await.status, 401);
 
-    // The cookie counts here only; elsewhere nobody knows it.
+    // The cookie counts here only; no other path knows it.
     let api = client().get(format!("{}/v1/cells", secure.url)).header("cookie", format!("wallet_session={token}"));
     assert_eq!(see(api).await.status, 401);
 }
@@ -297,7 +298,7 @@ async fn what_changes_is_sent_to_who_follows_and_the_end_is_told() {
     }
     assert!(text.contains("id: ") && !text.contains(r#""zones":"#), "only what changed: {text}");
 
-    // Who comes back with the last id is sent nothing that he has.
+    // A follower that comes back with the last id gets nothing that it has.
     let last = text.lines().rev().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
     operations::pause(&plane.control.operations, id, &because()).await.expect("paused");
     let again = client().get(format!("{}/page/events", plane.url)).header("cookie", &cookie);
@@ -329,5 +330,5 @@ async fn followers_are_bounded() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, freed).await.expect("who goes makes room");
+    tokio::time::timeout(PATIENCE, freed).await.expect("a follower that leaves makes room");
 }

@@ -1,4 +1,4 @@
-//! Versions: who writes one, and who learns of it when.
+//! Versions: which process writes one, and when the others learn of it.
 
 use std::time::{Duration, Instant};
 

@@ -203,7 +203,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let mut missing: Vec<_> = page.missing.iter().map(|missing| missing.wallet).collect();
     missing.sort_by_key(|missing| *missing == unseen);
     assert_eq!(missing, [wallet, unseen]);
-    // Its newest block stands over the hole: nothing can be served, or appended after block 0.
+    // Its newest block is above the hole: nothing can be served, or appended after block 0.
     assert_eq!(numbers(&blocks(&plane, 1, wallet).await), [0, 3]);
     assert_eq!(numbers(&blocks(&plane, 1, other).await), [0]);
     let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;

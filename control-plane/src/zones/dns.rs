@@ -1,5 +1,5 @@
-//! Route 53 follows the placement: a zone that is left gets its health check inverted, so that no client is told of its
-//! routers; one that is taken again gets it put back.
+//! Route 53 follows the placement: a zone that is left gets its health check inverted, so that no
+//! client learns the addresses of its routers; a zone that is taken again gets it put back.
 //!
 //! A zone's health check here is one that is always healthy by itself (calculated, of no others): inverting it says "not
 //! here" whatever the zone's own checks say. It must never be a check that looks at the zone: inverted, a zone that has
@@ -35,11 +35,11 @@ const REGION: &str = "us-east-1";
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct DnsFlags {
-    /// Health check of each zone, which says whether clients are told of its routers: `zone=id,zone=id`. Each is one that
-    /// is healthy by itself and watches nothing.
+    /// Health check of each zone, which says whether clients get its routers' addresses:
+    /// `zone=id,zone=id`. Each is one that is healthy by itself and watches nothing.
     #[arg(long, global = true, env = "CONTROL_PLANE_ROUTE53_HEALTH_CHECKS", value_delimiter = ',')]
     pub route53_health_checks: Vec<String>,
-    /// Stands in for Route 53.
+    /// Replaces the endpoint of Route 53.
     #[arg(long, global = true, env = "CONTROL_PLANE_ROUTE53_ENDPOINT")]
     pub route53_endpoint: Option<String>,
 }
@@ -52,7 +52,8 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// `None`: nobody named a health check. `role`: whose rights are used, where Route 53 is another account's.
+    /// `None`: no health check is configured. `role`: whose rights are used, where Route 53 is
+    /// another account's.
     pub async fn of(flags: &DnsFlags, role: Option<String>) -> anyhow::Result<Option<Self>> {
         let mut checks = BTreeMap::new();
         for one in &flags.route53_health_checks {

@@ -19,7 +19,7 @@ pub struct CellRoom {
     pub cell: CellId,
     /// Writes a second that all of its processes take together; 0: no limit.
     pub max_tps: u32,
-    /// What it is asked for now, writes a second; absent where nobody has measured.
+    /// What it is asked for now, writes a second; absent where it is not measured.
     pub writes_per_second: Option<f64>,
     pub processes: Vec<Process>,
 }
@@ -70,7 +70,7 @@ mod tests {
         for (what, cell, left, expected) in [
             ("two of three carry the load", cell(Some(600.0), three()), vec![&a], None),
             ("two of three do not", cell(Some(601.0), three()), vec![&a], Some("room for 600")),
-            ("nobody has measured", cell(None, three()), vec![&a, &b], None),
+            ("nothing is measured", cell(None, three()), vec![&a, &b], None),
             ("one of three does not", cell(Some(301.0), three()), vec![&a, &b], Some("room for 300")),
             (
                 "all in one zone",
@@ -80,13 +80,13 @@ mod tests {
             ),
             ("a process in no zone stays", cell(None, vec![process("", All, true)]), vec![&a], None),
             (
-                "who stays is not ready",
+                "what stays is not ready",
                 cell(None, vec![process("a", All, true), process("b", All, false)]),
                 vec![&a],
                 Some("no ready process"),
             ),
             (
-                "nobody creates wallets",
+                "no cell creates wallets",
                 cell(None, vec![process("a", Accounts, true), process("b", Transactions, true)]),
                 vec![&a],
                 Some("no ready process for wallets"),

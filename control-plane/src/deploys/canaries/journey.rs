@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use topology::{UserId, WalletId, wire};
 use uuid::Uuid;
 
-/// Longer than a customer would wait, so that what hangs is told from what is slow.
+/// Longer than a customer would wait, so that what hangs differs from what is slow.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
 /// Kept in the wallet, so that what goes round is there.
 const FLOAT: &str = "100.00";
@@ -19,7 +19,7 @@ const GIVEN: &str = "0.01";
 /// Below this, the float is paid in again: gone round to a cell that does not answer.
 const LEAST: f64 = 10.0;
 
-/// A customer that is nobody.
+/// A synthetic customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Canary {
     pub user: UserId,
@@ -137,7 +137,7 @@ impl Journey<'_> {
         let reply = self.http.ask(method, &url, &headers, body.into_bytes(), STEP_PATIENCE).await;
         let outcome = match &reply {
             Ok(reply) if reply.status.is_success() => Outcome::Done,
-            // Whether he has a wallet is what was asked.
+            // The question was whether it has a wallet.
             Ok(reply) if step == "find" && reply.status.as_u16() == 404 => Outcome::Done,
             Ok(reply) if !reply.status.is_server_error() => Outcome::Refused,
             _ => Outcome::Failed,

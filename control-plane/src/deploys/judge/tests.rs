@@ -45,8 +45,8 @@ fn a_version_is_judged_by_what_it_is_compared_with() {
         ("they always failed here", bad.clone(), alike(2_000), everywhere.clone(), Says::Sound),
         ("200 ms slower", slow.clone(), alike(2_000), alike(500), Says::Worse),
         ("too few", alike(50), alike(2_000), alike(500), Says::TooFew),
-        ("nobody to compare with", alike(5_000), none.clone(), none.clone(), Says::TooFew),
-        ("nobody came", none.clone(), alike(2_000), alike(500), Says::TooFew),
+        ("nothing to compare with", alike(5_000), none.clone(), none.clone(), Says::TooFew),
+        ("no requests came", none.clone(), alike(2_000), alike(500), Says::TooFew),
     ] {
         let verdict = verdict(&wave, &others, &before);
         assert_eq!(verdict.says, says, "{what}: {verdict:?}");

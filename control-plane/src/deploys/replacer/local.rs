@@ -27,7 +27,8 @@ impl Replacer for Local {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => {
                     let why = format!("{error:#}");
-                    // Only what the fleet itself said is of the version; else nobody was there, or he went away.
+                    // Only an answer of the fleet itself is about the version; else the fleet was
+                    // not there, or went away.
                     match error.downcast_ref::<Failure>() {
                         Some(failure) if failure.code != PRECONDITION => Err(Trouble::Fatal(why)),
                         _ => Err(Trouble::Later(why)),

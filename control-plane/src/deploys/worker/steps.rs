@@ -18,7 +18,7 @@ use crate::operations::record::now_ms;
 /// Between two looks at a wave's figures, at least.
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Whoever replaces instances, and cannot be asked for so long, is not waited for: the version is taken back.
+/// If the replacer does not answer for so long, the version is taken back.
 const ROLL_PATIENCE: Duration = Duration::from_secs(90);
 /// What is to be put back is tried longer, and more than once.
 const BACK_PATIENCE: Duration = Duration::from_secs(300);
@@ -27,7 +27,7 @@ const BACK_ATTEMPTS_MAX: u32 = 3;
 const ATTEMPTS_MAX: u32 = 16;
 
 impl Worker {
-    /// What the wave's cells do as they are. Interrupted, it is done anew.
+    /// What the wave's cells do as they are. Interrupted, it is done again.
     pub(super) async fn observe(&self, deploy: Deploy) -> Result<Advanced> {
         let known = self.placement().await?;
         let time = Duration::from_secs(deploy.limits.baseline_seconds);
@@ -124,7 +124,7 @@ impl Worker {
             return self.happen(Deploy { touched: Some(touched), ..deploy }, Event::Restored, None).await;
         };
         let work = async {
-            // What it has done until its end is to be told.
+            // What it has done until its end is to be reported.
             let seen = match (&mut memory.watch, self.placement().await) {
                 (Some(watch), Ok(known)) if watch.is_of(&deploy) => {
                     Some(watch.look(&self.deploys, &known.placement, &deploy).await.seen)
@@ -199,7 +199,7 @@ impl Worker {
         Ok(Advanced::Again)
     }
 
-    /// Who has met the version, as far as that can be counted.
+    /// Requests that met the version, as far as they can be counted.
     async fn touched(&self, deploy: &Deploy) -> Touched {
         if let Err(error) = counting::count_all(&self.deploys.fleet).await {
             tracing::warn!(%error, "customers not counted");

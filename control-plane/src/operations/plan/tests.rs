@@ -1,4 +1,5 @@
-//! Plans follow from the placement: fewest moves, nothing to who takes nothing, pins left alone.
+//! Plans follow from the placement: fewest moves, nothing to a cell that takes nothing, pins left
+//! alone.
 
 use topology::placement::{BucketRun, CellState, Pin};
 use topology::{BUCKETS, Bucket, CellEntry, CellId, CellIndex, Placement, PlacementUpdate, WalletId};

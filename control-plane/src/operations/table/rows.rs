@@ -1,4 +1,5 @@
-//! The attributes of each kind of row, written and read in one place. It must never know who reads them, or why.
+//! The attributes of each kind of row, written and read in one place. It must never know its
+//! readers, or their reasons.
 
 use control_api::AuditEntry;
 use uuid::Uuid;

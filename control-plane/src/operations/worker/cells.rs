@@ -18,7 +18,7 @@ fn evacuated(operation: &Operation) -> Option<&CellId> {
     }
 }
 
-/// From here on the cell takes nobody new.
+/// From here on the cell takes no new wallets.
 pub async fn before_beginning(operations: &Operations, operation: &Operation) -> Result<()> {
     use CellState::{Active, Draining, Joining};
     let Some(cell) = evacuated(operation) else { return Ok(()) };

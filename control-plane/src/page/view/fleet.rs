@@ -106,7 +106,7 @@ fn troubles(snapshot: &Snapshot) -> Vec<(Mood, String)> {
     troubles
 }
 
-/// Nobody is touched by what is down in a cell that owns nothing.
+/// A failure in a cell that owns nothing affects no customer.
 fn matters(one: &CellStatus) -> bool {
     !matches!(one.cell.state, CellState::Removed | CellState::Empty) && one.cell.buckets + one.cell.pins > 0
 }

@@ -13,7 +13,7 @@ const OVER_SHOWN: usize = 3;
 
 pub fn moves(snapshot: &Snapshot, visitor: &Visitor) -> Markup {
     let is_shown = |one: &&OperationView| one.wanted.kind() != OperationKind::Evacuate;
-    section(snapshot, visitor, "moves", "Migrations and other moves", "Nobody is being moved.", is_shown)
+    section(snapshot, visitor, "moves", "Migrations and other moves", "No wallet is being moved.", is_shown)
 }
 
 pub fn evacuations(snapshot: &Snapshot, visitor: &Visitor) -> Markup {

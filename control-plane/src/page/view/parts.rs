@@ -75,7 +75,7 @@ pub fn known<T>(part: &Part<T>, show: impl FnOnce(&T) -> Markup) -> Markup {
     }
 }
 
-/// A date as it is stored, without what nobody reads at night.
+/// A date as it is stored, without the parts that no operator needs.
 pub fn time(at: &str) -> Markup {
     let (date, rest) = at.split_once('T').unwrap_or((at, ""));
     let clock = rest.get(..8).unwrap_or(rest);
@@ -122,7 +122,8 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Those of the actions that he may do, each with its command. Nothing where there are none.
+/// Those of the actions that the visitor may do, each with its command. Nothing where there are
+/// none.
 pub fn actions(visitor: &Visitor, all: &[Action], cells: &[String]) -> Markup {
     let offered: Vec<&Action> = all.iter().filter(|action| visitor.may(action)).collect();
     html! {

@@ -1,4 +1,4 @@
-//! The fragments of fixed states: what stands in them, for whom.
+//! The fragments of fixed states: what they show, and to which visitor.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -215,6 +215,6 @@ fn a_calm_fleet_says_so() {
     };
     let parts = shown(&quiet);
     check(&parts["summary"], &["Nothing needs you"]);
-    check(&parts["moves"], &["Nobody is being moved."]);
+    check(&parts["moves"], &["No wallet is being moved."]);
     check(&parts["zones"], &["No zones are named"]);
 }

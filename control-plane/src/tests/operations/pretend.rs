@@ -1,4 +1,5 @@
-//! Hands that write down what they were asked for, and wait or fail when told to; and a few shortcuts into the tables.
+//! Hands that write down what they were asked for, and wait or fail when a test says so; and a few
+//! shortcuts into the tables.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
