@@ -20,7 +20,7 @@ use crate::flags::{Common, Output};
 use crate::tables;
 
 const POLL: Duration = Duration::from_millis(300);
-/// A control plane that is started anew is waited for; the deploy is not lost meanwhile.
+/// A control plane that restarts is waited for; the deploy is not lost meanwhile.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 pub async fn run(common: &Common, api: &Client, verb: Deploy) -> Result<()> {
@@ -99,7 +99,7 @@ async fn start(common: &Common, api: &Client, wanted: &Start) -> Result<()> {
 
 fn confirm() -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(failure(USAGE, "nobody to ask: add --yes, or look at the plan with `ctl deploy plan`"));
+        return Err(failure(USAGE, "no terminal to ask on: add --yes, or look at the plan with `ctl deploy plan`"));
     }
     eprint!("Go on? [y/N] ");
     std::io::stderr().flush()?;

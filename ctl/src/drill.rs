@@ -135,7 +135,7 @@ async fn run_one(common: &Common, wanted: &RunArgs) -> Result<()> {
     verdict(&report)
 }
 
-/// Runs the drill, unless told to stop: then the fleet goes with it.
+/// Runs the drill until a signal stops it: then the fleet goes with it.
 async fn played(drill: &Drill, size: Size, wanted: &RunArgs) -> Result<Played> {
     let data = std::env::temp_dir().join(format!("wallet-drill-{}", std::process::id()));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -48,7 +48,8 @@ pub struct Common {
     /// Directory of the local fleet.
     #[arg(long, global = true, default_value = DEFAULT_DATA)]
     pub data: PathBuf,
-    /// Who you are, to a control plane that asks; on a secure fleet of your own in --data it is found there.
+    /// Your token, for a control plane that requires one; on a secure fleet of your own in --data
+    /// it is found there.
     #[arg(long, global = true, env = "CTL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// PEM file of the authorities to believe when --server is https.
@@ -92,7 +93,7 @@ pub enum Noun {
     /// The chains themselves: verify, export, what was found broken, what cells have committed to.
     #[command(subcommand)]
     Ledger(Ledger),
-    /// Who changed what, when and why; and whether all money is there.
+    /// The log of all changes, with actor, time and reason; and whether all money is there.
     Audit(Audit),
     /// A single wallet as a whole.
     #[command(subcommand)]
@@ -100,7 +101,7 @@ pub enum Noun {
     /// Transfers between cells
     #[command(subcommand)]
     Transfer(Transfer),
-    /// Zones: what stands in them, and which are left.
+    /// Zones: what is in them, and which are left.
     #[command(subcommand)]
     Zone(Zone),
     /// Cells, their share of customers, and the health of their instances.
@@ -198,7 +199,7 @@ pub enum Local {
     },
     /// Of a secure fleet: new certificates for all processes, which go on without a pause.
     RenewCertificates,
-    /// Kill a process with SIGKILL; it is started again unless told otherwise.
+    /// Kill a process with SIGKILL; it is started again unless a flag says otherwise.
     Kill {
         name: String,
         #[arg(long)]
@@ -269,7 +270,7 @@ pub struct AddCell {
 
 #[derive(Subcommand)]
 pub enum Customer {
-    /// Give a new user his wallet.
+    /// Give a new user a wallet.
     Onboard {
         #[arg(long)]
         user: String,

@@ -23,7 +23,7 @@ use progress::Shown;
 pub use verbs::{audit, evacuate, migrate, op, rebalance, remove_cell, set_cell};
 
 const POLL: Duration = Duration::from_millis(300);
-/// A control plane that is started anew is waited for; the operation is not lost meanwhile.
+/// A control plane that restarts is waited for; the operation is not lost meanwhile.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Starts an operation without asking and waits until it has come to rest: done, or failed, aborted or paused, which

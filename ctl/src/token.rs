@@ -17,13 +17,13 @@ const LIFE_MAX_MINUTES: u64 = 7 * 24 * 60;
 #[derive(Args)]
 #[command(group = ArgGroup::new("who").required(true).args(["customer", "service", "operator"]))]
 pub struct TokenArgs {
-    /// For a customer: his user id.
+    /// For a customer: the user id.
     #[arg(long)]
     customer: Option<String>,
     /// For a program, by its name; what it may do is said with --scope.
     #[arg(long)]
     service: Option<String>,
-    /// For an operator, by his name; see --role.
+    /// For an operator, by name; see --role.
     #[arg(long)]
     operator: Option<String>,
     /// Once for each, or separated by commas: wallets:read, wallets:create, deposit, withdraw, transfer, hold, reverse,

@@ -25,7 +25,7 @@ pub enum Deploy {
     Pause {
         deploy: Option<DeployId>,
     },
-    /// Go on with a paused one; one that was undecided is watched anew.
+    /// Go on with a paused one; one that was undecided is watched again.
     Resume {
         deploy: Option<DeployId>,
         #[command(flatten)]

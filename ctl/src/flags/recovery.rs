@@ -26,7 +26,8 @@ pub struct RestoreCell {
     /// Only what was written until then, such as `2026-01-02T03:04:05Z`.
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// What `GET /api/v1/events?cell=…` has told somebody: to name what is lost. May be given more than once.
+    /// Answers of `GET /api/v1/events?cell=…` that were kept: to name what is lost. May be given
+    /// more than once.
     #[arg(long, value_name = "FILE")]
     pub events: Vec<PathBuf>,
 }

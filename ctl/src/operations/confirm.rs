@@ -8,7 +8,7 @@ use control_api::Wanted;
 
 pub fn ask(wanted: &Wanted) -> Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(failure(USAGE, "nobody to ask: add --yes, or look at the plan with --dry-run"));
+        return Err(failure(USAGE, "no terminal to ask on: add --yes, or look at the plan with --dry-run"));
     }
     match expected(wanted) {
         Some(name) => eprint!("Everything leaves {name}. Type its name to go on: "),

@@ -1,5 +1,5 @@
-//! What a restored cell lacks, told from what is left: the part of the export after the moment asked for, and records of
-//! the cell's events.
+//! What a restored cell lacks, derived from what is left: the part of the export after the moment
+//! asked for, and records of the cell's events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;

@@ -24,7 +24,7 @@ pub fn report(report: &Report) -> String {
         text.push_str(&columns(&["WALLET", "WHY"], &rows));
     }
     if report.lost.is_empty() {
-        text.push_str("nothing is known to be lost; what nobody wrote down is not known: `ctl audit conservation`\n");
+        text.push_str("nothing is known to be lost; what no log recorded is not known: `ctl audit conservation`\n");
         return text;
     }
     let row = |lost: &crate::recovery::lost::LostOperation| {
