@@ -16,8 +16,8 @@ pub struct Answer {
     pub units: f64,
 }
 
-/// The engine reports units only to who asks for them: ask always, and leave them out of the answer unless the caller
-/// asked too.
+/// The engine reports units only to callers that ask for them: ask always, and leave them out of
+/// the answer unless the caller asked too.
 macro_rules! metered {
     ($database:ident . $call:ident ( $request:expr )) => {{
         let mut request = $request;

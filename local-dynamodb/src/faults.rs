@@ -21,7 +21,8 @@ pub struct Plan {
     pub lost_answer_percent: u8,
     /// Everything is refused with 500.
     pub unavailable: bool,
-    /// So many writes are carried out; the next one and all after it get no answer for as long as this plan stands.
+    /// So many writes are carried out; the next one and all after it get no answer for as long as
+    /// this plan is in force.
     pub hang_after_writes: Option<u64>,
     /// The first write that gets no answer is carried out all the same.
     pub hang_applied: bool,
@@ -54,7 +55,7 @@ pub enum Fault {
 }
 
 const WRITES: [&str; 5] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"];
-/// A call that hangs is answered after this long even if nobody changes the plan.
+/// A call that hangs is answered after this long even if the plan does not change.
 const HANG_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Default)]

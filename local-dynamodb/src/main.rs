@@ -1,5 +1,5 @@
-//! `local-dynamodb`: one process stands in for one cell's DynamoDB. Reads flags, opens the file, serves until told to
-//! stop; it decides nothing else.
+//! `local-dynamodb`: one process replaces one cell's DynamoDB. Reads flags, opens the file, serves
+//! until a signal stops it; it decides nothing else.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

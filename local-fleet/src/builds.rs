@@ -34,8 +34,8 @@ pub fn keep(data: &Path, version: &Version, binary: &Path) -> Result<()> {
     std::fs::rename(&coming, &kept).with_context(|| format!("cannot write {}", kept.display()))
 }
 
-/// Notes in `fleet` what the process is to run. An order that is older than the one before it is refused: who gave it was
-/// overtaken.
+/// Notes in `fleet` what the process is to run. An order that is older than the one before it is
+/// refused: its sender was overtaken.
 pub fn choose(fleet: &mut Fleet, layout: &Layout, name: &str, version: Version, order: Option<u64>) -> Result<()> {
     let version = match layout.build(&version).is_file() {
         true => Some(version),

@@ -25,7 +25,7 @@ pub struct Fleet {
     /// Processes per cell, for cells still to come.
     pub instances: u16,
     pub region: String,
-    /// Whether a relay stands before each instance.
+    /// Whether there is a relay before each instance.
     #[serde(default)]
     pub relays: bool,
     /// Whether each cell has processes of its own for wallets and for money.
@@ -37,7 +37,7 @@ pub struct Fleet {
     /// Where instances stand, in turn.
     #[serde(default)]
     pub zones: Vec<ZoneId>,
-    /// Where the router stands.
+    /// The router's zone.
     #[serde(default)]
     pub router_zone: Option<ZoneId>,
     /// Started with `--observe`.

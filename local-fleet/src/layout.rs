@@ -40,7 +40,7 @@ pub struct Spec {
     pub version: Option<Version>,
 }
 
-/// What every process of one fleet is told.
+/// What every process of one fleet gets.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// Where the programs are: beside this one.

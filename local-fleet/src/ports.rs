@@ -64,7 +64,7 @@ impl Ports {
     }
 }
 
-/// Fails at the first address that cannot be listened on, and says who has it.
+/// Fails at the first address that cannot be listened on, and names the process that has it.
 pub fn check_free(addresses: &[(String, String)]) -> Result<()> {
     for (name, address) in addresses {
         if let Err(error) = TcpListener::bind(address) {

@@ -1,5 +1,6 @@
-//! A TCP relay before each instance of a cell, so that a drill can cut the network between router and cell: as a
-//! broken line does (nothing arrives, nobody is told), or as a closed one (connections end, new ones are refused).
+//! A TCP relay before each instance of a cell, so that a drill can cut the network between router
+//! and cell: as a broken line does (nothing arrives, not even an error), or as a closed one
+//! (connections end, new ones are refused).
 //!
 //! It must never look at what it carries.
 
@@ -181,8 +182,8 @@ mod tests {
         let mut stream = TcpStream::connect(&address).await.expect("it listens");
         assert_eq!(ask(&mut stream).await.expect("the line is whole"), 7);
         relays.set(&["cell-1-a".into()], Line::Silent).expect("it is there");
-        assert!(timeout(SHORT, ask(&mut stream)).await.is_err(), "nothing comes back, and nobody says so");
-        let mut late = TcpStream::connect(&address).await.expect("a silent line refuses nobody");
+        assert!(timeout(SHORT, ask(&mut stream)).await.is_err(), "nothing comes back, not even an error");
+        let mut late = TcpStream::connect(&address).await.expect("a silent line refuses no connection");
         assert!(timeout(SHORT, ask(&mut late)).await.is_err());
         relays.set(&["cell-1-a".into()], Line::Whole).expect("it is there");
         assert_eq!(timeout(LONG, stream.read_u8()).await.expect("in time").expect("whole"), 7);
@@ -207,6 +208,6 @@ mod tests {
             }
         };
         assert_eq!(timeout(LONG, again).await.expect("in time").expect("whole"), 7);
-        assert!(relays.set(&["nobody".into()], Line::Whole).is_err());
+        assert!(relays.set(&["unknown".into()], Line::Whole).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub struct Running {
     pub supervisor: Supervisor,
     pub fleet: Mutex<Fleet>,
     relays: Relays,
-    /// One replacement at a time: who comes second finds what the first one did.
+    /// One replacement at a time: the second one finds what the first one did.
     replacing: Mutex<()>,
     http: Http,
     began: Instant,
@@ -212,8 +212,8 @@ impl Running {
         Ok(serde_json::to_value([view])?)
     }
 
-    /// Remembers first what the process is to be, then has it be that: whoever dies in between, the next start, or the
-    /// same request once more, makes it so.
+    /// Remembers first what the process is to be, then makes it so: after a death in between, the
+    /// next start, or the same request once more, does that.
     async fn replace(&self, name: &str, version: Version, order: Option<u64>) -> Result<Value> {
         let _alone = self.replacing.lock().await;
         let spec = {

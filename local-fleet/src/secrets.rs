@@ -1,7 +1,8 @@
 //! What `ctl up --secure` makes for a fleet on one machine: an authority with a certificate for each process, and a key
 //! that signs tokens. All of it lies in a folder that only its owner may look into.
 //!
-//! It must never be used for anything but development: whoever can read the folder can be anybody.
+//! It must never be used for anything but development: a program that can read the folder can take
+//! any identity.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
@@ -60,8 +61,8 @@ impl Secrets {
         self.mint(json!({ "kind": "operator", "sub": name, "role": "admin" }), OPERATOR_TOKEN_LIFE)
     }
 
-    /// Makes what is missing. The authority and the signing key stay from one start to the next; certificates are made
-    /// anew.
+    /// Makes what is missing. The authority and the signing key stay from one start to the next;
+    /// certificates are made again.
     pub fn prepare(&self, cells: &[CellId]) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.with_context(|| format!("cannot create {}", self.folder.display()))?;
@@ -137,7 +138,8 @@ impl Secrets {
         self.folder.join("canaries.token")
     }
 
-    /// A token by which canaries are a service that does what customers do; made anew with each start.
+    /// A token by which canaries are a service that does what customers do; made again with each
+    /// start.
     pub fn mint_for_canaries(&self) -> Result<()> {
         let scope = "wallets:create wallets:read deposit withdraw transfer";
         let token = self.mint(json!({ "kind": "service", "sub": "canaries", "scope": scope }), CANARY_TOKEN_LIFE)?;

@@ -31,7 +31,7 @@ pub enum Request {
         name: String,
         keep_down: bool,
     },
-    /// SIGSTOP: the process stands still, its connections stay open.
+    /// SIGSTOP: the process is suspended, its connections stay open.
     Pause {
         name: String,
     },

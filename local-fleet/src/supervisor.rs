@@ -1,4 +1,5 @@
-//! Keeps processes running: one task owns each, starts it again when it dies, and stops it when told.
+//! Keeps processes running: one task owns each, starts it again when it dies, and stops it on
+//! request.
 //!
 //! It must never restart what an operator has stopped, nor restart in a tight loop.
 
@@ -63,7 +64,7 @@ pub enum Command {
     Kill {
         keep_down: bool,
     },
-    /// SIGSTOP: it stands still until it is resumed, or stopped for good.
+    /// SIGSTOP: it is suspended until it is resumed, or stopped for good.
     Pause,
     Resume,
     /// Stops gracefully and goes on as another build of the same process.
@@ -329,7 +330,7 @@ mod tests {
         assert_eq!((down.state, down.pid), (State::Stopped, None));
         let last = supervisor.order("supervised", Command::Start).await.expect("started by hand");
         assert!(alive(last.pid));
-        assert!(supervisor.order("nobody", Command::Stop).await.is_none());
+        assert!(supervisor.order("unknown", Command::Stop).await.is_none());
         supervisor.stop_all().await;
         assert!(!alive(last.pid));
     }

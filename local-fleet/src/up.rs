@@ -47,10 +47,12 @@ pub struct Up {
     /// Writes a second that each cell takes, instead of max_tps of cells.toml; 0: no limit.
     #[arg(long, env = "CTL_MAX_TPS")]
     pub max_tps: Option<u32>,
-    /// Ask everybody who he is: certificates between the processes, tokens for all others. Keys are made in --data.
+    /// Require authentication: certificates between the processes, tokens for all others. Keys are
+    /// made in --data.
     #[arg(long)]
     pub secure: bool,
-    /// The zone that the router stands in, of deployment.zones in cells.toml; then it asks instances of that zone first.
+    /// The zone that the router is in, of deployment.zones in cells.toml; then it asks instances of
+    /// that zone first.
     #[arg(long)]
     pub router_zone: Option<ZoneId>,
     /// Run a Prometheus over the fleet too, with the rules in ops/prometheus; its port is the first plus 5.
@@ -62,7 +64,8 @@ pub struct Up {
     /// Divide all times in the rules by this: for drills.
     #[arg(long, requires = "observe", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub rules_faster: u32,
-    /// A customer that is nobody in every cell, who does what customers do all the time: a signal for `ctl deploy`.
+    /// A synthetic customer in every cell, which does what customers do all the time: a signal for
+    /// `ctl deploy`.
     #[arg(long, env = "CTL_CANARIES")]
     pub canaries: bool,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
@@ -140,7 +143,7 @@ pub async fn run(data: &Path, because: Because, wanted: &Up) -> Result<()> {
     served
 }
 
-/// Until told to stop, or until something cannot start.
+/// Until a signal stops it, or until something cannot start.
 async fn serve(
     running: &Arc<Running>,
     listener: &UnixListener,
