@@ -28,7 +28,7 @@ use crate::telemetry::Counters;
 /// Few look at a router, and none of them often.
 const BOUNDS: Bounds = Bounds { connections_max: 256, peer_connections_max: 64 };
 
-/// Plain on loopback; elsewhere over TLS, to those who watch us. Ends only by being dropped.
+/// Plain on loopback; elsewhere over TLS, to monitors. Ends only by being dropped.
 pub async fn serve(listener: TcpListener, tls: Option<Server>, pages: Router) {
     let is_open = tls.is_none();
     let pages = pages.layer(from_fn(move |request, next| admit(is_open, request, next)));

@@ -42,14 +42,14 @@ pub struct Args {
     /// A cells.toml to take the namespace from.
     #[arg(long, env = "ROUTER_CONFIG", conflicts_with = "namespace")]
     pub config: Option<PathBuf>,
-    /// The zone that this router stands in: instances of cells in the same zone are asked first.
+    /// The zone that this router is in: instances of cells in the same zone are asked first.
     #[arg(long, env = "ROUTER_ZONE")]
     pub zone: Option<ZoneId>,
     /// Worker threads; as many as cores if not given.
     #[arg(long, env = "ROUTER_THREADS")]
     pub threads: Option<usize>,
-    /// Writes a second that this router takes of the public, all wallets together; a read counts as a fifth; 0: no limit.
-    /// Each of N routers is told an N-th of what the deployment takes.
+    /// Writes a second that this router takes of the public, all wallets together; a read counts as
+    /// a fifth; 0: no limit. Each of N routers gets an N-th of what the deployment takes.
     #[arg(long, env = "ROUTER_MAX_TPS", default_value_t = limits::MAX_TPS)]
     pub max_tps: u32,
     /// The same for one wallet.
@@ -90,7 +90,7 @@ pub struct Settings {
     pub access: Access,
 }
 
-/// Who is let in, and how the router shows who it is. Nothing of it: everybody is, and it doesn't.
+/// How the router authenticates callers, and itself. Empty: it does neither.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// Certificate and key of the public listener.

@@ -52,7 +52,7 @@ pub fn connections_max(descriptors: usize, threads: usize) -> usize {
 
 /// Idle connections kept per worker thread and cell instance.
 pub const POOL_IDLE_MAX: usize = 256;
-/// Below the cells' keep-alive timeout of 75 s, so that it is us who close.
+/// Below the cells' keep-alive timeout of 75 s, so that the router closes first.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Largest head of an answer from a cell, and most lines of it.

@@ -1,9 +1,10 @@
 //! How much of its time a router gives to one wallet, and to all of them: two token buckets, one for each wallet and
 //! one for the process, shared by its worker threads.
 //!
-//! A write takes a whole token and a read a fifth of one, which is how their costs in the tables stand to one another.
-//! Buckets are kept as the time at which they will be full again (GCRA): one number each, and nobody refills them. They
-//! are this process's own: of N routers each allows what it was told, so each is told an N-th.
+//! A write takes a whole token and a read a fifth of one, which is the ratio of their costs in the
+//! tables. Buckets are kept as the time at which they will be full again (GCRA): one number each,
+//! without a task that refills them. They are this process's own: of N routers each allows what its
+//! flag says, so each gets an N-th.
 //!
 //! It must never ask a clock or wait, nor grow with the number of wallets that are asked for.
 

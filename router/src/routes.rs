@@ -43,7 +43,7 @@ pub struct Routes {
     pub cells: Vec<Cell>,
     /// From a cell's index in the registry to its place in `cells`.
     positions: Vec<u16>,
-    /// Where this router stands.
+    /// This router's zone.
     zone: Option<ZoneId>,
     /// When an avoided zone is taken again, in seconds since 1970: other routes follow then from the same placement.
     changes_at_s: Option<u64>,
@@ -52,7 +52,7 @@ pub struct Routes {
 const NO_POSITION: u16 = u16::MAX;
 
 impl Routes {
-    /// The routes of a router that stands in `zone`, at a time in seconds since 1970.
+    /// The routes of a router in `zone`, at a time in seconds since 1970.
     pub fn new(placement: Placement, zone: Option<ZoneId>, now_s: u64) -> Self {
         let avoided = placement.avoided().iter().filter(|avoided| avoided.until_s > now_s);
         let changes_at_s = avoided.clone().map(|avoided| avoided.until_s).min();

@@ -123,7 +123,7 @@ pub async fn start(settings: &Settings, metrics: Page, spans: Option<Export>) ->
         let (shared, end) = (shared.clone(), end.clone());
         let work = move || {
             if let Err(error) = run(shared, vec![(Side::Public, public), (Side::Internal, internal)]) {
-                // The receiver outlives the workers, or nobody is left to tell.
+                // The receiver outlives the workers, or nothing is left to receive it.
                 let _ = end.send(error.to_string());
             }
         };

@@ -127,7 +127,7 @@ impl Default for Counters {
     }
 }
 
-/// Who this process is, to whoever reads its metrics, logs and traces.
+/// This process's name in its metrics, logs and traces.
 pub fn identity() -> Identity {
     Identity { process: telemetry::catalogue::ROUTER, version: env!("CARGO_PKG_VERSION"), labels: vec![] }
 }

@@ -1,4 +1,5 @@
-//! The router from outside: a whole one per test, over real sockets, before cells that do as they are told.
+//! The router from outside: a whole one per test, over real sockets, before cells that do what the
+//! test says.
 
 mod fixture;
 mod http_client;

@@ -39,7 +39,7 @@ pub struct Upstream {
     /// When it last answered anything, or the first of those requests was sent.
     heard: Cell<Instant>,
     is_probed: Cell<bool>,
-    /// When it was told last that no connection could be made.
+    /// When it was last logged that no connection could be made.
     told: Cell<Option<Instant>>,
 }
 

@@ -73,7 +73,7 @@ impl Standing {
 
 pub struct Keeper {
     routes: SharedRoutes,
-    /// Where this router stands.
+    /// This router's zone.
     zone: Option<ZoneId>,
     store: Store,
     control_plane: ControlPlane,
@@ -161,7 +161,8 @@ impl Keeper {
 
     fn count(&self, error: &FetchError, backoff: Duration) {
         self.counters.poll_failures.increment(1);
-        // Being without a control plane is a state we are built for: told when it begins, not for as long as it lasts.
+        // Being without a control plane is a state we are built for: logged when it begins, not for
+        // as long as it lasts.
         if backoff == limits::POLL_BACKOFF_MIN {
             tracing::warn!(%error, version = self.version(), "going on with the placement at hand");
         }

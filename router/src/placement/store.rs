@@ -1,5 +1,5 @@
-//! The last placement on disk: a snapshot and the deltas since, in sled. It holds nothing that cannot be fetched
-//! again, so a damaged store is moved aside and begun anew.
+//! The last placement on disk: a snapshot and the deltas since, in sled. It holds nothing that
+//! cannot be fetched again, so a damaged store is moved aside and replaced by an empty one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Store {
         std::fs::rename(&path, &aside)
             .with_context(|| format!("{} is damaged ({reason:#}) and cannot be moved aside", path.display()))?;
         tracing::error!(reason = format!("{reason:#}"), moved_to = %aside.display(), "stored placement was damaged");
-        Self::try_open(&path).with_context(|| format!("begin anew at {}", path.display()))
+        Self::try_open(&path).with_context(|| format!("start again at {}", path.display()))
     }
 
     /// sled panics on some damage; that is damage too.

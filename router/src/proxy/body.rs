@@ -87,7 +87,7 @@ struct Streaming {
     rest: Framing,
     /// None once the body is over or broken.
     link: Option<Box<Link>>,
-    /// How it broke off, as long as the client is not told.
+    /// How it broke off, until the client gets to know it.
     broken: Option<io::Error>,
     upstream: Rc<Upstream>,
     client: Rc<Client>,

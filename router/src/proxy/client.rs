@@ -124,7 +124,7 @@ impl Client {
         self.blocked.set(None);
     }
 
-    /// Whether what is written now is nobody's answer to a request, hence hyper's own to what is none.
+    /// Whether what is written now answers no request, hence is hyper's own answer to what is none.
     pub fn is_unasked(&self) -> bool {
         !self.answers.get() && !matches!(self.phase.get(), Phase::Request | Phase::Answer)
     }

@@ -47,7 +47,7 @@ pub struct Forwarded<'a> {
     pub deadline: Deadline,
     pub facts: &'a Facts,
     pub request_id: &'a HeaderValue,
-    /// Who asks, if he had to say so.
+    /// The caller, if authentication is on.
     pub actor: Option<&'a HeaderValue>,
 }
 

@@ -33,7 +33,8 @@ impl Facts {
     }
 }
 
-/// Reads what the router needs of a request's header and takes out what must not pass on, or is written anew.
+/// Reads what the router needs of a request's header and takes out what must not pass on, or is
+/// written again.
 pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failure> {
     if headers.len() > limits::HEADERS_MAX {
         return Err(Failure::TooManyHeaders);
@@ -68,7 +69,8 @@ pub fn clean_request(headers: &mut HeaderMap, side: Side) -> Result<Facts, Failu
                 facts.deadline_ms = value.to_str().ok().and_then(|text| text.parse().ok());
                 drops.push(name);
             }
-            // The internal side's callers are cells and control planes, who say for whom they ask.
+            // The internal side's callers are cells and control planes, which say for whom they
+            // ask.
             wire::ACTOR if side == Side::Internal => {}
             wire::FORWARDED_FOR => {
                 facts.forged = Some(wire::FORWARDED_FOR);

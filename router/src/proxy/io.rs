@@ -1,6 +1,7 @@
-//! A client's socket as hyper reads it. It marks when bytes move, and counts `Content-Length` lines: hyper silently
-//! drops that header when `Transfer-Encoding` stands beside it, and we refuse such a request instead of guessing what
-//! the sender, or a proxy before us, took for its end. A line inside a body counts too; that can only refuse more.
+//! A client's socket as hyper reads it. It marks when bytes move, and counts `Content-Length`
+//! lines: hyper silently drops that header when `Transfer-Encoding` is beside it, and we refuse
+//! such a request instead of guessing what the sender, or a proxy before us, took for its end. A
+//! line inside a body counts too; that can only refuse more.
 //!
 //! It also puts a problem in place of the empty answer that hyper gives by itself to what it cannot read.
 

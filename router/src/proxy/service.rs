@@ -65,7 +65,7 @@ pub async fn serve(
     Ok(answer)
 }
 
-/// The request's span, if it is traced; its header says whatever comes after it where it stands.
+/// The request's span, if it is traced; its header tells later processes its place in the trace.
 #[cold]
 fn traced(headers: &mut HeaderMap, side: Side, route: Route) -> Option<Span> {
     let said = headers.get(wire::TRACE_PARENT).and_then(|value| Place::parse(value.to_str().ok()?));
@@ -136,7 +136,7 @@ async fn answer(
     if !is_read && !body.is_empty() && !access::origin::is_json(&head.headers) {
         return Err(Failure::UnsupportedMediaType);
     }
-    // Only now, so that who sends slowly holds no place.
+    // Only now, so that a slow sender holds no place.
     ongoing.enter()?;
     if let Target::Cell(cell) = &target {
         worker.authorize(caller.as_deref(), head, None)?;

@@ -55,7 +55,7 @@ pub struct Shared {
     pub bounds: Bounds,
     /// Turns true when the process is to end.
     pub draining: watch::Receiver<bool>,
-    /// None: nobody has to say who he is.
+    /// None: no authentication.
     pub gate: Option<Gate>,
     pub public_tls: Option<Server>,
     pub internal_tls: Option<Server>,
@@ -75,13 +75,13 @@ pub struct Worker {
     in_flight: Cell<usize>,
     /// What is held of bodies that came in pieces.
     bodies_bytes: Cell<usize>,
-    /// In flight and connections, as they were told last.
+    /// In flight and connections, as last reported.
     told_load: Cell<(usize, usize)>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     /// How many of them come from one address.
     peers: RefCell<HashMap<IpAddr, usize>>,
     warned: Cell<Option<Instant>>,
-    /// The same, of callers who were turned away.
+    /// The same, of refused callers.
     told: Cell<Option<Instant>>,
     guard: Option<RefCell<Guard>>,
     /// Questions to instances whether they live.
@@ -222,7 +222,8 @@ impl Worker {
         }
     }
 
-    /// Who makes a request from outside; None where nobody has to say so. His token goes no further.
+    /// The caller of a request from outside; None without authentication. The token goes no
+    /// further.
     pub fn authenticate(&self, client: &Client, headers: &mut HeaderMap) -> Result<Option<Arc<Caller>>, Denied> {
         let (Some(guard), Side::Public) = (&self.guard, client.side) else { return Ok(None) };
         let lines = headers.get_all(AUTHORIZATION);
@@ -231,7 +232,7 @@ impl Worker {
         Ok(Some(caller))
     }
 
-    /// Whether a listener's callers have to say who they are.
+    /// Whether a listener's callers have to authenticate.
     pub fn is_protected(&self, side: Side) -> bool {
         match side {
             Side::Public => self.guard.is_some(),
@@ -359,7 +360,8 @@ impl Worker {
         self.tell_load();
     }
 
-    /// This worker's part of what the process has in hand; told now and then, not with each request.
+    /// This worker's part of what the process has in hand; reported now and then, not with each
+    /// request.
     fn tell_load(&self) {
         let now = (self.in_flight.get(), self.clients.borrow().len());
         let (in_flight, connections) = self.told_load.replace(now);
@@ -368,7 +370,7 @@ impl Worker {
     }
 }
 
-/// Runs a worker until it is told to drain and its last request is over.
+/// Runs a worker until it has to drain and its last request is over.
 pub fn run(shared: Shared, listeners: Vec<(Side, TcpListener)>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {

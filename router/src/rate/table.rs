@@ -15,7 +15,7 @@ const PLACES: usize = 8;
 
 pub struct Table {
     sets: Box<[Mutex<Set>]>,
-    /// Its key is this process's secret, so that nobody can choose wallets that meet in one set.
+    /// Its key is this process's secret, so that no client can choose wallets that meet in one set.
     hasher: RandomState,
 }
 
@@ -32,7 +32,8 @@ impl Table {
         Self { sets: (0..SETS).map(|_| set()).collect(), hasher: RandomState::new() }
     }
 
-    /// Lets `decide` see and change when the wallet's bucket will be full; nobody else decides of this wallet meanwhile.
+    /// Lets `decide` see and change when the wallet's bucket will be full; no other thread decides
+    /// about this wallet meanwhile.
     pub fn with<T>(&self, wallet: WalletId, decide: impl FnOnce(&mut u64) -> T) -> T {
         let hash = usize::try_from(self.hasher.hash_one(wallet.as_bytes()) % SETS as u64).expect("below the sets");
         // What a panic left behind is a number that is too old or too new by one request.

@@ -1,4 +1,5 @@
-//! The router's own part of access control: what it tells the cell of a caller. Who may do what is tested on whole fleets.
+//! The router's own part of access control: what it tells the cell of a caller. The policy is
+//! tested on whole fleets.
 
 use access::flags::{AuthFlags, TokenAlgorithm};
 use access::jwt::sign::{SigningKey, key_set};

@@ -40,7 +40,7 @@ pub enum Deed {
     BreakOff(&'static str),
 }
 
-/// One instance of a cell. Answers 200 with its name when it was told nothing else.
+/// One instance of a cell. Answers 200 with its name unless the test says otherwise.
 #[derive(Clone)]
 pub struct Cell {
     pub name: &'static str,
@@ -198,7 +198,7 @@ pub fn halves(version: u64, cells: [&[SocketAddr]; 2]) -> PlacementUpdate {
     PlacementUpdate { version, base: None, intended: false, cells, buckets, pins: vec![], avoided: vec![] }
 }
 
-/// Publishes what it is given to whoever asks; asked lines are kept.
+/// Publishes what it is given to every caller; asked lines are kept.
 pub struct ControlPlane {
     pub address: SocketAddr,
     pub publish: watch::Sender<Option<PlacementUpdate>>,

@@ -1,4 +1,4 @@
-//! When a request is sent again, when it must not be, and what the client is told then.
+//! When a request is sent again, when it must not be, and what the client gets then.
 
 use std::time::Instant;
 
@@ -156,7 +156,7 @@ async fn an_answer_that_is_no_http_leaves_the_outcome_unknown() {
         low.will(Deed::Stall(bytes));
         assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.code(), "upstream_unknown_outcome");
     }
-    // Bytes that nobody asked for are not taken for the answer to the next request.
+    // Bytes that no request asked for are not taken for the answer to the next request.
     low.will(Deed::Answer(200, "", "first".into()));
     low.will(Deed::Stall(
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbad",

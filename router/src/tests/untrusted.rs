@@ -182,7 +182,7 @@ async fn every_way_to_hide_a_request_behind_another_is_refused_and_counted() {
         client.send(&format!("{text}{hidden}")).await;
         let answer = client.answer().await.expect("an answer");
         assert_eq!(answer.status, 400, "{what}: {answer:?}");
-        // Which of the two depends on who notices first: both close the connection.
+        // Which of the two depends on which side notices first: both close the connection.
         let place = metrics.iter().position(|(code, _)| *code == answer.code());
         let place = place.unwrap_or_else(|| panic!("{what}: {answer:?}"));
         assert!(client.answer().await.is_none(), "{what}: closed");
@@ -199,7 +199,7 @@ async fn lines_that_end_in_a_bare_lf_mean_the_same_to_the_cell() {
     client.send(&format!("GET /api/v1/wallets/{LOW} HTTP/1.1\nhost: localhost\nx-a: b\n\n")).await;
     match client.answer().await.expect("an answer") {
         answer if answer.status == 400 => assert!(low.seen().is_empty()),
-        // Written anew with CRLF: nothing of it is left to be understood in two ways.
+        // Written again with CRLF: nothing of it is left to be understood in two ways.
         answer => {
             assert_eq!(answer.status, 200);
             let seen = low.seen()[0].clone();

@@ -15,7 +15,7 @@ pub struct Outgoing<'a> {
     pub request_id: &'a HeaderValue,
     /// None if the head has it.
     pub forwarded_for: Option<&'a HeaderValue>,
-    /// Who asks, if he had to say so.
+    /// The caller, if authentication is on.
     pub actor: Option<&'a HeaderValue>,
     pub has_host: bool,
     pub deadline_ms: u64,
