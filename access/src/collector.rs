@@ -1,4 +1,5 @@
-//! Posts what a process has to say to a collector of traces. Errors are for whoever counts them: nothing is repeated.
+//! Posts what a process has to say to a collector of traces. Errors go to the caller, which counts
+//! them: nothing is repeated.
 
 use std::time::Duration;
 

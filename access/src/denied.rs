@@ -45,7 +45,7 @@ impl Denied {
 
     pub fn title(self) -> &'static str {
         match self {
-            Self::Unauthenticated => "Who are you?",
+            Self::Unauthenticated => "Authentication is required",
             Self::TokenExpired => "Token expired",
             Self::TokenNotYetValid => "Token not yet valid",
             Self::TokenInvalid => "Token invalid",

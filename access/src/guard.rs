@@ -1,5 +1,5 @@
-//! The door: tokens to callers, callers and questions to yes or no. A [`Gate`] is what a process shares; each thread
-//! stands at it with a [`Guard`] of its own, which remembers whom it has let in.
+//! The door: tokens to callers, callers and questions to yes or no. A [`Gate`] is what a process
+//! shares; each thread has a [`Guard`] of its own, which remembers the callers that it has let in.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct Gate {
     pub policy: SharedPolicy,
 }
 
-/// Who asks, with his name as it is passed on.
+/// The caller, with its name as it is passed on.
 #[derive(Debug)]
 pub struct Caller {
     pub identity: Identity,

@@ -52,7 +52,7 @@ struct PeerEnds(i64);
 #[derive(Clone)]
 pub struct Connector {
     tls: Option<Client>,
-    /// The name that whoever is called has to have, if not that of the URL.
+    /// The name that the server has to have, if not that of the URL.
     name: Option<ServerName<'static>>,
 }
 
@@ -132,7 +132,7 @@ impl tokio::io::AsyncWrite for Conn {
     }
 }
 
-/// The pooled client underneath, for those who want its own types.
+/// The pooled client underneath, for callers that want its own types.
 pub type Pool = legacy::Client<Connector, Full<Bytes>>;
 
 pub fn pool(connector: Connector) -> Pool {

@@ -1,4 +1,4 @@
-//! Who makes a request, as a verified token says. Pure.
+//! The identity of a caller, as a verified token says. Pure.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::limits::{NAME_MAX_BYTES, SCOPES_MAX};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// `sub` is his user id.
+    /// `sub` is the user id.
     Customer,
     /// A program; `scope` lists what it may do.
     Service,
-    /// A person who runs the deployment; `role` is viewer, operator or admin.
+    /// A person that runs the deployment; `role` is viewer, operator or admin.
     Operator,
 }
 
@@ -73,7 +73,8 @@ pub struct Identity {
     pub role: Option<&'static str>,
     /// A customer's own wallet.
     pub own_wallet: Option<WalletId>,
-    /// All that the policy sees of the identity, as one word: identities of one class are told the same.
+    /// All that the policy sees of the identity, as one word: identities of one class get the same
+    /// decision.
     pub class: Arc<str>,
     /// Seconds since 1970.
     pub expires_s: u64,

@@ -27,7 +27,8 @@ pub struct Expected {
     pub namespace: Uuid,
 }
 
-/// The algorithms on offer. Those with a shared secret are not: whoever can check such a token can make one.
+/// The algorithms on offer. Those with a shared secret are not: a process that can check such a
+/// token can make one.
 pub const ALGORITHMS: [(&str, Algorithm); 3] =
     [("EdDSA", Algorithm::EdDSA), ("ES256", Algorithm::ES256), ("RS256", Algorithm::RS256)];
 

@@ -1,14 +1,14 @@
-//! Who may do what: certificates between our own processes, tokens of callers from outside, and the policy that both
-//! are judged by. Shared by router, cell and control plane.
+//! Authentication and authorization: certificates between our own processes, tokens of callers from
+//! outside, and the policy that both are judged by. Shared by router, cell and control plane.
 //!
 //! - [`role`], [`tls`], [`http`]: mutual TLS, with files that are read again when they change.
 //! - [`jwt`], [`identity`]: a bearer token becomes an [`Identity`], or a [`Denied`].
 //! - [`policy`], [`route`], [`guard`]: whether an identity may do what it asks for.
 //! - [`collector`]: where traces are posted to.
 //! - [`descriptors`]: the limit of file descriptors, and whether one was missing.
-//! - [`listener`]: HTTP/1.1 for callers who may send and read as slowly as they like.
+//! - [`listener`]: HTTP/1.1 for callers that may send and read as slowly as they like.
 //! - [`origin`]: whether another site caused a request.
-//! - [`flags`], [`proxies`]: what a process is told on its command line.
+//! - [`flags`], [`proxies`]: what the command line of a process may say.
 //!
 //! It must never log or return a token or a key, nor let anything through because it could not find out.
 

@@ -43,7 +43,7 @@ pub fn check(headers: &HeaderMap, is_open: bool) -> Result<(), Foreign> {
         return Err(Foreign::Host);
     }
     match headers.get(FETCH_SITE) {
-        // A page cannot forge it; `none` is the user, who typed the address.
+        // A page cannot forge it; `none` means that the user typed the address.
         Some(site) if site == "same-origin" || site == "none" => Ok(()),
         Some(_) => Err(Foreign::Site),
         None if headers.contains_key(ORIGIN) && !is_own_origin(headers) => Err(Foreign::Site),

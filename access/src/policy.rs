@@ -1,6 +1,6 @@
-//! The policy: Rego, evaluated in this process. Compiled once and shared; each thread evaluates on a copy of its own
-//! and remembers what was decided, which it may because the policy is told nothing by which two callers of one class
-//! differ.
+//! The policy: Rego, evaluated in this process. Compiled once and shared; each thread evaluates on
+//! a copy of its own and remembers what was decided, which it may because two callers of one class
+//! differ in nothing that the policy gets.
 //!
 //! What fails to evaluate is refused.
 
@@ -37,7 +37,7 @@ pub enum PolicyError {
     Rego(String),
 }
 
-/// At which door a request stands.
+/// The API that a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     Public,
@@ -53,7 +53,7 @@ impl Side {
     }
 }
 
-/// Who asks, as far as the policy is told.
+/// The caller, as far as the policy sees it.
 #[derive(Debug, Clone, Copy)]
 pub enum Asker<'a> {
     Identity(&'a Identity),

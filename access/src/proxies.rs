@@ -1,4 +1,4 @@
-//! Who really asks, behind proxies. Pure.
+//! The client's address, behind proxies. Pure.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -47,9 +47,9 @@ fn same_start(one: u128, other: u128, width: u32, bits: u8) -> bool {
     rest >= 128 || one >> rest == other >> rest
 }
 
-/// The client's address: the peer, or, if that is a trusted proxy, the right-most address in `X-Forwarded-For` that is
-/// not one of the trusted proxies. What stands to the left of it the client may have written himself. An entry that is
-/// no address ends the search at the last hop that is known.
+/// The client's address: the peer, or, if that is a trusted proxy, the right-most address in
+/// `X-Forwarded-For` that is not one of the trusted proxies. What is to the left of it may come
+/// from the client. An entry that is no address ends the search at the last hop that is known.
 pub fn client_of<'a>(peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut known = peer;

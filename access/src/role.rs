@@ -35,8 +35,8 @@ impl Role {
         ServerName::try_from(self.dns_name()).expect("the names above are sound")
     }
 
-    /// The role of whoever has this certificate, which must have been verified already. One that names several is
-    /// taken for the first of them.
+    /// The role that this certificate gives, which must have been verified already. One that names
+    /// several is taken for the first of them.
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         ALL.into_iter().find(|role| verify_server_name(&parsed, &role.server_name()).is_ok())
@@ -66,7 +66,7 @@ impl Process {
     }
 }
 
-/// The further name of one cell's certificate: nobody but this cell is taken for it.
+/// The further name of one cell's certificate: no other cell is taken for it.
 pub fn cell_name(cell: &CellId) -> String {
     format!("{cell}.{}", Role::Cell.dns_name())
 }

@@ -1,8 +1,8 @@
-//! What a request asks for, as a template without ids in it: what the policy, and the memory of its decisions, knows
-//! requests by. Pure. It names also what is answered by cells of a later version: what stands here and not in the
-//! policy is refused.
+//! What a request asks for, as a template without ids in it: what the policy, and the memory of its
+//! decisions, knows requests by. Pure. It names also what is answered by cells of a later version:
+//! what is here and not in the policy is refused.
 
-/// `{id}` stands for one segment. Of two that fit, the first.
+/// `{id}` matches one segment. Of two that fit, the first.
 const PUBLIC: [(&str, &str); 19] = [
     ("GET", "/api/v1/wallets"),
     ("POST", "/api/v1/wallets"),

@@ -127,14 +127,15 @@ impl<T> Fresh<T> {
     }
 }
 
-/// What has to be told of a certificate.
+/// What has to be logged of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Soon,
     NotUsable,
 }
 
-/// When something was told last: of one that ends soon once a day, of one that does not count once an hour.
+/// When something was logged last: of one that ends soon once a day, of one that does not count
+/// once an hour.
 #[derive(Debug, Default)]
 struct Ending {
     last: Option<(Told, i64)>,

@@ -15,7 +15,7 @@ static PROVIDER: CryptoProvider =
 
 /// Safe to call again.
 pub fn install() {
-    // Installed already: by an earlier call, since nobody else does.
+    // Installed already: by an earlier call, since nothing else does.
     let _ = PROVIDER.install_default();
 }
 

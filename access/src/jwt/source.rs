@@ -48,8 +48,8 @@ impl Keys {
         Self { current: Arc::new(ArcSwap::from_pointee(keys)), wanted: Arc::default() }
     }
 
-    /// Reads the keys and goes on reading them. A file has to be there; a URL may come later, and until it does nobody
-    /// is let in. Called inside a runtime.
+    /// Reads the keys and goes on reading them. A file has to be there; a URL may come later, and
+    /// until it does every caller is refused. Called inside a runtime.
     pub async fn start(source: Source, algorithm: Algorithm) -> Result<Self, SourceError> {
         let watched = match &source {
             Source::File(path) => Watched::new([path.clone()]),
@@ -59,7 +59,7 @@ impl Keys {
             (_, Ok(keys)) => keys,
             (Source::File(_), Err(error)) => return Err(error),
             (Source::Url { url, .. }, Err(error)) => {
-                tracing::error!(url, %error, "no keys yet: nobody is let in until there are");
+                tracing::error!(url, %error, "no keys yet: every caller is refused until there are");
                 KeySet::default()
             }
         };

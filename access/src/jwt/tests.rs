@@ -77,7 +77,7 @@ fn a_header_cannot_choose_how_it_is_checked() {
     for alg in ["none", "None", "HS256", "RS256", "ES256"] {
         assert_eq!(check(&format!("{}.", unsigned(alg))), Err(Denied::TokenInvalid), "{alg}");
     }
-    // The public key as the secret of a keyed hash: what whoever trusts `alg` would take.
+    // The public key as the secret of a keyed hash: what a verifier that trusts `alg` would take.
     let public = URL_SAFE_NO_PAD.decode(key.jwk()["x"].as_str().expect("text")).expect("base64");
     let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &public);
     let text = unsigned("HS256");

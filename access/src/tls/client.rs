@@ -1,4 +1,4 @@
-//! The calling side: who is called has to show a certificate of the authority in the name that is asked for.
+//! The calling side: the server has to show a certificate of the authority in the expected name.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,13 +39,13 @@ impl Client {
         Ok(Self { config })
     }
 
-    /// Somebody without a certificate, who believes the authorities in a file.
+    /// A client without a certificate that trusts the authorities in a file.
     pub fn believing(authority: &Path) -> Result<Self, TlsError> {
         let config = config(files::authorities(authority)?, None, false)?;
         Ok(Self { config: Arc::new(ArcSwap::from_pointee(config)) })
     }
 
-    /// Somebody without a certificate, who believes the authorities that the machine believes.
+    /// A client without a certificate that trusts the authorities that the machine trusts.
     pub fn public() -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in rustls_native_certs::load_native_certs().certs {

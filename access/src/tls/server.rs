@@ -30,7 +30,7 @@ use crate::watch::Watched;
 #[derive(Debug, Clone, Copy)]
 struct Callers {
     roles: &'static [Role],
-    /// Whether it lets in who shows no certificate at all; he has to say otherwise who he is.
+    /// Whether it admits a caller without a certificate, which has to authenticate otherwise.
     or_nobody: bool,
 }
 
@@ -42,7 +42,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// For the public: who calls shows no certificate. A task keeps it fresh, so this is called inside a runtime.
+    /// For the public: callers show no certificate. A task keeps it fresh, so this is called inside
+    /// a runtime.
     pub fn public(listener: &'static str, certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
         let paths = vec![certificate.clone(), key.clone()];
         let load = move || {
@@ -62,7 +63,7 @@ impl Server {
         Self::for_callers(listener, files, Callers { roles, or_nobody: false })
     }
 
-    /// For our own processes of these roles, and for others who show no certificate.
+    /// For our own processes of these roles, and for others without a certificate.
     pub fn mesh_and_others(
         listener: &'static str,
         files: &MeshFiles,
@@ -149,21 +150,22 @@ fn reason(error: &io::Error) -> &'static str {
     }
 }
 
-/// Sets how a connection of a client sends: at once, and without more waiting in the system than is on its way, so that
-/// one who reads slowly costs little and is noticed.
+/// Sets how a connection of a client sends: at once, and without more waiting in the system than is
+/// on its way, so that a slow reader costs little and is noticed.
 pub fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES)
 }
 
-/// A connection that may be used, and what its caller is, if he said so by a certificate.
+/// A connection that may be used, and the caller's role, if a certificate says it.
 pub struct Accepted {
     pub stream: Stream,
     pub peer: SocketAddr,
     pub role: Option<Role>,
 }
 
-/// A listener whose handshakes, if it makes any, run beside one another: a slow one holds up nobody.
+/// A listener whose handshakes, if it makes any, run beside one another: a slow one delays no
+/// other.
 pub struct Acceptor {
     listener: TcpListener,
     tls: Option<Server>,

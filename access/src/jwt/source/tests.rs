@@ -64,13 +64,13 @@ async fn an_unknown_key_is_looked_for_and_an_issuer_that_is_away_changes_nothing
     let knows = |key: &SigningKey| keys.current.load().find(Some(&key.kid)).is_some();
     assert!(knows(&old) && !knows(&new) && issuer.asked() == 1);
     issuer.say(key_set(&[&old, &new]));
-    // Many who ask for it bring about one question, and not at once.
+    // Many requests for it cause one question, and not at once.
     let wanted = Instant::now();
     (0..100).for_each(|_| keys.want_newer());
     until("the new key is known", || knows(&new)).await;
     assert!(wanted.elapsed() + Duration::from_millis(500) > KEYS_REFRESH_SPACING, "{:?}", wanted.elapsed());
     assert!(knows(&old) && issuer.asked() == 2);
-    // Nonsense, then nobody.
+    // Nonsense, then no answer.
     issuer.say("<html>".into());
     keys.want_newer();
     until("nonsense was fetched", || issuer.asked() == 3).await;
