@@ -96,7 +96,7 @@ pub enum EntryKind {
     HoldVoided {
         hold: TransactionId,
     },
-    /// Nobody captured it in time.
+    /// It was not captured in time.
     HoldExpired {
         hold: TransactionId,
     },
@@ -131,8 +131,9 @@ pub enum ItemOutcome {
     KeyReused,
 }
 
-/// The transaction id of the operation at `index` of a batch. Derived, so that whoever knows the batch finds its
-/// operations; of the same millisecond as the batch's own (UUIDv7), so that a search by time finds it too.
+/// The transaction id of the operation at `index` of a batch. Derived, so that a client that knows
+/// the batch finds its operations; of the same millisecond as the batch's own (UUIDv7), so that a
+/// search by time finds it too.
 pub fn item_id(batch: TransactionId, index: usize) -> TransactionId {
     let mut hash = Sha256::new();
     hash.update(batch.as_bytes());
@@ -180,7 +181,7 @@ impl ShortText {
     }
 }
 
-/// Who caused an entry.
+/// The actor of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Audit {
     pub source_ip: ShortText,

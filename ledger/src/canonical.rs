@@ -157,7 +157,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-/// One request may cause many entries: what says who asked is written once.
+/// One request may cause many entries: the actor is written once.
 fn put_audit(out: &mut Vec<u8>, previous: Option<&Audit>, audit: &Audit) {
     let is_same = previous == Some(audit);
     out.push(u8::from(!is_same));

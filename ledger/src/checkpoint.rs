@@ -233,7 +233,7 @@ fn to_pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// What stands under this label, as often as it does.
+/// Every block with this label.
 fn from_pem(label: &str, text: &str) -> Vec<Vec<u8>> {
     let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
     let bodies = text.split(&begin).skip(1).filter_map(|rest| rest.split_once(&end));

@@ -70,7 +70,7 @@ pub enum Intent {
     },
 }
 
-/// An expected "no": the request changes nothing and the client is told what to do.
+/// An expected "no": the request changes nothing and the answer tells the client what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the available balance is {available}, the amount {amount}")]
@@ -182,7 +182,7 @@ pub fn record_refusal(refusal: Refusal, transfer: TransactionId, from: WalletId)
     EntryKind::TransferRefused { transfer, from, reason: credit_refusal(refusal) }
 }
 
-/// A refusal to receive as the paying cell is told it.
+/// A refusal to receive as the paying cell gets it.
 pub fn credit_refusal(refusal: Refusal) -> CreditRefusal {
     match refusal {
         Refusal::Frozen => CreditRefusal::WalletFrozen,
@@ -249,7 +249,7 @@ fn close(state: &WalletState) -> Result<(EntryKind, Money), Refusal> {
     }
 }
 
-/// Whether it is this very transfer is told by its row.
+/// The transfer's row says whether it is this very transfer.
 fn something_in_flight(state: &WalletState) -> Result<(), Refusal> {
     if state.in_flight > 0 { Ok(()) } else { Err(Refusal::NothingInFlight) }
 }

@@ -1,5 +1,5 @@
-//! What each kind of entry does with money, said once. All who add up books, follow transfers or count go by it, so that
-//! a new kind of entry cannot be left out of any of them.
+//! What each kind of entry does with money, said once. All code that adds up books, follows
+//! transfers or counts uses it, so that a new kind of entry cannot be left out of any of them.
 
 use topology::WalletId;
 

@@ -1,6 +1,7 @@
-//! How a wallet moves from one cell to another: what comes next, seen from what both cells hold. The chain is the
-//! lock: a block whose `home` is the new cell is appended to the old cell's chain, and from then on nobody can append
-//! there; the same block, appended to the copy, makes the new cell serve.
+//! How a wallet moves from one cell to another: what comes next, seen from what both cells hold.
+//! The chain is the lock: a block whose `home` is the new cell is appended to the old cell's chain,
+//! and from then on nothing can be appended there; the same block, appended to the copy, makes the
+//! new cell serve.
 //!
 //! Pure, and the one description of the protocol: the migrator, the cells, the simulator and the model all run this.
 
@@ -41,8 +42,8 @@ impl Copy {
     }
 }
 
-/// The last block of a chain's unbroken beginning, from its two newest blocks, newest first: no more than one block ever
-/// stands alone over a hole.
+/// The last block of a chain's unbroken beginning, from its two newest blocks, newest first: no
+/// more than one block is ever alone above a hole.
 pub fn unbroken(newest: &[Block]) -> Option<&Block> {
     let (head, below) = (newest.first()?, newest.get(1));
     let follows = |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;

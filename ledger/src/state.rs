@@ -24,7 +24,7 @@ pub struct Hold {
     pub expires_at: Timestamp,
 }
 
-/// A wallet as it stands after a block.
+/// A wallet as it is after a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WalletState {
     pub user: UserId,

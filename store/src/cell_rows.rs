@@ -31,8 +31,8 @@ pub trait CellRows: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(String, CellRow)>, StoreError>> + Send;
 
-    /// Writes a row of the cell in place of the one with version `expected`, or where there is none. `false`: it is not
-    /// so. After an error nobody knows; reading the row tells.
+    /// Writes a row of the cell in place of the one with version `expected`, or where there is
+    /// none. `false`: it is not so. After an error the outcome is unknown; reading the row tells.
     fn put_cell_row(
         &self,
         list: &str,

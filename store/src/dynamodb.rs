@@ -242,7 +242,7 @@ impl DynamoStore {
         sent.map(drop).map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
-    /// Writes a row of `snapshots` that follows from blocks: whoever writes it writes the same.
+    /// Writes a row of `snapshots` that follows from blocks: every writer writes the same.
     async fn put_derived(&self, item: items::Item) -> Result<(), StoreError> {
         let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
         put.send().await.map(drop).map_err(|error| errors::write_failed(&error))

@@ -27,7 +27,7 @@ pub enum AppendError {
     /// Surely nothing was written, and repeating it now would bring the same.
     #[error("refused by the store: {0}")]
     Rejected(String),
-    /// Nobody knows. It may be written already, or be written later.
+    /// Unknown. It may be written already, or be written later.
     #[error("outcome unknown: {0}")]
     Unknown(String),
 }

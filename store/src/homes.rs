@@ -1,4 +1,4 @@
-//! Who may create which wallets: the port, and its rows.
+//! Which cell may create which wallets: the port, and its rows.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use crate::errors::StoreError;
 /// Bytes of the genesis bitmap: one bit for each bucket.
 pub const GENESIS_BYTES: usize = topology::BUCKETS / 8;
 
-/// Who may create wallets: consulted only when a wallet is created or not found.
+/// Which cell may create wallets: consulted only when a wallet is created or not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HomeKey {
     Bucket(Bucket),
@@ -66,8 +66,8 @@ pub trait Homes: Clone + Send + Sync + 'static {
     /// Writes the genesis of a new cell, once; `false` if it holds another one already.
     fn put_genesis(&self, genesis: &Genesis) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Changes all these rows of `homes`, at most [`MAX_HOME_CHANGES`], or none: `false` if a condition failed. After
-    /// an error nobody knows; reading the rows tells.
+    /// Changes all these rows of `homes`, at most [`MAX_HOME_CHANGES`], or none: `false` if a
+    /// condition failed. After an error the outcome is unknown; reading the rows tells.
     fn change_homes(&self, changes: &[HomeChange]) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The wallets of some buckets, both ends inclusive, that have a chain or a row of `homes` in this cell, in the

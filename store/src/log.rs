@@ -129,8 +129,8 @@ impl<S: Store> Log<S> {
         Ok(Some((latest, row.version)))
     }
 
-    /// Signs and writes the checkpoint after `before`, which adds these leaves. `None`: somebody else wrote one of its
-    /// number. `batch` is drawn anew for each attempt.
+    /// Signs and writes the checkpoint after `before`, which adds these leaves. `None`: another
+    /// process wrote one of its number. `batch` is drawn again for each attempt.
     pub async fn append(
         &self,
         before: Option<&Entry>,
@@ -139,7 +139,7 @@ impl<S: Store> Log<S> {
         now: Timestamp,
         batch: Uuid,
     ) -> Result<Option<Entry>, LogError> {
-        assert!(leaves.len() <= MAX_LEAVES, "whoever collects leaves bounds them");
+        assert!(leaves.len() <= MAX_LEAVES, "the collector of leaves bounds them");
         let (entry, tiles) = self.next(before, leaves, key, now, batch)?;
         let number = entry.signed.checkpoint.number;
         if let Some(before) = before {
@@ -205,8 +205,8 @@ impl<S: Store> Log<S> {
         self.proof(after, HashMap::new(), |nodes| merkle::consistency(before, size, nodes)).await
     }
 
-    /// The same for somebody who looks while the cell works: `None` while tiles of the newest checkpoint are missing,
-    /// which are written after it.
+    /// The same for a reader that looks while the cell works: `None` while tiles of the newest
+    /// checkpoint are missing, which are written after it.
     pub async fn consistency_once_finished(&self, before: u64, after: &Entry) -> Result<Option<Vec<Hash>>, StoreError> {
         match self.consistency(before, after).await {
             Err(StoreError::Corrupt(what)) => match self.newest().await? {
@@ -263,8 +263,8 @@ impl<S: Store> Log<S> {
         Ok(nodes.chunks_exact(32).map(|node| Hash(node.try_into().expect("32 bytes"))).collect())
     }
 
-    /// Records what follows from a checkpoint: the tiles that are full by it, and each wallet's latest leaf. Whoever
-    /// died before this was done is helped by calling it again.
+    /// Records what follows from a checkpoint: the tiles that are full by it, and each wallet's
+    /// latest leaf. After a death before this was done, another call completes it.
     pub async fn finish(&self, entry: &Entry) -> Result<(), LogError> {
         let leaves = self.leaves(entry).await?;
         let number = entry.signed.checkpoint.number;

@@ -31,7 +31,7 @@ const PAGE_BLOCKS: usize = 16;
 pub enum Fault {
     #[default]
     None,
-    /// Nothing is done; the caller is told so.
+    /// Nothing is done, and the answer says so.
     Refused,
     /// The same, and a repetition would bring the same.
     Rejected,
@@ -41,8 +41,8 @@ pub enum Fault {
     LandsLater(Duration),
 }
 
-/// What happens to one call, and when: whoever is killed before `before` has passed has done nothing; between the two,
-/// it is done and nobody was told.
+/// What happens to one call, and when: a caller that is killed before `before` has passed has done
+/// nothing; between the two, it is done and the caller has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fate {
     pub before: Duration,
@@ -157,7 +157,7 @@ impl MemoryStore {
             }
             (Fault::LandsLater(delay), after) => {
                 let store = self.clone();
-                // Owned by nobody, like an append on its way.
+                // Owned by no task, like an append on its way.
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     let _ = change(&mut store.lock());
@@ -224,7 +224,8 @@ impl Chains for MemoryStore {
             }
             Fault::LandsLater(delay) => {
                 let (store, append) = (self.clone(), append.clone());
-                // Deliberately owned by nobody: a write on its way outlives the process that sent it.
+                // Deliberately owned by no task: a write on its way outlives the process that sent
+                // it.
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
                     let _ = store.lock().append(&append, store.mutation);

@@ -1,8 +1,9 @@
 //! Holds one wallet against itself: every block against the one before it, every row of `transfers` and `snapshots`
 //! against what replaying the blocks gives, and the blocks against what the cell has committed to in its log.
 //!
-//! It only reads. Writes may go on meanwhile: what was changed while it looked is not counted as wrong; and a fault is
-//! told only if a second look finds it too, since a wallet may be moving or being forgotten.
+//! It only reads. Writes may go on meanwhile: what was changed while it looked is not counted as
+//! wrong; and a fault is reported only if a second look finds it too, since a wallet may be moving
+//! or being forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -19,7 +20,7 @@ use crate::{Derived, RowTable, Store, StoreError, Stored, out_name};
 
 /// Blocks or rows asked for in one page.
 const PAGE: usize = 256;
-/// Faults told of one wallet; one is enough for a human to look.
+/// Faults reported of one wallet; one is enough for an operator to look.
 const MAX_BREAKS: usize = 32;
 /// Missing rows handed out at one look; the rest is found by the next.
 const MAX_MISSING: usize = 4_096;
@@ -56,7 +57,7 @@ pub struct Report {
     pub missing_snapshots: Vec<Snapshot>,
 }
 
-/// Slows whoever verifies down.
+/// Slows a verification down.
 pub trait Pace {
     /// So much has just been read.
     fn took(&mut self, items: u64, bytes: u64) -> impl Future<Output = ()> + Send;
@@ -119,13 +120,14 @@ async fn look<S: Store, P: Pace + Send>(
 async fn last_number<S: Store>(store: &S, wallet: WalletId) -> Result<Option<u64>, StoreError> {
     match store.head(wallet).await {
         Ok(head) => Ok(head.map(|head| head.number)),
-        // Then everything may be seen either way; the block itself is told of below.
+        // Then everything may be seen either way; the block itself is reported below.
         Err(StoreError::Corrupt(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The fingerprints of all rows of the wallet in one table. What is not sound is told of right away.
+/// The fingerprints of all rows of the wallet in one table. What is not sound is reported right
+/// away.
 async fn rows<S: Store, P: Pace + Send>(
     store: &S,
     wallet: WalletId,
@@ -278,7 +280,7 @@ impl Replay<'_> {
                     gone.is_none().then(|| format!("transfer {transfer} ends here without having left"))
                 }
             };
-            // With a block missing or unsound before, nobody can tell.
+            // With a block missing or unsound before, it cannot be known.
             if let Some(what) = fault.filter(|_| !self.unsound && self.gaps.is_empty()) {
                 tell(&mut self.report.breaks, format!("block {}", block.number), Some(block.number), what);
             }
@@ -318,7 +320,7 @@ impl Replay<'_> {
                 let place = place(RowTable::Snapshots, &key);
                 tell(&mut self.report.breaks, place, Some(block), "it is not what its blocks say");
             }
-            // What is not sound was told of before.
+            // What is not sound was reported before.
             Some(_) => {}
         }
         false
@@ -341,7 +343,7 @@ impl Replay<'_> {
                 tell(&mut self.report.breaks, format!("block {}", leaf.block), Some(leaf.block), what);
             }
         }
-        // Without all blocks nobody can tell which rows there should be.
+        // Without all blocks it is unknown which rows there should be.
         if !self.unsound && !forgotten {
             self.compare_transfers();
             for key in std::mem::take(&mut self.snapshots).into_keys() {

@@ -15,7 +15,7 @@ const COUNTS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
-/// Who the process is.
+/// The name of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// As the catalogue calls it.

@@ -77,7 +77,7 @@ impl Taken {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
             line.split_whitespace().next()?.parse::<f64>().ok()
         };
-        // The name of the program stands in brackets and may hold anything.
+        // The name of the program is in brackets and may hold anything.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks = |index: usize| after_name.split_whitespace().nth(index)?.parse::<f64>().ok();
         let max = limits.lines().find_map(|line| line.strip_prefix("Max open files"));

@@ -1,5 +1,5 @@
-//! Whether what a process depends on answers, for `/readyz`: looked at once for all who ask at about the same time, so
-//! that asking costs the database nothing more.
+//! Whether what a process depends on answers, for `/readyz`: looked at once for all requests at
+//! about the same time, so that asking costs the database nothing more.
 
 use std::time::Duration;
 

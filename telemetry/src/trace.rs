@@ -120,8 +120,9 @@ pub fn is_on() -> bool {
     COLLECTING.get().is_some()
 }
 
-/// Where a request stands that came with this place, or none; and its span, if it is recorded. A request that says
-/// nothing is sampled by the ratio; where nothing is collected it goes on as it came.
+/// The place in a trace of a request that came with this place, or none; and its span, if it is
+/// recorded. A request that says nothing is sampled by the ratio; where nothing is collected it
+/// goes on as it came.
 pub fn enter(incoming: Option<Place>, name: impl Into<Cow<'static, str>>) -> (Option<Place>, Option<Span>) {
     let Some(collecting) = COLLECTING.get() else { return (incoming, None) };
     let place = incoming.map_or_else(
@@ -193,7 +194,7 @@ tokio::task_local! {
     static CURRENT: Place;
 }
 
-/// Where the work of this task stands, if it stands in a trace.
+/// The place in a trace of this task's work, if it is traced.
 pub fn current() -> Option<Place> {
     CURRENT.try_with(|place| *place).ok()
 }

@@ -51,7 +51,7 @@ pub struct Deployment {
     pub namespace: Uuid,
     /// AWS region of the tables.
     pub region: String,
-    /// Where instances may stand. Empty: nobody distinguishes zones.
+    /// Where instances may stand. Empty: zones are not distinguished.
     #[serde(default)]
     pub zones: Vec<ZoneId>,
 }
@@ -75,7 +75,7 @@ pub struct CellConfig {
     /// DynamoDB endpoint of the cell's tables; absent on AWS, where region and account decide.
     #[serde(default)]
     pub endpoint: Option<String>,
-    /// AWS account of the cell, twelve digits: its own, and nobody else's.
+    /// AWS account of the cell, twelve digits: its own, and no other cell's.
     #[serde(default)]
     pub account: Option<String>,
 }

@@ -95,7 +95,7 @@ impl fmt::Debug for WalletId {
     }
 }
 
-/// Who a wallet belongs to, as the client names him: opaque, compared byte for byte.
+/// The owner of a wallet, as the client names it: opaque, compared byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);

@@ -14,8 +14,8 @@ use crate::role::Role;
 /// or evacuated cell of a fleet of three moves a third: that is never an accident of a cell's weight, so it must be said.
 pub const MAX_UNINTENDED_MOVE_PERCENT: usize = 10;
 
-/// Where a cell is in its life. Routers send requests to any cell that owns a wallet; the state guides the operators'
-/// tools: who gets new customers, who is being emptied.
+/// Where a cell is in its life. Routers send requests to any cell that owns a wallet; the state
+/// guides the operators' tools: which cell gets new customers, which is being emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CellState {
@@ -35,7 +35,7 @@ pub struct InstanceEntry {
     /// Absent in placements from before there were roles, and then everything.
     #[serde(default, skip_serializing_if = "Role::is_all")]
     pub role: Role,
-    /// Where it stands; absent where nobody said.
+    /// Its zone; absent where none is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<ZoneId>,
 }
@@ -65,8 +65,8 @@ pub struct Pin {
     pub cell: Option<CellIndex>,
 }
 
-/// A zone that requests stay out of, as long as there is anywhere else to go. It ends by itself: an operator who has left
-/// for home must not have to remember it.
+/// A zone that requests stay out of, as long as there is anywhere else to go. It ends by itself: an
+/// operator must not have to remember it after work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvoidedZone {
     pub zone: ZoneId,

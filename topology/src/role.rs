@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Everything: what a process does that was told nothing else.
+    /// Everything: what a process does by default.
     #[default]
     All,
     /// Creates and finds wallets, freezes and closes them.

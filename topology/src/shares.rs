@@ -1,4 +1,4 @@
-//! Who gets which bucket: exact shares by weight, with the fewest moves.
+//! Which cell gets which bucket: exact shares by weight, with the fewest moves.
 
 use crate::ids::{BUCKETS, Bucket, CellIndex};
 

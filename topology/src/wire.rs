@@ -23,8 +23,9 @@ pub const MOVED_BLOCK: &str = "x-moved-block";
 pub const HOPS: &str = "x-hops";
 /// Original client address, set by the router.
 pub const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Who makes the request, as the router authenticated him: `customer:<user id>`, `service:<name>` or `operator:<name>`;
-/// absent where nobody has to say who he is. Set by the router (and by the control plane) only; a client's is dropped.
+/// The caller, as the router authenticated it: `customer:<user id>`, `service:<name>` or
+/// `operator:<name>`; absent without authentication. Set by the router (and by the control plane)
+/// only; a client's is dropped.
 pub const ACTOR: &str = "x-wallet-actor";
 /// W3C trace context: carried along from client to cell.
 pub const TRACE_PARENT: &str = "traceparent";

@@ -5,7 +5,7 @@ use super::{Hash, Nodes, root_of};
 
 /// Nodes of one tile, all of one height, side by side.
 pub const TILE_NODES: usize = 256;
-/// So many heights lie between a tile's nodes and the node that stands for the whole tile.
+/// So many heights lie between a tile's nodes and the node that represents the whole tile.
 pub const TILE_HEIGHT: u32 = 8;
 /// The bits of a place that say where in its tile it is.
 const IN_TILE: u64 = TILE_NODES as u64 - 1;

@@ -48,7 +48,7 @@ impl DynamoStore {
         expected: Option<u64>,
         row: &CellRow,
     ) -> Result<bool, StoreError> {
-        assert!(row.bytes.len() <= MAX_CELL_ROW_BYTES, "whoever writes a row of the cell bounds it");
+        assert!(row.bytes.len() <= MAX_CELL_ROW_BYTES, "the writer of a row of the cell bounds it");
         let mut item = items::cell_row_key(&partition(list), key);
         item.insert("v".into(), AttributeValue::N(row.version.to_string()));
         item.insert("b".into(), AttributeValue::B(Blob::new(row.bytes.clone())));

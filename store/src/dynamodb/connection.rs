@@ -1,4 +1,4 @@
-//! How clients of AWS, or of what stands in for it, are reached, and with whose rights.
+//! How clients reach AWS, or what replaces it, and with whose rights.
 
 use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;

@@ -1,5 +1,5 @@
-//! What a failed call means for the data: certainly nothing, with or without use in repeating it; a failed condition; or
-//! nobody knows.
+//! What a failed call means for the data: certainly nothing, with or without use in repeating it; a
+//! failed condition; or an unknown outcome.
 
 use std::error::Error;
 use std::io;
@@ -15,7 +15,8 @@ use topology::WalletId;
 use super::signed::TooLate;
 use crate::{AppendError, StoreError};
 
-/// Answers that a repetition would only bring again: about who asks, what for, or how much an account may.
+/// Answers that a repetition would only bring again: about the caller, the request, or the
+/// account's limits.
 const REJECTED: [&str; 19] = [
     "AccessDenied",
     "AccessDeniedException",
@@ -41,7 +42,7 @@ const REJECTED: [&str; 19] = [
 /// The only refusals (4xx) of requests that may have been carried out, by an attempt before.
 const PERHAPS_APPLIED: [&str; 2] = ["IdempotentParameterMismatchException", "TransactionInProgressException"];
 
-/// Which part of an append an item of a transaction stands for.
+/// Which part of an append an item of a transaction is.
 pub enum Source {
     Block(WalletId),
     Row(TransactionId),
@@ -207,7 +208,7 @@ mod tests {
         use Reached::{NotApplied, Rejected, Unknown};
         let no_answer = || Response::new(200_u16.try_into().expect("a status"), SdkBody::empty());
         for (error, expected) in [
-            // Who asks.
+            // The caller.
             (dispatch(ConnectorError::other(CredentialsError::not_loaded("none").into(), None)), Rejected),
             (
                 dispatch(ConnectorError::other(CredentialsError::provider_timed_out(Duration::ZERO).into(), None)),

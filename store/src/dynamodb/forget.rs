@@ -1,8 +1,9 @@
 //! Deletes what is stored of a wallet that has moved away, but for its last block. The only code that deletes blocks.
 //!
-//! The wallet may come back while this runs, or while somebody who was thought dead still runs it. So every deletion
-//! carries conditions which a wallet that is being copied back breaks: blocks go only while the tombstone is the last
-//! one and while what was above them is gone; rows go only while block 0 is gone.
+//! The wallet may come back while this runs, or while a process that was thought dead still runs
+//! it. So every deletion carries conditions which a wallet that is being copied back breaks: blocks
+//! go only while the tombstone is the last one and while what was above them is gone; rows go only
+//! while block 0 is gone.
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};

@@ -1,4 +1,5 @@
-//! The `homes` table and the list of a bucket's wallets: who may create which wallet, changed by compare-and-set.
+//! The `homes` table and the list of a bucket's wallets: which cell may create which wallet,
+//! changed by compare-and-set.
 
 use std::collections::HashMap;
 

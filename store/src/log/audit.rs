@@ -1,5 +1,6 @@
-//! Reads a whole log again and holds every part of it against every other: signatures, links, the tree grown anew leaf
-//! by leaf, the tiles, the rows of latest leaves, and what a witness was shown. Gives back what it commits to.
+//! Reads a whole log again and holds every part of it against every other: signatures, links, the
+//! tree grown again leaf by leaf, the tiles, the rows of latest leaves, and what a witness was
+//! shown. Gives back what it commits to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use super::{Entry, Latest, Log, latest_list, number_key, tile_key};
 use crate::verify::{Break, Committed};
 use crate::{Store, StoreError};
 
-/// Faults told of one log.
+/// Faults reported of one log.
 const MAX_BREAKS: usize = 64;
 /// Partitions of the rows of latest leaves, by the first byte of the wallet id.
 const PARTITIONS: u16 = 256;
@@ -32,7 +33,7 @@ pub struct Audit {
     pub breaks: Vec<Break>,
 }
 
-/// Where the reading of the log stands.
+/// How far the reading of the log has come.
 struct Reading {
     audit: Audit,
     edge: Edge,
@@ -43,8 +44,8 @@ struct Reading {
 }
 
 impl<S: Store> Log<S> {
-    /// Audits the log. `keys`: those of this cell, of which one has to have signed each checkpoint. The cell may sign
-    /// meanwhile: what is wrong is told only if a second look finds it too.
+    /// Audits the log. `keys`: those of this cell, of which one has to have signed each checkpoint.
+    /// The cell may sign meanwhile: a fault is reported only if a second look finds it too.
     pub async fn audit(&self, keys: &[PublicKey], witnessed: &Witnessed) -> Result<Audit, StoreError> {
         let first = self.audit_once(keys, witnessed).await?;
         if first.breaks.is_empty() {

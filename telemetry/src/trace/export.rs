@@ -62,7 +62,7 @@ impl Export {
         }
     }
 
-    /// Some spans; none when nobody can send any more.
+    /// Some spans; none when no task can send any more.
     async fn gather(&mut self) -> Vec<Span> {
         let mut batch = Vec::new();
         batch.extend(self.spans.recv().await);

@@ -16,7 +16,7 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// One that does everything, nobody says where.
+    /// One that does everything, without a zone.
     pub fn at(address: impl Into<String>) -> Self {
         Self { address: address.into(), role: Role::All, zone: None }
     }
