@@ -13,7 +13,7 @@ use super::Holds;
 /// Cutovers tried without slowing the wallet's writes, and in all.
 const POLITE_CUTOVERS: u32 = 2;
 const CUTOVERS_MAX: u32 = 64;
-/// A distance that is copied at once, so that it says nothing of who is faster.
+/// A distance that is copied at once, so that it does not say which side is faster.
 const SHORT_DISTANCE: u64 = 256;
 /// A hold lasts 200 ms: it is renewed before it ends.
 const RENEW_HOLD: Duration = Duration::from_millis(100);

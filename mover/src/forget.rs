@@ -33,7 +33,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         if head.number != tombstone {
             return Err(MoveError::NotOurs(format!("wallet {wallet} has been in {} again since", source.cell)));
         }
-        // With a hole below any other block nobody could tell what is missing.
+        // With a hole below any other block, what is missing would be unknown.
         if !moving::is_tombstone(&source.cell, &head) {
             return Err(MoveError::NotOurs(format!("{} only holds an unfinished copy of {wallet}", source.cell)));
         }

@@ -1,8 +1,9 @@
 //! A group of buckets: all its wallets, then the right to create wallets in it.
 //!
-//! Order matters: most wallets first, while the source still creates new ones; then the source closes, and the wallets
-//! that came meanwhile follow; only then the target opens, and last the source sends creations on. Whoever is to be
-//! created is held meanwhile, and is never created twice.
+//! Order matters: most wallets first, while the source still creates new ones; then the source
+//! closes, and the wallets that came meanwhile follow; only then the target opens, and last the
+//! source sends creations on. A wallet that is to be created waits meanwhile, and is never created
+//! twice.
 
 use std::collections::BTreeSet;
 
@@ -69,7 +70,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             }
         }
         self.source(group).reopen(&closed).await?;
-        // Closed again meanwhile, by whoever began to move it anew: that is another move, and may have come to its end.
+        // Closed again meanwhile, by a process that began to move it again: that is another move,
+        // and may have come to its end.
         match self.source(group).read().await?.iter().all(Stand::is_serving) {
             true => Ok(Returned::TakenBack),
             false => Ok(Returned::TooLate),

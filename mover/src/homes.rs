@@ -19,7 +19,7 @@ pub struct Buckets<'a, S> {
     pub group: Group,
 }
 
-/// A bucket's row, or what stands for it.
+/// A bucket's row, or what replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stand {
     pub bucket: Bucket,
@@ -77,8 +77,8 @@ impl<S: Store> Buckets<'_, S> {
             .collect())
     }
 
-    /// Makes the changes that `decide` finds right for what the rows say now, all at once; decides anew when somebody
-    /// else was faster. Rows for which it finds none stay.
+    /// Makes the changes that `decide` finds right for what the rows say now, all at once; decides
+    /// again when another process was faster. Rows for which it finds none stay.
     pub async fn change(
         &self,
         decide: impl Fn(&Stand) -> Result<Option<(HomeState, u64)>, MoveError>,
@@ -124,8 +124,9 @@ impl<S: Store> Buckets<'_, S> {
         }
     }
 
-    /// At the source, of a move that is to be taken back: whoever has seen its rows and would close them finds them
-    /// changed. What is closed for this move already stays so. As [`Self::close`], the epochs of what is closed.
+    /// At the source, of a move that is to be taken back: a process that has seen its rows and
+    /// would close them finds them changed. What is closed for this move already stays so. As
+    /// [`Self::close`], the epochs of what is closed.
     ///
     /// Never closes: one of several that take a group back may be the last at work, and die, when it is long open again.
     pub async fn keep(&self, to: &CellId) -> Result<Vec<Option<u64>>, MoveError> {
@@ -157,7 +158,7 @@ impl<S: Store> Buckets<'_, S> {
         .await
     }
 
-    /// The source sends whoever wants to create a wallet on.
+    /// The source sends creations on.
     pub async fn hand_over(&self, to: &CellId, closed: &[Option<u64>]) -> Result<(), MoveError> {
         self.change(|stand| {
             let after = self.after_closing(stand.bucket, closed);

@@ -51,7 +51,7 @@ impl<S: Clone> Route<S> {
     }
 }
 
-/// Who moves and why: written into every `Moved` block.
+/// The actor of a move and the reason: written into every `Moved` block.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// The operation's id.
@@ -75,8 +75,8 @@ impl Group {
     }
 }
 
-/// Asks the source's compute to hold a wallet's writes for the moment of its cutover. A courtesy, never needed for
-/// safety: whoever does not answer is moved without.
+/// Asks the source's compute to hold a wallet's writes for the moment of its cutover. A courtesy,
+/// never needed for safety: a source that does not answer is not waited for.
 pub trait Holds: Send + Sync {
     fn hold(&self, wallet: WalletId) -> impl Future<Output = ()> + Send;
     fn release(&self, wallet: WalletId) -> impl Future<Output = ()> + Send;
@@ -86,7 +86,7 @@ pub trait Holds: Send + Sync {
 pub enum MoveError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Told to stop: what was begun can be gone on with, or taken back.
+    /// Ordered to stop: what was begun can be gone on with, or taken back.
     #[error("stopped")]
     Stopped,
     /// The cells' rows say something else than the plan: somebody else moves this, or moved it.
@@ -113,8 +113,8 @@ pub enum Moved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returned {
     TakenBack,
-    /// The target had the right to create wallets already, or somebody has begun anew to hand it over: the group has to
-    /// be finished, and moved back as a whole.
+    /// The target had the right to create wallets already, or another process has begun again to
+    /// hand it over: the group has to be finished, and moved back as a whole.
     TooLate,
 }
 

@@ -1,7 +1,7 @@
-//! Buckets that a source has closed and that nobody moves any more: a mover slept past the end of
-//! its plan, or died when it had begun a move anew that was taken back.
+//! Buckets that a source has closed and that no process moves any more: a mover slept past the end
+//! of its plan, or died when it had begun again a move that was taken back.
 //!
-//! The target's row decides, as in every move: it is asked to refuse, so that whoever wakes up
+//! The target's row decides, as in every move: it is asked to refuse, so that a mover that wakes up
 //! later cannot open what the source serves again. It must only be called while no operation under
 //! way has the buckets, and needs nothing else: called twice at once, or by one that slept itself,
 //! it changes only what still is as it was seen.
@@ -14,7 +14,7 @@ use super::{Group, MoveError, Side};
 /// How many buckets became what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settled {
-    /// The target had them already: the source sends on whoever is to be created.
+    /// The target had them already: the source sends creations on.
     pub handed_over: usize,
     /// The source creates wallets again.
     pub reopened: usize,

@@ -237,7 +237,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         Ok(KeyRun::of(&blocks))
     }
 
-    /// Appends the `Moved` block to the source: the moment from which nobody can write there.
+    /// Appends the `Moved` block to the source: the moment from which nothing can be written there.
     async fn cut_over(&self, wallet: WalletId, mut seen: Seen, after: &Head) -> Result<Seen, MoveError> {
         let order = self.order;
         let short = |text: &str| ShortText::cut(text, MAX_AUDIT_BYTES);
@@ -280,7 +280,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
     }
 
-    /// About how many bytes the wallet's chain has at the source: told from its newest blocks.
+    /// About how many bytes the wallet's chain has at the source: estimated from its newest blocks.
     pub async fn size_at_source(&self, wallet: WalletId) -> Result<u64, MoveError> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
         let some = self.route.from.store.blocks(wallet, newest, SAMPLE_BLOCKS).await?;

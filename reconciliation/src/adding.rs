@@ -17,7 +17,7 @@ use crate::sums::Sums;
 /// Longer than any write takes from when it gets its time to when it is in the tables or given up.
 pub const CUT_LAG_MICROS: i64 = 15_000_000;
 pub const PAGES_MAX: usize = 1_000_000;
-/// Faults told word for word.
+/// Faults reported word for word.
 const FAULTS_KEPT: usize = 20;
 
 /// Sums in minor units.

@@ -24,7 +24,7 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes a part of a chain that belongs to the cell, with the rows that follow from it.
 pub async fn put(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<RestoredChain> {
-    // Twice: a block that stands alone over a hole is met in the middle.
+    // Twice: a block that is alone above a hole is met in the middle.
     for _ in 0..2 {
         let held = holes::held(store, wallet).await?;
         if let Some(block) = held.differs(blocks) {

@@ -12,7 +12,7 @@ use crate::Result;
 pub struct Held {
     /// The last block of the unbroken beginning.
     pub prefix: Option<Head>,
-    /// The newest block. It stands alone over a hole where it is not the same.
+    /// The newest block. It is alone above a hole where it is not the same.
     pub newest: Option<Head>,
 }
 
@@ -35,7 +35,7 @@ impl Held {
         self.prefix.iter().chain(&self.newest).find(of).map(|head| head.number)
     }
 
-    /// Those that follow on the beginning, up to the block that stands alone.
+    /// Those that follow on the beginning, up to the block that is alone.
     pub fn missing<'b>(&self, blocks: &'b [Block]) -> &'b [Block] {
         let first = self.prefix.as_ref().map_or(0, |head| head.number + 1);
         let alone = self.newest.as_ref().filter(|newest| self.prefix.as_ref() != Some(newest));

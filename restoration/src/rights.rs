@@ -1,4 +1,4 @@
-//! The right to create wallets in a cell whose tables are lost or rewound: made anew from what the
+//! The right to create wallets in a cell whose tables are lost or rewound: rebuilt from what the
 //! other cells' rows say, and from the placement where they say nothing. A bucket's epoch rises
 //! with every change, in whichever cell: the new rows are above all that others have.
 //!
@@ -32,7 +32,7 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Who has the bucket, or is to decide about it.
+    /// The cell that has the bucket, or is to decide about it.
     fn owner(&self) -> &CellId {
         match &self.state {
             HomeState::Serving | HomeState::Closing { .. } => &self.cell,
@@ -54,7 +54,7 @@ pub async fn rebuild<S: Store>(placement: &Placement, cell: &CellEntry, store: &
         .iter()
         .filter_map(|(bucket, row)| match owned.contains(bucket) {
             true => Some(served(*bucket, row.epoch)),
-            // Who is to be created comes here by the placement, and has to be sent on.
+            // By the placement, creations come here, and have to be sent on.
             false => (placement.owner_of(*bucket) == cell.index).then(|| moved(*bucket, row)),
         })
         .collect();
@@ -108,8 +108,8 @@ pub async fn reconcile<S: Store>(placement: &Placement, cell: &CellEntry, store:
     pins(placement, cell, store, &owned).await
 }
 
-/// The newest row decides, as in a move: who got a bucket from another cell is named by that cell's
-/// row.
+/// The newest row decides, as in a move: the row of the cell that gave a bucket away names the new
+/// owner.
 fn is_ours(placement: &Placement, cell: &CellEntry, bucket: Bucket, elsewhere: &BTreeMap<Bucket, Elsewhere>) -> bool {
     match elsewhere.get(&bucket) {
         Some(row) => *row.owner() == cell.id,
@@ -167,7 +167,7 @@ async fn check_written(store: &impl Store, wanted: &[HomeChange]) -> Result<()> 
     differs.map_or(Ok(()), |(change, _)| Err(Error::Unsound(format!("{:?} has another row already", change.key))))
 }
 
-/// Single customers who are not where their bucket is.
+/// Single customers that are not where their bucket is.
 async fn pins(placement: &Placement, cell: &CellEntry, store: &impl Store, owned: &BTreeSet<Bucket>) -> Result<()> {
     for (&wallet, &pinned) in placement.pins() {
         match (pinned == cell.index, owned.contains(&wallet.bucket())) {
