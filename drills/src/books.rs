@@ -1,5 +1,6 @@
-//! The auditor: reads every chain of every cell straight from the tables, wallet by wallet, and holds them against the
-//! rules of the ledger and against what clients were told. Trusts no process but the databases, and changes nothing.
+//! The auditor: reads every chain of every cell straight from the tables, wallet by wallet, and
+//! holds them against the rules of the ledger and against the answers that clients got. Trusts no
+//! process but the databases, and changes nothing.
 //!
 //! What it keeps is bounded by the number of wallets, of transfers still open and of remembered requests; never by the
 //! length of a chain.
@@ -77,7 +78,7 @@ pub struct Audit {
     pub checks: Vec<Check>,
 }
 
-/// Nobody may send money meanwhile, and nothing may be in flight (see [`open_transfers`]).
+/// No client may send money meanwhile, and nothing may be in flight (see [`open_transfers`]).
 pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
     let mut journal = Journal::new(outcome);
     let (mut transfers, mut totals, mut homes) = (Transfers::default(), Totals::default(), BTreeMap::new());

@@ -24,7 +24,7 @@ use crate::verdict::{AFTER, BEFORE, Check, DURING, Slowdown, is_victim, seconds,
 
 /// Width of the slices of the chart.
 const SLICE: Duration = Duration::from_millis(250);
-/// Customers with the longest trouble who are named.
+/// How many of the customers with the longest trouble are named.
 const TROUBLED_SHOWN: usize = 10;
 
 #[derive(Debug, Serialize)]
@@ -68,12 +68,12 @@ pub struct PhaseReport {
 #[derive(Debug, Serialize)]
 pub struct BlastRadius {
     pub customers: usize,
-    /// Who saw at least one error.
+    /// Customers with at least one error.
     pub harmed: usize,
-    /// Of these, customers of other cells, who wanted to pay somebody in the victim.
+    /// Of these, customers of other cells, which paid a wallet in the victim.
     pub harmed_elsewhere: usize,
     pub harmed_percent: f64,
-    /// p99 of customers who saw no error.
+    /// p99 of customers without errors.
     pub unharmed: Option<Slowdown>,
     /// p99 of requests that do not need the victim.
     pub others: Option<Slowdown>,

@@ -55,7 +55,7 @@ impl Step {
                 format!("the database of {VICTIM} commits {percent} % of its writes and answers 500")
             }
             Step::HealDatabase => format!("the database of {VICTIM} is well again"),
-            Step::SilenceNetwork => format!("nothing arrives between the router and {VICTIM}, nobody is told"),
+            Step::SilenceNetwork => format!("nothing arrives between the router and {VICTIM}, without an error"),
             Step::RefuseNetwork => format!("connections between the router and {VICTIM} end, new ones are refused"),
             Step::MendNetwork => format!("the network between the router and {VICTIM} is whole again"),
             Step::PauseInstance => format!("SIGSTOP {VICTIM}-a"),
@@ -76,7 +76,7 @@ impl Step {
 pub enum Expectation {
     /// Not one request without a usable answer.
     NobodySeesAnError,
-    /// Errors only where the victim is asked for: its customers, and who pays them.
+    /// Errors only where the victim is asked for: its customers, and their payers.
     OnlyTheVictim,
     /// The victim failed or was slow: there was something to drill.
     VictimFelt,
@@ -84,7 +84,7 @@ pub enum Expectation {
     OthersAsFast { times: f64, floor_ms: f64 },
     /// New customers got their wallets during the event.
     NewcomersServed,
-    /// In the last second of the load nobody saw an error.
+    /// In the last second of the load no customer saw an error.
     Recovered,
     /// No wallet's home is the victim any more.
     VictimEmpty,
@@ -159,7 +159,7 @@ pub static DRILLS: [Drill; 10] = [
     },
     Drill {
         name: "control-plane-away",
-        about: "the control plane and its database are gone; nobody notices, and new customers come in",
+        about: "the control plane and its database are gone; customers see nothing of it, and new ones come in",
         relays: false,
         small_cells: 2,
         begin: &[Step::StopControlPlane],
@@ -199,7 +199,7 @@ pub static DRILLS: [Drill; 10] = [
     },
     Drill {
         name: "zombie",
-        about: "an instance stands still while its wallets move to another cell, and wakes up afterwards",
+        about: "an instance is suspended while its wallets move to another cell, and wakes up afterwards",
         relays: false,
         small_cells: 2,
         begin: &[Step::StartMigration, Step::PauseInstance],

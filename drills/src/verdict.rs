@@ -19,7 +19,7 @@ pub const BEFORE: &str = "before";
 pub const DURING: &str = "during";
 pub const AFTER: &str = "after";
 
-/// Nobody may see an error in this last part of the load.
+/// No customer may see an error in this last part of the load.
 const QUIET_END: Duration = Duration::from_secs(1);
 /// Slower by this much, or with errors: else the event did not take place.
 const FELT_TIMES: f64 = 2.0;
@@ -31,7 +31,7 @@ const USUAL_REFUSALS: [&str; 1] = ["insufficient_balance"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum About {
-    /// The databases against the rules and against what clients were told.
+    /// The databases against the rules and against the answers that clients got.
     Books,
     /// What customers noticed.
     Expectation,
@@ -61,7 +61,7 @@ impl Check {
     }
 }
 
-/// Whether an operation needs the victim: its customer lives there, or the one who is paid.
+/// Whether an operation needs the victim: its customer lives there, or its payee.
 pub fn touches_victim(outcome: &Outcome, operation: &Operation) -> bool {
     let there = |position: usize| outcome.customers[position].cell.as_ref().is_some_and(is_victim);
     there(operation.customer) || operation.payee.is_some_and(there)
@@ -109,7 +109,7 @@ pub fn always(outcome: &Outcome) -> Vec<Check> {
             outcome.not_sent == 0 && sent > 0,
             format!("{sent} requests, {} not sent", outcome.not_sent),
         ),
-        Check::expectation("nobody was refused what he may do", odd.is_empty(), found),
+        Check::expectation("no permitted request was refused", odd.is_empty(), found),
     ]
 }
 
@@ -125,7 +125,7 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
             let found =
                 format!("{} errors, elsewhere: {}", errors().count(), told(outside.len(), outside.first().copied()));
             Check::expectation(
-                format!("only customers of {VICTIM}, and who pays them, may see errors"),
+                format!("only customers of {VICTIM}, and their payers, may see errors"),
                 outside.is_empty(),
                 found,
             )
@@ -174,7 +174,7 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
                 ),
             };
             let asked = outcome.operations.iter().any(|one| one.due_us >= from);
-            Check::expectation("nobody sees an error in the last second", asked && late.next().is_none(), found)
+            Check::expectation("no customer sees an error in the last second", asked && late.next().is_none(), found)
         }
         Expectation::VictimEmpty => {
             let left =

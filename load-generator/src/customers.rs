@@ -21,7 +21,7 @@ const FIRST_DEPOSIT: Money = Money::from_minor(1_000_000);
 /// A creation and a deposit for each.
 const STEPS: u64 = 2;
 
-/// Customers who have wallets, in order, and the requests that gave them.
+/// Customers with wallets, in order, and the requests that gave them.
 pub struct Opened {
     pub customers: Vec<Customer>,
     pub operations: Vec<Operation>,

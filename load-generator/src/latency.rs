@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Longest latency told apart from longer ones: above every patience.
+/// Longest latency that is distinguished from longer ones: above every patience.
 const MAX_US: u64 = 10 * 60 * 1_000_000;
 const DIGITS: u8 = 3;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::mix::Kind;
 
-/// What a client was told.
+/// The answer that a client got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "is", content = "what")]
 pub enum Told {
@@ -20,7 +20,7 @@ pub enum Told {
     Refused(Box<str>),
     /// An error whose code promises that nothing was done.
     Failed(Box<str>),
-    /// An error after which nobody can say whether it was done.
+    /// An error after which it is unknown whether it was done.
     Unknown(Box<str>),
 }
 
@@ -78,7 +78,7 @@ pub struct Operation {
     /// Unique in its run; the idempotency key follows from it.
     pub number: u64,
     pub kind: Kind,
-    /// Positions in the run's list of customers: who asked, and who is paid.
+    /// Positions in the run's list of customers: the caller, and the payee.
     pub customer: usize,
     pub payee: Option<usize>,
     pub amount: Money,

@@ -1,4 +1,5 @@
-//! What a load was told, and the questions that are asked of it: latencies and errors by phase, by customer, over time.
+//! The answers that a load got, and what is computed from them: latencies and errors by phase, by
+//! customer, over time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub struct Slice {
     pub errors: u64,
     pub p50_ms: Option<f64>,
     pub p99_ms: Option<f64>,
-    /// Of customers who saw no error.
+    /// Of customers without errors.
     pub unharmed_p99_ms: Option<f64>,
 }
 
@@ -66,7 +67,7 @@ impl Outcome {
         self.operations.iter().filter(move |operation| (begin..end).contains(&operation.due_us))
     }
 
-    /// Customers who saw errors, those with the longest trouble first.
+    /// Customers with errors, those with the longest trouble first.
     pub fn troubled(&self) -> Vec<Troubled> {
         let mut all: BTreeMap<usize, Troubled> = BTreeMap::new();
         for operation in self.operations.iter().filter(|operation| operation.first.is_error()) {

@@ -1,4 +1,5 @@
-//! Invents the next request: who asks, what, and how much. Seeded, so that the same things can be asked again.
+//! Invents the next request: caller, kind and amount. Seeded, so that the same things can be asked
+//! again.
 
 use fastrand::Rng;
 use ledger::Money;
@@ -25,14 +26,15 @@ pub struct Planner {
 
 pub struct Intent {
     pub kind: Kind,
-    /// For a creation, nobody yet.
+    /// None for a creation.
     pub customer: Option<usize>,
     pub payee: Option<usize>,
     pub amount: Money,
 }
 
 impl Planner {
-    /// `customers`: those who have wallets; new ones that are created meanwhile are not asked for anything.
+    /// `customers`: those with wallets; new ones that are created meanwhile are not asked for
+    /// anything.
     pub fn new(mix: Mix, cross_percent: Option<u8>, seed: u64, customers: &[Customer]) -> Self {
         let mut cells: Vec<(CellId, Vec<usize>)> = vec![];
         for (position, customer) in customers.iter().enumerate() {

@@ -48,7 +48,7 @@ pub struct Settings {
     pub patience: Duration,
     /// Whose wallets are in which cell.
     pub placement: Option<Arc<Placement>>,
-    /// With it the wallet of a creation is known even if nobody answers.
+    /// With it the wallet of a creation is known even without an answer.
     pub namespace: Option<Uuid>,
 }
 
@@ -157,7 +157,7 @@ impl Generator {
             }
             tokio::select! {
                 biased;
-                // An error: the handle is gone, and nobody wants the outcome.
+                // An error: the handle is gone, and the outcome is not needed.
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = sleep_until(self.began + due) => {
                     while self.due(sent) <= self.began.elapsed() && self.due(sent) < self.settings.duration {

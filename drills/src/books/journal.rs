@@ -1,5 +1,5 @@
-//! What clients were told, held against the entries of the chains: acknowledged means there exactly once, refused
-//! means nowhere, unknown means at most once.
+//! The answers that clients got, held against the entries of the chains: acknowledged means there
+//! exactly once, refused means nowhere, unknown means at most once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -43,7 +43,7 @@ impl<'a> Journal<'a> {
         }
         let Some(key) = entry.key else { return };
         let Some(seen) = self.operations.get_mut(&key.key) else {
-            return self.strange.add(format!("wallet {wallet}, entry {}: nobody asked for it", entry.id));
+            return self.strange.add(format!("wallet {wallet}, entry {}: no client asked for it", entry.id));
         };
         seen.times += 1;
         seen.id = Some(entry.id);
@@ -67,7 +67,8 @@ impl<'a> Journal<'a> {
                 Told::Done(_) | Told::Returned => {
                     acknowledged += 1;
                     let told_back = operation.last == Told::Returned;
-                    // Told that it was under way, a transfer may have come back since: its outcome was not told yet.
+                    // A transfer that the answer called under way may have come back since: its
+                    // outcome was not known yet.
                     if times == 0 || (told_back && !came_back) {
                         lost.add(name());
                     }
@@ -114,7 +115,7 @@ fn is_as_asked(outcome: &Outcome, operation: &Operation, wallet: WalletId, entry
         }
         _ => false,
     };
-    // The wallet of a creation that nobody answered is not known.
+    // The wallet of a creation without an answer is not known.
     let whose = wallet_of(operation.customer).is_none_or(|own| own == wallet);
     kind && whose && operation.amount == entry.amount
 }

@@ -147,7 +147,7 @@ fn errors(svg: &mut String, slices: &[Slice], scale: &Scale) {
 }
 
 fn legend(svg: &mut String) {
-    let names = [("p50", "p50 of all"), ("p99", "p99 of all"), ("un", "p99 of customers who saw no error")];
+    let names = [("p50", "p50 of all"), ("p99", "p99 of all"), ("un", "p99 of customers without errors")];
     let mut x = LEFT;
     for (class, name) in names {
         let _ = writeln!(

@@ -20,7 +20,7 @@ pub fn blast_line(report: &Report) -> String {
     };
     format!(
         "Blast radius: {:.1} % of customers saw an error ({} of {}; {} of them live in other cells and dealt with \
-         {VICTIM}). p99 during ÷ before: of customers who saw none {}; of requests that do not need {VICTIM} {}.",
+         {VICTIM}). p99 during ÷ before: of customers without errors {}; of requests that do not need {VICTIM} {}.",
         blast.harmed_percent,
         blast.harmed,
         blast.customers,
