@@ -1,4 +1,5 @@
-//! A user who is named in a query is the same one for the router, which chooses the cell, and for the cell.
+//! A user that a query names is the same one for the router, which chooses the cell, and for the
+//! cell.
 #![no_main]
 
 use cell::http::fuzz;
@@ -10,7 +11,7 @@ fuzz_target!(|query: &str| {
     if let Ok(Target::User(routed)) = target(Side::Public, &Method::GET, "/api/v1/wallets", Some(query)) {
         assert_eq!(fuzz::user_in_query(query), Some(routed));
     }
-    // Whatever a path is, reading it is safe, and a wallet that is found stands in it.
+    // Whatever a path is, reading it is safe, and a wallet that is found is in it.
     for method in [Method::GET, Method::POST] {
         if let Ok(Target::Wallet(wallet)) = target(Side::Public, &method, query, None) {
             assert!(query.to_ascii_lowercase().contains(&wallet.to_string()));

@@ -142,7 +142,7 @@ pub fn books(world: &World) -> Result<(), Violation> {
     }
 }
 
-/// Nothing in flight; everything that clients were told is so.
+/// Nothing in flight; every answer that clients got is true.
 pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
     at_any_time(world)?;
     books(world)?;
@@ -228,7 +228,7 @@ fn check_operation(
         Told::Refused { sure: false } => 0..=1,
     };
     if !possible.contains(&entries.len()) {
-        return violated(format!("{what:?} of {wallet}, told {told:?}, is in the chain {} times", entries.len()));
+        return violated(format!("{what:?} of {wallet}, answered {told:?}, is in the chain {} times", entries.len()));
     }
     let Some(entry) = entries.first() else { return Ok(()) };
     let block = || blocks.iter().find(|block| block.entry(entry.id).is_some());

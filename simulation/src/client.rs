@@ -1,5 +1,5 @@
-//! Clients: each does random things to random wallets, repeats with the same key what was not answered, and writes
-//! down what it was told.
+//! Clients: each does random things to random wallets, repeats with the same key what was not
+//! answered, and writes down the answers.
 
 mod attempts;
 
@@ -32,7 +32,7 @@ pub enum What {
     /// A hold of this client's, or a part of it.
     Capture(TransactionId, Option<Money>),
     Void(TransactionId),
-    /// A transaction that this client was told of.
+    /// A transaction that this client knows from an answer.
     Reverse(TransactionId),
     Batch(Batch),
     /// Two payments in one request; what became of each is noted as a transfer.
@@ -46,7 +46,7 @@ pub struct Batch {
     pub minor: [i64; 4],
 }
 
-/// What a client was told in the end.
+/// The answer that a client got in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     Done,
@@ -115,7 +115,8 @@ pub struct Client {
     log: Arc<Log>,
     random: fastrand::Rng,
     view: View,
-    /// Holds that were placed, and transactions that might be reversed, as this client was told.
+    /// Holds that were placed, and transactions that might be reversed, as this client knows from
+    /// answers.
     holds: Vec<(WalletId, TransactionId)>,
     transactions: Vec<(WalletId, TransactionId)>,
 }
@@ -200,7 +201,7 @@ impl Client {
         user(self.random.usize(..known))
     }
 
-    /// Who looks a wallet up knows of some newer placement now and then.
+    /// The lookup of a wallet learns of some newer placement now and then.
     fn look_around(&mut self) {
         if self.random.u32(0..5) == 0 {
             self.view.advance(&self.world.placements, self.random.usize(..));
@@ -339,7 +340,7 @@ impl Client {
         let choice = self.random.usize(..);
         let intent = if self.random.u32(0..3) == 0 { Intent::Freeze } else { Intent::Unfreeze };
         let context = Context { key: None, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(1) };
-        // Nobody relies on the answer.
+        // Nothing relies on the answer.
         let change = |service: Arc<Service>| {
             let (intent, context) = (intent.clone(), context.clone());
             async move { service.change(wallet, intent, context).await }
@@ -368,6 +369,6 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::ReceiverUnavailable(_)
         | Failure::Unavailable(_)
         | Failure::Misdirected { .. } => Outcome::Again { unknown: false, why: format!("{failure:?}") },
-        other => panic!("no client of a sound deployment is told: {other:?}"),
+        other => panic!("a sound deployment never answers: {other:?}"),
     }
 }

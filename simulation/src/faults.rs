@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use store::memory::{Fate, Fault, FaultPlan};
 
-/// A write on its way lands at most this long after its sender was told nothing.
+/// A write on its way lands at most this long after its sender gave up.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
 /// How old a head may be when a write that was decided on it is sent.

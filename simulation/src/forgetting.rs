@@ -36,7 +36,8 @@ impl World {
         (0..count).map(|number| WalletId::for_user(NAMESPACE, &user(number)))
     }
 
-    /// Moves wallets while nobody asks for them, so that the instances of their old cells do not notice.
+    /// Moves wallets while no request asks for them, so that the instances of their old cells do
+    /// not notice.
     pub async fn move_unnoticed(self: &Arc<Self>, wallets: usize, random: &mut fastrand::Rng) -> Result<(), Violation> {
         for wallet in self.wallets(wallets) {
             if let Some(home) = self.home_of(wallet).await.filter(|_| random.u32(0..3) > 0) {

@@ -2,8 +2,9 @@
 //! with two instances each, and of the movers that carry wallets between them, on the in-memory store, with time that
 //! only moves when everybody waits.
 //!
-//! The seed decides everything: who does what when, which calls fail, whose answer is lost, which write lands after
-//! its sender is dead, which instance is killed. The same seed gives the same run.
+//! The seed decides everything: the order of all steps, which calls fail, whose answer is lost,
+//! which write lands after its sender is dead, which instance is killed. The same seed gives the
+//! same run.
 
 mod check;
 mod client;
@@ -35,7 +36,7 @@ pub struct Size {
     pub clients: usize,
     pub operations_per_client: usize,
     pub kills: usize,
-    /// Who makes and carries out plans to move wallets, all the time.
+    /// Makes and carries out plans to move wallets, all the time.
     pub planners: usize,
 }
 
@@ -90,7 +91,7 @@ const BAKE: Duration = faults::LONGEST_DELAY.saturating_mul(2);
 /// Simulated time after which every transfer must have found its end once faults have stopped.
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
 
-/// What one run did, for people who wonder whether it did anything.
+/// What one run did, to show that it did something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     pub blocks: usize,
@@ -217,7 +218,7 @@ async fn traffic(
     while let Some(ended) = planners.join_next().await {
         ended.map_err(|error| Violation(format!("a mover could not go on: {error}")))?;
     }
-    // Customers who wait for a bucket that is on its way can only go on when its move does.
+    // Customers that wait for a bucket that is on its way can only go on when its move does.
     world.finish_plans().await?;
     while let Some(ended) = clients.join_next().await {
         ended.map_err(|error| Violation(format!("a client could not go on: {error}")))?;

@@ -1,5 +1,6 @@
-//! Those who move wallets between the cells while everybody works: the shipped mover, killed at random moments, run
-//! twice at once, run against its own opposite, told to take back what it began.
+//! The movers of wallets between the cells, while all else works: the shipped mover, killed at
+//! random moments, run twice at once, run against its own opposite, ordered to take back what it
+//! began.
 //!
 //! They must change nothing themselves: only the mover writes, and the placement follows what it says it has done.
 
@@ -64,7 +65,7 @@ pub struct Moves {
     sleepers: Arc<Faults>,
     /// The movers that are asleep, or may be.
     asleep: Mutex<Vec<AbortHandle>>,
-    /// Held by each mover and purger at work; all of it by an operator who restores a cell, when
+    /// Held by each mover and purger at work; all of it by an operator that restores a cell, when
     /// nothing may be under way.
     pub under_way: RwLock<()>,
     mistake: Mistake,
@@ -207,7 +208,7 @@ impl World {
             Err(MoveError::Diverged { wallet, what }) => {
                 Err(Violation(format!("wallet {wallet} has two chains, says {plan:?}: {what}")))
             }
-            // Told so by those who are taking it back, and who have to come to their end.
+            // The movers that are taking it back caused this, and have to finish.
             Err(MoveError::NotOurs(_)) if !takes_back && plan.taking_back.load(Ordering::Relaxed) => Ok(false),
             Err(MoveError::NotOurs(_)) => Ok(plan.end_with(|| {})),
             Err(MoveError::Store(_) | MoveError::Stopped | MoveError::Contended(_)) => Ok(false),
@@ -231,7 +232,8 @@ impl World {
         guard(&self.moves.asleep).drain(..).for_each(|sleeper| sleeper.abort());
     }
 
-    /// Works on a plan as long as movers live: each is killed, or told to stop, after a random time.
+    /// Works on a plan as long as movers live: each is killed, or ordered to stop, after a random
+    /// time.
     pub async fn work_with_kills(self: Arc<Self>, plan: Arc<Plan>, mut random: fastrand::Rng) {
         for _ in 0..LIVES_MAX {
             if plan.ended.load(Ordering::Relaxed) {
@@ -245,7 +247,7 @@ impl World {
             let ended = match timeout(longest, &mut work).await {
                 Ok(ended) => ended,
                 Err(_) if random.u32(0..3) == 0 => {
-                    // Nobody listens any more only if the mover has ended.
+                    // The receiver is gone only if the mover has ended.
                     let _ = stopper.send(true);
                     work.await
                 }

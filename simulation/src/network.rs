@@ -63,8 +63,8 @@ impl World {
         unreachable!("the last hop's answer is returned")
     }
 
-    /// Asks for every wallet once. One whose cutover landed when nobody worked on its plan any more is between two homes
-    /// until then: the first request completes its move.
+    /// Asks for every wallet once. One whose cutover landed when no mover worked on its plan any
+    /// more is between two homes until then: the first request completes its move.
     pub async fn ask_for_all(self: &Arc<Self>, wallets: usize) {
         let view = View::default();
         view.advance(&self.placements, 0);

@@ -1,5 +1,5 @@
-//! Which cell has which wallet, as the control plane publishes it: a row of versions, and for everybody who looks
-//! wallets up, how far in that row he has come.
+//! Which cell has which wallet, as the control plane publishes it: a row of versions, and for each
+//! process that looks wallets up, how far in that row it has come.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ pub fn user(number: usize) -> UserId {
     USER.get_or_init(|| (0..USERS).map(find).collect())[number].clone()
 }
 
-/// One version: who owns each group, and which wallets live elsewhere.
+/// One version: the owner of each group, and which wallets live elsewhere.
 #[derive(Debug, Clone)]
 struct Placement {
     owners: [usize; GROUPS],

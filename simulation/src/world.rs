@@ -49,7 +49,7 @@ pub struct Cell {
     pub id: CellId,
     pub store: MemoryStore,
     faults: Arc<Faults>,
-    /// By an operator, who restores the cell: no instance is started.
+    /// By an operator, to restore the cell: no instance is started.
     is_stopped: AtomicBool,
     processes: Vec<Mutex<Option<Process>>>,
 }
@@ -79,7 +79,7 @@ pub fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cell {
-    /// The last block of a wallet's chain here, seen by nobody in the simulation.
+    /// The last block of a wallet's chain here, seen by no process in the simulation.
     pub async fn head(&self, wallet: WalletId) -> Option<ledger::Block> {
         // The tables' own handle has no faults and no delays.
         self.store.head(wallet).await.expect("a handle without faults answers")
@@ -297,7 +297,7 @@ impl World {
             let Some(process) = process.as_mut() else { return Err(NoAnswer) };
             let request = request(process.service.clone());
             process.tasks.spawn(async move {
-                // Whoever has stopped waiting does not change what was done.
+                // A caller that has stopped waiting does not change what was done.
                 let _ = answer.send(request.await);
             });
         }

@@ -126,7 +126,7 @@ impl Model for Move {
             Property::always("no number has two blocks", |model: &Self, state: &State| {
                 model.facts(state.tables).blocks_agree
             }),
-            Property::always("whoever serves has all of it", |model: &Self, state: &State| {
+            Property::always("a cell that serves has all of it", |model: &Self, state: &State| {
                 model.facts(state.tables).home_has_all
             }),
             Property::always("rows follow from the chain", |model: &Self, state: &State| {

@@ -30,7 +30,7 @@ fn finds(mistake: Mistake) {
 fn finds_in(size: Size, mistake: Mistake) {
     let found = (0..SEEDS_FOR_A_MISTAKE).find_map(|seed| {
         let run = std::panic::catch_unwind(|| run(seed, size, mistake));
-        // A client that is told what cannot be, or an assertion that fires, is a find as well.
+        // A client that gets an impossible answer, or an assertion that fires, is a find as well.
         match run {
             Ok(Ok(_)) => None,
             Ok(Err(violation)) => Some((seed, violation.0)),

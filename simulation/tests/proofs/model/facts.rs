@@ -68,7 +68,8 @@ impl Move {
         }
     }
 
-    /// Whether the plans, run again one after the other with nobody else at work, end with one cell that serves.
+    /// Whether the plans, run again one after the other with nothing else at work, end with one
+    /// cell that serves.
     fn can_finish(&self, tables: [TablesId; CELLS]) -> bool {
         let idle = Instance { head: None, done: 0, write: None };
         let mut state = State { tables, ..self.first_state() };

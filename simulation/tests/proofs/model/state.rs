@@ -69,12 +69,13 @@ pub struct State {
     pub carried: Option<BlockId>,
     /// A cell has found that it may append this block by itself, and has not done so yet.
     pub adopting: Option<(u8, AppendId)>,
-    /// Requests whose senders were told that they are done.
+    /// Requests whose senders have the answer that they are done.
     pub acknowledged: u16,
     /// A cell and the tombstone below which it forgets.
     pub forgetting: Option<(u8, u64)>,
     pub forgets_left: u8,
-    /// A mover has said that the cells have different chains: nobody goes on before a human has looked.
+    /// A mover has said that the cells have different chains: no mover goes on before an operator
+    /// has looked.
     pub alarm: bool,
 }
 

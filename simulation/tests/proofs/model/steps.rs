@@ -1,5 +1,5 @@
-//! Who may do what, and what comes of it. Every decision is the shipped code's: which block follows a head, what a
-//! cell may adopt, what the store allows.
+//! The possible steps, and their results. Every decision is the shipped code's: which block follows
+//! a head, what a cell may adopt, what the store allows.
 
 use ledger::{Append, Guard, moving};
 
@@ -38,7 +38,8 @@ impl Move {
         numbers.max().unwrap_or(0) < self.size.last_block
     }
 
-    /// An instance reads the head. If the wallet has left, whoever asked goes on with the block that says so.
+    /// An instance reads the head. If the wallet has left, the caller goes on with the block that
+    /// says so.
     fn load(&self, state: &State, instance: usize) -> State {
         let mut next = *state;
         let at = self.size.homes[instance];
