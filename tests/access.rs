@@ -1,5 +1,5 @@
-//! Who may do what, asked of a whole secure fleet as `ctl up --secure` starts it: real processes, real certificates,
-//! real tokens.
+//! Authentication and authorization of a whole secure fleet as `ctl up --secure` starts it: real
+//! processes, real certificates, real tokens.
 
 mod certificates;
 mod doors;

@@ -91,10 +91,10 @@ async fn tables_and_health_checks_of_other_accounts_are_reached_by_becoming_thei
             let done = control_plane(&url, &fixture).args(task).output().expect("it runs");
             assert!(done.status.success(), "{task:?}: {}", String::from_utf8_lossy(&done.stderr));
         }
-        // Each account has what its cell is told, and nobody else's.
+        // Each account has its own cell's rows, and no other cell's.
         let mut geneses = Vec::new();
         for store in &stores {
-            geneses.push(store.genesis().await.expect("readable").expect("the cell was told its buckets"));
+            geneses.push(store.genesis().await.expect("readable").expect("the cell has its buckets"));
         }
         let homes = |bucket| geneses.iter().filter(|genesis| genesis.contains(bucket)).count();
         assert!(Bucket::all().all(|bucket| homes(bucket) == 1), "each bucket has one home");

@@ -34,7 +34,7 @@ impl Town {
         Self { fleet, client, ann, abe, bob }
     }
 
-    /// A user of the second cell who has no wallet yet.
+    /// A user of the second cell without a wallet.
     pub async fn newcomer(&self) -> String {
         self.fleet.users_in(2, 2).await.remove(1)
     }

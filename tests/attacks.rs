@@ -1,5 +1,6 @@
-//! An attacker at every listener of a secure fleet, beside a customer who withdraws money all the time: no process takes
-//! more memory than is stated, no request of the customer fails, and none waits much longer than before.
+//! An attacker at every listener of a secure fleet, beside a customer that withdraws money all the
+//! time: no process takes more memory than is stated, no request of the customer fails, and none
+//! waits much longer than before.
 //!
 //! Small in every test run; `WALLET_ATTACK=full` (scripts/nightly) is the size of a real one, and is judged for time.
 

@@ -119,7 +119,7 @@ impl Site {
         seconds
     }
 
-    /// Deposits from `clients` connections for as long as told.
+    /// Deposits from `clients` connections for as long as requested.
     async fn load(&self, kind: Kind, clients: usize, millis: u64, outcome: &mut Outcome) {
         let base = match kind {
             Kind::DistinctRouter | Kind::HotRouter => self.fleet.ports.router(),

@@ -101,12 +101,12 @@ impl<S: Store> Subject<S> {
     /// A wallet with a balance: block 1 is a deposit.
     async fn funded(&self) -> Block {
         let block = after(&self.opened().await, vec![deposit(1_000)]);
-        self.append(&[&block]).await.expect("nobody else writes to it");
+        self.append(&[&block]).await.expect("no other process writes to it");
         block
     }
 }
 
-/// A wallet that nobody else has, in one of these buckets.
+/// A wallet of its own, in one of these buckets.
 fn wallet_in(buckets: std::ops::Range<u16>) -> WalletId {
     let mut bytes = *Uuid::new_v4().as_bytes();
     let bucket = buckets.start + u16::from_be_bytes([bytes[0], bytes[1]]) % (buckets.end - buckets.start);

@@ -1,4 +1,5 @@
-//! Who may import whom: the directions of the architecture, read from manifests and sources.
+//! Which crate may import which: the directions of the architecture, read from manifests and
+//! sources.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -121,7 +122,7 @@ fn names(code: &str, name: &str) -> bool {
         let before = code[..at].chars().next_back();
         let own_word = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
         let rest = &code[at + name.len()..];
-        // `aws_` stands for every crate whose name starts so.
+        // `aws_` means every crate whose name starts so.
         own_word && (name.ends_with('_') || rest.starts_with("::") || rest.starts_with(';'))
     })
 }

@@ -1,4 +1,5 @@
-//! Following a cell: every block comes, in a resumable order, and a reader who starts again from any cursor misses none.
+//! Following a cell: every block comes, in a resumable order, and a reader that starts again from
+//! any cursor misses none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,11 +45,11 @@ async fn every_block_of_a_cell_is_told_once_it_is_committed_to_and_again_from_an
             written.iter().flat_map(|(wallet, last)| (0..=*last).map(|number| (wallet.clone(), number))).collect();
         let mut seen = BTreeSet::new();
         let mut cursors = vec![None];
-        until(30, "all blocks were told", async || {
+        until(30, "all blocks were sent", async || {
             let from: Option<String> = cursors.last().cloned().flatten();
             let (blocks, cursor) = read(&fleet, "cell-1", from.as_deref()).await;
             for block in blocks {
-                assert!(seen.insert(block.clone()), "{block:?} came twice to one who goes on where he was");
+                assert!(seen.insert(block.clone()), "{block:?} came twice to a follower that kept its cursor");
             }
             cursors.push(Some(cursor));
             seen == expected

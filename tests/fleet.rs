@@ -35,7 +35,7 @@ const REGION: &str = "us-east-1";
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// From SIGTERM to the end of `ctl up`; SIGKILL follows.
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
-/// Attempts to find a block of ports that nobody takes meanwhile.
+/// Attempts to find a block of ports that no process takes meanwhile.
 const START_ATTEMPTS: u32 = 8;
 const POLL: Duration = Duration::from_millis(10);
 /// Lines shown of each process's log when a test fails.
@@ -43,7 +43,7 @@ const LOG_LINES: usize = 12;
 
 static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
 
-/// What to start; three cells of one instance unless told otherwise.
+/// What to start; three cells of one instance unless a test says otherwise.
 #[derive(Clone)]
 pub struct Shape {
     pub cells: u16,

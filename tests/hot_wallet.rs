@@ -88,8 +88,8 @@ async fn deposits_survive_instances_killed_under_them() {
     .await;
 }
 
-/// Keys are remembered for a day, however much happens in it and whoever has to look them up: `WALLET_KEYS` deposits,
-/// then both instances die with all they had in memory.
+/// Keys are remembered for a day, however much happens in it and whichever instance has to look
+/// them up: `WALLET_KEYS` deposits, then both instances die with all they had in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_of_long_ago_is_found_by_an_instance_that_never_saw_it() {
     within(1_800, "the test", async {

@@ -1,5 +1,6 @@
-//! What is stored is what was written: a byte changed anywhere is found, a past rewritten with all its hashes is found,
-//! the wallet stands still and all others are served. And what the past costs to read.
+//! What is stored is what was written: a byte changed anywhere is found, a past rewritten with all
+//! its hashes is found, the wallet takes no writes and all others are served. And what the past
+//! costs to read.
 
 mod bytes;
 mod database;
@@ -80,7 +81,7 @@ impl Chain {
         let mut rest = &self.blocks[1..];
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(moving::chunk(rest));
-            store.append(&Append { blocks: chunk.to_vec(), guard: None }).await.expect("nobody else writes to it");
+            store.append(&Append { blocks: chunk.to_vec(), guard: None }).await.expect("no other process writes to it");
             rest = after;
         }
         self.record(store).await;

@@ -28,13 +28,13 @@ const FIRST_DEPOSIT: Money = Money::from_minor(10_000);
 struct Play {
     client: Client,
     wallets: Vec<WalletId>,
-    /// Held for reading by whoever moves money, for writing by the auditor.
+    /// Held for reading by clients that move money, for writing by the auditor.
     gate: RwLock<()>,
     done: AtomicU64,
     over: AtomicBool,
 }
 
-/// What a client was told of, and may come back to.
+/// What a client knows from answers, and may come back to.
 #[derive(Default)]
 struct Known {
     holds: Vec<(WalletId, Uuid)>,
@@ -57,7 +57,7 @@ impl Known {
 }
 
 impl Play {
-    /// Moves money at random until told to stop.
+    /// Moves money at random until it has to stop.
     async fn client(&self, number: u64, seed: u64) -> Vec<Deed> {
         let mut dice = Rng::with_seed(seed ^ (number << 32));
         let mut deeds = Vec::new();

@@ -1,4 +1,4 @@
-//! What is off, restarts or stops gracefully, and who notices.
+//! What is off, restarts or stops gracefully, and which customers notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,7 +47,7 @@ async fn without_the_control_plane_customers_are_served_and_new_ones_created() {
     .await;
 }
 
-/// Deposits a cent at a time, under fresh keys, until told to stop.
+/// Deposits a cent at a time, under fresh keys, until it has to stop.
 async fn keep_depositing(
     client: Client,
     wallet: WalletId,

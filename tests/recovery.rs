@@ -19,7 +19,7 @@ struct Town {
     client: Client,
     /// In cell 1.
     ann: WalletId,
-    /// In cell 2: two who stay, one who leaves after the export, and one who comes after it.
+    /// In cell 2: two that stay, one that leaves after the export, and one that comes after it.
     bob: WalletId,
     ben: WalletId,
     leaves: WalletId,
@@ -52,7 +52,7 @@ impl Town {
         self.fleet.data().join(name)
     }
 
-    /// All events of the cell, as somebody who followed it wrote them down.
+    /// All events of the cell, as a follower wrote them down.
     async fn write_down_events(&self) -> String {
         let answer = self.client.send(&Call::get(format!("/api/v1/events?cell={CELL}"))).await.expect(200);
         std::fs::write(self.path("events.ndjson"), &answer.text).expect("written");
@@ -134,7 +134,7 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
         let newcomer = fleet.users_in(2, 4).await.remove(3);
         let newcomer_wallet = client.create(&newcomer).await;
         lost.extend([away.clone(), here.clone()]);
-        until(20, "the events were told", async || {
+        until(20, "the events were sent", async || {
             let told = town.write_down_events().await;
             lost.iter().all(|id| told.contains(id)) && told.contains(&newcomer_wallet.to_string())
         })
@@ -154,7 +154,7 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
 
         let report = town.restore(&[]).await.expect("restored");
         assert_eq!(report["wallets"], 2, "{report}");
-        assert_eq!(report["elsewhere"], 1, "who left is left where he is: {report}");
+        assert_eq!(report["elsewhere"], 1, "a wallet that left stays where it is: {report}");
         let named = |report: &Value| -> BTreeSet<String> {
             let all = report["lost"].as_array().expect("a list");
             all.iter().map(|one| one["transaction"].as_str().expect("an id").to_owned()).collect()
@@ -162,7 +162,7 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
         assert!(lost.is_subset(&named(&report)), "{report}\nlost: {lost:?}");
         let kinds: BTreeSet<&str> =
             report["lost"].as_array().expect("a list").iter().filter_map(|one| one["type"].as_str()).collect();
-        assert!(kinds.contains("OPENED"), "who came new is lost too: {report}");
+        assert!(kinds.contains("OPENED"), "a new wallet is lost too: {report}");
         let again = town.restore(&[]).await.expect_err("it holds wallets");
         assert!(again.contains("not_empty"), "{again}");
 

@@ -47,7 +47,7 @@ impl Dns {
         ]
     }
 
-    /// Whether Route 53 is told not to answer with the zone, for each.
+    /// Whether Route 53 must not answer with the zone, for each.
     async fn left(&self) -> Vec<bool> {
         let mut all = Vec::new();
         for id in &self.checks {
@@ -59,7 +59,7 @@ impl Dns {
     }
 }
 
-/// Pays into wallets without pause until told to stop.
+/// Pays into wallets without pause until it has to stop.
 struct Payers {
     stop: Arc<AtomicBool>,
     paid: Arc<AtomicU64>,
@@ -148,11 +148,11 @@ async fn a_zone_that_is_left_gets_no_request_and_is_taken_again_also_without_a_c
         assert!(zones[0]["leftUntil"].is_string(), "{zones}");
         until_answered_by(&fleet, &payers, [false, true], "the other zone answers").await;
         if let Some(dns) = &dns {
-            until(20, "Route 53 was told", async || dns.left().await == [true, false]).await;
+            until(20, "Route 53 has it", async || dns.left().await == [true, false]).await;
             until(20, "and it is shown", async || fleet.ctl(&["zone", "list"]).await[0]["dns"]["state"] == "left")
                 .await;
         }
-        // A second zone on top of it leaves nobody to serve.
+        // A second zone on top of it leaves no instance to serve.
         let refused = fleet.try_ctl(&["zone", "evacuate", ZONES[1]]).await.expect_err("nothing would stay");
         assert!(refused.contains("zone_capacity") && refused.contains("no ready process"), "{refused}");
         let unknown = fleet.try_ctl(&["zone", "evacuate", "z-c"]).await.expect_err("there is no such zone");
@@ -163,12 +163,12 @@ async fn a_zone_that_is_left_gets_no_request_and_is_taken_again_also_without_a_c
         fleet.ctl(&["--reason", "power is back", "zone", "restore", ZONES[0]]).await;
         until_answered_by(&fleet, &payers, [true, false], "the own zone answers again").await;
         if let Some(dns) = &dns {
-            until(20, "Route 53 was told", async || dns.left().await == [false, false]).await;
+            until(20, "Route 53 has it", async || dns.left().await == [false, false]).await;
         }
         let changes = fleet.ctl(&["placement", "history"]).await.to_string();
         assert!(changes.contains("zone_evacuated") && changes.contains("power is back"), "{changes}");
 
-        // It ends by itself, at a router that nobody can tell.
+        // It ends by itself, at a router that no control plane can reach.
         fleet.ctl(&["zone", "evacuate", ZONES[0], "--for", "6s"]).await;
         fleet.stop("control-plane").await;
         until_answered_by(&fleet, &payers, [false, true], "the other zone answers").await;

@@ -1,4 +1,5 @@
-//! Certificates between the processes: who is let in where, and what happens when they are replaced.
+//! Certificates between the processes: which process is let in where, and what happens when they
+//! are replaced.
 
 use access::limits::{HANDSHAKE_TIMEOUT, PEER_HANDSHAKES_MAX};
 use access::tls::MeshFiles;

@@ -68,7 +68,7 @@ impl Secure {
         self.token(json!({ "kind": "operator", "sub": "joe", "role": role }))
     }
 
-    /// Somebody who has no connection yet.
+    /// A caller without a connection.
     pub fn fresh(&self) -> Caller {
         let tls = Client::believing(&self.secrets.authority()).expect("the fleet's authority");
         Caller(Http::new(Connector::new(Some(tls), None)))
@@ -93,13 +93,13 @@ impl Secure {
         ask(&self.http, headers, method, url, body).await
     }
 
-    /// Somebody with this certificate, who expects to meet `name`.
+    /// A process with this certificate, which expects the server `name`.
     pub fn process(&self, files: &MeshFiles, name: &str) -> Http {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         Http::new(Connector::new(Some(Client::mesh(files).expect("sound files")), Some(name)))
     }
 
-    /// Somebody without a certificate, who expects to meet `name`.
+    /// A process without a certificate, which expects the server `name`.
     pub fn nobody(&self, name: &str) -> Http {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let tls = Client::believing(&self.secrets.authority()).expect("the fleet's authority");

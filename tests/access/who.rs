@@ -1,4 +1,4 @@
-//! The table: who asks for what, and what he gets, through the router and at the control plane.
+//! The table: caller, request and answer, through the router and at the control plane.
 
 use serde_json::json;
 
@@ -21,10 +21,10 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
     let batch = json!({ "operations": [{ "type": "deposit", "amount": 1 }] }).to_string();
     let path = |wallet, rest: &str| format!("/api/v1/wallets/{wallet}{rest}");
     for (who, token, method, path, body, expected) in [
-        ("nobody", String::new(), "POST", "/api/v1/wallets".into(), create("ann"), "401 unauthenticated"),
-        ("nobody", String::new(), "GET", path(ann, ""), String::new(), "401 unauthenticated"),
-        ("nobody", String::new(), "GET", "/openapi.yaml".into(), String::new(), "200"),
-        ("nobody", String::new(), "GET", "/docs/".into(), String::new(), "200"),
+        ("no token", String::new(), "POST", "/api/v1/wallets".into(), create("ann"), "401 unauthenticated"),
+        ("no token", String::new(), "GET", path(ann, ""), String::new(), "401 unauthenticated"),
+        ("no token", String::new(), "GET", "/openapi.yaml".into(), String::new(), "200"),
+        ("no token", String::new(), "GET", "/docs/".into(), String::new(), "200"),
         ("ann", a.clone(), "POST", "/api/v1/wallets".into(), create("ann"), "201"),
         ("ann", a.clone(), "POST", "/api/v1/wallets".into(), create("bob"), "403 forbidden"),
         ("a service", service(all), "POST", "/api/v1/wallets".into(), create("bob"), "201"),
@@ -80,7 +80,7 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
     }
     assert!(secure.router_counted("router_problems_total{code=\"forbidden\"}").await >= 10.0);
 
-    // Who did what is told to operators, and to nobody else.
+    // Only operators see the actor of each event.
     let listing = format!("{}{}", secure.router(), path(ann, "/transactions"));
     let told = secure.ask(&operator, "GET", &listing, "").await.text;
     assert!(told.contains("\"actor\":\"customer:ann\"") && told.contains("\"sourceIp\":\"127.0.0.1\""), "{told}");
@@ -96,8 +96,10 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
         }
         text
     };
-    until(20, "what was done is told", async || following(&operator).await.contains("\"actor\":\"customer:ann\""))
-        .await;
+    until(20, "the event of the deposit is there", async || {
+        following(&operator).await.contains("\"actor\":\"customer:ann\"")
+    })
+    .await;
     let told = following(&service("events:read")).await;
     assert!(told.contains("WITHDRAWAL") && !told.contains("audit") && !told.contains("127.0.0.1"), "{told}");
 
@@ -142,10 +144,10 @@ async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_na
     let zoe = wallet_of("zoe");
     let freeze = format!("/v1/wallets/{zoe}/freeze");
     for (who, token, method, path, body, expected) in [
-        ("nobody", "", "GET", "/v1/cells", "", "401 unauthenticated"),
-        ("nobody", "", "GET", "/v1/placement", "", "401 unauthenticated"),
-        ("nobody", "", "GET", "/metrics", "", "401 unauthenticated"),
-        ("nobody", "", "GET", "/readyz", "", "200"),
+        ("no token", "", "GET", "/v1/cells", "", "401 unauthenticated"),
+        ("no token", "", "GET", "/v1/placement", "", "401 unauthenticated"),
+        ("no token", "", "GET", "/metrics", "", "401 unauthenticated"),
+        ("no token", "", "GET", "/readyz", "", "200"),
         ("a customer", &strangers[0], "GET", "/v1/cells", "", "403 forbidden"),
         ("a service", &strangers[1], "GET", "/v1/where/ann", "", "403 forbidden"),
         ("a viewer", &viewer, "GET", "/v1/cells", "", "200"),

@@ -69,8 +69,8 @@ pub fn bodies(town: &Town) -> Vec<Case> {
             "body_too_large",
         ),
         ("transfer over the limit", transfer(format!(r#"{{"x":"{}"}}"#, "x".repeat(66_000))), 413, "body_too_large"),
-        ("nobody pays", transfer(format!(r#"{{"toWalletId":"{bob}","amount":1}}"#)), 400, "missing_field"),
-        ("nobody receives", transfer(format!(r#"{{"fromWalletId":"{ann}","amount":1}}"#)), 400, "missing_field"),
+        ("no payer", transfer(format!(r#"{{"toWalletId":"{bob}","amount":1}}"#)), 400, "missing_field"),
+        ("no payee", transfer(format!(r#"{{"fromWalletId":"{ann}","amount":1}}"#)), 400, "missing_field"),
         (
             "payer is a number",
             transfer(format!(r#"{{"fromWalletId":1,"toWalletId":"{bob}","amount":1}}"#)),
@@ -103,7 +103,7 @@ pub fn bodies(town: &Town) -> Vec<Case> {
 
 pub fn requests(town: &Town) -> Vec<Case> {
     let (ann, bob) = (town.ann, town.bob);
-    let stranger = wallet_of("nobody ever created this one");
+    let stranger = wallet_of("never created");
     let get = |path: String| Call::get(format!("/api/v1/wallets{path}"));
     let method = |method: Method, path: String| Call { method, ..get(path) };
     let long = "k".repeat(129);
@@ -116,7 +116,7 @@ pub fn requests(town: &Town) -> Vec<Case> {
         ("withdraw from an unknown wallet", Call::withdraw(stranger, "1"), 404, "wallet_not_found"),
         ("transfer from an unknown wallet", Call::transfer(stranger, ann, "1"), 404, "wallet_not_found"),
         ("transfer to an unknown wallet", Call::transfer(ann, stranger, "1"), 404, "wallet_not_found"),
-        ("unknown user", get("?userId=nobody".into()), 404, "wallet_not_found"),
+        ("unknown user", get("?userId=unknown".into()), 404, "wallet_not_found"),
         ("no user asked for", get(String::new()), 400, "invalid_user_id"),
         ("history of an unknown wallet", get(format!("/{stranger}/transactions")), 404, "wallet_not_found"),
         (

@@ -1,4 +1,5 @@
-//! The internal API trusts nobody's arithmetic: what a cell is sent is checked like what a client sends.
+//! The internal API trusts no sender's arithmetic: what a cell is sent is checked like what a
+//! client sends.
 
 use serde_json::json;
 use uuid::Uuid;

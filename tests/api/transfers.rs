@@ -34,7 +34,7 @@ async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_sett
         })
         .await;
         assert_eq!((client.balance(ann).await, client.balance(bob).await), ("75.00".into(), "125.00".into()));
-        // The same request again is told how it ended.
+        // The same request again gets the outcome.
         let again = client.send(&call).await.expect(200);
         assert!(again.is_replay());
         assert_eq!(again.text, client.send(&poll).await.text);

@@ -28,7 +28,7 @@ pub async fn a_block_is_appended_once<S: Store>(subject: &Subject<S>) {
     let zero = subject.opened().await;
     let wallets = vec![zero.wallet];
     let one = after(&zero, vec![deposit(5)]);
-    subject.append(&[&one]).await.expect("nobody else writes to it");
+    subject.append(&[&one]).await.expect("no other process writes to it");
     for again in [&one, &after(&zero, vec![deposit(6)])] {
         assert_eq!(
             conflict(subject.append(&[again]).await),
@@ -78,7 +78,7 @@ pub async fn one_of_many_concurrent_appends_wins<S: Store>(subject: &Subject<S>)
         }
         let done = writers.join_all().await;
         let retried = done.iter().filter(|(first, ..)| matches!(first, Err(AppendError::NotApplied(_)))).count();
-        eprintln!("{WRITERS} appends over {wallets} wallets at once: {retried} were told to try again");
+        eprintln!("{WRITERS} appends over {wallets} wallets at once: {retried} had to try again");
         let won: Vec<_> = done.iter().filter(|(_, outcome, _)| *outcome == CommitOutcome::Applied).collect();
         let lost = done.iter().filter(|(_, outcome, _)| matches!(outcome, CommitOutcome::Conflict(_))).count();
         assert_eq!((won.len(), lost), (1, WRITERS - 1), "{done:?}");
@@ -94,7 +94,7 @@ pub async fn a_commit_over_several_wallets_is_all_or_nothing<S: Store>(subject: 
     let out = EntryKind::TransferOut { to: wallet_in(0x8000..0x9000), route: Route::Across, reverses: None };
     let paying = after(&ann, vec![(out, 300, transfer)]);
     let overtaken = after(&bob, vec![deposit(1)]);
-    subject.append(&[&after(&bob, vec![deposit(2)])]).await.expect("nobody else writes to it");
+    subject.append(&[&after(&bob, vec![deposit(2)])]).await.expect("no other process writes to it");
     let met = conflict(subject.append(&[&paying, &overtaken]).await);
     assert_eq!(met, Conflict { wallets: vec![bob.wallet], ..Conflict::default() });
     assert_eq!(subject.store.head(ann.wallet).await, Ok(Some(ann.clone())));
@@ -108,11 +108,11 @@ pub async fn a_conflict_names_what_it_met<S: Store>(subject: &Subject<S>) {
     // Another transfer is in flight, so that the end of one is possible.
     let out = EntryKind::TransferOut { to: wallet_in(0x8000..0x9000), route: Route::Across, reverses: None };
     let head = after(&subject.funded().await, vec![(out, 7, Uuid::new_v4())]);
-    subject.append(&[&head]).await.expect("nobody else writes to it");
+    subject.append(&[&head]).await.expect("no other process writes to it");
     let (known, unknown) = (Uuid::new_v4(), Uuid::new_v4());
     let receive = |id| (EntryKind::TransferIn { from: wallet_in(0x8000..0x9000), route: Route::Across }, 7, id);
     let received = after(&head, vec![receive(known)]);
-    subject.append(&[&received]).await.expect("nobody else writes to it");
+    subject.append(&[&received]).await.expect("no other process writes to it");
     let refused =
         EntryKind::TransferRefused { transfer: known, from: wallet_in(0..1), reason: CreditRefusal::WalletFrozen };
     let settled = EntryKind::TransferSettled { transfer: unknown };

@@ -46,7 +46,7 @@ pub async fn what_is_stored_is_read_item_by_item<S: Store>(subject: &Subject<S>)
     let mut chain: Vec<Block> = vec![subject.opened().await];
     for _ in 0..20 {
         let block = after(chain.last().expect("block 0"), vec![deposit(1)]);
-        subject.append(&[&block]).await.expect("nobody else writes to it");
+        subject.append(&[&block]).await.expect("no other process writes to it");
         chain.push(block);
     }
     let wallet = chain[0].wallet;

@@ -1,4 +1,5 @@
-//! Who may create a wallet: the bucket's row, the genesis bitmap where there is none, and the wallet's own row.
+//! Which cell may create a wallet: the bucket's row, the genesis bitmap where there is none, and
+//! the wallet's own row.
 
 use ledger::{Conflict, Guard};
 use store::{AppendError, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Store};
@@ -152,5 +153,5 @@ pub async fn a_denial_waits_for_nobody_and_comes_after_no_wallet<S: Store>(subje
     assert_eq!(subject.store.change_homes(&[denial(wallet)]).await, Ok(true));
     assert!(!creates(subject, wallet, Guard::Bucket { genesis: true }).await);
     let listed = subject.store.members((wallet.bucket(), wallet.bucket()), None, 10).await;
-    assert!(listed.expect("it answers").contains(&wallet), "whoever moves the bucket finds the promise");
+    assert!(listed.expect("it answers").contains(&wallet), "a move of the bucket finds the promise");
 }

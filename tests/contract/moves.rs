@@ -75,7 +75,7 @@ async fn check_rows<S: Store>(
 pub async fn a_chain_is_copied_with_its_rows_and_listed<S: Store>(subject: &Subject<S>) {
     let (blocks, transfers) = story();
     let wallet = blocks[0].wallet;
-    copy(subject, &blocks, None).await.expect("nobody else copies it");
+    copy(subject, &blocks, None).await.expect("no other process copies it");
     assert_eq!(subject.store.blocks(wallet, ALL, 100).await, Ok(blocks.clone()));
     check_rows(subject, wallet, transfers, true).await;
     let again = copy(subject, &blocks, None).await;
@@ -110,7 +110,7 @@ pub async fn what_was_forgotten_can_be_copied_back<S: Store>(subject: &Subject<S
     let wallet = blocks[0].wallet;
     blocks.push(moved(blocks.last().expect("never empty")));
     let stone = blocks.last().expect("never empty").clone();
-    copy(subject, &blocks, None).await.expect("nobody else copies it");
+    copy(subject, &blocks, None).await.expect("no other process copies it");
     assert!(forget_all(subject, wallet, stone.number).await >= blocks.len() - 1);
     assert_eq!(subject.store.blocks(wallet, ALL, 100).await, Ok(vec![stone.clone()]));
     check_rows(subject, wallet, transfers, false).await;
@@ -136,7 +136,7 @@ pub async fn nothing_is_forgotten_of_a_chain_that_goes_on<S: Store>(subject: &Su
     blocks.push(moved(blocks.last().expect("never empty")));
     let stone = blocks.last().expect("never empty").number;
     blocks.push(after(blocks.last().expect("never empty"), vec![deposit(5)]));
-    copy(subject, &blocks, None).await.expect("nobody else copies it");
+    copy(subject, &blocks, None).await.expect("no other process copies it");
     assert_eq!(subject.store.forget(wallet, stone).await, Ok(Forgotten::Refused));
     assert_eq!(subject.store.blocks(wallet, ALL, 100).await, Ok(blocks));
     check_rows(subject, wallet, transfers, true).await;

@@ -45,7 +45,8 @@ async fn read_all<S: Store>(subject: &Subject<S>, wallet: WalletId, mut range: B
 
 pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subject<S>) {
     let wide = |letter: &str| ShortText::cut(&letter.repeat(255), ShortText::MAX_BYTES);
-    // Who asked is written once for entries in a row that say the same: here each says something else.
+    // The actor is written once for entries in a row that say the same: here each says something
+    // else.
     let audit = |place: usize| Audit {
         source_ip: wide(if place.is_multiple_of(2) { "i" } else { "j" }),
         user_agent: wide("u"),
@@ -57,7 +58,7 @@ pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subjec
     for _ in 1..BLOCKS {
         let deposits = (0..ENTRIES).map(|_| deposit(1)).collect();
         let block = after_with(chain.last().expect("it has a block"), deposits, audit);
-        subject.append(&[&block]).await.expect("nobody else writes to it");
+        subject.append(&[&block]).await.expect("no other process writes to it");
         chain.push(block);
     }
     let wallet = chain[0].wallet;

@@ -28,7 +28,7 @@ pub async fn transfers_leave_and_take_their_rows<S: Store>(subject: &Subject<S>)
     let store = &subject.store;
     let head = subject.funded().await;
     let (out, row) = sent(&head, 10);
-    subject.append(&[&out]).await.expect("nobody else writes to it");
+    subject.append(&[&out]).await.expect("no other process writes to it");
     assert_eq!(store.out_row(row.wallet, row.transfer).await, Ok(Some(row.clone())));
     assert_eq!(store.in_row(row.wallet, row.transfer).await, Ok(None));
     let settled = after(&out, vec![(EntryKind::TransferSettled { transfer: row.transfer }, 0, Uuid::new_v4())]);
@@ -48,7 +48,7 @@ pub async fn transfers_leave_and_take_their_rows<S: Store>(subject: &Subject<S>)
     let inside: TransactionId = Uuid::new_v4();
     happenings.push((EntryKind::TransferIn { from, route: Route::Inside }, 5, inside));
     let block = after(&settled, happenings);
-    subject.append(&[&block]).await.expect("nobody else writes to it");
+    subject.append(&[&block]).await.expect("no other process writes to it");
     for (transfer, outcome) in expected {
         let row = InRow { wallet: block.wallet, transfer, outcome, block: block.number };
         assert_eq!(store.in_row(block.wallet, transfer).await, Ok(Some(row)));
@@ -62,7 +62,7 @@ pub async fn open_transfers_come_oldest_first<S: Store>(subject: &Subject<S>) {
         let mut head = subject.funded().await;
         for _ in 0..depth {
             let (block, row) = sent(&head, 1);
-            subject.append(&[&block]).await.expect("nobody else writes to it");
+            subject.append(&[&block]).await.expect("no other process writes to it");
             rows.push(row);
             head = block;
         }

@@ -1,5 +1,5 @@
-//! Bad versions are stopped in the canary's wave and taken back, with nobody looking on; customers of other cells see
-//! nothing of them.
+//! Bad versions are stopped in the canary's wave and taken back, without an operator; customers of
+//! other cells see nothing of them.
 
 use serde_json::Value;
 

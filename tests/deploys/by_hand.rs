@@ -1,4 +1,4 @@
-//! Operators stop, let through and take back; what nobody can judge waits for one of them.
+//! Operators stop, let through and take back; what the figures do not decide waits for one of them.
 
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ async fn nobody_comes_so_an_operator_decides() {
         let second = fleet.try_ctl(&[&start[..], &HASTE].concat()).await.expect_err("one at a time");
         assert!(second.contains("deploy_under_way"), "{second}");
 
-        // Without customers nobody can tell.
+        // Without customers there is no judgment.
         let status = until_state(&fleet, "undecided").await;
         let verdict = &status["waves"][0]["verdict"];
         let why = status["why"].as_str().unwrap_or_default();

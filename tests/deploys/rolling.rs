@@ -1,4 +1,4 @@
-//! A good version goes all the way, and nobody notices.
+//! A good version goes all the way, and no customer notices.
 
 use super::support::{DEPLOY_MAX_S, complaints, customers, deploy, fleet, in_cells, same_build, took, versions};
 use crate::fleet::within;

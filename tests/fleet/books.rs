@@ -1,5 +1,6 @@
-//! The auditor: reads every chain and row of every cell straight from the tables, and holds them against the rules of
-//! the ledger and against what clients were told. Trusts no process of the fleet but the databases.
+//! The auditor: reads every chain and row of every cell straight from the tables, and holds them
+//! against the rules of the ledger and against the answers that clients got. Trusts no process of
+//! the fleet but the databases.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

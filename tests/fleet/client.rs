@@ -92,7 +92,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
     }
 
-    /// The text of one field as it stands in the body: `350.00` stays that.
+    /// The text of one field as it is in the body: `350.00` stays that.
     pub fn raw(&self, field: &str) -> String {
         let fields: HashMap<String, Box<RawValue>> = serde_json::from_str(&self.text).unwrap_or_default();
         fields.get(field).map(|raw| raw.get().to_owned()).unwrap_or_else(|| panic!("no field {field}: {self:?}"))

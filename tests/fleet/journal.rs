@@ -1,4 +1,4 @@
-//! What clients asked for and what they were told: the other side of the books.
+//! The requests of clients and the answers they got: the other side of the books.
 
 use ledger::Money;
 use sha2::{Digest, Sha256};

@@ -56,7 +56,7 @@ fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// A block that nobody listens in now. Other test processes start elsewhere in the range.
+/// A block that no process listens in now. Other test processes start elsewhere in the range.
 pub fn free_block(cells: u16) -> Ports {
     free_ports(CELL_STRIDE * (cells + 1))
 }

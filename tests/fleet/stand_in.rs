@@ -1,4 +1,5 @@
-//! A program that stands in for a service of AWS during a test: started on a port, stopped when the test ends.
+//! A program that replaces a service of AWS during a test: started on a port, stopped when the test
+//! ends.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

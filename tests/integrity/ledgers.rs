@@ -70,7 +70,7 @@ impl Ledgers {
             }
         }
         let written = log.append(newest.as_ref(), &leaves, &self.key, START, Uuid::from_u128(number)).await;
-        log.finish(&written.expect("a sound log").expect("nobody else writes")).await.expect("it answers");
+        log.finish(&written.expect("a sound log").expect("no other process writes")).await.expect("it answers");
     }
 
     pub async fn audit(&self, store: &DynamoStore, witnessed: &Witnessed) -> Audit {

@@ -1,5 +1,5 @@
-//! Somebody who can write to all of a cell's tables rewrites a wallet's past, and with it every hash, row and snapshot, so
-//! that the wallet itself is without fault. What was signed gives him away.
+//! An attacker that can write to all of a cell's tables rewrites a wallet's past, and with it every
+//! hash, row and snapshot, so that the wallet itself is without fault. What was signed reveals it.
 
 use ledger::checkpoint::{Leaf, SigningKey};
 use ledger::{EntryKind, Money};
@@ -69,7 +69,7 @@ async fn a_past_rewritten_with_all_its_hashes_is_given_away_by_what_was_signed()
             assert_eq!(breaks_of(&database.store, *other, &audit).await, [], "{other}");
         }
 
-        // So he writes the log anew, with a key of his own: the signatures give him away.
+        // So the attacker writes the log again, with a key of its own: the signatures reveal it.
         burn_the_log(&database).await;
         let (honest, forger) =
             (ledgers.key, SigningKey::from_pem(&SigningKey::generate().expect("random")).expect("own"));
@@ -82,7 +82,7 @@ async fn a_past_rewritten_with_all_its_hashes_is_given_away_by_what_was_signed()
         // Even with the cell's own key: the witness was shown something else.
         burn_the_log(&database).await;
         ledgers.checkpoint(&database.store, 10).await;
-        assert_eq!(ledgers.audit(&database.store, &Witnessed::new()).await.breaks, [], "nobody else could tell");
+        assert_eq!(ledgers.audit(&database.store, &Witnessed::new()).await.breaks, [], "nothing else could tell");
         let audit = ledgers.audit(&database.store, &witnessed).await;
         assert!(audit.breaks.iter().any(|found| found.what.contains("witness")), "{:?}", audit.breaks);
     })
@@ -135,7 +135,7 @@ async fn of_two_who_sign_at_once_one_wins_and_the_others_leaves_count_for_nothin
         assert_eq!(won.iter().filter(|entry| entry.is_some()).count(), 1, "{won:?}");
         let audit = ledgers.audit(&database.store, &Witnessed::new()).await;
         assert_eq!((audit.breaks, audit.checkpoints), (vec![], 3));
-        // Whoever won died before the rest was recorded: another does it.
+        // The winner died before the rest was recorded: another does it.
         let winner = log.newest().await.expect("sound").expect("three were signed");
         log.finish(&winner).await.expect("it answers");
         let proof = log.prove(leaf.wallet).await.expect("sound").expect("committed to");

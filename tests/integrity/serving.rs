@@ -112,7 +112,7 @@ async fn a_broken_wallet_is_frozen_and_a_rewritten_one_given_away_while_all_othe
         put(&store, item).await;
 
         for (wallet, place) in [(ann, format!("block {SPOILT_BLOCK}")), (eve, "block 1".to_owned())] {
-            until(PATIENCE_S, "the wallet is frozen and somebody is told", async || {
+            until(PATIENCE_S, "the wallet is frozen and the finding is listed", async || {
                 let found = findings(&fleet, wallet).await;
                 found.iter().any(|finding| finding["place"] == place && finding["times"].as_u64() > Some(1))
             })
@@ -162,7 +162,7 @@ async fn metric(fleet: &Fleet, name: &str) -> f64 {
     sum
 }
 
-/// As a customer does it: the proof, the cell's public key, and his own chain.
+/// As a customer does it: the proof, the cell's public key, and the wallet's own chain.
 async fn check_offline(fleet: &Fleet, wallet: WalletId, proof: &Value) {
     let folder = fleet.config().parent().expect("a file is in a folder").to_owned();
     let chain = folder.join("chain.jsonl");

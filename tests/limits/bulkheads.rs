@@ -1,4 +1,4 @@
-//! A flood of one kind of request, and what those who move money notice of it.
+//! A flood of one kind of request, and what clients that move money notice of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use topology::WalletId;
 
 use crate::fleet::{Call, Client, Fleet, until, within};
 
-/// Who takes money out, each from his own wallet, one withdrawal after the other.
+/// Customers that take money out, each from its own wallet, one withdrawal after the other.
 const CUSTOMERS: usize = 4;
 const WITHDRAWALS: usize = 60;
 /// Requests of the flood under way at once: far more than a cell has places for their kind.
@@ -25,7 +25,7 @@ const SLOWER_MAX: f64 = 20.0;
 /// As long takes anything on two cores that as many clients keep busy with the cheapest requests there are: what is held up
 /// by a flood's own work waits for seconds.
 const FLOOR: Duration = Duration::from_millis(250);
-/// Who is refused asks again after this long: ten times as soon as he is asked to wait.
+/// A refused client asks again after this long: ten times as soon as the answer asks for.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The median and the slowest but one in twenty of all withdrawals, each of which succeeded at the first attempt.
@@ -119,7 +119,7 @@ async fn a_flood_of_creations_or_reads_delays_no_withdrawal_beyond_its_own_place
         let calm = withdrawals(&client, &wallets, "calm").await;
         drop(refused);
         eprintln!("alone: p50 {:?}, p95 {:?}", quiet.0, quiet.1);
-        eprintln!("beside as many who ask for nothing: p50 {:?}, p95 {:?}", calm.0, calm.1);
+        eprintln!("beside as many that ask for nothing: p50 {:?}, p95 {:?}", calm.0, calm.1);
         let shown = wallets[0];
         let read = format!("/api/v1/wallets/{}/transactions?limit=200", wallets[0]);
         let floods: [(&str, Ask); 3] = [

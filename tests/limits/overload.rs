@@ -76,7 +76,7 @@ async fn run(fleet: &Fleet, name: &'static str, rate: u64, seconds: u64) -> Phas
     let of = |operation: &Operation| operation.last.code().map(str::to_owned);
     let unknown: Vec<_> =
         phase.outcome.operations.iter().filter(|one| matches!(one.last, Told::Unknown(_))).filter_map(of).collect();
-    assert!(unknown.is_empty(), "whoever is refused is told that nothing was done: {unknown:?}");
+    assert!(unknown.is_empty(), "every refusal says that nothing was done: {unknown:?}");
     let failed = phase.outcome.operations.iter().filter(|one| matches!(one.last, Told::Failed(_))).filter_map(of);
     let others: Vec<_> = failed.filter(|code| code != "overloaded").collect();
     if !others.is_empty() {

@@ -52,7 +52,7 @@ async fn money_moves_untouched_while_no_process_creates_wallets() {
         fleet.until_all_ready(&ACCOUNTS).await;
         client.create(&first[2]).await;
 
-        // And the other way round: who wants a wallet gets one while no money moves.
+        // And the other way round: a new user gets a wallet while no money moves.
         for name in TRANSACTIONS {
             fleet.kill_for_good(name).await;
         }

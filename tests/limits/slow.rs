@@ -11,7 +11,7 @@ use topology::WalletId;
 
 use crate::fleet::{Call, Client, Fleet, Shape, until, within};
 
-/// More than a cell has places for those who move money, and for bodies of batches.
+/// More than a cell has places for requests that move money, and for bodies of batches.
 const SLOW_SENDERS: usize = 300;
 /// Followers that one caller may have at an instance.
 const FOLLOWERS_OF_EACH: usize = 4;

@@ -131,7 +131,7 @@ async fn a_live_cell_is_emptied_and_no_request_fails() {
         let verified = fleet.ctl(&["migrate", "verify", operation["id"].as_str().expect("an id")]).await;
         eprintln!("verified: {verified}");
         fleet.ctl(&["cell", "remove", "cell-1", "--reason", "empty"]).await;
-        // The processes of a cell that was taken out are nobody's any more.
+        // The processes of a cell that was taken out belong to no cell any more.
         fleet.stop("cell-1-a").await;
         fleet.client().balance(wallets[0]).await;
     })

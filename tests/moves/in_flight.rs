@@ -69,6 +69,6 @@ async fn money_in_flight_arrives_once_while_both_wallets_move() {
 
 async fn there(fleet: &Fleet, wallet: WalletId, from: u16, to: u16) {
     let way = Way::new(fleet, from, to, &format!("{wallet} {from} {to}")).await;
-    way.mover().move_wallet(wallet).await.expect("nothing stands in its way");
+    way.mover().move_wallet(wallet).await.expect("nothing is in its way");
     way.check_moved(wallet).await;
 }

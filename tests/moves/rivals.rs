@@ -38,7 +38,7 @@ async fn funded(fleet: &Fleet, cell: u16, count: usize) -> Vec<WalletId> {
     wallets
 }
 
-/// Whoever meets a bucket that another one moves gives way; nobody may fail in another manner.
+/// A mover that meets a bucket that another one moves gives way; none may fail in another manner.
 fn gave_way(outcome: Result<(), MoveError>) -> bool {
     match outcome {
         Ok(()) => false,
@@ -87,7 +87,7 @@ async fn a_customer_who_comes_while_his_bucket_moves_gets_one_wallet() {
             let create = Call::create(&user).key(user.clone());
             let other = create.clone().key("other");
             let (moved, created, again) = tokio::join!(insist(&way, group), client.send(&create), client.send(&other));
-            moved.expect("nobody else moves it");
+            moved.expect("no rival moves it");
             let statuses = [created.status, again.status];
             assert!(statuses == [201, 409] || statuses == [409, 201], "{created:?} {again:?}");
             let wallet = wallet_of(&user);

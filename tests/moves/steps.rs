@@ -104,7 +104,7 @@ async fn die_and_recover(fleet: &Fleet, user: &str, death: Death) -> bool {
     }
     fleet.until_all_ready(&[]).await;
     if !matches!(begun, Ok(Ok(_))) && operations(fleet, &bucket).await.is_empty() {
-        // Nobody was told that it had begun, and it had not.
+        // No cell knew that it had begun, and it had not.
         fleet.ctl(&starting).await;
     }
     let ended = async || {

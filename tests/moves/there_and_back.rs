@@ -1,4 +1,5 @@
-//! Many wallets move from one cell to another and back while customers use them: nobody notices.
+//! Many wallets move from one cell to another and back while customers use them: no customer
+//! notices.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use crate::fleet::{Call, Fleet, setting, until, wallet_of, within};
 
 const CLIENTS: u64 = 8;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Wallets moved at once, unless told otherwise: one, so that customers keep most of the machine.
+/// Wallets moved at once, unless a variable says otherwise: one, so that customers keep most of the
+/// machine.
 const AT_ONCE: u64 = 1;
 /// The buckets that move, all of one cell: so few that each holds several wallets, as in a deployment.
 const BUCKETS: (u16, u16) = (0x1000, 0x103f);

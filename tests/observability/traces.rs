@@ -1,5 +1,5 @@
-//! A transfer to another cell, of a client who traces it, at a collector as OpenTelemetry describes one: one trace, in
-//! which each span is the child of what caused it.
+//! A transfer to another cell, of a client that traces it, at a collector as OpenTelemetry
+//! describes one: one trace, in which each span is the child of what caused it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ async fn take(State(received): State<Received>, headers: HeaderMap, body: Bytes)
         return StatusCode::UNSUPPORTED_MEDIA_TYPE;
     }
     let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
-    let mut received = received.lock().expect("nobody panics while it is held");
+    let mut received = received.lock().expect("nothing panics while it is held");
     for of_resource in request.resource_spans {
         let attributes = of_resource.resource.unwrap_or_default().attributes;
         for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
@@ -91,7 +91,7 @@ async fn a_transfer_across_cells_is_one_trace() {
         }
         let (from, to) = (wallet_of(&users[0]), wallet_of(&users[1]));
         client.send(&Call::deposit(from, "10")).await.expect(200);
-        assert!(received.lock().expect("sound").is_empty(), "nothing is traced that nobody asked for");
+        assert!(received.lock().expect("sound").is_empty(), "nothing is traced unasked");
 
         let parent = format!("00-{TRACE:032x}-{CLIENT_SPAN:016x}-01");
         client.send(&Call::transfer(from, to, "4").header("traceparent", parent)).await.expect(200);
@@ -131,7 +131,7 @@ async fn a_transfer_across_cells_is_one_trace() {
         let by_id: HashMap<_, _> = all.iter().map(|span| (span.id.clone(), span)).collect();
         assert_eq!(by_id.len(), all.len(), "a span twice");
         let is_child = |span: &&Seen| span.parent == CLIENT_SPAN.to_be_bytes() || by_id.contains_key(&span.parent);
-        until(10, "nobody is an orphan", async || spans().len() == all.len()).await;
+        until(10, "no span is an orphan", async || spans().len() == all.len()).await;
         assert!(all.iter().all(|span| is_child(&span)), "an orphan: {all:?}");
         eprintln!("{} spans of one trace", all.len());
     })
