@@ -175,6 +175,33 @@ fn pure_modules_do_no_io_and_know_no_framework() {
     }
 }
 
+/// `a/{b,c}.rs` as `a/b.rs` and `a/c.rs`.
+fn expanded(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let (names, after) = rest.split_once('}').unwrap_or((rest, ""));
+    names.split(',').flat_map(|name| expanded(&format!("{before}{name}{after}"))).collect()
+}
+
+#[test]
+fn every_path_on_the_map_exists() {
+    let map = read(&root().join("ARCHITECTURE.md"));
+    let mut checked = 0;
+    for line in map.lines() {
+        // A path is whole, or goes on from a folder that an earlier one on its line is in.
+        let mut folders = vec![root()];
+        for word in line.split('`').skip(1).step_by(2) {
+            let is_path = word.contains('/') && !word.starts_with('/') && !word.contains([' ', '*', ':']);
+            for path in expanded(word).iter().filter(|_| is_path) {
+                let found = folders.iter().map(|folder| folder.join(path)).find(|path| path.exists());
+                let found = found.unwrap_or_else(|| panic!("{path} is not there: {line}"));
+                folders.extend(found.ancestors().take_while(|folder| *folder != root()).map(Path::to_owned));
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 100, "{checked} paths read");
+}
+
 #[test]
 fn the_reader_of_directions_is_not_blind() {
     assert!(names("use tokio::time::Instant;", "tokio") && names("tracing::info!()", "tracing"));

@@ -129,7 +129,7 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
             let wallets = other.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
             let Some(last) = wallets.last().copied() else { break };
             for wallet in wallets {
-                match around.complete(other, wallet).await? {
+                match Box::pin(around.complete(other, wallet)).await? {
                     Completed::Nothing => {}
                     Completed::Whole => page.completed.push(wallet),
                     Completed::LivesThere => {

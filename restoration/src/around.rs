@@ -149,7 +149,8 @@ impl<S: Store> Around<'_, S> {
         let pace = Pace::new(CONCURRENT, None);
         let (clock, head_lifetime): (_, Duration) = (self.clock, HEAD_LIFETIME);
         let mover = Mover { route: &route, order: &order, pace: &pace, holds: &Nobody, stop, clock, head_lifetime };
-        match mover.move_wallet(wallet).await {
+        // Boxed: a restore is deep, and a thread that runs it has a stack of 2 MB.
+        match Box::pin(mover.move_wallet(wallet)).await {
             Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(None),
             Err(MoveError::Diverged { what, .. }) => Ok(Some(format!("{} holds the rest: {what}", other.cell))),
             Err(MoveError::Store(error)) => Err(error.into()),

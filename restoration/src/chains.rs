@@ -12,7 +12,7 @@ use ledger::snapshots::snapshots_of;
 use ledger::{Block, Head, moving};
 use mover::{Side, random};
 use store::commit::{CommitOutcome, commit};
-use store::{Store, StoreError};
+use store::{Forgotten, Store, StoreError};
 use tokio::time::Instant;
 use topology::{CellId, WalletId};
 
@@ -21,6 +21,8 @@ use crate::Result;
 
 /// How long one write is tried.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// Parts of a purge that are done at one time; more are done when the write is asked for again.
+const CLEARED_MAX: usize = 1_000;
 
 /// Writes a part of a chain that belongs to the cell, with the rows that follow from it.
 pub async fn put(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<RestoredChain> {
@@ -70,9 +72,28 @@ pub(super) async fn append(store: &impl Store, append: Append) -> Result<()> {
         CommitOutcome::Applied => Ok(()),
         // Another request restores the same chain: what it wrote is looked at when this is asked
         // for again.
-        CommitOutcome::Conflict(_) => Err(try_again(format!("{} is being written", append.blocks[0].wallet))),
+        CommitOutcome::Conflict(conflict) => {
+            let wallet = append.blocks[0].wallet;
+            if moving::meets_left_over_rows(&conflict) {
+                clear(store, wallet).await?;
+            }
+            Err(try_again(format!("{wallet} is being written")))
+        }
         CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
     }
+}
+
+/// Ends a purge that the disaster interrupted: it had deleted the blocks below a tombstone, and left
+/// rows that the same blocks would write again.
+async fn clear(store: &impl Store, wallet: WalletId) -> Result<()> {
+    let held = holes::held(store, wallet).await?;
+    let Some(tombstone) = held.newest.filter(|newest| held.prefix.as_ref() != Some(newest)) else { return Ok(()) };
+    for _ in 0..CLEARED_MAX {
+        if !matches!(store.forget(wallet, tombstone.number).await?, Forgotten::Some(_)) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Without the runs the cell would read their blocks to find idempotency keys; snapshots would be
