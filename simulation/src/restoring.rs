@@ -304,7 +304,7 @@ impl World {
         Ok(gone)
     }
 
-    /// Customers of whom nothing is left come again: what was sent to them arrives only then.
+    /// Customers without any data left come again: what was sent to them arrives only then.
     async fn open_again(self: &Arc<Self>, gone: &BTreeSet<WalletId>) -> Result<(), Violation> {
         for (number, wallet) in self.wallets(USERS).enumerate().filter(|(_, wallet)| gone.contains(wallet)) {
             let view = View::default();

@@ -75,7 +75,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let written = match self.perform(from, Work::TransferInside { to, amount, reverses }, context).await {
             // The payer is here (else the refusal would have named it); the payee is not.
             Err(Failure::WalletNotFound(wallet)) if wallet == to => self.send_across(payment, context).await?,
-            // One of the two has moved away. If it is the payer, looking at him says so, and where to.
+            // One of the two has moved away. If it is the payer, a look at its wallet says so, and
+            // where to.
             Err(Failure::Misdirected { .. }) => {
                 self.head(from).await?;
                 self.send_across(payment, context).await?

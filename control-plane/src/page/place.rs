@@ -23,7 +23,7 @@ pub struct Asked {
     id: String,
 }
 
-/// Where somebody is, and the changes of the placement that touched him, newest first.
+/// A customer's cell, and the changes of the placement that touched the customer, newest first.
 pub struct Found {
     pub place: Where,
     pub changes: Vec<Touched>,
@@ -33,7 +33,7 @@ pub struct Found {
 
 pub struct Touched {
     pub change: Change,
-    /// The cell that it gave him to.
+    /// The cell that the change gave the customer to.
     pub to: String,
 }
 
