@@ -4,15 +4,12 @@
 //! What is in memory here never matters: a process may be killed at any write and another one carries on, or two at once.
 
 pub mod canaries;
-pub mod figures;
-pub mod judge;
 pub mod limits;
 pub mod record;
 pub mod replacer;
 pub mod service;
 pub mod start;
 pub mod state;
-pub mod statistics;
 pub mod table;
 pub mod watch;
 pub mod worker;

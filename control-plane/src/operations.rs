@@ -12,6 +12,7 @@ pub mod limits;
 pub mod plan;
 pub mod reconciler;
 pub mod record;
+mod rooms;
 pub mod service;
 pub mod sightings;
 pub mod start;

@@ -9,12 +9,11 @@
 
 use std::time::Duration;
 
-use control_api::Because;
-use control_api::now_rfc3339;
 use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
+use control_api::{Because, now_rfc3339};
 use ledger::{Block, canonical};
 use mover::{Side, wall_clock};
 use restoration::around::{Around, Completed};

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use access::http::{Connector, Http};
 use access::tls::Client;
+use deploy_analysis::figures::{CANARY, Counts, Figures};
 use topology::{CellEntry, CellId, CellState, Placement, UserId, WalletId};
 use uuid::Uuid;
 
 use crate::cells::fleet::Fleet;
-use crate::deploys::figures::{CANARY, Counts, Figures};
 use journey::{Canary, Journey, Outcome};
 
 /// Names tried until one is found whose bucket the cell owns. Where a cell owns one bucket in a thousand, nearly all of

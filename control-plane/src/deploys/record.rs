@@ -3,10 +3,10 @@
 use control_api::{
     Because, CellPlan, DeployId, DeployLimits, DeployState, DeployView, InstancePlan, Touched, Verdict, WaveView,
 };
+use deploy_analysis::figures::Figures;
 use serde::{Deserialize, Serialize};
 use topology::{CellId, InstanceId, Version};
 
-use super::figures::Figures;
 use crate::operations::record::Lease;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use deploy_analysis::figures::Figures;
 use futures_util::future::join_all;
 use topology::version::Running;
 use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
 
-use super::figures::Figures;
 use super::record::Deploy;
 use crate::deploys::service::Deploys;
 

@@ -22,8 +22,7 @@ use super::watch::Watch;
 use crate::deploys::service::Deploys;
 use crate::error::{Error, Result, no_placement};
 use crate::operations::record::{Lease, now_ms};
-use crate::operations::sightings::Sightings;
-use crate::operations::worker::LEASE;
+use crate::operations::sightings::{LEASE, Sightings};
 use crate::panics::caught;
 use crate::placement::placements::Published;
 

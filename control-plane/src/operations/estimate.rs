@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use topology::{CellId, Placement, WalletId};
 
 use super::hands::route;
-use super::start::rooms;
+use super::rooms::rooms;
 use crate::cells::fleet::Fleet;
 use crate::cells::holds::InstanceHolds;
 

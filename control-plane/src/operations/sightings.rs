@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::record::Lease;
-use super::worker::LEASE;
 
+/// After this long without a sign of life another worker may take over.
+pub const LEASE: Duration = Duration::from_secs(3);
 /// Rows watched at a time; what is dropped is watched from the beginning again.
 const WATCHED_MAX: usize = 256;
 

@@ -4,7 +4,6 @@
 //! It must never begin an operation that meets another one in a bucket: the register's version decides, also between
 //! two control planes.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use control_api::{
@@ -12,15 +11,13 @@ use control_api::{
     Wanted, now_rfc3339,
 };
 use store::Chains;
-use topology::{CellId, CellState, Placement, UserId, WalletId};
+use topology::{CellId, Placement, UserId, WalletId};
 
 use super::claims::{Claim, overlap};
-use super::plan::{self, Room, Rooms};
 use super::record::{Operation, StoredPlan, seconds_since};
+use super::rooms::rooms;
 use super::table::{ACTIVE_MAX, Register};
-use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, unpinned};
-use crate::cells::counting;
-use crate::cells::fleet::Fleet;
+use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, plan, unpinned};
 use crate::error::{Error, Result, no_placement, refused};
 use crate::operations::service::Operations;
 
@@ -155,20 +152,6 @@ async fn wallet_plan(operations: &Operations, placement: &Placement, wallet: Wal
         return Err(refused(404, "unknown_wallet", "No such wallet", detail));
     }
     Ok(plan)
-}
-
-/// All cells' sizes; those that were never counted are counted now.
-pub async fn rooms(fleet: &Fleet, placement: &Placement) -> Result<Rooms> {
-    let mut records = fleet.registry.all().await?;
-    records.retain(|id, _| placement.cell_named(id).is_some_and(|cell| cell.state != CellState::Removed));
-    if records.keys().any(|id| fleet.counts.of(id).is_none()) {
-        counting::count_all(fleet).await?;
-    }
-    let room = |(id, record): (CellId, crate::cells::registry::Record)| {
-        let room = Room { max_customers: record.spec.max_customers, customers: fleet.counts.of(&id) };
-        (id, room)
-    };
-    Ok(records.into_iter().map(room).collect::<HashMap<_, _>>())
 }
 
 /// What an operation that is over has moved.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
 use super::record::{Lease, Operation, now_ms};
-use super::sightings::Sightings;
+use super::sightings::{LEASE, Sightings};
 use super::state::Event;
 use super::step::{self, Next};
 use super::transition;
@@ -25,8 +25,6 @@ use crate::error::{Error, Result, no_placement};
 use crate::operations::service::Operations;
 use crate::panics::caught;
 
-/// After this long without a sign of life another worker may take over.
-pub const LEASE: Duration = Duration::from_secs(3);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Also the longest time until a pause is noticed while a database does not answer.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);

@@ -6,7 +6,6 @@ use control_api::{DeployState, Says, Touched};
 
 use super::{Advanced, Memory, Worker};
 use crate::cells::counting;
-use crate::deploys::judge::{LOOKS_MAX, Seen, judge};
 use crate::deploys::record::{Deploy, Member};
 use crate::deploys::replacer::Trouble;
 use crate::deploys::state::Event;
@@ -14,6 +13,7 @@ use crate::deploys::table::Claim;
 use crate::deploys::watch::{Watch, baseline};
 use crate::error::Result;
 use crate::operations::record::now_ms;
+use deploy_analysis::judge::{LOOKS_MAX, Seen, judge};
 
 /// Between two looks at a wave's figures, at least.
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);

@@ -11,9 +11,10 @@ use mover::Pace;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{LEASE, Worker};
+use super::Worker;
 use crate::operations::hands::Carried;
 use crate::operations::record::Operation;
+use crate::operations::sightings::LEASE;
 
 /// How often progress is written, and a pause noticed.
 const TICK: Duration = Duration::from_millis(500);
