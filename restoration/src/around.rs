@@ -13,8 +13,7 @@ use topology::{CellEntry, CellId, Placement, WalletId};
 
 use super::chains::write;
 use super::{holes, owner, tombstones};
-use crate::creation_rights;
-use crate::{Error, Result};
+use crate::{Error, Result, creation_rights};
 
 const CONCURRENT: usize = 1;
 
@@ -135,7 +134,7 @@ impl<S: Store> Around<'_, S> {
             if !goes_on || moving::check_links(held.prefix.as_ref(), missing).is_err() {
                 return Ok(());
             }
-            write(self.store, wallet, held.prefix.as_ref(), missing).await?;
+            write(self.store, wallet, &held, missing, &self.entry.id).await?;
         }
     }
 

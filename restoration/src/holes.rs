@@ -1,7 +1,6 @@
 //! Chains that are there but for some blocks: what a cell holds of them, and what would fill the hole.
 
-use ledger::Append;
-use ledger::{Block, Head, moving};
+use ledger::{Append, Block, Head, moving};
 use store::{BlockRange, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
 
@@ -27,6 +26,13 @@ impl Held {
     /// The end of the chain, if nothing is missing below it.
     pub fn whole(self) -> Option<Head> {
         self.prefix.filter(|prefix| self.newest.as_ref() == Some(prefix))
+    }
+
+    /// The number of the block by which the wallet left the cell, if that is alone: what is below it
+    /// is purged, or is about to be, and another cell has it.
+    pub fn tombstone(&self, cell: &CellId) -> Option<u64> {
+        let alone = self.newest.as_ref().filter(|newest| self.prefix.as_ref() != Some(newest));
+        alone.filter(|newest| newest.home != *cell).map(|newest| newest.number)
     }
 
     /// The number of a block that is there already, and is another one.

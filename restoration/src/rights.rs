@@ -12,8 +12,7 @@ use mover::Side;
 use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, MAX_HOME_CHANGES, Store};
 use topology::{Bucket, CellEntry, CellId, Placement};
 
-use crate::creation_rights;
-use crate::{Error, Result, refused};
+use crate::{Error, Result, creation_rights, refused};
 
 /// Above what any other cell has: a move that was taken back raises the epoch by two at most after another cell's row.
 const EPOCHS_ABOVE: u64 = 2;

@@ -1,15 +1,13 @@
 //! The blocks by which wallets left a cell whose tables are lost: without them the cell would serve the beginning of a
 //! chain that is copied back to it one day, and create a second wallet for its user.
 
-use ledger::Append;
-use ledger::Head;
+use ledger::{Append, Head};
 use mover::{Side, last_departure};
 use store::{BlockRange, Store};
 use topology::CellId;
 
 use super::chains::append;
-use crate::Result;
-use crate::creation_rights;
+use crate::{Result, creation_rights};
 
 /// Leaves it for a wallet that ever lived in the restored cell, if nothing is there. `head`: the end of the chain that
 /// `other` holds.
