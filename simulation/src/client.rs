@@ -95,9 +95,8 @@ impl Log {
     /// The wallet's chain ends at `head` again: what was acknowledged later is lost.
     pub fn rewind(&self, wallet: WalletId, head: Option<Timestamp>) {
         let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        match (acknowledged.remove(&wallet), head) {
-            (Some(latest), Some(head)) => drop(acknowledged.insert(wallet, latest.min(head))),
-            (Some(_) | None, _) => {}
+        if let (Some(latest), Some(head)) = (acknowledged.remove(&wallet), head) {
+            acknowledged.insert(wallet, latest.min(head));
         }
     }
 
