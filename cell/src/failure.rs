@@ -97,6 +97,7 @@ impl Failure {
     pub fn of_reply(reply: Reply) -> Self {
         match reply {
             Reply::Refused { wallet, refusal } => Failure::Refused { wallet, refusal },
+            Reply::CannotReceive(reason) => Failure::CannotReceive(reason),
             Reply::NoChain(wallet) => Failure::WalletNotFound(wallet),
             Reply::Elsewhere { home, .. } => Failure::Misdirected { to: Some(home), moved: None },
             Reply::WindowFull => Failure::KeyWindowFull,

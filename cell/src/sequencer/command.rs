@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ledger::{Audit, Block, Intent, ItemOutcome, Key, Money, Refusal, Route, Timestamp, TransactionId};
+use topology::wire::CreditRefusal;
 use topology::{CellId, WalletId};
 
 /// One thing to be done, named by its transaction id from the moment it is admitted: a write that was given up for
@@ -28,6 +29,8 @@ pub enum Work {
     TransferInside { to: WalletId, amount: Money, reverses: Option<TransactionId> },
     /// Several operations on this wallet, in one block.
     Batch(Batch),
+    /// Nothing: this is the answer, unless the key was used before.
+    Refuse(Box<Reply>),
 }
 
 /// Operations on one wallet that make one block together.
@@ -73,7 +76,7 @@ impl Command {
             Work::Alone(Intent::Settle { transfer } | Intent::TakeBack { transfer, .. }) => (Some(*transfer), None),
             Work::Alone(Intent::ReverseDeposit { of, .. } | Intent::ReverseWithdrawal { of, .. }) => (Some(*of), None),
             Work::TransferInside { reverses, .. } => (None, *reverses),
-            Work::Alone(_) | Work::Batch(_) => (None, None),
+            Work::Alone(_) | Work::Batch(_) | Work::Refuse(_) => (None, None),
         };
         own.into_iter().chain(other)
     }
@@ -102,6 +105,8 @@ pub enum Reply {
     WindowFull,
     /// Not possible, judged on a head of `wallet` that was confirmed after the command arrived.
     Refused { wallet: WalletId, refusal: Refusal },
+    /// Of a transfer to another cell: the payee's cell says that it cannot receive.
+    CannotReceive(CreditRefusal),
     /// This cell holds no chain for the wallet.
     NoChain(WalletId),
     /// The chain says that the wallet lives in another cell.

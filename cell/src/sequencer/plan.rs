@@ -189,6 +189,7 @@ impl Plan {
         let wallet = command.wallet;
         let (intent, inside) = match &command.work {
             Work::Batch(batch) => return self.take_batch(sequencer, id, command, batch),
+            Work::Refuse(reply) => return self.doubtful.push((id, wallet, Reply::clone(reply))),
             Work::Alone(intent) => (intent.clone(), None),
             Work::TransferInside { to, amount, reverses } => {
                 let (to, amount, reverses) = (*to, *amount, *reverses);

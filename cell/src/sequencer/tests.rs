@@ -154,6 +154,10 @@ impl Bench {
 
     /// Another instance appends a deposit.
     fn foreign_deposit(&mut self, of: u128, id: TransactionId, amount: u64) {
+        self.foreign_deposit_keyed(of, id, amount, None);
+    }
+
+    fn foreign_deposit_keyed(&mut self, of: u128, id: TransactionId, amount: u64, key: Option<u8>) {
         let chain = self.chains.get_mut(&wallet(of)).expect("known");
         let head = chain[chain.len() - 1].head();
         let mut state = head.state.clone();
@@ -163,7 +167,7 @@ impl Bench {
             kind: EntryKind::Deposit,
             amount: Money::from_minor(amount),
             balance_after: state.balance,
-            key: None,
+            key: key.map(key_of),
             audit: Audit::default(),
         };
         chain.push(chain::next(&head, state, vec![entry], NOW));
@@ -174,12 +178,16 @@ impl Bench {
     }
 }
 
+fn key_of(byte: u8) -> Key {
+    Key { key: [byte; 16], request: [byte; 16] }
+}
+
 fn command(id: TransactionId, of: u128, work: Work, key: Option<u8>) -> Command {
     Command {
         id,
         wallet: wallet(of),
         work,
-        key: key.map(|byte| Key { key: [byte; 16], request: [byte; 16] }),
+        key: key.map(key_of),
         audit: Audit::default(),
         expires_at: Timestamp::from_micros(i64::MAX),
         expired_key: None,
@@ -273,6 +281,26 @@ fn a_refusal_on_a_remembered_head_waits_for_a_read() {
     bench.load();
     let refusal = Refusal::InsufficientBalance { available: Money::from_minor(55), amount: Money::from_minor(500) };
     assert_eq!(bench.replies[&impossible], Reply::Refused { wallet: wallet(0), refusal });
+}
+
+#[test]
+fn a_refusal_by_the_payee_waits_for_a_look_at_the_key() {
+    let mut bench = Bench::new(Limits::default(), &[0]);
+    bench.submit(0, deposit(5));
+    bench.pump();
+    bench.load();
+    bench.commit();
+    // Another instance has carried the request out; this one cannot know.
+    bench.foreign_deposit_keyed(0, Uuid::from_u128(900), 100, Some(9));
+    let refuse = || Work::Refuse(Box::new(Reply::NoChain(wallet(1))));
+    let repeated = bench.submit_keyed(0, refuse(), Some(9));
+    let fresh = bench.submit_keyed(0, refuse(), Some(8));
+    bench.pump();
+    assert_eq!((bench.replies.len(), bench.loads.len()), (1, 1), "no refusal without a look");
+    bench.load();
+    assert_eq!(bench.replies[&repeated], Reply::SeenKey { block: 2 });
+    assert_eq!(bench.replies[&fresh], Reply::NoChain(wallet(1)));
+    assert!(bench.commits.is_empty(), "nothing is written");
 }
 
 #[test]

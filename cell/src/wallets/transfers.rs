@@ -86,19 +86,20 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         self.outcome_of(written, context).await
     }
 
-    /// Asks first whether the payee can receive; then the money leaves.
+    /// Asks first whether the payee can receive; then the money leaves. A refusal goes through the
+    /// payer's queue: the same request may have been carried out by another instance, whatever has
+    /// become of the payee since.
     async fn send_across(&self, payment: Payment, context: &Context) -> Result<Written, Failure> {
         let Payment { from, to, amount, reverses } = payment;
-        match self.peers.receivable(to, context.deadline).await {
-            Ok(Receivable { refusal: None, .. }) => {}
-            Ok(Receivable { refusal: Some(reason), .. }) => return Err(Failure::CannotReceive(reason)),
-            Err(PeerError::UnknownWallet) => return Err(Failure::WalletNotFound(to)),
-            Err(PeerError::Unreachable(why)) => {
-                return Err(Failure::ReceiverUnavailable(why));
+        let work = match self.peers.receivable(to, context.deadline).await {
+            Ok(Receivable { refusal: None, .. }) => {
+                Work::Alone(Intent::Send { to, amount, route: Route::Across, reverses })
             }
-        }
-        let intent = Intent::Send { to, amount, route: Route::Across, reverses };
-        self.perform(from, Work::Alone(intent), context).await
+            Ok(Receivable { refusal: Some(reason), .. }) => Work::Refuse(Box::new(Reply::CannotReceive(reason))),
+            Err(PeerError::UnknownWallet) => Work::Refuse(Box::new(Reply::NoChain(to))),
+            Err(PeerError::Unreachable(why)) => return Err(Failure::ReceiverUnavailable(why)),
+        };
+        self.perform(from, work, context).await
     }
 
     /// The outcome of a transfer whose paying entry is in the chain, waiting for it up to the deadline.

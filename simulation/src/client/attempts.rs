@@ -132,10 +132,13 @@ impl Client {
             Err(_) => return no_answer(),
         };
         let told: Vec<_> = results.iter().map(outcome_of_payment).collect();
-        for outcome in &told {
-            if let Outcome::Again { unknown, why } = outcome {
-                return Outcome::Again { unknown: *unknown, why: why.clone() };
-            }
+        let open = |outcome: &Outcome| match outcome {
+            Outcome::Again { unknown, why } => Some((*unknown, why.clone())),
+            _ => None,
+        };
+        let again = told.iter().filter_map(open).reduce(|one, other| (one.0 | other.0, one.1));
+        if let Some((unknown, why)) = again {
+            return Outcome::Again { unknown, why };
         }
         for (place, (outcome, (to, amount))) in told.into_iter().zip(payments).enumerate() {
             let told = match outcome {
