@@ -100,7 +100,7 @@ struct Bound<'a> {
     code: &'a str,
 }
 
-/// Every `maxLength` of the document's requests is what the service takes: one character more is refused.
+/// Every `maxLength` and `maxItems` of the document's requests is what the service takes: one more is refused.
 async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String> {
     let ann = town.ann;
     let batch = |key: &str| {
@@ -108,36 +108,64 @@ async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String
         Call::post(format!("/api/v1/wallets/{ann}/transactions:batch"), format!(r#"{{"operations":[{operation}]}}"#))
     };
     let letters = |count: usize| "k".repeat(count);
+    let many = |path: &'static str, field: &'static str| {
+        move |items: &str| Call::post(format!("/api/v1/wallets/{ann}/{path}"), format!(r#"{{"{field}":[{items}]}}"#))
+    };
+    let (operations, payments) = (many("transactions:batch", "operations"), many("transfers:batch", "payments"));
+    let deposit = r#"{"type":"deposit","amount":1}"#;
+    let payment = format!(r#"{{"toWalletId":"{}","amount":0.01}}"#, town.bob);
     let bounds = [
-        Bound { pointer: "schemas/UserId", call: &|id| Call::create(id), text: &letters, code: "invalid_user_id" },
         Bound {
-            pointer: "schemas/Amount/oneOf/1",
+            pointer: "schemas/UserId/maxLength",
+            call: &|id| Call::create(id),
+            text: &letters,
+            code: "invalid_user_id",
+        },
+        Bound {
+            pointer: "schemas/Amount/oneOf/1/maxLength",
             call: &|amount| Call::post(format!("/api/v1/wallets/{ann}/deposit"), format!(r#"{{"amount":"{amount}"}}"#)),
             text: &|count| format!("{:0>count$}", 1),
             code: "invalid_amount",
         },
-        Bound { pointer: "schemas/OperationKey", call: &batch, text: &letters, code: "invalid_idempotency_key" },
         Bound {
-            pointer: "parameters/IdempotencyKey/schema",
+            pointer: "schemas/OperationKey/maxLength",
+            call: &batch,
+            text: &letters,
+            code: "invalid_idempotency_key",
+        },
+        Bound {
+            pointer: "parameters/IdempotencyKey/schema/maxLength",
             call: &|key| Call::deposit(ann, "1").key(key),
             text: &letters,
             code: "invalid_idempotency_key",
         },
         Bound {
-            pointer: "schemas/WalletId",
+            pointer: "schemas/WalletId/maxLength",
             call: &|id| Call::get(format!("/api/v1/wallets/{id}")),
             text: &|count| ann.to_string() + &"0".repeat(count.saturating_sub(36)),
             code: "invalid_wallet_id",
         },
+        Bound {
+            pointer: "schemas/Batch/properties/operations/maxItems",
+            call: &operations,
+            text: &|count| vec![deposit; count].join(","),
+            code: "invalid_batch_size",
+        },
+        Bound {
+            pointer: "schemas/PaymentBatch/properties/payments/maxItems",
+            call: &payments,
+            text: &|count| vec![payment.as_str(); count].join(","),
+            code: "invalid_batch_size",
+        },
     ];
     let mut faults = Vec::new();
     for Bound { pointer, call, text, code } in &bounds {
-        let most = document.json.pointer(&format!("/components/{pointer}/maxLength")).and_then(Value::as_u64);
-        let most = usize::try_from(most.unwrap_or_else(|| panic!("{pointer} has no maxLength"))).expect("small");
+        let most = document.json.pointer(&format!("/components/{pointer}")).and_then(Value::as_u64);
+        let most = usize::try_from(most.unwrap_or_else(|| panic!("there is no {pointer}"))).expect("small");
         let (longest, longer) =
             (town.client.send(&call(&text(most))).await, town.client.send(&call(&text(most + 1))).await);
         if !longest.is_success() || longer.is_success() || longer.code() != *code {
-            faults.push(format!("{pointer}: {most} characters: {longest:?}; one more: {longer:?}"));
+            faults.push(format!("{pointer} is {most}: {longest:?}; one more: {longer:?}"));
         }
     }
     // A user id is measured in bytes, as its description says.
@@ -147,7 +175,7 @@ async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String
             faults.push(format!("{count} times \u{e4}: {answer:?}"));
         }
     }
-    let listed = document.text.matches("maxLength: ").count();
+    let listed = ["maxLength: ", "maxItems: "].map(|limit| document.text.matches(limit).count()).iter().sum::<usize>();
     // What answers say of `X-Request-Id` is no bound of a request.
     assert_eq!(listed, bounds.len() + 1, "a bound of openapi.yaml is not in the table above");
     faults

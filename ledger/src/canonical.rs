@@ -136,7 +136,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
         | EntryKind::DepositReversed { of: id }
         | EntryKind::WithdrawalReversed { of: id } => out.extend_from_slice(id.as_bytes()),
         EntryKind::Batch { outcomes } => {
-            let count = u16::try_from(outcomes.len()).expect("a batch has at most 500 operations");
+            let count = u16::try_from(outcomes.len()).expect("the operations of a batch fit 16 bits");
             out.extend_from_slice(&count.to_be_bytes());
             out.extend(outcomes.iter().map(|outcome| outcome_code(*outcome)));
         }

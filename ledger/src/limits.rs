@@ -53,6 +53,7 @@ const _: () = assert!(
     MAX_ENTRIES_PER_BLOCK >= MAX_BATCH_OPERATIONS + 1 + MAX_OPEN_HOLDS,
     "a batch after the end of all holds is one block"
 );
+const _: () = assert!(MAX_BATCH_OPERATIONS <= u16::MAX as usize, "the count of a batch's outcomes is 16 bits");
 const _: () = assert!(GROUP_COMMIT_ENTRIES <= MAX_KEYS_PER_BLOCK, "group commit makes no larger blocks than a batch");
 const _: () = assert!(
     RUN_BLOCKS as usize * MAX_KEYS_PER_BLOCK * KEY_ITEM_BYTES <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,

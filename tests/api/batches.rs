@@ -1,5 +1,7 @@
 //! Many things in one request: operations in one block, payments to any cell, and what a repetition gets.
 
+use ledger::Money;
+use ledger::limits::MAX_BATCH_OPERATIONS;
 use topology::WalletId;
 
 use super::Town;
@@ -105,18 +107,19 @@ async fn an_operation_with_a_key_of_its_own_is_done_once_whatever_batch_it_comes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_operations_are_one_block() {
+async fn the_largest_batch_is_one_block() {
     within(60, "the test", async {
         let town = Town::new().await;
         let (client, ann) = (&town.client, town.ann);
-        let many = vec![operation("deposit", "0.01"); 500];
+        let many = vec![operation("deposit", "0.01"); MAX_BATCH_OPERATIONS];
         let done = client.send(&batch(ann, "atomic", &many).key("many")).await.expect(200);
-        assert_eq!(done.raw("balance"), "105.00");
+        let deposited = Money::from_minor(MAX_BATCH_OPERATIONS as u64);
+        assert_eq!(done.raw("balance"), Money::from_minor(100_00).checked_add(deposited).expect("small").to_string());
         let books = Books::read(&town.fleet).await;
         books.audit(Moment::Still);
         let head = books.chain(ann).last().expect("a chain");
-        assert_eq!((head.number.to_string(), head.entries.len()), (done.raw("blockNumber"), 501));
-        let too_many = vec![operation("deposit", "0.01"); 501];
+        assert_eq!((head.number.to_string(), head.entries.len()), (done.raw("blockNumber"), MAX_BATCH_OPERATIONS + 1));
+        let too_many = vec![operation("deposit", "0.01"); MAX_BATCH_OPERATIONS + 1];
         assert_eq!(client.send(&batch(ann, "atomic", &too_many)).await.expect(400).code(), "invalid_batch_size");
     })
     .await;
