@@ -6,12 +6,15 @@
 mod act;
 mod actions;
 mod entry;
+mod fragment;
 mod limits;
 mod live;
+mod paths;
 mod place;
 mod session;
 mod snapshot;
 mod view;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -25,17 +28,15 @@ use maud::Markup;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use self::entry::Visitor;
+use self::paths::{EVENTS, HOME, LOGIN, LOGOUT, LOOK_UP};
 use self::snapshot::Snapshots;
+use self::visitor::Visitor;
 use crate::api::door::Door;
 use crate::service::ControlPlane;
 
 const STYLE: &str = include_str!("page/assets/page.css");
 const SCRIPT: &str = include_str!("page/assets/page.js");
 const ICON: &str = include_str!("page/assets/icon.svg");
-
-pub const HOME: &str = "/page/";
-pub const LOGIN: &str = "/page/login";
 
 /// What the page's handlers share.
 struct Page {
@@ -64,11 +65,11 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS_MAX)),
     });
     let inside = Router::new()
-        .route("/page/", get(home))
-        .route("/page/where", get(place::show))
-        .route("/page/events", get(live::follow))
+        .route(HOME, get(home))
+        .route(LOOK_UP, get(place::show))
+        .route(EVENTS, get(live::follow))
         .route("/page/do/{noun}/{name}/{verb}", post(act::act))
-        .route("/page/logout", post(session::logout))
+        .route(LOGOUT, post(session::logout))
         .route_layer(from_fn_with_state(Arc::clone(&page), entry::enter));
     let outside = Router::new()
         .route("/", get(|| std::future::ready(Redirect::to(HOME))))

@@ -11,10 +11,12 @@ use topology::Problem;
 use tower_service::Service;
 
 use super::actions::{self, Action, Field};
-use super::entry::{Visitor, refuse};
+use super::entry::refuse;
 use super::limits::ANSWER_MAX_BYTES;
+use super::paths::HOME;
 use super::session::field;
-use super::{HOME, Shared, html, view};
+use super::visitor::Visitor;
+use super::{Shared, html, view};
 use crate::api::problem;
 use crate::error::{Result, refused};
 

@@ -3,9 +3,6 @@
 //!
 //! It must never let a form through that a page of ours did not make, nor a cookie count anywhere but here.
 
-use std::sync::Arc;
-
-use access::guard::Caller;
 use access::{Denied, origin};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -14,77 +11,19 @@ use axum::response::{IntoResponse, Redirect, Response};
 use topology::Problem;
 use uuid::Uuid;
 
-use super::actions::Action;
-use super::{HOME, LOGIN, Shared, html, session, view};
-use crate::api::door::Door;
+use super::paths::{EVENTS, LOGIN};
+use super::visitor::{Visitor, caller};
+use super::{Shared, html, session, view};
 
 const POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
-
-/// A visitor of the page, and the permitted actions.
-#[derive(Clone)]
-pub struct Visitor {
-    /// None on an open fleet.
-    known: Option<Known>,
-    /// Every form of the visitor carries it.
-    pub seal: String,
-}
-
-#[derive(Clone)]
-struct Known {
-    door: Door,
-    caller: Arc<Caller>,
-    token: String,
-}
-
-impl Visitor {
-    /// Of an open fleet.
-    pub fn anybody(seal: String) -> Self {
-        Self { known: None, seal }
-    }
-
-    pub fn is_anybody(&self) -> bool {
-        self.known.is_none()
-    }
-
-    /// `operator:joe`, and the role.
-    pub fn name(&self) -> Option<(String, &'static str)> {
-        let identity = &self.known.as_ref()?.caller.identity;
-        Some((identity.actor(), identity.role.unwrap_or("no role")))
-    }
-
-    /// Whether the policy would allow it; it is asked again when it is done.
-    pub fn may(&self, action: &Action) -> bool {
-        let Some(Known { door, caller, .. }) = &self.known else { return true };
-        door.may(caller, "POST", action.route, action.force)
-    }
-
-    pub fn authorization(&self) -> Option<HeaderValue> {
-        self.known.as_ref().map(|known| bearer(&known.token))
-    }
-
-    /// Seconds since 1970 from which on the visitor has to sign in again.
-    pub fn expires_s(&self) -> Option<u64> {
-        self.known.as_ref().map(|known| known.caller.identity.expires_s)
-    }
-}
-
-fn bearer(token: &str) -> HeaderValue {
-    HeaderValue::from_str(&format!("Bearer {token}")).expect("a token's characters")
-}
-
-/// The caller with this token, if the policy lets it see the page.
-pub fn judge(door: &Door, token: &str) -> Result<Arc<Caller>, Denied> {
-    let caller = door.caller(&bearer(token))?;
-    if door.may(&caller, "GET", HOME, false) { Ok(caller) } else { Err(Denied::Forbidden) }
-}
 
 /// Admits permitted visitors.
 pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Response {
     let Some(door) = &page.door else {
         let known = session::browser(request.headers());
         let browser = known.unwrap_or_else(Uuid::new_v4);
-        request.extensions_mut().insert(Visitor::anybody(session::seal(&browser.to_string())));
+        request.extensions_mut().insert(Visitor::unauthenticated(session::seal(&browser.to_string())));
         let mut response = next.run(request).await;
         if known.is_none() {
             response.headers_mut().append(header::SET_COOKIE, session::new_browser(browser));
@@ -92,15 +31,15 @@ pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Res
         return response;
     };
     let Some(token) = session::token(request.headers()) else {
-        return match request.method() == Method::GET && request.uri().path() != "/page/events" {
+        return match request.method() == Method::GET && request.uri().path() != EVENTS {
             true => Redirect::to(LOGIN).into_response(),
             false => session::turned_away(Denied::Unauthenticated),
         };
     };
-    match judge(door, &token) {
+    match caller(door, &token) {
         Ok(caller) => {
             let seal = session::seal(&token);
-            request.extensions_mut().insert(Visitor { known: Some(Known { door: door.clone(), caller, token }), seal });
+            request.extensions_mut().insert(Visitor::authenticated(door.clone(), caller, token, seal));
             next.run(request).await
         }
         Err(reason) => session::turned_away(reason),

@@ -13,39 +13,18 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use topology::Problem;
 
-use super::entry::Visitor;
+use super::fragment::{changed, digest};
 use super::limits::{FOLLOW_MAX, KEEP_ALIVE, LOOK_EVERY};
-use super::view::{self, Fragment};
-use super::{Page, Shared, html};
+use super::visitor::Visitor;
+use super::{Page, Shared, html, view};
 use crate::zones::now_s;
 
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Of a fragment's hash; two that differ look the same once in 2^48.
-const HASH_BYTES: usize = 6;
-
-/// Which fragments somebody has: a short hash of each, in their order.
-pub fn digest(fragments: &[Fragment]) -> String {
-    let hashes: Vec<String> = fragments.iter().map(hash).collect();
-    hashes.join(".")
-}
-
-fn hash(fragment: &Fragment) -> String {
-    let hash = Sha256::digest(fragment.html.as_bytes());
-    hash.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The fragments that are not as `seen` says, by their ids.
-fn changed(fragments: &[Fragment], seen: &str) -> Map<String, Value> {
-    let known: Vec<&str> = seen.split('.').collect();
-    let changed = fragments.iter().enumerate().filter(|(at, one)| known.get(*at) != Some(&hash(one).as_str()));
-    changed.map(|(_, one)| (one.id.to_owned(), Value::from(one.html.clone()))).collect()
-}
 
 #[derive(Deserialize)]
 pub struct Seen {
@@ -112,28 +91,5 @@ impl Follower {
             self.seen = digest(&fragments);
             return Some(Event::default().id(&self.seen).data(Value::Object(changed).to_string()));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fragments(texts: [&str; 3]) -> Vec<Fragment> {
-        let ids = ["one", "two", "three"];
-        ids.into_iter().zip(texts).map(|(id, html)| Fragment { id, html: html.to_owned() }).collect()
-    }
-
-    #[test]
-    fn who_comes_back_is_sent_what_he_lacks() {
-        let (before, after) = (fragments(["a", "b", "c"]), fragments(["a", "B", "c"]));
-        let seen = digest(&before);
-        assert!(changed(&before, &seen).is_empty());
-        let sent = changed(&after, &seen);
-        assert_eq!((sent.len(), sent["two"].as_str()), (1, Some("B")));
-        for strange in ["", "nonsense", "....", &seen[1..]] {
-            assert!(!changed(&before, strange).is_empty(), "{strange}");
-        }
-        assert_eq!(changed(&before, "").len(), 3);
     }
 }

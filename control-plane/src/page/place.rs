@@ -5,13 +5,13 @@
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use control_api::{Change, Where};
 use serde::Deserialize;
-use topology::{CellId, PlacementUpdate, WalletId};
+use topology::{PlacementUpdate, WalletId};
 
-use super::entry::Visitor;
 use super::limits::CHANGES_SEARCHED;
-use super::{Shared, html, view};
+use super::view::{self, Found, Touched};
+use super::visitor::Visitor;
+use super::{Shared, html};
 use crate::api::problem;
 use crate::customers::whereabouts;
 use crate::error::{Result, no_placement};
@@ -21,20 +21,6 @@ use crate::service::ControlPlane;
 pub struct Asked {
     #[serde(default)]
     id: String,
-}
-
-/// A customer's cell, and the changes of the placement that touched the customer, newest first.
-pub struct Found {
-    pub place: Where,
-    pub changes: Vec<Touched>,
-    /// Cells that the customer could be moved to.
-    pub others: Vec<CellId>,
-}
-
-pub struct Touched {
-    pub change: Change,
-    /// The cell that the change gave the customer to.
-    pub to: String,
 }
 
 /// `GET /page/where?id=`.

@@ -12,7 +12,8 @@ use topology::Problem;
 use uuid::Uuid;
 
 use super::limits::{COOKIES_MAX_BYTES, FIELDS_MAX, SESSION_MAX_BYTES};
-use super::{HOME, LOGIN, Shared, entry, html, view};
+use super::paths::{HOME, LOGIN};
+use super::{Shared, html, view, visitor};
 
 const SESSION: &str = "wallet_session";
 /// A random name of the browser, for the seals of forms where there is no session.
@@ -94,7 +95,7 @@ pub async fn login(State(page): Shared, form: Bytes) -> Response {
         let problem = Problem::new(401, "token_too_large", "Token too large").detail(detail);
         return html(StatusCode::UNAUTHORIZED, view::login(Some(&problem)));
     }
-    let checked = if is_token(token) { entry::judge(door, token) } else { Err(access::Denied::TokenInvalid) };
+    let checked = if is_token(token) { visitor::caller(door, token) } else { Err(access::Denied::TokenInvalid) };
     match checked {
         Ok(caller) => {
             tracing::info!(actor = caller.identity.actor(), "signed in to the page");

@@ -13,17 +13,11 @@ mod zones;
 use maud::{DOCTYPE, Markup, html};
 use topology::Problem;
 
-use super::entry::Visitor;
+use super::fragment::{Fragment, digest};
+use super::paths::{HOME, LOGIN, LOGOUT};
 use super::snapshot::Snapshot;
-use super::{HOME, LOGIN, live};
-pub use place::place;
-
-/// A part of the page that is sent again when it changes. Its element has the id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fragment {
-    pub id: &'static str,
-    pub html: String,
-}
+use super::visitor::Visitor;
+pub use place::{Found, Touched, place};
 
 /// Those that follow the fleet, in the order of the page.
 pub fn fragments(snapshot: &Snapshot, visitor: &Visitor) -> Vec<Fragment> {
@@ -58,7 +52,7 @@ pub fn home(visitor: &Visitor, fragments: &[Fragment], done: Option<&str>) -> Ma
         (raw("changes"))
         (raw("audit"))
     };
-    layout("Fleet", Some(visitor), Some(&live::digest(fragments)), &body)
+    layout("Fleet", Some(visitor), Some(&digest(fragments)), &body)
 }
 
 /// What was refused, by its code.
@@ -115,7 +109,7 @@ fn layout(title: &str, visitor: Option<&Visitor>, seen: Option<&str>, body: &Mar
                         p.link #link { "not live: reload to see what has changed" }
                     }
                 }
-                @if visitor.is_some_and(Visitor::is_anybody) {
+                @if visitor.is_some_and(Visitor::is_unauthenticated) {
                     p.banner {
                         strong { "Open fleet: " }
                         "every program on this machine that reaches this address may do everything here. Start it with "
@@ -135,7 +129,7 @@ fn layout(title: &str, visitor: Option<&Visitor>, seen: Option<&str>, body: &Mar
 fn who(visitor: &Visitor) -> Markup {
     html! {
         @if let Some((actor, role)) = visitor.name() {
-            form.who method="post" action="/page/logout" {
+            form.who method="post" action=(LOGOUT) {
                 span { (actor) " (" (role) ")" }
                 button.plain type="submit" { "Sign out" }
             }

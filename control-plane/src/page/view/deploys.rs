@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::parts::{Mood, actions, badge, count, known, progress, time};
 use crate::page::actions::{Action, of};
-use crate::page::entry::Visitor;
 use crate::page::snapshot::Snapshot;
+use crate::page::visitor::Visitor;
 
 pub fn deploys(snapshot: &Snapshot, visitor: &Visitor) -> Markup {
     html! {

@@ -7,8 +7,8 @@ use topology::{CellState, Role};
 
 use super::parts::{Mood, actions, badge, bar, bytes, cell_state, count, known};
 use crate::page::actions::of;
-use crate::page::entry::Visitor;
 use crate::page::snapshot::{Snapshot, Versions};
+use crate::page::visitor::Visitor;
 
 /// The answer to "is anything the matter?".
 pub fn summary(snapshot: &Snapshot) -> Markup {

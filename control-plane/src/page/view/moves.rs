@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::parts::{Mood, actions, badge, bytes, count, known, progress, time};
 use crate::page::actions::{Action, of};
-use crate::page::entry::Visitor;
 use crate::page::snapshot::Snapshot;
+use crate::page::visitor::Visitor;
 
 /// Of those that are over, so many are shown open; the others wait below.
 const OVER_SHOWN: usize = 3;

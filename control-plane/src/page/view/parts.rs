@@ -5,9 +5,9 @@ use topology::{CellState, Problem};
 
 use crate::operations::limits::{ACTOR_MAX_BYTES, REASON_MAX_BYTES};
 use crate::page::actions::{Action, Field};
-use crate::page::entry::Visitor;
 use crate::page::limits::ZONE_MINUTES_DEFAULT;
 use crate::page::snapshot::Part;
+use crate::page::visitor::Visitor;
 use crate::zones::SECONDS_MAX;
 
 /// How a state is to be taken.
@@ -156,7 +156,7 @@ fn form(visitor: &Visitor, action: &Action, cells: &[String]) -> Markup {
                     },
                     None => {}
                 }
-                @if visitor.is_anybody() {
+                @if visitor.is_unauthenticated() {
                     p.field {
                         label for={ (id) "-actor" } { "Your name" }
                         input id={ (id) "-actor" } name="actor" required maxlength=(ACTOR_MAX_BYTES)

@@ -1,25 +1,39 @@
 //! The look-up of a customer's place.
 
-use control_api::Where;
+use control_api::{Change, Where};
 use maud::{Markup, html};
-use topology::Problem;
+use topology::{CellId, Problem};
 
 use super::layout;
 use super::parts::{actions, command, problem, time};
 use crate::page::actions::of;
-use crate::page::entry::Visitor;
 use crate::page::limits::CHANGES_SEARCHED;
-use crate::page::place::Found;
+use crate::page::paths::LOOK_UP;
+use crate::page::visitor::Visitor;
 
 /// Longest id that is worth sending; longer ones are refused as unsound.
 const ID_MAX_CHARS: usize = 256;
+
+/// A customer's cell, and the changes of the placement that touched the customer, newest first.
+pub struct Found {
+    pub place: Where,
+    pub changes: Vec<Touched>,
+    /// Cells that the customer could be moved to.
+    pub others: Vec<CellId>,
+}
+
+pub struct Touched {
+    pub change: Change,
+    /// The cell that the change gave the customer to.
+    pub to: String,
+}
 
 /// The form, on its own page and among the others.
 pub fn look_up(id: &str) -> Markup {
     html! {
         section #look-up aria-labelledby="look-up-title" {
             h2 #look-up-title { "Where is a customer?" }
-            form.search method="get" action="/page/where" role="search" {
+            form.search method="get" action=(LOOK_UP) role="search" {
                 p.field {
                     label for="where-id" { "Wallet or user id" }
                     input #where-id name="id" value=(id) required maxlength=(ID_MAX_CHARS) autocomplete="off"

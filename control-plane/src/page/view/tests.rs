@@ -98,12 +98,12 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn anybody() -> Visitor {
-    Visitor::anybody("feed".into())
+fn unauthenticated() -> Visitor {
+    Visitor::unauthenticated("feed".into())
 }
 
 fn shown(snapshot: &Snapshot) -> HashMap<&'static str, String> {
-    fragments(snapshot, &anybody()).into_iter().map(|fragment| (fragment.id, fragment.html)).collect()
+    fragments(snapshot, &unauthenticated()).into_iter().map(|fragment| (fragment.id, fragment.html)).collect()
 }
 
 fn check(text: &str, holds: &[&str]) {
@@ -148,7 +148,7 @@ fn every_part_says_what_somebody_on_call_asks() {
 
 #[test]
 fn the_fragments_are_the_sections_of_their_ids() {
-    for fragment in fragments(&snapshot(), &anybody()) {
+    for fragment in fragments(&snapshot(), &unauthenticated()) {
         assert!(
             fragment.html.starts_with(&format!(r#"<section id="{}" aria-labelledby="#, fragment.id)),
             "{}",
@@ -160,7 +160,7 @@ fn the_fragments_are_the_sections_of_their_ids() {
 
 #[test]
 fn nothing_that_somebody_wrote_is_taken_for_markup() {
-    for fragment in fragments(&snapshot(), &anybody()) {
+    for fragment in fragments(&snapshot(), &unauthenticated()) {
         assert!(!fragment.html.contains("<script"), "{}", fragment.id);
     }
     check(&shown(&snapshot())["moves"], &["&lt;script&gt;alert(1)"]);
@@ -168,7 +168,7 @@ fn nothing_that_somebody_wrote_is_taken_for_markup() {
 
 #[test]
 fn ids_are_unique_and_every_field_has_its_label() {
-    let page = home(&anybody(), &fragments(&snapshot(), &anybody()), None).into_string();
+    let page = home(&unauthenticated(), &fragments(&snapshot(), &unauthenticated()), None).into_string();
     let values = |attribute: &str| {
         let opening = format!(r#" {attribute}=""#);
         let parts = page.split(opening.as_str()).skip(1);

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::parts::{Mood, actions, badge, known, time};
 use crate::page::actions::of;
-use crate::page::entry::Visitor;
 use crate::page::snapshot::Snapshot;
+use crate::page::visitor::Visitor;
 
 pub fn zones(snapshot: &Snapshot, visitor: &Visitor) -> Markup {
     html! {
