@@ -1,6 +1,8 @@
-//! How `ctl` reaches the control plane: by its flags, or by what a local fleet's directory holds.
+//! How `ctl` reaches the control plane: by its flags, or by what a local fleet's directory holds. It
+//! also names the actor and the reason of a change.
 
 use anyhow::Result;
+use control_api::Because;
 use control_api::client::{Client, Credentials, DEFAULT_SERVER};
 use local_fleet::fleet::Fleet;
 use local_fleet::secrets::Secrets;
@@ -22,4 +24,8 @@ pub fn client(common: &Common) -> Result<Client> {
     let own = own.map(|fleet| fleet.control_plane());
     let server = common.server.clone().or(own).unwrap_or_else(|| DEFAULT_SERVER.to_owned());
     Client::new(&server, &credentials)
+}
+
+pub fn because(common: &Common) -> Because {
+    Because { actor: common.actor.clone(), reason: common.reason.clone() }
 }

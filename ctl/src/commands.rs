@@ -6,13 +6,13 @@ use control_api::Client;
 use http::Method;
 use local_fleet::socket::{self, Started};
 use local_fleet::up;
-use serde::Serialize;
 use topology::placement::InstanceEntry;
 use topology::{InstanceId, PlacementUpdate};
 
-use crate::api::client;
+use crate::api::{because, client};
 use crate::flags::operations::{Change, Waiting};
-use crate::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Output, Placement, Transfer, Wallet};
+use crate::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Placement, Transfer, Wallet};
+use crate::output::show;
 use crate::{deploys, drill, ledger, load, local, log, operations, recovery, tables, token, zones};
 
 pub async fn run(flags: Flags) -> Result<()> {
@@ -97,24 +97,6 @@ pub async fn run(flags: Flags) -> Result<()> {
         }
         Noun::Status => show(common, &api.get::<control_api::Status>(&["v1", "status"]).await?, tables::status),
     }
-}
-
-pub fn because(common: &Common) -> control_api::Because {
-    control_api::Because { actor: common.actor.clone(), reason: common.reason.clone() }
-}
-
-/// Prints the answer as it came, or as a table.
-pub fn show<T: Serialize>(common: &Common, answer: &T, table: impl Fn(&T) -> String) -> Result<()> {
-    match common.output {
-        Output::Table => print!("{}", printable(&table(answer))),
-        Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
-    }
-    Ok(())
-}
-
-/// A table without what would move the cursor or change the terminal: its texts come from many callers.
-fn printable(table: &str) -> String {
-    table.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn placement_table(placement: &PlacementUpdate) -> String {

@@ -10,8 +10,8 @@ use reqwest::Method;
 use time::OffsetDateTime;
 use topology::CellId;
 
-use crate::commands::show;
 use crate::flags::Common;
+use crate::output::show;
 use crate::tables;
 
 pub async fn run(common: &Common, api: &Client) -> Result<()> {

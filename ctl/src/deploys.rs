@@ -13,10 +13,11 @@ use local_fleet::builds;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::commands::{because, show};
+use crate::api::because;
 use crate::flags::deploys::{Deploy, Start, Wanted};
 use crate::flags::operations::Waiting;
 use crate::flags::{Common, Output};
+use crate::output::show;
 use crate::tables;
 
 const POLL: Duration = Duration::from_millis(300);

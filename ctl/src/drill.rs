@@ -1,72 +1,22 @@
 //! `ctl drill`: lists the drills, runs one, and prints its report.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
 use command_line::{FAILED, MISMATCH, USAGE, columns, failure};
+use drills::check::About;
 use drills::report::{Report, blast_line, checks_table, report, save};
 use drills::runner::{self, Played, Size};
 use drills::table::{DRILLS, Drill, named};
-use drills::verdict::About;
-use load_generator::{mix, running};
+use load_generator::running;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::commands::show;
+use crate::flags::drill::{DrillVerb, INSTANCES, RunArgs};
 use crate::flags::{Common, Output};
+use crate::output::show;
 
 const DEFAULT_OUT: &str = ".drills";
-/// Processes per cell: one may be killed.
-const INSTANCES: u16 = 2;
-
-#[derive(Subcommand)]
-pub enum DrillVerb {
-    /// What can be drilled.
-    List,
-    /// Start a fleet, put load on it, break it, heal it, check it.
-    Run(RunArgs),
-    /// Print the report of a drill that was run.
-    Report {
-        name: String,
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
-}
-
-#[derive(Args)]
-pub struct RunArgs {
-    /// One of `ctl drill list`.
-    name: String,
-    /// First port of the drill's fleet, which takes one hundred.
-    #[arg(long, default_value_t = 32_000, value_parser = clap::value_parser!(u16).range(1024..=60_000))]
-    port: u16,
-    /// Requests a second.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rate: Option<u32>,
-    /// Of the load: a second to warm up, then a quarter before, a half during, a quarter after the event.
-    #[arg(long, value_parser = mix::duration)]
-    duration: Option<Duration>,
-    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=20_000))]
-    wallets: Option<u32>,
-    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=4))]
-    cells: Option<u16>,
-    #[arg(long, help = format!("Processes per cell [default: {INSTANCES}]"), value_parser = clap::value_parser!(u16).range(2..=8))]
-    instances: Option<u16>,
-    #[arg(long)]
-    seed: Option<u64>,
-    /// As short and small as a test wants it; what is given explicitly still holds.
-    #[arg(long)]
-    small: bool,
-    /// Directory for report.md, report.json and latency.svg; default: .drills/NAME.
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Leave the fleet's directory behind.
-    #[arg(long)]
-    keep: bool,
-}
-
 impl RunArgs {
     fn size(&self, drill: &Drill) -> Size {
         let small = (60, 6_000, 60, drill.small_cells);

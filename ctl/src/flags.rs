@@ -1,9 +1,13 @@
 //! The grammar of the command line: nouns, then verbs.
 
 pub mod deploys;
+pub mod drill;
 pub mod ledger;
+pub mod load;
+pub mod log;
 pub mod operations;
 pub mod recovery;
+pub mod token;
 pub mod zones;
 
 use std::path::PathBuf;
@@ -13,14 +17,14 @@ use local_fleet::up::{DEFAULT_DATA, Up};
 use topology::config::DEFAULT_MAX_TPS;
 use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
 
-use crate::drill::DrillVerb;
-use crate::load::LoadArgs;
-use crate::log::LogVerb;
-use crate::token::TokenArgs;
 use deploys::Deploy;
+use drill::DrillVerb;
 use ledger::Ledger;
+use load::LoadArgs;
+use log::LogVerb;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
 use recovery::{ExportCell, RestoreCell};
+use token::TokenArgs;
 use zones::Zone;
 
 /// Operate a cell-based wallet: cells, customers, placement, and a whole local fleet.

@@ -7,9 +7,9 @@ use control_api::ledgers::{CheckpointView, ExportPage, VerifiedPage, VerifyCell}
 use reqwest::Method;
 use topology::{CellId, Finding, WalletId};
 
-use crate::commands::show;
 use crate::flags::Common;
 use crate::flags::ledger::{Checkpoint, Ledger, Verify};
+use crate::output::show;
 use crate::tables;
 
 /// Pages of one answer, some seconds each.

@@ -14,6 +14,7 @@ mod load;
 mod local;
 mod log;
 pub mod operations;
+mod output;
 mod recovery;
 mod tables;
 mod token;

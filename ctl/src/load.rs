@@ -1,54 +1,14 @@
 //! `ctl load`: runs the load generator as the flags say, and prints what customers saw.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use anyhow::Result;
-use clap::Args;
 use command_line::{FAILED, PRECONDITION, USAGE, failure};
-use load_generator::mix::{self, Mix};
 use load_generator::{Load, Settings, journal, placement, running, summary, write};
 use local_fleet::fleet::Fleet;
 
 use crate::api::client;
-use crate::commands::show;
 use crate::flags::Common;
-
-#[derive(Args)]
-pub struct LoadArgs {
-    /// Requests a second.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    rate: u32,
-    #[arg(long, default_value = "30s", value_parser = mix::duration)]
-    duration: Duration,
-    /// Wallets to create, each with a first deposit, before the clock starts.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=100_000))]
-    wallets: u32,
-    /// Shares of creates, deposits, withdrawals, transfers and reads.
-    #[arg(long, default_value = "deposits:40,withdrawals:20,transfers:20,reads:20")]
-    mix: Mix,
-    /// Percent of the transfers that go to another cell; default: as it comes.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
-    cross_share: Option<u8>,
-    /// The same seed asks the same of the same customers.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Repeat what failed under the same key, as a good client does.
-    #[arg(long)]
-    retry: bool,
-    /// How long one attempt may take.
-    #[arg(long, default_value = "10s", value_parser = mix::duration)]
-    patience: Duration,
-    /// Base URL of the router; default: that of the local fleet in --data.
-    #[arg(long)]
-    router: Option<String>,
-    /// Write the summary and its course in time as JSON.
-    #[arg(long)]
-    report: Option<PathBuf>,
-    /// Write every request and what became of it, one JSON object a line.
-    #[arg(long)]
-    journal: Option<PathBuf>,
-}
+use crate::flags::load::LoadArgs;
+use crate::output::show;
 
 pub async fn run(common: &Common, wanted: &LoadArgs) -> Result<()> {
     let settings = settings(common, wanted).await?;

@@ -11,8 +11,8 @@ use local_fleet::socket::{self, NewCell, Request};
 use local_fleet::supervisor::{State, View};
 use topology::Version;
 
-use crate::commands::show;
 use crate::flags::{AddCell, Common, Local};
+use crate::output::show;
 
 pub async fn run(common: &Common, verb: &Local) -> Result<()> {
     let request = match verb {

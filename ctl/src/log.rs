@@ -5,63 +5,35 @@ use std::time::Duration;
 
 use access::http::Http;
 use anyhow::Result;
-use clap::{Args, Subcommand};
 use command_line::{FAILED, USAGE, columns, failure};
 use control_api::logs::{LogView, SetLog};
 use http::Method;
 use local_fleet::fleet::Fleet;
-use topology::CellId;
 
-use crate::api::client;
-use crate::commands::show;
+use crate::api::{because, client};
 use crate::flags::Common;
+use crate::flags::log::LogVerb;
+use crate::output::show;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-#[derive(Subcommand)]
-pub enum LogVerb {
-    /// What is logged now; of all cells and the control plane, unless some are named.
-    Show(Whose),
-    /// Log this from now on, until it is changed or the process restarts: a level, or `level,target=level,…`.
-    Set {
-        filter: String,
-        #[command(flatten)]
-        whose: Whose,
-    },
-}
-
-#[derive(Args)]
-pub struct Whose {
-    /// All instances of a cell.
-    #[arg(long)]
-    cell: Option<CellId>,
-    /// One instance of a cell.
-    #[arg(long, conflicts_with = "cell")]
-    instance: Option<String>,
-    /// The router with this admin address, `http://host:port`; without one, that of the local fleet.
-    #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["cell", "instance"])]
-    router: Option<String>,
-    #[arg(long, conflicts_with_all = ["cell", "instance", "router"])]
-    control_plane: bool,
-}
-
 pub async fn run(common: &Common, verb: &LogVerb) -> Result<()> {
-    let (whose, filter) = match verb {
-        LogVerb::Show(whose) => (whose, None),
-        LogVerb::Set { filter, whose } => (whose, Some(filter)),
+    let (processes, filter) = match verb {
+        LogVerb::Show(processes) => (processes, None),
+        LogVerb::Set { filter, processes } => (processes, Some(filter)),
     };
-    let views = match &whose.router {
+    let views = match &processes.router {
         Some(url) => vec![ask_router(common, url, filter.map(String::as_str)).await?],
         None => {
             let api = client(common)?;
             let mut query = Vec::new();
-            query.extend(whose.cell.as_ref().map(|cell| ("cell", cell.to_string())));
-            query.extend(whose.instance.as_ref().map(|instance| ("instance", instance.clone())));
-            query.extend(whose.control_plane.then(|| ("control_plane", "true".to_owned())));
+            query.extend(processes.cell.as_ref().map(|cell| ("cell", cell.to_string())));
+            query.extend(processes.instance.as_ref().map(|instance| ("instance", instance.clone())));
+            query.extend(processes.control_plane.then(|| ("control_plane", "true".to_owned())));
             match filter {
                 None => api.get_with(&["v1", "log"], &query).await?,
                 Some(filter) => {
-                    let because = super::commands::because(common);
+                    let because = because(common);
                     api.put_with(&["v1", "log"], &query, &SetLog { filter: filter.clone(), because }).await?
                 }
             }

@@ -15,9 +15,10 @@ use control_api::{Client, OperationId, OperationKind, OperationState, OperationV
 use http::Method;
 use tokio::time::Instant;
 
-use crate::commands::{because, show};
+use crate::api::because;
 use crate::flags::operations::{Change, Waiting};
 use crate::flags::{Common, Output};
+use crate::output::show;
 use crate::tables;
 use progress::Shown;
 pub use verbs::{audit, evacuate, migrate, op, rebalance, remove_cell, set_cell};

@@ -22,9 +22,10 @@ use topology::{CellId, WalletId};
 
 use self::file::{Export, Exporting};
 use self::lost::{LostOperation, Told};
-use crate::commands::{because, show};
+use crate::api::because;
 use crate::flags::Common;
 use crate::flags::recovery::{ExportCell, RestoreCell};
+use crate::output::show;
 use crate::tables;
 
 /// Pages of one answer.

@@ -5,9 +5,10 @@ use control_api::Client;
 use control_api::zones::{EvacuateZone, ZoneView};
 use http::Method;
 
-use crate::commands::{because, show};
+use crate::api::because;
 use crate::flags::Common;
 use crate::flags::zones::Zone;
+use crate::output::show;
 use crate::tables;
 
 pub async fn run(common: &Common, api: &Client, verb: Zone) -> Result<()> {

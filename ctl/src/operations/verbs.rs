@@ -9,11 +9,12 @@ use http::Method;
 use topology::CellId;
 
 use super::{follow, start};
-use crate::commands::{because, show};
+use crate::api::because;
 use crate::flags::Common;
 use crate::flags::operations::{
     Abort, Audit, AuditVerb, Buckets, Change, Evacuate, Migrate, MigrateVerb, Op, Remove, StartMigrate,
 };
+use crate::output::show;
 use crate::{conservation, tables};
 
 /// Pages of one verification; each is some seconds of work of the control plane.
