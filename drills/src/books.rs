@@ -19,7 +19,7 @@ use store::Chains;
 use store::dynamodb::DynamoStore;
 use topology::{CellId, WalletId};
 
-use crate::verdict::Check;
+use crate::check::Check;
 use copies::Copies;
 use journal::Journal;
 

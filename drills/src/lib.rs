@@ -3,10 +3,11 @@
 //! It must never touch a fleet that it did not start.
 
 mod books;
+pub mod check;
 mod evacuation;
 mod fleet;
 pub mod report;
 pub mod runner;
 mod steps;
 pub mod table;
-pub mod verdict;
+mod verdict;

@@ -17,10 +17,11 @@ use load_generator::write;
 use serde::Serialize;
 
 use crate::books::Totals;
+use crate::check::Check;
 use crate::evacuation::EvacuationReport;
 use crate::runner::{Deed, Played, Size};
 use crate::table::Drill;
-use crate::verdict::{AFTER, BEFORE, Check, DURING, Slowdown, is_victim, seconds, slowdown, touches_victim};
+use crate::verdict::{AFTER, BEFORE, DURING, Slowdown, is_victim, seconds, slowdown, touches_victim};
 
 /// Width of the slices of the chart.
 const SLICE: Duration = Duration::from_millis(250);

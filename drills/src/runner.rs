@@ -13,11 +13,12 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::books::{Audit, Tables, audit, open_transfers};
+use crate::check::Check;
 use crate::evacuation::EvacuationReport;
 use crate::fleet::{DrillFleet, NAMESPACE, Shape};
 use crate::steps::Hand;
 use crate::table::{Drill, Step};
-use crate::verdict::{AFTER, BEFORE, Check, DURING, always, judge};
+use crate::verdict::{AFTER, BEFORE, DURING, always, judge};
 
 /// Of the load, before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -8,10 +8,11 @@ use load_generator::latency::Percentiles;
 use load_generator::mix::Kind;
 use load_generator::operation::{Operation, Told};
 use load_generator::outcome::{Outcome, latencies};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use topology::CellId;
 
 use crate::books::Audit;
+use crate::check::Check;
 use crate::table::{Expectation, VICTIM};
 
 /// Phases of a drill's load. What is due before the first is there to warm the fleet up.
@@ -27,39 +28,6 @@ const FELT_TIMES: f64 = 2.0;
 const FELT_MS: f64 = 500.0;
 /// What a healthy service may refuse the load, which sometimes asks for more than there is.
 const USUAL_REFUSALS: [&str; 1] = ["insufficient_balance"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum About {
-    /// The databases against the rules and against the answers that clients got.
-    Books,
-    /// What customers noticed.
-    Expectation,
-    /// What the drill itself did.
-    Drill,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    pub about: About,
-    pub name: String,
-    pub passed: bool,
-    pub found: String,
-}
-
-impl Check {
-    pub fn books(name: &str, passed: bool, found: String) -> Self {
-        Self { about: About::Books, name: name.to_owned(), passed, found }
-    }
-
-    pub fn drill(name: &str, passed: bool, found: String) -> Self {
-        Self { about: About::Drill, name: name.to_owned(), passed, found }
-    }
-
-    fn expectation(name: impl Into<String>, passed: bool, found: String) -> Self {
-        Self { about: About::Expectation, name: name.into(), passed, found }
-    }
-}
 
 /// Whether an operation needs the victim: its customer lives there, or its payee.
 pub fn touches_victim(outcome: &Outcome, operation: &Operation) -> bool {

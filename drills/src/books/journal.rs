@@ -10,7 +10,7 @@ use load_generator::outcome::Outcome;
 use topology::WalletId;
 
 use super::Faults;
-use crate::verdict::Check;
+use crate::check::Check;
 
 pub struct Journal<'a> {
     outcome: &'a Outcome,
