@@ -3,12 +3,14 @@
 pub mod bad_input;
 mod batches;
 mod books;
+mod events;
 mod history;
 mod holds;
 mod internal;
 mod replays;
 mod reversals;
 mod transfers;
+mod two_cells;
 
 use topology::WalletId;
 

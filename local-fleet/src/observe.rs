@@ -21,7 +21,7 @@ const RECORDING: &str = include_str!("../../ops/prometheus/recording.yml");
 const ALERTS: &str = include_str!("../../ops/prometheus/alerts.yml");
 
 pub const PROMETHEUS: &str = "prometheus";
-/// Where `scripts/prometheus` puts it.
+/// Where `scripts/fetch/prometheus` puts it.
 const FETCHED: &str = ".tools/prometheus/prometheus";
 /// What a deployment's scrape interval, and the folder of its certificates, are here.
 const INTERVAL: (&str, &str) = ("_interval: 15s", "_interval: 1s");
@@ -44,7 +44,7 @@ pub fn program(named: Option<&Path>) -> Result<PathBuf> {
     found.ok_or_else(|| {
         failure(
             PRECONDITION,
-            "--observe needs Prometheus: `scripts/prometheus --fetch` fetches it, --prometheus names another",
+            "--observe needs Prometheus: `scripts/fetch/prometheus --fetch` fetches it, --prometheus names another",
         )
     })
 }

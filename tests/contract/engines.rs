@@ -73,7 +73,7 @@ async fn the_local_stand_in_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn amazons_dynamodb_local_keeps_the_contract() {
     let port = ports::free_port();
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/dynamodb-local");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch/dynamodb-local");
     let mut command = Command::new(script);
     command.arg(port.to_string()).stdout(Stdio::null());
     let mut engine = StandIn::start(command);

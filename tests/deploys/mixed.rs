@@ -14,13 +14,13 @@ use crate::moves::traffic::{Traffic, complaints};
 const WALLETS: usize = 10;
 const CLIENTS: u64 = 6;
 const PAUSE: Duration = Duration::from_millis(15);
-/// What `scripts/previous-release` leaves in `target/`.
+/// What `scripts/builds/previous-release` leaves in `target/`.
 const BUILD: &str = "previous-release";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_release_and_this_one_understand_each_other() {
     let Some(binary) = other_build(BUILD) else {
-        eprintln!("SKIPPED: there is no build of the last release: scripts/previous-release makes it");
+        eprintln!("SKIPPED: there is no build of the last release: scripts/builds/previous-release makes it");
         return;
     };
     within(180, "the test", async {

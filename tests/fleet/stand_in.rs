@@ -38,7 +38,7 @@ impl StandIn {
 /// An emulator of AWS, and where it listens. `None`, and it is said, where it cannot be had.
 pub async fn aws(wanted: &str) -> Option<(StandIn, String)> {
     let port = ports::free_port();
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/aws-emulator");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch/aws-emulator");
     let mut command = Command::new(script);
     command.arg(port.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = StandIn::start(command);

@@ -1,0 +1,8 @@
+//! What customers notice while processes, databases, networks, zones and whole cells fail.
+
+mod drills;
+mod ejection;
+mod kills;
+mod outages;
+mod recovery;
+mod zones;
