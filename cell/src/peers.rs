@@ -117,7 +117,7 @@ impl RouterPeers {
 
 /// Only a cell's own word counts; a 404 of anything on the way does not.
 fn is_unknown_wallet(body: &[u8]) -> bool {
-    serde_json::from_slice::<topology::Problem>(body).is_ok_and(|problem| problem.code == "wallet_not_found")
+    serde_json::from_slice::<topology::Problem>(body).is_ok_and(|problem| problem.code == wire::code::WALLET_NOT_FOUND)
 }
 
 impl Peers for RouterPeers {

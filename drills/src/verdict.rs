@@ -10,6 +10,7 @@ use load_generator::operation::{Operation, Told};
 use load_generator::outcome::{Outcome, latencies};
 use serde::Serialize;
 use topology::CellId;
+use topology::wire::code;
 
 use crate::books::Audit;
 use crate::check::Check;
@@ -27,7 +28,7 @@ const FELT_TIMES: f64 = 2.0;
 /// One answer this late was held up by the event.
 const FELT_MS: f64 = 500.0;
 /// What a healthy service may refuse the load, which sometimes asks for more than there is.
-const USUAL_REFUSALS: [&str; 1] = ["insufficient_balance"];
+const USUAL_REFUSALS: [&str; 1] = [code::INSUFFICIENT_BALANCE];
 
 /// Whether an operation needs the victim: its customer lives there, or its payee.
 pub fn touches_victim(outcome: &Outcome, operation: &Operation) -> bool {

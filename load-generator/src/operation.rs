@@ -3,6 +3,7 @@
 use ledger::Money;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use topology::wire::code;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
@@ -26,17 +27,17 @@ pub enum Told {
 
 /// Codes of problems that promise that nothing was done. What is not listed counts as unknown.
 const NOTHING_DONE: [&str; 11] = [
-    "overloaded",
-    "draining",
-    "rate_limited",
-    "contended",
-    "storage_unavailable",
-    "receiver_unavailable",
-    "no_placement",
-    "wallet_moving",
-    "upstream_unavailable",
-    "deadline_unsent",
-    "misdirected",
+    code::OVERLOADED,
+    code::DRAINING,
+    code::RATE_LIMITED,
+    code::CONTENDED,
+    code::STORAGE_UNAVAILABLE,
+    code::RECEIVER_UNAVAILABLE,
+    code::NO_PLACEMENT,
+    code::WALLET_MOVING,
+    code::UPSTREAM_UNAVAILABLE,
+    code::DEADLINE_UNSENT,
+    code::MISDIRECTED,
 ];
 
 impl Told {
@@ -44,7 +45,7 @@ impl Told {
     pub fn problem(status: u16, code: &str) -> Self {
         let code = Box::from(code);
         match status {
-            _ if &*code == "transfer_returned" => Self::Returned,
+            _ if &*code == code::TRANSFER_RETURNED => Self::Returned,
             _ if NOTHING_DONE.contains(&&*code) => Self::Failed(code),
             400..=499 if !matches!(status, 408 | 425 | 429) => Self::Refused(code),
             _ => Self::Unknown(code),
@@ -59,7 +60,7 @@ impl Told {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Done(_) => None,
-            Self::Returned => Some("transfer_returned"),
+            Self::Returned => Some(code::TRANSFER_RETURNED),
             Self::Refused(code) | Self::Failed(code) | Self::Unknown(code) => Some(code),
         }
     }

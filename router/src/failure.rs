@@ -5,7 +5,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use http::{HeaderValue, Response, StatusCode};
 use topology::Problem;
 use topology::problem::PROBLEM_JSON;
-use topology::wire;
+use topology::wire::{self, code};
 
 use crate::limits;
 use crate::proxy::body::AnswerBody;
@@ -132,14 +132,14 @@ impl Failure {
             TargetTooLong => (StatusCode::URI_TOO_LONG, "target_too_long", "Request target too long"),
             HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "Request head too large"),
             HeadTimeout => (StatusCode::REQUEST_TIMEOUT, "head_timeout", "Request head too slow"),
-            RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
-            Overloaded => (AWAY, "overloaded", "Overloaded"),
-            NoPlacement => (AWAY, "no_placement", "Not ready"),
-            WalletMoving => (AWAY, "wallet_moving", "Wallet is moving"),
-            UpstreamUnavailable => (AWAY, "upstream_unavailable", "Cell unavailable"),
+            RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, code::RATE_LIMITED, "Too many requests"),
+            Overloaded => (AWAY, code::OVERLOADED, "Overloaded"),
+            NoPlacement => (AWAY, code::NO_PLACEMENT, "Not ready"),
+            WalletMoving => (AWAY, code::WALLET_MOVING, "Wallet is moving"),
+            UpstreamUnavailable => (AWAY, code::UPSTREAM_UNAVAILABLE, "Cell unavailable"),
             UpstreamUnknownOutcome => (StatusCode::BAD_GATEWAY, "upstream_unknown_outcome", "Outcome unknown"),
             UpstreamBroken => (StatusCode::BAD_GATEWAY, "upstream_broken", "Cell did not answer"),
-            DeadlineUnsent => (LATE, "deadline_unsent", "Deadline exceeded before sending"),
+            DeadlineUnsent => (LATE, code::DEADLINE_UNSENT, "Deadline exceeded before sending"),
             DeadlineExceeded => (LATE, "deadline_exceeded", "Deadline exceeded"),
             Denied(denied) => {
                 let status = StatusCode::from_u16(denied.status()).expect("it is one of three");

@@ -62,6 +62,27 @@ pub mod path {
     pub const LOG: &str = "/internal/v1/log";
 }
 
+/// Codes of problems that another program of ours acts on, as the answering process writes them.
+pub mod code {
+    pub const CONTENDED: &str = "contended";
+    pub const DEADLINE_UNSENT: &str = "deadline_unsent";
+    pub const DRAINING: &str = "draining";
+    pub const INSUFFICIENT_BALANCE: &str = "insufficient_balance";
+    pub const MISDIRECTED: &str = "misdirected";
+    pub const NO_PLACEMENT: &str = "no_placement";
+    pub const OVERLOADED: &str = "overloaded";
+    pub const RATE_LIMITED: &str = "rate_limited";
+    pub const RECEIVER_UNAVAILABLE: &str = "receiver_unavailable";
+    pub const STORAGE_UNAVAILABLE: &str = "storage_unavailable";
+    pub const TRANSFER_RETURNED: &str = "transfer_returned";
+    pub const UPSTREAM_UNAVAILABLE: &str = "upstream_unavailable";
+    pub const WALLET_CLOSED: &str = "wallet_closed";
+    pub const WALLET_FROZEN: &str = "wallet_frozen";
+    pub const WALLET_MOVING: &str = "wallet_moving";
+    pub const WALLET_NOT_FOUND: &str = "wallet_not_found";
+    pub const WALLET_NOT_FROZEN: &str = "wallet_not_frozen";
+}
+
 /// Why a wallet cannot receive money (or take part in an operation at all).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

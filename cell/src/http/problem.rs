@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use ledger::Refusal;
 use ledger::limits::MAX_HOLD_LIFETIME_S;
 use ledger::money::AmountError;
-use topology::wire::{self, CreditRefusal};
+use topology::wire::{self, CreditRefusal, code};
 use topology::{IdError, Problem, problem::PROBLEM_JSON};
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -214,8 +214,8 @@ fn problem_of(fault: &Fault) -> Problem {
         Fault::Foreign(foreign) => {
             Problem::new(Foreign::STATUS.as_u16(), foreign.code(), foreign.title()).detail(foreign.to_string())
         }
-        Fault::AtLimit => Problem::new(503, "overloaded", "More than this cell takes at once; nothing was done"),
-        Fault::Draining => Problem::new(503, "draining", "This process is about to stop; nothing was done"),
+        Fault::AtLimit => Problem::new(503, code::OVERLOADED, "More than this cell takes at once; nothing was done"),
+        Fault::Draining => Problem::new(503, code::DRAINING, "This process is about to stop; nothing was done"),
         Fault::WrongRole => Problem::new(421, "wrong_role", "This process of the cell is not there for this"),
         Fault::Failure(failure) => problem_of_failure(failure),
     }
@@ -225,12 +225,12 @@ fn problem_of_failure(failure: &Failure) -> Problem {
     let problem = match failure {
         Failure::Refused { refusal, .. } | Failure::ItemRefused { refusal, .. } => match refusal {
             Refusal::InsufficientBalance { .. } => {
-                Problem::new(400, "insufficient_balance", "The balance is too small")
+                Problem::new(400, code::INSUFFICIENT_BALANCE, "The balance is too small")
             }
             Refusal::BalanceLimit => Problem::new(400, "balance_limit", "The balance would become too large"),
-            Refusal::Frozen => Problem::new(409, "wallet_frozen", "The wallet is frozen"),
-            Refusal::Closed => Problem::new(409, "wallet_closed", "The wallet is closed"),
-            Refusal::NotFrozen => Problem::new(409, "wallet_not_frozen", "The wallet is not frozen"),
+            Refusal::Frozen => Problem::new(409, code::WALLET_FROZEN, "The wallet is frozen"),
+            Refusal::Closed => Problem::new(409, code::WALLET_CLOSED, "The wallet is closed"),
+            Refusal::NotFrozen => Problem::new(409, code::WALLET_NOT_FROZEN, "The wallet is not frozen"),
             Refusal::NotEmpty { .. } => Problem::new(409, "wallet_not_empty", "The wallet still holds money"),
             Refusal::InFlight { .. } => Problem::new(409, "transfers_in_flight", "Transfers are still in flight"),
             Refusal::NothingInFlight => Problem::new(409, "nothing_in_flight", "No transfer is in flight"),
@@ -239,7 +239,7 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Refusal::TooManyHolds => Problem::new(409, "too_many_holds", "The wallet has too many open holds"),
             Refusal::ExpiryPassed => Problem::new(400, "hold_expired", "The hold would be over already"),
         },
-        Failure::WalletNotFound(_) => Problem::new(404, "wallet_not_found", "There is no such wallet"),
+        Failure::WalletNotFound(_) => Problem::new(404, code::WALLET_NOT_FOUND, "There is no such wallet"),
         Failure::TransferNotFound(_) => {
             Problem::new(404, "transfer_not_found", "There is no such transfer out of this wallet")
         }
@@ -265,27 +265,27 @@ fn problem_of_failure(failure: &Failure) -> Problem {
         ),
         Failure::SameWallet => Problem::new(400, "same_wallet", "A wallet cannot pay itself"),
         Failure::CannotReceive(CreditRefusal::WalletFrozen) => {
-            Problem::new(409, "wallet_frozen", "The receiving wallet is frozen")
+            Problem::new(409, code::WALLET_FROZEN, "The receiving wallet is frozen")
         }
         Failure::CannotReceive(CreditRefusal::WalletClosed) => {
-            Problem::new(409, "wallet_closed", "The receiving wallet is closed")
+            Problem::new(409, code::WALLET_CLOSED, "The receiving wallet is closed")
         }
         Failure::CannotReceive(CreditRefusal::BalanceLimit) => {
             Problem::new(400, "balance_limit", "The receiving wallet's balance would become too large")
         }
         Failure::ReceiverUnavailable(_) => {
-            Problem::new(503, "receiver_unavailable", "The receiving wallet cannot be reached; nothing was done")
+            Problem::new(503, code::RECEIVER_UNAVAILABLE, "The receiving wallet cannot be reached; nothing was done")
         }
         Failure::Returned { .. } => {
-            Problem::new(400, "transfer_returned", "The receiving wallet refused; the money is back")
+            Problem::new(400, code::TRANSFER_RETURNED, "The receiving wallet refused; the money is back")
         }
-        Failure::Misdirected { .. } => Problem::new(421, "misdirected", "The wallet is not served by this cell"),
-        Failure::Moving => Problem::new(503, "wallet_moving", "The wallet's bucket is moving; nothing was done"),
-        Failure::Overloaded => Problem::new(503, "overloaded", "Too much is waiting; nothing was done"),
-        Failure::Expired => Problem::new(503, "overloaded", "The deadline passed while waiting; nothing was done"),
-        Failure::Contended => Problem::new(503, "contended", "Other writers kept winning; nothing was done"),
+        Failure::Misdirected { .. } => Problem::new(421, code::MISDIRECTED, "The wallet is not served by this cell"),
+        Failure::Moving => Problem::new(503, code::WALLET_MOVING, "The wallet's bucket is moving; nothing was done"),
+        Failure::Overloaded => Problem::new(503, code::OVERLOADED, "Too much is waiting; nothing was done"),
+        Failure::Expired => Problem::new(503, code::OVERLOADED, "The deadline passed while waiting; nothing was done"),
+        Failure::Contended => Problem::new(503, code::CONTENDED, "Other writers kept winning; nothing was done"),
         Failure::Unavailable(_) => {
-            Problem::new(503, "storage_unavailable", "The store does not answer; nothing was done")
+            Problem::new(503, code::STORAGE_UNAVAILABLE, "The store does not answer; nothing was done")
         }
         Failure::OutcomeUnknown(_) => Problem::new(503, "outcome_unknown", "It is not known whether this was done"),
         Failure::Corrupt(_) => Problem::new(500, "ledger_corrupt", "The wallet's ledger needs an operator"),

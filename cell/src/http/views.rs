@@ -3,6 +3,7 @@
 use ledger::{ItemOutcome, Money, Status, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use topology::wire::code;
 use topology::{UserId, WalletId};
 use uuid::Uuid;
 
@@ -295,7 +296,7 @@ fn item_view(item: ItemResult) -> ItemView {
     let (status, code) = match item.outcome {
         ItemOutcome::Done => ("DONE", None),
         ItemOutcome::DoneBefore => ("DONE_BEFORE", None),
-        ItemOutcome::InsufficientBalance => ("REFUSED", Some("insufficient_balance")),
+        ItemOutcome::InsufficientBalance => ("REFUSED", Some(code::INSUFFICIENT_BALANCE)),
         ItemOutcome::BalanceLimit => ("REFUSED", Some("balance_limit")),
         ItemOutcome::NoOpenHold => ("REFUSED", Some("hold_not_open")),
         ItemOutcome::AboveHold => ("REFUSED", Some("amount_above_hold")),
