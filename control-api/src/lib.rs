@@ -10,6 +10,7 @@ pub mod flows;
 pub mod ledgers;
 pub mod logs;
 mod operations;
+mod refusal;
 pub mod restore;
 pub mod zones;
 
@@ -22,6 +23,7 @@ use topology::{CellId, WalletId};
 pub use client::Client;
 pub use deploys::*;
 pub use operations::*;
+pub use refusal::{Refusal, Refused};
 
 /// The actor and the reason of a change; kept with it for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

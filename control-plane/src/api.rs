@@ -15,7 +15,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use access::origin::Foreign;
 use access::{Gate, origin};
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
@@ -24,6 +23,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use control_api::Refusal;
 use control_api::logs::SetLog;
 use futures_util::FutureExt;
 use serde::Deserialize;
@@ -92,7 +92,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .merge(page::routes(&control, door, api).route_layer(from_fn(measured)))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(move |control: Control| async move { ready(control, &readiness).await }))
-        .fallback(|| async { refused(404, "not_found", "No such path", "see `ctl --help`") })
+        .fallback(|| async { refused(Refusal::NotFound, "see `ctl --help`") })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(control)
 }
@@ -100,12 +100,11 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
 /// Refuses what another site had a browser send, and bodies of a type that such a site could send.
 async fn own_or_no_site(is_open: bool, request: Request, next: Next) -> Response {
     if let Err(foreign) = origin::check(request.headers(), is_open) {
-        let status = Foreign::STATUS.as_u16();
-        return refused(status, foreign.code(), foreign.title(), foreign.to_string()).into_response();
+        return Error::Foreign(foreign).into_response();
     }
     if request.method() != Method::GET && !request.body().is_end_stream() && !origin::is_json(request.headers()) {
-        let title = "The body has to be application/json";
-        return refused(415, "unsupported_media_type", title, "send Content-Type: application/json").into_response();
+        let todo = "send Content-Type: application/json";
+        return refused(Refusal::UnsupportedMediaType, todo).into_response();
     }
     next.run(request).await
 }
@@ -123,7 +122,7 @@ async fn measured(path: MatchedPath, request: Request, next: Next) -> Response {
     // The log and a metric tell of the panic itself.
     let response = response.unwrap_or_else(|_| {
         let detail = "it may have been done: look at what is there before you repeat it";
-        refused(500, "internal_error", "The request met a fault of the control plane", detail).into_response()
+        refused(Refusal::InternalError, detail).into_response()
     });
     if let Some(span) = &mut span {
         span.note("http.response.status_code", i64::from(response.status().as_u16()));
@@ -148,7 +147,7 @@ fn bounded(method: &Method) -> &'static str {
 /// Ready when its tables answer, also before a placement exists.
 async fn ready(State(control): Control, tables: &Readiness<std::result::Result<(), Problem>>) -> Answer {
     let look = async { control.fleet.placements.refresh().await.map(drop).map_err(problem::of) };
-    tables.ask(look).await.map_err(|problem| Error::Refused(Box::new(problem)))?;
+    tables.ask(look).await.map_err(|problem| Error::Relayed(Box::new(problem)))?;
     Ok("ok\n".into_response())
 }
 
@@ -182,7 +181,7 @@ async fn placement(State(control): Control, Query(asked): Query<Since>) -> Answe
 fn patience(text: Option<&str>) -> Result<Duration> {
     let Some(text) = text else { return Ok(Duration::ZERO) };
     let seconds = text.strip_suffix('s').unwrap_or(text).parse::<u64>();
-    let seconds = seconds.map_err(|_| refused(400, "bad_wait", "Not a number of seconds", "use wait=25"))?;
+    let seconds = seconds.map_err(|_| refused(Refusal::BadWait, "use wait=25"))?;
     Ok(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 

@@ -16,7 +16,7 @@ pub mod worker;
 
 use std::time::Duration;
 
-use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy, now_rfc3339};
+use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy, Refusal, now_rfc3339};
 
 use crate::deploys::service::Deploys;
 use crate::error::{Error, Result, refused};
@@ -40,7 +40,7 @@ pub async fn list(deploys: &Deploys, limit: i32) -> Result<Vec<DeployView>> {
 pub async fn get(deploys: &Deploys, id: DeployId) -> Result<Deploy> {
     deploys.table.get(id.0).await?.ok_or_else(|| {
         let detail = format!("there is no {id}: `ctl deploy list` shows which are");
-        refused(404, "unknown_deploy", "No such deploy", detail)
+        refused(Refusal::UnknownDeploy, detail)
     })
 }
 
@@ -67,7 +67,7 @@ pub async fn rollback(deploys: &Deploys, id: DeployId, because: &Because) -> Res
     let newest = deploys.table.newest(1).await?.first().map_or(id, Deploy::id);
     if newest != id {
         let detail = format!("{newest} came after {id}: roll that one back, or deploy the version that you want");
-        return Err(refused(409, "not_the_newest", "A newer deploy has changed what runs", detail));
+        return Err(refused(Refusal::NotTheNewest, detail));
     }
     ask(deploys, id, because, |_| Event::Rollback).await
 }
@@ -91,7 +91,7 @@ async fn ask(
         }
         tokio::time::sleep(BACKOFF * (attempt + 1)).await;
     }
-    Err(refused(503, "too_many_changes", "Other changes kept coming first", "nothing was changed: try again"))
+    Err(refused(Refusal::TooManyChanges, "nothing was changed: try again"))
 }
 
 /// What is to be written when something happens.
@@ -156,5 +156,5 @@ fn already(state: DeployState, event: Event) -> bool {
 
 fn not_now(deploy: &Deploy, event: Event) -> Error {
     let detail = format!("{} is {}: {} is not possible", deploy.id(), deploy.state.as_str(), event.as_str());
-    refused(409, "deploy_state", "The deploy is not in a state for that", detail)
+    refused(Refusal::DeployState, detail)
 }

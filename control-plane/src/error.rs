@@ -3,13 +3,20 @@
 //! It must never carry a secret or a request's body: refusals are shown to the caller.
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use control_api::{Refusal, Refused};
 use store::StoreError;
 use topology::{IdError, PlacementError, Problem};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("{0}")]
+    Refused(Refused),
+    /// What a cell refused, or the last look at the tables said, passed on as it is.
     #[error("{}: {}", .0.code, .0.detail)]
-    Refused(Box<Problem>),
+    Relayed(Box<Problem>),
+    /// Another site had a browser send the request.
+    #[error("{0}")]
+    Foreign(access::origin::Foreign),
     /// The caller is not authenticated, or not permitted.
     #[error("{0}")]
     Denied(access::Denied),
@@ -23,18 +30,18 @@ pub enum Error {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A refusal with a stable `code`; `detail` says what to do.
-pub fn refused(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Error {
-    Error::Refused(Box::new(Problem::new(status, code, title).detail(detail)))
+/// `detail` says what to do.
+pub fn refused(refusal: Refusal, detail: impl Into<String>) -> Error {
+    Error::Refused(refusal.detail(detail))
 }
 
 pub fn no_placement() -> Error {
     let todo = "run `control-plane bootstrap`, or `ctl up` for a local fleet";
-    refused(404, "no_placement", "No placement has been published yet", todo)
+    refused(Refusal::NoPlacement, todo)
 }
 
 pub fn unknown_cell(id: impl std::fmt::Display) -> Error {
-    refused(404, "unknown_cell", "No such cell", format!("{id} is not registered; `ctl cell list` shows which are"))
+    refused(Refusal::UnknownCell, format!("{id} is not registered; `ctl cell list` shows which are"))
 }
 
 impl Error {
@@ -58,7 +65,7 @@ impl Error {
 
 impl From<IdError> for Error {
     fn from(error: IdError) -> Self {
-        refused(400, "bad_id", "Not a sound id", error.to_string())
+        refused(Refusal::BadId, error.to_string())
     }
 }
 
@@ -76,7 +83,7 @@ impl From<StoreError> for Error {
 impl From<restoration::Error> for Error {
     fn from(error: restoration::Error) -> Self {
         match error {
-            restoration::Error::Refused(problem) => Self::Refused(problem),
+            restoration::Error::Refused(refused) => Self::Refused(refused),
             restoration::Error::Store(error) => error.into(),
             restoration::Error::Unsound(what) => Self::Unsound(what),
         }

@@ -25,7 +25,7 @@ pub mod worker;
 
 use std::time::Duration;
 
-use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan, now_rfc3339};
+use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan, Refusal, now_rfc3339};
 use topology::CellId;
 
 use crate::error::{Error, Result, refused};
@@ -47,14 +47,11 @@ pub async fn list(operations: &Operations, limit: i32) -> Result<Vec<OperationVi
 }
 
 pub async fn get(operations: &Operations, id: OperationId) -> Result<Operation> {
-    operations.table.get(id.0).await?.ok_or_else(|| {
-        refused(
-            404,
-            "unknown_operation",
-            "No such operation",
-            format!("there is no {id}: `ctl op list` shows which are"),
-        )
-    })
+    operations
+        .table
+        .get(id.0)
+        .await?
+        .ok_or_else(|| refused(Refusal::UnknownOperation, format!("there is no {id}: `ctl op list` shows which are")))
 }
 
 /// The plan as it is carried out.
@@ -142,7 +139,7 @@ pub async fn check_nothing_moves(operations: &Operations, cell: &CellId) -> Resu
         Some(operation) => {
             let detail =
                 format!("{} moves customers of {cell}: abort it first (--force gives up on it)", operation.id());
-            Err(refused(409, "operation_under_way", "An operation is under way", detail))
+            Err(refused(Refusal::OperationUnderWay, detail))
         }
     }
 }
@@ -159,11 +156,11 @@ fn already(operation: &Operation, event: Event) -> bool {
 
 fn not_now(operation: &Operation, event: Event) -> Error {
     let detail = format!("{} is {}: {} is not possible", operation.id(), operation.state.as_str(), event.as_str());
-    refused(409, "operation_state", "The operation is not in a state for that", detail)
+    refused(Refusal::OperationState, detail)
 }
 
 fn kept_changing() -> Error {
-    refused(503, "too_many_changes", "Other changes kept coming first", "nothing was changed: try again")
+    refused(Refusal::TooManyChanges, "nothing was changed: try again")
 }
 
 async fn pause_between(attempt: u32) {

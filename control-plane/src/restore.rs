@@ -13,7 +13,7 @@ use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
-use control_api::{Because, now_rfc3339};
+use control_api::{Because, Refusal, now_rfc3339};
 use ledger::{Block, canonical};
 use mover::{Side, wall_clock};
 use restoration::around::{Around, Completed};
@@ -64,7 +64,7 @@ pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore
             let detail = format!(
                 "the tables of {cell} hold wallets or rights already: a cell is restored into empty ones, or --in-place"
             );
-            return Err(refused(409, "not_empty", "The cell's tables are not empty", detail));
+            return Err(refused(Refusal::NotEmpty, detail));
         }
     }
     let state = match before {
@@ -184,7 +184,7 @@ async fn check_stopped(fleet: &Fleet, entry: &CellEntry) -> Result<()> {
     for instance in &entry.instances {
         if fleet.instances.is_there(instance).await {
             let detail = format!("{} answers: stop all processes of {} first", instance.id, entry.id);
-            return Err(refused(409, "cell_running", "The cell is running", detail));
+            return Err(refused(Refusal::CellRunning, detail));
         }
     }
     Ok(())
@@ -245,5 +245,5 @@ fn hex(digits: &str) -> Option<Vec<u8>> {
 }
 
 fn not_under_way(cell: &CellId) -> Error {
-    refused(409, "no_restore", "The cell is not being restored", format!("begin with `ctl cell restore {cell}`"))
+    refused(Refusal::NoRestore, format!("begin with `ctl cell restore {cell}`"))
 }

@@ -8,8 +8,8 @@ pub mod room;
 
 use std::sync::Arc;
 
-use control_api::Because;
 use control_api::zones::{EvacuateZone, ZoneCell, ZoneView};
+use control_api::{Because, Refusal};
 use topology::{AvoidedZone, CellState, Placement, ZoneId};
 
 use crate::cells::fleet::Fleet;
@@ -62,7 +62,7 @@ pub async fn evacuate(zones: &Zones, zone: &ZoneId, wanted: &EvacuateZone) -> Re
     limits::check_because(&wanted.because)?;
     if !(1..=SECONDS_MAX).contains(&wanted.seconds) {
         let detail = format!("seconds is 1 to {SECONDS_MAX}, not {}; ask again to stay out for longer", wanted.seconds);
-        return Err(refused(400, "bad_seconds", "Not a sound number of seconds", detail));
+        return Err(refused(Refusal::BadSeconds, detail));
     }
     let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     check_known(zones, &now.placement, zone)?;
@@ -74,7 +74,7 @@ pub async fn evacuate(zones: &Zones, zone: &ZoneId, wanted: &EvacuateZone) -> Re
         let lacking = lacking(&rooms(zones).await?, &leaving);
         if !lacking.is_empty() {
             let detail = format!("{}; --force with a --reason leaves it all the same", lacking.join("; "));
-            return Err(refused(422, "zone_capacity", "Too little would stay", detail));
+            return Err(refused(Refusal::ZoneCapacity, detail));
         }
     }
     let until_s = now_s() + u64::from(wanted.seconds);
@@ -129,7 +129,7 @@ fn check_known(zones: &Zones, placement: &Placement, zone: &ZoneId) -> Result<()
     }
     let names: Vec<&str> = all.iter().map(ZoneId::as_str).collect();
     let known = if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
-    Err(refused(404, "unknown_zone", "No such zone", format!("no instance is in {zone}: {known}")))
+    Err(refused(Refusal::UnknownZone, format!("no instance is in {zone}: {known}")))
 }
 
 /// Cells that own something, with their processes as they are found now.

@@ -10,13 +10,14 @@ mod holes;
 pub mod rights;
 mod tombstones;
 
+use control_api::{Refusal, Refused};
 use store::StoreError;
-use topology::{CellEntry, CellIndex, Placement, Problem, WalletId};
+use topology::{CellEntry, CellIndex, Placement, WalletId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}: {}", .0.code, .0.detail)]
-    Refused(Box<Problem>),
+    #[error("{0}")]
+    Refused(Refused),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A stored row that no program of ours can have written.
@@ -26,16 +27,16 @@ pub enum Error {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-fn refused(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Error {
-    Error::Refused(Box::new(Problem::new(status, code, title).detail(detail)))
+fn refused(refusal: Refusal, detail: impl Into<String>) -> Error {
+    Error::Refused(refusal.detail(detail))
 }
 
 pub fn bad_chain(detail: String) -> Error {
-    refused(422, "bad_chain", "Not a sound part of a chain", detail)
+    refused(Refusal::BadChain, detail)
 }
 
 pub fn try_again(detail: String) -> Error {
-    refused(503, "try_again", "Another request came first", detail)
+    refused(Refusal::TryAgain, detail)
 }
 
 /// The cell that has the wallet by the placement.

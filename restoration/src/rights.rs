@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use control_api::Refusal;
 use futures_util::future::try_join_all;
 use mover::Side;
 use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, MAX_HOME_CHANGES, Store};
@@ -47,7 +48,7 @@ pub async fn rebuild<S: Store>(placement: &Placement, cell: &CellEntry, store: &
     let from_start = owned.iter().copied().filter(|bucket| !elsewhere.contains_key(bucket));
     if !store.put_genesis(&Genesis::of(from_start)).await? {
         let detail = "its tables hold the buckets of another placement; begin with empty tables";
-        return Err(refused(409, "not_empty", "The cell's tables are not empty", detail));
+        return Err(refused(Refusal::NotEmpty, detail));
     }
     let changes: Vec<HomeChange> = elsewhere
         .iter()

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cell::failure::Failure;
 use cell::wallets::Context;
+use control_api::Refusal;
 use control_api::restore::{RESTORE_BLOCKS, RestoredChain};
 use ledger::{Audit, Block, Entry, EntryKind, TransactionId};
 use mover::Side;
@@ -341,7 +342,7 @@ where
         match timeout(longest.mul_f64(random.f64()), part()).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(Error::Store(StoreError::Unavailable(message) | StoreError::Rejected(message)))) => last = message,
-            Ok(Err(Error::Refused(problem))) if problem.status == 503 => last = problem.detail,
+            Ok(Err(Error::Refused(refused))) if refused.refusal == Refusal::TryAgain => last = refused.detail,
             Ok(Err(error)) => return Err(Violation(format!("a restore failed: {error}"))),
             Err(_) => {}
         }

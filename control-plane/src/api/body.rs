@@ -4,6 +4,7 @@
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, FromRequestParts};
 use axum::http::request::Parts;
+use control_api::Refusal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -19,9 +20,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         let query = extract::Query::try_from_uri(&parts.uri);
-        let bad = |error: QueryRejection| {
-            refused(400, "bad_query", "The query is not what this path takes", error.body_text())
-        };
+        let bad = |error: QueryRejection| refused(Refusal::BadQuery, error.body_text());
         query.map(|extract::Query(taken)| Self(taken)).map_err(bad)
     }
 }
@@ -33,15 +32,14 @@ const MISSING_MAX: usize = 256;
 
 /// A body of which everything is understood.
 pub fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
-    let bad =
-        |error: serde_json::Error| refused(400, "bad_body", "The body is not what this path takes", error.to_string());
+    let bad = |error: serde_json::Error| refused(Refusal::BadBody, error.to_string());
     let asked: T = serde_json::from_slice(body).map_err(bad)?;
     let given: Value = serde_json::from_slice(body).map_err(bad)?;
     match unknown::<T>(&given, &serde_json::to_value(&asked).map_err(bad)?) {
         None => Ok(asked),
         Some(field) => {
             let detail = format!("{field} is not a field of this body: remove it, or correct its name");
-            Err(refused(400, "unknown_field", "The body has an unknown field", detail))
+            Err(refused(Refusal::UnknownField, detail))
         }
     }
 }
@@ -54,7 +52,7 @@ pub fn parse_shown<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
         return Ok(asked);
     }
     let detail = format!("each text has at most {TEXT_MAX_BYTES} bytes and no control characters");
-    Err(refused(400, "bad_text", "A text is too long or has control characters", detail))
+    Err(refused(Refusal::BadText, detail))
 }
 
 /// The JSON pointer of the first field of `given` that `T` does not know. (serde's own `deny_unknown_fields` does not

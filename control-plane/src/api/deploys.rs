@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use control_api::{BadDeployId, DeployId};
+use control_api::{BadDeployId, DeployId, Refusal};
 use serde::Deserialize;
 
 use super::body::Query;
@@ -45,7 +45,7 @@ impl Listed {
 }
 
 fn id(text: &str) -> Result<DeployId> {
-    text.parse().map_err(|error: BadDeployId| refused(400, "bad_id", "Not a sound id", error.to_string()))
+    text.parse().map_err(|error: BadDeployId| refused(Refusal::BadId, error.to_string()))
 }
 
 async fn start(State(control): Control, by: By, body: Bytes) -> Answer {

@@ -16,7 +16,7 @@ use super::body::{Query, parse};
 use super::door::By;
 use super::{Answer, Control};
 use crate::audit::{chains, flows};
-use crate::customers::wallet_status;
+use crate::customers::wallet_status::{self, Verb};
 use crate::error::{Error, Result};
 use crate::service::ControlPlane;
 
@@ -76,7 +76,7 @@ async fn flows(control: Control, body: Bytes) -> Answer {
 
 async fn change_state(control: Control, by: By, Path((id, verb)): Path<(String, String)>, body: Bytes) -> Answer {
     let because: Because = by.read(&body)?;
-    Ok(Json(wallet_status::change(&control.fleet, wallet(&id)?, &verb, &because).await?).into_response())
+    Ok(Json(wallet_status::change(&control.fleet, wallet(&id)?, Verb::parse(&verb)?, &because).await?).into_response())
 }
 
 async fn deliver(control: Control, by: By, Path((id, transfer)): Path<(String, Uuid)>, body: Bytes) -> Answer {

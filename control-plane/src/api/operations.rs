@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use control_api::{OperationId, VerifyFrom};
+use control_api::{OperationId, Refusal, VerifyFrom};
 use serde::Deserialize;
 use topology::CellId;
 
@@ -51,9 +51,7 @@ impl Listed {
 }
 
 fn id(text: &str) -> Result<OperationId> {
-    text.parse().map_err(|error: control_api::BadOperationId| {
-        crate::error::refused(400, "bad_id", "Not a sound id", error.to_string())
-    })
+    text.parse().map_err(|error: control_api::BadOperationId| crate::error::refused(Refusal::BadId, error.to_string()))
 }
 
 async fn start(control: Control, by: By, body: Bytes) -> Answer {

@@ -1,7 +1,9 @@
 //! The one place where an error becomes an answer: `application/problem+json` with a stable code.
 
+use access::origin::Foreign;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use control_api::Refusal;
 use topology::Problem;
 use topology::problem::PROBLEM_JSON;
 
@@ -18,15 +20,19 @@ pub fn of(error: Error) -> Problem {
         Error::Denied(reason) => {
             Problem::new(reason.status(), reason.code(), reason.title()).detail(reason.to_string())
         }
-        Error::Refused(problem) => *problem,
+        Error::Refused(refused) => refused.into(),
+        Error::Relayed(problem) => *problem,
+        Error::Foreign(foreign) => {
+            Problem::new(Foreign::STATUS.as_u16(), foreign.code(), foreign.title()).detail(foreign.to_string())
+        }
         Error::Storage { what, code, message } => {
             tracing::warn!(what, code, message, "storage failed");
             let code = code.unwrap_or_else(|| "no answer".to_owned());
-            Problem::new(503, "storage_unavailable", "The tables did not answer").detail(format!("{what}: {code}"))
+            Refusal::StorageUnavailable.detail(format!("{what}: {code}")).into()
         }
         Error::Unsound(what) => {
             tracing::error!(what, "stored data is unsound");
-            Problem::new(500, "unsound_data", "Stored data is unsound").detail(what)
+            Refusal::UnsoundData.detail(what).into()
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use control_api::Refusal;
 use control_api::ledgers::{BreakView, CheckpointView, ExportPage, VerifiedPage, VerifyCell};
 use ledger::{canonical, moving};
 use mover::Side;
@@ -53,7 +54,7 @@ pub async fn home(fleet: &Fleet, wallet: WalletId) -> Result<Side<DynamoStore>> 
             Ok(Some(_)) | Err(StoreError::Corrupt(_)) => return Ok(side),
             Ok(None) => {
                 let detail = format!("the tables of {cell} hold no chain of wallet {wallet}");
-                return Err(refused(404, "no_chain", "There is no such chain", detail));
+                return Err(refused(Refusal::NoChain, detail));
             }
             Err(error) => return Err(error.into()),
         }
@@ -153,7 +154,7 @@ pub async fn verify_checkpoints(fleet: &Fleet, witness: &Witness, wanted: &Verif
     let keys = witness.keys(&wanted.cell)?;
     if keys.is_empty() {
         let detail = format!("give the control plane a folder with {}.pub: --checkpoint-keys", wanted.cell);
-        return Err(refused(409, "no_checkpoint_key", "No key to verify this cell's checkpoints with", detail));
+        return Err(refused(Refusal::NoCheckpointKey, detail));
     }
     // First what the witness has: what comes later is in the log too.
     let witnessed = witness.kept(&wanted.cell).await?;

@@ -8,7 +8,7 @@ use access::Role;
 use access::http::{Connector, Http, Reply};
 use access::tls::{self, days_left, now_s};
 use axum::http::Method;
-use control_api::{InstanceHealth, WalletView};
+use control_api::{InstanceHealth, Refusal, WalletView};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -200,19 +200,20 @@ impl Instances {
                     return shown.map_err(|error| Error::Unsound(format!("{}: {error}", instance.id)));
                 }
                 Ok(reply) if reply.status.is_client_error() => {
-                    let problem: Option<topology::Problem> = serde_json::from_slice(&reply.body).ok();
-                    let (status, problem) = (
-                        reply.status.as_u16(),
-                        problem.unwrap_or_else(|| topology::Problem::new(409, "refused", "Refused")),
-                    );
-                    return Err(refused(status, &problem.code, &problem.title, problem.detail));
+                    let status = reply.status.as_u16();
+                    return Err(match serde_json::from_slice::<Problem>(&reply.body) {
+                        Ok(said) => {
+                            Error::Relayed(Box::new(Problem::new(status, &said.code, &said.title).detail(said.detail)))
+                        }
+                        Err(_) => Error::Refused(Refusal::Refused.detail("").status(status)),
+                    });
                 }
                 Ok(reply) => last = format!("{} answers {}", instance.id, reply.status.as_u16()),
                 Err(error) => last = format!("{}: {error}", instance.id),
             }
         }
         let detail = format!("{}: {last}; run the same command again", cell.id);
-        Err(refused(503, "cell_unavailable", "The cell did not answer", detail))
+        Err(refused(Refusal::CellUnavailable, detail))
     }
 
     /// Asks one instance that is there for it after the other until one answers.
@@ -244,7 +245,7 @@ impl Instances {
             }
         }
         let detail = format!("{}: {last}; nothing is lost, run the same command again", cell.id);
-        Err(refused(502, "cell_unavailable", "The cell does not answer", detail))
+        Err(Error::Refused(Refusal::CellUnavailable.detail(detail).titled("The cell does not answer").status(502)))
     }
 }
 
@@ -284,7 +285,7 @@ fn understood(cell: &CellId, reply: &Reply) -> Result<Answer> {
                 serde_json::from_slice::<Problem>(body).map(|problem| format!("{}: {}", problem.code, problem.detail));
             let detail =
                 format!("{cell} answered {status} ({})", said.unwrap_or_else(|_| "no problem body".to_owned()));
-            Err(refused(502, "cell_refused", "The cell refused", detail))
+            Err(refused(Refusal::CellRefused, detail))
         }
     }
 }

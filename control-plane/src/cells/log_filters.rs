@@ -2,6 +2,7 @@
 //! process that starts again logs as its flags say.
 
 use axum::http::Method;
+use control_api::Refusal;
 use control_api::logs::LogView;
 use topology::CellId;
 use topology::placement::InstanceEntry;
@@ -24,13 +25,12 @@ pub async fn ask(fleet: &Fleet, whose: &Whose, filter: Option<&str>) -> Result<V
     let is_everybody = whose.cell.is_none() && whose.instance.is_none() && !whose.control_plane;
     if filter.is_some() && is_everybody {
         let detail = "name a cell, an instance, a router or the control plane";
-        return Err(refused(400, "nobody_named", "No process is named", detail));
+        return Err(refused(Refusal::NobodyNamed, detail));
     }
     let mut views = Vec::new();
     if whose.control_plane || is_everybody {
         if let Some(filter) = filter {
-            telemetry::log::set_filter(filter)
-                .map_err(|error| refused(400, "bad_filter", "Not a filter of logs", error))?;
+            telemetry::log::set_filter(filter).map_err(|error| refused(Refusal::BadFilter, error))?;
         }
         views.push(LogView { process: OWN.into(), filter: Some(telemetry::log::filter()), why: None });
     }
@@ -56,12 +56,9 @@ async fn instances(fleet: &Fleet, whose: &Whose, all: bool) -> Result<Vec<Instan
     let found: Vec<_> =
         cells.flat_map(|cell| cell.instances.iter().filter(|instance| is_meant(&cell.id, instance)).cloned()).collect();
     match &whose.instance {
-        Some(name) if found.is_empty() => Err(refused(
-            404,
-            "no_such_instance",
-            "There is no such instance",
-            format!("no cell has an instance {name}"),
-        )),
+        Some(name) if found.is_empty() => {
+            Err(refused(Refusal::NoSuchInstance, format!("no cell has an instance {name}")))
+        }
         _ => Ok(found),
     }
 }
@@ -74,7 +71,7 @@ async fn one(fleet: &Fleet, instance: &InstanceEntry, filter: Option<&str>) -> R
     let process = instance.id.to_string();
     match fleet.instances.log(instance, method, body).await {
         Ok((true, filter)) => Ok(LogView { process, filter: Some(filter), why: None }),
-        Ok((false, why)) => Err(refused(400, "bad_filter", "Not a filter of logs", why)),
+        Ok((false, why)) => Err(refused(Refusal::BadFilter, why)),
         Err(why) => Ok(LogView { process, filter: None, why: Some(why) }),
     }
 }

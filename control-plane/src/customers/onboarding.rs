@@ -6,7 +6,7 @@
 //! the pin comes last. Every step may be repeated; a denial that is stored decides where a repeated
 //! onboarding goes.
 
-use control_api::{Because, Customer, Onboard, WalletView, Where};
+use control_api::{Because, Customer, Onboard, Refusal, WalletView, Where};
 use store::dynamodb::DynamoStore;
 use store::{Chains, HomeKey, HomeState, Homes};
 use topology::placement::{CellState, Pin};
@@ -46,7 +46,7 @@ pub async fn show(fleet: &Fleet, user: &UserId) -> Result<Customer> {
         Answer::Wallet(wallet) => Ok(Customer { place, wallet: Some(wallet) }),
         Answer::Elsewhere(Some(other)) => {
             let detail = format!("{} says that {other} has it: it is being moved, or was pinned by half", place.cell);
-            Err(refused(409, "wallet_elsewhere", "The wallet is not where the placement says", detail))
+            Err(refused(Refusal::WalletElsewhere, detail))
         }
         Answer::Absent | Answer::Exists | Answer::Elsewhere(None) => Ok(Customer { place, wallet: None }),
     }
@@ -66,7 +66,7 @@ pub async fn onboard(fleet: &Fleet, wanted: &Onboard) -> Result<Customer> {
         place.user_id = Some(wanted.user_id.clone());
         return Ok(Customer { place, wallet: Some(created) });
     }
-    Err(refused(503, "bucket_moving", "The customer's bucket is being moved", "try again when the move is done"))
+    Err(refused(Refusal::BucketMoving, "try again when the move is done"))
 }
 
 struct Plan {
@@ -96,7 +96,7 @@ async fn plan(fleet: &Fleet, placement: &Placement, wallet: WalletId, asked: Opt
         (Some(begun), Some(asked)) if &begun != asked => {
             let detail =
                 format!("an earlier onboarding promised this customer to {begun}: finish it with --cell {begun}");
-            return Err(refused(409, "onboarding_begun", "The customer was promised to another cell", detail));
+            return Err(refused(Refusal::OnboardingBegun, detail));
         }
         (Some(begun), _) => placement.cell_named(&begun).ok_or_else(|| unknown_cell(&begun))?,
         (None, Some(asked)) => open_cell(placement.cell_named(asked).ok_or_else(|| unknown_cell(asked))?)?,
@@ -120,7 +120,7 @@ async fn withdraw(fleet: &Fleet, home: &CellId, gone: &CellId, wallet: WalletId)
     }
     if !creation_rights::take_over(&store(fleet, home).await?, wallet, gone).await? {
         let detail = format!("{home} has a row of its own for this wallet: look again, then retry");
-        return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
+        return Err(refused(Refusal::WalletNotGrantable, detail));
     }
     Ok(())
 }
@@ -145,7 +145,7 @@ async fn carry_out(
         if !creation_rights::grant(&store(fleet, &plan.target.id).await?, wallet).await? {
             let detail =
                 format!("{} has a row that forbids this wallet: `ctl where` shows where it is", plan.target.id);
-            return Err(refused(409, "wallet_not_grantable", "The cell cannot take this customer", detail));
+            return Err(refused(Refusal::WalletNotGrantable, detail));
         }
     }
     let key = creation_key(wallet, &plan.target.id);
@@ -157,7 +157,7 @@ async fn carry_out(
         Answer::Exists => return Err(wallet_exists(&plan.target.id)),
         Answer::Absent | Answer::Elsewhere(_) => {
             let detail = format!("{} does not take the wallet yet; run the same command again", plan.target.id);
-            return Err(refused(503, "cell_not_ready", "The cell does not know of the customer yet", detail));
+            return Err(refused(Refusal::CellNotReady, detail));
         }
     };
     if elsewhere {
@@ -174,7 +174,7 @@ async fn deny(fleet: &Fleet, plan: &Plan, wallet: WalletId) -> Result<bool> {
         Denied::AlreadyHasWallet => Err(wallet_exists(&plan.home.id)),
         Denied::OtherRow => {
             let detail = format!("{} has a row of its own for this wallet: look again, then retry", plan.home.id);
-            Err(refused(409, "wallet_not_deniable", "Somebody else decided on this customer", detail))
+            Err(refused(Refusal::WalletNotDeniable, detail))
         }
     }
 }
@@ -203,7 +203,7 @@ async fn chosen<'a>(fleet: &Fleet, placement: &'a Placement, owner: &'a CellEntr
     // A cell of weight 0 is still better than none.
     let score = |cell: &CellEntry| room(cell) * (f64::from(cell.weight) + f64::MIN_POSITIVE);
     let best = placement.cells().iter().filter(|cell| room(cell) > 0.0).max_by(|a, b| score(a).total_cmp(&score(b)));
-    best.ok_or_else(|| refused(503, "no_room", "No cell takes new customers", "add a cell: `ctl cell add`"))
+    best.ok_or_else(|| refused(Refusal::NoRoom, "add a cell: `ctl cell add`"))
 }
 
 fn open_cell(cell: &CellEntry) -> Result<&CellEntry> {
@@ -211,7 +211,7 @@ fn open_cell(cell: &CellEntry) -> Result<&CellEntry> {
         CellState::Active | CellState::Joining => Ok(cell),
         state => {
             let detail = format!("{} is {state:?}: name an active cell, or none", cell.id);
-            Err(refused(409, "cell_not_accepting", "The cell takes no new customers", detail))
+            Err(refused(Refusal::CellNotAccepting, detail))
         }
     }
 }
@@ -234,7 +234,7 @@ pub fn entry(placement: &Placement, wallet: WalletId) -> Result<&CellEntry> {
 }
 
 fn wallet_exists(cell: &CellId) -> Error {
-    refused(409, "wallet_exists", "The user has a wallet", format!("it is in {cell}"))
+    refused(Refusal::WalletExists, format!("it is in {cell}"))
 }
 
 /// The same for every repetition of one onboarding.

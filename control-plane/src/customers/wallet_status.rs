@@ -1,9 +1,10 @@
 //! What an operator does to a single wallet: freezing, unfreezing, closing it, having one of its transfers delivered. The
 //! cell that serves the wallet does it, in the operator's name; this module only finds that cell.
 
-use control_api::Because;
+use control_api::{Because, Refusal};
 use mover::Side;
 use store::dynamodb::DynamoStore;
+use topology::wire::code;
 use topology::{CellEntry, WalletId};
 use tracing::info;
 use uuid::Uuid;
@@ -12,8 +13,41 @@ use crate::audit::chains;
 use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused};
 
-/// What can be done to a wallet as a whole; each is a path of the cells' internal API.
-pub const VERBS: [&str; 3] = ["freeze", "unfreeze", "close"];
+/// What can be done to a wallet as a whole.
+#[derive(Debug, Clone, Copy)]
+pub enum Verb {
+    Freeze,
+    Unfreeze,
+    Close,
+}
+
+impl Verb {
+    const ALL: [Self; 3] = [Self::Freeze, Self::Unfreeze, Self::Close];
+
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text).ok_or_else(|| {
+            refused(Refusal::NotFound, format!("a wallet takes {}", Self::ALL.map(Self::as_str).join(", ")))
+        })
+    }
+
+    /// The last part of the path, here and in the cells' internal API.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Unfreeze => "unfreeze",
+            Self::Close => "close",
+        }
+    }
+
+    /// What a cell says of a wallet that is as the verb would make it.
+    fn already(self) -> &'static str {
+        match self {
+            Self::Freeze => code::WALLET_FROZEN,
+            Self::Unfreeze => code::WALLET_NOT_FROZEN,
+            Self::Close => code::WALLET_CLOSED,
+        }
+    }
+}
 
 /// Has the cell of the payer try a transfer in flight at once; the transfer as the cell shows it afterwards.
 pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &Because) -> Result<serde_json::Value> {
@@ -25,17 +59,14 @@ pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &
 }
 
 /// The wallet as its cell shows it afterwards.
-pub async fn change(fleet: &Fleet, wallet: WalletId, verb: &str, because: &Because) -> Result<serde_json::Value> {
-    if !VERBS.contains(&verb) {
-        return Err(refused(404, "not_found", "No such path", format!("a wallet takes {}", VERBS.join(", "))));
-    }
+pub async fn change(fleet: &Fleet, wallet: WalletId, verb: Verb, because: &Because) -> Result<serde_json::Value> {
     let cell = home(fleet, wallet).await?;
-    let changed = match fleet.instances.change_state(&cell, wallet, verb, &because.actor).await {
+    let changed = match fleet.instances.change_state(&cell, wallet, verb.as_str(), &because.actor).await {
         // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
-        Err(Error::Refused(problem)) if problem.code == already(verb) => fleet.instances.shown(&cell, wallet).await?,
+        Err(Error::Relayed(problem)) if problem.code == verb.already() => fleet.instances.shown(&cell, wallet).await?,
         changed => changed?,
     };
-    info!(%wallet, verb, actor = because.actor, reason = because.reason, "changed a wallet's state");
+    info!(%wallet, verb = verb.as_str(), actor = because.actor, reason = because.reason, "changed a wallet's state");
     Ok(changed)
 }
 
@@ -45,13 +76,4 @@ async fn home(fleet: &Fleet, wallet: WalletId) -> Result<CellEntry> {
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cells().iter().find(|entry| entry.id == cell).cloned();
     entry.ok_or_else(|| Error::Unsound(format!("{wallet} lives in {cell}, which is not registered")))
-}
-
-/// What a cell says of a wallet that is as the verb would make it.
-fn already(verb: &str) -> &'static str {
-    match verb {
-        "freeze" => "wallet_frozen",
-        "unfreeze" => "wallet_not_frozen",
-        _ => "wallet_closed",
-    }
 }

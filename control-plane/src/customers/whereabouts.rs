@@ -3,7 +3,7 @@
 //!
 //! It must never tell more of a wallet than that it exists.
 
-use control_api::Where;
+use control_api::{Refusal, Where};
 use serde::Deserialize;
 use topology::{Placement, UserId, WalletId};
 
@@ -34,7 +34,7 @@ pub async fn find(fleet: &Fleet, placement: &Placement, id: &str, meant: Option<
                 (Some(false), Some(true)) => Ok(user),
                 (Some(false), Some(false)) => {
                     let detail = format!("there is no wallet {id}, and no user {id} has one");
-                    Err(refused(404, "unknown_wallet", "No such wallet", detail))
+                    Err(refused(Refusal::UnknownWallet, detail))
                 }
                 _ => Err(ambiguous(id, &as_wallet()?, &user)),
             }
@@ -60,5 +60,5 @@ fn ambiguous(id: &str, wallet: &Where, user: &Where) -> Error {
         "{id} may be a wallet, in {}, or a user, whose wallet is in {}: say which with --wallet or --user",
         wallet.cell, user.cell
     );
-    refused(409, "ambiguous_id", "The id may be a wallet's or a user's", detail)
+    refused(Refusal::AmbiguousId, detail)
 }

@@ -1,6 +1,8 @@
 //! What a deploy may ask for at most; checked before any work is done.
 
-use control_api::{DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployLimits, StartDeploy};
+use control_api::{
+    DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployLimits, Refusal, StartDeploy,
+};
 use topology::config::Deploys;
 use topology::config::deploys::MAX_BAKE_SECONDS;
 
@@ -23,7 +25,7 @@ pub fn of(wanted: &StartDeploy, configured: &Deploys) -> Result<DeployLimits> {
         rise_percent: wanted.rise_percent.unwrap_or(DEFAULT_RISE_PERCENT),
         slower_by_ms: wanted.slower_by_ms.unwrap_or(DEFAULT_SLOWER_BY_MS),
     };
-    let bad = |detail: String| Err(refused(400, "bad_limit", "A limit out of its range", detail));
+    let bad = |detail: String| Err(refused(Refusal::BadLimit, detail));
     let longest = limits.baseline_seconds.max(limits.bake_seconds).max(limits.wait_seconds);
     if longest > MAX_BAKE_SECONDS {
         return bad(format!("baselineSeconds, bakeSeconds and waitSeconds are at most {MAX_BAKE_SECONDS}"));

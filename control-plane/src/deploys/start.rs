@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use control_api::{
-    CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, StartDeploy, WavePlan, now_rfc3339,
+    CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, Refusal, StartDeploy, WavePlan, now_rfc3339,
 };
 use futures_util::future::join_all;
 use topology::{CellEntry, CellId, CellState};
@@ -31,11 +31,11 @@ pub async fn start(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<Start
     }
     if deploys.replacer.is_none() {
         let todo = "this control plane cannot replace instances: start it with --local-fleet or --deploy-command";
-        return Err(refused(422, "no_replacer", "Nothing replaces instances here", todo));
+        return Err(refused(Refusal::NoReplacer, todo));
     }
     if plan.waves.is_empty() {
         let detail = format!("every instance runs {} already", wanted.version);
-        return Err(refused(409, "nothing_to_deploy", "There is nothing to deploy", detail));
+        return Err(refused(Refusal::NothingToDeploy, detail));
     }
     let deploy = created(plan, wanted);
     let entry = DeployAudit {
@@ -53,7 +53,7 @@ pub async fn start(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<Start
             let other =
                 deploys.table.active().await?.map_or_else(|| "another one".into(), |id| DeployId(id).to_string());
             let detail = format!("{other} is under way: wait for its end, or roll it back");
-            Err(refused(409, "deploy_under_way", "Another deploy is under way", detail))
+            Err(refused(Refusal::DeployUnderWay, detail))
         }
     }
 }
@@ -125,7 +125,7 @@ async fn of_cell(deploys: &Arc<Deploys>, cell: &CellEntry) -> Result<Vec<Instanc
         Ok(running) => Ok(InstancePlan { id: instance.id.clone(), before: running.version }),
         Err(why) => {
             let detail = format!("{} does not say what it runs: {why}", instance.id);
-            Err(refused(409, "instance_silent", "An instance is not there", detail))
+            Err(refused(Refusal::InstanceSilent, detail))
         }
     });
     told.collect()

@@ -5,7 +5,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use control_api::{DeployAudit, DeployId};
+use control_api::{DeployAudit, DeployId, Refusal};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ impl Table {
         let json = serde_json::to_string(deploy).expect("a deploy is plain data");
         if json.len() > ROW_MAX_BYTES {
             let detail = format!("the deploy's record would have {} bytes, at most {ROW_MAX_BYTES}", json.len());
-            return Err(refused(422, "deploy_too_large", "Too many instances for one deploy", detail));
+            return Err(refused(Refusal::DeployTooLarge, detail));
         }
         let put = Put::builder().table_name(&self.table).item("k", s(DEPLOY)).item("v", n(deploy.number));
         let put = put.item("row", n(deploy.row)).item("write", s(write.to_string())).item("deploy", s(json));

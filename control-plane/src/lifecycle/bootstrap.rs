@@ -4,7 +4,7 @@
 //! May be killed anywhere and run again, also by two at once: what it writes follows from the cells and their weights
 //! alone, every row is put only if absent, and a different row stops it. It must never touch an existing placement.
 
-use control_api::{Bootstrap, Bootstrapped, CellSpec};
+use control_api::{Bootstrap, Bootstrapped, CellSpec, Refusal};
 use store::{Genesis, Homes};
 use topology::placement::{BucketRun, CellState};
 use topology::shares::{BucketMove, moves_to_fair_shares};
@@ -47,7 +47,7 @@ pub fn first_placement(cells: &[CellSpec]) -> Result<Placement> {
         })
         .collect();
     if entries.iter().all(|cell| cell.weight == 0) {
-        return Err(refused(422, "no_weight", "No cell has a weight", "give at least one cell a weight above 0"));
+        return Err(refused(Refusal::NoWeight, "give at least one cell a weight above 0"));
     }
     let weights: Vec<_> = entries.iter().map(|cell| (cell.index, cell.weight)).collect();
     let nobody = Box::new([CellIndex::NONE; BUCKETS]);
@@ -73,5 +73,5 @@ fn genesis_differs(cell: &CellSpec) -> Error {
          or give the cell empty tables",
         cell.id, cell.dynamodb.table_prefix
     );
-    refused(409, "genesis_differs", "The cell's tables belong to another placement", detail)
+    refused(Refusal::GenesisDiffers, detail)
 }

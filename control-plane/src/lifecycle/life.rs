@@ -2,7 +2,7 @@
 //!
 //! It must never remove a cell that a wallet still lives in.
 
-use control_api::{Because, CellSpec, CellView, RemoveCell};
+use control_api::{Because, CellSpec, CellView, Refusal, RemoveCell};
 use mover::{Buckets, GROUP_BUCKETS, Group, Route};
 use store::Chains;
 use topology::placement::CellState;
@@ -48,7 +48,7 @@ async fn change(
         let cell = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
         if cell.state != to && !from.contains(&cell.state) {
             let detail = format!("{id} is {}: it cannot become {}", state_name(cell.state), state_name(to));
-            return Err(refused(409, "cell_state", "The cell is not in a state for that", detail));
+            return Err(refused(Refusal::CellState, detail));
         }
         let cells = with_state(placement, id, from, to);
         Ok(cells.map(|cells| Delta { cells: Some(cells), ..Delta::default() }))
@@ -106,7 +106,7 @@ async fn reopen(fleet: &Fleet, removed: &CellId) -> Result<()> {
             let buckets = Buckets { cell: &cell.id, store: &side.store, group };
             buckets.reopen_for_lost(removed).await.map_err(|error| {
                 let detail = format!("{}: {error}. {removed} is removed; run the same command again", cell.id);
-                refused(503, "cell_tables_unavailable", "A cell's tables could not be read", detail)
+                refused(Refusal::CellTablesUnavailable, detail)
             })?;
         }
     }
@@ -155,10 +155,10 @@ async fn check_no_wallets(fleet: &Fleet, id: &CellId) -> Result<()> {
 }
 
 fn not_empty(detail: String) -> Error {
-    refused(409, "cell_not_empty", "The cell is not empty", detail)
+    refused(Refusal::CellNotEmpty, detail)
 }
 
 fn unreadable(id: &CellId, error: &dyn std::fmt::Display) -> Error {
     let detail = format!("{id}: {error}. If its tables are gone for good, use --force with a --reason");
-    refused(503, "cell_tables_unavailable", "The cell's tables could not be read", detail)
+    Error::Refused(Refusal::CellTablesUnavailable.detail(detail).titled("The cell's tables could not be read"))
 }

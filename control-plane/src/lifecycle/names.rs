@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use control_api::CellSpec;
+use control_api::{CellSpec, Refusal};
 
 use crate::error::{Result, refused};
 
@@ -23,14 +23,14 @@ pub fn check<'a>(cells: impl IntoIterator<Item = &'a CellSpec>) -> Result<()> {
             match taken.insert(what.clone(), cell) {
                 Some(other) if other.id != cell.id => {
                     let detail = format!("{} and {} both have {what}: each cell has its own", other.id, cell.id);
-                    return Err(refused(409, "cell_collides", "Another cell has that already", detail));
+                    return Err(refused(Refusal::CellCollides, detail));
                 }
                 _ => {}
             }
         }
         if let Some(instance) = cell.instances.iter().find(|instance| !is_name(&instance.id.0)) {
             let detail = format!("{:?}: 1 to {INSTANCE_MAX_BYTES} of letters, digits, '-', '_' and '.'", instance.id.0);
-            return Err(refused(400, "bad_id", "Not a sound id", detail));
+            return Err(refused(Refusal::BadId, detail));
         }
     }
     Ok(())

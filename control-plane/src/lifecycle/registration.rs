@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use control_api::{AddCell, CellSpec, CellStatus, CellView, SetAddresses, Status};
+use control_api::{AddCell, CellSpec, CellStatus, CellView, Refusal, SetAddresses, Status};
 use store::{Genesis, Homes};
 use topology::placement::CellState;
 use topology::{BUCKETS, CellEntry, CellId, CellIndex, Placement};
@@ -26,7 +26,7 @@ pub async fn add(fleet: &Fleet, wanted: &AddCell) -> Result<CellView> {
         if !fleet.store(&spec.dynamodb).await.put_genesis(&Genesis::of(std::iter::empty())).await? {
             let detail =
                 format!("the tables of {} already hold buckets of another placement: give it empty tables", spec.id);
-            return Err(refused(409, "genesis_differs", "The cell's tables belong to another placement", detail));
+            return Err(refused(Refusal::GenesisDiffers, detail));
         }
         fleet.placements.change("cell_added", &wanted.because, |placement| added(placement, spec)).await?;
         fleet.counts.count_soon();
@@ -34,7 +34,7 @@ pub async fn add(fleet: &Fleet, wanted: &AddCell) -> Result<CellView> {
     let record = fleet.registry.get(&spec.id).await?.ok_or_else(|| unknown_cell(&spec.id))?;
     if record.spec.dynamodb != spec.dynamodb || record.spec.instances != spec.instances {
         let detail = format!("{} is registered with other addresses; choose another name for a new cell", spec.id);
-        return Err(refused(409, "cell_exists", "There is a cell of this name", detail));
+        return Err(refused(Refusal::CellExists, detail));
     }
     show(fleet, &spec.id).await
 }
@@ -53,7 +53,7 @@ fn added(placement: &Placement, spec: &CellSpec) -> Result<Option<Delta>> {
     }
     let next = placement.cells().iter().map(|cell| cell.index.0 + 1).max().unwrap_or(0);
     if usize::from(next) >= topology::config::MAX_CELLS {
-        return Err(refused(422, "too_many_cells", "No further cell", "the registry is full"));
+        return Err(refused(Refusal::TooManyCells, "the registry is full"));
     }
     let mut cells = placement.cells().to_vec();
     cells.push(CellEntry {

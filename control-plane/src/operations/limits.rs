@@ -1,6 +1,6 @@
 //! What a request may ask for at most; checked before any work is done.
 
-use control_api::{Because, Limits, StartOperation};
+use control_api::{Because, Limits, Refusal, StartOperation};
 
 use crate::error::{Result, refused};
 
@@ -19,7 +19,7 @@ pub const NO_REASON: &str = "not given";
 pub fn check(wanted: &StartOperation) -> Result<()> {
     check_because(&wanted.because)?;
     let Limits { max_concurrent, max_bytes_per_sec, bake_seconds } = wanted.limits;
-    let bad = |detail: String| Err(refused(400, "bad_limit", "A limit out of its range", detail));
+    let bad = |detail: String| Err(refused(Refusal::BadLimit, detail));
     if !(1..=CONCURRENT_MAX).contains(&max_concurrent) {
         return bad(format!("maxConcurrent is 1 to {CONCURRENT_MAX}, not {max_concurrent}"));
     }
@@ -38,7 +38,7 @@ pub fn check_because(because: &Because) -> Result<()> {
         return Ok(());
     }
     let detail = format!("1 to {ACTOR_MAX_BYTES} and 1 to {REASON_MAX_BYTES} bytes without control characters");
-    Err(refused(400, "bad_because", "Not a sound actor or reason", detail))
+    Err(refused(Refusal::BadBecause, detail))
 }
 
 /// What overrides a safety rail says why.
@@ -47,7 +47,7 @@ pub fn check_meant(because: &Because) -> Result<()> {
     match because.reason.trim() {
         "" | NO_REASON => {
             let todo = "what overrides a safety rail needs a reason: --reason";
-            Err(refused(422, "reason_needed", "A reason is needed", todo))
+            Err(refused(Refusal::ReasonNeeded, todo))
         }
         _ => Ok(()),
     }

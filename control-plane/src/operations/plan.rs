@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use control_api::{BucketRange, MoveSummary, Piece, Plan, Step};
+use control_api::{BucketRange, MoveSummary, Piece, Plan, Refusal, Step};
 use mover::GROUP_BUCKETS;
 use sha2::{Digest, Sha256};
 use topology::placement::CellState;
@@ -55,7 +55,7 @@ pub fn migrate_buckets(placement: &Placement, range: BucketRange, to: &CellId) -
     let target = receiver(placement, to)?;
     if range.first > range.last {
         let detail = format!("{} comes after {}: name the lower bucket first", range.first, range.last);
-        return Err(refused(400, "bad_range", "A range of buckets that ends before it starts", detail));
+        return Err(refused(Refusal::BadRange, detail));
     }
     let moves = (range.first.0..=range.last.0).map(Bucket).map(|bucket| (bucket, target.index));
     let steps = bucket_steps(placement, moves)?;
@@ -71,7 +71,7 @@ pub fn reverse(placement: &Placement, completed: &[Step]) -> Result<Plan> {
         let target = placement.cell_named(&step.to).ok_or_else(|| unknown_cell(&step.to))?;
         if target.state == CellState::Removed {
             let detail = format!("{} was removed since", step.to);
-            return Err(refused(409, "cell_not_accepting", "The cell takes nothing back", detail));
+            return Err(Error::Refused(Refusal::CellNotAccepting.detail(detail).titled("The cell takes nothing back")));
         }
     }
     if let Some(stale) = stale_step(placement, &steps) {
@@ -92,7 +92,7 @@ pub fn forget(placement: &Placement, completed: Vec<Step>) -> Result<Plan> {
         };
         if returned {
             let detail = format!("{step}: {} has a part of it again", step.from);
-            return Err(refused(409, "plan_stale", "What was moved has come back", detail));
+            return Err(Error::Refused(Refusal::PlanStale.detail(detail).titled("What was moved has come back")));
         }
     }
     Ok(plan_of(placement, completed, |_, _| "moved away for good".to_owned()))
@@ -118,7 +118,9 @@ pub fn plan_stale(placement: &Placement, step: &Step) -> Error {
     };
     let now = placement.cell(now).map_or_else(String::new, |cell| format!("; {} begins at {} now", step, cell.id));
     let detail = format!("{} does not own all of it at placement version {}{now}", step.from, placement.version());
-    refused(409, "plan_stale", "The plan was made for another placement", format!("{detail}: plan again"))
+    Error::Refused(
+        Refusal::PlanStale.detail(format!("{detail}: plan again")).titled("The plan was made for another placement"),
+    )
 }
 
 /// Refuses a plan that is not the one its operator agreed to.
@@ -128,7 +130,7 @@ pub fn check_agreed(plan: &Plan, agreed: Option<&str>) -> Result<()> {
     }
     let detail =
         format!("the plan at placement version {} is not the one agreed to: plan again", plan.placement_version);
-    Err(refused(409, "plan_stale", "The plan has changed", detail))
+    Err(refused(Refusal::PlanStale, detail))
 }
 
 /// Names a plan by what it does.
@@ -148,7 +150,7 @@ fn receiver<'a>(placement: &'a Placement, id: &CellId) -> Result<&'a CellEntry> 
         CellState::Active | CellState::Joining => Ok(cell),
         state => {
             let detail = format!("{id} is {}: `ctl cell undrain {id}` makes it active", state_name(state));
-            Err(refused(409, "cell_not_accepting", "The cell takes no wallets", detail))
+            Err(Error::Refused(Refusal::CellNotAccepting.detail(detail).titled("The cell takes no wallets")))
         }
     }
 }

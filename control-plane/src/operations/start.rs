@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use control_api::{
-    AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Scope, StartOperation, Step,
-    Wanted, now_rfc3339,
+    AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Refusal, Scope, StartOperation,
+    Step, Wanted, now_rfc3339,
 };
 use store::Chains;
 use topology::{CellId, Placement, UserId, WalletId};
@@ -149,7 +149,7 @@ async fn wallet_plan(operations: &Operations, placement: &Placement, wallet: Wal
     {
         let detail =
             format!("{} has no wallet {wallet}; `ctl customer onboard --cell {to}` makes a new one", step.from);
-        return Err(refused(404, "unknown_wallet", "No such wallet", detail));
+        return Err(refused(Refusal::UnknownWallet, detail));
     }
     Ok(plan)
 }
@@ -159,17 +159,17 @@ pub async fn completed(operations: &Operations, id: OperationId) -> Result<(Oper
     let operation = get(operations, id).await?;
     if operation.wanted.kind() == OperationKind::Forget {
         let detail = format!("{id} moved nothing: what is forgotten cannot be brought back");
-        return Err(refused(422, "not_a_move", "The operation moved no wallets", detail));
+        return Err(refused(Refusal::NotAMove, detail));
     }
     if !operation.state.is_over() {
         let detail = format!("{id} is {}: wait for its end, or abort it", operation.state.as_str());
-        return Err(refused(409, "operation_not_over", "The operation is not over", detail));
+        return Err(refused(Refusal::OperationNotOver, detail));
     }
     if let Some(by) = operation.forgotten_by
         && get(operations, by).await?.state != OperationState::Aborted
     {
         let detail = format!("{by} made the source forget what {id} moved");
-        return Err(refused(409, "operation_forgotten", "The source has forgotten", detail));
+        return Err(refused(Refusal::OperationForgotten, detail));
     }
     let mut steps = operations.table.read_plan(&operation.plan).await?;
     steps.truncate(usize::try_from(operation.progress.steps_done).unwrap_or(usize::MAX));
@@ -185,7 +185,7 @@ fn check_baked(operation: &Operation, purge_after: Duration) -> Result<()> {
         (0, late) => format!("writes that were decided before {} could land for {late} s more", operation.id()),
         (baking, _) => format!("{} may still be reversed for {baking} s", operation.id()),
     };
-    Err(refused(409, "still_baking", "The move is too young to be forgotten", detail))
+    Err(refused(Refusal::StillBaking, detail))
 }
 
 /// No other operation may touch the same buckets, nor an evacuated cell.
@@ -198,7 +198,7 @@ async fn check_alone(operations: &Operations, register: &Register, plan: &Plan, 
     }
     if register.claims.len() >= ACTIVE_MAX {
         let detail = format!("at most {ACTIVE_MAX} at once: wait for the end of one");
-        return Err(refused(409, "too_many_operations", "Too many operations are under way", detail));
+        return Err(refused(Refusal::TooManyOperations, detail));
     }
     let emptied = evacuated(wanted);
     for &number in register.claims.keys() {
@@ -217,7 +217,7 @@ async fn check_alone(operations: &Operations, register: &Register, plan: &Plan, 
 }
 
 fn overlaps(detail: String) -> Error {
-    refused(409, "operation_overlaps", "Another operation is in the way", detail)
+    refused(Refusal::OperationOverlaps, detail)
 }
 
 fn evacuated(wanted: &Wanted) -> Option<&CellId> {

@@ -3,11 +3,11 @@
 //! It must never publish a bucket's new owner over a third cell's claim: its owner now is the one
 //! that the plan said, or the target already.
 
-use control_api::{OperationState, Piece, Step};
+use control_api::{OperationState, Piece, Refusal, Step};
 use topology::placement::{BucketRun, CellState, Pin};
 use topology::{Bucket, CellId, CellIndex, Placement, WalletId};
 
-use crate::error::{Error, Result, refused, unknown_cell};
+use crate::error::{Error, Result, unknown_cell};
 use crate::placement::placements::Delta;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,9 @@ pub fn with_state(
 
 fn owned_by_third(placement: &Placement, step: &Step, third: CellIndex) -> Error {
     let name = placement.cell(third).map_or_else(|| "another cell".to_owned(), |cell| cell.id.to_string());
-    refused(409, "plan_stale", "Another cell owns it now", format!("{step}: {name} owns a part of it now"))
+    Error::Refused(
+        Refusal::PlanStale.detail(format!("{step}: {name} owns a part of it now")).titled("Another cell owns it now"),
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use control_api::{Mismatch, OperationId, Piece, Step, Verified, VerifyFrom};
+use control_api::{Mismatch, OperationId, Piece, Refusal, Step, Verified, VerifyFrom};
 use mover::{Group, MoveError};
 use tokio::time::Instant;
 use topology::WalletId;
@@ -85,5 +85,5 @@ async fn page(
 
 async fn not_verifiable(route: &mover::Route<store::dynamodb::DynamoStore>, error: MoveError) -> Error {
     let why = trouble(route, error).await;
-    refused(503, "not_verifiable", "A cell's tables could not be read", why.to_string())
+    refused(Refusal::NotVerifiable, why.to_string())
 }

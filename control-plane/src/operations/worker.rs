@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use control_api::{Because, OperationState, Step, Wanted, now_rfc3339};
+use control_api::{Because, OperationState, Refusal, Step, Wanted, now_rfc3339};
 use mover::{Order, Pace};
 use uuid::Uuid;
 
@@ -109,7 +109,7 @@ impl Worker {
             }
             Next::Finish => match cells::before_finishing(&self.operations, &operation).await {
                 Ok(()) => self.happen(operation, Event::Finish, None).await,
-                Err(Error::Refused(problem)) => self.happen(operation, Event::Fail, Some(problem.detail)).await,
+                Err(Error::Refused(refused)) => self.happen(operation, Event::Fail, Some(refused.detail)).await,
                 Err(error) => Err(error),
             },
             Next::Settle => {
@@ -175,8 +175,8 @@ impl Worker {
                 memory.failures = 0;
                 match self.publish(&operation, step, &outcome, states).await {
                     Ok(()) => self.record(operation, &outcome).await,
-                    Err(Error::Refused(problem)) if problem.code == "operation_changed" => Ok(Advanced::Again),
-                    Err(Error::Refused(problem)) => self.happen(operation, Event::Fail, Some(problem.detail)).await,
+                    Err(Error::Refused(refused)) if refused.refusal == Refusal::OperationChanged => Ok(Advanced::Again),
+                    Err(Error::Refused(refused)) => self.happen(operation, Event::Fail, Some(refused.detail)).await,
                     Err(error) => Err(error),
                 }
             }

@@ -6,12 +6,12 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Path, State};
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use control_api::Refusal;
 use serde_json::{Value, json};
 use topology::Problem;
 use tower_service::Service;
 
 use super::actions::{self, Action, Field};
-use super::entry::refuse;
 use super::limits::ANSWER_MAX_BYTES;
 use super::paths::HOME;
 use super::session::field;
@@ -31,11 +31,10 @@ pub async fn act(
     form: Bytes,
 ) -> Response {
     if field(&form, "seal").as_deref() != Some(visitor.seal.as_str()) {
-        return refuse("form_expired", "The form is not of this session", "reload the page and press the button again");
+        return told(&Refusal::FormExpired.detail("reload the page and press the button again").into());
     }
     let Some(action) = actions::action(&noun, &name, &verb) else {
-        let problem = Problem::new(404, "unknown_action", "Nothing to do").detail("no such action on this page");
-        return html(StatusCode::NOT_FOUND, view::refusal(&problem));
+        return told(&Refusal::UnknownAction.detail("no such action on this page").into());
     };
     let asked = match request(&visitor, &action, &form) {
         Ok(asked) => asked,
@@ -48,8 +47,7 @@ pub async fn act(
     }
     let body = to_bytes(answer.into_body(), ANSWER_MAX_BYTES).await.unwrap_or_default();
     told(&serde_json::from_slice(&body).unwrap_or_else(|_| {
-        Problem::new(status.as_u16(), "unreadable_answer", "It is not known whether it was done")
-            .detail("look at the page, and at `ctl audit`")
+        Refusal::UnreadableAnswer.detail("look at the page, and at `ctl audit`").status(status.as_u16()).into()
     }))
 }
 
@@ -72,13 +70,13 @@ fn anchor(action: &Action) -> &'static str {
 fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Body>> {
     if action.confirm && field(form, "confirm").as_deref() != Some(action.name.as_str()) {
         let detail = format!("to do this, type {} into the field that asks for it", action.name);
-        return Err(refused(422, "not_confirmed", "The name was not typed", detail));
+        return Err(refused(Refusal::NotConfirmed, detail));
     }
     let mut body = action.body.clone();
     match action.field {
         Some(Field::Minutes) => {
             let seconds = actions::seconds(field(form, "minutes").as_deref())
-                .ok_or_else(|| refused(400, "bad_minutes", "Not a number of minutes", "1 to 1440"))?;
+                .ok_or_else(|| refused(Refusal::BadMinutes, "1 to 1440"))?;
             body.insert("seconds".to_owned(), json!(seconds));
         }
         Some(Field::To) => {
@@ -87,9 +85,8 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
         None => {}
     }
     let reason = field(form, "reason").filter(|reason| !reason.is_empty());
-    let reason = reason.ok_or_else(|| {
-        refused(422, "reason_needed", "A reason is needed", "write it for the operator reading the audit log")
-    })?;
+    let reason =
+        reason.ok_or_else(|| refused(Refusal::ReasonNeeded, "write it for the operator reading the audit log"))?;
     // Behind a door the token names the actor, whatever the form says.
     let actor = field(form, "actor").filter(|actor| !actor.is_empty()).unwrap_or_else(|| NOBODY.to_owned());
     body.insert("actor".to_owned(), json!(actor));
@@ -99,5 +96,5 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
         request = request.header(header::AUTHORIZATION, line);
     }
     let request = request.body(Body::from(Value::Object(body).to_string()));
-    request.map_err(|error| refused(400, "bad_id", "Not a sound id", error.to_string()))
+    request.map_err(|error| refused(Refusal::BadId, error.to_string()))
 }

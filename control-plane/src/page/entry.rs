@@ -3,9 +3,10 @@
 //!
 //! It must never let a form through that a page of ours did not make, nor a cookie count anywhere but here.
 
+use access::origin::Foreign;
 use access::{Denied, origin};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use topology::Problem;
@@ -52,16 +53,18 @@ pub async fn check_origin(State(page): Shared, request: Request, next: Next) -> 
     let headers = request.headers();
     if page.door.is_none() && !origin::is_local(headers) {
         let detail = "a fleet without authentication answers only as 127.0.0.1, [::1] or localhost";
-        return refuse("foreign_host", "Not under this name", detail);
+        return refuse(Foreign::Host, Foreign::Host.title(), detail);
     }
     if request.method() == Method::POST && !origin::is_own_form(headers) {
-        return refuse("cross_site", "The form is not ours", "open the page itself, and press the button there");
+        let todo = "open the page itself, and press the button there";
+        return refuse(Foreign::Site, "The form is not ours", todo);
     }
     next.run(request).await
 }
 
-pub fn refuse(code: &str, title: &str, detail: &str) -> Response {
-    html(StatusCode::FORBIDDEN, view::refusal(&Problem::new(403, code, title).detail(detail)))
+fn refuse(foreign: Foreign, title: &str, detail: &str) -> Response {
+    let problem = Problem::new(Foreign::STATUS.as_u16(), foreign.code(), title).detail(detail);
+    html(Foreign::STATUS, view::refusal(&problem))
 }
 
 /// Nothing of the page is kept by a cache, framed, or made to load anything of anybody else's.

@@ -11,12 +11,12 @@ use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use control_api::Refusal;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
-use topology::Problem;
 
 use super::fragment::{changed, digest};
 use super::limits::{FOLLOW_MAX, KEEP_ALIVE, LOOK_EVERY};
@@ -51,7 +51,7 @@ pub async fn follow(
     headers: HeaderMap,
 ) -> Response {
     let Ok(place) = Arc::clone(&page.followers).try_acquire_owned() else {
-        let problem = Problem::new(503, "too_many_followers", "Too many follow this page");
+        let problem = Refusal::TooManyFollowers.detail("").into();
         let mut response = html(StatusCode::SERVICE_UNAVAILABLE, view::refusal(&problem));
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         return response;

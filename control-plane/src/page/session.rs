@@ -92,7 +92,8 @@ pub async fn login(State(page): Shared, form: Bytes) -> Response {
     let token = token.strip_prefix("Bearer ").unwrap_or(&token).trim();
     if token.len() > SESSION_MAX_BYTES {
         let detail = format!("a browser keeps at most {SESSION_MAX_BYTES} bytes: use ctl with this one");
-        let problem = Problem::new(401, "token_too_large", "Token too large").detail(detail);
+        let reason = access::Denied::TokenTooLarge;
+        let problem = Problem::new(reason.status(), reason.code(), reason.title()).detail(detail);
         return html(StatusCode::UNAUTHORIZED, view::login(Some(&problem)));
     }
     let checked = if is_token(token) { visitor::caller(door, token) } else { Err(access::Denied::TokenInvalid) };

@@ -5,7 +5,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
-use control_api::{Because, Change};
+use control_api::{Because, Change, Refusal};
 use topology::{Placement, PlacementUpdate};
 use uuid::Uuid;
 
@@ -62,7 +62,7 @@ impl Log {
         let json = serde_json::to_string(update).expect("an update is plain data");
         if json.len() > CHANGE_MAX_BYTES {
             let todo = format!("{} bytes, at most {CHANGE_MAX_BYTES}: make it in several steps", json.len());
-            return Err(refused(422, "change_too_large", "The change is too large for one version", todo));
+            return Err(refused(Refusal::ChangeTooLarge, todo));
         }
         let put = Put::builder().table_name(&self.table).condition_expression("attribute_not_exists(v)");
         let put = put
@@ -111,7 +111,7 @@ impl Log {
             Transacted::Done => Ok(true),
             Transacted::ConditionsFailed(failed) if failed.contains(&1) && !failed.contains(&0) => {
                 let detail = "what the change was made for has changed meanwhile; nothing was published";
-                Err(refused(409, "operation_changed", "The operation was changed meanwhile", detail))
+                Err(refused(Refusal::OperationChanged, detail))
             }
             Transacted::ConditionsFailed(_) => Ok(false),
         }

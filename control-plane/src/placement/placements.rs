@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::ConditionCheck;
-use control_api::Because;
+use control_api::{Because, Refusal};
 use tokio::sync::{Mutex, Notify, watch};
 use topology::placement::{BucketRun, Pin};
 use topology::{AvoidedZone, CellEntry, Placement, PlacementUpdate};
@@ -167,9 +167,8 @@ impl Placements {
                 pins: delta.pins,
                 avoided: delta.avoided.unwrap_or_else(|| now.placement.avoided().to_vec()),
             };
-            let next = now.placement.updated(&update).map_err(|error| {
-                refused(409, "unsound_change", "The change would make an unsound placement", error.to_string())
-            })?;
+            let next =
+                now.placement.updated(&update).map_err(|error| refused(Refusal::UnsoundChange, error.to_string()))?;
             if self.log.append(&update, &log::Note::new(kind, because), guard.clone()).await? {
                 self.keep_snapshot(&next).await;
                 return self.refresh().await?.ok_or_else(crate::error::no_placement);
@@ -178,7 +177,7 @@ impl Placements {
             let most = BACKOFF_MAX_MS.min(u64::from(attempt) * 4 + 2);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(0..most))).await;
         }
-        Err(refused(503, "too_many_changes", "Other changes kept coming first", "nothing was changed: try again"))
+        Err(refused(Refusal::TooManyChanges, "nothing was changed: try again"))
     }
 
     /// Publishes version 1, unless a placement exists; answers the newest and whether it was this one.

@@ -47,7 +47,8 @@ pub fn cell_id(number: usize) -> CellId {
 pub fn code<T>(result: Result<T, Error>) -> String {
     match result {
         Ok(_) => "done".into(),
-        Err(Error::Refused(problem)) => problem.code,
+        Err(Error::Refused(refused)) => refused.refusal.code().into(),
+        Err(Error::Relayed(problem)) => problem.code,
         Err(other) => other.to_string(),
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::cell::NAMESPACE;
 use super::fixture::{Fixture, PATIENCE, Plane, because, cell_id, code};
+use crate::customers::wallet_status::{Verb, change};
 use crate::operations::{self, Started};
 
 /// A user of one of the first buckets, which are cell 1's, and the wallet's chain of one block there.
@@ -429,8 +430,8 @@ async fn a_freeze_that_had_happened_is_answered_as_done() {
     let plane = fixture.plane().await;
     crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
     let (_, wallet) = opened(&plane, 0..0x400).await;
-    let shown = crate::customers::wallet_status::change(&plane.control.fleet, wallet, "freeze", &because()).await;
+    let shown = change(&plane.control.fleet, wallet, Verb::Freeze, &because()).await;
     assert_eq!(shown.map(|wallet| wallet["status"].clone()).map_err(|error| error.to_string()), Ok("FROZEN".into()));
-    let refused = crate::customers::wallet_status::change(&plane.control.fleet, wallet, "close", &because()).await;
+    let refused = change(&plane.control.fleet, wallet, Verb::Close, &because()).await;
     assert!(refused.is_err(), "another refusal is no success");
 }

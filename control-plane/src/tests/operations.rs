@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control_api::{
-    AbortOperation, BucketRange, OperationId, OperationState, OperationView, Piece, Scope, StartOperation, Step, Wanted,
+    AbortOperation, BucketRange, OperationId, OperationState, OperationView, Piece, Refusal, Scope, StartOperation,
+    Step, Wanted,
 };
 use topology::Bucket;
 use topology::placement::CellState;
@@ -93,9 +94,9 @@ async fn operations_are_numbered_whoever_creates_them_and_never_overlap() {
     );
     assert!(third.is_ok() != same.is_ok(), "one of them was first");
     let lost = if third.is_err() { third } else { same };
-    let Err(Error::Refused(problem)) = lost else { panic!("a refusal") };
-    assert_eq!(problem.code, "operation_overlaps");
-    assert!(problem.detail.contains("op-3") && problem.detail.contains("012b"), "{}", problem.detail);
+    let Err(Error::Refused(refused)) = lost else { panic!("a refusal") };
+    assert_eq!(refused.refusal, Refusal::OperationOverlaps);
+    assert!(refused.detail.contains("op-3") && refused.detail.contains("012b"), "{}", refused.detail);
 
     // What is over is in no operation's way.
     let hands = Pretend::default();

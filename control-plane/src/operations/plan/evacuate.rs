@@ -3,7 +3,7 @@
 //! In proportion to room no cell is overfilled as long as there is room for all. It must never send anything to a
 //! cell that is drained, emptied or of weight 0.
 
-use control_api::{Piece, Plan, Step};
+use control_api::{Piece, Plan, Refusal, Step};
 use topology::placement::CellState;
 use topology::shares::fair_shares_of;
 use topology::{Bucket, CellEntry, CellId, CellIndex, Placement, WalletId};
@@ -14,7 +14,7 @@ use crate::error::{Result, refused, unknown_cell};
 pub fn evacuate(placement: &Placement, rooms: &Rooms, cell: &CellId, force: bool) -> Result<Plan> {
     let source = placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     if source.state == CellState::Removed {
-        return Err(refused(409, "cell_removed", "The cell was removed", format!("{cell} owns nothing")));
+        return Err(refused(Refusal::CellRemoved, format!("{cell} owns nothing")));
     }
     let others = placement.cells().iter().filter(|other| other.index != source.index);
     let receivers: Vec<_> = others.filter(|other| other.state == CellState::Active && other.weight > 0).collect();
@@ -22,7 +22,7 @@ pub fn evacuate(placement: &Placement, rooms: &Rooms, cell: &CellId, force: bool
     let pinned = pinned_to(placement, source.index);
     if pinned.len() > SINGLE_WALLETS_MAX {
         let detail = format!("{} wallets are pinned to {cell}; at most {SINGLE_WALLETS_MAX} at once", pinned.len());
-        return Err(refused(422, "too_many_pins", "Too many pinned wallets", detail));
+        return Err(refused(Refusal::TooManyPins, detail));
     }
     if buckets.is_empty() && pinned.is_empty() {
         return Ok(plan_of(placement, vec![], |_, _| String::new()));
@@ -57,7 +57,7 @@ fn pinned_to(placement: &Placement, cell: CellIndex) -> Vec<WalletId> {
 fn weights(receivers: &[&CellEntry], rooms: &Rooms, cell: &CellId, force: bool) -> Result<Vec<(CellIndex, u32)>> {
     if receivers.is_empty() {
         let detail = format!("no other active cell has a weight above 0: add one before {cell} is evacuated");
-        return Err(refused(409, "no_receiver", "There is no cell to receive the customers", detail));
+        return Err(refused(Refusal::NoReceiver, detail));
     }
     let free = |other: &CellEntry| rooms.get(&other.id).and_then(|room| room.free());
     let total: u64 = receivers.iter().filter_map(|other| free(other)).sum();
@@ -78,7 +78,7 @@ fn weights(receivers: &[&CellEntry], rooms: &Rooms, cell: &CellId, force: bool) 
         counted(needed),
         list.join(", ")
     );
-    Err(refused(409, "headroom_lacking", "The other cells lack room for the customers", detail))
+    Err(refused(Refusal::HeadroomLacking, detail))
 }
 
 /// Runs of neighbours stay together: each receiver gets one after the other.

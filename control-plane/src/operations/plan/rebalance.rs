@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
-use control_api::Plan;
+use control_api::{Plan, Refusal};
 use topology::placement::CellState;
 use topology::shares::{fair_shares_of, moves_to_shares};
 use topology::{BUCKETS, CellIndex, Placement};
 
 use super::{bucket_steps, plan_of};
-use crate::error::{Result, refused};
+use crate::error::{Error, Result};
 
 /// `max_moves`: most buckets moved by this run; the rest is another run's.
 pub fn rebalance(placement: &Placement, max_moves: Option<usize>) -> Result<Plan> {
@@ -27,7 +27,9 @@ pub fn rebalance(placement: &Placement, max_moves: Option<usize>) -> Result<Plan
     let weights: Vec<(CellIndex, u32)> = weighed.map(|cell| (cell.index, cell.weight)).collect();
     if weights.iter().all(|&(_, weight)| weight == 0) {
         let todo = "no active cell has a weight above 0";
-        return Err(refused(422, "no_weight", "There is no cell to share the buckets among", todo));
+        return Err(Error::Refused(
+            Refusal::NoWeight.detail(todo).titled("There is no cell to share the buckets among"),
+        ));
     }
     let pool = BUCKETS - kept.iter().map(|&(_, buckets)| buckets).sum::<usize>();
     let mut shares = fair_shares_of(pool, &weights, owned_by);

@@ -54,7 +54,7 @@ fn moved(plan: &Plan) -> Vec<(String, String, usize, usize)> {
 
 fn code(result: Result<Plan>) -> String {
     match result {
-        Err(Error::Refused(problem)) => problem.code,
+        Err(Error::Refused(refused)) => refused.refusal.code().into(),
         other => format!("{other:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! What an evacuation makes of its cell's state, at its beginning and at its end. Other operations change none.
 
-use control_api::{OperationState, Wanted};
+use control_api::{OperationState, Refusal, Wanted};
 use topology::placement::CellState;
 use topology::{CellId, Placement};
 
@@ -42,7 +42,7 @@ pub async fn before_finishing(operations: &Operations, operation: &Operation) ->
                 "{cell} still owns {buckets} buckets and {pins} pinned wallets that came to it meanwhile: move them \
                  with `ctl migrate`, then resume"
             );
-            return Err(refused(409, "cell_not_empty", "The cell is not empty", detail));
+            return Err(refused(Refusal::CellNotEmpty, detail));
         }
         Ok(cells(with_state(placement, cell, &[CellState::Evacuating], CellState::Empty)))
     };
