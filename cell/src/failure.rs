@@ -110,8 +110,9 @@ impl Failure {
             // The one row whose name is not drawn again for each command.
             Reply::RowConflict => Failure::AlreadyReversed,
             Reply::ItemRefused { item, refusal } => Failure::ItemRefused { item, refusal },
+            // No failure may be read into what was done.
             Reply::Done { .. } | Reply::SeenKey { .. } | Reply::SeenKeys { .. } => {
-                Failure::Unavailable("unexpected answer of the sequencer".into())
+                unreachable!("the caller itself reads what was done and which keys were seen")
             }
         }
     }

@@ -23,7 +23,7 @@ use room::{CellRoom, Process, lacking};
 pub const SECONDS_MAX: u32 = 24 * 3_600;
 
 pub fn now_s() -> u64 {
-    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0)
+    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).expect("the clock is after 1970")
 }
 
 /// Zones that are left at `now_s`.

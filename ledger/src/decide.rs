@@ -186,9 +186,17 @@ pub fn record_refusal(refusal: Refusal, transfer: TransactionId, from: WalletId)
 pub fn credit_refusal(refusal: Refusal) -> CreditRefusal {
     match refusal {
         Refusal::Frozen => CreditRefusal::WalletFrozen,
+        Refusal::Closed => CreditRefusal::WalletClosed,
         Refusal::BalanceLimit => CreditRefusal::BalanceLimit,
-        // Nothing else keeps a wallet from receiving: see `can_receive`.
-        _ => CreditRefusal::WalletClosed,
+        Refusal::InsufficientBalance { .. }
+        | Refusal::NotFrozen
+        | Refusal::NotEmpty { .. }
+        | Refusal::InFlight { .. }
+        | Refusal::NothingInFlight
+        | Refusal::NoOpenHold
+        | Refusal::AboveHold { .. }
+        | Refusal::TooManyHolds
+        | Refusal::ExpiryPassed => unreachable!("`can_receive` does not refuse with {refusal:?}"),
     }
 }
 
@@ -205,14 +213,14 @@ pub fn item_outcome(refusal: Refusal) -> ItemOutcome {
         Refusal::AboveHold { .. } => ItemOutcome::AboveHold,
         Refusal::TooManyHolds => ItemOutcome::TooManyHolds,
         Refusal::ExpiryPassed => ItemOutcome::ExpiryPassed,
-        // What else can be refused needs another status than `can_batch` allows, or no operation of a batch asks it.
-        Refusal::NoOpenHold
-        | Refusal::Frozen
+        Refusal::NoOpenHold => ItemOutcome::NoOpenHold,
+        // It needs another status than `can_batch` allows, or no operation of a batch asks it.
+        Refusal::Frozen
         | Refusal::Closed
         | Refusal::NotFrozen
         | Refusal::NotEmpty { .. }
         | Refusal::NothingInFlight
-        | Refusal::InFlight { .. } => ItemOutcome::NoOpenHold,
+        | Refusal::InFlight { .. } => unreachable!("no operation of a batch is refused with {refusal:?}"),
     }
 }
 

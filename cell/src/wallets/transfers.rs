@@ -223,7 +223,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 fn outcome_of_entry(kind: &EntryKind) -> CreditOutcome {
     match kind {
         EntryKind::TransferRefused { reason, .. } => CreditOutcome::Refused { reason: *reason },
-        _ => CreditOutcome::Received,
+        EntryKind::TransferIn { .. } => CreditOutcome::Received,
+        other => unreachable!("{other:?} does not answer a credit"),
     }
 }
 

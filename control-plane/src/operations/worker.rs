@@ -131,7 +131,9 @@ impl Worker {
         }
         let task = match &operation.wanted {
             Wanted::Forget { .. } => Task::Forget,
-            _ => Task::Move,
+            Wanted::Migrate { .. } | Wanted::Rebalance { .. } | Wanted::Evacuate { .. } | Wanted::Reverse { .. } => {
+                Task::Move
+            }
         };
         let Some((operation, carried)) = self.carried(operation, &step, task).await? else {
             return Ok(Advanced::Again);

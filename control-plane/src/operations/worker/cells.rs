@@ -52,7 +52,7 @@ pub async fn before_finishing(operations: &Operations, operation: &Operation) ->
 /// The cell is again what it was.
 pub async fn before_aborted(operations: &Operations, operation: &Operation) -> Result<()> {
     let Some(cell) = evacuated(operation) else { return Ok(()) };
-    let before = operation.cell_before.unwrap_or(CellState::Active);
+    let before = operation.cell_before.expect("an evacuation's cell was listed when its plan was made");
     let decide = |placement: &Placement| Ok(cells(with_state(placement, cell, &[CellState::Evacuating], before)));
     operations.fleet.placements.change("cell_evacuation_ended", &placement_reason(operation), decide).await.map(|_| ())
 }
