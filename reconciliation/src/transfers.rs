@@ -98,6 +98,10 @@ impl Legs {
         matches!(self.sent, Some((_, _, Route::Across, _)))
     }
 
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
     pub fn is_returned(&self) -> bool {
         self.returned.is_some()
     }

@@ -93,10 +93,13 @@ fn halves(transfers: &Transfers, lost: &Lost) -> BTreeMap<TransactionId, i128> {
 /// Of what a restore has lost, the other half may be left alone; nothing else is excused.
 fn check_transfers(chains: &BTreeMap<WalletId, Vec<Block>>, lost: &Lost) -> Result<(), Violation> {
     let refused = |kind: &EntryKind| matches!(kind, EntryKind::TransferRefused { .. });
+    let left = |kind: &EntryKind| matches!(kind, EntryKind::TransferOut { .. });
     for (id, legs) in transfers(chains).open {
         let Some(fault) = legs.fault() else { continue };
         let lacks_refusal = legs.is_returned() && legs.received.is_none() && lost.has(id, refused);
-        if half(id, &legs, lost).is_none() && !lacks_refusal {
+        // Refused by a payee, and what it left by is lost with what it came back by.
+        let is_refusal_alone = legs.is_refused() && legs.sent.is_none() && !legs.is_concluded() && lost.has(id, left);
+        if half(id, &legs, lost).is_none() && !lacks_refusal && !is_refusal_alone {
             return violated(format!("transfer {id} {fault}"));
         }
     }

@@ -85,6 +85,10 @@ impl Cell {
         self.store.head(wallet).await.expect("a handle without faults answers")
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
     pub async fn serves(&self, wallet: WalletId) -> bool {
         self.head(wallet).await.is_some_and(|head| head.home == self.id)
     }
@@ -229,7 +233,7 @@ impl World {
 
     /// Whether some cell is stopped while it is restored.
     pub fn is_restoring(&self) -> bool {
-        self.cells.iter().any(|cell| cell.is_stopped.load(Ordering::Relaxed))
+        self.cells.iter().any(Cell::is_stopped)
     }
 
     /// From now on nothing fails any more.
