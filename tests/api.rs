@@ -17,7 +17,7 @@ use topology::WalletId;
 use crate::fleet::{Client, Fleet};
 
 /// Two cells with wallets in them: Ann and Abe in the first, Bob in the second, with 100.00 each.
-pub struct Town {
+pub struct Fixture {
     pub fleet: Fleet,
     pub client: Client,
     pub ann: WalletId,
@@ -25,7 +25,7 @@ pub struct Town {
     pub bob: WalletId,
 }
 
-impl Town {
+impl Fixture {
     pub async fn new() -> Self {
         let fleet = Fleet::start(2, 1).await;
         let client = fleet.client();

@@ -20,7 +20,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("deploy-analysis", &["control-api"]),
     ("reconciliation", &["topology", "ledger", "control-api"]),
     ("local-fleet", &["topology", "access", "ledger", "control-api", "command-line"]),
-    ("load-generator", &["topology", "ledger", "control-api", "command-line"]),
+    ("load-generator", &["topology", "ledger", "control-api", "reconciliation", "command-line"]),
     (
         "drills",
         &[

@@ -7,7 +7,7 @@ use ledger::Money;
 use topology::WalletId;
 
 use crate::fleet::books::{Books, Moment};
-use crate::fleet::journal::{Deed, What};
+use crate::fleet::journal::{Request, What};
 use crate::fleet::{Call, Client, Fleet, setting, until, within};
 
 const CLIENTS: u64 = 64;
@@ -15,38 +15,38 @@ const CENT: Money = Money::from_minor(1);
 
 /// `count` deposits of a cent, by [`CLIENTS`] clients at once. Half of the requests start at one instance and half at
 /// the other; a client goes to the other one when the first does not answer. `begun` counts as they go.
-async fn deposit_cents(fleet: &Fleet, wallet: WalletId, count: u64, begun: &Arc<AtomicU64>) -> Vec<Deed> {
+async fn deposit_cents(fleet: &Fleet, wallet: WalletId, count: u64, begun: &Arc<AtomicU64>) -> Vec<Request> {
     let instances = [fleet.instance_client(1, 0), fleet.instance_client(1, 1)];
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS {
         let (instances, begun) = (instances.clone(), begun.clone());
         clients.spawn(async move {
-            let mut deeds = Vec::new();
+            let mut requests = Vec::new();
             loop {
                 let number = begun.fetch_add(1, Ordering::Relaxed);
                 if number >= count {
-                    return deeds;
+                    return requests;
                 }
                 let first = usize::try_from(number % 2).expect("0 or 1");
-                let deed = Deed::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
-                let answer = Client::insist_at(&[&instances[first], &instances[1 - first]], &deed.call()).await;
-                deeds.push(deed.answered(&answer.expect(200)));
+                let request = Request::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
+                let answer = Client::insist_at(&[&instances[first], &instances[1 - first]], &request.call()).await;
+                requests.push(request.answered(&answer.expect(200)));
             }
         });
     }
     clients.join_all().await.into_iter().flatten().collect()
 }
 
-async fn check(fleet: &Fleet, wallet: WalletId, deeds: &[Deed], expected: &str) {
+async fn check(fleet: &Fleet, wallet: WalletId, requests: &[Request], expected: &str) {
     assert_eq!(fleet.client().balance(wallet).await, expected);
     let books = Books::read(fleet).await;
     books.audit(Moment::Still);
-    books.check_deeds(deeds);
+    books.check_requests(requests);
     let chain = books.chain(wallet);
     let entries: usize = chain.iter().map(|block| block.entries.len()).sum();
-    eprintln!("{} deposits in {} blocks", deeds.len(), chain.len() - 1);
+    eprintln!("{} deposits in {} blocks", requests.len(), chain.len() - 1);
     // The opening, the first deposit, and each of the others once.
-    assert_eq!(entries, deeds.len() + 2);
+    assert_eq!(entries, requests.len() + 2);
 }
 
 async fn begin() -> (Fleet, WalletId) {
@@ -60,8 +60,8 @@ async fn begin() -> (Fleet, WalletId) {
 async fn ten_thousand_deposits_through_two_instances_are_each_counted_once() {
     within(120, "the test", async {
         let (fleet, wallet) = begin().await;
-        let deeds = deposit_cents(&fleet, wallet, 10_000, &Arc::default()).await;
-        check(&fleet, wallet, &deeds, "107.00").await;
+        let requests = deposit_cents(&fleet, wallet, 10_000, &Arc::default()).await;
+        check(&fleet, wallet, &requests, "107.00").await;
     })
     .await;
 }
@@ -81,9 +81,9 @@ async fn deposits_survive_instances_killed_under_them() {
                 fleet.kill(if kill % 2 == 0 { "cell-1-a" } else { "cell-1-b" }).await;
             }
         };
-        let (deeds, ()) = tokio::join!(deposit_cents(&fleet, wallet, count, &begun), killer);
+        let (requests, ()) = tokio::join!(deposit_cents(&fleet, wallet, count, &begun), killer);
         let expected = Money::from_minor(700 + count).to_string();
-        check(&fleet, wallet, &deeds, &expected).await;
+        check(&fleet, wallet, &requests, &expected).await;
     })
     .await;
 }
@@ -103,9 +103,9 @@ async fn a_key_of_long_ago_is_found_by_an_instance_that_never_saw_it() {
         }
         fleet.until_all_ready(&["cell-1-a", "cell-1-b"]).await;
         for number in [0, count / 2, count - 1] {
-            let deed = Deed::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
+            let request = Request::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
             let started = std::time::Instant::now();
-            let answer = client.insist(&deed.call()).await.expect(200);
+            let answer = client.insist(&request.call()).await.expect(200);
             eprintln!("key {number} of {count} found in {} ms", started.elapsed().as_millis());
             assert!(answer.is_replay(), "{answer:?}");
             let other = Call::deposit(wallet, "0.02").key(format!("cent-{number}"));

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::api::Town;
+use crate::api::Fixture;
 use crate::api::bad_input::{bodies, requests};
 use crate::fleet::seen::{Kind, template};
 use crate::fleet::{Answer, Call, within};
@@ -63,14 +63,14 @@ impl Document {
 }
 
 /// The answers of a walk over the whole API: what works, and every kind of bad input.
-async fn walk(town: &Town) -> BTreeSet<Kind> {
-    let (ann, bob) = (town.ann, town.bob);
+async fn walk(fixture: &Fixture) -> BTreeSet<Kind> {
+    let (ann, bob) = (fixture.ann, fixture.bob);
     let transfer = Call::transfer(ann, bob, "1").key("walk");
-    let sent = town.client.send(&transfer).await.expect(200);
-    let user = town.client.send(&Call::show(ann)).await.string("userId");
+    let sent = fixture.client.send(&transfer).await.expect(200);
+    let user = fixture.client.send(&Call::show(ann)).await.string("userId");
     let get = |path: String| Call::get(format!("/api/v1/wallets{path}"));
     let mut calls = vec![
-        Call::create(&town.newcomer().await).key("walk"),
+        Call::create(&fixture.newcomer().await).key("walk"),
         Call::create(&user),
         get(format!("?userId={user}")),
         Call::show(ann),
@@ -82,10 +82,10 @@ async fn walk(town: &Town) -> BTreeSet<Kind> {
         get(format!("/{ann}/balance/historical?timestamp={}", sent.string("createdAt"))),
         Call::deposit(ann, "2").key("walk-deposit"),
     ];
-    calls.extend(bodies(town).into_iter().chain(requests(town)).map(|(_, call, _, _)| call));
+    calls.extend(bodies(fixture).into_iter().chain(requests(fixture)).map(|(_, call, _, _)| call));
     let mut kinds = BTreeSet::new();
     for call in calls {
-        kinds.insert(kind_of(&call, &town.client.send(&call).await));
+        kinds.insert(kind_of(&call, &fixture.client.send(&call).await));
     }
     kinds
 }
@@ -101,8 +101,8 @@ struct Bound<'a> {
 }
 
 /// Every `maxLength` and `maxItems` of the document's requests is what the service takes: one more is refused.
-async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String> {
-    let ann = town.ann;
+async fn bounds_that_do_not_hold(document: &Document, fixture: &Fixture) -> Vec<String> {
+    let ann = fixture.ann;
     let batch = |key: &str| {
         let operation = format!(r#"{{"type":"deposit","amount":1,"idempotencyKey":"{key}"}}"#);
         Call::post(format!("/api/v1/wallets/{ann}/transactions:batch"), format!(r#"{{"operations":[{operation}]}}"#))
@@ -113,7 +113,7 @@ async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String
     };
     let (operations, payments) = (many("transactions:batch", "operations"), many("transfers:batch", "payments"));
     let deposit = r#"{"type":"deposit","amount":1}"#;
-    let payment = format!(r#"{{"toWalletId":"{}","amount":0.01}}"#, town.bob);
+    let payment = format!(r#"{{"toWalletId":"{}","amount":0.01}}"#, fixture.bob);
     let bounds = [
         Bound {
             pointer: "schemas/UserId/maxLength",
@@ -163,14 +163,14 @@ async fn bounds_that_do_not_hold(document: &Document, town: &Town) -> Vec<String
         let most = document.json.pointer(&format!("/components/{pointer}")).and_then(Value::as_u64);
         let most = usize::try_from(most.unwrap_or_else(|| panic!("there is no {pointer}"))).expect("small");
         let (longest, longer) =
-            (town.client.send(&call(&text(most))).await, town.client.send(&call(&text(most + 1))).await);
+            (fixture.client.send(&call(&text(most))).await, fixture.client.send(&call(&text(most + 1))).await);
         if !longest.is_success() || longer.is_success() || longer.code() != *code {
             faults.push(format!("{pointer} is {most}: {longest:?}; one more: {longer:?}"));
         }
     }
     // A user id is measured in bytes, as its description says.
     for (count, status) in [(64, 201), (65, 400)] {
-        let answer = town.client.send(&Call::create(&"\u{e4}".repeat(count))).await;
+        let answer = fixture.client.send(&Call::create(&"\u{e4}".repeat(count))).await;
         if answer.status != status {
             faults.push(format!("{count} times \u{e4}: {answer:?}"));
         }
@@ -194,14 +194,14 @@ async fn openapi_yaml_documents_every_answer_that_is_met() {
             Ok(document) => document,
             Err(why) => return eprintln!("SKIPPED: openapi.yaml is not checked: {why}"),
         };
-        let town = Town::new().await;
-        let mut kinds = walk(&town).await;
+        let fixture = Fixture::new().await;
+        let mut kinds = walk(&fixture).await;
         // And what the tests that run beside this one have met so far: outages, frozen wallets, slow transfers.
         kinds.extend(crate::fleet::seen::all());
         let faults =
             kinds.iter().filter_map(|kind| document.documents(kind).err().map(|why| format!("{kind:?}: {why}")));
         let mut faults: Vec<_> = faults.collect();
-        faults.extend(bounds_that_do_not_hold(&document, &town).await);
+        faults.extend(bounds_that_do_not_hold(&document, &fixture).await);
         eprintln!("{} kinds of answers held against openapi.yaml", kinds.len());
         assert!(faults.is_empty(), "{}", faults.join("\n"));
         assert!(kinds.iter().any(|(method, ..)| *method == Method::POST.as_str()));

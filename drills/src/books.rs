@@ -112,7 +112,7 @@ pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
             "every chain is whole, block by block, and every copy of it is its beginning",
             format!("{} blocks of {} wallets, {} of which moved", totals.blocks, totals.wallets, totals.moved_wallets),
         ),
-        homeless.check("every wallet has exactly one home", told(&homes)),
+        homeless.check("every wallet has exactly one home", counts(&homes)),
         conserved(&sums),
     ];
     checks.push(complete(&transfers));
@@ -120,7 +120,7 @@ pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
     Ok(Audit { totals, homes, checks })
 }
 
-fn told(homes: &BTreeMap<CellId, u64>) -> String {
+fn counts(homes: &BTreeMap<CellId, u64>) -> String {
     homes.iter().map(|(cell, count)| format!("{cell} {count}")).collect::<Vec<_>>().join(", ")
 }
 

@@ -156,9 +156,9 @@ impl Up {
             if let Some(status) = self.process.try_wait()? {
                 // What it said last may have come after it was read.
                 let said = std::fs::read_to_string(log).unwrap_or(said);
-                let told = said.lines().last().unwrap_or("nothing was said").trim_start_matches("error: ").to_owned();
+                let why = said.lines().last().unwrap_or("nothing was said").trim_start_matches("error: ").to_owned();
                 return match status.code() {
-                    Some(code) if code == i32::from(PRECONDITION) => Err(failure(PRECONDITION, told)),
+                    Some(code) if code == i32::from(PRECONDITION) => Err(failure(PRECONDITION, why)),
                     _ => bail!("the drill's fleet did not start:\n{said}"),
                 };
             }

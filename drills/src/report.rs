@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::books::Totals;
 use crate::check::Check;
 use crate::evacuation::EvacuationReport;
-use crate::runner::{Deed, Played, Size};
+use crate::runner::{Played, Size, StepTaken};
 use crate::table::Drill;
 use crate::verdict::{AFTER, BEFORE, DURING, Slowdown, is_victim, seconds, slowdown, touches_victim};
 
@@ -42,7 +42,8 @@ pub struct Report {
     /// Of the last minute, at the end, on so many cores.
     pub machine_load: Option<f64>,
     pub cores: usize,
-    pub deeds: Vec<Deed>,
+    #[serde(rename = "deeds")]
+    pub steps: Vec<StepTaken>,
     pub phases: Vec<PhaseReport>,
     pub blast_radius: BlastRadius,
     pub troubled: Vec<TroubledReport>,
@@ -92,7 +93,7 @@ pub struct TroubledReport {
 
 #[allow(clippy::cast_precision_loss)]
 pub fn report(drill: &Drill, size: Size, played: Played) -> Report {
-    let Played { outcome, deeds, operation, settled_ms, audit, checks } = played;
+    let Played { outcome, steps, operation, settled_ms, audit, checks } = played;
     let troubled = outcome.troubled().into_iter().take(TROUBLED_SHOWN).map(|one| {
         let customer = &outcome.customers[one.customer];
         TroubledReport {
@@ -116,7 +117,7 @@ pub fn report(drill: &Drill, size: Size, played: Played) -> Report {
         late: outcome.late,
         machine_load: machine_load(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        deeds,
+        steps,
         phases: [BEFORE, DURING, AFTER].map(|name| phase(&outcome, name)).into(),
         blast_radius: blast_radius(&outcome),
         troubled: troubled.collect(),

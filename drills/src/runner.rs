@@ -45,7 +45,7 @@ pub struct Size {
 
 /// One thing done, when, and how long it took.
 #[derive(Debug, Clone, Serialize)]
-pub struct Deed {
+pub struct StepTaken {
     pub at_us: u64,
     pub took_ms: u64,
     pub what: String,
@@ -53,7 +53,7 @@ pub struct Deed {
 
 pub struct Played {
     pub outcome: Outcome,
-    pub deeds: Vec<Deed>,
+    pub steps: Vec<StepTaken>,
     pub operation: Option<EvacuationReport>,
     pub settled_ms: Option<u64>,
     pub audit: Option<Audit>,
@@ -87,9 +87,9 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
     };
     let load = Load::start(settings).await?;
     eprintln!("load: {} requests a second, {} customers", size.rate, size.wallets);
-    let mut stage = Stage { load, hand: Hand::new(fleet, &placement), deeds: vec![], checks: vec![] };
+    let mut stage = Stage { load, hand: Hand::new(fleet, &placement), steps: vec![], checks: vec![] };
     stage.perform(drill, duration).await;
-    let Stage { load, hand, deeds, mut checks } = stage;
+    let Stage { load, hand, steps, mut checks } = stage;
     let operation = hand.done;
     let outcome = load.finish().await?;
     checks.extend(always(&outcome));
@@ -109,14 +109,14 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
     };
     checks.extend(drill.expectations.iter().map(|one| judge(*one, &outcome, audit.as_ref())));
     checks.extend(audit.iter().flat_map(|audit| audit.checks.clone()));
-    Ok(Played { outcome, deeds, operation, settled_ms, audit, checks })
+    Ok(Played { outcome, steps, operation, settled_ms, audit, checks })
 }
 
 /// A drill under way.
 struct Stage<'a> {
     load: running::Running,
     hand: Hand<'a>,
-    deeds: Vec<Deed>,
+    steps: Vec<StepTaken>,
     checks: Vec<Check>,
 }
 
@@ -144,15 +144,15 @@ impl Stage<'_> {
     async fn carry_out(&mut self, steps: &[Step]) {
         for step in steps {
             let began = self.load.elapsed();
-            eprintln!("{:6.2} s  {}", began.as_secs_f64(), step.told());
+            eprintln!("{:6.2} s  {}", began.as_secs_f64(), step.description());
             let done = self.hand.carry_out(*step).await;
             let took = self.load.elapsed().saturating_sub(began);
             let at_us = u64::try_from(began.as_micros()).unwrap_or(u64::MAX);
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            self.deeds.push(Deed { at_us, took_ms, what: step.told() });
+            self.steps.push(StepTaken { at_us, took_ms, what: step.description() });
             if let Err(error) = done {
                 eprintln!("          {error:#}");
-                self.checks.push(Check::drill(&step.told(), false, format!("{error:#}")));
+                self.checks.push(Check::drill(&step.description(), false, format!("{error:#}")));
             }
         }
     }

@@ -43,7 +43,7 @@ pub enum Step {
 }
 
 impl Step {
-    pub fn told(self) -> String {
+    pub fn description(self) -> String {
         match self {
             Step::KillInstance => format!("kill -9 {VICTIM}-a, and keep it down"),
             Step::KillCell => format!("kill -9 every instance of {VICTIM}, and keep them down"),

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use load_generator::latency::Percentiles;
 use load_generator::mix::Kind;
-use load_generator::operation::{Operation, Told};
+use load_generator::operation::Operation;
 use load_generator::outcome::{Outcome, latencies};
+use reconciliation::Reported;
 use serde::Serialize;
 use topology::CellId;
 use topology::wire::code;
@@ -62,11 +63,11 @@ pub fn slowdown(outcome: &Outcome, of: impl Fn(&Operation) -> bool) -> Option<Sl
 pub fn always(outcome: &Outcome) -> Vec<Check> {
     let sent = outcome.operations.len();
     let strange = |operation: &&Operation| match &operation.last {
-        Told::Refused(code) => !USUAL_REFUSALS.contains(&&**code),
-        Told::Returned => true,
+        Reported::Refused(code) => !USUAL_REFUSALS.contains(&&**code),
+        Reported::Returned => true,
         _ => false,
     };
-    let refused = outcome.operations.iter().filter(|one| matches!(one.last, Told::Refused(_))).count();
+    let refused = outcome.operations.iter().filter(|one| matches!(one.last, Reported::Refused(_))).count();
     let odd: Vec<&Operation> = outcome.operations.iter().filter(strange).collect();
     let found = match odd.first() {
         None => format!("{refused} refused, all for want of money"),
@@ -87,12 +88,15 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
     match expectation {
         Expectation::NobodySeesAnError => {
             let count = errors().count();
-            Check::expectation("no customer sees an error", count == 0, told(count, errors().next()))
+            Check::expectation("no customer sees an error", count == 0, summed_up(count, errors().next()))
         }
         Expectation::OnlyTheVictim => {
             let outside: Vec<&Operation> = errors().filter(|one| !touches_victim(outcome, one)).collect();
-            let found =
-                format!("{} errors, elsewhere: {}", errors().count(), told(outside.len(), outside.first().copied()));
+            let found = format!(
+                "{} errors, elsewhere: {}",
+                errors().count(),
+                summed_up(outside.len(), outside.first().copied())
+            );
             Check::expectation(
                 format!("only customers of {VICTIM}, and their payers, may see errors"),
                 outside.is_empty(),
@@ -127,7 +131,7 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
         }
         Expectation::NewcomersServed => {
             let asked: Vec<_> = outcome.in_phase(DURING).filter(|one| one.kind == Kind::Creates).collect();
-            let done = asked.iter().filter(|one| matches!(one.last, Told::Done(_))).count();
+            let done = asked.iter().filter(|one| one.last.is_done()).count();
             let found = format!("{done} of {} creations during the event", asked.len());
             Check::expectation("new customers get their wallets", done > 0 && done == asked.len(), found)
         }
@@ -159,7 +163,7 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
     }
 }
 
-fn told(count: usize, first: Option<&Operation>) -> String {
+fn summed_up(count: usize, first: Option<&Operation>) -> String {
     match first {
         None => "none".to_owned(),
         Some(first) => {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ledger::Money;
+use reconciliation::Reported;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::mix::Kind;
-use crate::operation::{Customer, Operation, Told, key};
+use crate::operation::{Customer, Operation, key};
 use crate::wire::{Call, Wire};
 
 /// Customers that are made ready at once.
@@ -58,7 +59,7 @@ async fn open_one(wire: &Wire, run: &str, position: usize) -> Option<(usize, Cus
     let (created, wallet) = insist(wire, &Call::create(&user, key(run, first))).await?;
     let wallet = wallet?;
     let (funded, _) = insist(wire, &Call::deposit(wallet, FIRST_DEPOSIT, key(run, first + 1))).await?;
-    let operation = |number, kind, amount, told: Told| Operation {
+    let operation = |number, kind, amount, reported: Reported| Operation {
         number,
         kind,
         customer: position,
@@ -67,8 +68,8 @@ async fn open_one(wire: &Wire, run: &str, position: usize) -> Option<(usize, Cus
         due_us: 0,
         answered_us: 0,
         attempts: 1,
-        first: told.clone(),
-        last: told,
+        first: reported.clone(),
+        last: reported,
     };
     let operations = vec![
         operation(first, Kind::Creates, Money::ZERO, created),
@@ -77,11 +78,11 @@ async fn open_one(wire: &Wire, run: &str, position: usize) -> Option<(usize, Cus
     Some((position, Customer { user, wallet: Some(wallet), cell: None }, operations))
 }
 
-async fn insist(wire: &Wire, call: &Call) -> Option<(Told, Option<topology::WalletId>)> {
+async fn insist(wire: &Wire, call: &Call) -> Option<(Reported, Option<topology::WalletId>)> {
     for _ in 0..ATTEMPTS_MAX {
         let answer = wire.send(call).await;
-        if matches!(answer.told, Told::Done(_)) {
-            return Some((answer.told, answer.wallet));
+        if answer.outcome.is_done() {
+            return Some((answer.outcome, answer.wallet));
         }
         sleep(PAUSE).await;
     }

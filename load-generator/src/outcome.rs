@@ -111,13 +111,13 @@ pub fn latencies<'a>(operations: impl Iterator<Item = &'a Operation>) -> Latenci
 #[cfg(test)]
 mod tests {
     use ledger::Money;
+    use reconciliation::Reported;
 
     use super::super::mix::Kind;
-    use super::super::operation::Told;
     use super::*;
 
     fn operation(number: u64, customer: usize, due_ms: u64, took_ms: u64, failed: bool) -> Operation {
-        let told = if failed { Told::Unknown("no_answer".into()) } else { Told::Done(None) };
+        let reported = if failed { Reported::Unknown("no_answer".into()) } else { Reported::Done(None) };
         Operation {
             number,
             kind: Kind::Deposits,
@@ -127,8 +127,8 @@ mod tests {
             due_us: due_ms * 1_000,
             answered_us: (due_ms + took_ms) * 1_000,
             attempts: 1,
-            first: told.clone(),
-            last: told,
+            first: reported.clone(),
+            last: reported,
         }
     }
 

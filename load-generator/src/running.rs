@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use command_line::{USAGE, failure};
+use reconciliation::Reported;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::customers::open;
 use crate::latency::Latencies;
 use crate::mix::{Kind, Mix};
-use crate::operation::{Customer, Operation, Told, key};
+use crate::operation::{Customer, Operation, key};
 use crate::outcome::{Outcome, Phase};
 use crate::planner::Planner;
 use crate::wire::{Answer, Call, Wire};
@@ -202,8 +203,8 @@ impl Generator {
             due_us: micros(due),
             answered_us: 0,
             attempts: 0,
-            first: Told::Unknown("never_sent".into()),
-            last: Told::Unknown("never_sent".into()),
+            first: Reported::Unknown("never_sent".into()),
+            last: Reported::Unknown("never_sent".into()),
         };
         let call = self.call(&operation);
         let (wire, began, retry) = (Arc::clone(&self.wire), self.began, self.settings.retry);
@@ -248,10 +249,10 @@ impl Generator {
 
 /// One attempt, or as many as a good client makes.
 async fn fly(wire: &Wire, call: Call, mut operation: Operation, began: Instant, retry: bool) -> Landed {
-    let Answer { told, wallet: mut created } = wire.send(&call).await;
+    let Answer { outcome, wallet: mut created } = wire.send(&call).await;
     operation.attempts = 1;
-    operation.first = told.clone();
-    operation.last = told;
+    operation.first = outcome.clone();
+    operation.last = outcome;
     let give_up = Instant::now() + RETRY_PATIENCE;
     let mut pause = RETRY_PAUSE_MIN;
     while retry && operation.last.is_error() && Instant::now() < give_up {
@@ -259,7 +260,7 @@ async fn fly(wire: &Wire, call: Call, mut operation: Operation, began: Instant, 
         pause = (pause * 2).min(RETRY_PAUSE_MAX);
         let answer = wire.send(&call).await;
         operation.attempts += 1;
-        operation.last = answer.told.after(&operation.last);
+        operation.last = answer.outcome.after(&operation.last);
         created = answer.wallet;
     }
     operation.answered_us = micros_since(began);

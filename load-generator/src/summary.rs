@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use command_line::columns;
+use reconciliation::Reported;
 use serde::Serialize;
 
 use crate::latency::Percentiles;
 use crate::mix::{KINDS, Kind};
-use crate::operation::{Operation, Told};
+use crate::operation::Operation;
 use crate::outcome::{Outcome, Slice, latencies};
 
 /// How finely a report shows the course of time.
@@ -52,11 +53,13 @@ pub fn row<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Row {
         row.count += 1;
         let counted = if operation.first.is_error() { &operation.first } else { &operation.last };
         match (counted.code(), counted) {
-            (Some(code), Told::Refused(_) | Told::Returned) => *row.refused.entry(code.to_owned()).or_default() += 1,
+            (Some(code), Reported::Refused(_) | Reported::Returned) => {
+                *row.refused.entry(code.to_owned()).or_default() += 1
+            }
             (Some(code), _) => *row.errors.entry(code.to_owned()).or_default() += 1,
             (None, _) => {}
         }
-        row.ok += u64::from(matches!(operation.last, Told::Done(_)));
+        row.ok += u64::from(operation.last.is_done());
         row.still_errors += u64::from(operation.last.is_error());
     }
     row

@@ -11,12 +11,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ledger::Money;
+use reconciliation::Reported;
 use serde::Deserialize;
 use tokio::time::timeout;
 use topology::{Problem, WalletId, wire};
 use uuid::Uuid;
 
-use crate::operation::Told;
+use crate::operation::reported;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Below the router's keep-alive timeout.
@@ -69,7 +70,7 @@ impl Call {
 
 /// What an answer said.
 pub struct Answer {
-    pub told: Told,
+    pub outcome: Reported,
     /// Of a creation.
     pub wallet: Option<WalletId>,
 }
@@ -109,8 +110,8 @@ impl Wire {
     pub async fn send(&self, call: &Call) -> Answer {
         match timeout(self.patience + GRACE, self.exchange(call)).await {
             Ok(Ok((status, body))) => understood(status, &body),
-            Ok(Err(code)) => Answer { told: Told::Unknown(code.into()), wallet: None },
-            Err(_) => Answer { told: Told::Unknown("no_answer".into()), wallet: None },
+            Ok(Err(code)) => Answer { outcome: Reported::Unknown(code.into()), wallet: None },
+            Err(_) => Answer { outcome: Reported::Unknown("no_answer".into()), wallet: None },
         }
     }
 
@@ -141,10 +142,10 @@ fn understood(status: u16, body: &[u8]) -> Answer {
     if !(200..300).contains(&status) {
         let problem: Option<Problem> = serde_json::from_slice(body).ok();
         let code = problem.map_or_else(|| format!("status_{status}"), |problem| problem.code);
-        return Answer { told: Told::problem(status, &code), wallet: None };
+        return Answer { outcome: reported(status, &code), wallet: None };
     }
     match serde_json::from_slice::<Success>(body) {
-        Ok(done) => Answer { told: Told::Done(done.transfer_id), wallet: done.wallet_id },
-        Err(_) => Answer { told: Told::Unknown("not_understood".into()), wallet: None },
+        Ok(done) => Answer { outcome: Reported::Done(done.transfer_id), wallet: done.wallet_id },
+        Err(_) => Answer { outcome: Reported::Unknown("not_understood".into()), wallet: None },
     }
 }

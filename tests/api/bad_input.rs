@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Call, wallet_of, within};
 
@@ -11,8 +11,8 @@ pub type Case = (&'static str, Call, u16, &'static str);
 
 const FAR_FUTURE: &str = "2999-01-01T00:00:00Z";
 
-pub fn bodies(town: &Town) -> Vec<Case> {
-    let (ann, bob) = (town.ann, town.bob);
+pub fn bodies(fixture: &Fixture) -> Vec<Case> {
+    let (ann, bob) = (fixture.ann, fixture.bob);
     let deposit = |body: &str| Call::post(format!("/api/v1/wallets/{ann}/deposit"), body);
     let transfer = |body: String| Call::post("/api/v1/wallets/transfer", body);
     let create = |body: &str| Call::post("/api/v1/wallets", body);
@@ -101,8 +101,8 @@ pub fn bodies(town: &Town) -> Vec<Case> {
     ]
 }
 
-pub fn requests(town: &Town) -> Vec<Case> {
-    let (ann, bob) = (town.ann, town.bob);
+pub fn requests(fixture: &Fixture) -> Vec<Case> {
+    let (ann, bob) = (fixture.ann, fixture.bob);
     let stranger = wallet_of("never created");
     let get = |path: String| Call::get(format!("/api/v1/wallets{path}"));
     let method = |method: Method, path: String| Call { method, ..get(path) };
@@ -183,7 +183,7 @@ pub fn requests(town: &Town) -> Vec<Case> {
         ("page too large", get(format!("/{ann}/transactions?limit=501")), 400, "invalid_limit"),
         ("page size is no number", get(format!("/{ann}/transactions?limit=ten")), 400, "invalid_limit"),
         ("insufficient balance", Call::withdraw(ann, "100.01"), 400, "insufficient_balance"),
-        ("insufficient balance, inside", Call::transfer(ann, town.abe, "100.01"), 400, "insufficient_balance"),
+        ("insufficient balance, inside", Call::transfer(ann, fixture.abe, "100.01"), 400, "insufficient_balance"),
         ("insufficient balance, across", Call::transfer(ann, bob, "100.01"), 400, "insufficient_balance"),
         ("key too long", Call::deposit(ann, "1").key(&long), 400, "invalid_idempotency_key"),
         ("empty key", Call::deposit(ann, "1").key(""), 400, "invalid_idempotency_key"),
@@ -218,17 +218,17 @@ pub fn requests(town: &Town) -> Vec<Case> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_is_answered_with_its_code_and_changes_nothing() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let before = Books::read(&town.fleet).await.audit(Moment::Still);
+        let fixture = Fixture::new().await;
+        let before = Books::read(&fixture.fleet).await.audit(Moment::Still);
         let mut wrong = Vec::new();
-        for (name, call, status, code) in bodies(&town).into_iter().chain(requests(&town)) {
-            let answer = town.client.send(&call).await;
+        for (name, call, status, code) in bodies(&fixture).into_iter().chain(requests(&fixture)) {
+            let answer = fixture.client.send(&call).await;
             if answer.is_success() || (answer.status, answer.code().as_str()) != (status, code) {
                 wrong.push(format!("{name}: wanted {status} {code}, got {} {}", answer.status, answer.text));
             }
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        let after = Books::read(&town.fleet).await.audit(Moment::Still);
+        let after = Books::read(&fixture.fleet).await.audit(Moment::Still);
         assert_eq!((before.entries, before.balances), (after.entries, after.balances));
     })
     .await;
@@ -237,8 +237,8 @@ async fn bad_input_is_answered_with_its_code_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_has_one_wallet_and_a_frozen_one_moves_no_money() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, bob) = (&town.client, town.ann, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, ann, bob) = (&fixture.client, fixture.ann, fixture.bob);
         let user = client.send(&Call::show(ann)).await.string("userId");
         for call in [Call::create(&user), Call::create(&user).key("another")] {
             assert_eq!(client.send(&call).await.expect(409).code(), "wallet_exists");
@@ -246,20 +246,20 @@ async fn a_user_has_one_wallet_and_a_frozen_one_moves_no_money() {
         let found = client.send(&Call::get(format!("/api/v1/wallets?userId={user}"))).await.expect(200);
         assert_eq!(found.text, client.send(&Call::show(ann)).await.text);
 
-        let internal = town.fleet.internal_client();
+        let internal = fixture.fleet.internal_client();
         internal.send(&Call::post(format!("/internal/v1/wallets/{ann}/freeze"), "")).await.expect(200);
-        let before = Books::read(&town.fleet).await.audit(Moment::Still);
+        let before = Books::read(&fixture.fleet).await.audit(Moment::Still);
         for call in [
             Call::deposit(ann, "1"),
             Call::withdraw(ann, "1"),
-            Call::transfer(ann, town.abe, "1"),
+            Call::transfer(ann, fixture.abe, "1"),
             Call::transfer(ann, bob, "1"),
-            Call::transfer(town.abe, ann, "1"),
+            Call::transfer(fixture.abe, ann, "1"),
             Call::transfer(bob, ann, "1"),
         ] {
             assert_eq!(client.send(&call).await.expect(409).code(), "wallet_frozen", "{call:?}");
         }
-        let after = Books::read(&town.fleet).await.audit(Moment::Still);
+        let after = Books::read(&fixture.fleet).await.audit(Moment::Still);
         assert_eq!((before.entries, before.balances), (after.entries, after.balances));
         internal.send(&Call::post(format!("/internal/v1/wallets/{ann}/unfreeze"), "")).await.expect(200);
         client.send(&Call::deposit(ann, "1")).await.expect(200);

@@ -4,7 +4,7 @@ use ledger::Money;
 use ledger::limits::MAX_BATCH_OPERATIONS;
 use topology::WalletId;
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Call, within};
 
@@ -44,8 +44,8 @@ fn statuses(answer: &crate::fleet::Answer) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_atomic_or_each_for_itself_and_is_done_once() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
         let operations = [operation("withdraw", "90"), operation("withdraw", "20"), operation("deposit", "5")];
         let refused = client.send(&batch(ann, "atomic", &operations).key("a")).await.expect(400);
         assert_eq!(refused.code(), "insufficient_balance");
@@ -64,9 +64,9 @@ async fn a_batch_is_atomic_or_each_for_itself_and_is_done_once() {
         let other = batch(ann, "independent", &operations[..2]).key("b");
         assert_eq!(client.send(&other).await.expect(422).code(), "idempotency_key_reused");
         assert_eq!(client.balance(ann).await, "115.00");
-        town.fleet.kill("cell-1-a").await;
+        fixture.fleet.kill("cell-1-a").await;
         assert_eq!(client.insist(&call).await.expect(200).text, done.text, "also from the tables");
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }
@@ -74,8 +74,8 @@ async fn a_batch_is_atomic_or_each_for_itself_and_is_done_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operation_with_a_key_of_its_own_is_done_once_whatever_batch_it_comes_in() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
         let first = [keyed("deposit", "1", "one"), keyed("deposit", "2", "two")];
         client.send(&batch(ann, "atomic", &first)).await.expect(200);
         let second = [keyed("deposit", "2", "two"), keyed("deposit", "4", "three")];
@@ -109,13 +109,13 @@ async fn an_operation_with_a_key_of_its_own_is_done_once_whatever_batch_it_comes
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_batch_is_one_block() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
         let many = vec![operation("deposit", "0.01"); MAX_BATCH_OPERATIONS];
         let done = client.send(&batch(ann, "atomic", &many).key("many")).await.expect(200);
         let deposited = Money::from_minor(MAX_BATCH_OPERATIONS as u64);
         assert_eq!(done.raw("balance"), Money::from_minor(100_00).checked_add(deposited).expect("small").to_string());
-        let books = Books::read(&town.fleet).await;
+        let books = Books::read(&fixture.fleet).await;
         books.audit(Moment::Still);
         let head = books.chain(ann).last().expect("a chain");
         assert_eq!((head.number.to_string(), head.entries.len()), (done.raw("blockNumber"), MAX_BATCH_OPERATIONS + 1));
@@ -128,8 +128,8 @@ async fn the_largest_batch_is_one_block() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_batch_is_said_of_the_operation_and_changes_nothing() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, abe) = (&town.client, town.ann, town.abe);
+        let fixture = Fixture::new().await;
+        let (client, ann, abe) = (&fixture.client, fixture.ann, fixture.abe);
         let good = operation("deposit", "1");
         let cases = [
             (batch(ann, "both", std::slice::from_ref(&good)), "invalid_batch_mode"),
@@ -162,8 +162,8 @@ async fn what_is_wrong_with_a_batch_is_said_of_the_operation_and_changes_nothing
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_payments_leave_one_wallet_for_any_cell_once() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, abe, bob) = (&town.client, town.ann, town.abe, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, ann, abe, bob) = (&fixture.client, fixture.ann, fixture.abe, fixture.bob);
         let nobody: WalletId = "00000000-0000-4000-8000-000000000000".parse().expect("a wallet id");
         let call = payments(ann, &[(abe, "10"), (bob, "20"), (nobody, "1"), (bob, "500"), (ann, "1")]).key("pay");
         let paid = client.send(&call).await.expect(200);
@@ -192,7 +192,7 @@ async fn many_payments_leave_one_wallet_for_any_cell_once() {
         assert!(!finished.is_replay(), "money moved");
         assert!(client.send(&short).await.expect(200).is_replay());
         assert_eq!(client.balance(ann).await, "5.00");
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }

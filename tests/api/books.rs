@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::{Call, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_money_is_there_while_it_moves() {
     within(120, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, abe, bob) = (town.client.clone(), town.ann, town.abe, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, ann, abe, bob) = (fixture.client.clone(), fixture.ann, fixture.abe, fixture.bob);
         let traffic = tokio::spawn(async move {
             for round in 0_u32.. {
                 let pairs = [(ann, bob), (bob, abe), (abe, ann)];
@@ -28,7 +28,7 @@ async fn all_money_is_there_while_it_moves() {
         });
         // Only what is older than the cut counts: until that is more than the first deposits, it is asked again.
         until(90, "transfers between the cells count", async || {
-            let books: Value = town.fleet.ctl(&["audit", "conservation"]).await;
+            let books: Value = fixture.fleet.ctl(&["audit", "conservation"]).await;
             assert_eq!((&books["difference"], &books["faults"]), (&Value::from(0), &Value::from(Vec::<Value>::new())));
             let pairs = books["pairs"].as_array().expect("a list");
             let across = |pair: &&Value| pair["from"] == "cell-1" && pair["to"] == "cell-2" && pair["received"] != 0;
@@ -43,15 +43,15 @@ async fn all_money_is_there_while_it_moves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_freezes_unfreezes_and_closes_a_wallet() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let ann = town.ann.to_string();
-        let status = async |verb: &str| town.fleet.ctl(&["wallet", verb, &ann]).await["status"].clone();
+        let fixture = Fixture::new().await;
+        let ann = fixture.ann.to_string();
+        let status = async |verb: &str| fixture.fleet.ctl(&["wallet", verb, &ann]).await["status"].clone();
         assert_eq!(status("freeze").await, "FROZEN");
-        assert_eq!(town.client.send(&Call::deposit(town.ann, "1")).await.expect(409).code(), "wallet_frozen");
+        assert_eq!(fixture.client.send(&Call::deposit(fixture.ann, "1")).await.expect(409).code(), "wallet_frozen");
         assert_eq!(status("unfreeze").await, "ACTIVE");
-        let refused = town.fleet.try_ctl(&["wallet", "close", &ann]).await.expect_err("there is money in it");
+        let refused = fixture.fleet.try_ctl(&["wallet", "close", &ann]).await.expect_err("there is money in it");
         assert!(refused.contains("100.00"), "{refused}");
-        town.client.send(&Call::withdraw(town.ann, "100")).await.expect(200);
+        fixture.client.send(&Call::withdraw(fixture.ann, "100")).await.expect(200);
         assert_eq!(status("close").await, "CLOSED");
     })
     .await;

@@ -4,14 +4,14 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::{Call, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credit_that_cannot_be_is_refused_and_the_cell_lives_on() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, internal, ann, bob) = (&town.client, town.fleet.internal_client(), town.ann, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, internal, ann, bob) = (&fixture.client, fixture.fleet.internal_client(), fixture.ann, fixture.bob);
         let credit = |from, amount: u64, text: &str| {
             let body = json!({
                 "transferId": Uuid::now_v7(), "fromWalletId": from, "toWalletId": ann,

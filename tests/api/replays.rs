@@ -1,12 +1,12 @@
 //! Idempotency keys: the same request gets the first answer, another one none.
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Answer, Call, within};
 
 /// Sends the call again and expects exactly the first answer, marked as a repetition.
-async fn expect_replay(town: &Town, call: &Call, first: &Answer) {
-    let again = town.client.insist(call).await;
+async fn expect_replay(fixture: &Fixture, call: &Call, first: &Answer) {
+    let again = fixture.client.insist(call).await;
     assert!(again.is_replay(), "{again:?}");
     assert_eq!((again.status, &again.text), (first.status, &first.text), "{call:?}");
     assert_eq!(again.header("location"), first.header("location"));
@@ -15,32 +15,32 @@ async fn expect_replay(town: &Town, call: &Call, first: &Answer) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_request_gets_the_first_answer_even_after_the_cells_were_killed() {
     within(60, "the test", async {
-        let town = Town::new().await;
+        let fixture = Fixture::new().await;
         let calls = [
-            Call::create(&town.newcomer().await),
-            Call::deposit(town.ann, "12.34"),
-            Call::withdraw(town.ann, "2.34"),
-            Call::transfer(town.ann, town.abe, "5"),
-            Call::transfer(town.ann, town.bob, "7"),
+            Call::create(&fixture.newcomer().await),
+            Call::deposit(fixture.ann, "12.34"),
+            Call::withdraw(fixture.ann, "2.34"),
+            Call::transfer(fixture.ann, fixture.abe, "5"),
+            Call::transfer(fixture.ann, fixture.bob, "7"),
         ];
         let calls = calls.map(|call| call.key(uuid::Uuid::new_v4().to_string()));
         let mut answers = Vec::new();
         for call in &calls {
-            let answer = town.client.send(call).await;
+            let answer = fixture.client.send(call).await;
             assert!(answer.is_success() && !answer.is_replay(), "{answer:?}");
             answers.push(answer);
         }
-        let before = Books::read(&town.fleet).await.audit(Moment::Still);
+        let before = Books::read(&fixture.fleet).await.audit(Moment::Still);
         for (call, first) in calls.iter().zip(&answers) {
-            expect_replay(&town, call, first).await;
+            expect_replay(&fixture, call, first).await;
         }
         for name in ["cell-1-a", "cell-2-a"] {
-            town.fleet.kill(name).await;
+            fixture.fleet.kill(name).await;
         }
         for (call, first) in calls.iter().zip(&answers) {
-            expect_replay(&town, call, first).await;
+            expect_replay(&fixture, call, first).await;
         }
-        let after = Books::read(&town.fleet).await.audit(Moment::Still);
+        let after = Books::read(&fixture.fleet).await.audit(Moment::Still);
         assert_eq!((before.entries, before.balances), (after.entries, after.balances));
     })
     .await;
@@ -49,16 +49,16 @@ async fn a_repeated_request_gets_the_first_answer_even_after_the_cells_were_kill
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_belongs_to_one_request() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, bob) = (&town.client, town.ann, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, ann, bob) = (&fixture.client, fixture.ann, fixture.bob);
         client.send(&Call::deposit(ann, "1").key("k")).await.expect(200);
-        let newcomer = town.newcomer().await;
+        let newcomer = fixture.newcomer().await;
         client.send(&Call::create(&newcomer).key("k")).await.expect(201);
         for other in [
             Call::deposit(ann, "2"),
             Call::withdraw(ann, "1"),
             Call::transfer(ann, bob, "1"),
-            Call::transfer(ann, town.abe, "1"),
+            Call::transfer(ann, fixture.abe, "1"),
         ] {
             let answer = client.send(&other.clone().key("k")).await.expect(422);
             assert_eq!(answer.code(), "idempotency_key_reused", "{other:?}");
@@ -76,12 +76,12 @@ async fn a_key_belongs_to_one_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_request_does_not_spend_its_key() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
         let calls = [
             Call::withdraw(ann, "150").key("w"),
-            Call::transfer(ann, town.abe, "150").key("inside"),
-            Call::transfer(ann, town.bob, "150").key("across"),
+            Call::transfer(ann, fixture.abe, "150").key("inside"),
+            Call::transfer(ann, fixture.bob, "150").key("across"),
         ];
         for call in &calls {
             assert_eq!(client.send(call).await.expect(400).code(), "insufficient_balance");
@@ -98,18 +98,18 @@ async fn a_refused_request_does_not_spend_its_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_request_many_times_at_once_is_done_once() {
     within(60, "the test", async {
-        let town = Town::new().await;
+        let fixture = Fixture::new().await;
         let calls = [
-            Call::deposit(town.ann, "1"),
-            Call::transfer(town.ann, town.abe, "2"),
-            Call::transfer(town.ann, town.bob, "4"),
-            Call::create(&town.newcomer().await),
+            Call::deposit(fixture.ann, "1"),
+            Call::transfer(fixture.ann, fixture.abe, "2"),
+            Call::transfer(fixture.ann, fixture.bob, "4"),
+            Call::create(&fixture.newcomer().await),
         ];
         for (number, call) in calls.into_iter().enumerate() {
             let call = call.key(format!("same-{number}"));
             let mut attempts = tokio::task::JoinSet::new();
             for _ in 0..16 {
-                let (client, call) = (town.client.clone(), call.clone());
+                let (client, call) = (fixture.client.clone(), call.clone());
                 attempts.spawn(async move { client.insist(&call).await });
             }
             let answers = attempts.join_all().await;
@@ -118,8 +118,8 @@ async fn the_same_request_many_times_at_once_is_done_once() {
             let first = answers[0].text.clone();
             assert!(answers.iter().all(|answer| answer.text == first), "{answers:?}");
         }
-        assert_eq!(town.client.balance(town.ann).await, "95.00");
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        assert_eq!(fixture.client.balance(fixture.ann).await, "95.00");
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use topology::WalletId;
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Answer, Call, Client, within};
 
@@ -17,16 +17,16 @@ async fn newest(client: &Client, wallet: WalletId, kind: &str) -> String {
     found.unwrap_or_else(|| panic!("no {kind} in {listed}"))["transactionId"].as_str().expect("a text").to_owned()
 }
 
-async fn set_status(town: &Town, wallet: WalletId, status: &str) -> Answer {
-    let internal = town.fleet.internal_client();
+async fn set_status(fixture: &Fixture, wallet: WalletId, status: &str) -> Answer {
+    let internal = fixture.fleet.internal_client();
     internal.send(&Call::post(format!("/internal/v1/wallets/{wallet}/{status}"), "")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_is_reversed_once() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
         client.send(&Call::withdraw(ann, "30")).await.expect(200);
         let withdrawal = newest(client, ann, "WITHDRAWAL").await;
         let call = reverse(ann, &withdrawal).key("r");
@@ -48,10 +48,10 @@ async fn a_transaction_is_reversed_once() {
         client.send(&Call::withdraw(ann, "1")).await.expect(200);
         assert_eq!(client.send(&reverse(ann, &deposit)).await.expect(400).code(), "insufficient_balance");
         client.send(&Call::deposit(ann, "1")).await.expect(200);
-        set_status(&town, ann, "freeze").await.expect(200);
+        set_status(&fixture, ann, "freeze").await.expect(200);
         client.send(&reverse(ann, &deposit)).await.expect(200);
         assert_eq!(client.balance(ann).await, "0.00");
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }
@@ -59,8 +59,8 @@ async fn a_transaction_is_reversed_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_that_came_by_a_transfer_is_sent_back_once() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, abe, bob) = (&town.client, town.ann, town.abe, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, ann, abe, bob) = (&fixture.client, fixture.ann, fixture.abe, fixture.bob);
         for payee in [abe, bob] {
             let sent = client.send(&Call::transfer(ann, payee, "10")).await.expect(200).string("transferId");
             assert_eq!(client.send(&reverse(ann, &sent)).await.expect(409).code(), "not_reversible");
@@ -73,7 +73,7 @@ async fn money_that_came_by_a_transfer_is_sent_back_once() {
         }
         let balances = [client.balance(ann).await, client.balance(abe).await, client.balance(bob).await];
         assert_eq!(balances, ["100.00", "100.00", "100.00"]);
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }
@@ -81,8 +81,8 @@ async fn money_that_came_by_a_transfer_is_sent_back_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reversal_that_came_back_says_so() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, bob) = (&town.client, town.ann, town.bob);
+        let fixture = Fixture::new().await;
+        let (client, ann, bob) = (&fixture.client, fixture.ann, fixture.bob);
         let sent = client.send(&Call::transfer(ann, bob, "10")).await.expect(200).string("transferId");
         // Ann's balance becomes so large that it has room for a cent, but not for what is sent back.
         let deposit = r#"{"type":"deposit","amount":1000000000}"#;
@@ -97,7 +97,7 @@ async fn a_reversal_that_came_back_says_so() {
         let again = client.send(&call).await.expect(409);
         assert_eq!(again.code(), "reversal_returned");
         client.send(&Call::transfer(bob, ann, "4.99")).await.expect(200);
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }
@@ -105,15 +105,15 @@ async fn a_reversal_that_came_back_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wallet_is_closed_only_when_nothing_is_in_it() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
-        assert_eq!(set_status(&town, ann, "close").await.expect(409).code(), "wallet_not_empty");
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
+        assert_eq!(set_status(&fixture, ann, "close").await.expect(409).code(), "wallet_not_empty");
         client.send(&Call::withdraw(ann, "100")).await.expect(200);
-        assert_eq!(set_status(&town, ann, "close").await.expect(200).string("status"), "CLOSED");
+        assert_eq!(set_status(&fixture, ann, "close").await.expect(200).string("status"), "CLOSED");
         assert_eq!(client.send(&Call::deposit(ann, "1")).await.expect(409).code(), "wallet_closed");
-        assert_eq!(client.send(&Call::transfer(town.bob, ann, "1")).await.expect(409).code(), "wallet_closed");
+        assert_eq!(client.send(&Call::transfer(fixture.bob, ann, "1")).await.expect(409).code(), "wallet_closed");
         assert_eq!(client.balance(ann).await, "0.00");
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }
@@ -121,8 +121,8 @@ async fn a_wallet_is_closed_only_when_nothing_is_in_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_opens_and_closes_with_the_balance() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann) = (&town.client, town.ann);
+        let fixture = Fixture::new().await;
+        let (client, ann) = (&fixture.client, fixture.ann);
         let after = |answer: &Answer| answer.string("updatedAt");
         let first = client.send(&Call::deposit(ann, "5")).await.expect(200);
         client.send(&Call::withdraw(ann, "7")).await.expect(200);

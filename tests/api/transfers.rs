@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Town;
+use super::Fixture;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Call, until, within};
 
@@ -13,20 +13,20 @@ const DEADLINE_MS: u64 = 1_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_settles_later() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        let (client, ann, bob) = (&town.client, town.ann, town.bob);
-        town.fleet.faults(2, Some(json!({ "latency_ms": SLOW_MS }))).await;
+        let fixture = Fixture::new().await;
+        let (client, ann, bob) = (&fixture.client, fixture.ann, fixture.bob);
+        fixture.fleet.faults(2, Some(json!({ "latency_ms": SLOW_MS }))).await;
         let call = Call::transfer(ann, bob, "25").key("slow").header("x-deadline-ms", DEADLINE_MS.to_string());
         let accepted = client.send(&call).await.expect(202);
         assert_eq!(accepted.string("status"), "IN_FLIGHT");
         let location = accepted.header("location").expect("where to ask").to_owned();
         assert_eq!(location, format!("/api/v1/wallets/{ann}/transfers/{}", accepted.string("transferId")));
         assert_eq!(client.balance(ann).await, "75.00");
-        town.fleet.faults(2, None).await;
+        fixture.fleet.faults(2, None).await;
         // An operator need not wait for its next turn.
         let (payer, transfer) = (ann.to_string(), accepted.string("transferId"));
         let tried = ["transfer", "deliver", payer.as_str(), transfer.as_str(), "--reason", "the database is back"];
-        let shown = town.fleet.ctl(&tried).await;
+        let shown = fixture.fleet.ctl(&tried).await;
         assert_eq!((&shown["transferId"], &shown["status"]), (&json!(transfer), &json!("SETTLED")), "{shown}");
         let poll = Call::get(location);
         until(10, "the transfer is settled", async || {
@@ -38,7 +38,7 @@ async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_sett
         let again = client.send(&call).await.expect(200);
         assert!(again.is_replay());
         assert_eq!(again.text, client.send(&poll).await.text);
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }
@@ -46,17 +46,17 @@ async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_sett
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_to_a_cell_that_is_away_leaves_the_money_where_it_is() {
     within(60, "the test", async {
-        let town = Town::new().await;
-        town.fleet.stop("cell-2-a").await;
-        let call = Call::transfer(town.ann, town.bob, "25").key("away").header("x-deadline-ms", "1500");
-        let answer = town.client.send(&call).await.expect(503);
+        let fixture = Fixture::new().await;
+        fixture.fleet.stop("cell-2-a").await;
+        let call = Call::transfer(fixture.ann, fixture.bob, "25").key("away").header("x-deadline-ms", "1500");
+        let answer = fixture.client.send(&call).await.expect(503);
         assert!(!answer.code().is_empty());
-        assert_eq!(town.client.balance(town.ann).await, "100.00");
-        town.fleet.restart("cell-2-a").await;
-        let answer = town.client.insist(&call).await.expect(200);
+        assert_eq!(fixture.client.balance(fixture.ann).await, "100.00");
+        fixture.fleet.restart("cell-2-a").await;
+        let answer = fixture.client.insist(&call).await.expect(200);
         assert!(!answer.is_replay(), "a refused request spent its key: {answer:?}");
-        assert_eq!(town.client.balance(town.bob).await, "125.00");
-        Books::read(&town.fleet).await.audit(Moment::Still);
+        assert_eq!(fixture.client.balance(fixture.bob).await, "125.00");
+        Books::read(&fixture.fleet).await.audit(Moment::Still);
     })
     .await;
 }

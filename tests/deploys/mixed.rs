@@ -7,7 +7,7 @@ use topology::WalletId;
 
 use super::support::other_build;
 use crate::fleet::books::{Books, Moment};
-use crate::fleet::journal::Deed;
+use crate::fleet::journal::Request;
 use crate::fleet::{Call, Fleet, until, wallet_of, within};
 use crate::moves::traffic::{Traffic, complaints};
 
@@ -42,7 +42,7 @@ async fn the_last_release_and_this_one_understand_each_other() {
 
 /// Everybody pays everybody while the first cell's customers move to the second and back.
 async fn go_round(fleet: &Fleet, round: usize) {
-    let (mut wallets, mut deeds): (Vec<WalletId>, Vec<Deed>) = (vec![], vec![]);
+    let (mut wallets, mut requests): (Vec<WalletId>, Vec<Request>) = (vec![], vec![]);
     for cell in [1, 2] {
         for user in fleet.users_in(cell, WALLETS / 2).await {
             let wallet = if round == 0 { fleet.client().create(&user).await } else { wallet_of(&user) };
@@ -60,12 +60,12 @@ async fn go_round(fleet: &Fleet, round: usize) {
     let complaints = complaints(&seen);
     assert!(complaints.is_empty(), "{:#?}", &complaints[..complaints.len().min(5)]);
     eprintln!("{} requests, none failed", seen.len());
-    deeds.extend(seen.into_iter().filter_map(|seen| seen.deed));
+    requests.extend(seen.into_iter().filter_map(|seen| seen.request));
     until(30, "all transfers have an outcome", async || {
         Books::read(fleet).await.cells.iter().all(|cell| cell.open_at_home() == 0)
     })
     .await;
     let books = Books::read(fleet).await;
     books.audit(Moment::Still);
-    books.check_deeds(&deeds);
+    books.check_requests(&requests);
 }

@@ -7,19 +7,20 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use ledger::Money;
+use reconciliation::Reported;
 use tokio::sync::RwLock;
 use topology::WalletId;
 use uuid::Uuid;
 
 use crate::fleet::books::{Books, Moment};
-use crate::fleet::journal::{Deed, Told, What};
+use crate::fleet::journal::{Request, What};
 use crate::fleet::{Answer, Client, Fleet, setting, until, within};
 
 const CELLS: u16 = 3;
 const WALLETS: usize = 50;
 const CLIENTS: u64 = 16;
 /// Requests between two kills, on average.
-const DEEDS_A_KILL: u64 = 100;
+const REQUESTS_A_KILL: u64 = 100;
 const KILLS_A_CHECK: u64 = 5;
 /// After the last kill, every transfer has its outcome within this long.
 const SETTLED_WITHIN_S: u64 = 10;
@@ -42,9 +43,9 @@ struct Known {
 }
 
 impl Known {
-    fn learn(&mut self, deed: &Deed, answer: &Answer) {
+    fn learn(&mut self, request: &Request, answer: &Answer) {
         let id = |field: &str| answer.string(field).parse().expect("an id");
-        match deed.what {
+        match request.what {
             _ if !answer.is_success() => {}
             What::Hold { wallet, .. } => self.holds.push((wallet, id("holdId"))),
             What::Deposit { wallet, .. } | What::Withdraw { wallet, .. } | What::Capture { wallet, .. } => {
@@ -58,20 +59,20 @@ impl Known {
 
 impl Play {
     /// Moves money at random until it has to stop.
-    async fn client(&self, number: u64, seed: u64) -> Vec<Deed> {
+    async fn client(&self, number: u64, seed: u64) -> Vec<Request> {
         let mut dice = Rng::with_seed(seed ^ (number << 32));
-        let mut deeds = Vec::new();
+        let mut requests = Vec::new();
         let mut known = Known::default();
         while !self.over.load(Ordering::Acquire) {
             let open = self.gate.read().await;
-            let deed = Deed::new(self.invent(&mut dice, &known), format!("{number}-{}", deeds.len()));
-            let (deed, answer) = self.client.carry_out(deed).await;
+            let request = Request::new(self.invent(&mut dice, &known), format!("{number}-{}", requests.len()));
+            let (request, answer) = self.client.carry_out(request).await;
             drop(open);
-            known.learn(&deed, &answer);
-            deeds.push(deed);
+            known.learn(&request, &answer);
+            requests.push(request);
             self.done.fetch_add(1, Ordering::Relaxed);
         }
-        deeds
+        requests
     }
 
     fn invent(&self, dice: &mut Rng, known: &Known) -> What {
@@ -135,7 +136,7 @@ async fn run(seed: u64, kills: u64) {
         victims.extend((1..=CELLS).map(|cell| format!("cell-{cell}-db")));
     }
     for kill in 1..=kills {
-        let due = play.done.load(Ordering::Relaxed) + dice.u64(1..2 * DEEDS_A_KILL);
+        let due = play.done.load(Ordering::Relaxed) + dice.u64(1..2 * REQUESTS_A_KILL);
         until(60, "requests are answered", async || play.done.load(Ordering::Relaxed) >= due).await;
         fleet.kill(dice.choice(&victims).expect("there are victims")).await;
         if kill % KILLS_A_CHECK == 0 && kill < kills {
@@ -144,7 +145,7 @@ async fn run(seed: u64, kills: u64) {
     }
     let last_kill = Instant::now();
     play.over.store(true, Ordering::Release);
-    let deeds: Vec<Deed> = clients.join_all().await.into_iter().flatten().collect();
+    let requests: Vec<Request> = clients.join_all().await.into_iter().flatten().collect();
     let still = async || {
         let mut open = 0;
         for cell in 1..=CELLS {
@@ -155,21 +156,21 @@ async fn run(seed: u64, kills: u64) {
     until(SETTLED_WITHIN_S.saturating_sub(last_kill.elapsed().as_secs()), "all transfers have an outcome", still).await;
     eprintln!("settled {:?} after the last kill", last_kill.elapsed());
     let books = play.audit(&fleet, Moment::Still).await;
-    books.check_deeds(&deeds);
-    let done = deeds.iter().filter(|deed| matches!(deed.told, Told::Done { .. })).count();
-    let refused = deeds.iter().filter(|deed| matches!(deed.told, Told::Refused(_))).count();
-    eprintln!("{} requests: {done} done, {refused} refused", deeds.len());
+    books.check_requests(&requests);
+    let done = requests.iter().filter(|request| request.reported.is_done()).count();
+    let refused = requests.iter().filter(|request| matches!(request.reported, Reported::Refused(_))).count();
+    eprintln!("{} requests: {done} done, {refused} refused", requests.len());
     assert!(done > 0 && refused > 0);
-    for deed in &deeds {
-        if let Told::Refused(code) = &deed.told {
-            let expected = match deed.what {
+    for request in &requests {
+        if let Reported::Refused(code) = &request.reported {
+            let expected = match request.what {
                 What::Capture { .. } => vec!["hold_not_open"],
                 // What came by a transfer is there to be reversed once it has settled, and only in the payee's wallet.
                 What::Reverse { .. } => vec!["insufficient_balance", "already_reversed", "transaction_not_found"],
                 What::Hold { .. } => vec!["insufficient_balance", "too_many_holds"],
                 _ => vec!["insufficient_balance"],
             };
-            assert!(expected.contains(&code.as_str()), "{deed:?}");
+            assert!(expected.contains(&&**code), "{request:?}");
         }
     }
 }
@@ -189,8 +190,8 @@ async fn open_wallets(fleet: &Fleet) -> Vec<WalletId> {
     let mut wallets = Vec::new();
     for number in 0..WALLETS {
         let wallet = fleet.client().create(&format!("user-{number}")).await;
-        let deed = Deed::new(What::Deposit { wallet, amount: FIRST_DEPOSIT }, "first");
-        fleet.client().carry_out(deed).await.1.expect(200);
+        let request = Request::new(What::Deposit { wallet, amount: FIRST_DEPOSIT }, "first");
+        fleet.client().carry_out(request).await.1.expect(200);
         wallets.push(wallet);
     }
     wallets

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use topology::WalletId;
 
 use crate::fleet::books::{Books, Moment};
-use crate::fleet::journal::{Deed, Told, What};
+use crate::fleet::journal::{Request, What};
 use crate::fleet::{Call, Client, Fleet, setting, until, within};
 
 /// How long a cell's database is away: longer than a cell retries a commit. 30 in the nightly run.
@@ -54,16 +54,17 @@ async fn keep_depositing(
     name: String,
     over: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
-) -> Vec<Deed> {
-    let mut deeds = Vec::new();
+) -> Vec<Request> {
+    let mut requests = Vec::new();
     while !over.load(Ordering::Acquire) {
-        let deed = Deed::new(What::Deposit { wallet, amount: Money::MIN_AMOUNT }, format!("{name}-{}", deeds.len()));
-        let (deed, answer) = client.carry_out(deed).await;
+        let request =
+            Request::new(What::Deposit { wallet, amount: Money::MIN_AMOUNT }, format!("{name}-{}", requests.len()));
+        let (request, answer) = client.carry_out(request).await;
         answer.expect(200);
-        deeds.push(deed);
+        requests.push(request);
         done.fetch_add(1, Ordering::Relaxed);
     }
-    deeds
+    requests
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,9 +92,9 @@ async fn a_cell_without_its_database_says_so_and_recovers_while_others_go_on() {
         fleet.stop("cell-1-db").await;
         let began = Instant::now();
         let write = tokio::spawn({
-            let (client, deed) =
-                (client.clone(), Deed::new(What::Deposit { wallet: ill, amount: Money::MIN_AMOUNT }, "lost"));
-            async move { (client.send(&deed.call()).await, deed) }
+            let (client, request) =
+                (client.clone(), Request::new(What::Deposit { wallet: ill, amount: Money::MIN_AMOUNT }, "lost"));
+            async move { (client.send(&request.call()).await, request) }
         });
         let mut well_before = well_done.load(Ordering::Relaxed);
         while began.elapsed() < outage {
@@ -114,15 +115,15 @@ async fn a_cell_without_its_database_says_so_and_recovers_while_others_go_on() {
         fleet.restart("cell-1-db").await;
         until(20, "the cell serves again", async || ill_done.load(Ordering::Relaxed) > ill_before + 20).await;
         over.store(true, Ordering::Release);
-        let mut deeds = vec![lost];
+        let mut requests = vec![lost];
         for worker in workers {
-            deeds.extend(worker.await.expect("no client panicked"));
+            requests.extend(worker.await.expect("no client panicked"));
         }
         fleet.until_all_ready(&[]).await;
         let books = Books::read(&fleet).await;
         books.audit(Moment::Still);
-        books.check_deeds(&deeds);
-        let done = deeds.iter().filter(|deed| deed.payer() == ill && matches!(deed.told, Told::Done { .. })).count();
+        books.check_requests(&requests);
+        let done = requests.iter().filter(|request| request.payer() == ill && request.reported.is_done()).count();
         assert_eq!(client.balance(ill).await, Money::from_minor(done as u64).to_string());
     })
     .await;
@@ -153,26 +154,26 @@ async fn an_instance_asked_to_stop_under_load_finishes_what_it_took() {
         let before = done.load(Ordering::Relaxed);
         until(20, "deposits go on", async || done.load(Ordering::Relaxed) > before + 200).await;
         over.store(true, Ordering::Release);
-        let mut deeds = direct.await.expect("no client panicked");
+        let mut requests = direct.await.expect("no client panicked");
         for worker in workers {
-            deeds.extend(worker.await.expect("no client panicked"));
+            requests.extend(worker.await.expect("no client panicked"));
         }
         let books = Books::read(&fleet).await;
         books.audit(Moment::Still);
-        books.check_deeds(&deeds);
+        books.check_requests(&requests);
     })
     .await;
 }
 
 /// Deposits until the instance no longer answers. What it took before, it has answered.
-async fn deposit_until_gone(client: Client, wallet: WalletId) -> Vec<Deed> {
-    let mut deeds = Vec::new();
+async fn deposit_until_gone(client: Client, wallet: WalletId) -> Vec<Request> {
+    let mut requests = Vec::new();
     for number in 0..1_000_000 {
-        let deed = Deed::new(What::Deposit { wallet, amount: Money::MIN_AMOUNT }, format!("direct-{number}"));
-        match client.try_send(&deed.call()).await {
-            Ok(answer) if answer.status == 200 => deeds.push(deed.answered(&answer)),
+        let request = Request::new(What::Deposit { wallet, amount: Money::MIN_AMOUNT }, format!("direct-{number}"));
+        match client.try_send(&request.call()).await {
+            Ok(answer) if answer.status == 200 => requests.push(request.answered(&answer)),
             Ok(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
-            Err(_) => return deeds,
+            Err(_) => return requests,
         }
     }
     panic!("the instance never went away");

@@ -14,7 +14,7 @@ use crate::fleet::{Answer, Call, Client, Fleet, Shape, ports, until, wallet_of, 
 
 const CELL: &str = "cell-2";
 
-struct Town {
+struct Fixture {
     fleet: Fleet,
     client: Client,
     /// In cell 1.
@@ -26,7 +26,7 @@ struct Town {
     comes: WalletId,
 }
 
-impl Town {
+impl Fixture {
     async fn start() -> Self {
         let environment = vec![
             ("CELL_CHECKPOINT_SECONDS".to_owned(), "1".to_owned()),
@@ -110,49 +110,49 @@ fn transaction(answer: &Answer) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_named() {
     within(240, "the test", async {
-        let town = Town::start().await;
-        let Town { fleet, client, ann, bob, ben, leaves, comes } = &town;
-        town.done(Call::transfer(*ann, *bob, "10")).await;
-        town.done(Call::transfer(*bob, *ann, "3")).await;
+        let fixture = Fixture::start().await;
+        let Fixture { fleet, client, ann, bob, ben, leaves, comes } = &fixture;
+        fixture.done(Call::transfer(*ann, *bob, "10")).await;
+        fixture.done(Call::transfer(*bob, *ann, "3")).await;
         let hold = client.send(&Call::post(format!("/api/v1/wallets/{ben}/holds"), r#"{"amount":20}"#)).await;
         assert!(hold.is_success(), "{hold:?}");
         let keyed = Call::deposit(*ben, "1").key("kept");
         let kept = client.send(&keyed).await.expect(200);
-        let file = town.path("export.jsonl").to_string_lossy().into_owned();
+        let file = fixture.path("export.jsonl").to_string_lossy().into_owned();
         let exported = fleet.ctl(&["cell", "export", CELL, "--to", &file]).await;
         assert_eq!(exported["wallets"], 3, "{exported}");
 
         // What comes after the export is what can be lost.
         let mut lost = BTreeSet::new();
-        lost.insert(transaction(&town.done(Call::deposit(*bob, "5")).await));
-        lost.insert(transaction(&town.done(Call::withdraw(*ben, "2")).await));
-        let away = town.done(Call::transfer(*bob, *ann, "7")).await.string("transferId");
-        let here = town.done(Call::transfer(*ann, *bob, "11")).await.string("transferId");
+        lost.insert(transaction(&fixture.done(Call::deposit(*bob, "5")).await));
+        lost.insert(transaction(&fixture.done(Call::withdraw(*ben, "2")).await));
+        let away = fixture.done(Call::transfer(*bob, *ann, "7")).await.string("transferId");
+        let here = fixture.done(Call::transfer(*ann, *bob, "11")).await.string("transferId");
         fleet.ctl(&["migrate", "--wallet", &leaves.to_string(), "--to", "cell-1", "--yes"]).await;
         fleet.ctl(&["migrate", "--wallet", &comes.to_string(), "--to", CELL, "--yes"]).await;
-        town.done(Call::deposit(*leaves, "50")).await;
+        fixture.done(Call::deposit(*leaves, "50")).await;
         let newcomer = fleet.users_in(2, 4).await.remove(3);
         let newcomer_wallet = client.create(&newcomer).await;
         lost.extend([away.clone(), here.clone()]);
         until(20, "the events were sent", async || {
-            let told = town.write_down_events().await;
+            let told = fixture.write_down_events().await;
             lost.iter().all(|id| told.contains(id)) && told.contains(&newcomer_wallet.to_string())
         })
         .await;
 
-        let running = town.restore(&[]).await.expect_err("it runs");
+        let running = fixture.restore(&[]).await.expect_err("it runs");
         assert!(running.contains("cell_running"), "{running}");
-        town.destroy().await;
+        fixture.destroy().await;
         let because = json!({ "actor": "test", "reason": "to see" });
-        let (status, answer) = town.operator(&format!("/v1/cells/{CELL}/restore/finish"), because.clone()).await;
+        let (status, answer) = fixture.operator(&format!("/v1/cells/{CELL}/restore/finish"), because.clone()).await;
         assert_eq!((status, answer["code"].as_str()), (409, Some("no_restore")));
         // Begun and left: no process serves what may be half of it, and it can be gone on with.
-        let (status, answer) = town.operator(&format!("/v1/cells/{CELL}/restore/begin"), because).await;
+        let (status, answer) = fixture.operator(&format!("/v1/cells/{CELL}/restore/begin"), because).await;
         assert_eq!((status, &answer["done"]), (200, &Value::Bool(false)));
-        let said = town.refuses_to_start().await;
+        let said = fixture.refuses_to_start().await;
         assert!(said.contains("is being restored"), "{said}");
 
-        let report = town.restore(&[]).await.expect("restored");
+        let report = fixture.restore(&[]).await.expect("restored");
         assert_eq!(report["wallets"], 2, "{report}");
         assert_eq!(report["elsewhere"], 1, "a wallet that left stays where it is: {report}");
         let named = |report: &Value| -> BTreeSet<String> {
@@ -163,7 +163,7 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
         let kinds: BTreeSet<&str> =
             report["lost"].as_array().expect("a list").iter().filter_map(|one| one["type"].as_str()).collect();
         assert!(kinds.contains("OPENED"), "a new wallet is lost too: {report}");
-        let again = town.restore(&[]).await.expect_err("it holds wallets");
+        let again = fixture.restore(&[]).await.expect_err("it holds wallets");
         assert!(again.contains("not_empty"), "{again}");
 
         fleet.restart("cell-2-a").await;
@@ -210,14 +210,14 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cell_is_restored_as_it_was_at_a_moment_and_a_file_that_is_not_whole_is_refused() {
     within(120, "the test", async {
-        let town = Town::start().await;
+        let fixture = Fixture::start().await;
         let moment = time::OffsetDateTime::now_utc();
-        let later = transaction(&town.done(Call::deposit(town.bob, "5")).await);
-        let file = town.path("export.jsonl");
+        let later = transaction(&fixture.done(Call::deposit(fixture.bob, "5")).await);
+        let file = fixture.path("export.jsonl");
         let name = file.to_string_lossy().into_owned();
-        town.fleet.ctl(&["cell", "export", CELL, "--to", &name]).await;
-        std::fs::write(town.path("events.ndjson"), "").expect("written");
-        town.destroy().await;
+        fixture.fleet.ctl(&["cell", "export", CELL, "--to", &name]).await;
+        std::fs::write(fixture.path("events.ndjson"), "").expect("written");
+        fixture.destroy().await;
 
         let whole = std::fs::read_to_string(&file).expect("text");
         let lines: Vec<&str> = whole.lines().collect();
@@ -228,16 +228,16 @@ async fn a_cell_is_restored_as_it_was_at_a_moment_and_a_file_that_is_not_whole_i
         for (number, broken) in cases.into_iter().enumerate() {
             assert_ne!(broken, whole, "case {number}");
             std::fs::write(&file, broken).expect("written");
-            assert!(town.restore(&[]).await.is_err(), "case {number} was taken");
+            assert!(fixture.restore(&[]).await.is_err(), "case {number} was taken");
         }
         std::fs::write(&file, &whole).expect("written");
         let until_then = moment.format(&time::format_description::well_known::Rfc3339).expect("a date");
-        let report = town.restore(&["--until", &until_then]).await.expect("restored");
+        let report = fixture.restore(&["--until", &until_then]).await.expect("restored");
         let lost = report["lost"].as_array().expect("a list");
         assert_eq!((lost.len(), lost[0]["transaction"].as_str()), (1, Some(later.as_str())), "{report}");
-        town.fleet.restart("cell-2-a").await;
-        town.fleet.until_all_ready(&[]).await;
-        assert_eq!(town.client.balance(town.bob).await, "100.00");
+        fixture.fleet.restart("cell-2-a").await;
+        fixture.fleet.until_all_ready(&[]).await;
+        assert_eq!(fixture.client.balance(fixture.bob).await, "100.00");
     })
     .await;
 }
@@ -245,21 +245,21 @@ async fn a_cell_is_restored_as_it_was_at_a_moment_and_a_file_that_is_not_whole_i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cell_does_not_start_over_tables_that_were_rewound() {
     within(120, "the test", async {
-        let town = Town::start().await;
-        let store = town.fleet.store(2).await;
-        town.fleet.kill_for_good("cell-2-a").await;
+        let fixture = Fixture::start().await;
+        let store = fixture.fleet.store(2).await;
+        fixture.fleet.kill_for_good("cell-2-a").await;
         // Recovery to a point in time makes new tables of what the old ones held: their ids differ.
         let signed = store.cell_row("tables", "ids").await.expect("answers").expect("signed at the first start");
         let others = CellRow { version: signed.version + 1, bytes: b"of other tables".to_vec() };
         assert_eq!(store.put_cell_row("tables", "ids", Some(signed.version), &others).await, Ok(true));
-        let said = town.refuses_to_start().await;
+        let said = fixture.refuses_to_start().await;
         assert!(said.contains("cell restore cell-2 --in-place"), "{said}");
 
         let words = ["--reason", "its tables were rewound", "cell", "restore", CELL, "--in-place"];
-        town.fleet.ctl(&words).await;
-        town.fleet.restart("cell-2-a").await;
-        town.fleet.until_all_ready(&[]).await;
-        assert_eq!(town.client.balance(town.bob).await, "100.00");
+        fixture.fleet.ctl(&words).await;
+        fixture.fleet.restart("cell-2-a").await;
+        fixture.fleet.until_all_ready(&[]).await;
+        assert_eq!(fixture.client.balance(fixture.bob).await, "100.00");
     })
     .await;
 }

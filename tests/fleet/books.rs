@@ -8,14 +8,14 @@ use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::limits::RUN_BLOCKS;
 use ledger::rows::{InRow, OutRow, RowChange, rows_of};
 use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId, chain};
-use reconciliation::{Sums, Transfers};
+use reconciliation::{Reported, Sums, Transfers};
 use store::dynamodb::DynamoStore;
 use store::{BlockRange, Chains, Homes};
 use topology::{Bucket, WalletId};
 use uuid::Uuid;
 
 use super::Fleet;
-use super::journal::{Deed, Told, What};
+use super::journal::{Request, What};
 
 const PAGE: usize = 1_000;
 /// Pages of one listing; a test that needs more should be a smaller one.
@@ -163,8 +163,8 @@ impl Books {
         totals
     }
 
-    /// Every acknowledged deed is in exactly one chain exactly once and as asked; no refused one is in any.
-    pub fn check_deeds<'a>(&self, deeds: impl IntoIterator<Item = &'a Deed>) {
+    /// Every acknowledged request is in exactly one chain exactly once and as asked; no refused one is in any.
+    pub fn check_requests<'a>(&self, requests: impl IntoIterator<Item = &'a Request>) {
         let mut keyed: HashMap<[u8; 16], Vec<(WalletId, &Entry)>> = HashMap::new();
         let mut returned = BTreeSet::new();
         for (wallet, blocks) in self.chains() {
@@ -177,22 +177,19 @@ impl Books {
                 }
             }
         }
-        for deed in deeds {
-            let entries = keyed.get(&deed.key_hash()).map_or(&[][..], Vec::as_slice);
-            match (&deed.told, entries) {
-                (Told::Refused(_), []) => {}
-                (Told::Refused(code), _) => panic!("refused ({code}) and yet done: {deed:?}"),
-                (Told::Nothing, [] | [_]) => {}
-                (Told::Done { transfer }, [(wallet, entry)]) => {
-                    check_done(deed, *wallet, entry, *transfer);
-                    assert!(
-                        transfer.is_none_or(|id| !returned.contains(&id)) || deed.told == Told::Nothing,
-                        "{deed:?}"
-                    );
+        for request in requests {
+            let entries = keyed.get(&request.key_hash()).map_or(&[][..], Vec::as_slice);
+            let count = entries.len();
+            assert!(request.reported.entries().contains(&count), "in the chains {count} times: {request:?}");
+            match (&request.reported, entries) {
+                (Reported::Done(transfer), [(wallet, entry)]) => {
+                    check_done(request, *wallet, entry, *transfer);
+                    assert!(transfer.is_none_or(|id| !returned.contains(&id)), "returned: {request:?}");
                 }
-                (Told::Returned, [(_, entry)]) => assert!(returned.contains(&entry.id), "not returned: {deed:?}"),
-                (_, []) => panic!("acknowledged and lost: {deed:?}"),
-                (_, many) => panic!("done {} times: {deed:?}", many.len()),
+                (Reported::Returned, [(_, entry)]) => {
+                    assert!(returned.contains(&entry.id), "not returned: {request:?}");
+                }
+                _ => {}
             }
         }
     }
@@ -301,8 +298,8 @@ fn check_chain(wallet: WalletId, blocks: &[Block]) {
     assert!(head.is_some(), "wallet {wallet} has no block");
 }
 
-fn check_done(deed: &Deed, wallet: WalletId, entry: &Entry, transfer: Option<Uuid>) {
-    let (kind, amount) = match deed.what {
+fn check_done(request: &Request, wallet: WalletId, entry: &Entry, transfer: Option<Uuid>) {
+    let (kind, amount) = match request.what {
         What::Hold { amount, .. } => (matches!(entry.kind, EntryKind::HoldPlaced { .. }), amount),
         What::Capture { hold, .. } => {
             (matches!(entry.kind, EntryKind::HoldCaptured { hold: of } if of == hold), entry.amount)
@@ -317,8 +314,8 @@ fn check_done(deed: &Deed, wallet: WalletId, entry: &Entry, transfer: Option<Uui
             (matches!(entry.kind, EntryKind::TransferOut { to: other, .. } if other == to), amount)
         }
     };
-    let same = kind && amount == entry.amount && wallet == deed.payer() && transfer.is_none_or(|id| id == entry.id);
-    assert!(same, "asked: {deed:?}; done, in {wallet}: {entry:?}");
+    let same = kind && amount == entry.amount && wallet == request.payer() && transfer.is_none_or(|id| id == entry.id);
+    assert!(same, "asked: {request:?}; done, in {wallet}: {entry:?}");
 }
 
 /// Every wallet that has left something in the cell.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use topology::WalletId;
 
-use super::journal::Deed;
+use super::journal::Request;
 
 /// Longer than any deadline of the service.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -201,9 +201,9 @@ impl Client {
         self.insist(&Call::show(wallet)).await.expect(200).raw("balance")
     }
 
-    /// Carries out a deed until it has a final answer.
-    pub async fn carry_out(&self, deed: Deed) -> (Deed, Answer) {
-        let answer = self.insist(&deed.call()).await;
-        (deed.answered(&answer), answer)
+    /// Carries out a request until it has a final answer.
+    pub async fn carry_out(&self, request: Request) -> (Request, Answer) {
+        let answer = self.insist(&request.call()).await;
+        (request.answered(&answer), answer)
     }
 }

@@ -1,6 +1,7 @@
 //! The requests of clients and the answers they got: the other side of the books.
 
 use ledger::Money;
+use reconciliation::Reported;
 use sha2::{Digest, Sha256};
 use topology::WalletId;
 use uuid::Uuid;
@@ -42,29 +43,17 @@ pub enum What {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    Nothing,
-    /// The money moved, or is on its way.
-    Done {
-        transfer: Option<Uuid>,
-    },
-    /// The money had left and came back.
-    Returned,
-    Refused(String),
-}
-
 /// One operation of a client, under a key that no other one has.
 #[derive(Debug, Clone)]
-pub struct Deed {
+pub struct Request {
     pub what: What,
     pub key: String,
-    pub told: Told,
+    pub reported: Reported,
 }
 
-impl Deed {
+impl Request {
     pub fn new(what: What, key: impl Into<String>) -> Self {
-        Self { what, key: key.into(), told: Told::Nothing }
+        Self { what, key: key.into(), reported: Reported::Unknown("no_answer".into()) }
     }
 
     pub fn call(&self) -> Call {
@@ -93,14 +82,14 @@ impl Deed {
     }
 
     pub fn answered(mut self, answer: &Answer) -> Self {
-        self.told = if answer.is_success() {
+        self.reported = if answer.is_success() {
             let transfer = matches!(self.what, What::Transfer { .. })
                 .then(|| Uuid::parse_str(&answer.string("transferId")).expect("a transfer id"));
-            Told::Done { transfer }
+            Reported::Done(transfer)
         } else {
             match answer.code() {
-                code if code == "transfer_returned" => Told::Returned,
-                code => Told::Refused(code),
+                code if code == "transfer_returned" => Reported::Returned,
+                code => Reported::Refused(code.into()),
             }
         };
         self

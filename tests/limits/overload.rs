@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use load_generator::operation::{Operation, Told};
+use load_generator::operation::Operation;
 use load_generator::outcome::{Outcome, Slice, latencies};
 use load_generator::{Load, Settings};
+use reconciliation::Reported;
 
 use crate::fleet::{Fleet, Shape, setting, within};
 
@@ -75,9 +76,9 @@ async fn run(fleet: &Fleet, name: &'static str, rate: u64, seconds: u64) -> Phas
     );
     let of = |operation: &Operation| operation.last.code().map(str::to_owned);
     let unknown: Vec<_> =
-        phase.outcome.operations.iter().filter(|one| matches!(one.last, Told::Unknown(_))).filter_map(of).collect();
+        phase.outcome.operations.iter().filter(|one| matches!(one.last, Reported::Unknown(_))).filter_map(of).collect();
     assert!(unknown.is_empty(), "every refusal says that nothing was done: {unknown:?}");
-    let failed = phase.outcome.operations.iter().filter(|one| matches!(one.last, Told::Failed(_))).filter_map(of);
+    let failed = phase.outcome.operations.iter().filter(|one| matches!(one.last, Reported::Failed(_))).filter_map(of);
     let others: Vec<_> = failed.filter(|code| code != "overloaded").collect();
     if !others.is_empty() {
         let codes: std::collections::BTreeSet<&String> = others.iter().collect();

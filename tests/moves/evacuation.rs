@@ -97,7 +97,7 @@ async fn settle_and_audit(fleet: &Fleet, seen: &[Seen]) -> Books {
     .await;
     let books = Books::read(fleet).await;
     books.audit(Moment::Still);
-    books.check_deeds(seen.iter().filter_map(|seen| seen.deed.as_ref()));
+    books.check_requests(seen.iter().filter_map(|seen| seen.request.as_ref()));
     books
 }
 
@@ -159,7 +159,7 @@ async fn a_cell_whose_processes_are_dead_is_emptied_and_only_its_customers_notic
         let after = after.finish().await;
         assert_eq!(complaints(&after), Vec::<&str>::new(), "everybody is served again");
         for seen in during.iter().filter(|seen| seen.complaint.is_some()) {
-            let payee = seen.deed.as_ref().and_then(|deed| match deed.what {
+            let payee = seen.request.as_ref().and_then(|request| match request.what {
                 What::Transfer { to, .. } => Some(to),
                 _ => None,
             });
@@ -212,7 +212,7 @@ async fn settle_and_audit_four(fleet: &Fleet, seen: &[Seen]) {
     .await;
     let books = Books::read_cells(fleet, 4).await;
     books.audit(Moment::Still);
-    books.check_deeds(seen.iter().filter_map(|seen| seen.deed.as_ref()));
+    books.check_requests(seen.iter().filter_map(|seen| seen.request.as_ref()));
     let moved = seen.iter().filter(|seen| books.home(seen.wallet) == Some("cell-4")).count();
     assert!(moved > 0, "some customers live in the new cell");
 }

@@ -5,7 +5,7 @@ use topology::WalletId;
 
 use super::support::Way;
 use crate::fleet::books::{Books, Moment};
-use crate::fleet::journal::{Deed, Told, What};
+use crate::fleet::journal::{Request, What};
 use crate::fleet::{Call, Fleet, until, within};
 
 const TRANSFERS: usize = 24;
@@ -23,19 +23,19 @@ async fn money_in_flight_arrives_once_while_both_wallets_move() {
         fleet.faults(2, Some(json!({ "latency_ms": SLOW_MS }))).await;
         let pay = |number: usize| {
             let (from, to) = if number.is_multiple_of(4) { (payee, payer) } else { (payer, payee) };
-            Deed::new(
+            Request::new(
                 What::Transfer { from, to, amount: ledger::Money::from_minor(100 + number as u64) },
                 format!("{number}"),
             )
         };
         let paying = async {
-            let mut deeds = tokio::task::JoinSet::new();
+            let mut requests = tokio::task::JoinSet::new();
             for number in 0..TRANSFERS {
-                let (client, deed) = (client.clone(), pay(number));
-                deeds.spawn(async move { client.carry_out(deed).await.0 });
+                let (client, request) = (client.clone(), pay(number));
+                requests.spawn(async move { client.carry_out(request).await.0 });
                 tokio::time::sleep(std::time::Duration::from_millis(30)).await;
             }
-            deeds.join_all().await
+            requests.join_all().await
         };
         let moving = async {
             for (wallet, from, to) in [
@@ -50,7 +50,7 @@ async fn money_in_flight_arrives_once_while_both_wallets_move() {
                 there(&fleet, wallet, from, to).await;
             }
         };
-        let (deeds, ()) = tokio::join!(paying, moving);
+        let (requests, ()) = tokio::join!(paying, moving);
         fleet.faults(2, None).await;
         until(30, "all transfers have an outcome", async || {
             Books::read(&fleet).await.cells.iter().all(|cell| cell.open_at_home() == 0)
@@ -58,11 +58,11 @@ async fn money_in_flight_arrives_once_while_both_wallets_move() {
         .await;
         let books = Books::read(&fleet).await;
         let totals = books.audit(Moment::Still);
-        books.check_deeds(&deeds);
+        books.check_requests(&requests);
         assert_eq!(totals.in_flight, 0);
         assert_eq!((books.home(payer), books.home(payee)), (Some("cell-1"), Some("cell-3")));
-        let done = deeds.iter().filter(|deed| matches!(deed.told, Told::Done { .. })).count();
-        assert!(done > 0, "{deeds:?}");
+        let done = requests.iter().filter(|request| request.reported.is_done()).count();
+        assert!(done > 0, "{requests:?}");
     })
     .await;
 }

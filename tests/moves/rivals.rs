@@ -71,7 +71,7 @@ async fn two_migrators_on_one_plan_and_on_opposite_plans_have_one_outcome() {
         .await;
         let books = Books::read(&fleet).await;
         books.audit(Moment::Still);
-        books.check_deeds(seen.iter().filter_map(|seen| seen.deed.as_ref()));
+        books.check_requests(seen.iter().filter_map(|seen| seen.request.as_ref()));
     })
     .await;
 }

@@ -40,7 +40,7 @@ async fn run(count: usize, rounds: u64) {
     let home = before_all.home(wallets[0]).expect("it was created").to_owned();
     assert!(wallets.iter().all(|wallet| before_all.home(*wallet) == Some(&home)), "one cell has all the buckets");
     let start: u16 = if home == "cell-1" { 1 } else { 2 };
-    let (mut deeds, mut all_pauses) = (Vec::new(), Vec::new());
+    let (mut requests, mut all_pauses) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         for (from, to) in [(start, 3 - start), (3 - start, start)] {
             let quiet = Traffic::start(&fleet.client(), &wallets, CLIENTS, PAUSE);
@@ -79,7 +79,7 @@ async fn run(count: usize, rounds: u64) {
             let complaints: Vec<&str> = complaints(&before).into_iter().chain(complaints(&seen)).collect();
             let some = &complaints[..complaints.len().min(5)];
             assert!(complaints.is_empty(), "{} requests failed: {some:#?}", complaints.len());
-            deeds.extend(before.into_iter().chain(seen).filter_map(|seen| seen.deed));
+            requests.extend(before.into_iter().chain(seen).filter_map(|seen| seen.request));
         }
     }
     all_pauses.sort_unstable();
@@ -96,7 +96,7 @@ async fn run(count: usize, rounds: u64) {
     .await;
     let books = Books::read(&fleet).await;
     books.audit(Moment::Still);
-    books.check_deeds(&deeds);
+    books.check_requests(&requests);
     assert!(wallets.iter().all(|wallet| books.home(*wallet) == Some(&home)));
 }
 

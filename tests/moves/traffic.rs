@@ -10,7 +10,7 @@ use ledger::Money;
 use tokio::task::JoinSet;
 use topology::WalletId;
 
-use crate::fleet::journal::{Deed, What};
+use crate::fleet::journal::{Request, What};
 use crate::fleet::{Call, Client};
 
 /// One request and what became of it.
@@ -18,7 +18,7 @@ pub struct Seen {
     pub wallet: WalletId,
     pub took: Duration,
     /// Absent for reads.
-    pub deed: Option<Deed>,
+    pub request: Option<Request>,
     /// What a customer would complain of.
     pub complaint: Option<String>,
 }
@@ -67,8 +67,8 @@ async fn one(client: &Client, wallets: &[WalletId], dice: &mut Rng, key: String)
         6..8 => Some(What::Transfer { from: wallet, to, amount }),
         _ => None,
     };
-    let deed = what.map(|what| Deed::new(what, key));
-    let call = deed.as_ref().map_or_else(|| Call::show(wallet), Deed::call);
+    let request = what.map(|what| Request::new(what, key));
+    let call = request.as_ref().map_or_else(|| Call::show(wallet), Request::call);
     let began = Instant::now();
     let answer = client.try_send(&call).await;
     let took = began.elapsed();
@@ -78,11 +78,11 @@ async fn one(client: &Client, wallets: &[WalletId], dice: &mut Rng, key: String)
         Ok(answer) => Some(format!("{} {}: {answer:?}", call.method, call.path)),
         Err(error) => Some(format!("{} {}: {error:?}", call.method, call.path)),
     };
-    let deed = match (deed, &answer) {
-        (Some(deed), Ok(answer)) if answer.is_success() || answer.status < 500 => Some(deed.answered(answer)),
-        (deed, _) => deed,
+    let request = match (request, &answer) {
+        (Some(request), Ok(answer)) if answer.is_success() || answer.status < 500 => Some(request.answered(answer)),
+        (request, _) => request,
     };
-    Seen { wallet, took, deed, complaint }
+    Seen { wallet, took, request, complaint }
 }
 
 pub fn complaints(seen: &[Seen]) -> Vec<&str> {
@@ -97,7 +97,7 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 impl Seen {
     /// Requests of one kind take about the same time.
     pub fn kind(&self) -> &'static str {
-        match self.deed.as_ref().map(|deed| deed.what) {
+        match self.request.as_ref().map(|request| request.what) {
             None => "read",
             Some(What::Transfer { .. }) => "transfer",
             Some(_) => "write",
@@ -108,7 +108,7 @@ impl Seen {
 /// How much longer than typical for its kind each wallet's slowest write took, shortest first.
 pub fn pauses(seen: &[Seen], typical: &BTreeMap<&'static str, Duration>) -> Vec<Duration> {
     let mut by_wallet: BTreeMap<WalletId, Duration> = BTreeMap::new();
-    for seen in seen.iter().filter(|seen| seen.deed.is_some()) {
+    for seen in seen.iter().filter(|seen| seen.request.is_some()) {
         let longer = seen.took.saturating_sub(typical.get(seen.kind()).copied().unwrap_or_default());
         let pause = by_wallet.entry(seen.wallet).or_default();
         *pause = longer.max(*pause);

@@ -18,7 +18,7 @@ use crate::restore;
 const ALL: BlockRange = BlockRange { first: 0, last: u64::MAX, newest_first: false };
 
 /// Two cells; no process of the first one answers.
-async fn town() -> (Fixture, Plane) {
+async fn fixture() -> (Fixture, Plane) {
     let mut fixture = Fixture::new(2).await;
     fixture.cells[0].instances[0].address = "127.0.0.1:9".into();
     let plane = fixture.plane().await;
@@ -101,7 +101,7 @@ fn numbers(blocks: &[Block]) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
-    let (fixture, plane) = town().await;
+    let (fixture, plane) = fixture().await;
     let (_, unknown) = opened(&plane, 0..0x100).await;
     let (_, exported) = opened(&plane, 0x100..0x200).await;
     let export = blocks(&plane, 1, exported).await;
@@ -152,7 +152,7 @@ async fn a_wallet_that_came_and_left_is_not_served_again() {
 
 #[tokio::test]
 async fn a_bucket_that_was_handed_over_unpublished_stays_there() {
-    let (fixture, plane) = town().await;
+    let (fixture, plane) = fixture().await;
     let group = Group { first: Bucket(8), last: Bucket(8) };
     let [first, second] = [1, 2].map(cell_id);
     let (from, to) = (plane.control.fleet.side(&first).await, plane.control.fleet.side(&second).await);
@@ -176,7 +176,7 @@ async fn a_bucket_that_was_handed_over_unpublished_stays_there() {
 
 #[tokio::test]
 async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
-    let (fixture, plane) = town().await;
+    let (fixture, plane) = fixture().await;
     let (_, wallet) = opened(&plane, 0..0x100).await;
     let (_, other) = opened(&plane, 0x100..0x200).await;
     let (_, unseen) = opened(&plane, 0x200..0x300).await;
@@ -223,7 +223,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
 
 #[tokio::test]
 async fn rewound_tables_are_noticed_and_reconciled_in_place() {
-    let (fixture, plane) = town().await;
+    let (fixture, plane) = fixture().await;
     let side = plane.control.fleet.side(&cell_id(1)).await.expect("registered");
     assert_eq!(side.store.identity().await, Ok(Identity::Own), "signed at the first start");
     let (_, stays) = opened(&plane, 0..0x100).await;

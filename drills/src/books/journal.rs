@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use ledger::{Entry, EntryKind, TransactionId};
 use load_generator::mix::Kind;
-use load_generator::operation::{Operation, Told, key, key_hash};
+use load_generator::operation::{Operation, key, key_hash};
 use load_generator::outcome::Outcome;
+use reconciliation::Reported;
 use topology::WalletId;
 
 use super::Faults;
@@ -64,22 +65,22 @@ impl<'a> Journal<'a> {
             }
             let came_back = id.is_some_and(|id| returned.contains(&id));
             match &operation.last {
-                Told::Done(_) | Told::Returned => {
+                Reported::Done(_) | Reported::Returned => {
                     acknowledged += 1;
-                    let told_back = operation.last == Told::Returned;
+                    let is_returned = operation.last == Reported::Returned;
                     // A transfer that the answer called under way may have come back since: its
                     // outcome was not known yet.
-                    if times == 0 || (told_back && !came_back) {
+                    if times == 0 || (is_returned && !came_back) {
                         lost.add(name());
                     }
                 }
-                Told::Refused(_) | Told::Failed(_) => {
+                Reported::Refused(_) | Reported::Failed(_) => {
                     refused += 1;
                     if times > 0 {
                         undead.add(name());
                     }
                 }
-                Told::Unknown(_) => {
+                Reported::Unknown(_) => {
                     unknown += 1;
                     unknown_done += u32::from(times > 0);
                 }
@@ -108,7 +109,7 @@ fn is_as_asked(outcome: &Outcome, operation: &Operation, wallet: WalletId, entry
         | (Kind::Withdrawals, EntryKind::Withdrawal) => true,
         (Kind::Transfers, EntryKind::TransferOut { to, .. }) => {
             let named = match operation.last {
-                Told::Done(Some(id)) => id == entry.id,
+                Reported::Done(Some(id)) => id == entry.id,
                 _ => true,
             };
             named && operation.payee.and_then(wallet_of) == Some(*to)
@@ -132,7 +133,7 @@ mod tests {
         WalletId::from_uuid(Uuid::from_u128(9))
     }
 
-    fn outcome(told: Told) -> Outcome {
+    fn outcome(reported: Reported) -> Outcome {
         let operation = Operation {
             number: 5,
             kind: Kind::Deposits,
@@ -142,8 +143,8 @@ mod tests {
             due_us: 0,
             answered_us: 0,
             attempts: 1,
-            first: told.clone(),
-            last: told,
+            first: reported.clone(),
+            last: reported,
         };
         let customer = Customer { user: "ann".into(), wallet: Some(wallet()), cell: None };
         Outcome { run: "run".into(), operations: vec![operation], customers: vec![customer], ..Outcome::default() }
@@ -162,8 +163,8 @@ mod tests {
     }
 
     /// The names of the checks that fail, in order: lost, doubled, undead, strange.
-    fn failing(told: Told, entries: &[Entry]) -> Vec<bool> {
-        let outcome = outcome(told);
+    fn failing(reported: Reported, entries: &[Entry]) -> Vec<bool> {
+        let outcome = outcome(reported);
         let mut journal = Journal::new(&outcome);
         entries.iter().for_each(|entry| journal.entry(wallet(), entry));
         journal.checks().iter().map(|check| !check.passed).collect()
@@ -172,24 +173,24 @@ mod tests {
     #[test]
     fn the_books_notice_what_clients_were_told_wrongly() {
         let (once, twice) = ([deposit(5, 7)], [deposit(5, 7), deposit(5, 7)]);
-        let refused = || Told::Refused("insufficient_balance".into());
-        let unknown = || Told::Unknown("no_answer".into());
+        let refused = || Reported::Refused("insufficient_balance".into());
+        let unknown = || Reported::Unknown("no_answer".into());
         let (lost, doubled, undead, strange) = (0, 1, 2, 3);
-        for (told, entries, wrong) in [
-            (Told::Done(None), &once[..], vec![]),
-            (Told::Done(None), &[], vec![lost]),
-            (Told::Done(None), &twice, vec![doubled]),
+        for (reported, entries, wrong) in [
+            (Reported::Done(None), &once[..], vec![]),
+            (Reported::Done(None), &[], vec![lost]),
+            (Reported::Done(None), &twice, vec![doubled]),
             (refused(), &[], vec![]),
             (refused(), &once, vec![undead]),
-            (Told::Failed("overloaded".into()), &once, vec![undead]),
+            (Reported::Failed("overloaded".into()), &once, vec![undead]),
             (unknown(), &[], vec![]),
             (unknown(), &once, vec![]),
             (unknown(), &twice, vec![doubled]),
-            (Told::Done(None), &[deposit(5, 8)], vec![strange]),
-            (Told::Done(None), &[deposit(5, 7), deposit(6, 7)], vec![strange]),
+            (Reported::Done(None), &[deposit(5, 8)], vec![strange]),
+            (Reported::Done(None), &[deposit(5, 7), deposit(6, 7)], vec![strange]),
         ] {
             let expected: Vec<bool> = (0..4).map(|check| wrong.contains(&check)).collect();
-            assert_eq!(failing(told.clone(), entries), expected, "{told:?}, {} entries", entries.len());
+            assert_eq!(failing(reported.clone(), entries), expected, "{reported:?}, {} entries", entries.len());
         }
     }
 }

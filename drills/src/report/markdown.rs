@@ -94,8 +94,8 @@ pub fn markdown(report: &Report) -> String {
 
 fn done(text: &mut String, report: &Report) {
     text.push_str("## What was done\n\n| at | what | took |\n|---|---|---|\n");
-    for deed in &report.deeds {
-        let _ = writeln!(text, "| {:.2} s | {} | {} ms |", seconds(deed.at_us), deed.what, deed.took_ms);
+    for step in &report.steps {
+        let _ = writeln!(text, "| {:.2} s | {} | {} ms |", seconds(step.at_us), step.what, step.took_ms);
     }
     if let Some(operation) = &report.operation {
         let _ = write!(
