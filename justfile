@@ -8,11 +8,11 @@ default:
 up *flags:
     scripts/up {{flags}}
 
-# Seconds: the unit tests whose names contain a word.
+# Seconds: the unit tests with a word in their names.
 unit word='':
     cargo test --workspace --lib -- {{word}}
 
-# Half a minute: tests on a real fleet whose names contain a word.
+# Half a minute: tests on a real fleet with a word in their names.
 suite word:
     cargo test --workspace --test suite -- --nocapture {{word}}
 

@@ -69,7 +69,7 @@ service_routes := {
 	},
 }
 
-# An operator looks; nobody who runs the machines moves money by that right.
+# An operator looks; no operator of machines moves money by that right.
 allow if {
 	input.actor.kind == "operator"
 	input.method == "GET"

@@ -1,8 +1,8 @@
 //! Authentication and authorization of a whole secure fleet as `ctl up --secure` starts it: real
 //! processes, real certificates, real tokens.
 
+mod callers;
 mod certificates;
-mod doors;
+mod listeners;
 pub mod support;
 mod tokens;
-mod who;

@@ -1,5 +1,6 @@
-//! Cells in AWS accounts of their own: the control plane reaches what is another account's by becoming a role of it, whose
-//! name follows from `cells.toml`. The emulator keeps accounts apart as AWS does.
+//! Cells in AWS accounts of their own: the control plane reaches what is another account's by
+//! becoming a role of it, with a name that follows from `cells.toml`. The emulator keeps accounts
+//! apart as AWS does.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +18,7 @@ use crate::fleet::{ports, programs, until, within};
 const REGION: &str = "eu-west-1";
 const ZONE: &str = "eu-west-1a";
 
-/// Credentials of a role of the account, from the emulator's STS, which gives them to anybody.
+/// Credentials of a role of the account, from the emulator's STS, which gives them to any caller.
 async fn credentials(emulator: &str, account: &str) -> Credentials {
     let body = format!(
         "Action=AssumeRole&Version=2011-06-15&RoleSessionName=test&RoleArn=arn:aws:iam::{account}:role/anything"

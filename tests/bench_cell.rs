@@ -43,7 +43,7 @@ enum Kind {
     DistinctCell,
     HotRouter,
     HotCell,
-    /// The other fleet, whose cell puts one entry into each block.
+    /// The other fleet, with a cell that puts one entry into each block.
     HotCellAlone,
     /// Five hundred deposits in each request.
     HotBatch,

@@ -10,7 +10,7 @@ const TRANSFERS: u64 = 20;
 const HOT_DEPOSITS: u64 = 2_000;
 const HOT_CLIENTS: u64 = 64;
 /// What the instances themselves ask for once a second, whatever clients do: each of four shards of the index of
-/// transfers in flight; and their readiness, if somebody asks.
+/// transfers in flight; and their readiness, if it is asked for.
 const BACKGROUND_READS_A_SECOND: u64 = 5;
 
 fn count(consumed: &Value, operation: &str, what: &str) -> f64 {

@@ -124,7 +124,7 @@ fn names(code: &str, name: &str) -> bool {
         let before = code[..at].chars().next_back();
         let own_word = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
         let rest = &code[at + name.len()..];
-        // `aws_` means every crate whose name starts so.
+        // `aws_` means every crate with a name that starts so.
         own_word && (name.ends_with('_') || rest.starts_with("::") || rest.starts_with(';'))
     })
 }

@@ -86,7 +86,7 @@ impl Fleet {
             let mut fleet = Self { shape: shape.clone(), ports, data, up, http: client::http() };
             match fleet.until_ready().await {
                 Ok(()) => return fleet,
-                // Somebody was faster: another block.
+                // Another process was faster: another block.
                 Err(output) if output.contains("is in use") => {}
                 Err(output) => panic!("the fleet did not start:\n{output}"),
             }
@@ -139,7 +139,7 @@ impl Fleet {
         DynamoStore::new(connect(&connection).await, &format!("cell-{cell}-"))
     }
 
-    /// Users whose wallets are created in `cell`, the same ones every time.
+    /// Users that get their wallets in `cell`, the same ones every time.
     pub async fn users_in(&self, cell: u16, count: usize) -> Vec<String> {
         let genesis = self.genesis(cell).await;
         let named = (0..).map(|number| format!("user-{number}"));

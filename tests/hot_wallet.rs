@@ -1,4 +1,4 @@
-//! One wallet that everybody pays into, through two instances of its cell at once.
+//! One wallet that all customers pay into, through two instances of its cell at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

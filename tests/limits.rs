@@ -1,4 +1,5 @@
-//! What becomes of money while somebody asks for too much, and while the processes that create wallets are gone.
+//! What becomes of money while callers ask for too much, and while the processes that create
+//! wallets are gone.
 
 mod bulkheads;
 mod overload;

@@ -1,7 +1,7 @@
 /**
- * Tables whose loss would be the loss of money or of ownership: on demand, with 35 days of point-in-time recovery,
- * protected against deletion, under a key of their own, kept when the stack goes. It must never name an action that a
- * caller did not ask for.
+ * Tables that must not be lost, with money or ownership in them: on demand, with 35 days of
+ * point-in-time recovery, protected against deletion, under a key of their own, kept when the stack
+ * goes. It must never name an action that a caller did not ask for.
  */
 import { ArnFormat, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { AttributeType, Billing, ProjectionType, TableEncryptionV2, TableV2 } from 'aws-cdk-lib/aws-dynamodb';

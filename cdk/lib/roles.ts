@@ -5,7 +5,7 @@ import type { Construct } from 'constructs';
 
 export interface RoleForAnother {
   readonly roleName: string;
-  /** Whose role may become this one. */
+  /** The role that may become this one. */
   readonly account: string;
   readonly trusted: string;
   readonly statements: PolicyStatement[];

@@ -97,7 +97,7 @@ describe('what is wrong is found', () => {
       'takes no server',
     ],
     [
-      'a variable that nobody reads',
+      'a variable that is never read',
       ({ get }) => {
         pod(cell(get)).containers[0].env.push({ name: 'CELL_X', value: '1' });
       },
@@ -176,11 +176,11 @@ describe('what is wrong is found', () => {
       'lets every port',
     ],
     [
-      'a policy for nobody',
+      'a policy that selects no pod',
       ({ get }) => {
         get('NetworkPolicy', 'allow-cell').spec.podSelector.matchLabels = { a: 'b' };
       },
-      'is for nobody',
+      'selects no pod',
     ],
     [
       'its port is closed',
@@ -192,11 +192,11 @@ describe('what is wrong is found', () => {
       'is not let through',
     ],
     [
-      'a service with nobody behind it',
+      'a service without a pod behind it',
       ({ get }) => {
         get('Service', 'cell').spec.selector = { a: 'b' };
       },
-      'nobody is behind',
+      'no pod is behind',
     ],
     [
       'a service to another port',

@@ -49,7 +49,7 @@ export interface Statement {
   readonly Condition?: Record<string, Record<string, unknown>>;
 }
 
-/** What a role whose name or description matches may do. */
+/** What a role with a matching name or description may do. */
 export function statementsOf(stack: Synthesized, role: RegExp): Statement[] {
   const found = resources(stack, 'AWS::IAM::Role').filter(({ Properties: { RoleName = '', Description = '' } }) =>
     role.test(`${JSON.stringify(RoleName)} ${JSON.stringify(Description)}`),

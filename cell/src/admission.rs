@@ -159,7 +159,7 @@ impl Admission {
         }
     }
 
-    /// Brings the gauges up to date; called when somebody looks.
+    /// Brings the gauges up to date; called when metrics are read.
     pub fn publish(&self) {
         let state = self.state();
         for class in CLASSES {

@@ -80,8 +80,8 @@ impl Clock {
         fastrand::Rng::with_seed(self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
     }
 
-    /// A transaction id whose leading bits are the time, as UUIDv7 has it: what happened later sorts later, and a
-    /// transfer's block can be found from its id.
+    /// A transaction id with the time in its leading bits, as UUIDv7 has it: what happened later
+    /// sorts later, and a transfer's block can be found from its id.
     ///
     /// A clock that is far from the database's gives an id the time of the database: the entry may be committed after
     /// the clock has been set right, and is looked for around the time in its id.

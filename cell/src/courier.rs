@@ -61,7 +61,7 @@ struct Waiting {
     swept: bool,
     /// The destination has answered; its word is still to be recorded.
     known: Option<CreditOutcome>,
-    /// In whose name it is done: known only in the process that took the request.
+    /// The caller that it is done for: known only in the process that took the request.
     place: Option<Place>,
 }
 
@@ -95,7 +95,7 @@ pub struct CourierTask<S, P> {
     /// The requests that wait for the outcome of each transfer that is waiting or under way here.
     listeners: BTreeMap<TransactionId, Vec<oneshot::Sender<Outcome>>>,
     deliveries: JoinSet<Ended>,
-    /// Transfers whose wallet lives elsewhere now, and until when that is believed.
+    /// Transfers of wallets that live elsewhere now, and until when that is believed.
     left: HashMap<TransactionId, Instant>,
     /// Where the next sweep goes on, and what this pass over all rows has seen.
     sweep_from: Timestamp,

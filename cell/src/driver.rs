@@ -42,7 +42,7 @@ const MAX_KEY_PAGES: usize = 64;
 
 const KEY_MARGIN_MICROS: i64 = 60_000_000;
 
-/// Wallets whose last block is remembered to be a heavy one.
+/// Wallets with a heavy last block, as far as is remembered.
 const MAX_HEAVY: usize = 65_536;
 
 enum Submission {
@@ -439,7 +439,7 @@ async fn read_unrecorded<S: Store>(
     Ok(false)
 }
 
-/// The newest block at or before `number` whose run is not among the recorded ones.
+/// The newest block at or before `number` that belongs to no recorded run.
 fn next_unrecorded(mut number: u64, recorded: &BTreeSet<u64>) -> Option<u64> {
     while recorded.contains(&run_of(number)) {
         number = (run_of(number) * RUN_BLOCKS).checked_sub(1)?;

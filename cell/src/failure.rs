@@ -107,7 +107,7 @@ impl Failure {
             Reply::Unavailable(why) => Failure::Unavailable(why),
             Reply::Unknown(why) => Failure::OutcomeUnknown(why),
             Reply::Corrupt(what) => Failure::Corrupt(what),
-            // The one row whose name is not drawn again for each command.
+            // The one row with a name that is not drawn again for each command.
             Reply::RowConflict => Failure::AlreadyReversed,
             Reply::ItemRefused { item, refusal } => Failure::ItemRefused { item, refusal },
             // No failure may be read into what was done.

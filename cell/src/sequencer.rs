@@ -142,7 +142,7 @@ pub struct Sequencer {
     slots: HashMap<WalletId, Slot>,
     pending: BTreeMap<CommandId, Pending>,
     commits: BTreeMap<CommitId, InFlight>,
-    /// Wallets whose slot may be able to start something.
+    /// Wallets with a slot that may be able to start something.
     ready: BTreeSet<WalletId>,
     /// Idle slots, longest unused first; entries that no longer hold are skipped.
     idle: VecDeque<(u64, WalletId)>,
@@ -369,7 +369,7 @@ impl Sequencer {
     }
 
     /// Answers every command that waits for this wallet, and forgets what was known of it. A
-    /// command whose own wallet is another one gets the answer only after its key was looked up
+    /// command with another wallet of its own gets the answer only after its key was looked up
     /// there.
     fn answer_all(&mut self, wallet: WalletId, reply: &Reply) {
         let waiting: Vec<_> =

@@ -26,7 +26,7 @@ pub fn failure(code: u8, message: impl Into<String>) -> anyhow::Error {
     Failure { code, message: message.into() }.into()
 }
 
-/// An exit code whose reason has been printed already.
+/// An exit code after its reason has been printed.
 pub fn silent(code: u8) -> anyhow::Error {
     failure(code, "")
 }

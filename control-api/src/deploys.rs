@@ -68,12 +68,12 @@ pub enum DeployState {
     Held,
     /// Ordered to stop in the middle of a wave.
     Paused,
-    /// The wave was watched, and somebody has to decide.
+    /// The wave was watched, and an operator has to decide.
     Undecided,
     RollingBack,
     Done,
     RolledBack,
-    /// What was replaced could not be put back: somebody has to look.
+    /// What was replaced could not be put back: an operator has to look.
     Failed,
 }
 
@@ -113,7 +113,7 @@ impl DeployState {
         matches!(self, Self::Done | Self::RolledBack)
     }
 
-    /// Nothing changes until somebody asks for it.
+    /// Nothing changes until an operator asks for it.
     pub fn is_at_rest(self) -> bool {
         self.is_over() || matches!(self, Self::Held | Self::Paused | Self::Undecided | Self::Failed)
     }
@@ -127,7 +127,7 @@ pub struct DeployLimits {
     pub baseline_seconds: u64,
     /// Seconds for which each wave is watched at least.
     pub bake_seconds: u64,
-    /// Seconds more that are waited for requests to judge by, before somebody is asked.
+    /// Seconds more that are waited for requests to judge by, before an operator is asked.
     pub wait_seconds: u64,
     /// The rise of the error rate that has to be noticed, in percentage points of all requests.
     pub rise_percent: f64,

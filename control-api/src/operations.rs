@@ -108,7 +108,7 @@ impl OperationState {
         matches!(self, Self::Done | Self::Aborted)
     }
 
-    /// Nothing changes until somebody asks for it.
+    /// Nothing changes until an operator asks for it.
     pub fn is_at_rest(self) -> bool {
         self.is_over() || matches!(self, Self::Failed | Self::Paused)
     }

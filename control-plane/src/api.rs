@@ -2,9 +2,9 @@
 //!
 //! It must never decide anything; and only `problem` turns errors into answers.
 
+pub mod authentication;
 mod body;
 mod deploys;
-pub mod door;
 mod ledgers;
 mod operations;
 pub(crate) mod problem;
@@ -33,8 +33,8 @@ use telemetry::trace::{self, Place};
 use topology::{CellId, Problem, UserId, wire};
 use tracing::Instrument;
 
+use self::authentication::{Authenticator, By};
 use self::body::Query;
-use self::door::{By, Door};
 use crate::cells::{capacity, log_filters};
 use crate::customers::onboarding;
 use crate::customers::whereabouts::{self, Meant};
@@ -78,18 +78,18 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) ->
         .merge(zones::routes())
         .route_layer(from_fn(measured))
         .route("/metrics", get(move || std::future::ready(metrics.render())));
-    let door = gate.map(Door::new);
+    let authenticator = gate.map(Authenticator::new);
     let readiness = Arc::new(Readiness::default());
-    let inside = match &door {
-        Some(door) => inside.route_layer(from_fn_with_state(door.clone(), door::admit)),
+    let inside = match &authenticator {
+        Some(authenticator) => inside.route_layer(from_fn_with_state(authenticator.clone(), authentication::admit)),
         None => inside,
     };
-    let is_open = door.is_none();
+    let is_open = authenticator.is_none();
     let inside = inside.route_layer(from_fn(move |request, next| own_or_no_site(is_open, request, next)));
-    // The page asks for changes as everybody does: at this door.
+    // The page asks for changes as every client does: through authentication.
     let api = inside.clone().with_state(Arc::clone(&control));
     inside
-        .merge(page::routes(&control, door, api).route_layer(from_fn(measured)))
+        .merge(page::routes(&control, authenticator, api).route_layer(from_fn(measured)))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(move |control: Control| async move { ready(control, &readiness).await }))
         .fallback(|| async { refused(Refusal::NotFound, "see `ctl --help`") })
@@ -187,26 +187,26 @@ fn patience(text: Option<&str>) -> Result<Duration> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WhoseLog {
+struct LogProcesses {
     cell: Option<CellId>,
     instance: Option<String>,
     #[serde(default)]
     control_plane: bool,
 }
 
-impl From<WhoseLog> for log_filters::Whose {
-    fn from(WhoseLog { cell, instance, control_plane }: WhoseLog) -> Self {
+impl From<LogProcesses> for log_filters::Processes {
+    fn from(LogProcesses { cell, instance, control_plane }: LogProcesses) -> Self {
         Self { cell, instance, control_plane }
     }
 }
 
-async fn show_log(State(control): Control, Query(whose): Query<WhoseLog>) -> Answer {
-    Ok(Json(log_filters::ask(&control.fleet, &whose.into(), None).await?).into_response())
+async fn show_log(State(control): Control, Query(processes): Query<LogProcesses>) -> Answer {
+    Ok(Json(log_filters::ask(&control.fleet, &processes.into(), None).await?).into_response())
 }
 
-async fn set_log(State(control): Control, Query(whose): Query<WhoseLog>, by: By, body: Bytes) -> Answer {
+async fn set_log(State(control): Control, Query(processes): Query<LogProcesses>, by: By, body: Bytes) -> Answer {
     let asked: SetLog = by.read(&body)?;
-    let views = log_filters::ask(&control.fleet, &whose.into(), Some(&asked.filter)).await?;
+    let views = log_filters::ask(&control.fleet, &processes.into(), Some(&asked.filter)).await?;
     let because = &asked.because;
     tracing::info!(filter = asked.filter, actor = because.actor, reason = because.reason, "logs were changed");
     Ok(Json(views).into_response())

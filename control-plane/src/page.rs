@@ -1,6 +1,6 @@
 //! The operators' page: the fleet as people see it, in a browser, at night, on a phone.
 //!
-//! It must never change anything by itself: what is asked for here goes through the door of the HTTP API, as its own
+//! It must never change anything by itself: what is asked for here passes the authentication of the HTTP API, as its own
 //! request. Nor does it ever show what is in a wallet.
 
 mod act;
@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use self::paths::{EVENTS, HOME, LOGIN, LOGOUT, LOOK_UP};
 use self::snapshot::Snapshots;
 use self::visitor::Visitor;
-use crate::api::door::Door;
+use crate::api::authentication::Authenticator;
 use crate::service::ControlPlane;
 
 const STYLE: &str = include_str!("page/assets/page.css");
@@ -42,8 +42,8 @@ const ICON: &str = include_str!("page/assets/icon.svg");
 struct Page {
     control: Arc<ControlPlane>,
     /// None on an open fleet.
-    door: Option<Door>,
-    /// The HTTP API in this process, behind its own door.
+    authenticator: Option<Authenticator>,
+    /// The HTTP API in this process, behind its own authentication.
     api: Router,
     snapshots: Snapshots,
     followers: Arc<Semaphore>,
@@ -51,15 +51,15 @@ struct Page {
 
 type Shared = State<Arc<Page>>;
 
-/// Every change goes to `api`, which is behind `door`, if there is one.
+/// Every change goes to `api`, which is behind `authenticator`, if there is one.
 pub fn routes<S: Clone + Send + Sync + 'static>(
     control: &Arc<ControlPlane>,
-    door: Option<Door>,
+    authenticator: Option<Authenticator>,
     api: Router,
 ) -> Router<S> {
     let page = Arc::new(Page {
         control: Arc::clone(control),
-        door,
+        authenticator,
         api,
         snapshots: Snapshots::default(),
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS_MAX)),

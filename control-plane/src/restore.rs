@@ -1,6 +1,6 @@
-//! A cell whose tables are lost gets its chains back from an export, into empty tables and under its own name: begin, chain
-//! by chain, finish. In place, the tables were rewound to an earlier time, and an export is not needed. Each part may be
-//! asked for again, by anybody, after any crash.
+//! A cell that lost its tables gets its chains back from an export, into empty tables and under its
+//! own name: begin, chain by chain, finish. In place, the tables were rewound to an earlier time,
+//! and an export is not needed. Each part may be asked for again, by any operator, after any crash.
 //!
 //! It must never make a second home for a wallet: what belongs to another cell by now, by the placement or by a longer
 //! chain, is left there, and the cell gets the block by which it left as a tombstone. No process of the cell may serve

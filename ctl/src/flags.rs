@@ -233,7 +233,8 @@ pub enum Cell {
     Remove(Remove),
     /// Write all its chains to a file, while it serves.
     Export(ExportCell),
-    /// Write them back into empty tables of the same cell, whose processes are stopped; needs a --reason.
+    /// Write them back into empty tables of the same cell, with its processes stopped; needs a
+    /// --reason.
     Restore(RestoreCell),
 }
 

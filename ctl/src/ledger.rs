@@ -20,11 +20,11 @@ pub async fn run(common: &Common, api: &Client, verb: Ledger) -> Result<()> {
         Ledger::Verify(Verify { wallet: Some(wallet), .. }) => {
             let path = ["v1", "ledger", "wallets", &wallet.to_string(), "verify"];
             let page: VerifiedPage = api.send(Method::POST, &path, None::<&()>).await?;
-            told(common, &page, tables::ledger::verified)
+            show_page(common, &page, tables::ledger::verified)
         }
         Ledger::Verify(Verify { cell, .. }) => {
             let page = all(api, &["v1", "ledger", "verify"], cell).await?;
-            told(common, &page, tables::ledger::verified)
+            show_page(common, &page, tables::ledger::verified)
         }
         Ledger::Export { wallet } => export(api, wallet).await,
         Ledger::Findings(of) => {
@@ -46,7 +46,7 @@ pub async fn run(common: &Common, api: &Client, verb: Ledger) -> Result<()> {
         }
         Ledger::Checkpoint(Checkpoint::Verify(of)) => {
             let page = all(api, &["v1", "ledger", "checkpoints", "verify"], of.cell).await?;
-            told(common, &page, tables::ledger::checkpoints_verified)
+            show_page(common, &page, tables::ledger::checkpoints_verified)
         }
     }
 }
@@ -84,7 +84,7 @@ async fn all(api: &Client, path: &[&str], named: Option<CellId>) -> Result<Verif
     Ok(all)
 }
 
-fn told(common: &Common, page: &VerifiedPage, table: impl Fn(&VerifiedPage) -> String) -> Result<()> {
+fn show_page(common: &Common, page: &VerifiedPage, table: impl Fn(&VerifiedPage) -> String) -> Result<()> {
     show(common, page, table)?;
     if page.breaks.is_empty() { Ok(()) } else { Err(silent(MISMATCH)) }
 }

@@ -31,14 +31,14 @@ pub fn main() -> ExitCode {
     // One thread: a child process is killed by the kernel when the thread that started it ends.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(commands::run(flags)));
-    ExitCode::from(done.map_or_else(|error| told(&error), |()| 0))
+    ExitCode::from(done.map_or_else(|error| report(&error), |()| 0))
 }
 
 /// Says what is wrong, unless that has been said, and answers the exit code.
-fn told(error: &anyhow::Error) -> u8 {
-    match told_once(error) {
-        told if told.is_empty() => {}
-        told => eprintln!("error: {told}"),
+fn report(error: &anyhow::Error) -> u8 {
+    match without_repetition(error) {
+        text if text.is_empty() => {}
+        text => eprintln!("error: {text}"),
     }
     error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code)
 }
@@ -46,16 +46,16 @@ fn told(error: &anyhow::Error) -> u8 {
 /// Runs one command line as a process would, for tests; returns its exit code.
 pub async fn run_line(line: Vec<String>) -> u8 {
     let flags = flags::Flags::try_parse_from(line).expect("sound flags");
-    commands::run(flags).await.map_or_else(|error| told(&error), |()| 0)
+    commands::run(flags).await.map_or_else(|error| report(&error), |()| 0)
 }
 
 /// The error and its causes, without those that repeat what was said.
-fn told_once(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+fn without_repetition(error: &anyhow::Error) -> String {
+    let mut text = String::new();
     for cause in error.chain().map(|cause| cause.to_string().trim_end().to_owned()) {
-        if !told.contains(&cause) {
-            told = if told.is_empty() { cause } else { format!("{told}: {cause}") };
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
         }
     }
-    told
+    text
 }

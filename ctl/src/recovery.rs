@@ -21,7 +21,7 @@ use topology::restoring::Restoring;
 use topology::{CellId, WalletId};
 
 use self::file::{Export, Exporting};
-use self::lost::{LostOperation, Told};
+use self::lost::{Evidence, LostOperation};
 use crate::api::because;
 use crate::flags::Common;
 use crate::flags::recovery::{ExportCell, RestoreCell};
@@ -97,7 +97,7 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
     // All of the file is looked at before anything is written.
     let export = wanted.from.as_deref().map(|from| Export::read(from, &wanted.id)).transpose()?;
     let until = wanted.until.as_deref().map(timestamp).transpose()?;
-    let mut told = Told::default();
+    let mut evidence = Evidence::default();
     let because = because(common);
     let begin = BeginRestore { in_place: wanted.in_place, because: because.clone() };
     let _: Restoring = api.send(Method::POST, &["v1", "cells", cell, "restore", "begin"], Some(&begin)).await?;
@@ -108,15 +108,15 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
         let kept = chain.iter().take_while(|block| until.is_none_or(|until| block.at <= until)).count();
         let (kept, cut) = chain.split_at(kept);
         let Some(last) = kept.last() else {
-            told.cut(cut);
+            evidence.cut(cut);
             continue;
         };
         match write(api, cell, kept).await? {
             RestoredChain::Written { .. } => {
                 report.wallets += 1;
                 report.blocks += kept.len() as u64;
-                told.restored(last.wallet, last.number);
-                told.cut(cut);
+                evidence.restored(last.wallet, last.number);
+                evidence.cut(cut);
             }
             RestoredChain::Elsewhere { .. } => report.elsewhere += 1,
             RestoredChain::Differs { block } => {
@@ -133,16 +133,16 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
         report.completed += page.completed.len() as u64;
         report.pinned += page.pinned.len() as u64;
         report.missing.extend(page.missing);
-        page.completed.iter().for_each(|wallet| told.completed(*wallet));
+        page.completed.iter().for_each(|wallet| evidence.completed(*wallet));
         from = page.next;
         if from.is_none() {
             break;
         }
     }
     for events in &wanted.events {
-        told.events(events, &wanted.id)?;
+        evidence.events(events, &wanted.id)?;
     }
-    report.lost = told.lost();
+    report.lost = evidence.lost();
     show(common, &report, tables::recovery::report)
 }
 

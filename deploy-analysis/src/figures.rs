@@ -40,7 +40,7 @@ impl Counts {
         Errors { errors: self.errors.min(self.requests), requests: self.requests }
     }
 
-    /// Requests whose time was measured.
+    /// Requests with a measured time.
     pub fn timed(&self) -> u64 {
         self.classes.values().sum()
     }
@@ -228,8 +228,8 @@ nonsense
         both.add(&earlier);
         assert_eq!(both.tally().requests, later.tally().requests);
 
-        let anew = Figures::read(&PAGE.replace("status=\"200\"} 90", "status=\"200\"} 2"));
-        assert!(anew.began_after(&earlier) && !later.began_after(&earlier));
-        assert_eq!(anew.since(&earlier), anew, "another process: all of it is new");
+        let restarted = Figures::read(&PAGE.replace("status=\"200\"} 90", "status=\"200\"} 2"));
+        assert!(restarted.began_after(&earlier) && !later.began_after(&earlier));
+        assert_eq!(restarted.since(&earlier), restarted, "another process: all of it is new");
     }
 }

@@ -40,7 +40,7 @@ pub struct DrillFleet {
 struct Up {
     process: Child,
     data: PathBuf,
-    /// Leave the directory behind, for somebody to look.
+    /// Leave the directory behind, to be looked at.
     keep: bool,
 }
 

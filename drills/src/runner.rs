@@ -16,7 +16,7 @@ use crate::books::{Audit, Tables, audit, open_transfers};
 use crate::check::Check;
 use crate::evacuation::EvacuationReport;
 use crate::fleet::{DrillFleet, NAMESPACE, Shape};
-use crate::steps::Hand;
+use crate::steps::Executor;
 use crate::table::{Drill, Step};
 use crate::verdict::{AFTER, BEFORE, DURING, always, judge};
 
@@ -87,10 +87,10 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
     };
     let load = Load::start(settings).await?;
     eprintln!("load: {} requests a second, {} customers", size.rate, size.wallets);
-    let mut stage = Stage { load, hand: Hand::new(fleet, &placement), steps: vec![], checks: vec![] };
+    let mut stage = Stage { load, executor: Executor::new(fleet, &placement), steps: vec![], checks: vec![] };
     stage.perform(drill, duration).await;
-    let Stage { load, hand, steps, mut checks } = stage;
-    let operation = hand.done;
+    let Stage { load, executor, steps, mut checks } = stage;
+    let operation = executor.done;
     let outcome = load.finish().await?;
     checks.extend(always(&outcome));
 
@@ -115,7 +115,7 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
 /// A drill under way.
 struct Stage<'a> {
     load: running::Running,
-    hand: Hand<'a>,
+    executor: Executor<'a>,
     steps: Vec<StepTaken>,
     checks: Vec<Check>,
 }
@@ -145,7 +145,7 @@ impl Stage<'_> {
         for step in steps {
             let began = self.load.elapsed();
             eprintln!("{:6.2} s  {}", began.as_secs_f64(), step.description());
-            let done = self.hand.carry_out(*step).await;
+            let done = self.executor.carry_out(*step).await;
             let took = self.load.elapsed().saturating_sub(began);
             let at_us = u64::try_from(began.as_micros()).unwrap_or(u64::MAX);
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

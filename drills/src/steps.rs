@@ -19,15 +19,15 @@ const FAULTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// So that a run's lost answers are the same as those of the run before.
 const FAULTS_SEED: u64 = 1;
 
-/// The hand that does things to the fleet, and the operation it has begun.
-pub struct Hand<'a> {
+/// What carries out the steps of a drill, and the operation it has begun.
+pub struct Executor<'a> {
     fleet: &'a DrillFleet,
     placement: &'a Placement,
     operation: JoinSet<Result<EvacuationReport>>,
     pub done: Option<EvacuationReport>,
 }
 
-impl<'a> Hand<'a> {
+impl<'a> Executor<'a> {
     pub fn new(fleet: &'a DrillFleet, placement: &'a Placement) -> Self {
         Self { fleet, placement, operation: JoinSet::new(), done: None }
     }

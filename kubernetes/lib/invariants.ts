@@ -77,7 +77,7 @@ function ending(one: Parsed, { component }: Expected): string[] {
   const sleep = container(one).lifecycle?.preStop?.sleep?.seconds;
   const drain = binary(component).drainSeconds;
   return [
-    ...when(!(sleep >= 10), `${named(one)}: no time for load balancers before it is told to stop`),
+    ...when(!(sleep >= 10), `${named(one)}: no time for load balancers before it gets the signal to stop`),
     ...when(
       !(grace > sleep + drain),
       `${named(one)}: killed ${grace} s after a pause of ${sleep} s and up to ${drain} s of draining`,
@@ -204,14 +204,14 @@ function policies(all: Parsed[], deployments: Parsed[]): string[] {
     ...when(denies.length !== 1, 'not everything is denied that is not allowed'),
     ...others
       .filter((one) => one.spec.podSelector.matchLabels === undefined)
-      .map((one) => `${named(one)}: is for everybody`),
+      .map((one) => `${named(one)}: is for all pods`),
     ...others
       .filter((one) => !deployments.some((deployment) => selects(one, deployment)))
-      .map((one) => `${named(one)}: is for nobody`),
+      .map((one) => `${named(one)}: selects no pod`),
     ...others.flatMap((one) =>
       [...one.spec.ingress, ...one.spec.egress]
         .filter((rule: Parsed) => !rule.ports?.length || !(rule.from ?? rule.to)?.length)
-        .map(() => `${named(one)}: lets every port or everybody through`),
+        .map(() => `${named(one)}: lets every port or every peer through`),
     ),
     ...deployments
       .filter((one) => others.filter((policy) => selects(policy, one)).length !== 1)
@@ -219,7 +219,7 @@ function policies(all: Parsed[], deployments: Parsed[]): string[] {
   ];
 }
 
-/** A service leads to a port that somebody has, and that may be reached. */
+/** A service leads to a port that a container has, and that may be reached. */
 function services(all: Parsed[], deployments: Parsed[], allowed: Parsed[]): string[] {
   return all.flatMap((one) => {
     const behind = deployments.filter((deployment) => matches(one.spec.selector, podLabels(deployment)));
@@ -236,7 +236,7 @@ function services(all: Parsed[], deployments: Parsed[], allowed: Parsed[]): stri
       ),
     );
     return [
-      ...when(behind.length === 0, `${named(one)}: nobody is behind it`),
+      ...when(behind.length === 0, `${named(one)}: no pod is behind it`),
       ...when(
         numbers.some((number) => number !== port),
         `${named(one)}: port ${targetPort} is ${numbers}, not ${port}`,

@@ -1,4 +1,4 @@
-/** What manifests are made of besides cells.toml: which images run, and whose tokens are believed. */
+/** What manifests are made of besides cells.toml: which images run, and which issuers of tokens are believed. */
 import { readFileSync } from 'node:fs';
 import { read } from '../../cdk/lib/cells-toml.ts';
 import type { CellConfig } from '../../cdk/lib/cells-toml.ts';

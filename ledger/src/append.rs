@@ -9,7 +9,7 @@ use crate::block::{Block, TransactionId};
 pub struct Conflict {
     /// Chains that already have a block of this number.
     pub wallets: Vec<WalletId>,
-    /// Transfers whose row exists already (or is gone already, where it was to be deleted).
+    /// Transfers with a row that exists already (or is gone already, where it was to be deleted).
     pub transfers: Vec<TransactionId>,
     /// The cell may not create this wallet (see [`Guard`]).
     pub guard: bool,

@@ -10,7 +10,8 @@ use crate::money::Money;
 use crate::state::{Status, WalletState};
 use crate::time::Timestamp;
 
-/// What somebody wants of one wallet. A transfer inside a cell is two intents, `Send` and `Receive`, in one commit.
+/// What a command asks of one wallet. A transfer inside a cell is two intents, `Send` and
+/// `Receive`, in one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
     Deposit {

@@ -1,9 +1,10 @@
 //! The fence in time that makes it safe to delete blocks below a tombstone without asking any process.
 //!
-//! A process decides a write on a head that it has confirmed, and may send that write late: it was stopped, it waited
-//! in a back-off, its host was suspended. [`HEAD_LIFETIME`] bounds the time from the confirmation to the signature,
-//! and DynamoDB refuses a request whose signature is older than [`SIGNATURE_LIFETIME`]. So [`PURGE_AFTER`] a wallet
-//! has left, no write that was decided before it left can still land.
+//! A process decides a write on a head that it has confirmed, and may send that write late: it was
+//! stopped, it waited in a back-off, its host was suspended. [`HEAD_LIFETIME`] bounds the time from
+//! the confirmation to the signature, and DynamoDB refuses a request with a signature older than
+//! [`SIGNATURE_LIFETIME`]. So [`PURGE_AFTER`] a wallet has left, no write that was decided before
+//! it left can still land.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! How a wallet moves from one cell to another: what comes next, seen from what both cells hold.
-//! The chain is the lock: a block whose `home` is the new cell is appended to the old cell's chain,
-//! and from then on nothing can be appended there; the same block, appended to the copy, makes the
-//! new cell serve.
+//! The chain is the lock: a block with the new cell as its `home` is appended to the old cell's
+//! chain, and from then on nothing can be appended there; the same block, appended to the copy,
+//! makes the new cell serve.
 //!
 //! Pure, and the one description of the protocol: the migrator, the cells, the simulator and the model all run this.
 

@@ -67,7 +67,7 @@ impl WalletState {
         self.balance.checked_sub(self.held_at(at)).unwrap_or(Money::ZERO)
     }
 
-    /// The hold that has been over for longest at `at`, and whose end is not written yet.
+    /// The hold that has been over for longest at `at`, and has no written end yet.
     pub fn expired_at(&self, at: Timestamp) -> Option<&Hold> {
         self.holds.iter().filter(|hold| hold.expires_at <= at).min_by_key(|hold| (hold.expires_at, hold.id))
     }

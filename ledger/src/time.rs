@@ -30,8 +30,9 @@ impl Timestamp {
     pub const MIN: Self = Self(-62_167_219_200_000_000);
     pub const MAX: Self = Self(253_402_300_799_999_999);
 
-    /// Reads RFC 3339; what is finer than a microsecond is cut off, so that "at or before this time" means the same
-    /// for the text and for what it became. A time whose year in UTC has no four digits is refused.
+    /// Reads RFC 3339; what is finer than a microsecond is cut off, so that "at or before this
+    /// time" means the same for the text and for what it became. A time with a year in UTC of other
+    /// than four digits is refused.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
         let micros = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000)).map_err(|_| TimestampError)?;

@@ -11,7 +11,8 @@ use crate::operation::Customer;
 /// Largest amounts, in minor units: small beside the first deposit, so that few are refused by chance.
 const DEPOSIT_MAX_MINOR: u64 = 500;
 const PAYMENT_MAX_MINOR: u64 = 100;
-/// So many payments of a hundred ask for more than anybody has: refusals belong to what is audited.
+/// So many payments of a hundred ask for more than any customer has: refusals belong to what is
+/// audited.
 const TOO_MUCH_PERCENT: u8 = 3;
 const TOO_MUCH: Money = Money::MAX_AMOUNT;
 
@@ -72,14 +73,14 @@ impl Planner {
     }
 
     fn payee(&mut self, customers: &[Customer], payer: usize, count: usize) -> usize {
-        let anybody = (payer + self.dice.usize(1..count)) % count;
-        let (Some(percent), Some(cell)) = (self.cross_percent, &customers[payer].cell) else { return anybody };
+        let any = (payer + self.dice.usize(1..count)) % count;
+        let (Some(percent), Some(cell)) = (self.cross_percent, &customers[payer].cell) else { return any };
         let crosses = self.dice.u8(0..100) < percent;
         let fits = self.cells.iter().filter(|(id, inside)| (id != cell) == crosses && inside.len() > 1);
         let fits: Vec<&Vec<usize>> = fits.map(|(_, inside)| inside).collect();
-        let Some(inside) = self.dice.choice(fits) else { return anybody };
+        let Some(inside) = self.dice.choice(fits) else { return any };
         let payee = inside[self.dice.usize(0..inside.len())];
-        if payee == payer { anybody } else { payee }
+        if payee == payer { any } else { payee }
     }
 }
 

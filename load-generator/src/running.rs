@@ -47,7 +47,7 @@ pub struct Settings {
     pub retry: bool,
     /// Of one attempt.
     pub patience: Duration,
-    /// Whose wallets are in which cell.
+    /// Which wallets are in which cell.
     pub placement: Option<Arc<Placement>>,
     /// With it the wallet of a creation is known even without an answer.
     pub namespace: Option<Uuid>,

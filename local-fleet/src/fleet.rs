@@ -72,7 +72,7 @@ pub struct FleetCell {
     pub versions: BTreeMap<String, Chosen>,
 }
 
-/// What a process runs, and by whose word.
+/// What a process runs, and what decided it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chosen {
     /// Absent: the build beside `ctl`, again.

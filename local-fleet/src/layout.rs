@@ -157,7 +157,7 @@ impl Layout {
         words(["--mesh-ca", &authority, "--mesh-cert", &certificate, "--mesh-key", &key])
     }
 
-    /// Whose tokens are taken; nothing in an open fleet.
+    /// The issuer of the tokens that are accepted; nothing in an open fleet.
     fn auth(&self, fleet: &Fleet) -> Vec<String> {
         if !fleet.secure {
             return vec![];

@@ -60,7 +60,7 @@ pub struct NewCell {
     pub cell: FleetCell,
 }
 
-/// A cell whose processes are running.
+/// A cell with running processes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Started {
     pub cell: CellSpec,

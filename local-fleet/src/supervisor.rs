@@ -271,7 +271,7 @@ enum End {
     Replaced(Arc<Spec>),
 }
 
-/// To a process that has not been waited for: its number cannot be somebody else's.
+/// To a process that has not been waited for: its number cannot be that of another process.
 fn send(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         let _ = kill(Pid::from_raw(pid), signal);

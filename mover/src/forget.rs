@@ -47,7 +47,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let change =
                 HomeChange { key, expected, row: HomeRow { state, epoch }, unless_chain: false, while_served: None };
             if !source.store.change_homes(&[change]).await? {
-                return Err(MoveError::NotOurs(format!("somebody else decides on wallet {wallet}")));
+                return Err(MoveError::NotOurs(format!("another move decides on wallet {wallet}")));
             }
         }
         match self.delete_below(source, wallet, tombstone).await? {

@@ -42,8 +42,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         Ok(strays)
     }
 
-    /// Takes back a group whose move was begun and not finished: wallets that were cut over by this operation return to
-    /// the source, and the source creates wallets again.
+    /// Takes back a group after a move that was begun and not finished: wallets that were cut over
+    /// by this operation return to the source, and the source creates wallets again.
     pub async fn return_group(&self, group: Group) -> Result<Returned, MoveError> {
         let (from, to) = (&self.route.from.cell, &self.route.to.cell);
         let begun = self.source(group).read().await?;
@@ -179,7 +179,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         Err(MoveError::Contended(wallet))
     }
 
-    /// The target must not create this wallet, whose bucket it is about to get.
+    /// The target must not create this wallet, of a bucket that it is about to get.
     async fn deny_at_target(&self, wallet: WalletId, home: &CellId) -> Result<(), MoveError> {
         let target = &self.route.to;
         let key = HomeKey::Wallet(wallet);

@@ -117,10 +117,10 @@ impl<S: Store> Buckets<'_, S> {
         })
         .await?;
         let lost = |stand: &Stand| stand.closing_for(to).is_none() && !stand.has_moved_to(to);
-        let stands = self.read().await?;
-        match stands.iter().find(|stand| lost(stand)) {
+        let rows = self.read().await?;
+        match rows.iter().find(|stand| lost(stand)) {
             Some(stand) => Err(not_ours(stand, format!("{} was given it back meanwhile", self.cell))),
-            None => Ok(stands.iter().map(|stand| stand.closing_for(to)).collect()),
+            None => Ok(rows.iter().map(|stand| stand.closing_for(to)).collect()),
         }
     }
 
@@ -215,14 +215,14 @@ impl<S: Store> Buckets<'_, S> {
     /// taken, or even moved on.
     pub async fn decided(&self, from: &CellId, closed: &[Option<u64>]) -> Result<[Vec<Option<u64>>; 2], MoveError> {
         let back = HomeState::Moved { to: from.clone() };
-        let stands = self.read().await?;
+        let rows = self.read().await?;
         let of = |is_wanted: fn(bool) -> bool| {
             let decided = |(stand, epoch): (&Stand, &Option<u64>)| {
                 let row = stand.row.as_ref().filter(|row| epoch.is_some_and(|epoch| epoch < row.epoch))?;
                 let is_refused = row.state == back && Some(row.epoch) == epoch.map(|epoch| epoch.saturating_add(1));
                 epoch.filter(|_| is_wanted(is_refused))
             };
-            stands.iter().zip(closed).map(decided).collect()
+            rows.iter().zip(closed).map(decided).collect()
         };
         Ok([of(|is_refused| is_refused), of(|is_refused| !is_refused)])
     }

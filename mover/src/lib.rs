@@ -1,7 +1,8 @@
 //! Moves wallets from the tables of one cell to those of another, storage to storage: the cells' compute need not be
 //! alive. What comes next for a wallet is decided by [`ledger::moving`]; this carries it out.
 //!
-//! Keeps nothing between calls, and must never need to: everything may be called again, by anybody, at any time.
+//! Keeps nothing between calls, and must never need to: everything may be called again, by any
+//! process, at any time.
 
 mod chase;
 mod forget;
@@ -89,7 +90,7 @@ pub enum MoveError {
     /// Ordered to stop: what was begun can be gone on with, or taken back.
     #[error("stopped")]
     Stopped,
-    /// The cells' rows say something else than the plan: somebody else moves this, or moved it.
+    /// The cells' rows say something else than the plan: another mover moves this, or moved it.
     #[error("{0}")]
     NotOurs(String),
     /// The two cells hold different chains of one wallet. Needs a human.

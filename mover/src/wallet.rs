@@ -43,7 +43,7 @@ enum Written {
 }
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
-    /// Copies one wallet and cuts it over. Ends early where somebody else did it.
+    /// Copies one wallet and cuts it over. Ends early where another mover did it.
     pub async fn move_wallet(&self, wallet: WalletId) -> Result<Moved, MoveError> {
         let mut chase = Chase::default();
         let moved = self.steps(wallet, &mut chase).await;
@@ -130,8 +130,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
 
     async fn look(&self, wallet: WalletId) -> Result<Seen, MoveError> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-        // The target first: seen after the source, a copy could be ahead of it because somebody else moved the wallet
-        // in between, and would look like another chain.
+        // The target first: seen after the source, a copy could be ahead of it because another
+        // mover moved the wallet in between, and would look like another chain.
         let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2)).await?;
         let began = Instant::now();
         let source = retry::read(random(wallet), || self.route.from.store.head(wallet)).await?;
@@ -159,7 +159,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 return self.unless_changed(wallet, seen, "it never left the target".to_owned()).await;
             };
             let append = Append { blocks: vec![stone], guard: None };
-            // Later it could land below a tombstone whose blocks have been purged since.
+            // Later it could land below a tombstone, with the blocks there purged since.
             let sign_by = Some(seen.at + self.head_lifetime);
             drop(self.append_before(&self.route.to.store, wallet, append, sign_by).await?);
             return self.look(wallet).await;

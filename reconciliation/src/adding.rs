@@ -69,7 +69,7 @@ struct Halves {
     received: Option<Leg>,
     returned: Option<Leg>,
     settled: Option<Leg>,
-    /// Whose wallet received.
+    /// The payer that the received credit names.
     payer: Option<WalletId>,
 }
 

@@ -117,8 +117,8 @@ fn name(leg: Leg) -> &'static str {
     }
 }
 
-/// Transfers whose legs are not all there, or are wrong. One that is complete is forgotten: what is kept is bounded by
-/// what is in flight, not by the length of the chains.
+/// Transfers with missing or wrong legs. One that is complete is forgotten: what is kept is bounded
+/// by what is in flight, not by the length of the chains.
 #[derive(Debug, Default)]
 pub struct Transfers {
     pub open: HashMap<TransactionId, Legs>,

@@ -147,7 +147,8 @@ impl<S: Store> Around<'_, S> {
         let (_stopper, stop) = watch::channel(false);
         let pace = Pace::new(CONCURRENT, None);
         let (clock, head_lifetime): (_, Duration) = (self.clock, HEAD_LIFETIME);
-        let mover = Mover { route: &route, order: &order, pace: &pace, holds: &Nobody, stop, clock, head_lifetime };
+        let mover =
+            Mover { route: &route, order: &order, pace: &pace, holds: &NoInstances, stop, clock, head_lifetime };
         // Boxed: a restore is deep, and a thread that runs it has a stack of 2 MB.
         match Box::pin(mover.move_wallet(wallet)).await {
             Ok(Moved::Done | Moved::Absent | Moved::Elsewhere(_)) => Ok(None),
@@ -159,9 +160,9 @@ impl<S: Store> Around<'_, S> {
 }
 
 /// No process serves the wallet: it has left the other cell, and the restored one is stopped.
-struct Nobody;
+struct NoInstances;
 
-impl Holds for Nobody {
+impl Holds for NoInstances {
     async fn hold(&self, _: WalletId) {}
     async fn release(&self, _: WalletId) {}
 }

@@ -52,8 +52,9 @@ impl Held {
     }
 }
 
-/// Puts the newest block of a chain into the cell whose home it names, although blocks below it are missing: the cell does
-/// not serve the wallet, and neither serves nor continues an older part of its chain. Nor does it create the wallet.
+/// Puts the newest block of a chain into the cell that it names as home, although blocks below it
+/// are missing: the cell does not serve the wallet, and neither serves nor continues an older part
+/// of its chain. Nor does it create the wallet.
 pub async fn leave_open(store: &impl Store, last_seen: &CellId, newest: &Block) -> Result<()> {
     let key = HomeKey::Wallet(newest.wallet);
     if store.home(key).await?.is_none() {

@@ -1,5 +1,6 @@
-//! How a cell whose tables were lost or rewound gets back what is its own: chains, tombstones, and the right to create
-//! wallets. The rules run over any store; the control plane and the simulator carry them out.
+//! How a cell gets back what is its own after its tables were lost or rewound: chains, tombstones,
+//! and the right to create wallets. The rules run over any store; the control plane and the
+//! simulator carry them out.
 //!
 //! They must never make a second home for a wallet, nor give a bucket to two cells.
 

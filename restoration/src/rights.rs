@@ -1,4 +1,4 @@
-//! The right to create wallets in a cell whose tables are lost or rewound: rebuilt from what the
+//! The right to create wallets in a cell with lost or rewound tables: rebuilt from what the
 //! other cells' rows say, and from the placement where they say nothing. A bucket's epoch rises
 //! with every change, in whichever cell: the new rows are above all that others have.
 //!

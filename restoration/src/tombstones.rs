@@ -1,5 +1,5 @@
-//! The blocks by which wallets left a cell whose tables are lost: without them the cell would serve the beginning of a
-//! chain that is copied back to it one day, and create a second wallet for its user.
+//! The blocks by which wallets left a cell with lost tables: without them the cell would serve the
+//! beginning of a chain that is copied back to it one day, and create a second wallet for its user.
 
 use ledger::{Append, Head};
 use mover::{Side, last_departure};

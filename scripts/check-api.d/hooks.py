@@ -3,7 +3,7 @@
 A followed stream of events is open for minutes, with a line every ten seconds, so that no timeout of a client ends it:
 one such request, with the name of a cell that an earlier answer gave away, used up all the time of the check.
 
-A request whose deadline of 100 ms passes while the machine is busy is answered 504, as it should be: that says nothing
+A request that passes its deadline of 100 ms while the machine is busy is answered 504, as it should be: that says nothing
 about the service, so the deadlines of requests are raised to the default.
 """
 
@@ -44,12 +44,12 @@ def after_network_error(context, case, request):
 
 
 def _watch():
-    told = set()
+    shown = set()
     while True:
         time.sleep(LOOK_EVERY)
         for thread, (since, what) in list(_asking.items()):
-            if time.monotonic() - since > SLOW and (thread, since) not in told:
-                told.add((thread, since))
+            if time.monotonic() - since > SLOW and (thread, since) not in shown:
+                shown.add((thread, since))
                 print(f"no answer for {SLOW:.0f} s: {what}", file=sys.stderr, flush=True)
 
 

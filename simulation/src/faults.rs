@@ -65,7 +65,7 @@ impl FaultPlan for Faults {
                 let longest = if random.bool() { 20_000 } else { LONGEST_DELAY.as_micros() as u64 };
                 Fault::LandsLater(Duration::from_micros(random.u64(1..longest)))
             }
-            // A slow call is no failed one, but everybody else overtakes it.
+            // A slow call is no failed one, but all others overtake it.
             _ => return Fate { before: before * 200, fault: Fault::None, after: after * 200 },
         };
         Fate { before, fault, after }

@@ -1,8 +1,8 @@
 //! A whole deployment in one thread under a seed: the real sequencer, driver, use cases and couriers of several cells
 //! with two instances each, and of the movers that carry wallets between them, on the in-memory store, with time that
-//! only moves when everybody waits.
+//! only moves when all tasks wait.
 //!
-//! The seed decides everything: the order of all steps, which calls fail, whose answer is lost,
+//! The seed decides everything: the order of all steps, which calls fail, which answers are lost,
 //! which write lands after its sender is dead, which instance is killed. The same seed gives the
 //! same run.
 
@@ -57,13 +57,13 @@ impl Size {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mistake {
     None,
-    /// Everybody's writes.
+    /// All writes.
     Store(Mutation),
     /// The movers' writes.
     Movers(Mutation),
     /// Cells write although their clock is an hour off.
     ClockUnchecked,
-    /// A cell whose tables were rewound or lost serves again without a look at what the others
+    /// A cell with rewound or lost tables serves again without a look at what the others
     /// hold.
     RestoredAlone,
     /// Copies are purged while writes decided on an older head may still land.
@@ -189,7 +189,7 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     check::at_the_end(&world, &log).await
 }
 
-/// Everybody at once, with faults and kills; then everything heals and comes to its end.
+/// All clients at once, with faults and kills; then everything heals and comes to its end.
 async fn traffic(
     world: &Arc<World>,
     log: &Arc<Log>,
@@ -240,7 +240,7 @@ async fn traffic(
 async fn kills(world: &Arc<World>, count: usize, random: &mut fastrand::Rng) -> Result<(), Violation> {
     for _ in 0..count {
         sleep(Duration::from_millis(random.u64(1..2_000))).await;
-        world.kill_somebody(random);
+        world.kill_an_instance(random);
         check::at_any_time(world)?;
     }
     Ok(())

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use topology::{CellId, WalletId};
 
 use super::faults::{Faults, HEAD_LIFETIME};
-use super::network::Everybody;
+use super::network::AllInstances;
 use super::placement::{GROUPS, USERS, group, user};
 use super::world::{CELLS, LARGEST_SKEW, NAMESPACE, World, guard};
 use super::{Mistake, Violation};
@@ -166,7 +166,7 @@ impl World {
             actor: "simulator".into(),
             epoch: plan.epoch as u64,
         };
-        let (pace, holds) = (Pace::new(CONCURRENT, None), Everybody(self.clone()));
+        let (pace, holds) = (Pace::new(CONCURRENT, None), AllInstances(self.clone()));
         let clock = self.clock((plan.number as i64 * 777_777) % LARGEST_SKEW);
         let head_lifetime = HEAD_LIFETIME;
         let mover =

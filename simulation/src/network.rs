@@ -63,8 +63,8 @@ impl World {
         unreachable!("the last hop's answer is returned")
     }
 
-    /// Asks for every wallet once. One whose cutover landed when no mover worked on its plan any
-    /// more is between two homes until then: the first request completes its move.
+    /// Asks for every wallet once. One with a cutover that landed when no mover worked on its plan
+    /// any more is between two homes until then: the first request completes its move.
     pub async fn ask_for_all(self: &Arc<Self>, wallets: usize) {
         let view = View::default();
         view.advance(&self.placements, 0);
@@ -86,9 +86,9 @@ impl World {
 }
 
 /// Asks every live instance of every cell.
-pub struct Everybody(pub Arc<World>);
+pub struct AllInstances(pub Arc<World>);
 
-impl Holds for Everybody {
+impl Holds for AllInstances {
     async fn hold(&self, wallet: WalletId) {
         for service in (0..CELLS).flat_map(|cell| self.0.services(cell)) {
             service.hold(wallet).await;

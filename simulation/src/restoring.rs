@@ -1,4 +1,4 @@
-//! A cell whose tables are rewound, or lost and refilled from an export, while the rest goes on:
+//! A cell with its tables rewound, or lost and refilled from an export, while the rest goes on:
 //! reconciled by the control plane's own code, as an operator would have it, before the cell serves
 //! again.
 //!

@@ -133,7 +133,7 @@ impl World {
         self.cells.iter().position(|own| own.id == *cell).expect("no other cell was ever named")
     }
 
-    /// The clock of somebody whose watch is so many microseconds wrong.
+    /// The clock of a process that is so many microseconds wrong.
     pub fn clock(&self, skew: i64) -> impl Fn() -> Timestamp + Send + Sync + use<> {
         let started = self.started;
         move || {
@@ -162,7 +162,7 @@ impl World {
         self.clock(2 * LARGEST_SKEW)()
     }
 
-    /// Notes a broken invariant that somebody met on the way; the first one counts.
+    /// Notes a broken invariant that a task met on the way; the first one counts.
     pub fn broke(&self, violation: Violation) {
         guard(&self.broken).get_or_insert(violation);
     }
@@ -197,7 +197,7 @@ impl World {
     }
 
     /// Kills an instance as SIGKILL would: whatever it was doing stops between two steps. It comes back later.
-    pub fn kill_somebody(self: &Arc<Self>, random: &mut fastrand::Rng) {
+    pub fn kill_an_instance(self: &Arc<Self>, random: &mut fastrand::Rng) {
         let (cell, instance) = (random.usize(..CELLS), random.usize(..INSTANCES));
         let down_for = Duration::from_millis(random.u64(1..3_000));
         drop(guard(&self.cells[cell].processes[instance]).take());

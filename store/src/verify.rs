@@ -197,7 +197,7 @@ fn left_by(change: RowChange) -> Result<Derived, TransactionId> {
 /// The state of the replay of one chain.
 #[derive(Default)]
 struct Replay<'a> {
-    /// The last block whose rows must all be seen.
+    /// The last block for which all rows must be seen.
     settled: Option<u64>,
     /// What is stored, by name.
     transfers: BTreeMap<String, Option<Hash>>,

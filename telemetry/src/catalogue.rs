@@ -1,5 +1,6 @@
-//! Every metric of every process, as `docs/metrics.md` lists them: the one list, compiled in. From it come the help texts,
-//! and the zero of each counter whose labels are a closed set, so that a rate is known from the first event on.
+//! Every metric of every process, as `docs/metrics.md` lists them: the one list, compiled in. From
+//! it come the help texts, and the zero of each counter with a closed set of labels, so that a rate
+//! is known from the first event on.
 //!
 //! A metric that is not in the list is a fault, which a test on a real fleet finds.
 

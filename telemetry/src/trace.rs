@@ -1,5 +1,5 @@
-//! Traces: which one a piece of work belongs to (W3C `traceparent`), and its spans, where it is sampled and somebody
-//! collects them. Off, it costs one look at a static.
+//! Traces: which one a piece of work belongs to (W3C `traceparent`), and its spans, where it is
+//! sampled and collected. Off, it costs one look at a static.
 //!
 //! A span is made by hand and only where one is wanted; nothing here waits, and a full queue drops.
 
@@ -133,7 +133,7 @@ pub fn enter(incoming: Option<Place>, name: impl Into<Cow<'static, str>>) -> (Op
     (Some(place), span)
 }
 
-/// A span of work that somebody else does for the current one; None where that is not recorded.
+/// A span of work that another process does for the current one; None where that is not recorded.
 pub fn call(name: &'static str) -> Option<Span> {
     COLLECTING.get()?;
     let parent = current().filter(|place| place.sampled)?;

@@ -100,7 +100,9 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
     // Without any certificate, and without TLS.
     for (path, status) in [("/livez", 200), ("/readyz", 403), ("/metrics", 403), (&*show, 403)] {
         // As kubelet asks, which has no certificate.
-        let answer = ask(&secure.nobody(cell_1), &[], "GET", &format!("{cell}{path}"), "").await.expect("an answer");
+        let answer = ask(&secure.without_certificate(cell_1), &[], "GET", &format!("{cell}{path}"), "")
+            .await
+            .expect("an answer");
         assert_eq!(answer.status, status, "{path}: {}", answer.text);
     }
     assert!(secure.ask_with(&[], "GET", &format!("{internal}{receivable}"), "").await.is_err());

@@ -100,13 +100,13 @@ impl Secure {
     }
 
     /// A process without a certificate, which expects the server `name`.
-    pub fn nobody(&self, name: &str) -> Http {
+    pub fn without_certificate(&self, name: &str) -> Http {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let tls = Client::believing(&self.secrets.authority()).expect("the fleet's authority");
         Http::new(Connector::new(Some(tls), Some(name)))
     }
 
-    /// Of the router's metrics, those whose line starts so, added up.
+    /// Of the router's metrics, those with a line that starts so, added up.
     pub async fn router_counted(&self, start: &str) -> f64 {
         let url = format!("{}/metrics", self.fleet.ports.router_admin());
         let page = ask(&Http::plain(), &[], "GET", &url, "").await.expect("the admin pages").text;

@@ -164,8 +164,8 @@ async fn many_payments_leave_one_wallet_for_any_cell_once() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         let (client, ann, abe, bob) = (&fixture.client, fixture.ann, fixture.abe, fixture.bob);
-        let nobody: WalletId = "00000000-0000-4000-8000-000000000000".parse().expect("a wallet id");
-        let call = payments(ann, &[(abe, "10"), (bob, "20"), (nobody, "1"), (bob, "500"), (ann, "1")]).key("pay");
+        let absent: WalletId = "00000000-0000-4000-8000-000000000000".parse().expect("a wallet id");
+        let call = payments(ann, &[(abe, "10"), (bob, "20"), (absent, "1"), (bob, "500"), (ann, "1")]).key("pay");
         let paid = client.send(&call).await.expect(200);
         assert_eq!(statuses(&paid), ["SETTLED", "SETTLED", "REFUSED", "REFUSED", "REFUSED"]);
         let codes: Vec<_> = (2..5).map(|place| paid.json()["results"][place]["code"].clone()).collect();

@@ -1,4 +1,4 @@
-//! Transfers whose outcome takes longer than the client waits.
+//! Transfers with an outcome that takes longer than the client waits.
 
 use serde_json::json;
 

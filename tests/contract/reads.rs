@@ -85,13 +85,13 @@ pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subjec
 }
 
 pub async fn what_is_not_there_is_not_found<S: Store>(subject: &Subject<S>) {
-    let (nobody, head) = (wallet_in(0..0x8000), subject.funded().await);
+    let (absent, head) = (wallet_in(0..0x8000), subject.funded().await);
     let store = &subject.store;
-    assert_eq!(store.head(nobody).await, Ok(None));
-    assert_eq!(store.blocks(nobody, range(0, u64::MAX, false), 10).await, Ok(vec![]));
+    assert_eq!(store.head(absent).await, Ok(None));
+    assert_eq!(store.blocks(absent, range(0, u64::MAX, false), 10).await, Ok(vec![]));
     assert_eq!(store.blocks(head.wallet, range(2, u64::MAX, false), 10).await, Ok(vec![]));
     assert_eq!(store.out_row(head.wallet, Uuid::new_v4()).await, Ok(None));
-    assert_eq!(store.in_row(nobody, Uuid::new_v4()).await, Ok(None));
+    assert_eq!(store.in_row(absent, Uuid::new_v4()).await, Ok(None));
 }
 
 /// Only where bytes are stored: the store in memory keeps blocks as they are.

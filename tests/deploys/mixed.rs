@@ -33,14 +33,14 @@ async fn the_last_release_and_this_one_understand_each_other() {
             }
             go_round(&fleet, round).await;
         }
-        let told = fleet.instance_client(1, 0).send(&Call::get("/version")).await;
-        assert_eq!(told.status, 404, "the last release does not tell: {told:?}");
+        let answer = fleet.instance_client(1, 0).send(&Call::get("/version")).await;
+        assert_eq!(answer.status, 404, "the last release has no such path: {answer:?}");
         Books::read(&fleet).await.audit(Moment::Still);
     })
     .await;
 }
 
-/// Everybody pays everybody while the first cell's customers move to the second and back.
+/// All customers pay one another while the first cell's customers move to the second and back.
 async fn go_round(fleet: &Fleet, round: usize) {
     let (mut wallets, mut requests): (Vec<WalletId>, Vec<Request>) = (vec![], vec![]);
     for cell in [1, 2] {

@@ -75,7 +75,7 @@ pub async fn versions(fleet: &Fleet) -> Vec<String> {
     versions
 }
 
-/// Operations whose customer, and payee if there is one, live in cells for which it holds.
+/// Operations of customers, and to payees, in cells for which it holds.
 pub fn in_cells<'a>(
     outcome: &'a Outcome,
     holds: impl Fn(&str) -> bool + 'a,

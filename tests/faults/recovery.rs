@@ -1,5 +1,5 @@
-//! A cell whose database is gone gets its chains back from an export: whole, served by one cell each, and what was lost is
-//! named.
+//! A cell without its database gets its chains back from an export: whole, served by one cell each,
+//! and what was lost is named.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -135,8 +135,8 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
         let newcomer_wallet = client.create(&newcomer).await;
         lost.extend([away.clone(), here.clone()]);
         until(20, "the events were sent", async || {
-            let told = fixture.write_down_events().await;
-            lost.iter().all(|id| told.contains(id)) && told.contains(&newcomer_wallet.to_string())
+            let events = fixture.write_down_events().await;
+            lost.iter().all(|id| events.contains(id)) && events.contains(&newcomer_wallet.to_string())
         })
         .await;
 

@@ -95,7 +95,7 @@ impl Request {
         self
     }
 
-    /// The wallet whose chain keeps the key.
+    /// The wallet with the key in its chain.
     pub fn payer(&self) -> WalletId {
         match self.what {
             What::Deposit { wallet, .. }

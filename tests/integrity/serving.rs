@@ -1,5 +1,5 @@
-//! The same on a real fleet: the wallet is frozen, everybody else is served, the pass survives its process, and what was
-//! signed can be checked by a customer.
+//! The same on a real fleet: the wallet is frozen, all others are served, the pass survives its
+//! process, and what was signed can be checked by a customer.
 
 use std::process::{Command, Stdio};
 

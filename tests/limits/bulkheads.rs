@@ -17,10 +17,11 @@ const FLOODERS: usize = 160;
 /// Before the withdrawals are looked at, so many requests of the flood have been answered.
 const FLOODED: u64 = 500;
 /// Most that is let in of a flood of costly requests while one withdrawal goes on. This follows from the places, however
-/// slow the machine; with a place for everybody all of the flood gets in each time.
+/// slow the machine; with a place for every request all of the flood gets in each time.
 const LET_IN_MAX: u64 = FLOODERS as u64 / 2;
-/// How much slower a withdrawal gets than beside as many clients whose requests are refused for their bodies: those take
-/// the same processor time from the same two cores, and nothing from the database.
+/// How much slower a withdrawal gets than beside as many clients with requests that are refused for
+/// their bodies: those take the same processor time from the same two cores, and nothing from the
+/// database.
 const SLOWER_MAX: f64 = 20.0;
 /// As long takes anything on two cores that as many clients keep busy with the cheapest requests there are: what is held up
 /// by a flood's own work waits for seconds.

@@ -18,8 +18,8 @@ const CAPACITY: u64 = 150;
 /// Seconds of the overload; 60 in the nightly run.
 const OVERLOAD_S: u64 = 8;
 const TIMES: u64 = 5;
-/// Goals at 60 s on a quiet machine are 0.9, 3 times and 5 s; this is also run beside other tests, on machines whose disks
-/// stand still for a moment now and then.
+/// Goals at 60 s on a quiet machine are 0.9, 3 times and 5 s; this is also run beside other tests,
+/// on machines with disks that pause for a moment now and then.
 const GOODPUT_MIN: f64 = 0.75;
 const SLOWER_MAX: f64 = 6.0;
 const FLOOR_MS: f64 = 1_000.0;

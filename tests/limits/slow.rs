@@ -46,8 +46,8 @@ async fn slow_senders_keep_no_withdrawal_out(cell: SocketAddr, client: &Client, 
         }
     }
     let last = slow.last_mut().expect("many");
-    let told = timeout(Duration::from_secs(5), status(last)).await;
-    assert_eq!(told.as_deref(), Ok("503"), "so many large bodies are not read at once");
+    let status = timeout(Duration::from_secs(5), status(last)).await;
+    assert_eq!(status.as_deref(), Ok("503"), "so many large bodies are not read at once");
     for number in 0..20 {
         client.send(&Call::withdraw(wallet, "0.01").key(format!("slow-{number}"))).await.expect(200);
     }
@@ -82,9 +82,9 @@ async fn events(client: &Client, last: Option<&str>) -> (String, usize) {
 
 async fn a_stream_goes_on_after_its_last_event(client: &Client) {
     until(20, "blocks are committed to", async || events(client, None).await.1 > 0).await;
-    let (cursor, told) = events(client, None).await;
+    let (cursor, first) = events(client, None).await;
     let (_, again) = events(client, Some(&cursor)).await;
-    assert!(again < told, "{again} of {told} blocks came again");
+    assert!(again < first, "{again} of {first} blocks came again");
     let wrong = Call::get("/api/v1/events?cell=cell-1").header("last-event-id", "nonsense");
     assert_eq!(client.send(&wrong).await.expect(400).code(), "invalid_cursor");
 }

@@ -157,7 +157,7 @@ async fn a_cell_whose_processes_are_dead_is_emptied_and_only_its_customers_notic
         let after = Traffic::start(&fleet.client(), &wallets, CLIENTS, PAUSE);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let after = after.finish().await;
-        assert_eq!(complaints(&after), Vec::<&str>::new(), "everybody is served again");
+        assert_eq!(complaints(&after), Vec::<&str>::new(), "all are served again");
         for seen in during.iter().filter(|seen| seen.complaint.is_some()) {
             let payee = seen.request.as_ref().and_then(|request| match request.what {
                 What::Transfer { to, .. } => Some(to),

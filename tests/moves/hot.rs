@@ -47,7 +47,7 @@ async fn a_hot_wallet_moves_while_everybody_pays_into_it() {
         }
         over.store(true, Ordering::Release);
         let paid: u64 = clients.join_all().await.into_iter().sum();
-        assert!(paid > u64::from(MOVES) * CLIENTS, "everybody went on");
+        assert!(paid > u64::from(MOVES) * CLIENTS, "all went on");
         let totals = Books::read(&fleet).await.audit(Moment::Still);
         assert_eq!(totals.deposits, paid);
     })

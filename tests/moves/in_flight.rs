@@ -1,4 +1,5 @@
-//! Transfers between cells whose wallets both move while the money is on its way: it arrives once, or comes back once.
+//! Transfers between cells, with both wallets moving while the money is on its way: it arrives
+//! once, or comes back once.
 
 use serde_json::json;
 use topology::WalletId;

@@ -60,7 +60,7 @@ async fn two_migrators_on_one_plan_and_on_opposite_plans_have_one_outcome() {
             let (from, to) = [(1, 2), (1, 3), (2, 1)][number % 3];
             let second = Way::new(&fleet, from, to, &format!("second-{number}")).await;
             let (one, two) = tokio::join!(insist(&first, group), insist(&second, group));
-            assert!(!(gave_way(one) && gave_way(two)), "somebody must win");
+            assert!(!(gave_way(one) && gave_way(two)), "one must win");
             assert_eq!(creators(&fleet, group.first).await.len(), 1, "bucket {}", group.first);
         }
         let seen = traffic.finish().await;

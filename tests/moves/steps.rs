@@ -16,7 +16,7 @@ const WRITES_MAX: u64 = 24;
 /// Wallets in the bucket that moves: one with a transfer in flight to the other cell.
 const ENDS_WITHIN_S: u64 = 30;
 
-/// Whose writes are counted, and stopped.
+/// The process with the writes that are counted, and stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Database {
     Source,

@@ -80,7 +80,8 @@ pub fn bucket_of(wallet: WalletId) -> Group {
     Group { first: Bucket(bucket), last: Bucket(bucket) }
 }
 
-/// Moves until it is done or somebody else's: what a migrator does that is started again after each failure.
+/// Moves until it is done or another mover's: what a migrator does that is started again after each
+/// failure.
 pub async fn insist(way: &Way, group: Group) -> Result<(), MoveError> {
     loop {
         match way.mover().move_group(group, &[]).await {

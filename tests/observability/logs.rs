@@ -70,21 +70,21 @@ async fn what_is_logged_is_changed_while_processes_run() {
             shown.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["filter"] == "info")),
             "{shown}"
         );
-        for (process, whose) in [
+        for (process, flag) in [
             ("cell-1-a", vec!["--instance", "cell-1-a"]),
             ("control-plane", vec!["--control-plane"]),
             ("router", vec!["--router"]),
         ] {
             let is_debug = |line: &Value| line["level"] == "DEBUG";
             assert!(!lines(&fleet, process).iter().any(is_debug), "{process} logs too much at first");
-            let set = fleet.ctl(&[vec!["log", "set", "debug"], whose.clone()].concat()).await;
+            let set = fleet.ctl(&[vec!["log", "set", "debug"], flag.clone()].concat()).await;
             assert_eq!(set[0]["filter"], "debug", "{set}");
             until(20, "more is logged", async || {
                 fleet.client().send(&Call::get("/api/v1/wallets?userId=nobody")).await;
                 lines(&fleet, process).iter().any(is_debug)
             })
             .await;
-            fleet.ctl(&[vec!["log", "set", "warn"], whose].concat()).await;
+            fleet.ctl(&[vec!["log", "set", "warn"], flag].concat()).await;
         }
         let shown = fleet.ctl(&["log", "show"]).await;
         assert!(shown.as_array().is_some_and(|all| all.iter().all(|one| one["filter"] == "warn")), "{shown}");

@@ -27,7 +27,7 @@ impl<'a> Watched<'a> {
         Self { secure, cell: process("cell.wallet.internal"), control_plane: process("control-plane.wallet.internal") }
     }
 
-    /// Every page: the kind of process, whose it is, and what it shows.
+    /// Every page: the kind of process, its instance, and what it shows.
     async fn pages(&self) -> Vec<(&'static str, String, Page)> {
         let ports = &self.secure.fleet.ports;
         let plain = Http::plain();

@@ -1,4 +1,5 @@
-// A browser that keeps account of what must not happen: errors in the console, requests to anybody else.
+// A browser that keeps account of what must not happen: errors in the console, requests to other
+// sites.
 
 import assert from "node:assert/strict";
 

@@ -40,7 +40,7 @@ async function idle(fleet, wide, phone) {
   const order = await wide.page.locator("main > section").evaluateAll((all) => all.map((one) => one.id));
   assert.deepEqual(order, ["summary", "fleet", "moves", "look-up", "evacuations", "deploys", "zones", "changes", "audit"]);
   assert.ok((await text(wide.page, ".banner")).includes("Open fleet"));
-  assert.ok(!(await text(wide.page, "body")).includes("1234.56"), "nobody's money");
+  assert.ok(!(await text(wide.page, "body")).includes("1234.56"), "no money");
   await shootBoth(wide, phone, "idle");
   done("an idle fleet: its cells, in the right order, without anything wider than a phone");
   const count = [await isReachedByTab(wide.page), await isReachedByTab(phone.page)];
@@ -53,7 +53,7 @@ async function migration(fleet, wide, phone) {
   const steps = /(\d+) of 3\d\d steps/;
   for (const { page } of [wide, phone]) await page.locator("#op-1 > .head .badge", { hasText: "running" }).waitFor();
   const before = Number((await text(wide.page, "#op-1")).match(steps)[1]);
-  // Somebody types while it goes on.
+  // A visitor types while it goes on.
   await wide.page.locator("#do-operation-op-1-abort-open").click();
   await wide.page.locator("#do-operation-op-1-abort-reason").fill("half a rea");
   await wide.page.waitForFunction((before) => {
@@ -65,7 +65,7 @@ async function migration(fleet, wide, phone) {
   const kept = await wide.page.evaluate(() => [document.activeElement.id, document.activeElement.value, window.sameDocument]);
   assert.deepEqual(kept, ["do-operation-op-1-abort-reason", "half a rea", true], "focus and text outlive an update");
   assert.ok((await text(wide.page, "#do-operation-op-1-abort-command")).startsWith("ctl migrate abort op-1 --reason"));
-  done("a migration appears and goes on without a reload, and whoever types is not disturbed");
+  done("a migration appears and goes on without a reload, and a visitor that types is not disturbed");
 
   await wide.page.evaluate(() => document.activeElement.blur());
   await tabTo(wide.page, "do-operation-op-1-pause-open");
@@ -147,7 +147,7 @@ async function lookUp(fleet, wallets, wide, phone) {
   for (const part of [expected.walletId, expected.bucket, expected.cell, `${expected.placementVersion}`, "bootstrap"]) {
     assert.ok(found.includes(part), `${part} is missing in what was found`);
   }
-  assert.ok(!found.includes("7407"), "nobody's balance");
+  assert.ok(!found.includes("7407"), "no balance");
   await isReachedByTab(wide.page);
   await phone.page.goto(`${fleet.page}where?id=${wallets[7]}`);
   assert.ok((await text(phone.page, "#found")).includes(expected.cell));
@@ -155,7 +155,7 @@ async function lookUp(fleet, wallets, wide, phone) {
   done("a customer's place is found, by user and by wallet, with how it came there");
 }
 
-/** A page of somebody else's, which posts a form to ours. */
+/** A page of another site, which posts a form to ours. */
 async function crossSite(browser, target) {
   const body = `<form method=post action="${target}"><input name=reason value=x></form><script>document.forms[0].submit()</script>`;
   const server = createServer((_, answer) => answer.setHeader("content-type", "text/html").end(body));
@@ -195,7 +195,7 @@ async function openFleet(browser) {
       assert.deepEqual(faults, [], "errors, and requests to others");
       await context.close();
     }
-    done("a form of another site is refused; no error in any console, and no request to anybody else");
+    done("a form of another site is refused; no error in any console, and no request to another site");
   } finally {
     await fleet.stop();
   }

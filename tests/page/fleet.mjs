@@ -1,4 +1,4 @@
-// A fleet of its own: `ctl up` as anybody would run it, and `ctl` at its side.
+// A fleet of its own: `ctl up` as an operator would run it, and `ctl` at its side.
 
 import { execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";

@@ -1,8 +1,8 @@
 /**
- * How networks of different accounts meet: a stack offers its load balancer as an endpoint service to named accounts,
- * and others reach it under `<name>.wallet.internal`, by zone under `<zone>.<name>.wallet.internal`. Nothing else is
- * routed between accounts. Zones are meant by name: accounts whose names stand for different zones cannot be one
- * deployment.
+ * How networks of different accounts meet: a stack offers its load balancer as an endpoint service
+ * to named accounts, and others reach it under `<name>.wallet.internal`, by zone under
+ * `<zone>.<name>.wallet.internal`. Nothing else is routed between accounts. Zones are meant by
+ * name: accounts where the same name means different zones cannot be one deployment.
  */
 import { CfnOutput, Duration, Fn, Stack } from 'aws-cdk-lib';
 import { InterfaceVpcEndpoint, InterfaceVpcEndpointService, VpcEndpointService } from 'aws-cdk-lib/aws-ec2';
@@ -34,7 +34,7 @@ export function offer(scope: Construct, service: ZonalService, accounts: string[
 export interface PrivateLinksProps {
   readonly network: Network;
   readonly services: PrivateServices;
-  /** Name and port of whom to reach, of those whose service is known. */
+  /** Name and port of each peer to reach, where its service is known. */
   readonly wanted: readonly (readonly [name: string, port: number])[];
   /** Whether each zone's address is asked for by itself. */
   readonly byZone?: boolean;

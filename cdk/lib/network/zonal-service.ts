@@ -18,7 +18,7 @@ const DEREGISTRATION = Duration.seconds(30);
 
 export interface ZonalServiceProps {
   readonly network: Network;
-  /** The cluster whose pods it serves. */
+  /** The cluster with the pods that it serves. */
   readonly cluster: Cluster;
   readonly listen: number;
   readonly target: number;

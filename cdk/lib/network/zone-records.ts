@@ -1,6 +1,6 @@
 /**
  * The name that clients use, once for each zone, with equal weights. A zone is in the answer while two health checks
- * say so: one that Route 53 makes itself, and a switch, healthy until somebody inverts it:
+ * say so: one that Route 53 makes itself, and a switch, healthy until it is inverted:
  *
  *   aws route53 update-health-check --health-check-id ID --inverted
  *

@@ -16,7 +16,8 @@ use crate::instance;
 use crate::sequencer::Limits;
 use crate::wallets::{Context, TransferStatus, Wallets};
 
-/// Payees whose id begins with a zero live in a cell that answers, all others in one that does not.
+/// Payees with an id that begins with a zero live in a cell that answers, all others in one that
+/// does not.
 #[derive(Clone, Default)]
 struct TwoCells {
     /// Until it answers too.

@@ -13,7 +13,6 @@ use ledger::{Audit, Block, Intent, Money, Timestamp, moving};
 use store::memory::{Fate, FaultPlan, MemoryStore};
 use store::{Chains, Forgotten, Genesis};
 use tokio::time::{Instant, sleep, timeout};
-use topology::version::Running as Told;
 use topology::wire::{Credit, Receivable};
 use topology::{Bucket, Role, UserId, Version, WalletId};
 use tower_service::Service;
@@ -69,7 +68,7 @@ impl Running {
             bodies: Bodies::default(),
             role: Role::All,
             draining: self.stopper.subscribe(),
-            running: Told { version, instance: "cell-1-a".into(), started_ms: 0 },
+            running: topology::version::Running { version, instance: "cell-1-a".into(), started_ms: 0 },
         }))
     }
 

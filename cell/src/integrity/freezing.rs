@@ -1,4 +1,4 @@
-//! Freezes a wallet whose head is sound and whose past is not: a `Frozen` entry after the head,
+//! Freezes a wallet with a sound head and a broken past: a `Frozen` entry after the head,
 //! which makes every instance's memory of the wallet obsolete. The next append meets it.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use topology::{CellId, WalletId};
 
 use crate::clock::Clock;
 
-/// How often the head is read again because somebody else wrote first.
+/// How often the head is read again because another process wrote first.
 const MAX_ATTEMPTS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -17,7 +17,8 @@ use topology::CellId;
 /// Blocks read in one go.
 const PAGE_BLOCKS: usize = 128;
 
-/// Up to where somebody has followed a cell: the next leaf is number `leaf` of those that checkpoint `checkpoint` added.
+/// Up to where a caller has followed a cell: the next leaf is number `leaf` of those that
+/// checkpoint `checkpoint` added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub cell: CellId,

@@ -54,7 +54,7 @@ pub struct BatchItem {
 }
 
 impl Command {
-    /// The wallet whose chain holds the command's own entry.
+    /// The wallet with the command's own entry in its chain.
     pub fn primary(&self) -> WalletId {
         self.wallet
     }
@@ -68,7 +68,7 @@ impl Command {
         std::iter::once(self.wallet).chain(other)
     }
 
-    /// The transactions whose rows this command creates or deletes.
+    /// The transactions with rows that this command creates or deletes.
     pub fn rows(&self) -> impl Iterator<Item = TransactionId> + use<> {
         let (own, other) = match &self.work {
             Work::Alone(Intent::Send { route: Route::Across, reverses, .. }) => (Some(self.id), *reverses),

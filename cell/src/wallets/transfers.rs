@@ -17,7 +17,7 @@ use crate::peers::{PeerError, Peers};
 use crate::reads::history::{self, Outcome};
 use crate::sequencer::{Reply, Work};
 
-/// How often a credit looks for its row again after somebody else recorded it at the same moment.
+/// How often a credit looks for its row again after another process recorded it at the same moment.
 const MAX_ROW_RACES: usize = 8;
 /// How long the status of a transfer waits for the payee's word.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(5);
@@ -102,7 +102,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         self.perform(from, work, context).await
     }
 
-    /// The outcome of a transfer whose paying entry is in the chain, waiting for it up to the deadline.
+    /// The outcome of a transfer, with its paying entry in the chain, waiting for it up to the
+    /// deadline.
     async fn outcome_of(&self, written: Written, context: &Context) -> Result<Answer<Transfer>, Failure> {
         let EntryKind::TransferOut { to, route, .. } = written.entry.kind else {
             // The key belongs to something else: its request differs, and was refused before.

@@ -44,7 +44,7 @@ pub fn parse<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
     }
 }
 
-/// A body whose texts are kept and shown to operators later.
+/// A body with texts that are kept and shown to operators later.
 pub fn parse_shown<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
     let asked = parse(body)?;
     let given: Value = serde_json::from_slice(body).expect("it was just read");

@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use control_api::{BadDeployId, DeployId, Refusal};
 use serde::Deserialize;
 
+use super::authentication::By;
 use super::body::Query;
-use super::door::By;
 use super::{Answer, Control};
 use crate::deploys::{self, LIST_MAX, Started};
 use crate::error::{Result, refused};

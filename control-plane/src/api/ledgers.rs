@@ -12,8 +12,8 @@ use serde::Deserialize;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
+use super::authentication::By;
 use super::body::{Query, parse};
-use super::door::By;
 use super::{Answer, Control};
 use crate::audit::{chains, flows};
 use crate::customers::wallet_status::{self, Verb};

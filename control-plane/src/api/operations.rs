@@ -12,8 +12,8 @@ use control_api::{OperationId, Refusal, VerifyFrom};
 use serde::Deserialize;
 use topology::CellId;
 
+use super::authentication::By;
 use super::body::{Query, parse};
-use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::lifecycle::life;

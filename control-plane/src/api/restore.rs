@@ -11,8 +11,8 @@ use control_api::restore::{BeginRestore, FinishRestore};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 
+use super::authentication::By;
 use super::body::{Query, parse};
-use super::door::By;
 use super::{Answer, Control};
 use crate::error::{Error, Result};
 use crate::restore;

@@ -11,7 +11,7 @@ use control_api::Because;
 use control_api::zones::EvacuateZone;
 use topology::ZoneId;
 
-use super::door::By;
+use super::authentication::By;
 use super::{Answer, Control};
 use crate::service::ControlPlane;
 use crate::zones;

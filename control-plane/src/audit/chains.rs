@@ -33,7 +33,7 @@ const FINDINGS_MAX: usize = 10_000;
 /// Cells that a wallet is followed through.
 const HOMES_MAX: usize = 8;
 
-/// The cells whose ledgers there are.
+/// The cells that have ledgers.
 pub async fn cells(fleet: &Fleet) -> Result<Vec<CellId>> {
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let cells = now.placement.cells().iter().filter(|cell| cell.state != CellState::Removed);

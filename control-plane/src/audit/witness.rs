@@ -256,7 +256,7 @@ fn signed(item: &Item) -> Result<Signed> {
     Ok(Signed { checkpoint, signature })
 }
 
-/// Looks at every cell again and again, for ever. A cell whose tables are away is looked at later.
+/// Looks at every cell again and again, for ever. A cell without its tables is looked at later.
 pub async fn keep_watching(fleet: &Fleet, witness: &Witness) {
     loop {
         tokio::time::sleep(witness.every).await;

@@ -34,7 +34,7 @@ pub async fn capacity(fleet: &Fleet) -> Result<Capacity> {
 
 async fn of_cell(fleet: &Fleet, view: CellView) -> CellCapacity {
     let load = fleet.loads.of(&view.id);
-    let told = join_all(view.instances.iter().map(|instance| fleet.instances.hot_wallets(instance))).await;
+    let hot = join_all(view.instances.iter().map(|instance| fleet.instances.hot_wallets(instance))).await;
     CellCapacity {
         bytes: bytes(fleet, &view).await,
         cell: view.id,
@@ -44,7 +44,7 @@ async fn of_cell(fleet: &Fleet, view: CellView) -> CellCapacity {
         requests_per_second: load.map(|load| load.requests_per_second),
         max_customers: view.max_customers,
         customers: view.customers,
-        hot: hottest(told.into_iter().flatten().flatten()),
+        hot: hottest(hot.into_iter().flatten().flatten()),
     }
 }
 
@@ -61,9 +61,9 @@ async fn bytes(fleet: &Fleet, view: &CellView) -> Option<u64> {
     Some(sum)
 }
 
-fn hottest(told: impl Iterator<Item = HotWallet>) -> Vec<HotWallet> {
+fn hottest(wallets: impl Iterator<Item = HotWallet>) -> Vec<HotWallet> {
     let mut sums: BTreeMap<WalletId, f64> = BTreeMap::new();
-    for hot in told {
+    for hot in wallets {
         *sums.entry(hot.wallet).or_default() += hot.writes_per_second;
     }
     let hot = |(wallet, writes_per_second)| HotWallet { wallet, writes_per_second };
@@ -168,19 +168,22 @@ mod tests {
         }
     }
 
-    fn told(cells: Vec<CellCapacity>) -> String {
+    fn advice_on(cells: Vec<CellCapacity>) -> String {
         summed(cells).advice.join("\n")
     }
 
     #[test]
     fn a_cell_is_due_before_the_others_are_full() {
-        assert_eq!(told(vec![cell("a", Some(690.0), Some(10)), cell("b", Some(700.0), Some(10))]), "");
+        assert_eq!(advice_on(vec![cell("a", Some(690.0), Some(10)), cell("b", Some(700.0), Some(10))]), "");
         assert!(
-            told(vec![cell("a", Some(700.0), Some(10)), cell("b", Some(700.0), Some(10))]).contains("70 % of their")
+            advice_on(vec![cell("a", Some(700.0), Some(10)), cell("b", Some(700.0), Some(10))])
+                .contains("70 % of their")
         );
-        assert!(told(vec![cell("a", Some(0.0), Some(80)), cell("b", Some(0.0), Some(80))]).contains("customers"));
-        assert!(told(vec![cell("a", Some(900.0), Some(10)), cell("b", Some(0.0), Some(10))]).contains("a is at 90 %"));
-        assert_eq!(told(vec![cell("a", None, None), cell("b", Some(900.0), Some(10))]).lines().count(), 1);
+        assert!(advice_on(vec![cell("a", Some(0.0), Some(80)), cell("b", Some(0.0), Some(80))]).contains("customers"));
+        assert!(
+            advice_on(vec![cell("a", Some(900.0), Some(10)), cell("b", Some(0.0), Some(10))]).contains("a is at 90 %")
+        );
+        assert_eq!(advice_on(vec![cell("a", None, None), cell("b", Some(900.0), Some(10))]).lines().count(), 1);
     }
 
     #[test]
@@ -189,7 +192,7 @@ mod tests {
         let hot = hottest([100.0, 150.0].into_iter().map(|rate| HotWallet { wallet, writes_per_second: rate }));
         assert_eq!(hot.len(), 1, "what its processes tell of one wallet is one");
         let one = CellCapacity { hot, ..cell("a", Some(300.0), Some(1)) };
-        assert!(told(vec![one]).contains("alone takes 25 % of a"));
+        assert!(advice_on(vec![one]).contains("alone takes 25 % of a"));
     }
 
     #[test]

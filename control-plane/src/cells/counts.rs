@@ -28,7 +28,7 @@ impl Counts {
         }
     }
 
-    /// Counts now, without anybody waiting for it.
+    /// Counts now, while no request waits for it.
     pub fn count_soon(&self) {
         self.asked.notify_one();
     }
@@ -37,7 +37,7 @@ impl Counts {
         self.customers.lock().unwrap_or_else(PoisonError::into_inner).insert(cell.clone(), count);
     }
 
-    /// Waits until somebody asks for a count, for at most this long.
+    /// Waits until a count is asked for, for at most this long.
     pub async fn asked_within(&self, pause: Duration) {
         let _ = tokio::time::timeout(pause, self.asked.notified()).await;
     }

@@ -51,8 +51,8 @@ async fn look(fleet: &Fleet, cell: &CellEntry) -> (CellId, Vec<(InstanceId, Opti
         let at = Instant::now();
         let count =
             |samples: Samples| Counted { at, writes: samples.sum(WRITES, &[]), requests: samples.sum(REQUESTS, &[]) };
-        let told = fleet.instances.metrics(instance).await;
-        (instance.id.clone(), told.ok().map(|text| count(Samples::parse(&text))))
+        let page = fleet.instances.metrics(instance).await;
+        (instance.id.clone(), page.ok().map(|text| count(Samples::parse(&text))))
     };
     (cell.id.clone(), join_all(cell.instances.iter().map(one)).await)
 }

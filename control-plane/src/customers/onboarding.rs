@@ -78,7 +78,8 @@ struct Plan {
 
 async fn plan(fleet: &Fleet, placement: &Placement, wallet: WalletId, asked: Option<&CellId>) -> Result<Plan> {
     let owner = entry(placement, wallet)?;
-    // A cell whose compute is down does not stop this: the denial's condition finds a wallet in the home's tables.
+    // A cell without running instances does not stop this: the denial's condition finds a wallet in
+    // the home's tables.
     if let Ok(Answer::Wallet(_)) = fleet.instances.wallet(owner, wallet).await {
         return Err(wallet_exists(&owner.id));
     }
@@ -110,8 +111,9 @@ fn is_removed(placement: &Placement, cell: &CellId) -> bool {
     placement.cell_named(cell).is_none_or(|cell| cell.state == CellState::Removed)
 }
 
-/// An onboarding was broken off whose target was removed since: a removed cell never serves again, so the home cell may
-/// create the wallet, unless it was created before and is in what is left of the removed cell.
+/// The target of an onboarding that was broken off has been removed since: a removed cell never
+/// serves again, so the home cell may create the wallet, unless it was created before and is in
+/// what is left of the removed cell.
 async fn withdraw(fleet: &Fleet, home: &CellId, gone: &CellId, wallet: WalletId) -> Result<()> {
     if let Ok(side) = fleet.side(gone).await
         && let Ok(Some(_)) = side.store.head(wallet).await

@@ -50,9 +50,9 @@ pub fn first_placement(cells: &[CellSpec]) -> Result<Placement> {
         return Err(refused(Refusal::NoWeight, "give at least one cell a weight above 0"));
     }
     let weights: Vec<_> = entries.iter().map(|cell| (cell.index, cell.weight)).collect();
-    let nobody = Box::new([CellIndex::NONE; BUCKETS]);
+    let unowned = Box::new([CellIndex::NONE; BUCKETS]);
     let single = |step: BucketMove| BucketRun { first: step.bucket.0, last: step.bucket.0, cell: step.to };
-    let buckets = moves_to_fair_shares(&nobody, &weights).into_iter().map(single).collect();
+    let buckets = moves_to_fair_shares(&unowned, &weights).into_iter().map(single).collect();
     let (pins, avoided) = (vec![], vec![]);
     let update = PlacementUpdate { version: 1, base: None, intended: true, cells: entries, buckets, pins, avoided };
     Placement::from_full(&update).map_err(Error::from)

@@ -1,6 +1,6 @@
-//! A form of the page becomes a request of the HTTP API, in this process, behind the same door.
+//! A form of the page becomes a request of the HTTP API, in this process, behind the same authentication.
 //!
-//! It must never call what does the work itself: then two doors would have to agree.
+//! It must never call what does the work itself: then two authentications would have to agree.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Path, State};
@@ -21,7 +21,7 @@ use crate::api::problem;
 use crate::error::{Result, refused};
 
 /// The actor without authentication, if the form names none.
-const NOBODY: &str = "page";
+const ACTOR_UNAUTHENTICATED: &str = "page";
 
 /// `POST /page/do/{noun}/{name}/{verb}`.
 pub async fn act(
@@ -31,14 +31,14 @@ pub async fn act(
     form: Bytes,
 ) -> Response {
     if field(&form, "seal").as_deref() != Some(visitor.seal.as_str()) {
-        return told(&Refusal::FormExpired.detail("reload the page and press the button again").into());
+        return refusal(&Refusal::FormExpired.detail("reload the page and press the button again").into());
     }
     let Some(action) = actions::action(&noun, &name, &verb) else {
-        return told(&Refusal::UnknownAction.detail("no such action on this page").into());
+        return refusal(&Refusal::UnknownAction.detail("no such action on this page").into());
     };
     let asked = match request(&visitor, &action, &form) {
         Ok(asked) => asked,
-        Err(error) => return told(&problem::of(error)),
+        Err(error) => return refusal(&problem::of(error)),
     };
     let answer = page.api.clone().call(asked).await.unwrap_or_else(|never| match never {});
     let status = answer.status();
@@ -46,12 +46,12 @@ pub async fn act(
         return Redirect::to(&format!("{HOME}?did={verb}&of={name}#{}", anchor(&action))).into_response();
     }
     let body = to_bytes(answer.into_body(), ANSWER_MAX_BYTES).await.unwrap_or_default();
-    told(&serde_json::from_slice(&body).unwrap_or_else(|_| {
+    refusal(&serde_json::from_slice(&body).unwrap_or_else(|_| {
         Refusal::UnreadableAnswer.detail("look at the page, and at `ctl audit`").status(status.as_u16()).into()
     }))
 }
 
-fn told(problem: &Problem) -> Response {
+fn refusal(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     html(status, view::refusal(problem))
 }
@@ -87,8 +87,9 @@ fn request(visitor: &Visitor, action: &Action, form: &[u8]) -> Result<Request<Bo
     let reason = field(form, "reason").filter(|reason| !reason.is_empty());
     let reason =
         reason.ok_or_else(|| refused(Refusal::ReasonNeeded, "write it for the operator reading the audit log"))?;
-    // Behind a door the token names the actor, whatever the form says.
-    let actor = field(form, "actor").filter(|actor| !actor.is_empty()).unwrap_or_else(|| NOBODY.to_owned());
+    // With authentication the token names the actor, whatever the form says.
+    let actor =
+        field(form, "actor").filter(|actor| !actor.is_empty()).unwrap_or_else(|| ACTOR_UNAUTHENTICATED.to_owned());
     body.insert("actor".to_owned(), json!(actor));
     body.insert("reason".to_owned(), json!(reason));
     let mut request = Request::post(&action.path).header(header::CONTENT_TYPE, "application/json");

@@ -21,7 +21,7 @@ const POLICY: &str =
 
 /// Admits permitted visitors.
 pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Response {
-    let Some(door) = &page.door else {
+    let Some(authenticator) = &page.authenticator else {
         let known = session::browser(request.headers());
         let browser = known.unwrap_or_else(Uuid::new_v4);
         request.extensions_mut().insert(Visitor::unauthenticated(session::seal(&browser.to_string())));
@@ -37,10 +37,10 @@ pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Res
             false => session::turned_away(Denied::Unauthenticated),
         };
     };
-    match caller(door, &token) {
+    match caller(authenticator, &token) {
         Ok(caller) => {
             let seal = session::seal(&token);
-            request.extensions_mut().insert(Visitor::authenticated(door.clone(), caller, token, seal));
+            request.extensions_mut().insert(Visitor::authenticated(authenticator.clone(), caller, token, seal));
             next.run(request).await
         }
         Err(reason) => session::turned_away(reason),
@@ -48,10 +48,10 @@ pub async fn enter(State(page): Shared, mut request: Request, next: Next) -> Res
 }
 
 /// A form has to come from a page of this same address. On an open fleet that address has to be this machine's: else a name
-/// of somebody else's that is pointed here would do.
+/// of another site that is pointed here would do.
 pub async fn check_origin(State(page): Shared, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if page.door.is_none() && !origin::is_local(headers) {
+    if page.authenticator.is_none() && !origin::is_local(headers) {
         let detail = "a fleet without authentication answers only as 127.0.0.1, [::1] or localhost";
         return refuse(Foreign::Host, Foreign::Host.title(), detail);
     }
@@ -67,7 +67,7 @@ fn refuse(foreign: Foreign, title: &str, detail: &str) -> Response {
     html(Foreign::STATUS, view::refusal(&problem))
 }
 
-/// Nothing of the page is kept by a cache, framed, or made to load anything of anybody else's.
+/// Nothing of the page is kept by a cache, framed, or made to load anything of another site.
 pub async fn keep_to_ourselves(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -78,7 +78,7 @@ pub fn field(form: &[u8], name: &str) -> Option<String> {
 
 /// `GET /page/login`.
 pub async fn ask(State(page): Shared) -> Response {
-    if page.door.is_none() {
+    if page.authenticator.is_none() {
         return Redirect::to(HOME).into_response();
     }
     html(StatusCode::OK, view::login(None))
@@ -86,7 +86,7 @@ pub async fn ask(State(page): Shared) -> Response {
 
 /// `POST /page/login`.
 pub async fn login(State(page): Shared, form: Bytes) -> Response {
-    let Some(door) = &page.door else { return Redirect::to(HOME).into_response() };
+    let Some(authenticator) = &page.authenticator else { return Redirect::to(HOME).into_response() };
     let token = field(&form, "token").unwrap_or_default();
     // As it is pasted from a terminal: `Bearer …` too.
     let token = token.strip_prefix("Bearer ").unwrap_or(&token).trim();
@@ -96,7 +96,8 @@ pub async fn login(State(page): Shared, form: Bytes) -> Response {
         let problem = Problem::new(reason.status(), reason.code(), reason.title()).detail(detail);
         return html(StatusCode::UNAUTHORIZED, view::login(Some(&problem)));
     }
-    let checked = if is_token(token) { visitor::caller(door, token) } else { Err(access::Denied::TokenInvalid) };
+    let checked =
+        if is_token(token) { visitor::caller(authenticator, token) } else { Err(access::Denied::TokenInvalid) };
     match checked {
         Ok(caller) => {
             tracing::info!(actor = caller.identity.actor(), "signed in to the page");
@@ -123,7 +124,7 @@ pub fn turned_away(reason: access::Denied) -> Response {
 
 /// `POST /page/logout`.
 pub async fn logout(State(page): Shared) -> Response {
-    let target = if page.door.is_some() { LOGIN } else { HOME };
+    let target = if page.authenticator.is_some() { LOGIN } else { HOME };
     let mut response = Redirect::to(target).into_response();
     response.headers_mut().insert(header::SET_COOKIE, no_session());
     response

@@ -149,9 +149,9 @@ async fn versions(control: &Arc<ControlPlane>, kept: &mut Option<(Instant, Arc<V
         let running = timeout(PART_TIMEOUT, control.fleet.instances.running(instance)).await;
         running.ok().and_then(Result::ok).map(|running| (instance.id.to_string(), running.version))
     });
-    let told = Arc::new(join_all(asked).await.into_iter().flatten().collect());
-    *kept = Some((Instant::now(), Arc::clone(&told)));
-    told
+    let versions = Arc::new(join_all(asked).await.into_iter().flatten().collect());
+    *kept = Some((Instant::now(), Arc::clone(&versions)));
+    versions
 }
 
 async fn capacity_now(
@@ -163,9 +163,9 @@ async fn capacity_now(
     {
         return Arc::clone(known);
     }
-    let told = Arc::new(part(capacity::capacity(&control.fleet)).await);
-    *kept = Some((Instant::now(), Arc::clone(&told)));
-    told
+    let capacity_now = Arc::new(part(capacity::capacity(&control.fleet)).await);
+    *kept = Some((Instant::now(), Arc::clone(&capacity_now)));
+    capacity_now
 }
 
 /// Both audits, newest first.

@@ -10,7 +10,7 @@ use axum::http::HeaderValue;
 
 use super::actions::Action;
 use super::paths::HOME;
-use crate::api::door::Door;
+use crate::api::authentication::Authenticator;
 
 #[derive(Clone)]
 pub struct Visitor {
@@ -22,7 +22,7 @@ pub struct Visitor {
 
 #[derive(Clone)]
 struct Known {
-    door: Door,
+    authenticator: Authenticator,
     caller: Arc<Caller>,
     token: String,
 }
@@ -34,8 +34,8 @@ impl Visitor {
     }
 
     /// Of a secure fleet, with the caller that [`caller`] found.
-    pub fn authenticated(door: Door, caller: Arc<Caller>, token: String, seal: String) -> Self {
-        Self { known: Some(Known { door, caller, token }), seal }
+    pub fn authenticated(authenticator: Authenticator, caller: Arc<Caller>, token: String, seal: String) -> Self {
+        Self { known: Some(Known { authenticator, caller, token }), seal }
     }
 
     pub fn is_unauthenticated(&self) -> bool {
@@ -50,8 +50,8 @@ impl Visitor {
 
     /// Whether the policy would allow it; it is asked again when it is done.
     pub fn may(&self, action: &Action) -> bool {
-        let Some(Known { door, caller, .. }) = &self.known else { return true };
-        door.may(caller, "POST", action.route, action.force)
+        let Some(Known { authenticator, caller, .. }) = &self.known else { return true };
+        authenticator.may(caller, "POST", action.route, action.force)
     }
 
     pub fn authorization(&self) -> Option<HeaderValue> {
@@ -69,7 +69,7 @@ fn bearer(token: &str) -> HeaderValue {
 }
 
 /// The caller with this token, if the policy lets it see the page.
-pub fn caller(door: &Door, token: &str) -> Result<Arc<Caller>, Denied> {
-    let caller = door.caller(&bearer(token))?;
-    if door.may(&caller, "GET", HOME, false) { Ok(caller) } else { Err(Denied::Forbidden) }
+pub fn caller(authenticator: &Authenticator, token: &str) -> Result<Arc<Caller>, Denied> {
+    let caller = authenticator.caller(&bearer(token))?;
+    if authenticator.may(&caller, "GET", HOME, false) { Ok(caller) } else { Err(Denied::Forbidden) }
 }

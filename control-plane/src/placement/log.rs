@@ -82,7 +82,8 @@ impl Log {
         };
         match written {
             Ok(true) => Ok(true),
-            // The answer of an attempt may have been lost after it was carried out: look whose row it is.
+            // The answer of an attempt may have been lost after it was carried out: look which
+            // attempt wrote the row.
             Ok(false) => self.is_mine(update.version, note).await,
             Err(error) => match self.is_mine(update.version, note).await {
                 Ok(true) => Ok(true),

@@ -21,7 +21,7 @@ use crate::placement::log;
 
 /// A router that is at most this many versions behind is sent what changed; others the whole placement.
 pub const DELTAS_KEPT: usize = 64;
-/// While somebody waits: a change made by another control plane is seen after this long.
+/// While a request waits: a change made by another control plane is seen after this long.
 const POLL_AWAITED: Duration = Duration::from_millis(150);
 /// While no caller waits.
 const POLL_IDLE: Duration = Duration::from_secs(2);

@@ -182,7 +182,7 @@ impl Fixture {
     }
 }
 
-/// A user whose bucket is the given cell's.
+/// A user with a bucket of the given cell.
 pub fn user_of(plane: &Plane, cell: &CellId) -> (UserId, WalletId) {
     let now = plane.control.fleet.placements.known().expect("published");
     let of = |number: u32| {

@@ -142,11 +142,11 @@ async fn one_wallet_is_pinned_to_its_new_cell_and_unpinned_when_it_comes_home() 
     assert_eq!(placed(&plane, wallet).await, (cell_id(2), false), "the bucket came to its cell");
     done(&plane, to(1)).await;
     assert_eq!(placed(&plane, wallet).await, (cell_id(1), true));
-    let nobody = Scope::User("nobody".into());
+    let absent = Scope::User("nobody".into());
     let now = plane.control.fleet.placements.known().expect("published");
     let other = now.placement.cell_of(WalletId::for_user(NAMESPACE, &UserId::parse("nobody").expect("sound")));
     let target = if other.0 == 0 { 2 } else { 1 };
-    let unknown = StartOperation::new(Wanted::Migrate { scope: nobody, to: cell_id(target) }, because());
+    let unknown = StartOperation::new(Wanted::Migrate { scope: absent, to: cell_id(target) }, because());
     assert_eq!(code(operations::start(&plane.control.operations, &unknown).await.map(|_| ())), "unknown_wallet");
 }
 

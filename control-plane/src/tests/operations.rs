@@ -120,11 +120,11 @@ async fn an_operation_is_carried_out_published_and_written_down() {
     assert_eq!((owner(&plane, 99).await, owner(&plane, 100).await), ("cell-2".into(), "cell-1".into()));
     assert_eq!(moves_published(&plane).await, 2);
     let audit = plane.control.operations.table.audit(10, Some(id)).await.expect("answers");
-    let told: Vec<_> = audit.iter().map(|entry| (entry.what.as_str(), entry.actor.as_str(), entry.after)).collect();
+    let recorded: Vec<_> = audit.iter().map(|entry| (entry.what.as_str(), entry.actor.as_str(), entry.after)).collect();
     use OperationState::{Done, Planned, Running};
     let expected =
         [("finish", "control-plane", Done), ("begin", "control-plane", Running), ("create", "test", Planned)];
-    assert_eq!(told, expected);
+    assert_eq!(recorded, expected);
     assert!(plane.control.operations.table.audit(10, Some(OperationId(9))).await.expect("answers").is_empty());
 }
 
@@ -301,8 +301,8 @@ async fn a_plan_is_carried_out_as_shown_or_refused_as_stale() {
     let agreed = StartOperation { plan_hash: Some(plan.hash), ..migrate(0, 9, 2) };
     plane.publish(range(3, 3), 3).await;
     assert_eq!(refusal(&plane, &agreed).await, "plan_stale");
-    let anew = create(&plane, &migrate(0, 9, 2)).await;
-    assert_eq!(view(&plane, anew).await.steps, 3, "around and with the bucket of cell 3");
+    let again = create(&plane, &migrate(0, 9, 2)).await;
+    assert_eq!(view(&plane, again).await.steps, 3, "around and with the bucket of cell 3");
 }
 
 async fn view_count(plane: &Plane) -> usize {

@@ -62,7 +62,7 @@ impl Secure {
         self.secrets.mint(claims, Duration::from_secs(600)).expect("a key")
     }
 
-    /// A page of somebody with this token.
+    /// A page of a visitor with this token.
     async fn page(&self, token: &str) -> Seen {
         see(client().get(format!("{}/page/", self.url)).header("cookie", format!("wallet_session={token}"))).await
     }
@@ -167,7 +167,7 @@ async fn an_open_fleet_is_open_and_says_so() {
     let audit = plane.control.operations.table.audit(1, Some(id)).await.expect("answers");
     assert_eq!((audit[0].actor.as_str(), audit[0].reason.as_str()), ("ann", "to see"));
 
-    // A name of somebody else's that leads here is not answered to.
+    // A name of another site that leads here is not answered to.
     let foreign = see(client().get(format!("{}/page/", plane.url)).header("host", "rebound.example")).await;
     assert_eq!(foreign.status, 403);
 }

@@ -168,7 +168,7 @@ async fn a_bucket_that_was_handed_over_unpublished_stays_there() {
         }
         restore::begin(&plane.control.operations, &first, &begin(in_place)).await.expect("begun");
         finish(&plane).await;
-        let serves = |stands: Vec<Stand>| stands[0].is_serving();
+        let serves = |rows: Vec<Stand>| rows[0].is_serving();
         assert!(!serves(source.read().await.expect("answers")), "the placement is behind the rows");
         assert!(serves(target.read().await.expect("answers")));
     }

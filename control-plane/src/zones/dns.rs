@@ -22,7 +22,7 @@ use topology::ZoneId;
 
 use super::Zones;
 
-/// How often Route 53 is compared with the placement without anybody having asked.
+/// How often Route 53 is compared with the placement unless a change asked for it first.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The same, while it is not as it should be.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// `None`: no health check is configured. `role`: whose rights are used, where Route 53 is
+    /// `None`: no health check is configured. `role`: the rights that are used, where Route 53 is
     /// another account's.
     pub async fn of(flags: &DnsFlags, role: Option<String>) -> anyhow::Result<Option<Self>> {
         let mut checks = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Dns {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).get(zone).cloned()
     }
 
-    /// Looks now, without anybody waiting for it.
+    /// Looks now, while no request waits for it.
     pub fn look_soon(&self) {
         self.asked.notify_one();
     }

@@ -62,7 +62,8 @@ pub struct Wanted {
     /// Seconds for which each wave is watched at least [default: bake_seconds of cells.toml]
     #[arg(long)]
     pub bake_seconds: Option<u64>,
-    /// Seconds more that are waited for enough requests, before somebody is asked [default: twice the bake]
+    /// Seconds more that are waited for enough requests, before an operator is asked [default:
+    /// twice the bake]
     #[arg(long)]
     pub wait_seconds: Option<u64>,
     #[arg(long, help = format!("Percentage points by which the error rate may not rise unnoticed [default: {DEFAULT_RISE_PERCENT}]"))]

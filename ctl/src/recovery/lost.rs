@@ -28,7 +28,7 @@ pub struct LostOperation {
 }
 
 #[derive(Default)]
-pub struct Told {
+pub struct Evidence {
     /// The last block of each wallet that is there again.
     restored: BTreeMap<WalletId, u64>,
     /// Of which another cell had more than the export: nothing of them is lost.
@@ -56,7 +56,7 @@ struct Transaction {
     amount: Box<serde_json::value::RawValue>,
 }
 
-impl Told {
+impl Evidence {
     pub fn restored(&mut self, wallet: WalletId, last: u64) {
         self.restored.insert(wallet, last);
     }

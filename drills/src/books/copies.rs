@@ -39,7 +39,7 @@ impl<'a, S: Store> Copies<'a, S> {
         Ok(Self { wallet, copies, next: 0, previous: None })
     }
 
-    /// The one cell whose copy says that the wallet lives there; it must have the longest.
+    /// The one cell with a copy that says that the wallet lives there; it must have the longest.
     pub fn home(&self) -> Result<&'a CellId, String> {
         let wallet = self.wallet;
         let at_home: Vec<&Copy<'a, S>> = self.copies.iter().filter(|copy| copy.head.home == copy.tables.cell).collect();

@@ -117,8 +117,8 @@ fn is_as_asked(outcome: &Outcome, operation: &Operation, wallet: WalletId, entry
         _ => false,
     };
     // The wallet of a creation without an answer is not known.
-    let whose = wallet_of(operation.customer).is_none_or(|own| own == wallet);
-    kind && whose && operation.amount == entry.amount
+    let is_own = wallet_of(operation.customer).is_none_or(|own| own == wallet);
+    kind && is_own && operation.amount == entry.amount
 }
 
 #[cfg(test)]

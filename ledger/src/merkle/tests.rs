@@ -19,7 +19,7 @@ fn leaves() -> Vec<Hash> {
         .to_vec()
 }
 
-/// The nodes of a tree whose leaves are all at hand.
+/// The nodes of a tree with all its leaves at hand.
 fn nodes(leaves: &[Hash]) -> impl Nodes {
     move |height: u32, place: u64| {
         let first = (place << height) as usize;

@@ -58,7 +58,7 @@ enum Mistake {
     None,
     /// An append overwrites what is there.
     NoCondition,
-    /// Movers activate a copy whose rows are still to come.
+    /// Movers activate a copy before its rows have come.
     RowsLater,
     /// A cell forgets although an instance may remember an older head.
     NoFence,

@@ -1,4 +1,4 @@
-//! How clients reach AWS, or what replaces it, and with whose rights.
+//! How clients reach AWS, or what replaces it, and with the rights of which role.
 
 use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -16,9 +16,10 @@ pub struct Connection {
     pub role: Option<String>,
 }
 
-/// What every client of AWS shares: where it is, and whose credentials are used. With a plain endpoint and no role it is a
-/// local stand-in, which checks no credentials; otherwise the environment's (container, web identity or instance
-/// credentials, or variables) are used, or those that they get for the role, renewed before they end.
+/// What every client of AWS shares: where it is, and which credentials are used. With a plain
+/// endpoint and no role it is a local stand-in, which checks no credentials; otherwise the
+/// environment's (container, web identity or instance credentials, or variables) are used, or those
+/// that they get for the role, renewed before they end.
 pub async fn shared_config(connection: &Connection) -> SdkConfig {
     let base = base_config(connection).await;
     let Some(role) = &connection.role else { return with_endpoint(base, connection) };
@@ -32,9 +33,9 @@ async fn base_config(connection: &Connection) -> SdkConfig {
     let defaults = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(connection.region.clone()));
     let is_plain = connection.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     if is_plain && connection.role.is_none() {
-        let anybody = Credentials::new("local", "local", None, None, "local endpoint");
+        let unchecked = Credentials::new("local", "local", None, None, "local endpoint");
         let plain = aws_smithy_http_client::Builder::new().build_http();
-        return defaults.credentials_provider(anybody).http_client(plain).load().await;
+        return defaults.credentials_provider(unchecked).http_client(plain).load().await;
     }
     let ring = aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring;
     let tls = aws_smithy_http_client::Builder::new()

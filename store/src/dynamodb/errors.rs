@@ -70,8 +70,9 @@ pub fn transaction_failed(sources: &[Source], error: &SdkError<TransactWriteItem
     }
 }
 
-/// Which conditions do not hold, if any. A block that was not judged, because somebody else was writing it, counts as taken
-/// where a row is there: the row alone would say that another request was first, and it may be this very one.
+/// Which conditions do not hold, if any. A block that was not judged, because another process was
+/// writing it, counts as taken where a row is there: the row alone would say that another request
+/// was first, and it may be this very one.
 fn conflict_of<'a>(sources: &[Source], codes: impl Iterator<Item = &'a str>) -> Option<Conflict> {
     let (mut conflict, mut not_judged) = (Conflict::default(), Vec::new());
     for (source, code) in sources.iter().zip(codes) {

@@ -1,7 +1,8 @@
 //! Whether the tables are those that the cell wrote to before. Point-in-time recovery makes a new table of what an old one
 //! held; under the old name it looks like the old one, and has forgotten what came after. Only its id differs.
 //!
-//! The ids are in a row of the tables themselves, so that a process learns of it at its start without asking anybody.
+//! The ids are in a row of the tables themselves, so that a process learns of it at its start
+//! without asking another.
 
 use std::fmt::Write;
 

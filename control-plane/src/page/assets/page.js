@@ -1,5 +1,5 @@
 // The page stays as it is without this. With it, what changes is shown as it changes: the server sends fragments, and each
-// is grafted onto what stands there, so that focus, opened forms and half-typed reasons stay.
+// is grafted onto what is there, so that focus, opened forms and half-typed reasons stay.
 "use strict";
 
 // Between two tries after a refusal, each twice the one before; a broken connection is the browser's own business.
@@ -11,7 +11,7 @@ const byId = (id) => document.getElementById(id);
 function attributes(old, now) {
   for (const { name, value } of now.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const { name } of [...old.attributes]) {
-    // Opened by hand: nobody closes it again.
+    // Opened by hand: it stays open.
     if (!now.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
 }

@@ -62,7 +62,7 @@ fn plural_text(number: &str, is_one: bool, noun: &str) -> String {
     format!("{number} {noun}{}", if is_one { "" } else { "s" })
 }
 
-/// What somebody should look at, worst first.
+/// What an operator should look at, worst first.
 fn troubles(snapshot: &Snapshot) -> Vec<(Mood, String)> {
     let mut troubles = Vec::new();
     let empty = vec![];

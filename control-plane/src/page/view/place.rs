@@ -101,7 +101,7 @@ fn words(place: &Where, id: &str) -> String {
     }
 }
 
-/// For a shell: what somebody typed is copied from here into a terminal.
+/// For a shell: what a visitor typed is copied from here into a terminal.
 fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@' | b':');
     match !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain) {

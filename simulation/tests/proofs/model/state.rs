@@ -1,4 +1,5 @@
-//! One moment of the model: what the cells hold, and what everybody remembers, plans and has on its way.
+//! One moment of the model: what the cells hold, and what each process remembers, plans and has on
+//! its way.
 
 use super::space::{AppendId, BlockId, TablesId};
 use super::world::{CELLS, Request};
@@ -63,13 +64,13 @@ pub struct State {
     pub tables: [TablesId; CELLS],
     pub movers: [Phase; MOVERS],
     pub instances: [Instance; INSTANCES],
-    /// A write whose sender has given it up, or is dead.
+    /// A write that its sender has given up, or of a sender that is dead.
     pub zombie: Option<(u8, AppendId)>,
     /// The block that a request brings along from the cell that its wallet has left.
     pub carried: Option<BlockId>,
     /// A cell has found that it may append this block by itself, and has not done so yet.
     pub adopting: Option<(u8, AppendId)>,
-    /// Requests whose senders have the answer that they are done.
+    /// Requests that were answered as done.
     pub acknowledged: u16,
     /// A cell and the tombstone below which it forgets.
     pub forgetting: Option<(u8, u64)>,

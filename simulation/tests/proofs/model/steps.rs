@@ -21,7 +21,7 @@ impl Move {
         self.newest(state, at).is_some_and(|block| self.space.block(block).home == cell(at))
     }
 
-    /// Writes for a mover or for anybody else.
+    /// Writes for a mover or for any other process.
     pub fn write(&self, state: &mut State, at: usize, append: Append, by_mover: bool) -> Written {
         let append = self.space.keep_append(append);
         let mutation = if by_mover { self.mistake.of_movers() } else { self.mistake.of_all() };

@@ -41,7 +41,7 @@ pub enum Request {
     Capture,
     /// The deposit is taken back …
     Reverse,
-    /// … and, somebody else thinks, once more.
+    /// … and, as another client believes, once more.
     ReverseAgain,
 }
 

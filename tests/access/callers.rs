@@ -82,8 +82,8 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
 
     // Only operators see the actor of each event.
     let listing = format!("{}{}", secure.router(), path(ann, "/transactions"));
-    let told = secure.ask(&operator, "GET", &listing, "").await.text;
-    assert!(told.contains("\"actor\":\"customer:ann\"") && told.contains("\"sourceIp\":\"127.0.0.1\""), "{told}");
+    let text = secure.ask(&operator, "GET", &listing, "").await.text;
+    assert!(text.contains("\"actor\":\"customer:ann\"") && text.contains("\"sourceIp\":\"127.0.0.1\""), "{text}");
     let own = secure.ask(&a, "GET", &listing, "").await.text;
     assert!(own.contains("WITHDRAWAL") && !own.contains("audit") && !own.contains("127.0.0.1"), "{own}");
 
@@ -100,8 +100,8 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
         following(&operator).await.contains("\"actor\":\"customer:ann\"")
     })
     .await;
-    let told = following(&service("events:read")).await;
-    assert!(told.contains("WITHDRAWAL") && !told.contains("audit") && !told.contains("127.0.0.1"), "{told}");
+    let text = following(&service("events:read")).await;
+    assert!(text.contains("WITHDRAWAL") && !text.contains("audit") && !text.contains("127.0.0.1"), "{text}");
 
     // A header cannot say otherwise than the body: neither sent along, nor hidden from the cell.
     let url = format!("{}/api/v1/wallets/transfer", secure.router());
@@ -169,8 +169,8 @@ async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_na
     let history = secure.ask(&viewer, "GET", &format!("{}/v1/placement/history", secure.control_plane()), "").await;
     assert!(history.text.contains("operator:joe") && !history.text.contains("somebody else"), "{}", history.text);
     let listing = format!("{}/api/v1/wallets/{zoe}/transactions", secure.router());
-    let told = secure.ask(&viewer, "GET", &listing, "").await.text;
-    assert!(told.contains("\"type\":\"FROZEN\"") && told.contains("operator:joe"), "{told}");
+    let text = secure.ask(&viewer, "GET", &listing, "").await.text;
+    assert!(text.contains("\"type\":\"FROZEN\"") && text.contains("operator:joe"), "{text}");
     // `ctl` finds its own way in, and is turned away with another's token.
     assert_eq!(secure.fleet.ctl(&["cell", "list"]).await.as_array().map(Vec::len), Some(2));
     let refused = secure.fleet.try_ctl(&["--token", &strangers[0], "cell", "list"]).await;

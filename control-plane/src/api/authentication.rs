@@ -29,9 +29,9 @@ use crate::operations::limits::check_because;
 
 /// Shared by all requests; what it does takes microseconds.
 #[derive(Clone)]
-pub struct Door(Arc<Mutex<Guard>>);
+pub struct Authenticator(Arc<Mutex<Guard>>);
 
-impl Door {
+impl Authenticator {
     pub fn new(gate: Gate) -> Self {
         Self(Arc::new(Mutex::new(Guard::new(gate))))
     }
@@ -74,13 +74,13 @@ fn now_s() -> u64 {
 }
 
 /// Runs before every route where there is a gate.
-pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+pub async fn admit(State(authenticator): State<Authenticator>, mut request: Request, next: Next) -> Response {
     let role = request.extensions().get::<Peer>().and_then(|peer| peer.role);
-    match door.admit(&request, role) {
+    match authenticator.admit(&request, role) {
         Ok(caller) => {
             let (method, path) = (request.method().to_string(), request.extensions().get::<MatchedPath>().cloned());
             let path = path.map(|path| path.as_str().to_owned()).unwrap_or_default();
-            request.extensions_mut().insert(By(Some(Known { caller, door, method, path })));
+            request.extensions_mut().insert(By(Some(Known { caller, authenticator, method, path })));
             next.run(request).await
         }
         Err(reason) => {
@@ -98,7 +98,7 @@ pub struct By(Option<Known>);
 #[derive(Clone)]
 struct Known {
     caller: Option<Arc<Caller>>,
-    door: Door,
+    authenticator: Authenticator,
     method: String,
     path: String,
 }
@@ -122,7 +122,7 @@ impl By {
         asked.because().actor = caller.identity.actor();
         if asked.is_forced() {
             let question = question(&known.method, known.path.clone(), true);
-            let mut guard = known.door.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = known.authenticator.0.lock().unwrap_or_else(PoisonError::into_inner);
             let allowed = guard.authorize(Asker::Identity(&caller.identity), question);
             allowed.inspect_err(|reason| reason.count()).map_err(Error::Denied)?;
         }
