@@ -8,21 +8,17 @@ use std::collections::BTreeMap;
 
 use ledger::flow::{Flow, Leg};
 use ledger::{Block, Entry, EntryKind, TransactionId, chain};
-use reconciliation::{Adding, Legs, Sums, Transfers, of_chain};
+use reconciliation::{Adding, Legs, Reported, Sums, Transfers, of_chain};
 use topology::WalletId;
 
-use super::client::{Log, Operation, Told, What};
-use super::restoring::Lost;
+use super::client::{Log, Operation, What};
+use super::losses::Lost;
+use super::report::{Report, Violation, violated};
 use super::world::World;
-use super::{Report, Violation};
 pub use copies::longest;
 
 /// As many faults an audit tells word for word.
 const FAULTS_NAMED: usize = 20;
-
-fn violated<T>(words: String) -> Result<T, Violation> {
-    Err(Violation(words))
-}
 
 /// Copies agree, rows follow from them, no transfer has happened twice, and no money was made or lost.
 pub fn at_any_time(world: &World) -> Result<(), Violation> {
@@ -172,12 +168,12 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
     let (calls, faults) = world.calls();
     let [adopted, groups, taken_back, forgotten, settled] = world.moves.counts();
     let transfers = transfers(&chains);
-    let told = |wanted: fn(&Told) -> bool| operations.iter().filter(|operation| wanted(&operation.told)).count();
+    let reported = |like: fn(&Reported) -> bool| operations.iter().filter(|one| like(&one.reported)).count();
     Ok(Report {
         blocks: chains.values().map(Vec::len).sum(),
         entries: chains.values().flatten().map(|block| block.entries.len()).sum(),
-        acknowledged: told(|told| *told == Told::Done),
-        refused: told(|told| matches!(told, Told::Refused { .. })),
+        acknowledged: reported(Reported::is_done),
+        refused: reported(|one| matches!(one, Reported::Refused(_) | Reported::Unknown(_))),
         unknown: log.unanswered(),
         transfers_across: count(transfers.across),
         returned: count(transfers.returned),
@@ -220,18 +216,19 @@ fn check_operation(
     operation: &Operation,
     lost: &Lost,
 ) -> Result<(), Violation> {
-    let Operation { wallet, what, key, told } = operation;
+    let Operation { wallet, what, key, reported } = operation;
     let blocks = chains.get(wallet).map_or(&[][..], Vec::as_slice);
     let entries: Vec<&Entry> =
         blocks.iter().flat_map(|block| &block.entries).filter(|entry| entry.key == Some(*key)).collect();
-    let possible = match told {
-        Told::Done | Told::Returned if lost.has_key(*wallet, *key) => 0..=1,
-        Told::Done | Told::Returned => 1..=1,
-        Told::Refused { sure: true } => 0..=0,
-        Told::Refused { sure: false } => 0..=1,
+    let possible = match reported {
+        Reported::Done(_) | Reported::Returned if lost.has_key(*wallet, *key) => 0..=1,
+        other => other.entries(),
     };
     if !possible.contains(&entries.len()) {
-        return violated(format!("{what:?} of {wallet}, answered {told:?}, is in the chain {} times", entries.len()));
+        return violated(format!(
+            "{what:?} of {wallet}, answered {reported:?}, is in the chain {} times",
+            entries.len()
+        ));
     }
     let Some(entry) = entries.first() else { return Ok(()) };
     let block = || blocks.iter().find(|block| block.entry(entry.id).is_some());
@@ -261,7 +258,7 @@ fn check_operation(
     }
     let back = Flow::Transfer { id: entry.id, leg: Leg::Returned };
     let came_back = || chains.values().flatten().flat_map(|block| &block.entries).any(|other| other.flow() == back);
-    if *told == Told::Returned && entry.transfer().is_some() && !lost.has_key(*wallet, *key) && !came_back() {
+    if *reported == Reported::Returned && entry.transfer().is_some() && !lost.has_key(*wallet, *key) && !came_back() {
         return violated(format!("{what:?} of {wallet} was said to have come back, and has not"));
     }
     Ok(())

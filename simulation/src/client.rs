@@ -11,6 +11,7 @@ use cell::failure::Failure;
 use cell::wallets::{Answer, Context, TransferStatus, Wallet};
 use ledger::block::{Audit, Key};
 use ledger::{Intent, Money, Timestamp, TransactionId};
+use reconciliation::Reported;
 use tokio::time::{Instant, sleep};
 use topology::{UserId, WalletId};
 
@@ -46,24 +47,12 @@ pub struct Batch {
     pub minor: [i64; 4],
 }
 
-/// The answer that a client got in the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    Done,
-    /// The money left and came back.
-    Returned,
-    /// Refused; `sure` if no attempt before it may have been carried out, or could land any more.
-    Refused {
-        sure: bool,
-    },
-}
-
 #[derive(Debug, Clone)]
 pub struct Operation {
     pub wallet: WalletId,
     pub what: What,
     pub key: Key,
-    pub told: Told,
+    pub reported: Reported,
 }
 
 #[derive(Default)]
@@ -121,7 +110,12 @@ pub struct Client {
 }
 
 enum Outcome {
-    Told(Told),
+    Reported(Reported),
+    /// `is_final`: no attempt under this key has been carried out, or can be any more.
+    Refused {
+        why: Box<str>,
+        is_final: bool,
+    },
     /// It is written down already, part by part.
     Noted,
     Again {
@@ -220,10 +214,10 @@ impl Client {
         for attempt in 0..MAX_ATTEMPTS {
             match self.attempt(&user, wallet, what, key, unanswered).await {
                 Outcome::Noted => return,
-                Outcome::Told(Told::Refused { sure }) => {
-                    return self.note(wallet, what, key, Told::Refused { sure: sure || !unanswered });
+                Outcome::Refused { why, is_final } => {
+                    return self.note(wallet, what, key, after_refusal(why, is_final, unanswered));
                 }
-                Outcome::Told(told) => return self.note(wallet, what, key, told),
+                Outcome::Reported(reported) => return self.note(wallet, what, key, reported),
                 Outcome::Again { unknown, why } => {
                     unanswered |= unknown;
                     last = why;
@@ -248,8 +242,8 @@ impl Client {
         panic!("{what:?} of {wallet} was not answered in {MAX_ATTEMPTS} attempts: {last}; {whereabouts}");
     }
 
-    fn note(&self, wallet: WalletId, what: What, key: Key, told: Told) {
-        let operation = Operation { wallet, what, key, told };
+    fn note(&self, wallet: WalletId, what: What, key: Key, reported: Reported) {
+        let operation = Operation { wallet, what, key, reported };
         self.log.operations.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
     }
 
@@ -286,7 +280,7 @@ impl Client {
             Ok(Ok(Answer { value, .. })) => {
                 self.log.acknowledge(wallet, value.updated_at);
                 self.transactions.extend(value.transaction.map(|transaction| (wallet, transaction)));
-                Outcome::Told(Told::Done)
+                Outcome::Reported(Reported::Done(None))
             }
             Ok(Err(failure)) => outcome_of(&failure),
             Err(_) => Outcome::Again { unknown: true, why: "no answer".into() },
@@ -312,9 +306,9 @@ impl Client {
                     self.log.acknowledge(from, value.updated_at.unwrap_or(value.created_at));
                 }
                 self.transactions.push((to, value.id));
-                Outcome::Told(Told::Done)
+                Outcome::Reported(Reported::Done(None))
             }
-            Ok(Err(Failure::Returned { .. })) => Outcome::Told(Told::Returned),
+            Ok(Err(Failure::Returned { .. })) => Outcome::Reported(Reported::Returned),
             Ok(Err(failure)) => outcome_of(&failure),
             Err(_) => Outcome::Again { unknown: true, why: "no answer".into() },
         }
@@ -348,6 +342,11 @@ impl Client {
     }
 }
 
+/// What is known after a refusal: an attempt that went unanswered before may be carried out after it.
+fn after_refusal(why: Box<str>, is_final: bool, unanswered: bool) -> Reported {
+    if is_final || !unanswered { Reported::Refused(why) } else { Reported::Unknown(why) }
+}
+
 fn outcome_of(failure: &Failure) -> Outcome {
     match failure {
         Failure::Refused { .. }
@@ -357,9 +356,11 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::ItemRefused { .. }
         | Failure::NotReversible(_)
         | Failure::TransactionNotFound(_)
-        | Failure::SameWallet => Outcome::Told(Told::Refused { sure: false }),
+        | Failure::SameWallet => Outcome::Refused { why: format!("{failure:?}").into(), is_final: false },
         // By another request: one of this key would have been found, and none can land now.
-        Failure::AlreadyReversed | Failure::ReversalReturned { .. } => Outcome::Told(Told::Refused { sure: true }),
+        Failure::AlreadyReversed | Failure::ReversalReturned { .. } => {
+            Outcome::Refused { why: format!("{failure:?}").into(), is_final: true }
+        }
         Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded
         | Failure::Moving

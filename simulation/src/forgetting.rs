@@ -11,11 +11,12 @@ use tokio::time::{sleep, timeout};
 use topology::WalletId;
 
 use super::faults::{HEAD_LIFETIME, LONGEST_DELAY};
+use super::mistake::Mistake;
 use super::movers::What;
 use super::network::AllInstances;
 use super::placement::user;
+use super::report::Violation;
 use super::world::{CELLS, NAMESPACE, World};
-use super::{Mistake, Violation};
 
 /// How old tombstones are before anything below them goes: a head's lifetime, and the time that a write may be on its
 /// way. Nothing compares clocks here.

@@ -10,21 +10,24 @@ mod check;
 mod client;
 mod faults;
 mod forgetting;
+mod losses;
+mod mistake;
 mod movers;
 mod network;
 mod placement;
+mod report;
 mod restoring;
 mod world;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::memory::Mutation;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use client::{Client, Log};
+pub use mistake::Mistake;
+pub use report::{Report, Violation};
 use restoring::Disaster;
 use world::World;
 
@@ -53,108 +56,10 @@ impl Size {
     }
 }
 
-/// A deliberate mistake, for showing that a run would find it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mistake {
-    None,
-    /// All writes.
-    Store(Mutation),
-    /// The movers' writes.
-    Movers(Mutation),
-    /// Cells write although their clock is an hour off.
-    ClockUnchecked,
-    /// A cell with rewound or lost tables serves again without a look at what the others
-    /// hold.
-    RestoredAlone,
-    /// Copies are purged while writes decided on an older head may still land.
-    NoFence,
-}
-
-impl Mistake {
-    fn in_stores(self) -> Mutation {
-        match self {
-            Mistake::Store(mutation) => mutation,
-            _ => Mutation::None,
-        }
-    }
-
-    fn in_movers(self) -> Option<Mutation> {
-        match self {
-            Mistake::Movers(mutation) => Some(mutation),
-            _ => None,
-        }
-    }
-}
-
 /// After this long nothing sent before can land any more.
 const BAKE: Duration = faults::LONGEST_DELAY.saturating_mul(2);
 /// Simulated time after which every transfer must have found its end once faults have stopped.
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
-
-/// What one run did, to show that it did something.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    pub blocks: usize,
-    pub entries: usize,
-    pub acknowledged: usize,
-    pub refused: usize,
-    pub unknown: usize,
-    pub transfers_across: usize,
-    pub returned: usize,
-    /// Holds that were placed, and those that expired.
-    pub holds: [usize; 2],
-    pub reversals: usize,
-    pub batches: usize,
-    pub calls: u64,
-    pub faults: u64,
-    /// Wallets that changed their cell.
-    pub moves: usize,
-    /// Moves that a request completed because the mover had not.
-    pub adopted: u64,
-    pub groups: u64,
-    pub taken_back: u64,
-    /// Copies that were forgotten, wholly or in part.
-    pub forgotten: u64,
-    /// Buckets that movers left closed, and that were settled.
-    pub settled: u64,
-    /// Cells that were restored, and entries that this lost.
-    pub restores: usize,
-    pub lost: usize,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed, {} restores ({} entries lost)",
-            self.blocks,
-            self.entries,
-            self.acknowledged,
-            self.refused,
-            self.unknown,
-            self.transfers_across,
-            self.returned,
-            self.holds[0],
-            self.holds[1],
-            self.reversals,
-            self.batches,
-            self.faults,
-            self.calls,
-            self.moves,
-            self.adopted,
-            self.groups,
-            self.taken_back,
-            self.forgotten,
-            self.settled,
-            self.restores,
-            self.lost
-        )
-    }
-}
-
-/// A broken invariant, in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub String);
 
 /// Runs one seed to its end and checks everything.
 pub fn run(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {

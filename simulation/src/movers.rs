@@ -17,10 +17,11 @@ use tokio::time::{Instant, sleep, timeout};
 use topology::{CellId, WalletId};
 
 use super::faults::{Faults, HEAD_LIFETIME};
+use super::mistake::Mistake;
 use super::network::AllInstances;
 use super::placement::{GROUPS, USERS, group, user};
+use super::report::Violation;
 use super::world::{CELLS, LARGEST_SKEW, NAMESPACE, World, guard};
-use super::{Mistake, Violation};
 
 /// Wallets moved at once by one mover.
 const CONCURRENT: usize = 2;

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cell::failure::Failure;
 use cell::wallets::Context;
 use control_api::Refusal;
 use control_api::restore::{RESTORE_BLOCKS, RestoredChain};
-use ledger::{Audit, Block, Entry, EntryKind, TransactionId};
+use ledger::{Audit, Block};
 use mover::Side;
 use restoration::Error;
 use restoration::around::{Around, Completed};
@@ -24,12 +24,14 @@ use store::memory::{MemoryStore, Tables};
 use tokio::time::{Instant, sleep, timeout};
 use topology::{CellEntry, Placement, WalletId};
 
+use super::check;
 use super::client::Log;
 use super::faults::Faults;
 use super::forgetting::PURGE_AFTER;
+use super::mistake::Mistake;
 use super::placement::{USERS, View, user};
-use super::world::{CELLS, World, guard};
-use super::{Mistake, Violation, check};
+use super::report::Violation;
+use super::world::{CELLS, World};
 
 /// One seed in so many has a restore.
 const RESTORE_EVERY: u64 = 8;
@@ -80,43 +82,6 @@ enum Kept {
     Snapshot(Tables),
     /// Each chain that was served in the cell, whole up to where it was read.
     Export(BTreeMap<WalletId, Vec<Block>>),
-}
-
-/// What restores have lost for good, entry by entry.
-#[derive(Default)]
-pub struct Losses(Mutex<Lost>);
-
-#[derive(Debug, Clone, Default)]
-pub struct Lost {
-    pub restores: usize,
-    entries: Vec<(WalletId, Entry)>,
-    /// Rights and chains are being put back: nothing holds at this moment.
-    pub is_half: bool,
-}
-
-impl Losses {
-    pub fn now(&self) -> Lost {
-        guard(&self.0).clone()
-    }
-
-    fn begin(&self) {
-        guard(&self.0).is_half = true;
-    }
-}
-
-impl Lost {
-    pub fn count(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub fn has_key(&self, wallet: WalletId, key: ledger::block::Key) -> bool {
-        self.entries.iter().any(|(of, entry)| *of == wallet && entry.key == Some(key))
-    }
-
-    /// Whether an entry about this transfer was lost that is of such a kind.
-    pub fn has(&self, transfer: TransactionId, kind: impl Fn(&EntryKind) -> bool) -> bool {
-        self.entries.iter().any(|(_, entry)| entry.transfer() == Some(transfer) && kind(&entry.kind))
-    }
 }
 
 impl World {
@@ -308,7 +273,7 @@ impl World {
     ) -> Result<BTreeSet<WalletId>, Violation> {
         let after = check::longest(self)?;
         let mut gone = BTreeSet::new();
-        let mut lost = guard(&self.losses.0);
+        let mut lost = Vec::new();
         for (&wallet, then) in before {
             let now = after.get(&wallet).map_or(&[][..], Vec::as_slice);
             let common = now.len().min(then.len());
@@ -325,14 +290,13 @@ impl World {
                     "wallet {wallet} has {now} blocks of {then}: more is lost than must be"
                 )));
             }
-            lost.entries.extend(then[common..].iter().flat_map(|block| &block.entries).map(|e| (wallet, e.clone())));
+            lost.extend(then[common..].iter().flat_map(|block| &block.entries).map(|e| (wallet, e.clone())));
             log.rewind(wallet, now.last().map(|head| head.at));
             if now.is_empty() {
                 gone.insert(wallet);
             }
         }
-        lost.restores += 1;
-        lost.is_half = false;
+        self.losses.end(lost);
         Ok(gone)
     }
 

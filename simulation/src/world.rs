@@ -19,11 +19,12 @@ use topology::{Bucket, CellId, WalletId};
 use uuid::Uuid;
 
 use super::faults::{Faults, HEAD_LIFETIME};
+use super::losses::Losses;
+use super::mistake::Mistake;
 use super::movers::Moves;
 use super::network::Network;
 use super::placement::{Placements, first_owner};
-use super::restoring::Losses;
-use super::{Mistake, Violation};
+use super::report::Violation;
 
 pub const CELLS: usize = 3;
 const INSTANCES: usize = 2;

@@ -6,8 +6,7 @@ use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
 use ledger::{Block, EntryKind};
 use topology::{CellId, WalletId};
 
-use super::violated;
-use crate::Violation;
+use crate::report::{Violation, violated};
 use crate::world::World;
 
 /// What one cell holds of a wallet.

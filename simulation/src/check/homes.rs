@@ -2,9 +2,8 @@
 
 use store::HomeKey;
 
-use super::violated;
-use crate::Violation;
 use crate::placement::{GROUPS, group};
+use crate::report::{Violation, violated};
 use crate::world::World;
 
 pub fn at_most_one_cell_creates(world: &World) -> Result<(), Violation> {

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::block::item_id;
 use ledger::{Block, EntryKind, ItemOutcome, TransactionId};
 
-use super::violated;
-use crate::Violation;
 use crate::client::Batch;
+use crate::report::{Violation, violated};
 
 /// What is reversed is there before, with the same amount, of a kind that can be; and only once.
 pub fn check_reversals(blocks: &[Block]) -> Result<(), Violation> {

@@ -4,11 +4,12 @@ use cell::failure::Failure;
 use cell::wallets::{Answer, Context, Operation as Order, PaymentOrder, Transfer};
 use ledger::block::Key;
 use ledger::{Intent, Money, TransactionId};
+use reconciliation::Reported;
 use topology::WalletId;
 
-use super::{Batch, Client, Outcome, Told, What, outcome_of};
+use super::{Batch, Client, Outcome, What, after_refusal, outcome_of};
 
-/// Longest time that a hold lasts here, so that many are over before anybody ends them.
+/// Longest time that a hold lasts here, so that many are over before a client ends them.
 const MAX_HOLD_MICROS: i64 = 20_000_000;
 
 fn no_answer() -> Outcome {
@@ -51,7 +52,7 @@ impl Client {
                     What::Capture(..) => self.transactions.push((wallet, value.transaction)),
                     _ => {}
                 }
-                Outcome::Told(Told::Done)
+                Outcome::Reported(Reported::Done(None))
             }
             Ok(Err(failure)) => outcome_of(&failure),
             Err(_) => no_answer(),
@@ -72,9 +73,9 @@ impl Client {
         match answer.await {
             Ok(Ok(Answer { value, .. })) => {
                 self.log.acknowledge(wallet, value.at);
-                Outcome::Told(Told::Done)
+                Outcome::Reported(Reported::Done(None))
             }
-            Ok(Err(Failure::Returned { .. })) => Outcome::Told(Told::Returned),
+            Ok(Err(Failure::Returned { .. })) => Outcome::Reported(Reported::Returned),
             Ok(Err(failure)) => outcome_of(&failure),
             Err(_) => no_answer(),
         }
@@ -101,7 +102,7 @@ impl Client {
                 self.log.acknowledge(wallet, value.at);
                 let done = value.items.iter().filter_map(|item| item.done);
                 self.transactions.extend(done.map(|(transaction, _)| (wallet, transaction)));
-                Outcome::Told(Told::Done)
+                Outcome::Reported(Reported::Done(None))
             }
             Ok(Err(failure)) => outcome_of(&failure),
             Err(_) => no_answer(),
@@ -131,22 +132,22 @@ impl Client {
             Ok(Err(failure)) => return outcome_of(&failure),
             Err(_) => return no_answer(),
         };
-        let told: Vec<_> = results.iter().map(outcome_of_payment).collect();
+        let outcomes: Vec<_> = results.iter().map(outcome_of_payment).collect();
         let open = |outcome: &Outcome| match outcome {
             Outcome::Again { unknown, why } => Some((*unknown, why.clone())),
             _ => None,
         };
-        let again = told.iter().filter_map(open).reduce(|one, other| (one.0 | other.0, one.1));
+        let again = outcomes.iter().filter_map(open).reduce(|one, other| (one.0 | other.0, one.1));
         if let Some((unknown, why)) = again {
             return Outcome::Again { unknown, why };
         }
-        for (place, (outcome, (to, amount))) in told.into_iter().zip(payments).enumerate() {
-            let told = match outcome {
-                Outcome::Told(Told::Refused { sure }) => Told::Refused { sure: sure || !unanswered },
-                Outcome::Told(told) => told,
-                _ => continue,
+        for (place, (outcome, (to, amount))) in outcomes.into_iter().zip(payments).enumerate() {
+            let reported = match outcome {
+                Outcome::Refused { why, is_final } => after_refusal(why, is_final, unanswered),
+                Outcome::Reported(reported) => reported,
+                Outcome::Noted | Outcome::Again { .. } => continue,
             };
-            self.note(from, What::Transfer(to, amount), part_of(whole, place), told);
+            self.note(from, What::Transfer(to, amount), part_of(whole, place), reported);
         }
         Outcome::Noted
     }
@@ -154,8 +155,8 @@ impl Client {
 
 fn outcome_of_payment(result: &Result<Answer<Transfer>, Failure>) -> Outcome {
     match result {
-        Ok(_) => Outcome::Told(Told::Done),
-        Err(Failure::Returned { .. }) => Outcome::Told(Told::Returned),
+        Ok(_) => Outcome::Reported(Reported::Done(None)),
+        Err(Failure::Returned { .. }) => Outcome::Reported(Reported::Returned),
         Err(failure) => outcome_of(failure),
     }
 }

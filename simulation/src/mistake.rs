@@ -1,0 +1,36 @@
+//! Deliberate mistakes of the code under test.
+
+use store::memory::Mutation;
+
+/// A deliberate mistake, for showing that a run would find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    None,
+    /// All writes.
+    Store(Mutation),
+    /// The movers' writes.
+    Movers(Mutation),
+    /// Cells write although their clock is an hour off.
+    ClockUnchecked,
+    /// A cell with rewound or lost tables serves again without a look at what the others
+    /// hold.
+    RestoredAlone,
+    /// Copies are purged while writes decided on an older head may still land.
+    NoFence,
+}
+
+impl Mistake {
+    pub fn in_stores(self) -> Mutation {
+        match self {
+            Mistake::Store(mutation) => mutation,
+            _ => Mutation::None,
+        }
+    }
+
+    pub fn in_movers(self) -> Option<Mutation> {
+        match self {
+            Mistake::Movers(mutation) => Some(mutation),
+            _ => None,
+        }
+    }
+}
