@@ -109,7 +109,11 @@ async fn bounds_that_do_not_hold(document: &Document, fixture: &Fixture) -> Vec<
     };
     let letters = |count: usize| "k".repeat(count);
     let many = |path: &'static str, field: &'static str| {
-        move |items: &str| Call::post(format!("/api/v1/wallets/{ann}/{path}"), format!(r#"{{"{field}":[{items}]}}"#))
+        move |items: &str| {
+            let body = format!(r#"{{"{field}":[{items}]}}"#);
+            let key = format!("{field}-{}", body.len());
+            Call::post(format!("/api/v1/wallets/{ann}/{path}"), body).key(key)
+        }
     };
     let (operations, payments) = (many("transactions:batch", "operations"), many("transfers:batch", "payments"));
     let deposit = r#"{"type":"deposit","amount":1}"#;

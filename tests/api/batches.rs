@@ -114,7 +114,7 @@ async fn the_largest_batch_is_one_block() {
         let many = vec![operation("deposit", "0.01"); MAX_BATCH_OPERATIONS];
         let done = client.send(&batch(ann, "atomic", &many).key("many")).await.expect(200);
         let deposited = Money::from_minor(MAX_BATCH_OPERATIONS as u64);
-        assert_eq!(done.raw("balance"), Money::from_minor(100_00).checked_add(deposited).expect("small").to_string());
+        assert_eq!(done.raw("balance"), Money::from_minor(10_000).checked_add(deposited).expect("small").to_string());
         let books = Books::read(&fixture.fleet).await;
         books.audit(Moment::Still);
         let head = books.chain(ann).last().expect("a chain");
