@@ -11,6 +11,7 @@ mod serving;
 
 use ledger::block::{Audit, Key, ShortText};
 use ledger::keys::KeyRun;
+use ledger::limits::RUN_BLOCKS;
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain, moving};
 use store::Store;
@@ -89,7 +90,7 @@ impl Chain {
 
     /// The rows that are recorded after the blocks.
     async fn record<S: Store>(&self, store: &S) {
-        for run in self.blocks.chunks(64).filter_map(KeyRun::of) {
+        for run in self.blocks.chunks(RUN_BLOCKS as usize).filter_map(KeyRun::of) {
             store.put_run(self.wallet(), &run).await.expect("it answers");
         }
         store.put_snapshots(self.wallet(), &snapshots_of(None, &self.blocks)).await.expect("it answers");

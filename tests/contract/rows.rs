@@ -1,7 +1,8 @@
 //! What is derived from blocks: transfers in flight and received, runs of keys, snapshots.
 
 use ledger::block::{EntryKind, Route};
-use ledger::keys::KeyRun;
+use ledger::keys::{KeyRun, last_of};
+use ledger::limits::RUN_BLOCKS;
 use ledger::rows::{InRow, OutRow};
 use ledger::snapshots::Snapshot;
 use ledger::{Block, Money, Timestamp, TransactionId};
@@ -90,12 +91,14 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
     let run = |number: u64| KeyRun {
         run: number,
         last_at: START.plus_micros(i64::try_from(number).expect("small") * 1_000),
-        keys: (0..64_u8).map(|i| ([i; 11], number * 64 + u64::from(i))).collect(),
+        keys: (0..RUN_BLOCKS)
+            .map(|i| ([u8::try_from(i).expect("a run is shorter"); 11], number * RUN_BLOCKS + i))
+            .collect(),
     };
     let snapshot = |run: &KeyRun| Snapshot {
         at: run.last_at,
-        block: run.run * 64 + 63,
-        next: run.run * 64 + 127,
+        block: last_of(run.run),
+        next: last_of(run.run + 1),
         balance: Money::from_minor(run.run),
         hash: ledger::Hash([7; 32]),
     };
@@ -108,16 +111,17 @@ pub async fn runs_of_keys_come_newest_first<S: Store>(subject: &Subject<S>) {
         subject.store.put_snapshots(wallet, &[snapshot(&run)]).await.expect("it answers");
     }
     let since = |number: u64| run(number).last_at;
+    let of_each = RUN_BLOCKS as usize;
     for (since, most, expected, is_all) in [
         (Timestamp::from_micros(i64::MIN), usize::MAX, vec![100, 11, 10, 9, 2], true),
-        (since(2), 5 * 64, vec![100, 11, 10, 9, 2], true),
+        (since(2), 5 * of_each, vec![100, 11, 10, 9, 2], true),
         (since(2).plus_micros(1), 1_000, vec![100, 11, 10, 9], true),
         (since(10), 1_000, vec![100, 11, 10], true),
         (since(100).plus_micros(1), 1_000, vec![], true),
         // Until there are enough keys.
-        (since(2), 2 * 64, vec![100, 11], false),
-        (since(2), 2 * 64 + 1, vec![100, 11, 10], false),
-        (since(10), 3 * 64, vec![100, 11, 10], true),
+        (since(2), 2 * of_each, vec![100, 11], false),
+        (since(2), 2 * of_each + 1, vec![100, 11, 10], false),
+        (since(10), 3 * of_each, vec![100, 11, 10], true),
     ] {
         let expected = RecordedRuns { runs: expected.into_iter().map(run).collect(), is_all };
         assert_eq!(subject.store.key_runs(wallet, since, most).await, Ok(expected));
