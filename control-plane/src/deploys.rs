@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use control_api::{Because, DeployAudit, DeployId, DeployState, DeployView, PromoteDeploy, Refusal, now_rfc3339};
 
+use crate::because::{check_because, check_meant};
+use crate::clock::now_ms;
 use crate::deploys::service::Deploys;
 use crate::error::{Error, Result, refused};
-use crate::operations::limits::{check_because, check_meant};
-use crate::operations::record::now_ms;
 use record::Deploy;
 pub use start::{Started, start};
 use state::Event;

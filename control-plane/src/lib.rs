@@ -5,7 +5,9 @@
 
 pub mod api;
 pub mod audit;
+mod because;
 pub mod cells;
+mod clock;
 pub mod customers;
 pub mod deploys;
 mod dynamo;

@@ -28,6 +28,7 @@ use std::time::Duration;
 use control_api::{AbortOperation, AuditEntry, Because, OperationId, OperationView, Plan, Refusal, now_rfc3339};
 use topology::CellId;
 
+use crate::because::{check_because, check_meant};
 use crate::error::{Error, Result, refused};
 use crate::operations::service::Operations;
 use record::Operation;
@@ -81,7 +82,7 @@ pub async fn abort(operations: &Operations, id: OperationId, wanted: &AbortOpera
     if !wanted.force {
         return ask(operations, id, Event::Abort, &wanted.because).await;
     }
-    limits::check_meant(&wanted.because)?;
+    check_meant(&wanted.because)?;
     let operation = get(operations, id).await?;
     if state::after(operation.state, Event::GiveUp).is_some() {
         worker::restore_cell(operations, &operation).await?;
@@ -91,7 +92,7 @@ pub async fn abort(operations: &Operations, id: OperationId, wanted: &AbortOpera
 
 /// Lets it happen. Asked for again what has happened already, answers the same.
 async fn ask(operations: &Operations, id: OperationId, event: Event, because: &Because) -> Result<OperationView> {
-    limits::check_because(because)?;
+    check_because(because)?;
     for attempt in 0..ATTEMPTS_MAX {
         let before = get(operations, id).await?;
         let Some((mut after, entry)) = transition(&before, event, because) else {

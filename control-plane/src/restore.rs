@@ -25,11 +25,11 @@ use topology::restoring::{KEY, LIST, Restoring};
 use topology::{Bucket, CellEntry, CellId, CellState, Placement, WalletId};
 
 use crate::audit::witness::Witness;
+use crate::because::check_meant;
 use crate::cells::fleet::Fleet;
 use crate::customers::onboarding;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::operations;
-use crate::operations::limits;
 use crate::operations::service::Operations;
 use crate::placement::placements::Delta;
 
@@ -50,7 +50,7 @@ pub async fn wallets(fleet: &Fleet, cell: &CellId, after: Option<WalletId>) -> R
 pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore) -> Result<Restoring> {
     let fleet = &*operations.fleet;
     let BeginRestore { in_place, because } = wanted;
-    limits::check_meant(because)?;
+    check_meant(because)?;
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     operations::check_nothing_moves(operations, cell).await?;
@@ -111,7 +111,7 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
 
 /// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.
 pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &FinishRestore) -> Result<FinishedPage> {
-    limits::check_meant(&wanted.because)?;
+    check_meant(&wanted.because)?;
     let store = under_way(fleet, cell).await?;
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;

@@ -12,19 +12,16 @@ use control_api::zones::{EvacuateZone, ZoneCell, ZoneView};
 use control_api::{Because, Refusal};
 use topology::{AvoidedZone, CellState, Placement, ZoneId};
 
+use crate::because::{check_because, check_meant};
 use crate::cells::fleet::Fleet;
+use crate::clock::now_s;
 use crate::error::{Result, no_placement, refused};
-use crate::operations::limits;
 use crate::placement::placements::Delta;
 use crate::zones::dns::Dns;
 use room::{CellRoom, Process, lacking};
 
 /// Longest time for which a zone is left without being asked for again: a day.
 pub const SECONDS_MAX: u32 = 24 * 3_600;
-
-pub fn now_s() -> u64 {
-    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).expect("the clock is after 1970")
-}
 
 /// Zones that are left at `now_s`.
 pub fn left(placement: &Placement, now_s: u64) -> Vec<ZoneId> {
@@ -59,7 +56,7 @@ pub async fn list(zones: &Zones) -> Result<Vec<ZoneView>> {
 
 /// Requests stay out of the zone from now on; refused where too little would stay.
 pub async fn evacuate(zones: &Zones, zone: &ZoneId, wanted: &EvacuateZone) -> Result<Vec<ZoneView>> {
-    limits::check_because(&wanted.because)?;
+    check_because(&wanted.because)?;
     if !(1..=SECONDS_MAX).contains(&wanted.seconds) {
         let detail = format!("seconds is 1 to {SECONDS_MAX}, not {}; ask again to stay out for longer", wanted.seconds);
         return Err(refused(Refusal::BadSeconds, detail));
@@ -67,7 +64,7 @@ pub async fn evacuate(zones: &Zones, zone: &ZoneId, wanted: &EvacuateZone) -> Re
     let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     check_known(zones, &now.placement, zone)?;
     if wanted.force {
-        limits::check_meant(&wanted.because)?;
+        check_meant(&wanted.because)?;
     } else {
         let already = left(&now.placement, now_s());
         let leaving: Vec<&ZoneId> = already.iter().chain(std::iter::once(zone)).collect();
@@ -87,7 +84,7 @@ pub async fn evacuate(zones: &Zones, zone: &ZoneId, wanted: &EvacuateZone) -> Re
 
 /// The zone is used like the others again.
 pub async fn restore(zones: &Zones, zone: &ZoneId, because: &Because) -> Result<Vec<ZoneView>> {
-    limits::check_because(because)?;
+    check_because(because)?;
     let now = zones.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     check_known(zones, &now.placement, zone)?;
     change(zones, "zone_restored", because, |avoided| avoided.retain(|one| one.zone != *zone)).await

@@ -24,8 +24,9 @@ use control_api::{
 };
 
 use super::problem::denied;
+use crate::because::check_because;
+use crate::clock::now_s;
 use crate::error::{Error, Result};
-use crate::operations::limits::check_because;
 
 /// Shared by all requests; what it does takes microseconds.
 #[derive(Clone)]
@@ -66,11 +67,6 @@ impl Authenticator {
 
 fn question(method: &str, path: String, force: bool) -> Question {
     Question { side: Side::Control, method: method.to_owned().into(), route: path.into(), own: false, force }
-}
-
-/// The wall clock at the edge, for the times in tokens.
-fn now_s() -> u64 {
-    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).expect("the clock is after 1970")
 }
 
 /// Runs before every route where there is a gate.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::because::REASON_MAX_BYTES;
 use crate::error::{Error, Result, refused};
-use crate::operations::limits::REASON_MAX_BYTES;
 
 /// The parameters of a query, all of them understood.
 pub struct Query<T>(pub T);

@@ -12,10 +12,10 @@ use topology::{CellEntry, CellId, CellState};
 
 use super::limits;
 use super::record::{Deploy, Wave};
+use crate::because::check_because;
+use crate::clock::now_ms;
 use crate::deploys::service::Deploys;
 use crate::error::{Result, no_placement, refused};
-use crate::operations::limits::check_because;
-use crate::operations::record::now_ms;
 
 pub enum Started {
     /// Of a dry run.

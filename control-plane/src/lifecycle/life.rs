@@ -9,11 +9,11 @@ use topology::placement::CellState;
 use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 
 use super::registration::show;
+use crate::because::{check_because, check_meant};
 use crate::cells::fleet::Fleet;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::operations;
 use crate::operations::estimate::Looking;
-use crate::operations::limits;
 use crate::operations::plan::state_name;
 use crate::operations::service::Operations;
 use crate::operations::step::with_state;
@@ -43,7 +43,7 @@ async fn change(
     from: &[CellState],
     to: CellState,
 ) -> Result<CellView> {
-    limits::check_because(because)?;
+    check_because(because)?;
     let decide = |placement: &Placement| {
         let cell = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
         if cell.state != to && !from.contains(&cell.state) {
@@ -60,13 +60,13 @@ async fn change(
 /// The cell is no more; its name and number are never given again.
 pub async fn remove(operations: &Operations, id: &CellId, wanted: &RemoveCell) -> Result<CellView> {
     let fleet = &*operations.fleet;
-    limits::check_because(&wanted.because)?;
+    check_because(&wanted.because)?;
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let cell = now.placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
     if cell.state != CellState::Removed {
         check_owns_nothing(&now.placement, cell)?;
         match wanted.force {
-            true => limits::check_meant(&wanted.because)?,
+            true => check_meant(&wanted.because)?,
             false => check_no_wallets(fleet, id).await?,
         }
     }

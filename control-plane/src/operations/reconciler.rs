@@ -10,8 +10,8 @@ use control_api::{OperationKind, OperationState};
 use tokio::task::JoinSet;
 
 use super::hands::Hands;
-use super::record::seconds_since;
 use super::worker::Worker;
+use crate::clock::seconds_since;
 use crate::error::Result;
 use crate::operations::service::Operations;
 

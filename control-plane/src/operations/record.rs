@@ -4,12 +4,8 @@ use control_api::{
     Because, Limits, MoveSummary, OperationId, OperationProgress, OperationState, OperationView, Plan, Wanted,
 };
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use topology::CellState;
 use uuid::Uuid;
-
-use crate::error::{Error, Result};
 
 /// Pairs of cells whose moves are kept with the row, so that it stays far below an item's limit.
 const SUMMARIES_MAX: usize = 200;
@@ -99,16 +95,4 @@ impl Operation {
             forgotten_by: self.forgotten_by,
         }
     }
-}
-
-pub fn now_ms() -> i64 {
-    let now = OffsetDateTime::now_utc();
-    now.unix_timestamp() * 1_000 + i64::from(now.millisecond())
-}
-
-/// Whole seconds from `then` until now.
-pub fn seconds_since(then: &str) -> Result<i64> {
-    let then = OffsetDateTime::parse(then, &Rfc3339)
-        .map_err(|error| Error::Unsound(format!("a stored time {then:?}: {error}")))?;
-    Ok((OffsetDateTime::now_utc() - then).whole_seconds())
 }

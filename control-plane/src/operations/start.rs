@@ -14,10 +14,12 @@ use store::Chains;
 use topology::{CellId, Placement, UserId, WalletId};
 
 use super::claims::{Claim, overlap};
-use super::record::{Operation, StoredPlan, seconds_since};
+use super::record::{Operation, StoredPlan};
 use super::rooms::rooms;
 use super::table::{ACTIVE_MAX, Register};
 use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, plan, unpinned};
+use crate::because::check_meant;
+use crate::clock::seconds_since;
 use crate::error::{Error, Result, no_placement, refused};
 use crate::operations::service::Operations;
 
@@ -68,7 +70,7 @@ fn check_overrides(wanted: &StartOperation) -> Result<()> {
         Wanted::Evacuate { force, .. } => *force,
         _ => false,
     };
-    if overrides { limits::check_meant(&wanted.because) } else { Ok(()) }
+    if overrides { check_meant(&wanted.because) } else { Ok(()) }
 }
 
 fn created(placement: &Placement, wanted: &StartOperation, plan: StoredPlan) -> Operation {

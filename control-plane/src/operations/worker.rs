@@ -16,11 +16,12 @@ use mover::{Order, Pace};
 use uuid::Uuid;
 
 use super::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
-use super::record::{Lease, Operation, now_ms};
+use super::record::{Lease, Operation};
 use super::sightings::{LEASE, Sightings};
 use super::state::Event;
 use super::step::{self, Next};
 use super::transition;
+use crate::clock::now_ms;
 use crate::error::{Error, Result, no_placement};
 use crate::operations::service::Operations;
 use crate::panics::caught;

@@ -22,7 +22,7 @@ use super::fragment::{changed, digest};
 use super::limits::{FOLLOW_MAX, KEEP_ALIVE, LOOK_EVERY};
 use super::visitor::Visitor;
 use super::{Page, Shared, html, view};
-use crate::zones::now_s;
+use crate::clock::now_s;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 

@@ -6,10 +6,10 @@ use control_api::{CellPlan, DeployAudit, DeployId, DeployLimits, DeployState, In
 use topology::{InstanceId, Version};
 
 use super::fixture::{Fixture, because, cell_id};
+use crate::clock::now_ms;
 use crate::deploys::record::{Deploy, Wave};
 use crate::deploys::replacer::{Order, Replaced, Replacer};
 use crate::deploys::worker::{Advanced, Memory, Worker};
-use crate::operations::record::now_ms;
 
 struct Breaks;
 

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use topology::ZoneId;
 
 use super::Zones;
+use crate::clock::now_s;
 
 /// How often Route 53 is compared with the placement unless a change asked for it first.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -129,12 +130,11 @@ pub async fn keep_in_step(zones: &Zones) {
     loop {
         let known = zones.fleet.placements.known();
         let in_step = match known {
-            Some(known) => dns.follow(&super::left(&known.placement, super::now_s())).await,
+            Some(known) => dns.follow(&super::left(&known.placement, now_s())).await,
             None => false,
         };
         let pause = if in_step { LOOK_EVERY } else { RETRY_EVERY };
-        let next_end =
-            zones.fleet.placements.known().and_then(|known| super::next_end(&known.placement, super::now_s()));
+        let next_end = zones.fleet.placements.known().and_then(|known| super::next_end(&known.placement, now_s()));
         let pause = next_end.map_or(pause, |seconds| pause.min(Duration::from_secs(seconds)));
         let _ = tokio::time::timeout(pause, dns.asked.notified()).await;
     }

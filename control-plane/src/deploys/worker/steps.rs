@@ -6,13 +6,13 @@ use control_api::{DeployState, Says, Touched};
 
 use super::{Advanced, Memory, Worker};
 use crate::cells::counting;
+use crate::clock::now_ms;
 use crate::deploys::record::{Deploy, Member};
 use crate::deploys::replacer::Trouble;
 use crate::deploys::state::Event;
 use crate::deploys::table::Claim;
 use crate::deploys::watch::{Watch, baseline};
 use crate::error::Result;
-use crate::operations::record::now_ms;
 use deploy_analysis::judge::{LOOKS_MAX, Seen, judge};
 
 /// Between two looks at a wave's figures, at least.

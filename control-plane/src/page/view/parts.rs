@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use topology::{CellState, Problem};
 
-use crate::operations::limits::{ACTOR_MAX_BYTES, REASON_MAX_BYTES};
+use crate::because::{ACTOR_MAX_BYTES, REASON_MAX_BYTES};
 use crate::page::actions::{Action, Field};
 use crate::page::limits::ZONE_MINUTES_DEFAULT;
 use crate::page::snapshot::Part;
