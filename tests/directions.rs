@@ -177,6 +177,18 @@ fn pure_modules_do_no_io_and_know_no_framework() {
     }
 }
 
+#[test]
+fn jobs_know_no_kind_of_job_and_the_kinds_not_each_other() {
+    for (module, unknown) in
+        [("jobs", "operations"), ("jobs", "deploys"), ("deploys", "operations"), ("operations", "deploys")]
+    {
+        for file in sources(&root().join("control-plane/src").join(module)) {
+            let name = format!("crate::{unknown}");
+            assert!(!names(&code(&file), &name), "{} names {name}", file.display());
+        }
+    }
+}
+
 /// `a/{b,c}.rs` as `a/b.rs` and `a/c.rs`.
 fn expanded(path: &str) -> Vec<String> {
     let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };

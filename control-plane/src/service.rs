@@ -11,15 +11,17 @@ use crate::cells::fleet::Fleet;
 use crate::cells::instances::Instances;
 use crate::cells::registry;
 use crate::deploys::canaries::{self, Canaries};
+use crate::deploys::record::Deploy;
 use crate::deploys::replacer::Replacer;
 use crate::deploys::service::Deploys;
 use crate::dynamo::{self, Connection};
 use crate::error::Result;
+use crate::jobs::table::{Table, shape};
+use crate::operations::record::Operation;
 use crate::operations::service::Operations;
 use crate::placement::placements;
 use crate::zones::Zones;
 use crate::zones::dns::Dns;
-use crate::{deploys, operations};
 
 /// How this control plane learns where things are.
 pub struct Settings {
@@ -54,12 +56,12 @@ impl ControlPlane {
         let fleet = Arc::new(Fleet::new(&client, prefix, &settings.config, instances));
         let operations = Operations {
             fleet: Arc::clone(&fleet),
-            table: operations::table::Table::new(client.clone(), prefix),
+            table: Table::new(client.clone(), prefix),
             purge_after: settings.purge_after,
         };
         let deploys = Deploys {
             fleet: Arc::clone(&fleet),
-            table: deploys::table::Table::new(client.clone(), prefix),
+            table: Table::new(client.clone(), prefix),
             config: settings.config.deploys.clone(),
             replacer: settings.replacer,
             canaries: Arc::new(Canaries::new(settings.canaries)),
@@ -81,9 +83,9 @@ pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> 
     let shapes = [
         placements::table(prefix),
         registry::table(prefix),
-        operations::table::table(prefix),
+        shape::<Operation>(prefix),
         witness::table(prefix),
-        deploys::table::table(prefix),
+        shape::<Deploy>(prefix),
     ];
     for shape in shapes {
         dynamo::create_table(&client, &shape).await?;

@@ -2,7 +2,7 @@
 
 mod bootstrap;
 mod cell;
-mod deploys;
+pub(crate) mod deploys;
 pub(crate) mod fixture;
 mod leftovers;
 mod moves;

@@ -61,7 +61,8 @@ async fn list(State(control): Control, Query(asked): Query<Listed>) -> Answer {
 
 async fn audit(State(control): Control, Query(asked): Query<Listed>) -> Answer {
     let of = asked.deploy.as_deref().map(id).transpose()?;
-    Ok(Json(control.deploys.table.audit(asked.limit(), of).await?).into_response())
+    let limit = usize::try_from(asked.limit()).expect("at least one");
+    Ok(Json(control.deploys.table.audit(limit, of).await?).into_response())
 }
 
 async fn show(State(control): Control, Path(text): Path<String>) -> Answer {

@@ -7,7 +7,7 @@ use deploy_analysis::figures::Figures;
 use serde::{Deserialize, Serialize};
 use topology::{CellId, InstanceId, Version};
 
-use crate::operations::record::Lease;
+use crate::jobs::lease::Lease;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deploy {

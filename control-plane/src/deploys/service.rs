@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::cells::fleet::Fleet;
 use crate::deploys::canaries::Canaries;
+use crate::deploys::record::Deploy;
 use crate::deploys::replacer::Replacer;
-use crate::deploys::table::Table;
+use crate::jobs::table::Table;
 
 pub struct Deploys {
     pub fleet: Arc<Fleet>,
-    pub table: Table,
+    pub table: Table<Deploy>,
     pub config: topology::config::Deploys,
     /// How instances come to run another version; without it, deploys are only planned here.
     pub replacer: Option<Arc<dyn Replacer>>,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use control_api::{
-    CellPlan, DeployAudit, DeployId, DeployPlan, DeployState, InstancePlan, Refusal, StartDeploy, WavePlan, now_rfc3339,
+    CellPlan, DeployId, DeployPlan, DeployState, InstancePlan, Refusal, StartDeploy, WavePlan, now_rfc3339,
 };
 use futures_util::future::join_all;
 use topology::{CellEntry, CellId, CellState};
@@ -37,17 +37,7 @@ pub async fn start(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<Start
         let detail = format!("every instance runs {} already", wanted.version);
         return Err(refused(Refusal::NothingToDeploy, detail));
     }
-    let deploy = created(plan, wanted);
-    let entry = DeployAudit {
-        at: deploy.created_at.clone(),
-        deploy: DeployId(0),
-        what: "create".to_owned(),
-        actor: wanted.because.actor.clone(),
-        reason: wanted.because.reason.clone(),
-        before: None,
-        after: deploy.state,
-    };
-    match deploys.table.create(deploy, entry).await? {
+    match deploys.table.create(created(plan, wanted)).await? {
         Some(created) => Ok(Started::Created(Box::new(created))),
         None => {
             let other =

@@ -50,22 +50,24 @@ impl Event {
         Self::Restored,
         Self::Fail,
     ];
+}
 
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Promote => "promote",
-            Self::Rollback => "rollback",
-            Self::Begin => "begin",
-            Self::Observed => "observed",
-            Self::Replaced => "replaced",
-            Self::Pass => "pass",
-            Self::Finish => "finish",
-            Self::Worse => "worse",
-            Self::Doubt => "doubt",
-            Self::Restored => "restored",
-            Self::Fail => "fail",
+impl From<Event> for &'static str {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Pause => "pause",
+            Event::Resume => "resume",
+            Event::Promote => "promote",
+            Event::Rollback => "rollback",
+            Event::Begin => "begin",
+            Event::Observed => "observed",
+            Event::Replaced => "replaced",
+            Event::Pass => "pass",
+            Event::Finish => "finish",
+            Event::Worse => "worse",
+            Event::Doubt => "doubt",
+            Event::Restored => "restored",
+            Event::Fail => "fail",
         }
     }
 }

@@ -1,60 +1,21 @@
-//! Deploys as rows of a table of their own: one per deploy, which of them is under way, and the audit.
-//!
-//! Every change is a compare-and-set on the row, and every change of state leaves its audit entry in the same transaction.
-//! It must never update or delete an audit entry, nor let two deploys be under way.
+//! The rows of deploys beside those of all jobs: which of them is under way. It must never be two.
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
-use control_api::{DeployAudit, DeployId, Refusal};
-use tokio::sync::Notify;
-use uuid::Uuid;
+use aws_sdk_dynamodb::types::Update;
+use control_api::{Because, DeployAudit, DeployId, DeployState, Refusal};
 
 use super::record::Deploy;
-use crate::dynamo::{Item, TableShape, Transacted, n, number, s, text, transact};
-use crate::error::{Error, Result, refused};
+use super::state::{self, Event};
+use crate::clock::now_ms;
+use crate::dynamo::{n, number, s};
+use crate::error::{Result, refused};
+use crate::jobs::lease::Lease;
+use crate::jobs::table::{ACTIVE, Table, update};
+use crate::jobs::{Claim, Job, Key, Names};
 
-const DEPLOY: &str = "deploy";
-/// One row: the number of the deploy that is under way, 0 if none is.
-const ACTIVE: &str = "active";
-const AUDIT: &str = "audit";
 /// An item of DynamoDB is at most 400 KB.
 const ROW_MAX_BYTES: usize = 350_000;
 
-pub struct Table {
-    client: Client,
-    table: String,
-    /// Gets every change made by this process.
-    pub changed: Notify,
-}
-
-/// What a change does to the row that says which deploy is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    Keep,
-    /// Only if none is under way.
-    Take,
-    Release,
-}
-
-/// The table this module keeps.
-pub fn table(prefix: &str) -> TableShape {
-    TableShape { name: format!("{prefix}deploys"), partition: "k", sort: Some("v") }
-}
-
-impl Table {
-    pub fn new(client: Client, prefix: &str) -> Self {
-        Self { client, table: table(prefix).name, changed: Notify::new() }
-    }
-
-    pub async fn get(&self, number: u64) -> Result<Option<Deploy>> {
-        self.item(DEPLOY, number).await?.as_ref().map(read).transpose()
-    }
-
-    /// Newest first.
-    pub async fn newest(&self, limit: i32) -> Result<Vec<Deploy>> {
-        self.rows(DEPLOY, limit).await?.iter().map(read).collect()
-    }
-
+impl Table<Deploy> {
     /// The one that is under way.
     pub async fn active(&self) -> Result<Option<u64>> {
         let Some(item) = self.item(ACTIVE, 0).await? else { return Ok(None) };
@@ -62,109 +23,131 @@ impl Table {
     }
 
     /// Newest first; of one deploy if it is named, among the last `limit` entries of all.
-    pub async fn audit(&self, limit: i32, of: Option<DeployId>) -> Result<Vec<DeployAudit>> {
-        let unsound = |error| Error::Unsound(format!("an audit entry: {error}"));
-        let mut entries: Vec<DeployAudit> = vec![];
-        for item in self.rows(AUDIT, limit).await? {
-            entries.push(serde_json::from_str(&text(&item, "entry")?).map_err(unsound)?);
-        }
-        entries.retain(|entry| of.is_none_or(|of| of == entry.deploy));
-        Ok(entries)
+    pub async fn audit(&self, limit: usize, of: Option<DeployId>) -> Result<Vec<DeployAudit>> {
+        self.entries(limit, limit, |entry| of.is_none_or(|of| of == entry.deploy)).await
     }
 
     /// Writes a new deploy under the next number. `None`: something came first, or another one is under way.
-    pub async fn create(&self, mut deploy: Deploy, entry: DeployAudit) -> Result<Option<Deploy>> {
-        let newest = self.newest(1).await?.first().map_or(0, |newest| newest.number);
-        (deploy.number, deploy.row) = (newest + 1, 0);
-        let entry = DeployAudit { deploy: deploy.id(), ..entry };
-        self.change(&deploy, Some(entry), Claim::Take).await
-    }
-
-    /// Writes `after` in place of the row it was made from. `None`: the row is another one now.
-    pub async fn change(&self, after: &Deploy, entry: Option<DeployAudit>, claim: Claim) -> Result<Option<Deploy>> {
-        let next = Deploy { row: after.row + 1, ..after.clone() };
-        let write = Uuid::new_v4();
-        let mut items = vec![TransactWriteItem::builder().put(self.put_deploy(&next, write)?).build()];
-        items.extend(entry.map(|entry| TransactWriteItem::builder().put(self.put_audit(&entry)).build()));
-        items.extend(self.claim(next.number, claim).map(|update| TransactWriteItem::builder().update(update).build()));
-        let written = match transact(&self.client, "writing a deploy", items).await {
-            Ok(Transacted::Done) => Ok(true),
-            // A lost answer may make a transaction's own success look like this.
-            Ok(Transacted::ConditionsFailed(_)) => self.is_mine(next.number, write).await,
-            Err(error) => match self.is_mine(next.number, write).await {
-                Ok(true) => Ok(true),
-                _ => Err(error),
-            },
-        };
-        self.changed.notify_one();
-        Ok(written?.then_some(next))
-    }
-
-    fn put_deploy(&self, deploy: &Deploy, write: Uuid) -> Result<Put> {
-        let json = serde_json::to_string(deploy).expect("a deploy is plain data");
-        if json.len() > ROW_MAX_BYTES {
-            let detail = format!("the deploy's record would have {} bytes, at most {ROW_MAX_BYTES}", json.len());
-            return Err(refused(Refusal::DeployTooLarge, detail));
-        }
-        let put = Put::builder().table_name(&self.table).item("k", s(DEPLOY)).item("v", n(deploy.number));
-        let put = put.item("row", n(deploy.row)).item("write", s(write.to_string())).item("deploy", s(json));
-        let put = match deploy.row {
-            1 => put.condition_expression("attribute_not_exists(v)"),
-            row => put
-                .condition_expression("#row = :before")
-                .expression_attribute_names("#row", "row")
-                .expression_attribute_values(":before", n(row - 1)),
-        };
-        Ok(put.build().expect("table and item are given"))
-    }
-
-    /// Entries sort by time; the last digits keep those of one microsecond apart.
-    fn put_audit(&self, entry: &DeployAudit) -> Put {
-        let json = serde_json::to_string(entry).expect("an entry is plain data");
-        let micros = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
-        let sort = u64::try_from(micros).expect("the clock is after 1970") * 1_000 + fastrand::u64(0..1_000);
-        let put = Put::builder().table_name(&self.table).item("k", s(AUDIT)).item("v", n(sort)).item("entry", s(json));
-        put.condition_expression("attribute_not_exists(v)").build().expect("table and item are given")
-    }
-
-    fn claim(&self, deploy: u64, claim: Claim) -> Option<Update> {
-        let (value, condition) = match claim {
-            Claim::Keep => return None,
-            Claim::Take => (deploy, "attribute_not_exists(deploy) OR deploy = :free"),
-            Claim::Release => (0, "deploy = :own"),
-        };
-        let update = Update::builder().table_name(&self.table).key("k", s(ACTIVE)).key("v", n(0));
-        let update = update.update_expression("SET deploy = :value").condition_expression(condition);
-        let update = update.expression_attribute_values(":value", n(value));
-        let update = match claim {
-            Claim::Take => update.expression_attribute_values(":free", n(0)),
-            _ => update.expression_attribute_values(":own", n(deploy)),
-        };
-        Some(update.build().expect("all parts are given"))
-    }
-
-    async fn is_mine(&self, number: u64, write: Uuid) -> Result<bool> {
-        let item = self.item(DEPLOY, number).await?;
-        item.map_or(Ok(false), |item| Ok(text(&item, "write")? == write.to_string()))
-    }
-
-    async fn item(&self, partition: &str, sort: u64) -> Result<Option<Item>> {
-        let get = self.client.get_item().table_name(&self.table).consistent_read(true);
-        let got = get.key("k", s(partition)).key("v", n(sort)).send().await;
-        Ok(got.map_err(Error::storage("reading deploys"))?.item)
-    }
-
-    async fn rows(&self, partition: &str, limit: i32) -> Result<Vec<Item>> {
-        let query = self.client.query().table_name(&self.table).consistent_read(true);
-        let query = query.key_condition_expression("k = :k").expression_attribute_values(":k", s(partition));
-        let found = query.scan_index_forward(false).limit(limit).send().await;
-        Ok(found.map_err(Error::storage("reading deploys"))?.items.unwrap_or_default())
+    pub async fn create(&self, deploy: Deploy) -> Result<Option<Deploy>> {
+        let because = deploy.because.clone();
+        let take = |deploy: &Deploy| Ok(deploy.claim(&self.name, Claim::Take).map(update).into_iter().collect());
+        self.insert(deploy, &because, take).await
     }
 }
 
-fn read(item: &Item) -> Result<Deploy> {
-    let row = number(item, "v")?;
-    let read: Deploy = serde_json::from_str(&text(item, "deploy")?)
-        .map_err(|error| Error::Unsound(format!("deploy {row}: {error}")))?;
-    Ok(Deploy { number: row, row: number(item, "row")?, ..read })
+impl Job for Deploy {
+    type Event = Event;
+    type Audit = DeployAudit;
+
+    const NAMES: Names = Names {
+        table: "deploys",
+        rows: "deploy",
+        version: "row",
+        document: "deploy",
+        writing: "writing a deploy",
+        reading: "reading deploys",
+        reading_audit: "reading deploys",
+        listed_by: "ctl deploy list",
+    };
+    const UNKNOWN: Refusal = Refusal::UnknownDeploy;
+    const NOT_NOW: Refusal = Refusal::DeployState;
+
+    fn key(&self) -> Key {
+        Key { number: self.number, version: self.row }
+    }
+
+    fn with_key(self, Key { number, version: row }: Key) -> Self {
+        Self { number, row, ..self }
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        self.lease
+    }
+
+    fn leased(self, lease: Lease, at: String) -> Self {
+        Self { lease: Some(lease), updated_at: at, ..self }
+    }
+
+    fn state(&self) -> &'static str {
+        self.state.as_str()
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
+    fn id_of(number: u64) -> String {
+        DeployId(number).to_string()
+    }
+
+    fn after(&self, event: Event, because: &Because, at: String) -> Option<Self> {
+        let state = state::after(self.state, event)?;
+        let mut after = Self { state, updated_at: at.clone(), since_ms: now_ms(), ..self.clone() };
+        // A worker that is busy when an operator changes a deploy finishes its step; only then any
+        // worker goes on.
+        after.lease = self.lease.filter(|_| !state.is_at_rest());
+        after.why = match event {
+            Event::Worse | Event::Doubt | Event::Fail | Event::Pause | Event::Rollback => Some(because.reason.clone()),
+            // Why it was taken back stays to be read.
+            Event::Restored => self.why.clone(),
+            _ => None,
+        };
+        after.finished_at = state.is_over().then(|| at.clone());
+        match event {
+            Event::Observed => after.now_mut().began_at = Some(at),
+            Event::Replaced => after.now_mut().replaced_at = Some(at),
+            Event::Resume if state == DeployState::Baking => after.now_mut().verdict = None,
+            Event::Pass | Event::Promote => {
+                after.now_mut().ended_at = Some(at);
+                after.wave += 1;
+            }
+            Event::Finish | Event::Restored => after.now_mut().ended_at = Some(at),
+            _ => {}
+        }
+        Some(after)
+    }
+
+    fn is_after(&self, event: Event) -> bool {
+        use DeployState::{Baking, Held, Observing, Paused, RolledBack, Rolling, RollingBack, Undecided};
+        match event {
+            Event::Pause => matches!(self.state, Held | Paused | Undecided),
+            Event::Resume => matches!(self.state, Observing | Rolling | Baking),
+            Event::Rollback => matches!(self.state, RollingBack | RolledBack),
+            _ => false,
+        }
+    }
+
+    fn audited(&self, what: &str, because: &Because, before: Option<&Self>) -> DeployAudit {
+        DeployAudit {
+            at: self.updated_at.clone(),
+            deploy: self.id(),
+            what: what.to_owned(),
+            actor: because.actor.clone(),
+            reason: because.reason.clone(),
+            before: before.map(|before| before.state),
+            after: self.state,
+        }
+    }
+
+    fn check_size(bytes: usize) -> Result<()> {
+        if bytes > ROW_MAX_BYTES {
+            let detail = format!("the deploy's record would have {bytes} bytes, at most {ROW_MAX_BYTES}");
+            return Err(refused(Refusal::DeployTooLarge, detail));
+        }
+        Ok(())
+    }
+
+    /// One row holds the number of the deploy that is under way, 0 if none is.
+    fn claim(&self, table: &str, claim: Claim) -> Option<Update> {
+        let (value, condition, name, expected) = match claim {
+            Claim::Keep => return None,
+            Claim::Take => (self.number, "attribute_not_exists(deploy) OR deploy = :free", ":free", 0),
+            Claim::Release => (0, "deploy = :own", ":own", self.number),
+        };
+        let update = Update::builder().table_name(table).key("k", s(ACTIVE)).key("v", n(0));
+        let update = update.update_expression("SET deploy = :value").condition_expression(condition);
+        let update =
+            update.expression_attribute_values(":value", n(value)).expression_attribute_values(name, n(expected));
+        Some(update.build().expect("all parts are given"))
+    }
 }

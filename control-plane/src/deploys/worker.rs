@@ -9,22 +9,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::{Because, DeployState, now_rfc3339};
+use control_api::DeployState;
 use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
-use uuid::Uuid;
 
 use super::record::Deploy;
 use super::replacer::{Order, Replacer, Trouble};
 use super::state::Event;
-use super::table::Claim;
-use super::transition;
 use super::watch::Watch;
-use crate::clock::now_ms;
 use crate::deploys::service::Deploys;
 use crate::error::{Error, Result, no_placement};
-use crate::operations::record::Lease;
-use crate::operations::sightings::{LEASE, Sightings};
-use crate::panics::caught;
+use crate::jobs::lease::Holder;
+use crate::jobs::transition;
+use crate::jobs::worker::{Advanced, Watched, by_itself, caught};
 use crate::placement::placements::Published;
 
 /// How late a deploy of another control plane, or one whose worker died, is noticed.
@@ -38,9 +34,8 @@ const READY_POLL: Duration = Duration::from_millis(50);
 
 pub struct Worker {
     deploys: Arc<Deploys>,
-    me: Uuid,
+    holder: Holder,
     replacer: Arc<dyn Replacer>,
-    sightings: Sightings,
 }
 
 /// What a worker remembers from one advance to the next; none of it matters.
@@ -49,14 +44,6 @@ pub struct Memory {
     watch: Option<Watch>,
     /// Since when something has not worked, and how often it was tried.
     trouble: Option<(Instant, u32)>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum Advanced {
-    Again,
-    After(Duration),
-    /// Nothing to do here, until somebody changes something.
-    Rest,
 }
 
 /// Where nothing can replace instances, deploys are carried on by the control planes that can.
@@ -82,7 +69,7 @@ pub async fn keep_deploying(deploys: &Arc<Deploys>) {
 
 impl Worker {
     pub fn new(deploys: Arc<Deploys>, replacer: Arc<dyn Replacer>) -> Self {
-        Self { deploys, me: Uuid::new_v4(), replacer, sightings: Sightings::default() }
+        Self { deploys, holder: Holder::default(), replacer }
     }
 
     async fn advance_active(&self, memory: &mut Memory) -> Result<Advanced> {
@@ -98,26 +85,26 @@ impl Worker {
     pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
         match caught(self.advance_once(number, memory)).await {
             Ok(advanced) => advanced,
-            Err(why) => self.stop(number, why).await,
+            Err(why) => match self.mine(number).await? {
+                Some(deploy) => {
+                    let is_last = deploy.state == DeployState::RollingBack;
+                    self.happen(deploy, if is_last { Event::Fail } else { Event::Pause }, Some(why)).await
+                }
+                None => Ok(Advanced::Rest),
+            },
         }
     }
 
-    async fn stop(&self, number: u64, why: String) -> Result<Advanced> {
-        match self.deploys.table.get(number).await? {
-            Some(deploy) if !self.is_anothers(&deploy) => {
-                let is_last = deploy.state == DeployState::RollingBack;
-                self.happen(deploy, if is_last { Event::Fail } else { Event::Pause }, Some(why)).await
-            }
-            _ => Ok(Advanced::Rest),
-        }
+    async fn mine(&self, number: u64) -> Result<Option<Deploy>> {
+        self.holder.mine(&self.deploys.table, number).await
     }
 
     async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
         let Some(deploy) = self.deploys.table.get(number).await? else { return Ok(Advanced::Rest) };
-        if deploy.state.is_at_rest() || self.is_anothers(&deploy) {
+        if deploy.state.is_at_rest() || self.holder.is_anothers(&deploy) {
             return Ok(Advanced::Rest);
         }
-        let Some(deploy) = self.deploys.table.change(&self.leased(deploy), None, Claim::Keep).await? else {
+        let Some(deploy) = self.deploys.table.save(&self.holder.leased(deploy)).await? else {
             return Ok(Advanced::Again);
         };
         match deploy.state {
@@ -130,23 +117,13 @@ impl Worker {
         }
     }
 
-    fn is_anothers(&self, deploy: &Deploy) -> bool {
-        self.sightings.is_anothers(self.me, deploy.number, deploy.row, deploy.lease)
-    }
-
-    fn leased(&self, deploy: Deploy) -> Deploy {
-        let until_ms = now_ms() + i64::try_from(LEASE.as_millis()).expect("seconds");
-        Deploy { lease: Some(Lease { owner: self.me, until_ms }), updated_at: now_rfc3339(), ..deploy }
-    }
-
     async fn placement(&self) -> Result<Arc<Published>> {
         self.deploys.fleet.placements.refresh().await?.ok_or_else(no_placement)
     }
 
     /// Writes down what happened, and why.
     async fn happen(&self, deploy: Deploy, event: Event, why: Option<String>) -> Result<Advanced> {
-        let reason = why.unwrap_or_else(|| deploy.because.reason.clone());
-        let because = Because { actor: "control-plane".to_owned(), reason };
+        let because = by_itself(why.unwrap_or_else(|| deploy.because.reason.clone()));
         let Some(change) = transition(&deploy, event, &because) else { return Ok(Advanced::Again) };
         match event {
             Event::Worse => {
@@ -158,20 +135,18 @@ impl Worker {
             }
             _ => {}
         }
-        self.deploys.table.change(&change.after, Some(change.entry), change.claim).await?;
+        self.deploys.table.happen(&change).await?;
         Ok(Advanced::Again)
     }
 
     /// Drives `work` to its end and keeps up the lease meanwhile. A change of the deploy meanwhile
     /// takes effect afterwards.
     async fn keeping<T>(&self, number: u64, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
-        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut work = Watched::new(work, RENEW_EVERY);
         loop {
-            tokio::select! {
-                done = &mut work => return done,
-                _ = ticks.tick() => self.renew(number).await,
+            match work.done_or_tick().await {
+                Some(done) => return done,
+                None => self.renew(number).await,
             }
         }
     }
@@ -192,9 +167,8 @@ impl Worker {
 
     async fn renew(&self, number: u64) {
         let renewed = async {
-            let Some(deploy) = self.deploys.table.get(number).await? else { return Ok(()) };
-            if !self.is_anothers(&deploy) {
-                self.deploys.table.change(&self.leased(deploy), None, Claim::Keep).await?;
+            if let Some(deploy) = self.mine(number).await? {
+                self.deploys.table.save(&self.holder.leased(deploy)).await?;
             }
             Ok::<_, Error>(())
         };

@@ -32,7 +32,7 @@ pub enum Task {
 }
 
 /// One step, with all that is needed to carry it out.
-pub struct Job {
+pub struct Assignment {
     pub task: Task,
     pub step: Step,
     /// Wallets of the step's buckets that live elsewhere by a pin.
@@ -46,7 +46,7 @@ pub struct Job {
 }
 
 #[cfg(test)]
-impl Job {
+impl Assignment {
     /// Purges what the step moved away.
     pub fn purging(step: Step) -> Self {
         Self {
@@ -87,33 +87,33 @@ pub type Carried = std::result::Result<Outcome, Trouble>;
 type Carrying = Pin<Box<dyn Future<Output = Carried> + Send>>;
 
 /// How steps are carried out.
-pub struct Hands(Box<dyn Fn(Arc<Operations>, Job) -> Carrying + Send + Sync>);
+pub struct Hands(Box<dyn Fn(Arc<Operations>, Assignment) -> Carrying + Send + Sync>);
 
 impl Hands {
-    pub fn new(carry: impl Fn(Arc<Operations>, Job) -> Carrying + Send + Sync + 'static) -> Self {
+    pub fn new(carry: impl Fn(Arc<Operations>, Assignment) -> Carrying + Send + Sync + 'static) -> Self {
         Self(Box::new(carry))
     }
 
     /// The mover.
     pub fn real() -> Self {
-        Self::new(|operations, job| Box::pin(async move { carry(&operations, &job).await }))
+        Self::new(|operations, assignment| Box::pin(async move { carry(&operations, &assignment).await }))
     }
 
-    pub fn carry(&self, operations: &Arc<Operations>, job: Job) -> Carrying {
-        (self.0)(Arc::clone(operations), job)
+    pub fn carry(&self, operations: &Arc<Operations>, assignment: Assignment) -> Carrying {
+        (self.0)(Arc::clone(operations), assignment)
     }
 }
 
-async fn carry(operations: &Operations, job: &Job) -> Carried {
-    let route = route(&operations.fleet, &job.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
-    let holds = InstanceHolds::new(operations.fleet.instances.http(), &job.instances);
-    let stop = job.stop.clone();
-    let (order, pace, clock, head_lifetime) = (&job.order, &*job.pace, &wall_clock, HEAD_LIFETIME);
+async fn carry(operations: &Operations, assignment: &Assignment) -> Carried {
+    let route = route(&operations.fleet, &assignment.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
+    let holds = InstanceHolds::new(operations.fleet.instances.http(), &assignment.instances);
+    let stop = assignment.stop.clone();
+    let (order, pace, clock, head_lifetime) = (&assignment.order, &*assignment.pace, &wall_clock, HEAD_LIFETIME);
     let mover = Mover { route: &route, order, pace, holds: &holds, stop, clock, head_lifetime };
-    let done = match (&job.task, job.step.piece) {
+    let done = match (&assignment.task, assignment.step.piece) {
         (Task::Move, Piece::Buckets(range)) => {
             let group = Group { first: range.first, last: range.last };
-            whole(&mover, group, &job.pins).await
+            whole(&mover, group, &assignment.pins).await
         }
         (Task::Move, Piece::Wallet { wallet }) => return single(&mover, &route, wallet).await,
         (Task::TakeBack, Piece::Buckets(range)) => {
@@ -121,7 +121,7 @@ async fn carry(operations: &Operations, job: &Job) -> Carried {
             match mover.return_group(group).await {
                 Ok(Returned::TakenBack) => Ok(Outcome::default()),
                 // The target creates wallets already: what is left of the step is little, and is done.
-                Ok(Returned::TooLate) => whole(&mover, group, &job.pins).await,
+                Ok(Returned::TooLate) => whole(&mover, group, &assignment.pins).await,
                 Err(error) => Err(error),
             }
         }
@@ -130,7 +130,7 @@ async fn carry(operations: &Operations, job: &Job) -> Carried {
             Ok(_) => Ok(Outcome::default()),
             Err(error) => Err(MoveError::Store(error)),
         },
-        (Task::Forget, _) => return forget::forget(&mover, job, operations.purge_after).await,
+        (Task::Forget, _) => return forget::forget(&mover, assignment, operations.purge_after).await,
     };
     match done {
         Ok(outcome) => Ok(outcome),

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use topology::CellState;
 use uuid::Uuid;
 
+use crate::jobs::lease::Lease;
+
 /// Pairs of cells whose moves are kept with the row, so that it stays far below an item's limit.
 const SUMMARIES_MAX: usize = 200;
 
@@ -56,14 +58,6 @@ impl StoredPlan {
             moves: plan.moves.iter().take(SUMMARIES_MAX).cloned().collect(),
         }
     }
-}
-
-/// The process that works on the operation. It saves two processes from doing the same; nothing depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    pub owner: Uuid,
-    /// When it expects to have renewed the lease, for people; milliseconds since 1970.
-    pub until_ms: i64,
 }
 
 impl Operation {

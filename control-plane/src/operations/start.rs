@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use control_api::{
-    AuditEntry, OperationId, OperationKind, OperationProgress, OperationState, Plan, Refusal, Scope, StartOperation,
-    Step, Wanted, now_rfc3339,
+    OperationId, OperationKind, OperationProgress, OperationState, Plan, Refusal, Scope, StartOperation, Step, Wanted,
+    now_rfc3339,
 };
 use store::Chains;
 use topology::{CellId, Placement, UserId, WalletId};
@@ -17,10 +17,11 @@ use super::claims::{Claim, overlap};
 use super::record::{Operation, StoredPlan};
 use super::rooms::rooms;
 use super::table::{ACTIVE_MAX, Register};
-use super::{ATTEMPTS_MAX, estimate, get, kept_changing, limits, pause_between, plan, unpinned};
+use super::{estimate, get, limits, plan, unpinned};
 use crate::because::check_meant;
 use crate::clock::seconds_since;
 use crate::error::{Error, Result, no_placement, refused};
+use crate::jobs::asked::{ATTEMPTS_MAX, kept_changing, pause_between};
 use crate::operations::service::Operations;
 
 pub enum Started {
@@ -55,8 +56,7 @@ pub async fn start(operations: &Operations, wanted: &StartOperation) -> Result<S
             }
         };
         let operation = created(&now.placement, wanted, parts.clone());
-        let entry = entry(&operation);
-        if let Some(created) = operations.table.create(operation, &claim, &register, entry, marked).await? {
+        if let Some(created) = operations.table.create(operation, &claim, &register, marked).await? {
             return Ok(Started::Created(Box::new(created)));
         }
         stored = Some((plan, parts));
@@ -96,19 +96,6 @@ fn created(placement: &Placement, wanted: &StartOperation, plan: StoredPlan) -> 
         lease: None,
         cell_before,
         forgotten_by: None,
-    }
-}
-
-fn entry(operation: &Operation) -> AuditEntry {
-    AuditEntry {
-        at: operation.created_at.clone(),
-        operation: operation.id(),
-        kind: operation.wanted.kind(),
-        what: "create".to_owned(),
-        actor: operation.because.actor.clone(),
-        reason: operation.because.reason.clone(),
-        before: None,
-        after: operation.state,
     }
 }
 

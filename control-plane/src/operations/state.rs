@@ -23,17 +23,19 @@ pub enum Event {
 impl Event {
     pub const ALL: [Self; 8] =
         [Self::Pause, Self::Resume, Self::Abort, Self::GiveUp, Self::Begin, Self::Settle, Self::Finish, Self::Fail];
+}
 
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Abort => "abort",
-            Self::GiveUp => "give_up",
-            Self::Begin => "begin",
-            Self::Settle => "settle",
-            Self::Finish => "finish",
-            Self::Fail => "fail",
+impl From<Event> for &'static str {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Pause => "pause",
+            Event::Resume => "resume",
+            Event::Abort => "abort",
+            Event::GiveUp => "give_up",
+            Event::Begin => "begin",
+            Event::Settle => "settle",
+            Event::Finish => "finish",
+            Event::Fail => "fail",
         }
     }
 }

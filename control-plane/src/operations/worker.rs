@@ -11,20 +11,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use control_api::{Because, OperationState, Refusal, Step, Wanted, now_rfc3339};
+use control_api::{Because, OperationState, Refusal, Step, Wanted};
 use mover::{Order, Pace};
 use uuid::Uuid;
 
-use super::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
-use super::record::{Lease, Operation};
-use super::sightings::{LEASE, Sightings};
+use super::hands::{Assignment, Carried, Hands, Outcome, Task, Trouble};
+use super::record::Operation;
 use super::state::Event;
 use super::step::{self, Next};
-use super::transition;
 use crate::clock::now_ms;
 use crate::error::{Error, Result, no_placement};
+use crate::jobs::lease::Holder;
+use crate::jobs::transition;
+use crate::jobs::worker::{Advanced, by_itself, caught};
 use crate::operations::service::Operations;
-use crate::panics::caught;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Also the longest time until a pause is noticed while a database does not answer.
@@ -32,20 +32,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 pub struct Worker {
     operations: Arc<Operations>,
-    me: Uuid,
+    holder: Holder,
     hands: Hands,
     /// Operations this process works on now.
     busy: Mutex<HashSet<u64>>,
-    sightings: Sightings,
-}
-
-/// What to do after one advance.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Advanced {
-    Again,
-    After(Duration),
-    /// Nothing to do here, until somebody changes something.
-    Rest,
 }
 
 /// What a worker remembers from one advance to the next; none of it matters.
@@ -57,7 +47,7 @@ pub struct Memory {
 
 impl Worker {
     pub fn new(operations: Arc<Operations>, hands: Hands) -> Self {
-        Self { operations, me: Uuid::new_v4(), hands, busy: Mutex::default(), sightings: Sightings::default() }
+        Self { operations, holder: Holder::default(), hands, busy: Mutex::default() }
     }
 
     /// Whether the caller is the one to work on the operation in this process; it must then call [`Self::work`].
@@ -86,22 +76,19 @@ impl Worker {
     pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
         match caught(self.advance_once(number, memory)).await {
             Ok(advanced) => advanced,
-            Err(why) => self.fail(number, why).await,
+            Err(why) => match self.mine(number).await? {
+                Some(operation) => self.happen(operation, Event::Fail, Some(why)).await,
+                None => Ok(Advanced::Rest),
+            },
         }
     }
 
-    async fn fail(&self, number: u64, why: String) -> Result<Advanced> {
-        match self.operations.table.get(number).await? {
-            Some(operation) if !self.is_anothers(&operation) => self.happen(operation, Event::Fail, Some(why)).await,
-            _ => Ok(Advanced::Rest),
-        }
+    async fn mine(&self, number: u64) -> Result<Option<Operation>> {
+        self.holder.mine(&self.operations.table, number).await
     }
 
     async fn advance_once(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        let Some(operation) = self.operations.table.get(number).await? else { return Ok(Advanced::Rest) };
-        if self.is_anothers(&operation) {
-            return Ok(Advanced::Rest);
-        }
+        let Some(operation) = self.mine(number).await? else { return Ok(Advanced::Rest) };
         match step::next(operation.state, operation.progress.steps_done, operation.plan.steps) {
             Next::Rest => Ok(Advanced::Rest),
             Next::Begin => {
@@ -192,7 +179,7 @@ impl Worker {
                 tracing::warn!(operation = %operation.id(), %step, why, "step not done; trying again");
                 let said = Operation { last_error: Some(why), ..operation.clone() };
                 if said.last_error != operation.last_error {
-                    self.operations.table.change(&said, None).await?;
+                    self.operations.table.save(&said).await?;
                 }
                 Ok(Advanced::After(memory.backoff()))
             }
@@ -203,7 +190,7 @@ impl Worker {
     /// Has the hands do it, with a lease that is kept up and progress that is shown meanwhile. `None`: somebody else
     /// came first, look again.
     async fn carried(&self, operation: Operation, step: &Step, task: Task) -> Result<Option<(Operation, Carried)>> {
-        let Some(operation) = self.operations.table.change(&self.leased(operation), None).await? else {
+        let Some(operation) = self.operations.table.save(&self.holder.leased(operation)).await? else {
             return Ok(None);
         };
         let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
@@ -211,7 +198,7 @@ impl Worker {
         let limits = &operation.limits;
         let pace = Arc::new(Pace::new(limits.max_concurrent, limits.max_bytes_per_sec));
         let source = now.placement.cell_named(&step.from);
-        let job = Job {
+        let assignment = Assignment {
             task,
             step: step.clone(),
             pins: step::pins_elsewhere(&now.placement, step),
@@ -227,7 +214,7 @@ impl Worker {
         };
         let (kind, at) = (operation.wanted.kind().as_str(), operation.progress.steps_done);
         let (mut operation, carried) =
-            watch::watched(self, operation, &pace, &stop, self.hands.carry(&self.operations, job)).await;
+            watch::watched(self, operation, &pace, &stop, self.hands.carry(&self.operations, assignment)).await;
         let count = |name: &'static str, of: &std::sync::atomic::AtomicU64| {
             metrics::counter!(name, "kind" => kind).increment(of.load(Relaxed));
         };
@@ -235,7 +222,7 @@ impl Worker {
         count("control_plane_moved_bytes_total", &pace.progress.bytes);
         // What was written last is shown; a change of the row meanwhile takes effect.
         if let Some(newest) = self.operations.table.get(operation.number).await? {
-            if newest.progress.steps_done != at || self.is_anothers(&newest) {
+            if newest.progress.steps_done != at || self.holder.is_anothers(&newest) {
                 return Ok(None);
             }
             operation = Operation { progress: operation.progress, ..newest };
@@ -263,32 +250,28 @@ impl Worker {
 
     /// One step more is done.
     async fn record(&self, operation: Operation, outcome: &Outcome) -> Result<Advanced> {
-        let mut next = self.leased(operation);
+        let mut next = self.holder.leased(operation);
         next.progress.steps_done += 1;
         metrics::gauge!("control_plane_operation_step_timestamp_seconds").set(now_ms() as f64 / 1e3);
         next.progress.strays += outcome.strays.len() as u64;
         next.last_error = None;
-        self.operations.table.change(&next, None).await?;
+        self.operations.table.save(&next).await?;
         Ok(Advanced::Again)
     }
 
     async fn happen(&self, operation: Operation, event: Event, error: Option<String>) -> Result<Advanced> {
-        let because = Because {
-            actor: "control-plane".to_owned(),
-            reason: error.clone().unwrap_or_else(|| operation.because.reason.clone()),
-        };
+        let because = by_itself(error.clone().unwrap_or_else(|| operation.because.reason.clone()));
         if event == Event::Fail {
             let kind = operation.wanted.kind().as_str();
             metrics::counter!("control_plane_operation_failures_total", "kind" => kind).increment(1);
             tracing::error!(operation = %operation.id(), why = error, "the operation failed");
         }
-        let Some((mut next, entry)) = transition(&operation, event, &because) else { return Ok(Advanced::Again) };
+        let Some(mut change) = transition(&operation, event, &because) else { return Ok(Advanced::Again) };
         if event == Event::Finish {
             self.operations.fleet.counts.count_soon();
         }
-        next.last_error = error;
-        next.lease = None;
-        self.operations.table.change(&next, Some(entry)).await?;
+        (change.after.last_error, change.after.lease) = (error, None);
+        self.operations.table.happen(&change).await?;
         Ok(Advanced::Again)
     }
 
@@ -300,16 +283,6 @@ impl Worker {
         let steps = &memory.plan.as_ref().expect("it was just read").1;
         let found = usize::try_from(number).ok().and_then(|number| steps.get(number));
         found.cloned().ok_or_else(|| Error::Unsound(format!("{} has no step {number}", operation.id())))
-    }
-
-    fn is_anothers(&self, operation: &Operation) -> bool {
-        self.sightings.is_anothers(self.me, operation.number, operation.version, operation.lease)
-    }
-
-    fn leased(&self, operation: Operation) -> Operation {
-        let until_ms = now_ms() + i64::try_from(LEASE.as_millis()).expect("seconds");
-        let lease = Some(Lease { owner: self.me, until_ms });
-        Operation { lease, updated_at: now_rfc3339(), ..operation }
     }
 }
 

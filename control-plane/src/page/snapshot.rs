@@ -170,10 +170,9 @@ async fn capacity_now(
 
 /// Both audits, newest first.
 async fn lines(control: &ControlPlane) -> crate::error::Result<Vec<Line>> {
-    let deploys_limit = i32::try_from(AUDIT_SHOWN).expect("a short list");
     let (of_operations, of_deploys) = tokio::try_join!(
         control.operations.table.audit(AUDIT_SHOWN, None),
-        control.deploys.table.audit(deploys_limit, None)
+        control.deploys.table.audit(AUDIT_SHOWN, None)
     )?;
     let of_deploys = of_deploys.into_iter().map(Line::from);
     let mut lines: Vec<Line> = of_operations.into_iter().map(Line::from).chain(of_deploys).collect();

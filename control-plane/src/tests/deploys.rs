@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use control_api::{CellPlan, DeployAudit, DeployId, DeployLimits, DeployState, InstancePlan, now_rfc3339};
+use control_api::{CellPlan, DeployLimits, DeployState, InstancePlan, now_rfc3339};
 use topology::{InstanceId, Version};
 
 use super::fixture::{Fixture, because, cell_id};
 use crate::clock::now_ms;
 use crate::deploys::record::{Deploy, Wave};
 use crate::deploys::replacer::{Order, Replaced, Replacer};
-use crate::deploys::worker::{Advanced, Memory, Worker};
+use crate::deploys::worker::{Memory, Worker};
+use crate::jobs::worker::Advanced;
 
 struct Breaks;
 
@@ -24,7 +25,7 @@ fn version(name: &str) -> Version {
 }
 
 /// One wave of one instance.
-fn rolling() -> Deploy {
+pub fn rolling() -> Deploy {
     let instance = InstancePlan { id: InstanceId("cell-1-a".into()), before: version("1.0.0") };
     let wave = Wave {
         cells: vec![CellPlan { cell: cell_id(1), instances: vec![instance] }],
@@ -63,16 +64,7 @@ fn rolling() -> Deploy {
 async fn a_worker_that_panics_leaves_a_deploy_that_says_why() {
     let (_fixture, plane) = Fixture::idle(1).await;
     let worker = Worker::new(Arc::clone(&plane.control.deploys), Arc::new(Breaks));
-    let entry = DeployAudit {
-        at: now_rfc3339(),
-        deploy: DeployId(0),
-        what: "create".into(),
-        actor: "test".into(),
-        reason: "to see".into(),
-        before: None,
-        after: DeployState::Rolling,
-    };
-    let number = plane.control.deploys.table.create(rolling(), entry).await.expect("answers").expect("alone").number;
+    let number = plane.control.deploys.table.create(rolling()).await.expect("answers").expect("alone").number;
     let mut memory = Memory::default();
     while worker.advance(number, &mut memory).await.expect("answers") != Advanced::Rest {}
     let stopped = plane.control.deploys.table.get(number).await.expect("answers").expect("there");

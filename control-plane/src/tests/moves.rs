@@ -167,8 +167,8 @@ async fn blocks_are_deleted_only_below_an_old_tombstone() {
     let left = store.head(wallet).await.expect("answers").expect("a tombstone");
     // Asked past the API, which looks at whole seconds of the operation's end: the step waits by itself.
     let step = operations::plan_of(&plane.control.operations, moved.id).await.expect("there").steps.remove(0);
-    let job = crate::operations::hands::Job::purging(step);
-    crate::operations::hands::Hands::real().carry(&plane.control.operations, job).await.expect("purged");
+    let assignment = crate::operations::hands::Assignment::purging(step);
+    crate::operations::hands::Hands::real().carry(&plane.control.operations, assignment).await.expect("purged");
     assert!(wall_clock().micros() - left.at.micros() >= 1_000_000, "it waited");
     let blocks = store::BlockRange { first: 0, last: u64::MAX, newest_first: false };
     let kept = store.blocks(wallet, blocks, 10).await.expect("answers");

@@ -15,8 +15,9 @@ use topology::placement::CellState;
 
 use super::fixture::{Fixture, PATIENCE, Plane, because, cell_id, code};
 use crate::error::Error;
+use crate::jobs::worker::Advanced;
 use crate::operations::hands::Trouble;
-use crate::operations::worker::{Advanced, Memory, Worker};
+use crate::operations::worker::{Memory, Worker};
 use crate::operations::{self, Started};
 use pretend::Pretend;
 

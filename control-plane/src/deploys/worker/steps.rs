@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use control_api::{DeployState, Says, Touched};
 
-use super::{Advanced, Memory, Worker};
+use super::{Memory, Worker};
 use crate::cells::counting;
 use crate::clock::now_ms;
 use crate::deploys::record::{Deploy, Member};
 use crate::deploys::replacer::Trouble;
 use crate::deploys::state::Event;
-use crate::deploys::table::Claim;
 use crate::deploys::watch::{Watch, baseline};
 use crate::error::Result;
+use crate::jobs::worker::Advanced;
 use deploy_analysis::judge::{LOOKS_MAX, Seen, judge};
 
 /// Between two looks at a wave's figures, at least.
@@ -33,10 +33,7 @@ impl Worker {
         let time = Duration::from_secs(deploy.limits.baseline_seconds);
         let watched = baseline(&self.deploys, &known.placement, &deploy, time);
         let before = self.keeping(deploy.number, watched).await;
-        let Some(newest) = self.deploys.table.get(deploy.number).await? else { return Ok(Advanced::Rest) };
-        if newest.state != DeployState::Observing || newest.wave != deploy.wave || self.is_anothers(&newest) {
-            return Ok(Advanced::Again);
-        }
+        let Some(newest) = self.still(&deploy).await? else { return Ok(Advanced::Again) };
         let next = Deploy { before, others: Default::default(), seen: Default::default(), ..newest };
         self.happen(next, Event::Observed, None).await
     }
@@ -75,11 +72,7 @@ impl Worker {
         let watch = memory.watch.take().filter(|watch| watch.is_of(&deploy));
         let watch = memory.watch.insert(watch.unwrap_or_else(|| Watch::new(&deploy)));
         let looked = self.keeping(deploy.number, watch.look(&self.deploys, &known.placement, &deploy)).await;
-        let Some(newest) = self.deploys.table.get(deploy.number).await? else { return Ok(Advanced::Rest) };
-        if newest.state != DeployState::Baking || newest.wave != deploy.wave || self.is_anothers(&newest) {
-            return Ok(Advanced::Again);
-        }
-        let mut deploy = newest;
+        let Some(mut deploy) = self.still(&deploy).await? else { return Ok(Advanced::Again) };
         deploy.seen = looked.seen;
         deploy.others.add(&looked.others);
         let looks = deploy.now().verdict.as_ref().map_or(0, |verdict| verdict.looks) + 1;
@@ -108,8 +101,8 @@ impl Worker {
             }
             Says::Sound | Says::TooFew => {
                 let every = Duration::from_secs(limits.bake_seconds + limits.wait_seconds) / (LOOKS_MAX - 20);
-                let deploy = self.leased(deploy);
-                self.deploys.table.change(&deploy, None, Claim::Keep).await?;
+                let deploy = self.holder.leased(deploy);
+                self.deploys.table.save(&deploy).await?;
                 self.wait(&deploy, every.max(LOOK_EVERY_MIN)).await?;
                 Ok(Advanced::Again)
             }
@@ -172,9 +165,16 @@ impl Worker {
 
     async fn give_up(&self, deploy: Deploy, memory: &mut Memory, event: Event, why: String) -> Result<Advanced> {
         memory.trouble = None;
-        let Some(newest) = self.deploys.table.get(deploy.number).await? else { return Ok(Advanced::Rest) };
-        let is_same = newest.state == deploy.state && newest.wave == deploy.wave && !self.is_anothers(&newest);
-        if is_same { self.happen(newest, event, Some(why)).await } else { Ok(Advanced::Again) }
+        match self.still(&deploy).await? {
+            Some(newest) => self.happen(newest, event, Some(why)).await,
+            None => Ok(Advanced::Again),
+        }
+    }
+
+    /// The deploy as it is stored now; `None`: it has gone on, or is another worker's.
+    async fn still(&self, deploy: &Deploy) -> Result<Option<Deploy>> {
+        let is_same = |newest: &Deploy| newest.state == deploy.state && newest.wave == deploy.wave;
+        Ok(self.mine(deploy.number).await?.filter(is_same))
     }
 
     /// Shows why it does not go on.
@@ -192,7 +192,7 @@ impl Worker {
     async fn record(&self, number: u64, change: impl Fn(&mut Deploy) -> Option<()>) -> Result<Advanced> {
         for _ in 0..ATTEMPTS_MAX {
             let Some(mut newest) = self.deploys.table.get(number).await? else { return Ok(Advanced::Rest) };
-            if change(&mut newest).is_none() || self.deploys.table.change(&newest, None, Claim::Keep).await?.is_some() {
+            if change(&mut newest).is_none() || self.deploys.table.save(&newest).await?.is_some() {
                 break;
             }
         }

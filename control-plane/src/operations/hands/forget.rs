@@ -14,7 +14,7 @@ use mover::{Group, Mover};
 use store::dynamodb::DynamoStore;
 use topology::WalletId;
 
-use super::{Carried, Job, Outcome, Trouble, trouble};
+use super::{Assignment, Carried, Outcome, Trouble, trouble};
 use crate::cells::holds::InstanceHolds;
 
 /// Pages of wallets of one step; a step is at most 64 buckets.
@@ -25,24 +25,24 @@ const STOP_POLL: Duration = Duration::from_millis(500);
 type Moving<'a> = Mover<'a, DynamoStore, InstanceHolds>;
 
 /// `purge_after`: how old a tombstone has to be.
-pub async fn forget(mover: &Moving<'_>, job: &Job, purge_after: Duration) -> Carried {
-    let kept: HashSet<_> = job.kept.iter().copied().collect();
+pub async fn forget(mover: &Moving<'_>, assignment: &Assignment, purge_after: Duration) -> Carried {
+    let kept: HashSet<_> = assignment.kept.iter().copied().collect();
     let mut after = None;
     for _ in 0..PAGES_MAX {
-        let page = page(mover, job, after).await?;
+        let page = page(mover, assignment, after).await?;
         let Some(&last) = page.last() else {
             return Ok(Outcome { strays: vec![], completed: true });
         };
         for wallet in page.into_iter().filter(|wallet| !kept.contains(wallet)) {
-            purge(mover, job, wallet, purge_after).await?;
+            purge(mover, assignment, wallet, purge_after).await?;
         }
         after = Some(last);
     }
-    Err(Trouble::Fatal(format!("{}: more wallets than there can be", job.step)))
+    Err(Trouble::Fatal(format!("{}: more wallets than there can be", assignment.step)))
 }
 
-async fn page(mover: &Moving<'_>, job: &Job, after: Option<WalletId>) -> Result<Vec<WalletId>, Trouble> {
-    match job.step.piece {
+async fn page(mover: &Moving<'_>, assignment: &Assignment, after: Option<WalletId>) -> Result<Vec<WalletId>, Trouble> {
+    match assignment.step.piece {
         Piece::Wallet { wallet } => Ok(if after.is_none() { vec![wallet] } else { vec![] }),
         Piece::Buckets(range) => {
             let group = Group { first: range.first, last: range.last };
@@ -54,7 +54,12 @@ async fn page(mover: &Moving<'_>, job: &Job, after: Option<WalletId>) -> Result<
     }
 }
 
-async fn purge(mover: &Moving<'_>, job: &Job, wallet: WalletId, purge_after: Duration) -> Result<(), Trouble> {
+async fn purge(
+    mover: &Moving<'_>,
+    assignment: &Assignment,
+    wallet: WalletId,
+    purge_after: Duration,
+) -> Result<(), Trouble> {
     let tombstone = match mover.tombstone(wallet).await {
         Ok(Some(tombstone)) => tombstone,
         Ok(None) => return Ok(()),
@@ -63,8 +68,8 @@ async fn purge(mover: &Moving<'_>, job: &Job, wallet: WalletId, purge_after: Dur
     wait(mover, &tombstone, purge_after).await?;
     match mover.forget_wallet(wallet, tombstone.number).await {
         Ok(blocks) => {
-            job.pace.progress.wallets.fetch_add(1, Ordering::Relaxed);
-            job.pace.progress.blocks.fetch_add(blocks, Ordering::Relaxed);
+            assignment.pace.progress.wallets.fetch_add(1, Ordering::Relaxed);
+            assignment.pace.progress.blocks.fetch_add(blocks, Ordering::Relaxed);
             Ok(())
         }
         Err(error) => Err(trouble(mover.route, error).await),

@@ -9,12 +9,13 @@ use std::time::Duration;
 use control_api::{OperationProgress, OperationState};
 use mover::Pace;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::Instant;
 
 use super::Worker;
+use crate::jobs::lease::LEASE;
+use crate::jobs::worker::Watched;
 use crate::operations::hands::Carried;
 use crate::operations::record::Operation;
-use crate::operations::sightings::LEASE;
 
 /// How often progress is written, and a pause noticed.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,13 +29,10 @@ pub async fn watched(
     carried: impl Future<Output = Carried>,
 ) -> (Operation, Carried) {
     let before = operation.progress.clone();
-    let (mut ticks, mut renewed) = (interval_at(Instant::now() + TICK, TICK), Instant::now());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tokio::pin!(carried);
+    let (mut work, mut renewed) = (Watched::new(carried, TICK), Instant::now());
     let carried = loop {
-        tokio::select! {
-            carried = &mut carried => break carried,
-            _ = ticks.tick() => {}
+        if let Some(carried) = work.done_or_tick().await {
+            break carried;
         }
         match tick(worker, &operation, with(&before, pace)).await {
             Ok(Ticked::Renewed(newer)) => (operation, renewed) = (*newer, Instant::now()),
@@ -59,17 +57,17 @@ enum Ticked {
 
 async fn tick(worker: &Worker, operation: &Operation, progress: OperationProgress) -> crate::error::Result<Ticked> {
     let operations = &worker.operations.table;
-    let shown = worker.leased(Operation { progress: progress.clone(), ..operation.clone() });
-    if let Some(newer) = operations.change(&shown, None).await? {
+    let shown = worker.holder.leased(Operation { progress: progress.clone(), ..operation.clone() });
+    if let Some(newer) = operations.save(&shown).await? {
         return Ok(Ticked::Renewed(Box::new(newer)));
     }
     let Some(newest) = operations.get(operation.number).await? else { return Ok(Ticked::Overtaken) };
     let goes_on = newest.state == operation.state || newest.state == OperationState::Running;
-    if !goes_on || worker.is_anothers(&newest) {
+    if !goes_on || worker.holder.is_anothers(&newest) {
         return Ok(Ticked::Overtaken);
     }
-    let shown = worker.leased(Operation { progress, ..newest });
-    Ok(operations.change(&shown, None).await?.map_or(Ticked::Overtaken, |newer| Ticked::Renewed(Box::new(newer))))
+    let shown = worker.holder.leased(Operation { progress, ..newest });
+    Ok(operations.save(&shown).await?.map_or(Ticked::Overtaken, |newer| Ticked::Renewed(Box::new(newer))))
 }
 
 fn with(before: &OperationProgress, pace: &Pace) -> OperationProgress {

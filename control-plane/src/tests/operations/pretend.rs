@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use topology::Placement;
 use topology::placement::BucketRun;
 
-use crate::operations::hands::{Carried, Hands, Job, Outcome, Task, Trouble};
+use crate::operations::hands::{Assignment, Carried, Hands, Outcome, Task, Trouble};
 use crate::operations::service::Operations;
 use crate::operations::{self};
 use crate::placement::placements::Delta;
@@ -40,13 +40,13 @@ enum Mode {
 impl Pretend {
     pub fn hands(&self) -> Hands {
         let this = self.clone();
-        Hands::new(move |_, job| {
+        Hands::new(move |_, assignment| {
             let this = this.clone();
-            Box::pin(async move { this.carry(job).await })
+            Box::pin(async move { this.carry(assignment).await })
         })
     }
 
-    async fn carry(&self, mut job: Job) -> Carried {
+    async fn carry(&self, mut assignment: Assignment) -> Carried {
         self.0.begun.send_modify(|begun| *begun += 1);
         if let Some(trouble) = self.0.failures.lock().expect("sound").pop_front() {
             return Err(trouble);
@@ -54,20 +54,20 @@ impl Pretend {
         let mode = *self.0.mode.lock().expect("sound");
         assert!(mode != Mode::Panic, "hands that break");
         if mode == Mode::UntilTold {
-            let _ = job.stop.wait_for(|stop| *stop).await;
+            let _ = assignment.stop.wait_for(|stop| *stop).await;
             return Err(Trouble::Stopped);
         }
-        let what = match job.step.piece {
+        let what = match assignment.step.piece {
             Piece::Buckets(range) => format!("buckets {}..{}", range.first, range.last),
             Piece::Wallet { wallet } => format!("wallet {wallet}"),
         };
-        let (verb, completed) = match job.task {
+        let (verb, completed) = match assignment.task {
             Task::Move => ("move", true),
             Task::TakeBack => ("return", false),
             Task::Forget => ("forget", true),
         };
         self.0.done.lock().expect("sound").push(format!("{verb} {what}"));
-        job.pace.progress.wallets.fetch_add(1, Relaxed);
+        assignment.pace.progress.wallets.fetch_add(1, Relaxed);
         let abort = self.0.abort.lock().expect("sound").take();
         if let Some((operations, id, wanted)) = abort {
             operations::abort(&operations, id, &wanted).await.expect("aborting");
@@ -127,7 +127,7 @@ impl Plane {
             if operation.lease.take().is_none() {
                 return;
             }
-            if self.control.operations.table.change(&operation, None).await.expect("answers").is_some() {
+            if self.control.operations.table.save(&operation).await.expect("answers").is_some() {
                 return;
             }
         }
