@@ -3,7 +3,7 @@
 //!
 //! - [`role`], [`tls`], [`http`]: mutual TLS, with files that are read again when they change.
 //! - [`jwt`], [`identity`]: a bearer token becomes an [`Identity`], or a [`Denied`].
-//! - [`policy`], [`route`], [`guard`]: whether an identity may do what it asks for.
+//! - [`policy`], [`guard`]: whether an identity may do what it asks for.
 //! - [`collector`]: where traces are posted to.
 //! - [`descriptors`]: the limit of file descriptors, and whether one was missing.
 //! - [`listener`]: HTTP/1.1 for callers that may send and read as slowly as they like.
@@ -26,7 +26,6 @@ pub mod origin;
 pub mod policy;
 pub mod proxies;
 pub mod role;
-pub mod route;
 pub mod tls;
 pub mod watch;
 

@@ -19,26 +19,7 @@ use tokio::time::Instant;
 
 use concurrency::{Bounds, Limiter};
 use rate::Bucket;
-
-/// Kinds of requests that do not take places from one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Changes one wallet's balance.
-    Movement,
-    /// Concerns other wallets too, and may wait for another cell.
-    Transfers,
-    /// Creates wallets and changes their state.
-    Accounts,
-    /// Shows one wallet or transfer.
-    Reads,
-    /// Goes through a wallet's past: many reads in one.
-    History,
-    /// Asked by other cells and by the control plane.
-    Internal,
-}
-
-pub const CLASSES: [Class; 6] =
-    [Class::Movement, Class::Transfers, Class::Accounts, Class::Reads, Class::History, Class::Internal];
+pub use topology::endpoint::Class;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,32 +37,19 @@ const ACCOUNTS_RESERVE: u32 = 2;
 /// Internal requests at once. Not adaptive: it bounds memory, nothing else.
 const INTERNAL_MAX: u32 = 1_024;
 
-impl Class {
-    pub fn name(self) -> &'static str {
-        match self {
-            Class::Movement => "movement",
-            Class::Transfers => "transfers",
-            Class::Accounts => "accounts",
-            Class::Reads => "reads",
-            Class::History => "history",
-            Class::Internal => "internal",
-        }
-    }
-
-    /// Places: at least so many however slow everything is, so many at first, and never more.
-    ///
-    /// The least is what keeps a database of one lock busy with room to spare; a hot wallet makes one block of it.
-    fn bounds(self) -> Bounds {
-        match self {
-            Class::Movement => Bounds { least: 64, first: 256, most: 1_024 },
-            // Most of them wait for another cell, which may not answer: there have to be places for the others.
-            Class::Transfers => Bounds { least: 64, first: 256, most: 1_024 },
-            Class::Accounts => Bounds { least: 8, first: 32, most: 128 },
-            Class::Reads => Bounds { least: 16, first: 128, most: 512 },
-            // One of them keeps the database as busy as many of the others.
-            Class::History => Bounds { least: 4, first: 16, most: 256 },
-            Class::Internal => Bounds { least: INTERNAL_MAX, first: INTERNAL_MAX, most: INTERNAL_MAX },
-        }
+/// Places: at least so many however slow everything is, so many at first, and never more.
+///
+/// The least is what keeps a database of one lock busy with room to spare; a hot wallet makes one block of it.
+fn bounds(class: Class) -> Bounds {
+    match class {
+        Class::Movement => Bounds { least: 64, first: 256, most: 1_024 },
+        // Most of them wait for another cell, which may not answer: there have to be places for the others.
+        Class::Transfers => Bounds { least: 64, first: 256, most: 1_024 },
+        Class::Accounts => Bounds { least: 8, first: 32, most: 128 },
+        Class::Reads => Bounds { least: 16, first: 128, most: 512 },
+        // One of them keeps the database as busy as many of the others.
+        Class::History => Bounds { least: 4, first: 16, most: 256 },
+        Class::Internal => Bounds { least: INTERNAL_MAX, first: INTERNAL_MAX, most: INTERNAL_MAX },
     }
 }
 
@@ -95,7 +63,7 @@ impl Shed {
 }
 
 struct State {
-    limiters: [Limiter; CLASSES.len()],
+    limiters: [Limiter; Class::ALL.len()],
     /// All writes, and those of new wallets.
     writes: Bucket,
     accounts: Bucket,
@@ -134,7 +102,7 @@ impl Admission {
     /// `writes_a_second`: 0 is without limit.
     pub fn new(writes_a_second: u32) -> Arc<Self> {
         let state = State {
-            limiters: CLASSES.map(|class| Limiter::new(class.bounds())),
+            limiters: Class::ALL.map(|class| Limiter::new(bounds(class))),
             writes: Bucket::new(writes_a_second),
             accounts: Bucket::new(writes_a_second.div_ceil(ACCOUNTS_SHARE)),
         };
@@ -162,7 +130,7 @@ impl Admission {
     /// Brings the gauges up to date; called when metrics are read.
     pub fn publish(&self) {
         let state = self.state();
-        for class in CLASSES {
+        for class in Class::ALL {
             let limiter = &state.limiters[class as usize];
             gauge!("cell_admission_limit", "class" => class.name()).set(f64::from(limiter.limit()));
             gauge!("cell_admission_in_flight", "class" => class.name()).set(f64::from(limiter.in_flight()));
@@ -200,7 +168,7 @@ mod tests {
 
     fn state(rate: u32) -> State {
         State {
-            limiters: CLASSES.map(|class| Limiter::new(class.bounds())),
+            limiters: Class::ALL.map(|class| Limiter::new(bounds(class))),
             writes: Bucket::new(rate),
             accounts: Bucket::new(rate.div_ceil(ACCOUNTS_SHARE)),
         }
@@ -208,10 +176,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_class_leaves_the_places_of_the_others() {
-        for flooded in CLASSES {
+        for flooded in Class::ALL {
             let mut state = state(0);
             while state.admit(flooded, Duration::ZERO).is_ok() {}
-            for class in CLASSES.into_iter().filter(|class| *class != flooded) {
+            for class in Class::ALL.into_iter().filter(|class| *class != flooded) {
                 assert_eq!(state.admit(class, Duration::ZERO), Ok(()), "{class:?} while {flooded:?} is full");
             }
         }

@@ -14,6 +14,7 @@ mod draining;
 mod events;
 #[doc(hidden)]
 pub mod fuzz;
+mod handlers;
 mod holds;
 mod internal;
 mod moved;
@@ -31,7 +32,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use metrics::{counter, gauge, histogram};
 use store::Store;
@@ -93,34 +94,7 @@ type Shared<S, P> = State<Arc<Edge<S, P>>>;
 
 /// All routes of a cell.
 pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
-    let api = Router::new()
-        .route("/api/v1/wallets", post(wallets::create::<S, P>).get(wallets::find::<S, P>))
-        .route("/api/v1/wallets/transfer", post(wallets::transfer::<S, P>))
-        .route("/api/v1/wallets/{id}", get(wallets::show::<S, P>))
-        .route("/api/v1/wallets/{id}/deposit", post(wallets::deposit::<S, P>))
-        .route("/api/v1/wallets/{id}/withdraw", post(wallets::withdraw::<S, P>))
-        .route("/api/v1/wallets/{id}/balance/historical", get(wallets::historical::<S, P>))
-        .route("/api/v1/wallets/{id}/transactions", get(wallets::transactions::<S, P>))
-        .route("/api/v1/wallets/{id}/transactions/{transaction}/reverse", post(wallets::reverse::<S, P>))
-        .route("/api/v1/wallets/{id}/statement", get(statement::statement::<S, P>))
-        .route("/api/v1/wallets/{id}/transactions:batch", post(batch::operations::<S, P>))
-        .route("/api/v1/wallets/{id}/transfers:batch", post(batch::payments::<S, P>))
-        .route("/api/v1/wallets/{id}/transfers/{transfer}", get(wallets::transfer_status::<S, P>))
-        .route("/api/v1/wallets/{id}/holds", post(holds::place::<S, P>).get(holds::list::<S, P>))
-        .route("/api/v1/wallets/{id}/holds/{hold}/capture", post(holds::capture::<S, P>))
-        .route("/api/v1/wallets/{id}/holds/{hold}/void", post(holds::void::<S, P>))
-        .route("/api/v1/wallets/{id}/proof", get(proof::proof::<S, P>))
-        .route("/api/v1/events", get(events::events::<S, P>))
-        .route(wire::path::HOT_WALLETS, get(proof::hot_wallets::<S, P>))
-        .route("/internal/v1/integrity/findings", get(proof::findings::<S, P>))
-        .route("/internal/v1/wallets/{id}/receivable", get(internal::receivable::<S, P>))
-        .route("/internal/v1/wallets/{id}/credits", post(internal::credit::<S, P>))
-        .route("/internal/v1/wallets/{id}/transfers/{transfer}/deliver", post(internal::deliver::<S, P>))
-        .route("/internal/v1/wallets/{id}/hold", post(internal::hold::<S, P>))
-        .route("/internal/v1/wallets/{id}/release", post(internal::release::<S, P>))
-        .route("/internal/v1/wallets/{id}/freeze", post(internal::freeze::<S, P>))
-        .route("/internal/v1/wallets/{id}/unfreeze", post(internal::unfreeze::<S, P>))
-        .route("/internal/v1/wallets/{id}/close", post(internal::close::<S, P>))
+    let api = handlers::routes::<S, P>()
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(edge.clone(), moved::adopt::<S, P>))
         .layer(from_fn_with_state(edge.clone(), admitted::admitted::<S, P>));
@@ -137,7 +111,7 @@ pub fn routes<S: Store, P: Peers>(edge: Arc<Edge<S, P>>) -> Router {
         .route("/readyz", get(move |edge: Shared<S, P>| async move { ready(edge, &readiness).await }))
         .route("/version", get(version::<S, P>))
         .route("/metrics", get(metrics_page::<S, P>))
-        .route(wire::path::LOG, get(async || telemetry::log::filter()).put(set_log))
+        .route(wire::LOG_PAGE, get(async || telemetry::log::filter()).put(set_log))
         .merge(api)
         .fallback(problem::not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

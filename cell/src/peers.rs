@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use telemetry::trace;
 use tokio::time::{Instant, timeout_at};
 use topology::wire::{self, Credit, CreditOutcome, Receivable};
-use topology::{CellId, WalletId};
+use topology::{CellId, Endpoint, WalletId};
 
 /// Of a deadline, what is kept for the way back from the router.
 const ANSWER_RESERVE: Duration = Duration::from_millis(100);
@@ -122,12 +122,11 @@ fn is_unknown_wallet(body: &[u8]) -> bool {
 
 impl Peers for RouterPeers {
     async fn receivable(&self, wallet: WalletId, deadline: Instant) -> Result<Receivable, PeerError> {
-        let path = format!("{}{wallet}{}", wire::path::INTERNAL_WALLETS, wire::path::RECEIVABLE);
-        self.ask(Method::GET, path, Vec::new(), deadline).await.1
+        self.ask(Method::GET, Endpoint::Receivable.of_wallet(wallet), Vec::new(), deadline).await.1
     }
 
     async fn credit(&self, credit: &Credit, deadline: Instant) -> Credited {
-        let path = format!("{}{}{}", wire::path::INTERNAL_WALLETS, credit.to_wallet_id, wire::path::CREDITS);
+        let path = Endpoint::Credit.of_wallet(credit.to_wallet_id);
         let body = serde_json::to_vec(credit).expect("a credit holds only strings and numbers");
         let (cell, outcome) = self.ask(Method::POST, path, body, deadline).await;
         Credited { cell, outcome }

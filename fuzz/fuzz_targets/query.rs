@@ -5,15 +5,18 @@
 use cell::http::fuzz;
 use http::Method;
 use libfuzzer_sys::fuzz_target;
+use router::route::Route;
 use router::target::{Side, Target, target};
 
 fuzz_target!(|query: &str| {
-    if let Ok(Target::User(routed)) = target(Side::Public, &Method::GET, "/api/v1/wallets", Some(query)) {
+    let find = |path| Route::of(Side::Public, path);
+    let path = "/api/v1/wallets";
+    if let Ok(Target::User(routed)) = target(find(path), &Method::GET, path, Some(query)) {
         assert_eq!(fuzz::user_in_query(query), Some(routed));
     }
     // Whatever a path is, reading it is safe, and a wallet that is found is in it.
     for method in [Method::GET, Method::POST] {
-        if let Ok(Target::Wallet(wallet)) = target(Side::Public, &method, query, None) {
+        if let Ok(Target::Wallet(wallet)) = target(find(query), &method, query, None) {
             assert!(query.to_ascii_lowercase().contains(&wallet.to_string()));
         }
     }

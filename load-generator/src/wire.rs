@@ -14,7 +14,7 @@ use ledger::Money;
 use reconciliation::Reported;
 use serde::Deserialize;
 use tokio::time::timeout;
-use topology::{Problem, WalletId, wire};
+use topology::{Endpoint, Problem, WalletId, wire};
 use uuid::Uuid;
 
 use crate::operation::reported;
@@ -40,26 +40,26 @@ pub struct Call {
 impl Call {
     pub fn create(user: &str, key: String) -> Self {
         let body = serde_json::json!({ "userId": user }).to_string();
-        Self::post("/api/v1/wallets".to_owned(), key, body, None)
+        Self::post(Endpoint::Create.path(&[]), key, body, None)
     }
 
     pub fn deposit(wallet: WalletId, amount: Money, key: String) -> Self {
         let body = format!(r#"{{"amount":{amount}}}"#);
-        Self::post(format!("/api/v1/wallets/{wallet}/deposit"), key, body, Some(wallet))
+        Self::post(Endpoint::Deposit.of_wallet(wallet), key, body, Some(wallet))
     }
 
     pub fn withdraw(wallet: WalletId, amount: Money, key: String) -> Self {
         let body = format!(r#"{{"amount":{amount}}}"#);
-        Self::post(format!("/api/v1/wallets/{wallet}/withdraw"), key, body, Some(wallet))
+        Self::post(Endpoint::Withdraw.of_wallet(wallet), key, body, Some(wallet))
     }
 
     pub fn transfer(from: WalletId, to: WalletId, amount: Money, key: String) -> Self {
         let body = format!(r#"{{"fromWalletId":"{from}","toWalletId":"{to}","amount":{amount}}}"#);
-        Self::post("/api/v1/wallets/transfer".to_owned(), key, body, Some(from))
+        Self::post(Endpoint::Transfer.path(&[]), key, body, Some(from))
     }
 
     pub fn show(wallet: WalletId) -> Self {
-        let path = format!("/api/v1/wallets/{wallet}");
+        let path = Endpoint::Show.of_wallet(wallet);
         Self { method: Method::GET, path, key: None, body: None, wallet: None }
     }
 

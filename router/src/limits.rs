@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What all bodies that come in pieces may hold of one worker thread's memory. How large one may be is said by
-/// [`topology::wire::body_max_bytes`].
+/// [`topology::Endpoint::body_max_bytes`].
 pub const BODIES_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// A client that still sends an unread body gets its answer first; this much more is thrown away meanwhile, so that
 /// the connection is not reset under the answer.

@@ -1,111 +1,116 @@
-//! Which route a request takes, as a number for the metrics: from the path alone, without a look at what is not needed.
-//! The names are those that cells count by.
+//! What a path is known as. From the path alone: what the method may be is for `target` to say. The names are those that
+//! cells count by.
+
+use topology::endpoint::{Callers, Method};
+use topology::{Duty, Endpoint, wire};
 
 use crate::target::Side;
 
-const WALLETS: &str = "/api/v1/wallets";
-const WALLET_ID_BYTES: usize = 36;
-
-/// A place in [`NAMES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route(u8);
+pub enum Route {
+    /// The first one with this path.
+    Endpoint(Endpoint),
+    /// The API's description, which the router answers itself.
+    Documents,
+    /// Not known, at the internal address.
+    Internal,
+    /// Not known, at the public address.
+    Other,
+}
 
-pub const NAMES: [&str; 22] = [
-    "other",
-    "/api/v1/wallets",
-    "/api/v1/wallets/transfer",
-    "/api/v1/wallets/{id}",
-    "/api/v1/wallets/{id}/deposit",
-    "/api/v1/wallets/{id}/withdraw",
-    "/api/v1/wallets/{id}/balance/historical",
-    "/api/v1/wallets/{id}/transactions",
-    "/api/v1/wallets/{id}/transactions:batch",
-    "/api/v1/wallets/{id}/transactions/{transaction}/reverse",
-    "/api/v1/wallets/{id}/transfers:batch",
-    "/api/v1/wallets/{id}/transfers/{transfer}",
-    "/api/v1/wallets/{id}/statement",
-    "/api/v1/wallets/{id}/proof",
-    "/api/v1/wallets/{id}/holds",
-    "/api/v1/wallets/{id}/holds/{hold}/capture",
-    "/api/v1/wallets/{id}/holds/{hold}/void",
-    "/api/v1/events",
-    "/docs",
-    "/internal/v1/wallets/{id}/receivable",
-    "/internal/v1/wallets/{id}/credits",
-    "/internal/v1/wallets/{id}",
-];
+const BESIDE_ENDPOINTS: [Route; 3] = [Route::Documents, Route::Internal, Route::Other];
 
 impl Route {
     pub fn of(side: Side, path: &str) -> Self {
-        Self(match side {
-            Side::Public => public(path),
-            Side::Internal if path.ends_with(topology::wire::path::RECEIVABLE) => 19,
-            Side::Internal if path.ends_with(topology::wire::path::CREDITS) => 20,
-            Side::Internal => 21,
-        })
+        let is_of_side = |endpoint: &Endpoint| (endpoint.callers() == Callers::Clients) == (side == Side::Public);
+        match (Endpoint::at(path).filter(is_of_side), side) {
+            (Some(endpoint), _) => Self::Endpoint(endpoint),
+            (None, Side::Internal) => Self::Internal,
+            (None, Side::Public) if path.starts_with("/docs") || path == "/openapi.yaml" => Self::Documents,
+            (None, Side::Public) => Self::Other,
+        }
     }
 
-    pub fn name(self) -> &'static str {
-        NAMES[self.index()]
+    /// All routes, each at its index.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Endpoint::ALL.iter().copied().map(Self::Endpoint).chain(BESIDE_ENDPOINTS)
     }
 
     pub fn index(self) -> usize {
-        usize::from(self.0)
+        match self {
+            Self::Endpoint(endpoint) => endpoint as usize,
+            Self::Documents => Endpoint::ALL.len(),
+            Self::Internal => Endpoint::ALL.len() + 1,
+            Self::Other => Endpoint::ALL.len() + 2,
+        }
     }
-}
 
-fn public(path: &str) -> u8 {
-    let Some(below) = path.strip_prefix(WALLETS) else {
-        return match path {
-            "/api/v1/events" => 17,
-            _ if path.starts_with("/docs") || path == "/openapi.yaml" => 18,
-            _ => 0,
-        };
-    };
-    match below {
-        "" => 1,
-        "/transfer" => 2,
-        _ => below.as_bytes().get(WALLET_ID_BYTES + 1..).map_or(0, action),
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Endpoint(endpoint) => match endpoint.callers() {
+                Callers::Clients | Callers::Cells => endpoint.template(),
+                // Hardly ever asked for here: one name is enough for all of them.
+                Callers::Operators => Self::Internal.name(),
+            },
+            Self::Documents => "/docs",
+            Self::Internal => "/internal/v1/wallets/{id}",
+            Self::Other => "other",
+        }
     }
-}
 
-fn action(action: &[u8]) -> u8 {
-    match action {
-        b"" => 3,
-        b"/deposit" => 4,
-        b"/withdraw" => 5,
-        b"/balance/historical" => 6,
-        b"/transactions" => 7,
-        b"/transactions:batch" => 8,
-        b"/transfers:batch" => 10,
-        b"/statement" => 12,
-        b"/proof" => 13,
-        b"/holds" => 14,
-        _ if action.starts_with(b"/transactions/") && action.ends_with(b"/reverse") => 9,
-        _ if action.starts_with(b"/transfers/") => 11,
-        _ if action.starts_with(b"/holds/") && action.ends_with(b"/capture") => 15,
-        _ if action.starts_with(b"/holds/") && action.ends_with(b"/void") => 16,
-        _ => 0,
+    pub fn endpoint(self) -> Option<Endpoint> {
+        match self {
+            Self::Endpoint(endpoint) => Some(endpoint),
+            Self::Documents | Self::Internal | Self::Other => None,
+        }
+    }
+
+    /// The endpoint that takes this method at this path.
+    pub fn taking(self, method: &http::Method) -> Option<Endpoint> {
+        self.endpoint()?.taking(Method::of(method.as_str())?)
+    }
+
+    /// What is not known moves money: that has to go on whatever happens to the rest.
+    pub fn duty(self) -> Duty {
+        self.endpoint().map_or(Duty::Transactions, Endpoint::duty)
+    }
+
+    pub fn body_max_bytes(self) -> usize {
+        self.endpoint().map_or(wire::BODY_MAX_BYTES, Endpoint::body_max_bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use topology::WalletId;
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
-    fn every_template_is_its_own_route() {
-        for name in &NAMES[1..] {
-            let path = ["{id}", "{transaction}", "{transfer}", "{hold}"]
-                .iter()
-                .fold((*name).to_owned(), |path, part| path.replace(part, "6a836b5a-367e-4abc-8347-a2aaf56afd1c"));
-            let side = if path.starts_with("/internal") { Side::Internal } else { Side::Public };
-            assert_eq!(Route::of(side, &path).name(), *name);
+    fn a_route_is_at_its_index_and_every_name_is_one_of_22() {
+        for (index, route) in Route::all().enumerate() {
+            assert_eq!(route.index(), index, "{route:?}");
         }
-        for path in
-            ["/", "/api/v1/walletsx", "/api/v1/wallets/x", "/api/v1/wallets/6a836b5a-367e-4abc-8347-a2aaf56afd1c/x"]
-        {
-            assert_eq!(Route::of(Side::Public, path).name(), "other", "{path}");
+        // The bound of the label in docs/metrics.md.
+        assert_eq!(Route::all().map(Route::name).collect::<BTreeSet<_>>().len(), 22);
+    }
+
+    #[test]
+    fn an_address_knows_only_its_own_paths() {
+        let wallet = WalletId::from_uuid(Uuid::nil());
+        for (path, public, internal) in [
+            (Endpoint::Proof.of_wallet(wallet), "/api/v1/wallets/{id}/proof", "/internal/v1/wallets/{id}"),
+            (Endpoint::Find.template().to_owned(), "/api/v1/wallets", "/internal/v1/wallets/{id}"),
+            (Endpoint::Credit.of_wallet(wallet), "other", "/internal/v1/wallets/{id}/credits"),
+            (Endpoint::Freeze.of_wallet(wallet), "other", "/internal/v1/wallets/{id}"),
+            ("/docs/".to_owned(), "/docs", "/internal/v1/wallets/{id}"),
+            ("/api/v1/walletsx".to_owned(), "other", "/internal/v1/wallets/{id}"),
+        ] {
+            let names = [Side::Public, Side::Internal].map(|side| Route::of(side, &path).name());
+            assert_eq!(names, [public, internal], "{path}");
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What a request line asks for. Knows the paths and nothing of bodies, headers or cells.
+//! What a request line asks for. Knows nothing of bodies, headers or cells.
 
 use http::Method;
-use topology::{CellId, UserId, WalletId};
+use topology::endpoint::{By, Callers, Method as Taken, Methods};
+use topology::{CellId, Endpoint, UserId, WalletId};
 
 use crate::failure::Failure;
+use crate::route::Route;
 
 /// Which of the two data-plane listeners a request came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,57 +31,54 @@ pub enum Target {
     OpenApi,
 }
 
-const WALLETS: &str = "/api/v1/wallets";
-const EVENTS: &str = "/api/v1/events";
-const INTERNAL_WALLETS: &str = topology::wire::path::INTERNAL_WALLETS;
-
-pub fn target(side: Side, method: &Method, path: &str, query: Option<&str>) -> Result<Target, Failure> {
-    match side {
-        Side::Public => public(method, path, query),
-        Side::Internal => wallet_of(path.strip_prefix(INTERNAL_WALLETS).ok_or(Failure::NotFound)?).map(Target::Wallet),
-    }
-}
-
-fn public(method: &Method, path: &str, query: Option<&str>) -> Result<Target, Failure> {
-    if path == EVENTS {
-        return match *method {
-            Method::GET => one_cell(query.unwrap_or_default()).map(Target::Cell),
-            _ => Err(Failure::MethodNotAllowed("GET")),
-        };
-    }
-    let Some(rest) = path.strip_prefix(WALLETS) else { return documents(method, path) };
-    match rest {
-        "" if method == Method::GET => one_user(query.unwrap_or_default()).map(Target::User),
-        "" if method == Method::POST => Ok(Target::Create),
-        "" => Err(Failure::MethodNotAllowed("GET, POST")),
-        "/transfer" if method == Method::POST => Ok(Target::Transfer),
-        "/transfer" => Err(Failure::MethodNotAllowed("POST")),
-        _ => {
-            let below = rest.strip_prefix('/').filter(|below| !below.is_empty()).ok_or(Failure::NotFound)?;
-            let wallet = wallet_of(below)?;
-            allow(method, &below[WALLET_ID_BYTES..])?;
+pub fn target(route: Route, method: &Method, path: &str, query: Option<&str>) -> Result<Target, Failure> {
+    match route {
+        Route::Endpoint(endpoint) if endpoint.by() == By::Path => {
+            let wallet = wallet_of(endpoint.callers(), path)?;
+            allowed(endpoint, method)?;
             Ok(Target::Wallet(wallet))
         }
+        Route::Endpoint(endpoint) => without_wallet(allowed(endpoint, method)?, query.unwrap_or_default()),
+        Route::Documents => documents(method, path),
+        // Paths below a wallet that the router does not know are the cell's to answer.
+        Route::Internal => wallet_of(Callers::Cells, path).map(Target::Wallet),
+        Route::Other => wallet_of(Callers::Clients, path).map(Target::Wallet),
     }
 }
 
-const WALLET_ID_BYTES: usize = 36;
-
-/// The wallet id that `below` starts with; it ends there, or a slash follows.
-fn wallet_of(below: &str) -> Result<WalletId, Failure> {
-    let id = below.split('/').next().unwrap_or_default();
-    id.parse().map_err(|_| Failure::InvalidWalletId)
+fn without_wallet(endpoint: Endpoint, query: &str) -> Result<Target, Failure> {
+    match endpoint.by() {
+        By::UserInQuery => one_user(query).map(Target::User),
+        By::UserInBody => Ok(Target::Create),
+        By::PayerInBody => Ok(Target::Transfer),
+        By::CellInQuery => one_cell(query).map(Target::Cell),
+        By::Path | By::Nothing => Err(Failure::NotFound),
+    }
 }
 
-/// Paths below a wallet that the router does not know are the cell's to answer.
-fn allow(method: &Method, action: &str) -> Result<(), Failure> {
-    let allowed = match action {
-        "" | "/transactions" | "/balance/historical" => "GET",
-        "/deposit" | "/withdraw" => "POST",
-        _ if action.starts_with("/transfers/") => "GET",
-        _ => return Ok(()),
+/// The endpoint of this path that takes the method, where the router is to look at it.
+fn allowed(endpoint: Endpoint, method: &Method) -> Result<Endpoint, Failure> {
+    let takes = |method| endpoint.taking(method);
+    let taken = match (endpoint.methods(), method) {
+        (Methods::Open, _) => Some(endpoint),
+        (Methods::Fixed, &Method::GET) => takes(Taken::Get),
+        (Methods::Fixed, &Method::POST) => takes(Taken::Post),
+        (Methods::Fixed, _) => None,
     };
-    if method.as_str() == allowed { Ok(()) } else { Err(Failure::MethodNotAllowed(allowed)) }
+    taken.ok_or_else(|| {
+        Failure::MethodNotAllowed(match (takes(Taken::Get), takes(Taken::Post)) {
+            (Some(_), Some(_)) => "GET, POST",
+            (Some(_), None) => "GET",
+            (None, _) => "POST",
+        })
+    })
+}
+
+/// The wallet id that a path has where they have one; the path ends there, or a slash follows.
+fn wallet_of(callers: Callers, path: &str) -> Result<WalletId, Failure> {
+    let below = path.strip_prefix(callers.wallets()).filter(|below| !below.is_empty()).ok_or(Failure::NotFound)?;
+    let id = below.split('/').next().unwrap_or_default();
+    id.parse().map_err(|_| Failure::InvalidWalletId)
 }
 
 fn documents(method: &Method, path: &str) -> Result<Target, Failure> {
@@ -169,10 +168,12 @@ mod tests {
         ];
         for (method, line, expected) in cases {
             let (path, query) = line.split_once('?').map_or((line.as_str(), None), |(p, q)| (p, Some(q)));
-            assert_eq!(target(Side::Public, method, path, query), expected, "{line}");
+            assert_eq!(target(Route::of(Side::Public, path), method, path, query), expected, "{line}");
         }
-        let internal = target(Side::Internal, &post, &format!("/internal/v1/wallets/{ID}/credits"), None);
-        assert_eq!(internal, Ok(wallet));
-        assert_eq!(target(Side::Internal, &get, &format!("/api/v1/wallets/{ID}"), None), Err(Failure::NotFound));
+        let internal = |path: &str| target(Route::of(Side::Internal, path), &post, path, None);
+        assert_eq!(internal(&format!("/internal/v1/wallets/{ID}/credits")), Ok(wallet.clone()));
+        assert_eq!(internal(&format!("/internal/v1/wallets/{ID}/of-tomorrow")), Ok(wallet));
+        assert_eq!(internal(&format!("/api/v1/wallets/{ID}")), Err(Failure::NotFound));
+        assert_eq!(internal("/internal/v1/hot-wallets"), Err(Failure::NotFound));
     }
 }

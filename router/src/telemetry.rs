@@ -11,7 +11,7 @@ use telemetry::metrics::Identity;
 
 use crate::failure::Failure;
 use crate::rate::Scope;
-use crate::route::{NAMES, Route};
+use crate::route::Route;
 use crate::target::Side;
 
 const SECONDS: &str = "router_request_seconds";
@@ -70,7 +70,7 @@ impl Counters {
             public: requests("public"),
             internal: requests("internal"),
             seconds: histogram!(SECONDS),
-            routes: NAMES.iter().copied().map(RouteMeters::new).collect(),
+            routes: Route::all().map(|route| RouteMeters::new(route.name())).collect(),
             in_flight: gauge!("router_requests_in_flight"),
             connections: gauge!("router_client_connections"),
             limited_wallet: counter!("router_rate_limited_total", "scope" => Scope::Wallet.name()),

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async. Everything else in the workspace may import this crate; it imports none of them.
 
 pub mod config;
+pub mod endpoint;
 pub mod finding;
 pub mod ids;
 pub mod placement;
@@ -14,6 +15,7 @@ pub mod version;
 pub mod wire;
 
 pub use config::{CellConfig, Config, ConfigError, InstanceConfig};
+pub use endpoint::Endpoint;
 pub use finding::Finding;
 pub use ids::{BUCKETS, Bucket, CellId, CellIndex, IdError, InstanceId, UserId, WalletId, ZoneId};
 pub use placement::{AvoidedZone, CellEntry, CellState, InstanceEntry, Placement, PlacementError, PlacementUpdate};

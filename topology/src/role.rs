@@ -19,7 +19,7 @@ pub enum Role {
     Transactions,
 }
 
-/// What one request is about.
+/// What one request is about; [`crate::Endpoint`] says it of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Duty {
     Accounts,
@@ -31,12 +31,6 @@ pub enum Duty {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a role is all, accounts or transactions")]
 pub struct RoleError;
-
-const WALLETS: &str = "/api/v1/wallets";
-/// Last words of paths that change a wallet's state and not its balance.
-const STATES: [&str; 5] = ["freeze", "unfreeze", "close", "state", "status"];
-/// Last words of the internal paths that concern a process's memory.
-const MEMORY: [&str; 2] = ["hold", "release"];
 
 impl Role {
     pub const EACH: [Role; 3] = [Role::All, Role::Accounts, Role::Transactions];
@@ -62,25 +56,6 @@ impl Role {
     }
 }
 
-impl Duty {
-    /// Of a request of the public or the internal API. What is not known moves money: that has to go on whatever
-    /// happens to the rest.
-    pub fn of(path: &str) -> Self {
-        // Both the creation and the search by user stand at the path itself.
-        if path == WALLETS {
-            return Duty::Accounts;
-        }
-        let last = path.rsplit('/').next().unwrap_or_default();
-        if STATES.contains(&last) {
-            Duty::Accounts
-        } else if path.starts_with(crate::wire::path::INTERNAL_WALLETS) && MEMORY.contains(&last) {
-            Duty::Every
-        } else {
-            Duty::Transactions
-        }
-    }
-}
-
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -100,23 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_has_one_duty_and_some_role_serves_it_beside_all() {
-        const ID: &str = "6a836b5a-367e-4abc-8347-a2aaf56afd1c";
-        for (path, duty) in [
-            ("/api/v1/wallets".to_owned(), Duty::Accounts),
-            (format!("/api/v1/wallets/{ID}/freeze"), Duty::Accounts),
-            (format!("/api/v1/wallets/{ID}"), Duty::Transactions),
-            (format!("/api/v1/wallets/{ID}/withdraw"), Duty::Transactions),
-            (format!("/api/v1/wallets/{ID}/transactions"), Duty::Transactions),
-            (format!("/api/v1/wallets/{ID}/transfers/{ID}"), Duty::Transactions),
-            (format!("/api/v1/wallets/{ID}/hold"), Duty::Transactions),
-            ("/api/v1/wallets/transfer".to_owned(), Duty::Transactions),
-            (format!("/internal/v1/wallets/{ID}/credits"), Duty::Transactions),
-            (format!("/internal/v1/wallets/{ID}/unfreeze"), Duty::Accounts),
-        ] {
-            assert_eq!(Duty::of(&path), duty, "{path}");
+    fn some_role_serves_each_duty_beside_all() {
+        for (duty, served_by) in [(Duty::Accounts, 1), (Duty::Transactions, 1), (Duty::Every, 2)] {
             let split = [Role::Accounts, Role::Transactions].into_iter().filter(|role| role.serves(duty)).count();
-            assert!(Role::All.serves(duty) && split == if duty == Duty::Every { 2 } else { 1 }, "{path}");
+            assert!(Role::All.serves(duty) && split == served_by, "{duty:?}");
         }
     }
 

@@ -40,27 +40,8 @@ pub const AT_LIMIT: &str = "at-limit";
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 pub const BATCH_BODY_MAX_BYTES: usize = 256 * 1024;
 
-/// The largest body that a path takes.
-pub fn body_max_bytes(path: &str) -> usize {
-    if path.ends_with(":batch") { BATCH_BODY_MAX_BYTES } else { BODY_MAX_BYTES }
-}
-
-/// Paths on the router's internal address and on each cell; `{id}` is the wallet that receives.
-pub mod path {
-    /// `GET /internal/v1/wallets/{id}/receivable` → [`super::Receivable`].
-    pub const INTERNAL_WALLETS: &str = "/internal/v1/wallets/";
-    /// `POST /internal/v1/wallets/{id}/credits` [`super::Credit`] → [`super::CreditOutcome`].
-    pub const CREDITS: &str = "/credits";
-    pub const RECEIVABLE: &str = "/receivable";
-    /// `GET` → a list of [`super::HotWallet`], hottest first; operators only.
-    pub const HOT_WALLETS: &str = "/internal/v1/hot-wallets";
-    /// `POST`: hold the wallet's writes for a moment, because it is about to leave this cell.
-    pub const HOLD: &str = "/hold";
-    /// `POST`: hold no longer.
-    pub const RELEASE: &str = "/release";
-    /// `GET`, `PUT`: what the process logs, as text. For operators, through the control plane.
-    pub const LOG: &str = "/internal/v1/log";
-}
+/// The page of each process of a cell with what it logs, as text: `GET` and `PUT`. For operators, through the control plane.
+pub const LOG_PAGE: &str = "/internal/v1/log";
 
 /// Codes of problems that another program of ours acts on, as the answering process writes them.
 pub mod code {

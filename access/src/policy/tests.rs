@@ -1,9 +1,10 @@
 //! The shipped policy, as a table.
 
+use topology::Endpoint;
+use topology::endpoint::{Callers, Method};
 use uuid::Uuid;
 
 use super::*;
-use crate::route;
 
 fn identity(claims: serde_json::Value) -> Identity {
     let mut claims = claims;
@@ -11,9 +12,8 @@ fn identity(claims: serde_json::Value) -> Identity {
     Identity::new(serde_json::from_value(claims).expect("claims"), Uuid::nil()).expect("sound")
 }
 
-fn public(decider: &mut Decider, who: &Identity, method: &str, path: &str, own: bool) -> bool {
-    let Some((method, route)) = route::public(method, path) else { return false };
-    let (method, route) = (Cow::Borrowed(method), Cow::Borrowed(route));
+fn public(decider: &mut Decider, who: &Identity, endpoint: Endpoint, own: bool) -> bool {
+    let (method, route) = (endpoint.method().name().into(), endpoint.template().into());
     decider.allows(Asker::Identity(who), Question { side: Side::Public, method, route, own, force: false })
 }
 
@@ -32,41 +32,74 @@ fn who_may_do_what_through_the_router() {
     let service = |scope: &str| identity(json!({ "sub": "cards", "kind": "service", "scope": scope }));
     let operator = identity(json!({ "sub": "joe", "kind": "operator", "role": "admin" }));
     let mut decider = decider();
-    // Of each route: a customer's own wallet, and the scope that a service needs; operators read.
-    for (method, path, own, scope) in [
-        ("GET", "/api/v1/wallets", true, "wallets:read"),
-        ("POST", "/api/v1/wallets", true, "wallets:create"),
-        ("POST", "/api/v1/wallets/transfer", true, "transfer"),
-        ("GET", "/api/v1/wallets/w", true, "wallets:read"),
-        ("POST", "/api/v1/wallets/w/deposit", false, "deposit"),
-        ("POST", "/api/v1/wallets/w/withdraw", true, "withdraw"),
-        ("GET", "/api/v1/wallets/w/balance/historical", true, "wallets:read"),
-        ("GET", "/api/v1/wallets/w/transactions", true, "wallets:read"),
-        ("GET", "/api/v1/wallets/w/statement", true, "wallets:read"),
-        ("GET", "/api/v1/wallets/w/proof", true, "wallets:read"),
-        ("GET", "/api/v1/wallets/w/transfers/t", true, "wallets:read"),
-        ("POST", "/api/v1/wallets/w/holds", true, "hold"),
-        ("GET", "/api/v1/wallets/w/holds", true, "wallets:read"),
-        ("POST", "/api/v1/wallets/w/holds/h/capture", false, "hold"),
-        ("POST", "/api/v1/wallets/w/holds/h/void", false, "hold"),
-        ("POST", "/api/v1/wallets/w/transactions/t/reverse", false, "reverse"),
-        ("POST", "/api/v1/wallets/w/transactions:batch", false, "batch"),
-        ("POST", "/api/v1/wallets/w/transfers:batch", false, "batch"),
-        ("GET", "/api/v1/events", false, "events:read"),
-    ] {
-        let what = format!("{method} {path}");
-        assert_eq!(public(&mut decider, &customer, method, path, true), own, "a customer: {what}");
-        assert!(!public(&mut decider, &customer, method, path, false), "a customer, of another's wallet: {what}");
-        assert!(public(&mut decider, &service(scope), method, path, false), "a service with {scope}: {what}");
+    for &endpoint in Endpoint::ALL {
+        let (own, scope) = expected(endpoint);
+        let what = format!("{endpoint:?}");
+        assert_eq!(public(&mut decider, &customer, endpoint, true), own, "a customer: {what}");
+        assert!(!public(&mut decider, &customer, endpoint, false), "a customer, of another's wallet: {what}");
         let all = "wallets:read wallets:create events:read deposit withdraw transfer hold reverse batch";
+        for other in all.split(' ') {
+            let may = public(&mut decider, &service(other), endpoint, other != scope);
+            assert_eq!(may, other == scope, "a service with {other}: {what}");
+        }
         let others: Vec<_> = all.split(' ').filter(|other| *other != scope).collect();
-        assert!(!public(&mut decider, &service(&others.join(" ")), method, path, true), "without it: {what}");
-        assert_eq!(public(&mut decider, &operator, method, path, false), method == "GET", "an operator: {what}");
+        assert!(!public(&mut decider, &service(&others.join(" ")), endpoint, true), "without it: {what}");
+        let is_read = endpoint.callers() == Callers::Clients && endpoint.method() == Method::Get;
+        assert_eq!(public(&mut decider, &operator, endpoint, false), is_read, "an operator: {what}");
+        assert!(!public(&mut decider, &service("admin *"), endpoint, true), "no scope of ours: {what}");
     }
-    for who in [&customer, &operator, &service("admin * deposit")] {
-        assert!(!public(&mut decider, who, "PUT", "/api/v1/wallets/w", true));
-        assert!(!public(&mut decider, who, "POST", "/api/v1/wallets/w/of-tomorrow", true));
+}
+
+/// Of each endpoint: whether a customer may do it to its own wallet, and the scope that a service needs.
+fn expected(endpoint: Endpoint) -> (bool, &'static str) {
+    match endpoint {
+        Endpoint::Find
+        | Endpoint::Show
+        | Endpoint::ShowAt
+        | Endpoint::ShowTransfer
+        | Endpoint::ListTransactions
+        | Endpoint::ListHolds
+        | Endpoint::Statement
+        | Endpoint::Proof => (true, "wallets:read"),
+        Endpoint::Create => (true, "wallets:create"),
+        Endpoint::Transfer => (true, "transfer"),
+        Endpoint::Deposit => (false, "deposit"),
+        Endpoint::Withdraw => (true, "withdraw"),
+        Endpoint::PlaceHold => (true, "hold"),
+        Endpoint::CaptureHold | Endpoint::VoidHold => (false, "hold"),
+        Endpoint::Reverse => (false, "reverse"),
+        Endpoint::RunBatch | Endpoint::PayBatch => (false, "batch"),
+        Endpoint::Events => (false, "events:read"),
+        Endpoint::Receivable
+        | Endpoint::Credit
+        | Endpoint::HoldWrites
+        | Endpoint::ReleaseWrites
+        | Endpoint::Deliver
+        | Endpoint::Freeze
+        | Endpoint::Unfreeze
+        | Endpoint::Close
+        | Endpoint::HotWallets
+        | Endpoint::Findings => (false, "none"),
     }
+}
+
+#[test]
+fn the_policy_names_only_endpoints() {
+    let served = |method: &str, template: &str| {
+        Endpoint::ALL.iter().any(|known| known.method().name() == method && known.template() == template)
+    };
+    let (_, text) = SHIPPED[0];
+    let mut named = 0;
+    for rule in text.split("[\"").skip(1) {
+        // A method and a template in one pair of brackets.
+        let Some((method, rest)) = rule.split_once("\", \"") else { continue };
+        let template = rest.split('"').next().unwrap_or_default();
+        if template.starts_with('/') {
+            assert!(served(method, template), "{method} {template}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named} read");
 }
 
 #[test]
@@ -133,7 +166,7 @@ async fn a_changed_policy_is_in_force_without_a_restart_and_a_broken_one_never()
     write("package wallet.public\ndefault allow := false");
     let mut decider = Decider::new(start(Some(&folder)).expect("a policy"));
     let customer = identity(json!({ "sub": "ann", "kind": "customer" }));
-    let mut may = || public(&mut decider, &customer, "GET", "/api/v1/wallets/w", true);
+    let mut may = || public(&mut decider, &customer, Endpoint::Show, true);
     assert!(!may());
     write("package wallet.public\ndefault allow := false\nallow if input.own");
     let mut looks = 0;
@@ -144,7 +177,7 @@ async fn a_changed_policy_is_in_force_without_a_restart_and_a_broken_one_never()
     }
     write("package wallet.public\ndefault allow := true");
     sleep(3 * WATCH_PERIOD).await;
-    assert!(may() && !public(&mut decider, &customer, "GET", "/api/v1/wallets/w", false), "the one before stays");
+    assert!(may() && !public(&mut decider, &customer, Endpoint::Show, false), "the one before stays");
     let _ = std::fs::remove_dir_all(folder);
 }
 

@@ -15,7 +15,8 @@ use hyper::body::{Frame, SizeHint};
 use store::Store;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use topology::{Duty, wire};
+use topology::endpoint::Method as Taken;
+use topology::{Endpoint, wire};
 
 use super::problem::{Fault, Rejected, request_id};
 use super::{BODY_TIMEOUT, Edge};
@@ -39,24 +40,21 @@ impl Default for Bodies {
     }
 }
 
-/// Last words of the paths that lead through a wallet's past.
-const HISTORY: [&str; 4] = ["transactions", "historical", "statement", "events"];
-/// Last words of the paths of requests that concern other wallets too.
-const TRANSFERS: [&str; 3] = ["transfer", "transfers:batch", "reverse"];
-
 pub async fn admitted<S: Store, P: Peers>(
     State(edge): State<Arc<Edge<S, P>>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if !edge.role.serves(Duty::of(path)) {
+    let matched = request.extensions().get::<MatchedPath>();
+    let Some(endpoint) = matched.and_then(|path| Endpoint::of_template(path.as_str())) else {
+        return reject(Fault::NotFound, &request);
+    };
+    if !edge.role.serves(endpoint.duty()) {
         return reject(Fault::WrongRole, &request);
     }
-    let class = class_of(request.method(), path);
-    let bodies = if path.ends_with(":batch") { &edge.bodies.batch } else { &edge.bodies.single };
-    let most = wire::body_max_bytes(path);
-    let request = match with_whole_body(request, bodies, most).await {
+    let class = class_of(endpoint, request.method());
+    let bodies = if endpoint.is_batch() { &edge.bodies.batch } else { &edge.bodies.single };
+    let request = match with_whole_body(request, bodies, endpoint.body_max_bytes()).await {
         Ok(request) => request,
         Err(refusal) => return refusal,
     };
@@ -130,45 +128,8 @@ fn reject(fault: Fault, request: &Request) -> Response {
     Rejected { fault, request_id: request_id(request.headers()) }.into_response()
 }
 
-/// `path`: as it is routed, with `{id}` for ids.
-fn class_of(method: &Method, path: &str) -> Class {
-    let last = path.rsplit('/').next().unwrap_or_default();
-    if path.starts_with(wire::path::INTERNAL_WALLETS) {
-        Class::Internal
-    } else if matches!(*method, Method::GET | Method::HEAD) {
-        if HISTORY.contains(&last) { Class::History } else { Class::Reads }
-    } else if Duty::of(path) == Duty::Accounts {
-        Class::Accounts
-    } else if TRANSFERS.contains(&last) {
-        Class::Transfers
-    } else {
-        Class::Movement
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_route_has_its_class() {
-        for (method, path, class) in [
-            (Method::POST, "/api/v1/wallets", Class::Accounts),
-            (Method::GET, "/api/v1/wallets", Class::Reads),
-            (Method::GET, "/api/v1/wallets/{id}/transfers/{transfer}", Class::Reads),
-            (Method::GET, "/api/v1/wallets/{id}/transactions", Class::History),
-            (Method::GET, "/api/v1/wallets/{id}/balance/historical", Class::History),
-            (Method::POST, "/api/v1/wallets/{id}/withdraw", Class::Movement),
-            (Method::POST, "/api/v1/wallets/{id}/transactions:batch", Class::Movement),
-            (Method::POST, "/api/v1/wallets/{id}/holds/{hold}/capture", Class::Movement),
-            (Method::GET, "/api/v1/wallets/{id}/statement", Class::History),
-            (Method::POST, "/api/v1/wallets/transfer", Class::Transfers),
-            (Method::POST, "/api/v1/wallets/{id}/transfers:batch", Class::Transfers),
-            (Method::POST, "/api/v1/wallets/{id}/transactions/{transaction}/reverse", Class::Transfers),
-            (Method::POST, "/internal/v1/wallets/{id}/credits", Class::Internal),
-            (Method::GET, "/internal/v1/wallets/{id}/receivable", Class::Internal),
-        ] {
-            assert_eq!(class_of(&method, path), class, "{method} {path}");
-        }
-    }
+/// A method that the path does not take is refused after this, without any work.
+fn class_of(endpoint: Endpoint, method: &Method) -> Class {
+    let asked = Taken::of(method.as_str()).and_then(|method| endpoint.taking(method));
+    asked.map_or(Class::Reads, Endpoint::class)
 }

@@ -37,6 +37,7 @@ mod withdrawals {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use axum::extract::{MatchedPath, Request};
+    use topology::Endpoint;
 
     /// 5 %.
     const ONE_IN: u64 = 20;
@@ -45,6 +46,6 @@ mod withdrawals {
 
     pub fn fails(request: &Request) -> bool {
         let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        path.ends_with("/withdraw") && SEEN.fetch_add(1, Ordering::Relaxed) % ONE_IN == 0
+        path == Endpoint::Withdraw.template() && SEEN.fetch_add(1, Ordering::Relaxed) % ONE_IN == 0
     }
 }

@@ -7,13 +7,13 @@ use access::Role;
 use access::listener::{self, Bounds, Peer};
 use access::tls::{Acceptor, Server};
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::sleep;
-use topology::wire::path;
+use topology::{Endpoint, wire};
 use tracing::warn;
 
 use super::problem::{self, Fault};
@@ -60,15 +60,18 @@ pub async fn serve(
     }
 }
 
-/// What each of our own processes may ask a cell for. Without a certificate: whether it lives, so that no certificate
-/// that has ended gets a process killed.
+/// What each of our own processes may ask a cell for; `path` is a template. Without a certificate: whether it lives, so
+/// that no certificate that has ended gets a process killed.
 fn may(role: Option<Role>, path: &str) -> bool {
     let Some(role) = role else { return path == "/livez" };
     let is_health = matches!(path, "/livez" | "/readyz" | "/version" | "/metrics");
-    let is_of_moves = [path::HOLD, path::RELEASE].iter().any(|end| path.ends_with(end));
+    let endpoint = Endpoint::of_template(path);
     match role {
-        Role::ControlPlane => !path.ends_with(path::CREDITS),
-        Role::Router => path != path::LOG && !(path.starts_with(path::INTERNAL_WALLETS) && is_of_moves),
+        Role::ControlPlane => endpoint != Some(Endpoint::Credit),
+        Role::Router => {
+            let is_of_moves = matches!(endpoint, Some(Endpoint::HoldWrites | Endpoint::ReleaseWrites));
+            path != wire::LOG_PAGE && !is_of_moves
+        }
         Role::Monitor => is_health,
         Role::Cell => false,
     }
@@ -77,9 +80,10 @@ fn may(role: Option<Role>, path: &str) -> bool {
 /// `is_open`: there is no TLS, and callers show no certificates. They come from this machine then.
 async fn admit(is_open: bool, request: Request, next: Next) -> Response {
     let role = request.extensions().get::<Peer>().and_then(|peer| peer.role);
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let fault = match access::origin::check(request.headers(), is_open) {
         Err(foreign) => Fault::Foreign(foreign),
-        Ok(()) if !is_open && !may(role, request.uri().path()) => Fault::Forbidden,
+        Ok(()) if !is_open && !may(role, path) => Fault::Forbidden,
         Ok(()) => return next.run(request).await,
     };
     problem::rejected(fault, request.headers()).into_response()
@@ -95,10 +99,10 @@ mod tests {
             ("/readyz", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
             ("/version", vec![Role::Router, Role::ControlPlane, Role::Monitor]),
             ("/api/v1/wallets", vec![Role::Router, Role::ControlPlane]),
-            ("/internal/v1/wallets/w/credits", vec![Role::Router]),
-            ("/internal/v1/wallets/w/receivable", vec![Role::Router, Role::ControlPlane]),
-            ("/internal/v1/wallets/w/hold", vec![Role::ControlPlane]),
-            ("/internal/v1/wallets/w/release", vec![Role::ControlPlane]),
+            ("/internal/v1/wallets/{id}/credits", vec![Role::Router]),
+            ("/internal/v1/wallets/{id}/receivable", vec![Role::Router, Role::ControlPlane]),
+            ("/internal/v1/wallets/{id}/hold", vec![Role::ControlPlane]),
+            ("/internal/v1/wallets/{id}/release", vec![Role::ControlPlane]),
             ("/internal/v1/log", vec![Role::ControlPlane]),
         ] {
             for role in [Role::Router, Role::ControlPlane, Role::Monitor, Role::Cell] {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use ledger::{Intent, Money, Timestamp};
 use serde::Serialize;
 use store::Store;
-use topology::{UserId, WalletId, wire};
+use topology::{Endpoint, UserId, WalletId, wire};
 use uuid::Uuid;
 
 use super::problem::{Fault, Rejected, request_id};
@@ -93,7 +93,7 @@ pub async fn create<S: Store, P: Peers>(
         context::check_wallet_header(&headers, edge.wallets.wallet_of(&user))?;
         let context = context::context(&headers, request_id, &format!("create {user}"))?;
         let created = edge.wallets.create(user, context).await?;
-        let location = format!("/api/v1/wallets/{}", created.value.id);
+        let location = Endpoint::Show.of_wallet(created.value.id);
         let mut response =
             answer(StatusCode::CREATED, created, |wallet| json(StatusCode::CREATED, &WalletView::from(wallet)));
         response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&location).expect("plain ASCII"));
@@ -179,7 +179,7 @@ pub async fn transfer<S: Store, P: Peers>(
         context::check_wallet_header(&headers, from)?;
         let context = context::context(&headers, request_id, &format!("transfer {to} {amount}"))?;
         let done = edge.wallets.transfer(from, to, amount, context).await?;
-        let location = format!("/api/v1/wallets/{from}/transfers/{}", done.value.id);
+        let location = Endpoint::ShowTransfer.path(&[from.as_uuid(), done.value.id]);
         let in_flight = done.value.status == TransferStatus::InFlight;
         let status = if in_flight { StatusCode::ACCEPTED } else { StatusCode::OK };
         let mut response = answer(status, done, |transfer| json(status, &TransferView::from(&transfer)));

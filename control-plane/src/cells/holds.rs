@@ -7,7 +7,7 @@ use axum::http::Method;
 use futures_util::future::join_all;
 use mover::Holds;
 use topology::placement::InstanceEntry;
-use topology::{WalletId, wire};
+use topology::{Endpoint, WalletId};
 
 /// A hold lasts 200 ms: what is not answered by then is of no use.
 const CALL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -24,9 +24,10 @@ impl InstanceHolds {
     }
 
     /// One wallet's writes meet in one instance, but which one is the router's to know: all are asked.
-    async fn tell(&self, wallet: WalletId, what: &str) {
+    async fn tell(&self, wallet: WalletId, what: Endpoint) {
+        let path = what.of_wallet(wallet);
         let calls = self.addresses.iter().map(async |address| {
-            let url = format!("{}://{address}{}{wallet}{what}", self.http.scheme(), wire::path::INTERNAL_WALLETS);
+            let url = format!("{}://{address}{path}", self.http.scheme());
             self.http.ask(Method::POST, &url, &[], vec![], CALL_TIMEOUT).await
         });
         drop(join_all(calls).await);
@@ -35,10 +36,10 @@ impl InstanceHolds {
 
 impl Holds for InstanceHolds {
     async fn hold(&self, wallet: WalletId) {
-        self.tell(wallet, wire::path::HOLD).await;
+        self.tell(wallet, Endpoint::HoldWrites).await;
     }
 
     async fn release(&self, wallet: WalletId) {
-        self.tell(wallet, wire::path::RELEASE).await;
+        self.tell(wallet, Endpoint::ReleaseWrites).await;
     }
 }

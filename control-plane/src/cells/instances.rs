@@ -15,8 +15,7 @@ use serde_json::value::RawValue;
 use topology::placement::InstanceEntry;
 use topology::version::Running;
 use topology::wire::HotWallet;
-use topology::wire::path::{HOT_WALLETS, INTERNAL_WALLETS, LOG};
-use topology::{CellEntry, CellId, Duty, Problem, UserId, Version, WalletId, wire};
+use topology::{CellEntry, CellId, Endpoint, Problem, UserId, Version, WalletId, wire};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, refused};
@@ -76,7 +75,7 @@ impl Instances {
         method: Method,
         body: Vec<u8>,
     ) -> std::result::Result<(bool, String), String> {
-        let url = format!("{}://{}{LOG}", self.http.scheme(), instance.address);
+        let url = format!("{}://{}{}", self.http.scheme(), instance.address, wire::LOG_PAGE);
         let reply = self.http.ask(method, &url, &[], body, CALL_TIMEOUT).await.map_err(|error| error.to_string())?;
         Ok((reply.status.is_success(), String::from_utf8_lossy(&reply.body).trim().to_owned()))
     }
@@ -127,7 +126,11 @@ impl Instances {
 
     /// The wallets that this process writes most. `None`: it does not tell.
     pub async fn hot_wallets(&self, instance: &InstanceEntry) -> Option<Vec<HotWallet>> {
-        let reply = self.page(instance, HOT_WALLETS).await.ok().filter(|reply| reply.status.is_success())?;
+        let reply = self
+            .page(instance, Endpoint::HotWallets.template())
+            .await
+            .ok()
+            .filter(|reply| reply.status.is_success())?;
         serde_json::from_slice(&reply.body).ok()
     }
 
@@ -138,7 +141,7 @@ impl Instances {
     }
 
     pub async fn wallet(&self, cell: &CellEntry, wallet: WalletId) -> Result<Answer> {
-        self.ask(cell, Duty::Transactions, Method::GET, &format!("/api/v1/wallets/{wallet}"), &[], "").await
+        self.ask(cell, Endpoint::Show, &[wallet.as_uuid()], &[], "").await
     }
 
     /// Repeating it with the same key is harmless.
@@ -163,36 +166,37 @@ impl Instances {
         ];
         headers.extend(actor.map(|actor| (wire::ACTOR, actor)));
         let body = json!({ "userId": user.as_str() }).to_string();
-        self.ask(cell, Duty::Accounts, Method::POST, "/api/v1/wallets", &headers, &body).await
+        self.ask(cell, Endpoint::Create, &[], &headers, &body).await
     }
 
-    /// Posts to a path of a wallet's internal API; the cell's answer.
+    /// The cell's answer to an operator's request about a wallet, whose id is the first of `ids`.
     pub async fn change_state(
         &self,
         cell: &CellEntry,
-        wallet: WalletId,
-        path: &str,
+        endpoint: Endpoint,
+        ids: &[Uuid],
         actor: &str,
     ) -> Result<serde_json::Value> {
         let request_id = Uuid::now_v7().to_string();
         let headers = [(wire::REQUEST_ID, request_id.as_str()), (wire::ACTOR, actor)];
-        self.as_shown(cell, Method::POST, &format!("{INTERNAL_WALLETS}{wallet}/{path}"), &headers).await
+        self.as_shown(cell, endpoint, ids, &headers).await
     }
 
     /// A wallet as its cell shows it.
     pub async fn shown(&self, cell: &CellEntry, wallet: WalletId) -> Result<serde_json::Value> {
-        self.as_shown(cell, Method::GET, &format!("/api/v1/wallets/{wallet}"), &[]).await
+        self.as_shown(cell, Endpoint::Show, &[wallet.as_uuid()], &[]).await
     }
 
     async fn as_shown(
         &self,
         cell: &CellEntry,
-        method: Method,
-        path: &str,
+        endpoint: Endpoint,
+        ids: &[Uuid],
         headers: &[(&str, &str)],
     ) -> Result<serde_json::Value> {
+        let (method, path) = (method(endpoint), endpoint.path(ids));
         let mut last = "it has no instances".to_owned();
-        for instance in cell.instances.iter().filter(|instance| instance.role.serves(Duty::of(path))) {
+        for instance in cell.instances.iter().filter(|instance| instance.role.serves(endpoint.duty())) {
             let url = format!("{}://{}{path}", self.http.scheme(), instance.address);
             match self.http.ask(method.clone(), &url, headers, vec![], CALL_TIMEOUT).await {
                 Ok(reply) if reply.status.is_success() => {
@@ -220,14 +224,14 @@ impl Instances {
     async fn ask(
         &self,
         cell: &CellEntry,
-        duty: Duty,
-        method: Method,
-        path: &str,
+        endpoint: Endpoint,
+        ids: &[Uuid],
         headers: &[(&str, &str)],
         body: &str,
     ) -> Result<Answer> {
+        let (method, path) = (method(endpoint), endpoint.path(ids));
         let mut last = "it has no instances".to_owned();
-        for instance in cell.instances.iter().filter(|instance| instance.role.serves(duty)) {
+        for instance in cell.instances.iter().filter(|instance| instance.role.serves(endpoint.duty())) {
             let url = format!("{}://{}{path}", self.http.scheme(), instance.address);
             let request_id = Uuid::now_v7().to_string();
             let headers = [headers, &[(wire::REQUEST_ID, request_id.as_str())]].concat();
@@ -246,6 +250,13 @@ impl Instances {
         }
         let detail = format!("{}: {last}; nothing is lost, run the same command again", cell.id);
         Err(Error::Refused(Refusal::CellUnavailable.detail(detail).titled("The cell does not answer").status(502)))
+    }
+}
+
+fn method(endpoint: Endpoint) -> Method {
+    match endpoint.method() {
+        topology::endpoint::Method::Get => Method::GET,
+        topology::endpoint::Method::Post => Method::POST,
     }
 }
 

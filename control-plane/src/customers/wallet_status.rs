@@ -5,7 +5,7 @@ use control_api::{Because, Refusal};
 use mover::Side;
 use store::dynamodb::DynamoStore;
 use topology::wire::code;
-use topology::{CellEntry, WalletId};
+use topology::{CellEntry, Endpoint, WalletId};
 use tracing::info;
 use uuid::Uuid;
 
@@ -30,12 +30,20 @@ impl Verb {
         })
     }
 
-    /// The last part of the path, here and in the cells' internal API.
+    /// The last part of the path.
     fn as_str(self) -> &'static str {
         match self {
             Self::Freeze => "freeze",
             Self::Unfreeze => "unfreeze",
             Self::Close => "close",
+        }
+    }
+
+    fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Freeze => Endpoint::Freeze,
+            Self::Unfreeze => Endpoint::Unfreeze,
+            Self::Close => Endpoint::Close,
         }
     }
 
@@ -52,8 +60,8 @@ impl Verb {
 /// Has the cell of the payer try a transfer in flight at once; the transfer as the cell shows it afterwards.
 pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &Because) -> Result<serde_json::Value> {
     let cell = home(fleet, wallet).await?;
-    let path = format!("transfers/{transfer}/deliver");
-    let shown = fleet.instances.change_state(&cell, wallet, &path, &because.actor).await?;
+    let ids = [wallet.as_uuid(), transfer];
+    let shown = fleet.instances.change_state(&cell, Endpoint::Deliver, &ids, &because.actor).await?;
     info!(%wallet, %transfer, actor = because.actor, reason = because.reason, "had a transfer delivered");
     Ok(shown)
 }
@@ -61,7 +69,7 @@ pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &
 /// The wallet as its cell shows it afterwards.
 pub async fn change(fleet: &Fleet, wallet: WalletId, verb: Verb, because: &Because) -> Result<serde_json::Value> {
     let cell = home(fleet, wallet).await?;
-    let changed = match fleet.instances.change_state(&cell, wallet, verb.as_str(), &because.actor).await {
+    let changed = match fleet.instances.change_state(&cell, verb.endpoint(), &[wallet.as_uuid()], &because.actor).await {
         // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
         Err(Error::Relayed(problem)) if problem.code == verb.already() => fleet.instances.shown(&cell, wallet).await?,
         changed => changed?,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use topology::{CellId, Duty, WalletId, wire};
+use topology::{CellId, Duty, Endpoint, WalletId, wire};
 
 use crate::failure::Failure;
 use crate::limits;
@@ -43,6 +43,7 @@ impl Destination<'_> {
 /// A request whose header is clean.
 pub struct Forwarded<'a> {
     pub head: &'a Parts,
+    pub duty: Duty,
     pub to: Destination<'a>,
     pub deadline: Deadline,
     pub facts: &'a Facts,
@@ -58,7 +59,6 @@ struct Course<'a> {
     request: &'a Forwarded<'a>,
     /// Asks without changing anything: what became of it does not matter.
     is_read: bool,
-    duty: Duty,
     /// Repeating it does no harm even if the first was applied.
     is_repeatable: bool,
 }
@@ -122,11 +122,11 @@ pub async fn home_of(
     deadline: Deadline,
     request_id: &HeaderValue,
 ) -> Result<CellId, Failure> {
-    let path = format!("{}{wallet}{}", wire::path::INTERNAL_WALLETS, wire::path::RECEIVABLE);
-    let (head, ()) = Request::get(path).body(()).expect("a wallet id makes a path").into_parts();
+    let endpoint = Endpoint::Receivable;
+    let (head, ()) = Request::get(endpoint.of_wallet(wallet)).body(()).expect("a wallet id makes a path").into_parts();
     let facts = Facts::default();
     let to = Destination::Wallet(wallet);
-    let asked = Forwarded { head: &head, to, deadline, facts: &facts, request_id, actor: None };
+    let asked = Forwarded { head: &head, duty: endpoint.duty(), to, deadline, facts: &facts, request_id, actor: None };
     let local = worker.routes().ok_or(Failure::NoPlacement)?;
     // Boxed because it is rare and large.
     match Box::pin(forward_to_cell(worker, client, &local, &asked, &[])).await? {
@@ -147,8 +147,7 @@ async fn forward_to_cell(
     let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
     let has_key = request.head.method == Method::POST && request.facts.has_key;
     let is_repeatable = is_read || has_key;
-    let duty = Duty::of(request.head.uri.path());
-    let course = Course { worker, client, request, is_read, duty, is_repeatable };
+    let course = Course { worker, client, request, is_read, is_repeatable };
     let cell = match request.to {
         Destination::Wallet(wallet) => local.routes.owner(wallet),
         Destination::Cell(cell) => local.routes.cell_named(cell.as_str()).ok_or(Failure::CellNotFound)?,
@@ -244,7 +243,7 @@ impl Course<'_> {
         cell: usize,
         tried: Tried,
     ) -> impl Iterator<Item = InstanceSlot> + use<'l> {
-        let candidates = local.routes.cells[cell].candidates(self.request.to.preference(), self.duty);
+        let candidates = local.routes.cells[cell].candidates(self.request.to.preference(), self.request.duty);
         candidates.filter(move |&slot| !tried.has(slot))
     }
 

@@ -36,7 +36,8 @@ pub async fn serve(
     let span = if trace::is_on() { traced(&mut head.headers, client.side, route) } else { None };
     let debug = tracing::enabled!(tracing::Level::DEBUG).then(|| (head.method.clone(), head.uri.clone()));
     let mut destination = None;
-    let outcome = answer(&worker, &mut ongoing, &mut head, body, &request_id, started, &mut destination).await;
+    let arrival = Arrival { route, request_id: &request_id, started };
+    let outcome = answer(&worker, &mut ongoing, arrival, &mut head, body, &mut destination).await;
     let mut answer = outcome.unwrap_or_else(|failure| {
         worker.refused(&failure, &request_id);
         let mut answer = problem_answer(&failure, &request_id);
@@ -92,13 +93,19 @@ fn end(mut span: Span, answer: &Response<AnswerBody>) {
     }
 }
 
+/// What is known of a request before its headers are read.
+struct Arrival<'a> {
+    route: Route,
+    request_id: &'a HeaderValue,
+    started: Instant,
+}
+
 async fn answer(
     worker: &Rc<Worker>,
     ongoing: &mut Ongoing,
+    Arrival { route, request_id, started }: Arrival<'_>,
     head: &mut Parts,
     mut body: Incoming,
-    request_id: &HeaderValue,
-    started: Instant,
     destination: &mut Option<HeaderValue>,
 ) -> Result<Response<AnswerBody>, Failure> {
     let client = &Rc::clone(&ongoing.client);
@@ -118,16 +125,16 @@ async fn answer(
         return Err(Failure::UpgradeRefused);
     }
     let deadline = started + facts.deadline();
-    let target = match target(client.side, &head.method, head.uri.path(), head.uri.query())? {
+    let target = match target(route, &head.method, head.uri.path(), head.uri.query())? {
         Target::Docs(None) => return Ok(documents::to_directory()),
         Target::Docs(Some(path)) => return documents::page(&path),
         Target::OpenApi => return Ok(documents::openapi()),
         target => target,
     };
     access::origin::check(&head.headers, !worker.is_protected(client.side)).map_err(Failure::Foreign)?;
-    worker.admit_process(client, head.uri.path())?;
+    worker.admit_process(client, route)?;
     let caller = worker.authenticate(client, &mut head.headers)?;
-    let most = wire::body_max_bytes(head.uri.path());
+    let most = route.body_max_bytes();
     if facts.content_length.is_some_and(|length| length > most as u64) {
         return Err(Failure::BodyTooLarge(most));
     }
@@ -139,18 +146,18 @@ async fn answer(
     // Only now, so that a slow sender holds no place.
     ongoing.enter()?;
     if let Target::Cell(cell) = &target {
-        worker.authorize(caller.as_deref(), head, None)?;
+        worker.authorize(caller.as_deref(), route.taking(&head.method), None)?;
         let actor = caller.as_ref().map(|caller| &caller.actor);
         let to = Destination::Cell(cell);
-        let forwarded = Forwarded { head, to, deadline, facts: &facts, request_id, actor };
+        let forwarded = Forwarded { head, duty: route.duty(), to, deadline, facts: &facts, request_id, actor };
         return forward(worker, client, &forwarded, &body).await;
     }
     let wallet = wallet_of(&target, &body, &facts, worker)?;
-    worker.authorize(caller.as_deref(), head, Some(wallet))?;
+    worker.authorize(caller.as_deref(), route.taking(&head.method), Some(wallet))?;
     if client.side == Side::Internal {
         *destination = owner_of(worker, wallet);
     }
-    if let Some(cell) = worker.crediting(client, head.uri.path())? {
+    if let Some(cell) = worker.crediting(client, route)? {
         check_payer(worker, client, cell, &body, deadline, request_id).await?;
     }
     // What cells ask of one another is money in flight: it is limited by what may leave a wallet in the first place.
@@ -161,7 +168,7 @@ async fn answer(
     let left = left.map_err(Failure::RateLimited)?;
     let actor = caller.as_ref().map(|caller| &caller.actor);
     let to = Destination::Wallet(wallet);
-    let forwarded = Forwarded { head, to, deadline, facts: &facts, request_id, actor };
+    let forwarded = Forwarded { head, duty: route.duty(), to, deadline, facts: &facts, request_id, actor };
     let mut answer = forward(worker, client, &forwarded, &body).await?;
     if let Some(left) = left {
         worker.shared.limiter.describe(left, answer.headers_mut());

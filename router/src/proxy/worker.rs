@@ -17,14 +17,14 @@ use access::{Denied, Gate, Guard, Role};
 use arc_swap::ArcSwapOption;
 use arc_swap::cache::Cache;
 use http::header::AUTHORIZATION;
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use topology::{CellId, WalletId, wire};
+use topology::endpoint::Callers;
+use topology::{CellId, Endpoint, WalletId};
 use uuid::Uuid;
 
 use crate::config::Bounds;
@@ -34,6 +34,7 @@ use crate::proxy::client::{Client, Clock};
 use crate::proxy::io::{ClientIo, Scratch};
 use crate::proxy::service::serve;
 use crate::rate::Limiter;
+use crate::route::Route;
 use crate::routes::{Routes, SharedRoutes};
 use crate::target::Side;
 use crate::telemetry::Counters;
@@ -241,20 +242,20 @@ impl Worker {
     }
 
     /// Whether this caller of the internal listener may: cells ask one another two questions, and only cells credit.
-    pub fn admit_process(&self, client: &Client, path: &str) -> Result<(), Denied> {
+    pub fn admit_process(&self, client: &Client, route: Route) -> Result<(), Denied> {
         let Some(process) = client.process.get() else { return Ok(()) };
-        let (is_question, is_credit) = (path.ends_with(wire::path::RECEIVABLE), path.ends_with(wire::path::CREDITS));
+        let endpoint = route.endpoint();
         let is_allowed = match process.role {
-            Role::Cell => is_question || is_credit,
-            _ => !is_credit,
+            Role::Cell => endpoint.is_some_and(|endpoint| endpoint.callers() == Callers::Cells),
+            _ => endpoint != Some(Endpoint::Credit),
         };
         if is_allowed { Ok(()) } else { Err(Denied::Forbidden) }
     }
 
     /// The cell that the caller's certificate names, if what it asks for is a credit.
-    pub fn crediting<'a>(&self, client: &'a Client, path: &str) -> Result<Option<&'a CellId>, Denied> {
+    pub fn crediting<'a>(&self, client: &'a Client, route: Route) -> Result<Option<&'a CellId>, Denied> {
         match client.process.get() {
-            Some(process) if path.ends_with(wire::path::CREDITS) => {
+            Some(process) if route.endpoint() == Some(Endpoint::Credit) => {
                 process.cell.as_ref().map(Some).ok_or(Denied::Forbidden)
             }
             _ => Ok(None),
@@ -262,10 +263,15 @@ impl Worker {
     }
 
     /// Whether the caller may do this, to this wallet if it is about one. Everything that is not known is refused.
-    pub fn authorize(&self, caller: Option<&Caller>, head: &Parts, wallet: Option<WalletId>) -> Result<(), Denied> {
+    pub fn authorize(
+        &self,
+        caller: Option<&Caller>,
+        endpoint: Option<Endpoint>,
+        wallet: Option<WalletId>,
+    ) -> Result<(), Denied> {
         let (Some(guard), Some(caller)) = (&self.guard, caller) else { return Ok(()) };
-        let route = access::route::public(head.method.as_str(), head.uri.path());
-        let (method, route) = route.ok_or(Denied::Forbidden)?;
+        let endpoint = endpoint.ok_or(Denied::Forbidden)?;
+        let (method, route) = (endpoint.method().name(), endpoint.template());
         let own = wallet.is_some() && wallet == caller.identity.own_wallet;
         let question = Question { side: Door::Public, method: method.into(), route: route.into(), own, force: false };
         guard.borrow_mut().authorize(Asker::Identity(&caller.identity), question)

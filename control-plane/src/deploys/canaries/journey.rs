@@ -7,7 +7,7 @@ use access::http::{Http, Reply};
 use axum::http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use topology::{UserId, WalletId, wire};
+use topology::{Endpoint, UserId, WalletId, wire};
 use uuid::Uuid;
 
 /// Longer than a customer would wait, so that what hangs differs from what is slow.
@@ -72,12 +72,13 @@ impl Journey<'_> {
 
     /// Finds the canary's wallet, or makes one.
     async fn settle(&self, canary: &Canary, count: Count<'_>) -> bool {
-        let find = format!("/api/v1/wallets?userId={}", canary.user);
+        let find = format!("{}?userId={}", Endpoint::Find.path(&[]), canary.user);
         match self.step("find", Method::GET, &find, String::new(), canary.wallet, count).await {
             Some(reply) if reply.status.is_success() => true,
             Some(reply) if reply.status.as_u16() == 404 => {
                 let body = serde_json::json!({ "userId": canary.user.as_str() }).to_string();
-                let made = self.step("create", Method::POST, "/api/v1/wallets", body, canary.wallet, count).await;
+                let made =
+                    self.step("create", Method::POST, &Endpoint::Create.path(&[]), body, canary.wallet, count).await;
                 made.is_some_and(|reply| reply.status.is_success() || reply.status.as_u16() == 409)
             }
             _ => false,
@@ -86,11 +87,11 @@ impl Journey<'_> {
 
     async fn travel(&self, canary: &Canary, count: Count<'_>) -> Option<()> {
         let wallet = canary.wallet;
-        let own = format!("/api/v1/wallets/{wallet}");
-        let shown = self.done("balance", Method::GET, &own, String::new(), wallet, count).await?;
+        let own = |endpoint: Endpoint| endpoint.of_wallet(wallet);
+        let shown = self.done("balance", Method::GET, &own(Endpoint::Show), String::new(), wallet, count).await?;
         let balance: f64 = serde_json::from_slice::<Shown<'_>>(&shown.body).ok()?.balance.get().parse().ok()?;
         let amount = |amount: &str| format!(r#"{{"amount":{amount}}}"#);
-        let (deposit, withdraw) = (format!("{own}/deposit"), format!("{own}/withdraw"));
+        let (deposit, withdraw) = (own(Endpoint::Deposit), own(Endpoint::Withdraw));
         if balance < LEAST {
             self.done("deposit", Method::POST, &deposit, amount(FLOAT), wallet, count).await?;
         }
@@ -99,9 +100,9 @@ impl Journey<'_> {
         self.done("withdraw", Method::POST, &withdraw, amount(MOVED), wallet, count).await?;
         if let Some(payee) = self.payee {
             let body = format!(r#"{{"fromWalletId":"{wallet}","toWalletId":"{payee}","amount":{GIVEN}}}"#);
-            self.done("transfer", Method::POST, "/api/v1/wallets/transfer", body, wallet, count).await?;
+            self.done("transfer", Method::POST, &Endpoint::Transfer.path(&[]), body, wallet, count).await?;
         }
-        let history = format!("{own}/transactions?limit=5");
+        let history = own(Endpoint::ListTransactions) + "?limit=5";
         self.done("history", Method::GET, &history, String::new(), wallet, count).await?;
         Some(())
     }
