@@ -78,7 +78,7 @@ fn control_plane(emulator: &str, config: &Path) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tables_and_health_checks_of_other_accounts_are_reached_by_becoming_their_roles() {
+async fn tables_of_other_accounts_are_reached_by_assuming_their_roles() {
     within(120, "the test", async {
         let Some((_emulator, url)) = stand_in::aws("accounts of AWS").await else { return };
         // The fixture has no endpoints: on AWS region and account decide. Here the environment says where AWS is.

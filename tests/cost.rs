@@ -27,7 +27,7 @@ fn write_units(consumed: &Value) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deposit_costs_one_write_unit_and_a_transfer_inside_a_cell_four() {
+async fn a_deposit_costs_one_write_unit_and_a_near_transfer_four() {
     within(60, "the test", async {
         let fleet = Fleet::start(1, 1).await;
         let client = fleet.client();
@@ -67,7 +67,7 @@ async fn a_deposit_costs_one_write_unit_and_a_transfer_inside_a_cell_four() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_balance_costs_one_read_unit_and_a_transfer_between_cells_is_bounded() {
+async fn a_balance_costs_one_read_unit_and_far_transfers_are_bounded() {
     within(60, "the test", async {
         let fleet = Fleet::start(2, 1).await;
         let client = fleet.client();

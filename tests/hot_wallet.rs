@@ -57,7 +57,7 @@ async fn begin() -> (Fleet, WalletId) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_deposits_through_two_instances_are_each_counted_once() {
+async fn ten_thousand_deposits_by_two_instances_are_counted_once() {
     within(120, "the test", async {
         let (fleet, wallet) = begin().await;
         let requests = deposit_cents(&fleet, wallet, 10_000, &Arc::default()).await;

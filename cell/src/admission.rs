@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn new_wallets_get_a_quarter_of_the_rate_and_only_what_moving_money_leaves() {
+    fn new_wallets_get_at_most_a_quarter_of_the_rate() {
         let served = |state: &mut State, class: Class, at: Duration| {
             let admitted = state.admit(class, at).is_ok();
             if admitted {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn credits_are_taken_beyond_the_rate_and_the_public_waits_for_them() {
+    fn credits_pass_beyond_the_rate_and_the_public_waits() {
         let mut state = state(100);
         while state.admit(Class::Movement, Duration::ZERO).is_ok() {}
         for _ in 0..500 {

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_is_copied_again_from_where_the_chain_breaks() {
+    fn what_was_forgotten_is_copied_again_from_the_break() {
         let zero = opened("a");
         let one = deposit(&zero.head(), 5);
         let left = moved(&one.head(), "b");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_adopts_only_the_move_to_itself_that_follows_its_whole_copy() {
+    fn a_cell_adopts_only_a_move_to_itself_after_a_whole_copy() {
         let zero = opened("a");
         let one = deposit(&zero.head(), 5);
         let left = moved(&one.head(), "b");

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_that_promises_nothing_says_nothing_of_an_earlier_attempt() {
+    fn an_error_without_a_promise_leaves_earlier_attempts_open() {
         let lost = reported(502, "upstream_unknown_outcome");
         assert_eq!(lost, Reported::Unknown("upstream_unknown_outcome".into()));
         let shed = reported(503, "overloaded");

@@ -92,7 +92,7 @@ async fn a_second_put_of_the_same_key_fails_its_condition() {
 }
 
 #[tokio::test]
-async fn a_cancelled_transaction_writes_nothing_and_shows_what_stood_in_its_way() {
+async fn a_cancelled_transaction_writes_nothing_and_shows_why() {
     let fixture = started().await;
     let transaction = |a, b| {
         let call = fixture.client.transact_write_items().transact_items(put_if_absent(a));
@@ -147,7 +147,7 @@ async fn faults_are_what_the_client_meets() {
 }
 
 #[tokio::test]
-async fn the_write_after_so_many_gets_no_answer_until_the_plan_changes() {
+async fn the_write_after_so_many_is_silent_until_the_plan_changes() {
     for applied in [true, false] {
         let fixture = started().await;
         fixture.faults(&format!(r#"{{"hang_after_writes":1,"hang_applied":{applied}}}"#)).await;

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusing_line_ends_what_is_open_and_comes_back_on_the_same_address() {
+    async fn a_refusing_line_ends_what_is_open_and_keeps_its_address() {
         let (relays, address) = echo().await;
         let mut stream = TcpStream::connect(&address).await.expect("it listens");
         assert_eq!(ask(&mut stream).await.expect("the line is whole"), 7);

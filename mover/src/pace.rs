@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_under_strain_is_given_less_to_do_and_more_again_when_it_recovers() {
+    fn a_source_under_strain_gets_less_to_do_until_it_recovers() {
         let pace = Pace::new(8, None);
         let answer = |after: Duration| {
             pace.meter().adjusted = Instant::now() - ADJUST_EVERY;

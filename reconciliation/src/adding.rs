@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_settled_and_never_arrived_is_lost_and_not_on_its_way() {
+    fn what_was_settled_and_never_arrived_is_lost() {
         let sent = vec![leg(Move::Out, 30, 1, true), leg(Move::Settled, 0, 1, true)];
         let books = books(vec![(1, flows(1, 70, 100, sent)), (2, flows(2, 0, 0, vec![]))]);
         assert_eq!((books.difference, books.in_flight, books.faults.len()), (-30, 0, 1));

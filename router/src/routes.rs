@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_of_the_own_zone_come_first_and_those_of_a_zone_that_was_left_last() {
+    fn the_own_zone_comes_first_and_a_zone_that_was_left_last() {
         let left = Routes::new(placement(&["a"]), Some(zone("b")), 99);
         let home = Routes::new(placement(&[]), Some(zone("b")), 99);
         let nowhere = Routes::new(placement(&[]), None, 99);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_zone_is_left_too_and_taken_again_when_the_time_is_over() {
+    fn the_own_zone_can_be_left_too_until_the_time_is_over() {
         let routes = Routes::new(placement(&["b"]), Some(zone("b")), 99);
         assert_eq!(sorted(&order(&routes, 7)[4..]), [1, 4]);
         assert!(routes.at(99).is_none(), "nothing changes yet");

@@ -6,7 +6,7 @@ use super::support::Secure;
 use crate::fleet::{until, wallet_of};
 
 #[tokio::test]
-async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
+async fn each_caller_gets_its_own_and_nothing_else() {
     let every_second = vec![("CELL_CHECKPOINT_SECONDS".to_owned(), "1".to_owned())];
     let secure = Secure::start_with(2, every_second).await;
     let (ann, bob) = (wallet_of("ann"), wallet_of("bob"));
@@ -131,7 +131,7 @@ async fn everybody_gets_what_is_his_and_nothing_else_through_the_router() {
 }
 
 #[tokio::test]
-async fn operators_change_at_the_control_plane_what_their_role_is_for_and_are_named_for_it() {
+async fn operators_change_what_their_role_allows_and_are_named() {
     let secure = Secure::start(2).await;
     let [viewer, operator, admin] = ["viewer", "operator", "admin"].map(|role| secure.operator(role));
     let strangers = [secure.customer("ann"), secure.service("deposit admin wallets:read")];

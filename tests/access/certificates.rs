@@ -41,7 +41,7 @@ async fn silent_connections_keep_no_caller_out(secure: &Secure) {
 }
 
 #[tokio::test]
-async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
+async fn each_port_admits_only_certificates_of_its_roles() {
     let secure = Secure::start(2).await;
     let elsewhere = tempdir("foreign");
     let foreign = Secrets::of(&elsewhere);
@@ -134,7 +134,7 @@ async fn each_port_lets_in_only_certificates_of_the_deployment_in_their_role() {
 }
 
 #[tokio::test]
-async fn certificates_are_replaced_under_traffic_without_a_failed_request() {
+async fn certificates_are_replaced_without_a_failed_request() {
     let secure = Secure::start(2).await;
     let (ann, bob) = (wallet_of("ann"), wallet_of("bob"));
     let all = secure.service("wallets:create wallets:read deposit transfer");

@@ -41,7 +41,7 @@ async fn no_process_starts_with_the_certificate_of_another() {
 }
 
 #[tokio::test]
-async fn nothing_listens_for_other_machines_without_keys_and_says_which_flag_mends_it() {
+async fn nothing_listens_for_other_machines_without_keys() {
     let data = std::env::temp_dir().join(format!("wallet-door-{}", std::process::id()));
     let data = data.to_string_lossy().into_owned();
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../cells.toml");

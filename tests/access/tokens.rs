@@ -82,7 +82,7 @@ async fn a_token_that_is_not_right_in_everything_opens_neither_door() {
 }
 
 #[tokio::test]
-async fn a_new_key_counts_and_a_withdrawn_one_does_not_without_a_restart() {
+async fn keys_come_into_force_and_end_without_a_restart() {
     let secure = Secure::start(1).await;
     let url = format!("{}/api/v1/wallets?userId=ann", secure.router());
     let (old, new) = (secure.secrets.signing_key().expect("a key"), SigningKey::generate());

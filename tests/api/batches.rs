@@ -72,7 +72,7 @@ async fn a_batch_is_atomic_or_each_for_itself_and_is_done_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operation_with_a_key_of_its_own_is_done_once_whatever_batch_it_comes_in() {
+async fn an_operation_with_its_own_key_is_done_once_in_any_batch() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         let (client, ann) = (&fixture.client, fixture.ann);
@@ -126,7 +126,7 @@ async fn the_largest_batch_is_one_block() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_with_a_batch_is_said_of_the_operation_and_changes_nothing() {
+async fn a_fault_in_a_batch_names_the_operation_and_changes_nothing() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         let (client, ann, abe) = (&fixture.client, fixture.ann, fixture.abe);

@@ -69,7 +69,7 @@ async fn a_cursor_of_another_wallet_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn amounts_are_read_exactly_in_every_notation_and_written_with_two_decimals() {
+async fn amounts_are_read_exactly_and_written_with_two_decimals() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         for (amount, balance) in [

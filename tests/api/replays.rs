@@ -13,7 +13,7 @@ async fn expect_replay(fixture: &Fixture, call: &Call, first: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repeated_request_gets_the_first_answer_even_after_the_cells_were_killed() {
+async fn a_repeated_request_gets_the_first_answer_after_a_kill() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         let calls = [

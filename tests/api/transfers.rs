@@ -11,7 +11,7 @@ const SLOW_MS: u64 = 400;
 const DEADLINE_MS: u64 = 1_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_settles_later() {
+async fn a_transfer_that_outlasts_the_client_is_accepted_and_settles() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         let (client, ann, bob) = (&fixture.client, fixture.ann, fixture.bob);
@@ -44,7 +44,7 @@ async fn a_transfer_that_takes_longer_than_the_client_waits_is_accepted_and_sett
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transfer_to_a_cell_that_is_away_leaves_the_money_where_it_is() {
+async fn a_transfer_to_an_absent_cell_leaves_the_money() {
     within(60, "the test", async {
         let fixture = Fixture::new().await;
         fixture.fleet.stop("cell-2-a").await;

@@ -17,7 +17,7 @@ async fn balance_at(client: &Client, wallet: WalletId, answer: &Answer, offset_m
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_crosses_cells_and_every_balance_of_the_past_can_be_asked_for() {
+async fn money_crosses_cells_and_past_balances_can_be_read() {
     within(60, "the test", async {
         let fleet = Fleet::start(2, 1).await;
         let client = fleet.client();

@@ -17,7 +17,7 @@ use crate::fleet::{Call, Client, Fleet, setting, until, within};
 const OUTAGE_S: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_control_plane_customers_are_served_and_new_ones_created() {
+async fn customers_are_served_and_created_without_the_control_plane() {
     within(90, "the test", async {
         let fleet = Fleet::start(2, 1).await;
         let client = fleet.client();
@@ -68,7 +68,7 @@ async fn keep_depositing(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cell_without_its_database_says_so_and_recovers_while_others_go_on() {
+async fn a_cell_without_its_database_says_so_and_recovers() {
     let outage = Duration::from_secs(setting("WALLET_OUTAGE_S", OUTAGE_S));
     within(90 + outage.as_secs(), "the test", async {
         let fleet = Fleet::start(2, 1).await;

@@ -108,7 +108,7 @@ fn transaction(answer: &Answer) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_named() {
+async fn a_destroyed_cell_is_restored_and_what_was_lost_is_named() {
     within(240, "the test", async {
         let fixture = Fixture::start().await;
         let Fixture { fleet, client, ann, bob, ben, leaves, comes } = &fixture;
@@ -208,7 +208,7 @@ async fn a_destroyed_cell_is_restored_from_its_last_export_and_what_was_lost_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cell_is_restored_as_it_was_at_a_moment_and_a_file_that_is_not_whole_is_refused() {
+async fn a_cell_is_restored_to_a_moment_from_a_whole_file_only() {
     within(120, "the test", async {
         let fixture = Fixture::start().await;
         let moment = time::OffsetDateTime::now_utc();

@@ -128,7 +128,7 @@ async fn until_answered_by(fleet: &Fleet, payers: &Payers, expected: [bool; 2], 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_zone_that_is_left_gets_no_request_and_is_taken_again_also_without_a_control_plane() {
+async fn a_zone_that_is_left_gets_no_request_until_it_is_restored() {
     within(150, "the test", async {
         let dns = Dns::start().await;
         let environment = dns.as_ref().map(Dns::environment).unwrap_or_default();
@@ -180,7 +180,7 @@ async fn a_zone_that_is_left_gets_no_request_and_is_taken_again_also_without_a_c
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_zone_is_not_left_where_what_stays_is_not_ready_unless_it_is_meant() {
+async fn a_zone_is_left_only_if_what_stays_is_ready_or_by_force() {
     within(90, "the test", async {
         let flags = vec!["--router-zone", ZONES[0]];
         let shape = Shape { cells: 1, instances: 2, flags, zones: ZONES.to_vec(), ..Shape::default() };

@@ -14,7 +14,7 @@ const ASKED: usize = 100;
 const FULL: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_balance_of_any_time_takes_two_queries_however_long_the_chain() {
+async fn a_balance_of_any_time_takes_two_queries() {
     let entries = setting("WALLET_HISTORY", ENTRIES) as usize;
     within(120 + entries as u64 / 500, "the test", async {
         let database = Database::start().await;

@@ -49,7 +49,7 @@ async fn burn_the_log(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_past_rewritten_with_all_its_hashes_is_given_away_by_what_was_signed() {
+async fn a_rewritten_past_differs_from_what_was_signed() {
     within(120, "the test", async {
         let database = Database::start().await;
         let mut ledgers = Ledgers::write(&database.store).await;
@@ -119,7 +119,7 @@ async fn nothing_is_signed_over_a_log_that_was_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_who_sign_at_once_one_wins_and_the_others_leaves_count_for_nothing() {
+async fn of_two_signers_at_once_one_wins_and_the_other_has_no_leaves() {
     within(120, "the test", async {
         let database = Database::start().await;
         let ledgers = Ledgers::write(&database.store).await;

@@ -60,7 +60,7 @@ async fn exit_code(fleet: &Fleet, words: &[&str]) -> i32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_wallet_is_frozen_and_a_rewritten_one_given_away_while_all_others_are_served() {
+async fn a_broken_wallet_is_frozen_while_all_others_are_served() {
     within(240, "the test", async {
         let fleet =
             Fleet::of(Shape { cells: 1, instances: 2, environment: jobs_every_second(&[]), ..Shape::default() }).await;

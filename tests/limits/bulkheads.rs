@@ -99,7 +99,7 @@ async fn shed(fleet: &Fleet, class: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_creations_or_reads_delays_no_withdrawal_beyond_its_own_places() {
+async fn a_flood_of_creations_or_reads_delays_no_withdrawal() {
     within(240, "the test", async {
         let fleet = Fleet::start(1, 1).await;
         let client = fleet.client();

@@ -95,7 +95,7 @@ fn resident_kib(pid: i32) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_times_the_capacity_costs_neither_goodput_nor_memory_nor_time_to_recover() {
+async fn five_times_the_capacity_costs_no_goodput_and_no_memory() {
     let (overload_s, capacity) = (setting("WALLET_OVERLOAD_S", OVERLOAD_S), setting("WALLET_OVERLOAD_TPS", CAPACITY));
     within(120 + 3 * overload_s, "the test", async {
         let environment = vec![("CTL_MAX_TPS".to_owned(), capacity.to_string())];

@@ -69,7 +69,7 @@ async fn money_moves_untouched_while_no_process_creates_wallets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_refuses_what_is_not_its_own_and_wallets_move_between_cells_of_such_processes() {
+async fn a_process_refuses_the_duty_of_others_and_wallets_still_move() {
     within(120, "the test", async {
         let fleet = split().await;
         let user = fleet.users_in(1, 1).await.remove(0);

@@ -139,7 +139,7 @@ async fn a_live_cell_is_emptied_and_no_request_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cell_whose_processes_are_dead_is_emptied_and_only_its_customers_notice() {
+async fn a_cell_with_dead_processes_is_emptied() {
     within(900, "the test", async {
         let count = usize::try_from(setting("WALLET_EVACUATED", 100)).expect("a number of wallets");
         let fleet = Fleet::of(evacuated_shape()).await;

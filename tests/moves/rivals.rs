@@ -48,7 +48,7 @@ fn gave_way(outcome: Result<(), MoveError>) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_migrators_on_one_plan_and_on_opposite_plans_have_one_outcome() {
+async fn two_migrators_on_equal_or_opposite_plans_have_one_outcome() {
     within(120, "the test", async {
         let fleet = Fleet::start(3, 1).await;
         let wallets = funded(&fleet, 1, 8).await;

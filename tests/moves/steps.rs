@@ -36,7 +36,7 @@ struct Death {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_migrator_killed_at_any_durable_step_is_finished_by_the_next() {
+async fn a_migrator_killed_at_any_step_is_finished_by_the_next() {
     // Each step in one of four ways; all four of them in the long version.
     let every_way = setting("WALLET_EVERY_STEP", 0) == 1;
     within(if every_way { 3_600 } else { 600 }, "the test", walk(every_way)).await;

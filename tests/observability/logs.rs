@@ -24,7 +24,7 @@ fn lines(fleet: &Fleet, process: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_says_which_request_trace_cell_and_wallet_it_is_about_and_no_amounts() {
+async fn a_line_names_request_trace_cell_and_wallet_and_no_amount() {
     within(90, "the test", async {
         let fleet = Fleet::start(1, 1).await;
         let client = fleet.client();

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_without_a_role_is_for_everything_and_is_written_as_before() {
+    fn an_instance_without_a_role_serves_all_and_is_written_so() {
         let old = r#"{"id":"cell-1-a","address":"127.0.0.1:1"}"#;
         let instance: InstanceEntry = serde_json::from_str(old).expect("an old entry");
         assert_eq!(instance.role, Role::All);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_avoided_zone_travels_with_the_next_updates_until_it_is_restored() {
+    fn an_avoided_zone_is_in_updates_until_it_is_restored() {
         let avoided = vec![AvoidedZone { zone: ZoneId::parse("z-1").expect("sound"), until_s: 100 }];
         let left = PlacementUpdate { avoided: avoided.clone(), ..update(2, Some(1), vec![]) };
         let placement = halves().updated(&left).expect("newer");

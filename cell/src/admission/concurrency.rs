@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_the_limit_stays_between_its_bounds_and_no_place_is_lost(
+        fn the_limit_stays_in_its_bounds_and_no_place_is_lost(
             steps in proptest::collection::vec((any::<bool>(), 0_u64..200_000, proptest::option::of(0_u64..10_000_000)), 1..3_000),
         ) {
             let mut limiter = Limiter::new(BOUNDS);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hot_wallet_whose_commits_take_everybody_along_keeps_its_places() {
+    fn a_hot_wallet_with_large_commits_keeps_its_places() {
         let mut limiter = Limiter::new(BOUNDS);
         run(&mut limiter, Duration::ZERO, 10, MS * 2, MS, 100);
         // Fifty come in the time of one commit, and all of them fit into the next one.
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_has_become_slow_lowers_the_limit_and_one_that_is_well_again_raises_it() {
+    fn a_slow_database_lowers_the_limit_and_a_sound_one_raises_it() {
         let mut limiter = Limiter::new(BOUNDS);
         run(&mut limiter, Duration::ZERO, 5, MS, MS, 4);
         let slow = run(&mut limiter, MS * 5_000, 10, MS, MS * 100, 4);

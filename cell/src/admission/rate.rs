@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_rate_is_served_whole_and_without_a_rate_everything_is() {
+    fn a_steady_rate_or_no_rate_refuses_nothing() {
         let mut bucket = Bucket::new(1_000);
         assert!((0..5_000).all(|ms| bucket.take(Duration::from_millis(ms)).is_ok()));
         let mut free = Bucket::new(0);

@@ -12,7 +12,7 @@ async fn set_faults(endpoint: &str, plan: &str) {
 }
 
 #[tokio::test]
-async fn two_bootstraps_at_once_publish_one_placement_and_give_each_bucket_to_one_cell() {
+async fn two_bootstraps_at_once_publish_one_placement() {
     let fixture = Fixture::new(3).await;
     let (one, other) = (fixture.plane().await, fixture.plane().await);
     let wanted = fixture.request();
@@ -52,7 +52,7 @@ async fn a_bootstrap_that_failed_half_way_is_finished_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_bootstrap_with_other_weights_stops_at_the_tables_of_the_first() {
+async fn a_bootstrap_with_other_weights_stops_at_existing_tables() {
     let fixture = Fixture::new(2).await;
     let plane = fixture.plane().await;
     let last = fixture.cells[1].dynamodb.endpoint.as_deref().expect("given");

@@ -129,7 +129,7 @@ async fn buckets_move_with_their_wallets_are_verified_and_come_back() {
 }
 
 #[tokio::test]
-async fn one_wallet_is_pinned_to_its_new_cell_and_unpinned_when_it_comes_home() {
+async fn a_moved_wallet_is_pinned_until_it_comes_home() {
     let (_fixture, plane) = Fixture::bootstrapped(2).await;
     let (user, wallet) = opened(&plane, 0..0x400).await;
     let to = |cell| Wanted::Migrate { scope: Scope::User(user.to_string()), to: cell_id(cell) };
@@ -176,7 +176,7 @@ async fn blocks_are_deleted_only_below_an_old_tombstone() {
 }
 
 #[tokio::test]
-async fn a_cell_is_drained_taken_back_and_removed_only_when_nobody_lives_there() {
+async fn a_cell_is_removed_only_when_no_wallet_is_left() {
     use topology::placement::CellState::{Active, Draining, Joining, Removed};
     let (mut fixture, plane) = Fixture::bootstrapped(2).await;
     let control = &plane.control;

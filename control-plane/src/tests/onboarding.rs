@@ -36,7 +36,7 @@ async fn half_done(fixture: &Fixture, plane: &Plane, user: &UserId, wallet: Wall
 }
 
 #[tokio::test]
-async fn an_onboarding_broken_off_after_any_step_is_finished_by_the_next() {
+async fn an_onboarding_broken_off_at_any_step_is_finished_later() {
     for steps in 0..=4 {
         let (fixture, plane) = Fixture::bootstrapped(3).await;
         let (user, wallet) = user_of(&plane, &cell_id(1));
@@ -76,7 +76,7 @@ async fn a_promise_to_one_cell_is_kept() {
 }
 
 #[tokio::test]
-async fn who_has_a_wallet_gets_no_second_even_if_the_home_cell_does_not_answer() {
+async fn a_customer_gets_no_second_wallet_if_its_cell_is_silent() {
     let (fixture, plane) = Fixture::bootstrapped(2).await;
     let (user, wallet) = user_of(&plane, &cell_id(1));
     let place = onboard(&plane.control.fleet, &request(&user, None)).await.expect("created").place;
@@ -95,7 +95,7 @@ async fn who_has_a_wallet_gets_no_second_even_if_the_home_cell_does_not_answer()
 }
 
 #[tokio::test]
-async fn a_full_or_draining_cell_passes_new_customers_to_the_one_with_most_room() {
+async fn a_full_or_draining_cell_passes_new_customers_on() {
     let (fixture, plane) = Fixture::bootstrapped(3).await;
     let control = &plane.control;
     crate::cells::counting::count_all(&control.fleet).await.expect("counted");

@@ -79,7 +79,7 @@ async fn moves_published(plane: &Plane) -> usize {
 }
 
 #[tokio::test]
-async fn operations_are_numbered_whoever_creates_them_and_never_overlap() {
+async fn operations_are_numbered_and_never_overlap() {
     let (fixture, one) = Fixture::idle(2).await;
     let other = fixture.idle_plane().await;
     let (left, right) = (migrate(0, 99, 2), migrate(100, 199, 2));
@@ -251,7 +251,7 @@ async fn an_abort_that_comes_as_a_group_is_done_takes_it_back() {
 }
 
 #[tokio::test]
-async fn trouble_is_shown_and_tried_again_and_what_needs_a_human_stops() {
+async fn a_failure_is_shown_and_retried_unless_it_needs_a_human() {
     let (_fixture, plane) = Fixture::idle(2).await;
     let id = create(&plane, &migrate(0, 9, 2)).await;
     let hands = Pretend::default();

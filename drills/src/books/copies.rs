@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_moved_wallet_left_behind_must_be_the_beginning_of_its_chain() {
+    async fn what_a_moved_wallet_left_must_begin_its_chain() {
         let chain = moved_chain();
         assert_eq!(read(&chain[..3], &chain).await, (Some(cell(2)), true, 4));
         let other = [chain[0].clone(), after(&chain[0], entry(7, EntryKind::Deposit, 5))];

@@ -58,7 +58,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn a_wallet_at_its_limit_is_remembered_through_a_flood_of_others() {
+    fn a_wallet_at_its_limit_is_remembered_through_a_flood() {
         let table = Table::new();
         let wallet = |number: u128| WalletId::from_uuid(Uuid::from_u128(number));
         table.with(wallet(1), |full_at| *full_at = 1_000);

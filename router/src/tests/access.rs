@@ -10,7 +10,7 @@ use super::http_client::ask;
 use crate::config::Access;
 
 #[tokio::test]
-async fn the_source_is_the_right_most_address_that_no_trusted_proxy_wrote() {
+async fn the_source_is_the_last_address_that_is_no_trusted_proxy() {
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network"), "10.0.0.0/8".parse().expect("a network")];
     let (rig, cell) = Rig::guarded(Access { trusted_proxies, ..Access::default() }).await;
     let path = format!("/api/v1/wallets/{LOW}");

@@ -115,7 +115,7 @@ async fn a_request_that_breaks_connections_reaches_two_instances() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_in_its_body_is_sent_once_and_ejects_nothing() {
+async fn an_answer_that_breaks_off_is_sent_once_and_ejects_nothing() {
     let before = Before::start(&["one", "two"]).await;
     let so_far = before.first().seen().len();
     for _ in 0..3 {

@@ -29,7 +29,7 @@ async fn until_refused(rig: &Rig, wallet: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_wallet_at_its_limit_is_told_when_to_come_back_and_others_go_on() {
+async fn a_wallet_at_its_limit_learns_when_to_retry() {
     let rates = Rates { all: 0, wallet: 2 };
     let (rig, cell) = Rig::with_one_cell(2, Bounds { rates, ..Bounds::default() }).await;
     let answer = ask(rig.running.public, "POST", &deposit(LOW), &[], BODY).await;
@@ -115,7 +115,7 @@ async fn each_request_goes_to_a_process_that_is_there_for_it() {
 }
 
 #[tokio::test]
-async fn a_process_whose_role_has_changed_is_passed_over_and_the_placement_looked_at() {
+async fn a_process_with_a_new_role_is_skipped_and_the_placement_read() {
     let (one, two) = (Cell::start("one").await, Cell::start("two").await);
     let both = [one.address, two.address];
     let plane = ControlPlane::start(Some(halves(1, [&both, &both]))).await;

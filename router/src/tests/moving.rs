@@ -19,7 +19,7 @@ async fn a_request_follows_its_wallet_to_the_other_cell_with_its_body() {
 }
 
 #[tokio::test]
-async fn the_block_by_which_a_wallet_left_goes_with_its_request_and_none_comes_from_a_client() {
+async fn only_a_cell_sends_the_block_by_which_a_wallet_left() {
     let (rig, low, high) = Rig::with_two_cells().await;
     low.will(elsewhere("x-wallet-cell: cell-1\r\nx-moved-block: c0ffee\r\n"));
     high.will(Deed::Answer(200, "x-moved-block: c0ffee\r\n", "high".into()));
@@ -34,7 +34,7 @@ async fn the_block_by_which_a_wallet_left_goes_with_its_request_and_none_comes_f
 }
 
 #[tokio::test]
-async fn hints_that_lead_nowhere_end_in_503_and_a_look_at_the_placement() {
+async fn hints_that_lead_nowhere_end_in_503_and_a_new_placement() {
     let (low, high) = (super::fixture::Cell::start("low").await, super::fixture::Cell::start("high").await);
     let (rig, plane) = Rig::with(halves(1, [&[low.address], &[high.address]])).await;
     let path = format!("/api/v1/wallets/{LOW}");

@@ -36,7 +36,7 @@ async fn without_any_instance_the_answer_says_that_nothing_was_done() {
 }
 
 #[tokio::test]
-async fn a_shed_request_goes_to_another_instance_and_back_to_the_client_if_all_shed() {
+async fn a_shed_request_is_answered_so_only_if_all_instances_shed() {
     let (one, two) = (Cell::start("one").await, Cell::start("two").await);
     let both = [one.address, two.address];
     let (rig, _plane) = Rig::with(halves(1, [&both, &both])).await;
@@ -82,7 +82,7 @@ async fn reads_and_keyed_posts_are_sent_again() {
 }
 
 #[tokio::test]
-async fn an_instance_that_breaks_off_one_request_is_not_asked_again_while_there_is_another() {
+async fn an_instance_that_breaks_off_a_request_is_asked_last() {
     let (one, two) = (Cell::start("one").await, Cell::start("two").await);
     let (rig, _plane) = Rig::with(halves(1, [&[one.address, two.address], &[one.address]])).await;
     for dying in [&one, &two] {
@@ -179,7 +179,7 @@ async fn the_only_instances_refusal_reaches_the_client_unchanged() {
 }
 
 #[tokio::test]
-async fn nothing_was_done_is_never_said_after_a_send_whose_outcome_is_unknown() {
+async fn no_answer_denies_a_send_with_an_unknown_outcome() {
     let key = [("Idempotency-Key", "k1")];
     let later = [
         Deed::Answer(421, "", "{}".into()),

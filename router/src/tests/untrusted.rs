@@ -125,7 +125,7 @@ async fn slow_heads_and_slow_bodies_end() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_with_a_problem_also_behind_a_sound_request() {
+async fn what_is_no_http_is_refused_even_behind_a_sound_request() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let sound = format!("GET /api/v1/wallets/{LOW} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     for (bad, status, code) in [
@@ -158,7 +158,7 @@ async fn counted(rig: &Rig, line: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn every_way_to_hide_a_request_behind_another_is_refused_and_counted() {
+async fn every_way_to_hide_a_request_in_another_is_refused() {
     let (rig, low, _) = Rig::with_two_cells().await;
     let path = format!("/api/v1/wallets/{LOW}/deposit");
     let hidden = "0\r\n\r\nGET / HTTP/1.1\r\nhost: localhost\r\n\r\n";

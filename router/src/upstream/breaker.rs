@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ejected_instance_is_probed_once_and_comes_back_when_it_does_well() {
+    fn an_ejected_instance_is_probed_once_before_it_returns() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         assert!(breaker.admits(|| start));
         assert!(breaker.could_not_connect(start));

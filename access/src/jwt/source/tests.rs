@@ -56,7 +56,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_looked_for_and_an_issuer_that_is_away_changes_nothing() {
+async fn an_unknown_key_is_fetched_and_known_ones_need_no_issuer() {
     let (old, new) = (SigningKey::generate(), SigningKey::generate());
     let issuer = Issuer::start(key_set(&[&old])).await;
     let source = Source::Url { url: issuer.url.clone(), http: Box::new(Http::plain()) };
@@ -82,7 +82,7 @@ async fn an_unknown_key_is_looked_for_and_an_issuer_that_is_away_changes_nothing
 }
 
 #[tokio::test]
-async fn an_issuer_that_comes_late_is_waited_for_and_a_missing_file_is_not() {
+async fn a_late_issuer_is_waited_for_and_a_missing_file_is_not() {
     let key = SigningKey::generate();
     let reserved = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = reserved.local_addr().expect("bound");

@@ -99,7 +99,7 @@ fn a_rebalance_says_why_and_leaves_pins_alone() {
 }
 
 #[test]
-fn an_evacuation_spreads_buckets_by_room_and_sends_pinned_wallets_home() {
+fn an_evacuation_spreads_buckets_and_sends_pins_home() {
     let cells = [(Active, 1, 2 * QUARTER), (Active, 1, QUARTER), (Active, 5, QUARTER), (Draining, 1, 0)];
     // One wallet of cell 2's buckets, one of the evacuated cell's own, and one of its own that lives elsewhere.
     let pins = [(wallet(0x8001), 1), (wallet(1), 1), (wallet(2), 3)];
@@ -130,7 +130,7 @@ fn an_evacuation_without_room_is_refused_unless_it_is_forced() {
 }
 
 #[test]
-fn a_migration_is_in_steps_that_a_mover_takes_and_skips_what_is_there() {
+fn a_migration_takes_bounded_steps_and_skips_what_is_there() {
     let cells = placement(&[(Active, 1, 100), (Active, 1, BUCKETS - 100), (Empty, 1, 0)], &[]);
     let range = |first, last| BucketRange { first: Bucket(first), last: Bucket(last) };
     let plan = migrate_buckets(&cells, range(0, 300), &id(2)).expect("planned");
@@ -143,7 +143,7 @@ fn a_migration_is_in_steps_that_a_mover_takes_and_skips_what_is_there() {
 }
 
 #[test]
-fn a_reversal_is_the_opposite_and_a_plan_is_stale_once_an_owner_changed() {
+fn a_reversal_is_the_opposite_and_a_plan_can_be_stale() {
     let before = placement(&[(Active, 1, 100), (Active, 1, BUCKETS - 100)], &[]);
     let after = placement(&[(Draining, 1, 0), (Active, 1, BUCKETS)], &[]);
     let range = BucketRange { first: Bucket(0), last: Bucket(99) };
