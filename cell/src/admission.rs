@@ -115,11 +115,11 @@ impl Admission {
     }
 
     /// A place, or why there is none. Nothing may have been done before.
-    pub fn admit(self: &Arc<Self>, class: Class) -> Result<Place, Shed> {
+    pub fn admit(self: &Arc<Self>, class: Class) -> Result<ClassPlace, Shed> {
         let now = Instant::now();
         let admitted = self.state().admit(class, now - self.began);
         match admitted {
-            Ok(()) => Ok(Place { admission: Arc::clone(self), class, since: now, took: None }),
+            Ok(()) => Ok(ClassPlace { admission: Arc::clone(self), class, since: now, took: None }),
             Err(why) => {
                 counter!("cell_shed_total", "class" => class.name(), "reason" => why.name()).increment(1);
                 Err(why)
@@ -139,7 +139,7 @@ impl Admission {
 }
 
 /// A request's place; free again when it is dropped, however the request ends. An answer holds it until its last byte.
-pub struct Place {
+pub struct ClassPlace {
     admission: Arc<Admission>,
     class: Class,
     since: Instant,
@@ -147,7 +147,7 @@ pub struct Place {
     took: Option<Duration>,
 }
 
-impl Place {
+impl ClassPlace {
     /// The request has done the whole of its work: how long that took counts. What was found wrong at once does not, nor
     /// how long the caller takes to read the answer.
     pub fn worked(&mut self) {
@@ -155,7 +155,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ClassPlace {
     fn drop(&mut self) {
         let now = Instant::now();
         self.admission.state().limiters[self.class as usize].leave(now - self.admission.began, self.took);

@@ -36,7 +36,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics::{counter, gauge, histogram};
 use store::Store;
-use telemetry::metrics::Page;
+use telemetry::metrics::MetricsPage;
 use telemetry::readiness::Readiness;
 use telemetry::trace::{self, Place};
 use tokio::sync::watch;
@@ -74,7 +74,7 @@ pub struct Edge<S, P> {
     pub wallets: Arc<Wallets<S, P>>,
     pub store: S,
     pub clock: Clock,
-    pub metrics: Option<Page>,
+    pub metrics: Option<MetricsPage>,
     pub admission: Arc<Admission>,
     /// Places for followers of the cell's events.
     pub followers: Arc<Places>,
@@ -193,5 +193,5 @@ async fn version<S: Store, P: Peers>(State(edge): Shared<S, P>) -> Json<Running>
 async fn metrics_page<S: Store, P: Peers>(State(edge): Shared<S, P>) -> String {
     edge.admission.publish();
     gauge!("cell_clock_skew_seconds").set(edge.clock.skew_micros() as f64 / 1_000_000.0);
-    edge.metrics.as_ref().map(Page::render).unwrap_or_default()
+    edge.metrics.as_ref().map(MetricsPage::render).unwrap_or_default()
 }

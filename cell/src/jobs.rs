@@ -53,7 +53,7 @@ impl Watch {
 }
 
 /// A job as its row describes it.
-pub struct Seen<S, P> {
+pub struct JobRow<S, P> {
     store: S,
     clock: Clock,
     name: &'static str,
@@ -83,7 +83,7 @@ pub async fn look<S: Store, P: DeserializeOwned + Default>(
     clock: &Clock,
     name: &'static str,
     watch: &mut Watch,
-) -> Result<Seen<S, P>, StoreError> {
+) -> Result<JobRow<S, P>, StoreError> {
     let row = store.cell_row(JOBS, name).await?;
     let version = row.as_ref().map(|row| row.version);
     let is_abandoned = version.is_some_and(|version| watch.is_abandoned(version));
@@ -93,16 +93,16 @@ pub async fn look<S: Store, P: DeserializeOwned + Default>(
         Some(row) => ((row.until_micros != 0 && !is_abandoned).then_some(row.owner), row.progress),
         None => (None, P::default()),
     };
-    Ok(Seen { store: store.clone(), clock: clock.clone(), name, version, taken_by, progress })
+    Ok(JobRow { store: store.clone(), clock: clock.clone(), name, version, taken_by, progress })
 }
 
-impl<S: Store, P: Serialize> Seen<S, P> {
+impl<S: Store, P: Serialize> JobRow<S, P> {
     /// `None`: it is another instance's.
     pub async fn take(self, owner: &str) -> Result<Option<Lease<S, P>>, StoreError> {
         if self.taken_by.is_some_and(|other| other != owner) {
             return Ok(None);
         }
-        let Seen { store, clock, name, version, progress, .. } = self;
+        let JobRow { store, clock, name, version, progress, .. } = self;
         let renewed = clock.now();
         let mut lease =
             Lease { store, clock, name, owner: owner.to_owned(), version: version.unwrap_or(0), renewed, progress };

@@ -27,7 +27,7 @@ use control_api::Refusal;
 use control_api::logs::SetLog;
 use futures_util::FutureExt;
 use serde::Deserialize;
-use telemetry::metrics::Page;
+use telemetry::metrics::MetricsPage;
 use telemetry::readiness::Readiness;
 use telemetry::trace::{self, Place};
 use topology::{CellId, Problem, UserId, wire};
@@ -52,12 +52,12 @@ type Control = State<Arc<ControlPlane>>;
 type Answer = std::result::Result<Response, Error>;
 
 /// The API without authentication.
-pub fn app(control: Arc<ControlPlane>, metrics: Page) -> Router {
+pub fn app(control: Arc<ControlPlane>, metrics: MetricsPage) -> Router {
     guarded(control, metrics, None)
 }
 
 /// The API behind a gate, if there is one. Outside it is only the check whether the process lives.
-pub fn guarded(control: Arc<ControlPlane>, metrics: Page, gate: Option<Gate>) -> Router {
+pub fn guarded(control: Arc<ControlPlane>, metrics: MetricsPage, gate: Option<Gate>) -> Router {
     let inside = Router::new()
         .route("/v1/placement", get(placement))
         .route("/v1/placement/history", get(history))

@@ -15,7 +15,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
-use telemetry::metrics::Page;
+use telemetry::metrics::MetricsPage;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use topology::Problem;
@@ -66,7 +66,7 @@ pub struct Admin {
     pub routes: SharedRoutes,
     pub standing: Arc<Standing>,
     pub counters: Counters,
-    pub metrics: Page,
+    pub metrics: MetricsPage,
     pub draining: watch::Receiver<bool>,
 }
 

@@ -10,7 +10,7 @@ use access::tls::{Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
-use telemetry::metrics::Page;
+use telemetry::metrics::MetricsPage;
 use telemetry::trace::export::{self, Export};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -76,7 +76,7 @@ async fn doors(settings: &Settings) -> anyhow::Result<Doors> {
 }
 
 /// Starts everything; returns when requests can be taken.
-pub async fn start(settings: &Settings, metrics: Page, spans: Option<Export>) -> anyhow::Result<Running> {
+pub async fn start(settings: &Settings, metrics: MetricsPage, spans: Option<Export>) -> anyhow::Result<Running> {
     let doors = doors(settings).await?;
     let counters = Counters::new();
     let routes = SharedRoutes::default();

@@ -27,12 +27,12 @@ pub struct Identity {
 
 /// What `/metrics` shows.
 #[derive(Clone)]
-pub struct Page {
+pub struct MetricsPage {
     handle: PrometheusHandle,
     process: Process,
 }
 
-impl Page {
+impl MetricsPage {
     pub fn render(&self) -> String {
         let mut text = self.handle.render();
         self.process.write(&mut text);
@@ -49,17 +49,17 @@ impl Page {
 }
 
 /// Installs the recorder of the process, once.
-pub fn install(identity: &Identity) -> Result<Page, BuildError> {
+pub fn install(identity: &Identity) -> Result<MetricsPage, BuildError> {
     let recorder = recorder(identity)?;
-    let page = Page { handle: recorder.handle(), process: Process::new(identity) };
+    let page = MetricsPage { handle: recorder.handle(), process: Process::new(identity) };
     metrics::set_global_recorder(recorder)?;
     prepare(identity.process);
     Ok(page)
 }
 
 /// A page of a recorder that nothing is recorded in: for tests in one process.
-pub fn detached(identity: &Identity) -> Result<Page, BuildError> {
-    Ok(Page { handle: recorder(identity)?.handle(), process: Process::new(identity) })
+pub fn detached(identity: &Identity) -> Result<MetricsPage, BuildError> {
+    Ok(MetricsPage { handle: recorder(identity)?.handle(), process: Process::new(identity) })
 }
 
 fn recorder(identity: &Identity) -> Result<PrometheusRecorder, BuildError> {

@@ -20,7 +20,7 @@ use topology::{Endpoint, wire};
 
 use super::problem::{Fault, Rejected, request_id};
 use super::{BODY_TIMEOUT, Edge};
-use crate::admission::{Class, Place};
+use crate::admission::{Class, ClassPlace};
 use crate::peers::Peers;
 
 /// Bodies that are read at once, of one operation and of batches. Those that come slowly keep no others out that come
@@ -104,7 +104,7 @@ async fn with_whole_body(request: Request, places: &Semaphore, most: usize) -> R
 /// An answer's body, which holds its request's place until its last byte is taken.
 struct Held {
     body: Body,
-    _place: Place,
+    _place: ClassPlace,
 }
 
 impl HttpBody for Held {

@@ -19,7 +19,7 @@ struct Taken {
 }
 
 /// A caller's place; free again when it is dropped.
-pub struct Place {
+pub struct CallerPlace {
     places: Arc<Places>,
     caller: String,
 }
@@ -40,7 +40,7 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn enter(self: &Arc<Self>, caller: String) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, caller: String) -> Option<CallerPlace> {
         let mut taken = self.taken();
         let by_caller = taken.by_caller.get(&caller).copied().unwrap_or(0);
         if taken.all >= self.most || by_caller >= self.of_each {
@@ -48,11 +48,11 @@ impl Places {
         }
         taken.all += 1;
         taken.by_caller.insert(caller.clone(), by_caller + 1);
-        Some(Place { places: Arc::clone(self), caller })
+        Some(CallerPlace { places: Arc::clone(self), caller })
     }
 }
 
-impl Drop for Place {
+impl Drop for CallerPlace {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.all -= 1;

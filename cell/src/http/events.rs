@@ -113,7 +113,7 @@ struct Feed<S> {
     until: Instant,
     draining: tokio::sync::watch::Receiver<bool>,
     is_over: bool,
-    _place: callers::Place,
+    _place: callers::CallerPlace,
 }
 
 impl<S: Store> Feed<S> {

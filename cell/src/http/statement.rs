@@ -83,7 +83,7 @@ pub async fn statement<S: Store, P: Peers>(
 
 /// The beginning is written before the answer begins, where a fault of ours is still a 500. The
 /// caller's place is free again when the body is dropped.
-fn body<S: Store>(store: S, statement: Statement, writer: Writer, place: callers::Place) -> Body {
+fn body<S: Store>(store: S, statement: Statement, writer: Writer, place: callers::CallerPlace) -> Body {
     let beginning = Bytes::from(writer.beginning(&statement));
     let start = (store, statement, writer, place, false);
     let rest = stream::try_unfold(start, |(store, mut statement, mut writer, place, is_over)| async move {

@@ -18,7 +18,7 @@ use crate::proxy::worker::{LocalRoutes, Worker};
 use crate::routes::InstanceSlot;
 use crate::target::Side;
 use crate::telemetry::cells::Outcome;
-use crate::upstream::link::{Answer, Broken, Link};
+use crate::upstream::link::{AnswerHead, Broken, Link};
 use crate::upstream::request::Outgoing;
 use crate::upstream::{NoLink, Upstream};
 
@@ -94,7 +94,7 @@ impl Tried {
 }
 
 enum Sent {
-    Answer(Answer, Box<Link>),
+    Answer(AnswerHead, Box<Link>),
     NotConnected,
     Broken,
     /// Its deadline has passed.
@@ -266,14 +266,14 @@ impl Course<'_> {
     /// An answer for the client, or None if another send is called for.
     fn judge(
         &self,
-        answer: Answer,
+        answer: AnswerHead,
         link: Box<Link>,
         upstream: &Rc<Upstream>,
         local: &LocalRoutes,
         at: &mut Progress,
         slot: InstanceSlot,
     ) -> Result<Option<Response<AnswerBody>>, Failure> {
-        let Answer { status, mut headers, framing } = answer;
+        let AnswerHead { status, mut headers, framing } = answer;
         let body = AnswerBody::from_link(framing, link, upstream, self.client, &headers);
         // An instance at its own limits says so in another way: it is sound, and to carry what is too much for it to the
         // others, or to take it for broken, would spread the overload.

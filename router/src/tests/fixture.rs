@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use telemetry::metrics::Page;
+use telemetry::metrics::MetricsPage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -254,8 +254,8 @@ pub struct Rig {
     pub data_dir: PathBuf,
 }
 
-fn metrics() -> Page {
-    static PAGE: OnceLock<Page> = OnceLock::new();
+fn metrics() -> MetricsPage {
+    static PAGE: OnceLock<MetricsPage> = OnceLock::new();
     let install = || telemetry::metrics::install(&crate::telemetry::identity()).expect("the only recorder");
     PAGE.get_or_init(install).clone()
 }

@@ -31,7 +31,7 @@ pub struct Link {
 }
 
 /// An answer's head, and how its body ends.
-pub struct Answer {
+pub struct AnswerHead {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub framing: Framing,
@@ -60,7 +60,7 @@ impl Link {
         body: &[u8],
         spare: &Cell<HeaderMap>,
         mut expired: impl FnMut(&mut Context<'_>) -> bool,
-    ) -> Result<Answer, Broken> {
+    ) -> Result<AnswerHead, Broken> {
         self.output.clear();
         request.write(&mut self.output, body);
         let (mut written, mut is_closed) = (0, false);
@@ -105,7 +105,7 @@ impl Link {
         cx: &mut Context<'_>,
         request: &Outgoing<'_>,
         spare: &Cell<HeaderMap>,
-    ) -> Poll<Option<Answer>> {
+    ) -> Poll<Option<AnswerHead>> {
         loop {
             if !matches!(ready!(self.poll_fill(cx)), Ok(1..)) {
                 return Poll::Ready(None);
@@ -116,7 +116,7 @@ impl Link {
                     Ok(Some(head)) if head.status.is_informational() => headers.clear(),
                     Ok(Some(head)) => {
                         self.is_kept = head.is_kept;
-                        return Poll::Ready(Some(Answer { status: head.status, headers, framing: head.framing }));
+                        return Poll::Ready(Some(AnswerHead { status: head.status, headers, framing: head.framing }));
                     }
                     Ok(None) if self.input.len() < limits::ANSWER_HEAD_MAX_BYTES => break,
                     Ok(None) | Err(_) => return Poll::Ready(None),
