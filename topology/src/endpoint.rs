@@ -110,8 +110,8 @@ macro_rules! table {
     };
 }
 
-// What stands below a prefix: literal text with at most one more id. The sections and rows that are asked for most stand
-// first. Endpoints with the same path stand together, have the same duty, and leave other methods to the same process.
+// Below a prefix: literal text with at most one more id. The sections and rows that are asked for most are
+// first. Endpoints with the same path are together, have the same duty, and leave other methods to the same process.
 table! {
     Clients "/api/v1/wallets/{id}" {
         Show             Get  ""                                    Transactions Reads     Path        Fixed
@@ -173,7 +173,7 @@ impl Method {
 }
 
 impl Callers {
-    /// What stands before the wallet id in a path of theirs, known or not.
+    /// What comes before the wallet id in a path of theirs, known or not.
     pub const fn wallets(self) -> &'static str {
         match self {
             Self::Clients => "/api/v1/wallets/",
@@ -199,7 +199,7 @@ impl Class {
 }
 
 impl Endpoint {
-    /// The first endpoint with this path, whatever its method; see [`Self::taking`]. What stands in the place of a wallet
+    /// The first endpoint with this path, whatever its method; see [`Self::taking`]. The text in the place of a wallet
     /// id has its length, and is not looked at.
     pub fn at(path: &str) -> Option<Self> {
         let path = path.as_bytes();

@@ -69,7 +69,8 @@ pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &
 /// The wallet as its cell shows it afterwards.
 pub async fn change(fleet: &Fleet, wallet: WalletId, verb: Verb, because: &Because) -> Result<serde_json::Value> {
     let cell = home(fleet, wallet).await?;
-    let changed = match fleet.instances.change_state(&cell, verb.endpoint(), &[wallet.as_uuid()], &because.actor).await {
+    let changed = match fleet.instances.change_state(&cell, verb.endpoint(), &[wallet.as_uuid()], &because.actor).await
+    {
         // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
         Err(Error::Relayed(problem)) if problem.code == verb.already() => fleet.instances.shown(&cell, wallet).await?,
         changed => changed?,

@@ -14,7 +14,7 @@ pub struct Section {
     pub endpoints: &'static [Endpoint],
 }
 
-/// What stands below the prefix: all of it, or what stands before and after an id.
+/// Below the prefix: all of it, or the text before and after an id.
 pub struct Pattern {
     before: &'static [u8],
     after: Option<&'static [u8]>,
