@@ -64,6 +64,7 @@ pub fn number(item: &Item, name: &str) -> Result<u64> {
 }
 
 /// A table's keys: text partition key and, perhaps, a number as sort key.
+#[derive(Debug, serde::Serialize)]
 pub struct TableShape {
     pub name: String,
     pub partition: &'static str,

@@ -14,7 +14,7 @@ use crate::deploys::canaries::{self, Canaries};
 use crate::deploys::record::Deploy;
 use crate::deploys::replacer::Replacer;
 use crate::deploys::service::Deploys;
-use crate::dynamo::{self, Connection};
+use crate::dynamo::{self, Connection, TableShape};
 use crate::error::Result;
 use crate::jobs::table::{Table, shape};
 use crate::operations::record::Operation;
@@ -77,18 +77,36 @@ impl ControlPlane {
     }
 }
 
+/// The control plane's own tables.
+pub fn tables(prefix: &str) -> [TableShape; 5] {
+    [
+        placements::table(prefix),
+        shape::<Operation>(prefix),
+        registry::table(prefix),
+        witness::table(prefix),
+        shape::<Deploy>(prefix),
+    ]
+}
+
 /// Creates the control plane's own tables where they are missing.
 pub async fn create_tables(connection: &Connection, prefix: &str) -> Result<()> {
     let client = dynamo::connect(connection).await;
-    let shapes = [
-        placements::table(prefix),
-        registry::table(prefix),
-        shape::<Operation>(prefix),
-        witness::table(prefix),
-        shape::<Deploy>(prefix),
-    ];
-    for shape in shapes {
+    for shape in tables(prefix) {
         dynamo::create_table(&client, &shape).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::tables;
+
+    /// The stacks for AWS are compared with the same file.
+    #[test]
+    fn the_tables_are_those_of_the_fixture() {
+        let expected: Value = serde_json::from_str(include_str!("../fixtures/tables.json")).expect("JSON");
+        assert_eq!(serde_json::to_value(tables("")).expect("plain data"), expected);
+    }
 }

@@ -6,16 +6,15 @@ use http::{HeaderValue, Response, StatusCode};
 use swagger_ui_redist::SwaggerUi;
 
 use crate::failure::Failure;
-use crate::proxy::body::AnswerBody;
 
 pub const OPENAPI: &str = include_str!("../../openapi.yaml");
 
-pub fn openapi() -> Response<AnswerBody> {
+pub fn openapi() -> Response<Bytes> {
     document(HeaderValue::from_static("application/yaml"), Bytes::from_static(OPENAPI.as_bytes()))
 }
 
 /// The file of the Swagger UI at `path` below `/docs/`; the page itself is at the empty path.
-pub fn page(path: &str) -> Result<Response<AnswerBody>, Failure> {
+pub fn page(path: &str) -> Result<Response<Bytes>, Failure> {
     if path.is_empty() {
         let mut ui = SwaggerUi::new();
         ui.title("Wallet API").config().urls(["/openapi.yaml"]);
@@ -36,15 +35,15 @@ fn kind_of(name: &str) -> &'static str {
 }
 
 /// Relative links of the page need the slash at its end.
-pub fn to_directory() -> Response<AnswerBody> {
-    let mut answer = Response::new(AnswerBody::full(Bytes::new()));
+pub fn to_directory() -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::new());
     *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
     answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/docs/"));
     answer
 }
 
-fn document(kind: HeaderValue, bytes: Bytes) -> Response<AnswerBody> {
-    let mut answer = Response::new(AnswerBody::full(bytes));
+fn document(kind: HeaderValue, bytes: Bytes) -> Response<Bytes> {
+    let mut answer = Response::new(bytes);
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
     answer

@@ -8,7 +8,6 @@ use topology::problem::PROBLEM_JSON;
 use topology::wire::{self, code};
 
 use crate::limits;
-use crate::proxy::body::AnswerBody;
 use crate::rate::Refused;
 use crate::telemetry::cells::Outcome;
 
@@ -204,9 +203,9 @@ pub fn last_answer(failure: &Failure, request_id: &HeaderValue) -> Bytes {
 }
 
 /// The only place where a failure becomes an answer, but for [`last_answer`].
-pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
+pub fn problem_answer(failure: &Failure, request_id: &HeaderValue) -> Response<Bytes> {
     let status = failure.status();
-    let mut answer = Response::new(AnswerBody::full(Bytes::from(problem_of(failure, request_id))));
+    let mut answer = Response::new(Bytes::from(problem_of(failure, request_id)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

@@ -21,6 +21,7 @@ pub mod routes;
 pub mod server;
 pub mod target;
 pub mod telemetry;
+pub mod thread;
 pub mod upstream;
 pub mod wall_clock;
 

@@ -19,8 +19,7 @@ use tokio::net::TcpStream;
 use topology::CellId;
 
 use crate::limits;
-use crate::proxy::client::Clock;
-use crate::proxy::io::Scratch;
+use crate::thread::{Clock, Scratch};
 use breaker::Breaker;
 use link::Link;
 

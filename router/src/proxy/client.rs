@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use crate::limits;
 use crate::target::Side;
+use crate::thread::Clock;
 
 pub type Deadline = Instant;
 
@@ -27,23 +28,6 @@ enum Phase {
     Request,
     /// Its answer is on the way to the client.
     Answer,
-}
-
-/// A thread's clock, as coarse as the sweep that sets it.
-pub struct Clock(Cell<Instant>);
-
-impl Clock {
-    pub fn new(now: Instant) -> Rc<Self> {
-        Rc::new(Self(Cell::new(now)))
-    }
-
-    pub fn now(&self) -> Instant {
-        self.0.get()
-    }
-
-    pub fn set(&self, now: Instant) {
-        self.0.set(now);
-    }
 }
 
 pub struct Client {

@@ -5,7 +5,6 @@
 //!
 //! It also puts a problem in place of the empty answer that hyper gives by itself to what it cannot read.
 
-use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +13,7 @@ use access::tls::Stream;
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use topology::wire;
 
@@ -23,39 +22,9 @@ use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT};
 use crate::proxy::client::Client;
 use crate::proxy::headers;
 use crate::proxy::worker::Worker;
+use crate::thread::Scratch;
 
-const SCRATCH_BYTES: usize = 16 * 1024;
 const LENGTH_LINE: &[u8] = b"content-length";
-
-/// What all of a thread's connections read into before their own buffers; saves unsafe code for a short copy.
-#[derive(Clone)]
-pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self(Rc::new(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice())))
-    }
-}
-
-impl Scratch {
-    /// Reads once, at most `room` bytes, and hands on what came; zero bytes are the end of the stream.
-    pub fn poll_read(
-        &self,
-        stream: &mut Stream,
-        room: usize,
-        cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]),
-    ) -> Poll<std::io::Result<usize>> {
-        let mut scratch = self.0.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch[..room.min(SCRATCH_BYTES)]);
-        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-        let bytes = buffer.filled();
-        if !bytes.is_empty() {
-            take(bytes);
-        }
-        Poll::Ready(Ok(bytes.len()))
-    }
-}
 
 pub struct ClientIo {
     stream: Stream,

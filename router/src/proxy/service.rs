@@ -40,7 +40,7 @@ pub async fn serve(
     let outcome = answer(&worker, &mut ongoing, arrival, &mut head, body, &mut destination).await;
     let mut answer = outcome.unwrap_or_else(|failure| {
         worker.refused(&failure, &request_id);
-        let mut answer = problem_answer(&failure, &request_id);
+        let mut answer = problem_answer(&failure, &request_id).map(AnswerBody::full);
         if let Failure::RateLimited(refused) = &failure {
             worker.shared.counters.rate_limited(refused.scope);
             worker.shared.limiter.describe_refusal(refused, answer.headers_mut());
@@ -126,9 +126,9 @@ async fn answer(
     }
     let deadline = started + facts.deadline();
     let target = match target(route, &head.method, head.uri.path(), head.uri.query())? {
-        Target::Docs(None) => return Ok(documents::to_directory()),
-        Target::Docs(Some(path)) => return documents::page(&path),
-        Target::OpenApi => return Ok(documents::openapi()),
+        Target::Docs(None) => return Ok(documents::to_directory().map(AnswerBody::full)),
+        Target::Docs(Some(path)) => return documents::page(&path).map(|page| page.map(AnswerBody::full)),
+        Target::OpenApi => return Ok(documents::openapi().map(AnswerBody::full)),
         target => target,
     };
     access::origin::check(&head.headers, !worker.is_protected(client.side)).map_err(Failure::Foreign)?;

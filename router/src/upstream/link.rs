@@ -18,7 +18,7 @@ use tokio::io::AsyncWrite;
 use super::answer::{self, Framing, Piece};
 use super::request::Outgoing;
 use crate::limits;
-use crate::proxy::io::Scratch;
+use crate::thread::Scratch;
 
 pub struct Link {
     stream: Stream,
