@@ -2,18 +2,22 @@
 //!
 //! Blocking: call it on a thread that may wait for the disk.
 
+use dynoxide::DynoxideError;
 use dynoxide::actions::{
     batch_get_item, batch_write_item, delete_item, get_item, put_item, query, scan, transact_get_items,
     transact_write_items, update_item,
 };
 use dynoxide::types::ConsumedCapacity;
-use dynoxide::{Database, DynoxideError};
 use serde::de::DeserializeOwned;
+
+use crate::engine::Engine;
 
 /// The answer's JSON and the capacity units of the call; 0 for calls that consume none.
 pub struct Answer {
     pub json: String,
     pub units: f64,
+    /// What was committed for it.
+    pub commit: Option<u64>,
 }
 
 /// The engine reports units only to callers that ask for them: ask always, and leave them out of
@@ -35,18 +39,33 @@ macro_rules! metered {
 }
 
 macro_rules! plain {
-    ($database:ident . $call:ident ( $body:ident )) => {
-        print(&$database.$call(parse($body)?)?, 0.0)
+    ($database:ident . $call:ident ( $request:expr )) => {
+        print(&$database.$call($request)?, 0.0)
     };
 }
 
+/// A call that writes: one at a time, once its request was read.
+macro_rules! written {
+    ($engine:ident: $how:ident!($database:ident . $call:ident ( $request:expr ))) => {{
+        let request = $request;
+        let turn = $engine.turn();
+        let answer = $how!($database.$call(request))?;
+        Ok(Answer { commit: turn.map(|turn| turn.commit()), ..answer })
+    }};
+}
+
 /// Runs `operation` (one of [`crate::consumed::OPERATIONS`]) with the JSON `body`.
-pub fn run(database: &Database, operation: &str, body: &[u8]) -> Result<Answer, DynoxideError> {
+pub fn run(engine: &Engine, operation: &str, body: &[u8]) -> Result<Answer, DynoxideError> {
+    let database = &engine.database;
     match operation {
-        "PutItem" => metered!(database.put_item(parse::<put_item::PutItemRequest>(body)?)),
+        "PutItem" => written!(engine: metered!(database.put_item(parse::<put_item::PutItemRequest>(body)?))),
         "GetItem" => metered!(database.get_item(parse::<get_item::GetItemRequest>(body)?)),
-        "UpdateItem" => metered!(database.update_item(parse::<update_item::UpdateItemRequest>(body)?)),
-        "DeleteItem" => metered!(database.delete_item(parse::<delete_item::DeleteItemRequest>(body)?)),
+        "UpdateItem" => {
+            written!(engine: metered!(database.update_item(parse::<update_item::UpdateItemRequest>(body)?)))
+        }
+        "DeleteItem" => {
+            written!(engine: metered!(database.delete_item(parse::<delete_item::DeleteItemRequest>(body)?)))
+        }
         "Query" => metered!(database.query(parse::<query::QueryRequest>(body)?)),
         "Scan" => metered!(database.scan(parse::<scan::ScanRequest>(body)?)),
         "TransactWriteItems" => {
@@ -54,22 +73,22 @@ pub fn run(database: &Database, operation: &str, body: &[u8]) -> Result<Answer, 
             // The engine keeps ten minutes of tokens and reads them all on each call: the time of a call grew fivefold
             // within 17,000 calls. Without the token a repeated transaction runs again and meets its own conditions.
             request.client_request_token = None;
-            metered!(database.transact_write_items(request))
+            written!(engine: metered!(database.transact_write_items(request)))
         }
         "TransactGetItems" => {
             metered!(database.transact_get_items(parse::<transact_get_items::TransactGetItemsRequest>(body)?))
         }
         "BatchGetItem" => metered!(database.batch_get_item(parse::<batch_get_item::BatchGetItemRequest>(body)?)),
         "BatchWriteItem" => {
-            metered!(database.batch_write_item(parse::<batch_write_item::BatchWriteItemRequest>(body)?))
+            written!(engine: metered!(database.batch_write_item(parse::<batch_write_item::BatchWriteItemRequest>(body)?)))
         }
-        "CreateTable" => plain!(database.create_table(body)),
-        "DescribeTable" => plain!(database.describe_table(body)),
-        "DeleteTable" => plain!(database.delete_table(body)),
-        "ListTables" => plain!(database.list_tables(body)),
-        "UpdateTable" => plain!(database.update_table(body)),
-        "UpdateTimeToLive" => plain!(database.update_time_to_live(body)),
-        "DescribeTimeToLive" => plain!(database.describe_time_to_live(body)),
+        "CreateTable" => written!(engine: plain!(database.create_table(parse(body)?))),
+        "DescribeTable" => plain!(database.describe_table(parse(body)?)),
+        "DeleteTable" => written!(engine: plain!(database.delete_table(parse(body)?))),
+        "ListTables" => plain!(database.list_tables(parse(body)?)),
+        "UpdateTable" => written!(engine: plain!(database.update_table(parse(body)?))),
+        "UpdateTimeToLive" => written!(engine: plain!(database.update_time_to_live(parse(body)?))),
+        "DescribeTimeToLive" => plain!(database.describe_time_to_live(parse(body)?)),
         unknown => Err(DynoxideError::UnsupportedCapability(unknown.to_owned())),
     }
 }
@@ -93,7 +112,7 @@ impl Units for Vec<ConsumedCapacity> {
 fn print(response: &impl serde::Serialize, units: f64) -> Result<Answer, DynoxideError> {
     let json =
         serde_json::to_string(response).map_err(|error| DynoxideError::InternalServerError(error.to_string()))?;
-    Ok(Answer { json, units })
+    Ok(Answer { json, units, commit: None })
 }
 
 /// Prefixes by which the engine's request types mark a rule that was broken, as against JSON of the wrong shape.

@@ -6,8 +6,11 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dynoxide::Database;
+
+use crate::group_sync::{GroupSync, Turn};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,6 +25,8 @@ pub enum OpenError {
 /// An open database; the file stays locked until this is dropped.
 pub struct Engine {
     pub database: Database,
+    /// Of a database in a file.
+    sync: Option<Arc<GroupSync>>,
     _lock: Option<File>,
 }
 
@@ -33,15 +38,31 @@ impl Engine {
         }
         let lock = lock(path)?;
         let text = path.to_string_lossy();
-        let database = Database::new(&text)
-            .map_err(|error| OpenError::Engine { path: path.into(), message: error.to_string() })?;
-        Ok(Self { database, _lock: Some(lock) })
+        let failed =
+            |error: dynoxide::DynoxideError| OpenError::Engine { path: path.into(), message: error.to_string() };
+        let database = Database::new(&text).map_err(failed)?;
+        // This is what sets `synchronous = NORMAL`: commits are not synced one by one.
+        database.disable_bulk_loading().map_err(failed)?;
+        let sync = GroupSync::start(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
+        Ok(Self { database, sync: Some(sync), _lock: Some(lock) })
     }
 
     pub fn in_memory() -> Result<Self, OpenError> {
         let database = Database::memory()
             .map_err(|error| OpenError::Engine { path: ":memory:".into(), message: error.to_string() })?;
-        Ok(Self { database, _lock: None })
+        Ok(Self { database, sync: None, _lock: None })
+    }
+
+    /// To be held while something is written.
+    pub fn turn(&self) -> Option<Turn<'_>> {
+        self.sync.as_deref().map(GroupSync::turn)
+    }
+
+    /// Waits until what an answer rests on is on disk: its own commit, or whatever a call without one may have seen.
+    pub async fn settled(&self, commit: Option<u64>) {
+        if let Some(sync) = &self.sync {
+            sync.settled(commit.unwrap_or_else(|| sync.newest())).await;
+        }
     }
 }
 

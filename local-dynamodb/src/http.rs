@@ -99,11 +99,14 @@ async fn call(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes
 async fn execute(server: &Arc<Server>, operation: usize, body: Bytes, id: u64) -> Response {
     let on_thread = Arc::clone(server);
     let done = tokio::task::spawn_blocking(move || {
-        let result = dispatch::run(&on_thread.engine.database, OPERATIONS[operation], &body);
+        let result = dispatch::run(&on_thread.engine, OPERATIONS[operation], &body);
         on_thread.consumed.record(operation, result.as_ref().ok().map(|answer| answer.units));
         result
     });
-    match done.await {
+    let done = done.await;
+    // A refusal rests on what it read, too.
+    server.engine.settled(done.as_ref().ok().and_then(|done| done.as_ref().ok()?.commit)).await;
+    match done {
         Ok(Ok(answer)) => reply(id, StatusCode::OK, answer.json),
         Ok(Err(error)) => engine_error(id, &error),
         Err(panicked) => {

@@ -8,6 +8,7 @@ pub mod consumed;
 pub mod dispatch;
 pub mod engine;
 pub mod faults;
+pub mod group_sync;
 pub mod http;
 pub mod signature;
 
