@@ -109,7 +109,7 @@ refusals! {
     UnsupportedMediaType, 415, "unsupported_media_type", "The body has to be application/json";
     WalletElsewhere, 409, "wallet_elsewhere", "The wallet is not where the placement says";
     WalletExists, 409, "wallet_exists", "The user has a wallet";
-    WalletNotDeniable, 409, "wallet_not_deniable", "Somebody else decided on this customer";
+    WalletNotDeniable, 409, "wallet_not_deniable", "Another request decided on this customer";
     WalletNotGrantable, 409, "wallet_not_grantable", "The cell cannot take this customer";
     ZoneCapacity, 422, "zone_capacity", "Too little would stay";
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 pub enum Advanced {
     Again,
     After(Duration),
-    /// Nothing to do here, until somebody changes something.
+    /// Nothing to do here, until something is changed.
     Rest,
 }
 

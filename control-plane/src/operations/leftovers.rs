@@ -1,5 +1,5 @@
 //! Buckets that stayed closed although their operation has ended: no wallet is created in them
-//! until somebody settles them. Each control plane looks through all buckets at a slow pace, and
+//! until they are settled. Each control plane looks through all buckets at a slow pace, and
 //! settles what it has found closed twice.
 //!
 //! It must never touch what an operation under way claims, or a cell that is being restored. Beyond

@@ -12,7 +12,7 @@ use crate::placement::placements::Delta;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing, until somebody asks for something.
+    /// Nothing, until something is asked for.
     Rest,
     Begin,
     /// Carry out the step of this number.

@@ -187,7 +187,7 @@ impl Worker {
         }
     }
 
-    /// Has the hands do it, with a lease that is kept up and progress that is shown meanwhile. `None`: somebody else
+    /// Has the hands do it, with a lease that is kept up and progress that is shown meanwhile. `None`: another worker
     /// came first, look again.
     async fn carried(&self, operation: Operation, step: &Step, task: Task) -> Result<Option<(Operation, Carried)>> {
         let Some(operation) = self.operations.table.save(&self.holder.leased(operation)).await? else {

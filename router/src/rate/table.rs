@@ -27,8 +27,8 @@ struct Set {
 
 impl Table {
     pub fn new() -> Self {
-        let nobody = WalletId::from_uuid(uuid::Uuid::nil());
-        let set = || Mutex::new(Set { wallets: [nobody; PLACES], full_at: [0; PLACES] });
+        let nil = WalletId::from_uuid(uuid::Uuid::nil());
+        let set = || Mutex::new(Set { wallets: [nil; PLACES], full_at: [0; PLACES] });
         Self { sets: (0..SETS).map(|_| set()).collect(), hasher: RandomState::new() }
     }
 

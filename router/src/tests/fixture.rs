@@ -357,7 +357,7 @@ pub async fn eventually(condition: impl AsyncFn() -> bool) {
 }
 
 /// An address that refuses connections.
-pub async fn nobody() -> SocketAddr {
+pub async fn no_listener() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("bound")
 }

@@ -3,7 +3,7 @@
 use topology::placement::BucketRun;
 use topology::{CellIndex, PlacementUpdate};
 
-use super::fixture::{Cell, ControlPlane, LOW, Rig, eventually, fresh_dir, halves, nobody};
+use super::fixture::{Cell, ControlPlane, LOW, Rig, eventually, fresh_dir, halves, no_listener};
 use super::http_client::ask;
 
 fn wallet() -> String {
@@ -80,7 +80,7 @@ async fn a_restarted_router_serves_without_the_control_plane() {
     plane.stop();
     rig.running.stop().await.expect("it stops in time");
 
-    let rig = Rig::start(nobody().await, data_dir).await;
+    let rig = Rig::start(no_listener().await, data_dir).await;
     assert_eq!(rig.placement().await["source"], "stored");
     assert_eq!(rig.placement().await["version"], 2);
     assert_eq!(ask(rig.running.public, "GET", &wallet(), &[], "").await.body, "high", "snapshot and delta");

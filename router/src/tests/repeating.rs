@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::fixture::{Cell, Deed, LOW, Rig, halves, nobody};
+use super::fixture::{Cell, Deed, LOW, Rig, halves, no_listener};
 use super::http_client::ask;
 
 const BODY: &str = r#"{"amount":1}"#;
@@ -18,7 +18,7 @@ fn wallet() -> String {
 #[tokio::test]
 async fn an_instance_that_refuses_connections_is_passed_over() {
     let live = Cell::start("live").await;
-    for addresses in [[nobody().await, live.address], [live.address, nobody().await]] {
+    for addresses in [[no_listener().await, live.address], [live.address, no_listener().await]] {
         let (rig, _plane) = Rig::with(halves(1, [&addresses, &addresses])).await;
         for _ in 0..3 {
             assert_eq!(ask(rig.running.public, "POST", &deposit(), &[], BODY).await.body, "live");
@@ -28,7 +28,7 @@ async fn an_instance_that_refuses_connections_is_passed_over() {
 
 #[tokio::test]
 async fn without_any_instance_the_answer_says_that_nothing_was_done() {
-    let gone = nobody().await;
+    let gone = no_listener().await;
     let (rig, _plane) = Rig::with(halves(1, [&[gone], &[gone]])).await;
     let answer = ask(rig.running.public, "POST", &deposit(), &[], BODY).await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unavailable"));

@@ -188,7 +188,7 @@ impl Worker {
         Ok(Advanced::After(RETRY_PAUSE))
     }
 
-    /// Changes the newest row, unless `change` finds that somebody else was faster.
+    /// Changes the newest row, unless `change` finds that another writer was faster.
     async fn record(&self, number: u64, change: impl Fn(&mut Deploy) -> Option<()>) -> Result<Advanced> {
         for _ in 0..ATTEMPTS_MAX {
             let Some(mut newest) = self.deploys.table.get(number).await? else { return Ok(Advanced::Rest) };

@@ -30,7 +30,7 @@ pub fn evacuate(placement: &Placement, rooms: &Rooms, cell: &CellId, force: bool
     let weights = weights(&receivers, rooms, cell, force)?;
     let moves = spread(&buckets, &weights);
     let mut steps = bucket_steps(placement, moves)?;
-    let best = weights.iter().max_by_key(|&&(_, weight)| weight).expect("somebody has room").0;
+    let best = weights.iter().max_by_key(|&&(_, weight)| weight).expect("a cell has room").0;
     for wallet in pinned {
         // Home to its bucket's owner, where it needs no pin any more.
         let home = placement.owner_of(wallet.bucket());
