@@ -236,12 +236,12 @@ async function secureFleet(browser) {
       assert.deepEqual(await forge(`/page/do/${action}`, seal), [403, "forbidden"]);
       assert.deepEqual(await forge(`/page/do/${action}`, "0".repeat(32)), [403, "form_expired"]);
     }
-    done("a secure fleet asks who it is; a viewer has no buttons, and what he forges is refused by the policy");
+    done("a secure fleet asks for a token; a viewer has no buttons, and a forged form is refused by the policy");
 
     const acting = await open(browser, WIDE, false);
     await signIn(acting.page, fleet, admin);
     await acting.page.locator("#do-cell-cell-1-drain-open").click();
-    assert.equal(await acting.page.locator("#do-cell-cell-1-drain-actor").count(), 0, "the token says who it is");
+    assert.equal(await acting.page.locator("#do-cell-cell-1-drain-actor").count(), 0, "the token names the actor");
     await acting.page.locator("#do-cell-cell-1-drain-reason").fill("to look at it");
     await acting.page.locator("#do-cell-cell-1-drain-go").click();
     await acting.page.locator("#cell-cell-1 .head", { hasText: "draining" }).waitFor();
@@ -255,7 +255,7 @@ async function secureFleet(browser) {
     assert.equal(acting.page.url(), `${fleet.page}login`, "signed out");
     assert.deepEqual([...looking.faults, ...acting.faults], []);
     await Promise.all([looking.context.close(), acting.context.close()]);
-    done("an admin acts in his own name, the viewer sees it, another site's form is refused, and signing out ends it");
+    done("an admin acts under the name of the token, the viewer sees it, another site's form is refused, and signing out ends it");
   } finally {
     await fleet.stop();
   }
