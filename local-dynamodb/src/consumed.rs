@@ -29,7 +29,19 @@ pub const OPERATIONS: &[&str] = &[
     "UpdateTable",
     "UpdateTimeToLive",
     "DescribeTimeToLive",
+    "ListStreams",
+    "DescribeStream",
+    "GetShardIterator",
+    "GetRecords",
 ];
+
+/// The operation that a request's target names: those of streams are of another API of DynamoDB's.
+pub fn operation_of(target: &str) -> Option<usize> {
+    let (api, name) = target.split_once('.')?;
+    let is_of_streams = matches!(name, "ListStreams" | "DescribeStream" | "GetShardIterator" | "GetRecords");
+    let expected = if is_of_streams { "DynamoDBStreams_20120810" } else { "DynamoDB_20120810" };
+    operation_index(name).filter(|_| api == expected)
+}
 
 /// Position in [`OPERATIONS`].
 pub fn operation_index(name: &str) -> Option<usize> {

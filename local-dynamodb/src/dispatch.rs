@@ -89,6 +89,10 @@ pub fn run(engine: &Engine, operation: &str, body: &[u8]) -> Result<Answer, Dyno
         "UpdateTable" => written!(engine: plain!(database.update_table(parse(body)?))),
         "UpdateTimeToLive" => written!(engine: plain!(database.update_time_to_live(parse(body)?))),
         "DescribeTimeToLive" => plain!(database.describe_time_to_live(parse(body)?)),
+        "ListStreams" => plain!(database.list_streams(parse(body)?)),
+        "DescribeStream" => plain!(database.describe_stream(parse(body)?)),
+        "GetShardIterator" => plain!(database.get_shard_iterator(parse(body)?)),
+        "GetRecords" => plain!(database.get_records(parse(body)?)),
         unknown => Err(DynoxideError::UnsupportedCapability(unknown.to_owned())),
     }
 }

@@ -16,7 +16,7 @@ use dynoxide::DynoxideError;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::consumed::{Consumed, OPERATIONS, operation_index};
+use crate::consumed::{Consumed, OPERATIONS, operation_of};
 use crate::dispatch;
 use crate::engine::Engine;
 use crate::faults::{Fault, Faults, Plan};
@@ -60,7 +60,7 @@ pub fn app(server: Arc<Server>) -> Router {
 async fn call(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
     let id = server.calls.fetch_add(1, Ordering::Relaxed);
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or("");
-    let Some(operation) = target.strip_prefix("DynamoDB_20120810.").and_then(operation_index) else {
+    let Some(operation) = operation_of(target) else {
         let message = format!("this stand-in does not serve {target:?}");
         return refusal(id, StatusCode::BAD_REQUEST, "UnknownOperationException", &message);
     };

@@ -10,7 +10,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, Put,
     ReturnValuesOnConditionCheckFailure, ScalarAttributeType, TransactWriteItem,
 };
+use serde_json::json;
 
+use crate::dispatch;
 use crate::engine::{Engine, OpenError};
 use crate::http::{Server, app};
 
@@ -245,4 +247,67 @@ async fn a_request_that_was_signed_long_ago_is_refused() {
     assert_eq!((refused.status().as_u16(), kind), (400, "InvalidSignatureException"));
     let got = fixture.client.get_item().table_name("items").key("k", AttributeValue::S("late".into())).send().await;
     assert!(got.expect("signed now").item.is_none(), "nothing was written");
+}
+
+/// The call's answer as the engine gives it.
+fn answer(engine: &Engine, operation: &str, request: serde_json::Value) -> serde_json::Value {
+    let done = dispatch::run(engine, operation, request.to_string().as_bytes());
+    let json = done.unwrap_or_else(|error| panic!("{operation}: {error}")).json;
+    serde_json::from_str(&json).expect("JSON")
+}
+
+/// The values of the changes after `iterator`, and where to go on.
+fn changes(engine: &Engine, iterator: &serde_json::Value) -> (Vec<String>, serde_json::Value) {
+    let page = answer(engine, "GetRecords", json!({ "ShardIterator": iterator }));
+    let value = |record: &serde_json::Value| record["dynamodb"]["NewImage"]["v"]["S"].as_str().map(str::to_owned);
+    (page["Records"].as_array().into_iter().flatten().filter_map(value).collect(), page["NextShardIterator"].clone())
+}
+
+#[test]
+fn a_stream_has_every_change_in_order_also_after_a_restart() {
+    let folder = std::env::temp_dir().join(format!("local-dynamodb-streams-{}", std::process::id()));
+    let path = folder.join("db.sqlite");
+    let put = |engine: &Engine, value: &str| {
+        answer(engine, "PutItem", json!({ "TableName": "items", "Item": { "k": { "S": "a" }, "v": { "S": value } } }));
+    };
+    let engine = Engine::open(&path).expect("opens");
+    let table = json!({
+        "TableName": "items",
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{ "AttributeName": "k", "AttributeType": "S" }],
+        "KeySchema": [{ "AttributeName": "k", "KeyType": "HASH" }],
+        "StreamSpecification": { "StreamEnabled": true, "StreamViewType": "NEW_IMAGE" },
+    });
+    answer(&engine, "CreateTable", table);
+    ["1", "2"].iter().for_each(|value| put(&engine, value));
+    let streams = answer(&engine, "ListStreams", json!({ "TableName": "items" }));
+    let arn = &streams["Streams"][0]["StreamArn"];
+    let stream = answer(&engine, "DescribeStream", json!({ "StreamArn": arn }));
+    let shard = &stream["StreamDescription"]["Shards"][0]["ShardId"];
+    let from_the_beginning = json!({ "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
+    let begin =
+        |engine: &Engine| answer(engine, "GetShardIterator", from_the_beginning.clone())["ShardIterator"].clone();
+    let (seen, next) = changes(&engine, &begin(&engine));
+    assert_eq!(seen, ["1", "2"]);
+    put(&engine, "3");
+    assert_eq!(changes(&engine, &next).0, ["3"]);
+    drop(engine);
+    let engine = Engine::open(&path).expect("opens again");
+    put(&engine, "4");
+    assert_eq!(changes(&engine, &begin(&engine)).0, ["1", "2", "3", "4"]);
+    assert_eq!(changes(&engine, &next).0, ["3", "4"]);
+    drop(engine);
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[tokio::test]
+async fn the_operations_of_streams_are_those_of_their_own_api() {
+    let fixture = started().await;
+    let call = async |target: &str| {
+        let call = fixture.http.post(&fixture.url).header("x-amz-target", target).body("{}");
+        call.send().await.expect("answers").status().as_u16()
+    };
+    assert_eq!(call("DynamoDBStreams_20120810.ListStreams").await, 200);
+    assert_eq!(call("DynamoDB_20120810.ListStreams").await, 400);
+    assert_eq!(call("DynamoDBStreams_20120810.ListTables").await, 400);
 }
