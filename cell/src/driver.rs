@@ -3,27 +3,31 @@
 //!
 //! The task decides nothing itself. Store calls run as its own child tasks, which it joins before it ends.
 
-use std::collections::{BTreeSet, HashMap};
+mod loading;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
-use ledger::keys::{KEY_LIFETIME_MICROS, KeyRun, last_of, run_of};
-use ledger::limits::RUN_BLOCKS;
+use ledger::marks::{KEY_LIFETIME_MICROS, last_of, run_of};
 use ledger::snapshots::{is_heavy, snapshot_of};
-use ledger::{Block, Hash, Timestamp, TransactionId, chain};
+use ledger::{Block, Head, TransactionId};
 use metrics::{counter, gauge, histogram};
+use store::Store;
 use store::commit::{CommitOutcome, commit_before};
-use store::{BlockRange, Page, RecordedRuns, Store, StoreError, retry};
 use telemetry::trace::{self, Place};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use topology::{CellId, WalletId};
 use tracing::{error, warn};
 
 use crate::clock::{Clock, ClockSkew};
+use crate::courier::Courier;
 use crate::hot::Hot;
 use crate::meters;
-use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, Reply, Sequencer};
+use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, MARGIN_MICROS, Reply, Sequencer};
+use loading::Want;
+pub use loading::{LookedUp, look_up};
 
 /// How long one commit is retried before its commands get the answer that the outcome is unknown or
 /// that nothing was done.
@@ -32,16 +36,6 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 const MAILBOX: usize = 4_096;
 /// Submissions taken in before what can start is started.
 const INTAKE: usize = 1_024;
-/// Blocks asked for in one page.
-const PAGE_BLOCKS: usize = 256;
-/// Pages of new blocks read after another instance was found ahead; above it the wallet is read afresh.
-const MAX_TAIL_PAGES: usize = 16;
-/// Pages of unrecorded blocks read to learn the keys of the last 24 hours, each of at most 1 MB. Where there are more,
-/// the load fails, having recorded these: the next one gets further.
-const MAX_KEY_PAGES: usize = 64;
-
-const KEY_MARGIN_MICROS: i64 = 60_000_000;
-
 /// Wallets with a heavy last block, as far as is remembered.
 const MAX_HEAVY: usize = 65_536;
 
@@ -55,6 +49,9 @@ enum Submission {
     /// Start nothing for this wallet for so long.
     Hold(WalletId, Duration),
     Release(WalletId),
+    CarryOn(WalletId),
+    /// The head as it is remembered.
+    Peek(WalletId, oneshot::Sender<Option<Head>>),
 }
 
 /// Gives commands to the sequencer of this instance.
@@ -88,6 +85,18 @@ impl Submitter {
     pub async fn release(&self, wallet: WalletId) {
         let _ = self.0.send(Submission::Release(wallet)).await;
     }
+
+    /// Hands the open transfers of this wallet to the courier.
+    pub async fn carry_on(&self, wallet: WalletId) {
+        let _ = self.0.send(Submission::CarryOn(wallet)).await;
+    }
+
+    /// The wallet's head as this instance remembers it, perhaps an old one.
+    pub async fn peek(&self, wallet: WalletId) -> Option<Head> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Submission::Peek(wallet, reply)).await.ok()?;
+        answer.await.ok()?
+    }
 }
 
 enum Event {
@@ -110,16 +119,18 @@ pub struct Driver<S> {
     work: JoinSet<Event>,
     /// What the sequencer's monotonic time counts from.
     started: Instant,
-    keys_per_wallet: usize,
+    marks_per_wallet: usize,
+    courier: Courier,
     /// The last block that this instance wrote of a wallet, where it was a heavy one.
     heavy: HashMap<WalletId, u64>,
     hot: Hot,
 }
 
 impl<S: Store> Driver<S> {
-    pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits) -> (Submitter, Self) {
+    /// `courier`: gets the open transfers of wallets that are loaded.
+    pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits, courier: Courier) -> (Submitter, Self) {
         let (sender, inbox) = mpsc::channel(MAILBOX);
-        let keys_per_wallet = limits.keys_per_wallet;
+        let marks_per_wallet = limits.marks_per_wallet;
         let sequencer = Sequencer::new(cell.clone(), limits);
         let hot = Hot::default();
         let driver = Self {
@@ -132,7 +143,8 @@ impl<S: Store> Driver<S> {
             inbox,
             work: JoinSet::new(),
             started: Instant::now(),
-            keys_per_wallet,
+            marks_per_wallet,
+            courier,
             heavy: HashMap::new(),
             hot: hot.clone(),
         };
@@ -142,14 +154,20 @@ impl<S: Store> Driver<S> {
     /// Runs until every submitter is gone and all that was taken in is answered.
     pub async fn run(mut self) {
         let mut open = true;
-        while open || !self.work.is_empty() {
+        while open || !self.work.is_empty() || self.sequencer.depth() > 0 {
+            let due = self.sequencer.next_due().map(|due| self.started + due);
             tokio::select! {
                 biased;
                 Some(event) = self.work.join_next(), if !self.work.is_empty() => self.learn(event),
                 submission = self.inbox.recv(), if open => match submission {
                     Some(submission) => self.take_in(submission),
-                    None => open = false,
+                    None => {
+                        open = false;
+                        self.sequencer.end();
+                    }
                 },
+                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => {}
+                else => break,
             }
             self.drain();
             for action in self.sequencer.pump(self.clock.now(), self.started.elapsed()) {
@@ -187,6 +205,10 @@ impl<S: Store> Driver<S> {
                 });
             }
             Submission::Release(wallet) => self.sequencer.hold(wallet, false),
+            Submission::CarryOn(wallet) => self.sequencer.carry_on(wallet),
+            Submission::Peek(wallet, reply) => {
+                let _ = reply.send(self.sequencer.head(wallet).cloned());
+            }
         }
     }
 
@@ -263,13 +285,12 @@ impl<S: Store> Driver<S> {
                 }
             }
             Action::Load { wallet, after } => {
-                // A little more, so that a clock that is set back a little finds all that it asks for.
-                let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS - KEY_MARGIN_MICROS);
+                let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS - MARGIN_MICROS);
                 let random = self.clock.random();
-                let want = Want { cell: self.cell.clone(), wallet, since, most_keys: self.keys_per_wallet };
+                let want = Want { cell: self.cell.clone(), wallet, since, most_marks: self.marks_per_wallet };
                 let place = self.place_of(|traced| traced.wallet == wallet);
                 self.work.spawn(trace::at(place, async move {
-                    Event::Loaded(wallet, load(&store, &want, after, random).await)
+                    Event::Loaded(wallet, loading::load(&store, &want, after, random).await)
                 }));
             }
             Action::Commit { id, append, sign_by } => {
@@ -293,13 +314,14 @@ impl<S: Store> Driver<S> {
             }
             Action::RecordRun { wallet, run } => {
                 self.work.spawn(async move {
-                    if let Err(error) = record_run(&store, wallet, run).await {
+                    if let Err(error) = loading::record_run(&store, wallet, run).await {
                         // The next load of the wallet reads these blocks instead, and tries again.
                         warn!(%wallet, run, %error, "a run of blocks was not recorded");
                     }
                     Event::Recorded
                 });
             }
+            Action::CarryOn(transfers) => self.courier.carry_on(transfers),
         }
     }
 }
@@ -309,15 +331,6 @@ struct Traced {
     transaction: TransactionId,
     wallet: WalletId,
     place: Place,
-}
-
-/// What a load is for.
-struct Want {
-    cell: CellId,
-    wallet: WalletId,
-    /// Keys used before this do not count any more.
-    since: Timestamp,
-    most_keys: usize,
 }
 
 /// Whether blocks that bear these times may be written. A clock that seems wrong is compared once more: after a
@@ -330,174 +343,4 @@ async fn trusted<S: Store>(store: &S, clock: &Clock, blocks: &[Block]) -> Result
     // Any answer brings the time along.
     let _ = store.genesis().await;
     clock.check(newest)
-}
-
-async fn load<S: Store>(store: &S, want: &Want, after: Option<(u64, Hash)>, mut random: fastrand::Rng) -> Loaded {
-    let found = retry::read(
-        || random.f64(),
-        || async {
-            match after {
-                Some((number, hash)) => load_tail(store, want, number, hash).await,
-                None => load_whole(store, want).await,
-            }
-        },
-    );
-    match found.await {
-        Ok(loaded) => loaded,
-        Err(StoreError::Corrupt(what)) => Loaded::Corrupt(what),
-        Err(StoreError::Unavailable(why) | StoreError::Rejected(why)) => Loaded::Unavailable(why),
-    }
-}
-
-/// The blocks after a known one, checked link by link.
-async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> Result<Loaded, StoreError> {
-    // Each page starts with the last block already known: it is what the rest is checked against, and a page that
-    // holds nothing else is the end of the chain.
-    let mut tail: Vec<Block> = Vec::new();
-    for _ in 0..MAX_TAIL_PAGES {
-        let first = tail.last().map_or(known, |block| block.number);
-        let range = BlockRange { first, last: u64::MAX, newest_first: false };
-        let page = store.blocks(want.wallet, range, PAGE_BLOCKS).await?;
-        let is_known = |block: &Block| block.number == first && (!tail.is_empty() || block.hash == hash);
-        if !page.first().is_some_and(is_known) {
-            // The known block is not here any more: the wallet has left, and what it left behind is being purged.
-            return load_whole(store, want).await;
-        }
-        let ended = page.len() <= 1;
-        let repeated = usize::from(!tail.is_empty());
-        tail.extend(page.into_iter().skip(repeated));
-        if ended {
-            check_links(&tail)?;
-            return Ok(Loaded::Tail(tail.into_iter().skip(1).collect()));
-        }
-    }
-    match load_whole(store, want).await? {
-        // What was read on the way goes along: a command that was written after all is found in it.
-        Loaded::Whole { head, runs, blocks: recent, known_since, is_capped } => {
-            tail.retain(|block| recent.first().is_none_or(|first| block.number < first.number));
-            tail.extend(recent);
-            Ok(Loaded::Whole { head, runs, blocks: tail, known_since, is_capped })
-        }
-        other => Ok(other),
-    }
-}
-
-/// The head, and every key of the last 24 hours: from recorded runs, and from the blocks of runs not recorded yet.
-async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreError> {
-    let &Want { ref cell, wallet, since, most_keys } = want;
-    let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-    let (page, recorded) = tokio::join!(store.page(wallet, everything, 32), store.key_runs(wallet, since, most_keys));
-    let (Page { mut blocks, more }, RecordedRuns { runs, is_all }) = (page?, recorded?);
-    let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
-    if head.home != *cell {
-        // The keys of a wallet that lives elsewhere are of no use here: late requests are only sent on.
-        blocks.reverse();
-        return Ok(Loaded::Whole { head, runs: Vec::new(), blocks, known_since: since, is_capped: false });
-    }
-    check_unbroken(&blocks, more)?;
-    // Runs that were left out are not read block by block either.
-    let known_since = match runs.last() {
-        Some(oldest) if !is_all => oldest.last_at.plus_micros(1),
-        _ => since,
-    };
-    let recorded = runs.iter().map(|run| run.run).collect();
-    let is_whole = read_unrecorded(store, wallet, &mut blocks, &recorded, known_since).await?;
-    blocks.reverse();
-    check_links(&blocks)?;
-    blocks.retain(|block| block.at >= known_since || block.number == head.number);
-    record_missing(store, wallet, &blocks, &recorded).await;
-    if !is_whole {
-        return Err(StoreError::Unavailable(
-            "the idempotency keys of the last 24 hours are still being indexed".into(),
-        ));
-    }
-    Ok(Loaded::Whole { head, runs, blocks, known_since, is_capped: !is_all })
-}
-
-/// Extends `blocks`, newest first, by those of unrecorded runs, back to `since`. False if that were too many to be read
-/// at once.
-async fn read_unrecorded<S: Store>(
-    store: &S,
-    wallet: WalletId,
-    blocks: &mut Vec<Block>,
-    recorded: &BTreeSet<u64>,
-    since: Timestamp,
-) -> Result<bool, StoreError> {
-    for _ in 0..MAX_KEY_PAGES {
-        let oldest = blocks.last().expect("the head is among them");
-        if oldest.at < since || oldest.number == 0 {
-            return Ok(true);
-        }
-        let Some(last) = next_unrecorded(oldest.number - 1, recorded) else { return Ok(true) };
-        let range = BlockRange { first: 0, last, newest_first: true };
-        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
-        if page.is_empty() {
-            return Ok(true);
-        }
-        blocks.extend(page);
-    }
-    Ok(false)
-}
-
-/// The newest block at or before `number` that belongs to no recorded run.
-fn next_unrecorded(mut number: u64, recorded: &BTreeSet<u64>) -> Option<u64> {
-    while recorded.contains(&run_of(number)) {
-        number = (run_of(number) * RUN_BLOCKS).checked_sub(1)?;
-    }
-    Some(number)
-}
-
-/// Runs that were full but never recorded, because the process that filled them died first.
-async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block], recorded: &BTreeSet<u64>) {
-    for run in blocks.chunk_by(|a, b| run_of(a.number) == run_of(b.number)).filter_map(KeyRun::of) {
-        if !recorded.contains(&run.run) {
-            let last = blocks.iter().find(|block| block.number == last_of(run.run));
-            let snapshot = snapshot_of(last.expect("the run is whole"));
-            if let Err(error) = store.put_run(wallet, &run).await {
-                warn!(%wallet, %error, "a run of blocks was not recorded");
-                return;
-            }
-            // Other snapshots that are missing are found by the sweep.
-            if let Err(error) = store.put_snapshots(wallet, &[snapshot]).await {
-                warn!(%wallet, %error, "a snapshot was not recorded");
-            }
-        }
-    }
-}
-
-async fn record_run<S: Store>(store: &S, wallet: WalletId, run: u64) -> Result<(), StoreError> {
-    let mut blocks: Vec<Block> = Vec::new();
-    while blocks.len() < RUN_BLOCKS as usize {
-        let first = blocks.last().map_or(run * RUN_BLOCKS, |block| block.number + 1);
-        let range = BlockRange { first, last: last_of(run), newest_first: false };
-        let page = store.blocks(wallet, range, RUN_BLOCKS as usize).await?;
-        if page.is_empty() {
-            return Err(StoreError::Corrupt(format!("run {run} is full but block {first} is missing")));
-        }
-        blocks.extend(page);
-    }
-    let keys = KeyRun::of(&blocks).ok_or_else(|| StoreError::Corrupt(format!("run {run} is not whole")))?;
-    store.put_run(wallet, &keys).await?;
-    store.put_snapshots(wallet, &[snapshot_of(&blocks[blocks.len() - 1])]).await?;
-    counter!("cell_snapshots_recorded_total").increment(1);
-    Ok(())
-}
-
-/// No block is missing among and below the newest ones, given newest first. Where one is, as after a restore that lacks a
-/// part of the chain, what was done before cannot be known.
-fn check_unbroken(newest: &[Block], more: bool) -> Result<(), StoreError> {
-    let gap = newest.windows(2).find(|pair| pair[1].number + 1 != pair[0].number).map(|pair| pair[0].number);
-    let lowest = newest.last().map(|block| block.number).filter(|number| !more && *number > 0);
-    match gap.or(lowest) {
-        None => Ok(()),
-        Some(number) => Err(StoreError::Corrupt(format!("the blocks before block {number} are missing"))),
-    }
-}
-
-/// Neighbours follow one another; where recorded runs were skipped there is nothing to compare.
-fn check_links(blocks: &[Block]) -> Result<(), StoreError> {
-    for pair in blocks.windows(2).filter(|pair| pair[0].number + 1 == pair[1].number) {
-        chain::verify(Some(&pair[0].head()), &pair[1]).map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
-    }
-    Ok(())
 }

@@ -23,11 +23,9 @@ pub enum Failure {
     NotReversible(TransactionId),
     #[error("the transaction was reversed before")]
     AlreadyReversed,
-    /// The money was sent back once, and the other wallet refused it.
-    #[error(
-        "transfer {transfer}, which reversed it, was refused by the other wallet and came back; pay the amount with a transfer"
-    )]
-    ReversalReturned { transfer: TransactionId },
+    /// What may be done only once was done by this block. Not for clients: who asked for it, knows what it is.
+    #[error("block {block} did it before")]
+    DoneOnce { block: u64 },
     /// Of a batch that is all or nothing.
     #[error("operation {item}: {refusal}")]
     ItemRefused { item: usize, refusal: Refusal },
@@ -107,13 +105,15 @@ impl Failure {
             Reply::Unavailable(why) => Failure::Unavailable(why),
             Reply::Unknown(why) => Failure::OutcomeUnknown(why),
             Reply::Corrupt(what) => Failure::Corrupt(what),
-            // The one row with a name that is not drawn again for each command.
-            Reply::RowConflict => Failure::AlreadyReversed,
+            Reply::ReceiverUnavailable(why) => Failure::ReceiverUnavailable(why),
             Reply::ItemRefused { item, refusal } => Failure::ItemRefused { item, refusal },
             // No failure may be read into what was done.
-            Reply::Done { .. } | Reply::SeenKey { .. } | Reply::SeenKeys { .. } => {
-                unreachable!("the caller itself reads what was done and which keys were seen")
-            }
+            Reply::Done { .. }
+            | Reply::SeenKey { .. }
+            | Reply::SeenKeys { .. }
+            | Reply::SeenOnce { .. }
+            | Reply::NotRemembered
+            | Reply::NotOpen => unreachable!("the caller itself reads what was done before"),
         }
     }
 }

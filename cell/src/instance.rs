@@ -37,9 +37,9 @@ pub fn start<S: Store, P: Peers>(
     stop: watch::Receiver<bool>,
 ) -> Instance<S, P> {
     let mut tasks = JoinSet::new();
-    let (submitter, driver) = Driver::new(cell.clone(), store.clone(), clock.clone(), limits);
-    tasks.spawn(driver.run());
     let (courier, inbox) = mailbox();
+    let (submitter, driver) = Driver::new(cell.clone(), store.clone(), clock.clone(), limits, courier.clone());
+    tasks.spawn(driver.run());
     let task = CourierTask::new(cell.clone(), inbox, store.clone(), peers.clone(), submitter.clone(), clock.clone());
     tasks.spawn(task.run(stop));
     let wallets = Wallets::new(cell, namespace, store, submitter, courier, peers, clock);

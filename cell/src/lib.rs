@@ -1,7 +1,7 @@
 //! A cell: a complete copy of the wallet service over its own tables.
 //!
 //! [`sequencer`] (pure) orders writes, [`driver`] runs it, [`wallets`] holds the use cases, [`courier`] carries
-//! transfers to other cells, [`admission`]
+//! transfers to their payees, [`receiving`] takes them in, [`admission`]
 //! says how much of it goes on at once, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
 
 pub mod admission;
@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod meters;
 pub mod peers;
 pub mod reads;
+mod receiving;
 pub mod sequencer;
 mod stop;
 pub mod wallets;

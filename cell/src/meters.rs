@@ -10,7 +10,7 @@ use crate::sequencer::Work;
 /// How an operation is called in the metrics.
 pub fn operation(work: &Work) -> &'static str {
     match work {
-        Work::TransferInside { .. } | Work::Refuse(_) => "transfer",
+        Work::Refuse(_) => "transfer",
         Work::Batch(_) => "batch",
         Work::Alone(intent) => match intent {
             Intent::Deposit { .. } => "deposit",

@@ -7,6 +7,7 @@
 
 mod command;
 mod plan;
+mod seen;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -16,15 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::limits::GROUP_COMMIT_ENTRIES;
-use ledger::{Append, Block, Conflict, Hash, Head, Timestamp};
+use ledger::marks::{MarkRun, last_of, run_of};
+use ledger::open::OpenTransfers;
+use ledger::{Append, Block, Hash, Head, OpenTransfer, Timestamp};
 use store::commit::CommitOutcome;
 use topology::{CellId, WalletId};
 
-pub use command::{Batch, BatchItem, Command, Reply, Work};
+pub use command::{Batch, BatchItem, Command, Once, Reply, Work};
 use plan::Plan;
-use slot::{Busy, RecordedKeys, Slot};
+pub use seen::MARGIN_MICROS;
+use seen::Recorded;
+use slot::{Busy, Slot};
 
 /// Bounds of one instance; the defaults are what it is run with.
 #[derive(Debug, Clone)]
@@ -39,13 +43,13 @@ pub struct Limits {
     pub entries_per_block: usize,
     /// How often a command is decided again after its commit lost a race.
     pub attempts: u32,
-    /// How often a command may be passed over because its other wallet is busy, before its wallet waits for it.
-    pub passes: u32,
-    /// Idempotency keys remembered of one wallet, at about 70 bytes each; beyond it, keyed requests are refused until
-    /// the oldest keys are 24 hours old.
-    pub keys_per_wallet: usize,
-    /// Idempotency keys remembered of all wallets; beyond it, the longest unused wallets are forgotten.
-    pub keys: usize,
+    /// Marks remembered of one wallet, at about 70 bytes each; beyond it, keyed requests are refused until the oldest
+    /// marks are 24 hours old.
+    pub marks_per_wallet: usize,
+    /// Marks remembered of all wallets; beyond it, the longest unused wallets are forgotten.
+    pub marks: usize,
+    /// How long the settlement of a transfer waits for a block that it can go along with.
+    pub settle_within: Duration,
     /// How long after its confirmation a head may still be written on: see [`ledger::fence`].
     pub head_lifetime: Duration,
 }
@@ -58,9 +62,9 @@ impl Default for Limits {
             wallets: 100_000,
             entries_per_block: GROUP_COMMIT_ENTRIES,
             attempts: 32,
-            passes: 4,
-            keys_per_wallet: 1_200_000,
-            keys: 4_000_000,
+            marks_per_wallet: 1_200_000,
+            marks: 4_000_000,
+            settle_within: Duration::from_secs(1),
             head_lifetime: HEAD_LIFETIME,
         }
     }
@@ -90,11 +94,13 @@ pub enum Action {
         command: CommandId,
         reply: Reply,
     },
-    /// A run of blocks is full: record its keys and snapshot when there is time. No answer.
+    /// A run of blocks is full: record its marks and snapshot when there is time. No answer.
     RecordRun {
         wallet: WalletId,
         run: u64,
     },
+    /// Hand these transfers to the courier: another instance may have left them behind. No answer.
+    CarryOn(Vec<OpenTransfer>),
 }
 
 /// What a load found.
@@ -102,9 +108,8 @@ pub enum Action {
 pub enum Loaded {
     /// There is no chain.
     Absent,
-    /// The whole wallet: its head, and the keys of the last 24 hours from recorded runs and from blocks; all that were
-    /// used since `known_since`, which is less than 24 hours ago where they were too many (`is_capped`).
-    Whole { head: Head, runs: Vec<KeyRun>, blocks: Vec<Block>, known_since: Timestamp, is_capped: bool },
+    /// The whole wallet.
+    Whole(Box<Whole>),
     /// The blocks after the known head, in order, linked to it and to each other; none if it still is the head.
     Tail(Vec<Block>),
     /// The store did not answer.
@@ -113,23 +118,34 @@ pub enum Loaded {
     Corrupt(String),
 }
 
+/// A wallet as it is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    pub head: Head,
+    /// Recorded runs, and blocks of other runs: all marks that were made since `known_since`.
+    pub runs: Vec<MarkRun>,
+    pub blocks: Vec<Block>,
+    /// Less than 24 hours ago where there were too many marks (`is_capped`).
+    pub known_since: Timestamp,
+    pub is_capped: bool,
+    pub open: OpenTransfers,
+}
+
 /// A command in the sequencer.
 #[derive(Debug)]
 struct Pending {
     command: Arc<Command>,
-    /// What is to be said of the other wallet, which is not here, once the command's own key has been looked up.
-    no_counterpart: Option<Reply>,
-    /// When it arrived, on the sequencer's own count of events.
+    /// When it arrived, on the sequencer's own count of events; and the monotonic time then.
     arrived: u64,
+    arrived_at: Duration,
     attempts: u32,
-    passes: u32,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    blocks: Vec<Arc<Block>>,
-    /// Commands in the order they were decided, each with its place in the blocks, or its refusal.
-    accepted: Vec<(CommandId, usize, usize)>,
+    block: Arc<Block>,
+    /// Commands in the order they were decided, each with its place in the block, or its refusal.
+    accepted: Vec<(CommandId, usize)>,
     refused: Vec<(CommandId, Reply)>,
     started: u64,
     /// The monotonic time then.
@@ -146,8 +162,12 @@ pub struct Sequencer {
     ready: BTreeSet<WalletId>,
     /// Idle slots, longest unused first; entries that no longer hold are skipped.
     idle: VecDeque<(u64, WalletId)>,
-    /// Idempotency keys remembered in all slots.
-    keys: usize,
+    /// When settlements that wait for their wallet's next block get one of their own.
+    alarms: BTreeSet<(Duration, WalletId)>,
+    /// Nothing waits any more.
+    is_ending: bool,
+    /// Marks remembered in all slots.
+    marks: usize,
     /// Counts events: orders arrivals, loads and commits.
     tick: u64,
     /// The times of the last [`Sequencer::pump`].
@@ -167,7 +187,9 @@ impl Sequencer {
             commits: BTreeMap::new(),
             ready: BTreeSet::new(),
             idle: VecDeque::new(),
-            keys: 0,
+            alarms: BTreeSet::new(),
+            is_ending: false,
+            marks: 0,
             tick: 0,
             now: Timestamp::default(),
             monotonic: Duration::ZERO,
@@ -185,33 +207,42 @@ impl Sequencer {
     pub fn submit(&mut self, command: Command) -> CommandId {
         self.tick += 1;
         self.next_id += 1;
-        let id = CommandId(self.next_id);
-        let queued = |wallet| self.slots.get(&wallet).map_or(0, |slot: &Slot| slot.queue.len());
-        let full = self.pending.len() >= self.limits.commands
-            || command.wallets().any(|wallet| queued(wallet) >= self.limits.commands_per_wallet);
-        if full {
+        let (id, wallet) = (CommandId(self.next_id), command.wallet);
+        let queued = self.slots.get(&wallet).map_or(0, |slot| slot.queue.len());
+        if self.pending.len() >= self.limits.commands || queued >= self.limits.commands_per_wallet {
             self.actions.push(Action::Reply { command: id, reply: Reply::Overloaded });
             return id;
         }
-        for wallet in command.wallets() {
-            self.slots.entry(wallet).or_default().queue.push_back(id);
-            self.ready.insert(wallet);
-        }
-        self.pending.insert(
-            id,
-            Pending { command: Arc::new(command), no_counterpart: None, arrived: self.tick, attempts: 0, passes: 0 },
-        );
+        self.slots.entry(wallet).or_default().queue.push_back(id);
+        self.ready.insert(wallet);
+        let (arrived, arrived_at) = (self.tick, self.monotonic);
+        self.pending.insert(id, Pending { command: Arc::new(command), arrived, arrived_at, attempts: 0 });
         id
     }
 
     /// Starts whatever can start, and hands out what is to be done. `monotonic`: time since any fixed moment.
     pub fn pump(&mut self, now: Timestamp, monotonic: Duration) -> Vec<Action> {
         (self.now, self.monotonic) = (now, monotonic);
+        while let Some((_, wallet)) = self.alarms.first().copied().filter(|(due, _)| *due <= monotonic) {
+            self.alarms.pop_first();
+            self.ready.insert(wallet);
+        }
         while let Some(wallet) = self.ready.pop_first() {
             self.try_start(wallet, now);
         }
         self.forget_idle();
         std::mem::take(&mut self.actions)
+    }
+
+    /// The monotonic time of the next [`Self::pump`], if nothing happens before.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.alarms.first().map(|(due, _)| *due)
+    }
+
+    /// No more commands come: settlements wait for no other block.
+    pub fn end(&mut self) {
+        self.is_ending = true;
+        self.ready.extend(self.slots.keys());
     }
 
     /// Starts nothing more for this wallet, or starts again. A commit under way goes on.
@@ -222,24 +253,35 @@ impl Sequencer {
         }
     }
 
+    /// Hands the wallet's open transfers to the courier, loading the wallet if need be.
+    pub fn carry_on(&mut self, wallet: WalletId) {
+        self.slots.entry(wallet).or_default().carries_on = true;
+        self.ready.insert(wallet);
+    }
+
+    /// The last head that is remembered of a wallet: a hint.
+    pub fn head(&self, wallet: WalletId) -> Option<&Head> {
+        self.slots.get(&wallet).and_then(|slot| slot.head.as_ref())
+    }
+
     /// Whether what is remembered of a wallet may be decided on. Heads are read again after half of their lifetime: early
     /// enough for a write to be retried for a while.
     fn is_usable(&self, slot: &Slot) -> bool {
         let oldest = self.monotonic.saturating_sub(self.limits.head_lifetime / 2);
-        slot.is_usable(oldest) && !slot.is_short_of_keys(self.now)
+        slot.is_usable(oldest) && !slot.is_short_of_marks(self.now)
     }
 
-    /// Changes what is remembered of a wallet, and keeps count of the keys.
+    /// Changes what is remembered of a wallet, and keeps count of the marks.
     fn change(&mut self, wallet: WalletId, change: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.slots.get_mut(&wallet) else { return };
-        let before = slot.keys();
+        let before = slot.seen.len();
         change(slot);
-        self.keys = self.keys + slot.keys() - before;
+        self.marks = self.marks + slot.seen.len() - before;
     }
 
     fn remove(&mut self, wallet: WalletId) {
         if let Some(slot) = self.slots.remove(&wallet) {
-            self.keys -= slot.keys();
+            self.marks -= slot.seen.len();
         }
     }
 
@@ -254,9 +296,10 @@ impl Sequencer {
             Loaded::Absent => self.answer_all(wallet, &Reply::NoChain(wallet)),
             Loaded::Unavailable(why) => self.answer_all(wallet, &Reply::Unavailable(why)),
             Loaded::Corrupt(what) => self.answer_all(wallet, &Reply::Corrupt(what)),
-            Loaded::Whole { head, runs, blocks, known_since, is_capped } => {
-                let keys = RecordedKeys { runs: &runs, blocks: &blocks, known_since, is_capped };
-                self.change(wallet, |slot| slot.learn_whole(head, keys, started, at));
+            Loaded::Whole(whole) => {
+                let Whole { head, runs, blocks, known_since, is_capped, open } = *whole;
+                let marks = Recorded { runs: &runs, blocks: &blocks, known_since, is_capped };
+                self.change(wallet, |slot| slot.learn_whole(head, marks, open, started, at));
                 self.after_load(wallet, &blocks);
             }
             Loaded::Tail(blocks) => {
@@ -270,28 +313,23 @@ impl Sequencer {
     pub fn committed(&mut self, id: CommitId, outcome: CommitOutcome) {
         self.tick += 1;
         let Some(flight) = self.commits.remove(&id) else { return };
-        for block in &flight.blocks {
-            self.ready.insert(block.wallet);
-            if let Some(slot) = self.slots.get_mut(&block.wallet) {
-                slot.busy = Busy::No;
-            }
+        let wallet = flight.block.wallet;
+        self.ready.insert(wallet);
+        if let Some(slot) = self.slots.get_mut(&wallet) {
+            slot.busy = Busy::No;
         }
         match outcome {
             CommitOutcome::Applied => self.applied(flight),
-            CommitOutcome::Conflict(conflict) => self.conflicted(flight, &conflict),
+            CommitOutcome::Conflict(_) => self.conflicted(flight),
             CommitOutcome::NotApplied(why) => {
-                for (command, _, _) in flight.accepted {
-                    self.answer(command, Reply::Unavailable(why.clone()));
-                }
-                for (command, _) in flight.refused {
+                let accepted = flight.accepted.into_iter().map(|(command, _)| command);
+                for command in accepted.chain(flight.refused.into_iter().map(|(command, _)| command)) {
                     self.answer(command, Reply::Unavailable(why.clone()));
                 }
             }
             CommitOutcome::Unknown(why) => {
-                for block in &flight.blocks {
-                    self.change(block.wallet, Slot::forget);
-                }
-                for (command, _, _) in flight.accepted {
+                self.change(wallet, Slot::forget);
+                for (command, _) in flight.accepted {
                     self.answer(command, Reply::Unknown(why.clone()));
                 }
                 for (command, _) in flight.refused {
@@ -302,45 +340,40 @@ impl Sequencer {
     }
 
     fn applied(&mut self, flight: InFlight) {
-        for block in &flight.blocks {
-            self.change(block.wallet, |slot| slot.learn_own(block, flight.started, flight.at));
-            if block.number == last_of(run_of(block.number)) {
-                self.actions.push(Action::RecordRun { wallet: block.wallet, run: run_of(block.number) });
-            }
+        let block = flight.block;
+        self.change(block.wallet, |slot| slot.learn_own(&block, flight.started, flight.at));
+        if block.number == last_of(run_of(block.number)) {
+            self.actions.push(Action::RecordRun { wallet: block.wallet, run: run_of(block.number) });
         }
-        for (command, block, entry) in flight.accepted {
-            self.answer(command, Reply::Done { block: flight.blocks[block].clone(), entry });
+        for (command, entry) in flight.accepted {
+            self.answer(command, Reply::Done { block: block.clone(), entry });
         }
         for (command, reply) in flight.refused {
             self.answer(command, reply);
         }
     }
 
-    /// Everything goes back to where it came from, in order; what lost for good is answered. Where a wallet was not as
-    /// remembered, nothing has lost yet: a row that is there may be this very request's, written by another instance.
-    fn conflicted(&mut self, flight: InFlight, conflict: &Conflict) {
-        for wallet in &conflict.wallets {
-            if let Some(slot) = self.slots.get_mut(wallet) {
-                slot.stale = true;
-            }
-        }
+    /// The wallet was not as remembered: everything goes back to where it came from, in order; what lost too often is
+    /// answered.
+    fn conflicted(&mut self, flight: InFlight) {
+        let wallet = flight.block.wallet;
+        let Some(slot) = self.slots.get_mut(&wallet) else { return };
+        slot.stale = true;
         let commands = flight.accepted.iter().map(|(id, ..)| *id).chain(flight.refused.iter().map(|(id, _)| *id));
         let mut commands: Vec<_> = commands.collect();
         commands.sort_unstable();
+        let mut contended = Vec::new();
         for id in commands.into_iter().rev() {
             let Some(pending) = self.pending.get_mut(&id) else { continue };
             pending.attempts += 1;
-            let is_stale = pending.command.wallets().any(|wallet| conflict.wallets.contains(&wallet));
-            if !is_stale && pending.command.rows().any(|row| conflict.transfers.contains(&row)) {
-                self.answer(id, Reply::RowConflict);
-            } else if pending.attempts >= self.limits.attempts {
-                self.answer(id, Reply::Contended);
+            if pending.attempts >= self.limits.attempts {
+                contended.push(id);
             } else {
-                for wallet in pending.command.wallets() {
-                    self.slots.entry(wallet).or_default().queue.push_front(id);
-                    self.ready.insert(wallet);
-                }
+                slot.queue.push_front(id);
             }
+        }
+        for id in contended {
+            self.answer(id, Reply::Contended);
         }
     }
 
@@ -352,7 +385,7 @@ impl Sequencer {
         let waiting: Vec<_> = slot.queue.iter().copied().collect();
         for id in waiting {
             let pending = &self.pending[&id];
-            if pending.attempts == 0 || pending.command.primary() != wallet {
+            if pending.attempts == 0 {
                 continue;
             }
             let written = blocks.iter().find_map(|block| {
@@ -368,31 +401,21 @@ impl Sequencer {
         }
     }
 
-    /// Answers every command that waits for this wallet, and forgets what was known of it. A
-    /// command with another wallet of its own gets the answer only after its key was looked up
-    /// there.
+    /// Answers every command that waits for this wallet, and forgets what was known of it.
     fn answer_all(&mut self, wallet: WalletId, reply: &Reply) {
         let waiting: Vec<_> =
             self.slots.get_mut(&wallet).map(|slot| slot.queue.drain(..).collect()).unwrap_or_default();
         for id in waiting {
-            let pending = self.pending.get_mut(&id).expect("queued commands are pending");
-            if pending.command.primary() == wallet {
-                self.answer(id, reply.clone());
-            } else {
-                pending.no_counterpart = Some(reply.clone());
-                self.ready.insert(pending.command.primary());
-            }
+            self.answer(id, reply.clone());
         }
         self.change(wallet, Slot::forget);
     }
 
     fn answer(&mut self, id: CommandId, reply: Reply) {
         let Some(pending) = self.pending.remove(&id) else { return };
-        for wallet in pending.command.wallets() {
-            if let Some(slot) = self.slots.get_mut(&wallet) {
-                slot.queue.retain(|queued| *queued != id);
-                self.ready.insert(wallet);
-            }
+        if let Some(slot) = self.slots.get_mut(&pending.command.wallet) {
+            slot.queue.retain(|queued| *queued != id);
+            self.ready.insert(pending.command.wallet);
         }
         self.actions.push(Action::Reply { command: id, reply });
     }
@@ -403,84 +426,97 @@ impl Sequencer {
         if slot.busy != Busy::No || slot.held {
             return;
         }
-        if slot.queue.is_empty() {
-            slot.used = self.tick;
-            if slot.head.is_none() {
-                self.remove(wallet);
-            } else {
-                self.idle.push_back((self.tick, wallet));
-            }
+        let is_usable = self.is_usable(&self.slots[&wallet]);
+        self.hand_over(wallet, is_usable);
+        let slot = &self.slots[&wallet];
+        if slot.queue.is_empty() && !slot.carries_on {
+            return self.rest(wallet);
+        }
+        if let Some(due) = self.waits_until(slot) {
+            self.alarms.insert((due, wallet));
             return;
         }
-        if !self.is_usable(&self.slots[&wallet]) {
-            self.load(wallet);
-            return;
+        if !is_usable {
+            return self.load(wallet);
         }
+        self.change(wallet, |slot| slot.seen.forget_expired(now));
         let plan = Plan::build(self, wallet, now);
         self.carry_out(plan, now);
     }
 
-    fn load(&mut self, wallet: WalletId) {
-        let slot = self.slots.get_mut(&wallet).expect("only known slots are loaded");
-        if slot.busy == Busy::No {
-            // The blocks after the head would bring no older keys.
-            if slot.is_short_of_keys(self.now) {
-                self.keys -= slot.keys();
-                slot.forget();
-            }
-            slot.busy = Busy::Loading { started: self.tick, at: self.monotonic };
-            let after = slot.head.as_ref().map(|head| (head.number, head.hash));
-            self.actions.push(Action::Load { wallet, after });
+    /// Gives the courier what it may have to carry on.
+    fn hand_over(&mut self, wallet: WalletId, is_usable: bool) {
+        let slot = self.slots.get_mut(&wallet).expect("only known slots are started");
+        if is_usable && std::mem::take(&mut slot.carries_on) && !slot.open.is_empty() {
+            self.actions.push(Action::CarryOn(slot.open.iter().cloned().collect()));
         }
     }
 
+    /// There is nothing to do for the wallet.
+    fn rest(&mut self, wallet: WalletId) {
+        let tick = self.tick;
+        let slot = self.slots.get_mut(&wallet).expect("only known slots are started");
+        slot.used = tick;
+        if slot.head.is_none() {
+            self.remove(wallet);
+        } else {
+            self.idle.push_back((tick, wallet));
+        }
+    }
+
+    /// While all that waits for the wallet is patient, and not yet as much as a block holds: until when.
+    fn waits_until(&self, slot: &Slot) -> Option<Duration> {
+        let (first, length) = (slot.queue.front()?, slot.queue.len());
+        let is_patient = |id: &CommandId| self.pending[id].command.is_patient();
+        let due = self.pending[first].arrived_at + self.limits.settle_within;
+        let waits = !self.is_ending && due > self.monotonic && length < self.limits.entries_per_block;
+        (waits && slot.queue.iter().all(is_patient)).then_some(due)
+    }
+
+    fn load(&mut self, wallet: WalletId) {
+        let slot = self.slots.get_mut(&wallet).expect("only known slots are loaded");
+        // The blocks after the head would bring no older marks.
+        if slot.is_short_of_marks(self.now) {
+            self.marks -= slot.seen.len();
+            slot.forget();
+        }
+        slot.busy = Busy::Loading { started: self.tick, at: self.monotonic };
+        let after = slot.head.as_ref().map(|head| (head.number, head.hash));
+        self.actions.push(Action::Load { wallet, after });
+    }
+
     fn carry_out(&mut self, plan: Plan, now: Timestamp) {
+        let wallet = plan.wallet;
         for (id, reply) in plan.replies {
             self.answer(id, reply);
         }
-        for wallet in plan.loads {
+        if plan.needs_load {
             self.load(wallet);
         }
-        if plan.members.iter().all(|member| member.entries.is_empty()) {
+        if plan.accepted.is_empty() && plan.refused.is_empty() {
             return;
         }
         self.next_id += 1;
         let id = CommitId(self.next_id);
-        let mut blocks = Vec::new();
-        let mut place = HashMap::new();
-        let mut oldest = self.monotonic;
-        for member in plan.members {
-            let slot = self.slots.get_mut(&member.wallet).expect("a member's slot is known");
-            if member.entries.is_empty() {
-                continue;
-            }
-            let head = slot.head.as_ref().expect("a member is loaded");
-            oldest = oldest.min(slot.confirmed_at);
-            place.insert(member.wallet, blocks.len());
-            blocks.push(ledger::chain::next(head, member.state, member.entries, now));
-            slot.busy = Busy::Committing;
-        }
-        let accepted: Vec<_> =
-            plan.accepted.into_iter().map(|(command, wallet, entry)| (command, place[&wallet], entry)).collect();
-        for command in accepted.iter().map(|(command, ..)| command).chain(plan.refused.iter().map(|(id, _)| id)) {
-            for wallet in self.pending[command].command.wallets() {
-                if let Some(slot) = self.slots.get_mut(&wallet) {
-                    slot.queue.retain(|queued| queued != command);
-                }
-            }
-        }
-        let append = Append { blocks: blocks.clone(), guard: None };
-        self.actions.push(Action::Commit { id, append, sign_by: oldest + self.limits.head_lifetime });
-        let blocks = blocks.into_iter().map(Arc::new).collect();
-        let flight = InFlight { blocks, accepted, refused: plan.refused, started: self.tick, at: self.monotonic };
+        let slot = self.slots.get_mut(&wallet).expect("only known slots are started");
+        let head = slot.head.as_ref().expect("the plan follows on it");
+        let block = ledger::chain::next(head, plan.draft.state, plan.draft.entries, now);
+        slot.busy = Busy::Committing;
+        let accepted = plan.accepted.iter().map(|(id, _)| *id);
+        let decided: BTreeSet<_> = accepted.chain(plan.refused.iter().map(|(id, _)| *id)).collect();
+        slot.queue.retain(|queued| !decided.contains(queued));
+        let sign_by = slot.confirmed_at + self.limits.head_lifetime;
+        self.actions.push(Action::Commit { id, append: Append::next(block.clone()), sign_by });
+        let (accepted, refused) = (plan.accepted, plan.refused);
+        let flight = InFlight { block: Arc::new(block), accepted, refused, started: self.tick, at: self.monotonic };
         self.commits.insert(id, flight);
     }
 
-    /// Keeps the number of remembered wallets and keys bounded: the longest unused idle wallets go.
+    /// Keeps the number of remembered wallets and marks bounded: the longest unused idle wallets go.
     fn forget_idle(&mut self) {
         while self.idle.len() > 4 * self.limits.wallets
             || self.slots.len() > self.limits.wallets
-            || self.keys > self.limits.keys
+            || self.marks > self.limits.marks
         {
             let Some((used, wallet)) = self.idle.pop_front() else { return };
             let idle = |slot: &Slot| slot.used == used && slot.busy == Busy::No && slot.queue.is_empty();

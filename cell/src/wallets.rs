@@ -12,7 +12,7 @@ mod transfers;
 use std::time::Duration;
 
 use ledger::block::{Audit, Key};
-use ledger::keys::KEY_LIFETIME_MICROS;
+use ledger::marks::KEY_LIFETIME_MICROS;
 use ledger::{Block, Entry, Intent, Money, Status, Timestamp, TransactionId, WalletState};
 use store::{BlockRange, HomeKey, HomeState, Store, retry};
 use tokio::sync::OnceCell;
@@ -23,22 +23,23 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::courier::Courier;
-use crate::driver::Submitter;
+use crate::driver::{Submitter, look_up};
 use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
 use crate::reads::history::{self, Line, Past, Position};
 use crate::reads::statement::Statement;
-use crate::sequencer::{Command, Reply, Work};
+use crate::receiving::Receiver;
+use crate::sequencer::{Command, Once, Reply, Work};
 pub use batch::{BatchResult, ItemResult, Operation};
 pub use holds::{HoldChange, HoldStatus, OpenHolds};
 pub use payments::{PaymentOrder, Payments};
 pub use reversal::Reversal;
 pub use transfers::{Transfer, TransferStatus};
 
-/// How often a command goes back to the sequencer because its key was found to have expired, or because the wallet
-/// had left and is back.
-const MAX_EXPIRED_KEYS: usize = 4;
+/// How often a command goes back to the sequencer because its key was found to have expired, because what it does was
+/// looked up, or because the wallet had left and is back.
+const MAX_ROUNDS: usize = 4;
 /// How long a request for a wallet that is not here waits while the right to create it moves to
 /// another cell, and how often it looks.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
@@ -119,6 +120,7 @@ pub struct Wallets<S, P> {
     namespace: Uuid,
     store: S,
     submitter: Submitter,
+    receiver: Receiver<S>,
     courier: Courier,
     peers: P,
     clock: Clock,
@@ -135,7 +137,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         peers: P,
         clock: Clock,
     ) -> Self {
-        Self { cell, namespace, store, submitter, courier, peers, clock, genesis: OnceCell::new() }
+        let receiver = Receiver::new(cell.clone(), store.clone(), submitter.clone(), clock.clone());
+        Self { cell, namespace, store, submitter, receiver, courier, peers, clock, genesis: OnceCell::new() }
     }
 
     /// What this process writes most, hottest first.
@@ -158,7 +161,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     /// Carries out what concerns this wallet alone; the wallet as it was right after it.
     pub async fn change(&self, wallet: WalletId, intent: Intent, context: Context) -> Result<Answer<Wallet>, Failure> {
-        Ok(self.perform(wallet, Work::Alone(intent), &context).await?.into_answer())
+        Ok(self.perform(wallet, Work::Alone(intent), None, &context).await?.into_answer())
     }
 
     /// The wallet with its balance at `at`; 0.00 before it existed. What is past is past wherever the wallet lives now:
@@ -224,38 +227,44 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 
     /// Carries one piece of work to an entry in the chain, or finds the entry that an earlier request with the same
     /// key made.
-    async fn perform(&self, wallet: WalletId, work: Work, context: &Context) -> Result<Written, Failure> {
-        self.perform_as(self.clock.transaction_id(), wallet, work, context).await
-    }
-
-    async fn perform_as(
+    async fn perform(
         &self,
-        id: TransactionId,
         wallet: WalletId,
         work: Work,
+        once: Option<Once>,
         context: &Context,
     ) -> Result<Written, Failure> {
         let operation = meters::operation(&work);
-        let outcome = self.perform_now(id, wallet, work, context).await;
+        let outcome = self.perform_now(wallet, work, once, context).await;
         meters::performed(operation, outcome.as_ref().map(|written| written.replayed));
         outcome
     }
 
     async fn perform_now(
         &self,
-        id: TransactionId,
         wallet: WalletId,
         work: Work,
+        once: Option<Once>,
         context: &Context,
     ) -> Result<Written, Failure> {
-        let mut command = self.command(id, wallet, work, context);
-        for _ in 0..MAX_EXPIRED_KEYS {
+        let mut command = self.command(self.clock.transaction_id(), wallet, work, context);
+        command.once = once;
+        for _ in 0..MAX_ROUNDS {
             match self.submitter.submit(command.clone()).await {
                 Reply::Done { block, entry } => return Ok(Written::new(&block, &block.entries[entry], false)),
                 Reply::SeenKey { block } => match self.first_result(wallet, block, &command).await? {
                     Some(written) => return Ok(written),
                     None => command.expired_key = Some(block),
                 },
+                Reply::SeenOnce { block } => return Err(Failure::DoneOnce { block }),
+                Reply::NotRemembered => {
+                    let Some(once) = &mut command.once else { return Err(Failure::Contended) };
+                    let found = look_up(&self.store, &self.cell, wallet, once.mark, once.since).await?;
+                    if let Some(block) = found.block.filter(|block| Some(*block) != once.undone) {
+                        return Err(Failure::DoneOnce { block });
+                    }
+                    once.since = found.until;
+                }
                 // Looking again says why; if it has just arrived, here is where it goes on.
                 Reply::NoChain(absent) if absent == wallet => drop(self.head(wallet).await?),
                 // Looking at the chain says where it lives, and by which block it left.
@@ -272,6 +281,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             id,
             wallet,
             work,
+            once: None,
             key: context.key,
             audit: context.audit.clone(),
             expires_at: self.clock.now().plus_micros(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX)),

@@ -106,7 +106,7 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
         let other = fleet.side(&owner.id).await?;
         return Ok(chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await?);
     }
-    Ok(chains::put(cell, &store, wanted.wallet, &blocks).await?)
+    Ok(chains::put(&store, wanted.wallet, &blocks).await?)
 }
 
 /// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.

@@ -1,17 +1,13 @@
-//! The one write of the ledger: blocks with the rows that follow from them, and what must hold for it.
+//! The one write of the ledger: the next block of a chain, and what must hold for it.
 
-use topology::WalletId;
-
-use crate::block::{Block, TransactionId};
+use crate::block::Block;
 
 /// Which conditions of an append failed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Conflict {
-    /// Chains that already have a block of this number.
-    pub wallets: Vec<WalletId>,
-    /// Transfers with a row that exists already (or is gone already, where it was to be deleted).
-    pub transfers: Vec<TransactionId>,
-    /// The cell may not create this wallet (see [`Guard`]).
+    /// The chain already has a block of this number.
+    pub taken: bool,
+    /// Its [`Guard`] does not hold.
     pub guard: bool,
 }
 
@@ -29,16 +25,20 @@ pub enum Guard {
     Unbroken,
 }
 
-/// One atomic write: blocks of one or several wallets, with the rows that follow from them.
+/// One atomic write: the next block of a chain, or consecutive blocks of a chain that is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Append {
-    /// At most one block for each wallet, or consecutive blocks of one wallet: a part of a chain that is copied.
     pub blocks: Vec<Block>,
     /// One of the creating guards exactly when a wallet is created.
     pub guard: Option<Guard>,
 }
 
 impl Append {
+    /// The next block of a chain that this cell serves.
+    pub fn next(block: Block) -> Append {
+        Append { blocks: vec![block], guard: None }
+    }
+
     /// A part of one chain, decided by a process that may have slept since it looked: a copy, or the block that ends
     /// the wallet's time in a cell.
     pub fn onto(blocks: Vec<Block>) -> Append {

@@ -7,7 +7,7 @@ use topology::wire::CreditRefusal;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
-use crate::keys::KeyHash;
+use crate::marks::Mark;
 use crate::money::Money;
 use crate::state::WalletState;
 use crate::time::Timestamp;
@@ -36,36 +36,26 @@ impl fmt::Debug for Hash {
 /// Names one entry of a wallet. A transfer's two legs share it: it is the transfer's id.
 pub type TransactionId = Uuid;
 
-/// How money travels between two wallets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Route {
-    /// Both wallets in one cell: both blocks were appended in one transaction, and the transfer was settled by that.
-    Inside,
-    /// Between cells: in flight from the paying block on, until the paying chain records the outcome.
-    Across,
-}
-
 /// One thing that happened to a wallet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     Opened,
     Deposit,
     Withdrawal,
+    /// Money left for another wallet. The transfer is open until this chain records how it ended.
     TransferOut {
         to: WalletId,
-        route: Route,
         /// The transfer into this wallet that is sent back.
         reverses: Option<TransactionId>,
     },
     TransferIn {
         from: WalletId,
-        route: Route,
     },
-    /// A transfer out of this wallet, in flight since, reached its destination.
+    /// An open transfer out of this wallet reached its destination.
     TransferSettled {
         transfer: TransactionId,
     },
-    /// A transfer out of this wallet was refused at its destination; the money is back.
+    /// An open transfer out of this wallet was refused at its destination; the money is back.
     TransferReturned {
         transfer: TransactionId,
         reason: CreditRefusal,
@@ -152,10 +142,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// What the indexes of keys go by.
-    pub fn hash(&self) -> KeyHash {
-        let (hash, _) = self.key.split_first_chunk().expect("a key is longer than its hash");
-        *hash
+    pub fn mark(&self) -> Mark {
+        Mark::of_key(&self.key)
     }
 }
 

@@ -8,13 +8,13 @@ use topology::wire::CreditRefusal;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
-use crate::block::{Audit, Block, Entry, EntryKind, Hash, ItemOutcome, Key, Route, ShortText};
+use crate::block::{Audit, Block, Entry, EntryKind, Hash, ItemOutcome, Key, ShortText};
 use crate::money::Money;
 use crate::state::{Hold, Status, WalletState};
 use crate::time::Timestamp;
 
-/// First byte of every block. Version 1 knew neither holds nor reversals; no deployment ever wrote it.
-pub const VERSION: u8 = 2;
+/// First byte of every block. No deployment ever wrote an earlier version.
+pub const VERSION: u8 = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -39,7 +39,8 @@ pub fn encode(block: &Block) -> Vec<u8> {
     out.extend_from_slice(&block.state.created_at.micros().to_be_bytes());
     out.push(status_code(block.state.status));
     out.extend_from_slice(&block.state.balance.minor().to_be_bytes());
-    out.extend_from_slice(&block.state.in_flight.to_be_bytes());
+    out.extend_from_slice(&block.state.open_count.to_be_bytes());
+    out.extend_from_slice(&block.state.open_since.to_be_bytes());
     out.push(u8::try_from(block.state.holds.len()).expect("a wallet has at most 64 open holds"));
     for hold in &block.state.holds {
         out.extend_from_slice(hold.id.as_bytes());
@@ -77,7 +78,8 @@ pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
     let created_at = input.timestamp()?;
     let status = status_of(input.byte()?)?;
     let balance = Money::from_minor(input.u64()?);
-    let in_flight = u32::from_be_bytes(input.array()?);
+    let open_count = u32::from_be_bytes(input.array()?);
+    let open_since = input.u64()?;
     let holds = (0..input.byte()?).map(|_| input.hold()).collect::<Result<Vec<_>, _>>()?;
     let count = u16::from_be_bytes(input.array()?);
     let mut entries: Vec<Entry> = Vec::new();
@@ -87,7 +89,7 @@ pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
     if !input.0.is_empty() {
         return Err(DecodeError::Length);
     }
-    let state = WalletState { user, created_at, balance, status, in_flight, holds };
+    let state = WalletState { user, created_at, balance, status, open_count, open_since, holds };
     Ok(Block { wallet, number, previous, at, home, state, entries, hash: hash(bytes) })
 }
 
@@ -104,16 +106,12 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(&entry.amount.minor().to_be_bytes());
     out.extend_from_slice(&entry.balance_after.minor().to_be_bytes());
     match &entry.kind {
-        EntryKind::TransferOut { to, route, reverses } => {
+        EntryKind::TransferOut { to, reverses } => {
             out.extend_from_slice(to.as_bytes());
-            out.push(route_code(*route));
             out.push(u8::from(reverses.is_some()));
             out.extend(reverses.iter().flat_map(|of| of.as_bytes()));
         }
-        EntryKind::TransferIn { from, route } => {
-            out.extend_from_slice(from.as_bytes());
-            out.push(route_code(*route));
-        }
+        EntryKind::TransferIn { from } => out.extend_from_slice(from.as_bytes()),
         EntryKind::TransferSettled { transfer } => out.extend_from_slice(transfer.as_bytes()),
         EntryKind::TransferReturned { transfer, reason } => {
             out.extend_from_slice(transfer.as_bytes());
@@ -166,13 +164,6 @@ fn put_audit(out: &mut Vec<u8>, previous: Option<&Audit>, audit: &Audit) {
         for text in [source_ip, user_agent, request_id, actor, trace_id] {
             put_text(out, text.as_str());
         }
-    }
-}
-
-fn route_code(route: Route) -> u8 {
-    match route {
-        Route::Inside => 0,
-        Route::Across => 1,
     }
 }
 
@@ -288,14 +279,6 @@ impl<'a> Reader<'a> {
         CellId::parse(self.text()?).map_err(|_| DecodeError::Invalid("cell id"))
     }
 
-    fn route(&mut self) -> Result<Route, DecodeError> {
-        match self.byte()? {
-            0 => Ok(Route::Inside),
-            1 => Ok(Route::Across),
-            _ => Err(DecodeError::Invalid("transfer route")),
-        }
-    }
-
     fn reason(&mut self) -> Result<CreditRefusal, DecodeError> {
         match self.byte()? {
             1 => Ok(CreditRefusal::WalletFrozen),
@@ -310,8 +293,8 @@ impl<'a> Reader<'a> {
             1 => EntryKind::Opened,
             2 => EntryKind::Deposit,
             3 => EntryKind::Withdrawal,
-            4 => EntryKind::TransferOut { to: self.wallet()?, route: self.route()?, reverses: self.reverses()? },
-            5 => EntryKind::TransferIn { from: self.wallet()?, route: self.route()? },
+            4 => EntryKind::TransferOut { to: self.wallet()?, reverses: self.reverses()? },
+            5 => EntryKind::TransferIn { from: self.wallet()? },
             6 => EntryKind::TransferSettled { transfer: self.uuid()? },
             7 => EntryKind::TransferReturned { transfer: self.uuid()?, reason: self.reason()? },
             8 => EntryKind::TransferRefused { transfer: self.uuid()?, from: self.wallet()?, reason: self.reason()? },

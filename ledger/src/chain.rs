@@ -85,8 +85,9 @@ fn moved_to(entry: &Entry) -> Option<&CellId> {
 
 /// Checks `block` against its predecessor (`None`: it must be block 0), entry by entry.
 ///
-/// What spans more than one link is not seen here: that a settled or returned transfer had left before is kept by the
-/// conditions on the rows of `transfers` when it is written, and checked over whole chains by `scripts/verify-chain`.
+/// What spans more than one link is not seen here: that a settled or returned transfer was open, and that nothing is done
+/// twice, is decided with what [`crate::open`] and [`crate::marks`] know, and checked over whole chains by
+/// `store::verify` and `scripts/verify-chain`.
 pub fn verify(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let number = block.number;
     let expected = previous.map_or(0, |head| head.number.saturating_add(1));
@@ -133,11 +134,15 @@ fn verify_entries(previous: Option<&Head>, block: &Block) -> Result<(), ChainFau
         if opens != (previous.is_none() && position == 0) {
             return Err(ChainFault::Status { number, entry: position });
         }
-        match state.apply(entry.id, &entry.kind, entry.amount, block.at) {
+        match state.apply(entry.id, &entry.kind, entry.amount, (number, block.at)) {
             Ok(()) if state.balance == entry.balance_after => {}
             Ok(()) | Err(Impossible::Amount) => return Err(ChainFault::Balance { number, entry: position }),
             Err(Impossible::State) => return Err(ChainFault::Status { number, entry: position }),
         }
+    }
+    // The lowest block with an open transfer may have become a higher one: which, only the whole chain tells.
+    if state.open_count > 0 && (state.open_since..=number).contains(&block.state.open_since) {
+        state.open_since = block.state.open_since;
     }
     (block.state == state).then_some(()).ok_or(ChainFault::State(number))
 }
@@ -210,14 +215,15 @@ mod tests {
                 let now = Timestamp::from_micros(1_000 + [5, 3, 9, 8][step % 4] + step as i64);
                 let at = now.max(head.at);
                 for intent in batch {
+                    let place = (head.number + 1, at);
                     while let Some((kind, amount)) = expiry(&state, at) {
                         id += 1;
-                        state.apply(Uuid::from_u128(id), &kind, amount, at).expect("it has expired");
+                        state.apply(Uuid::from_u128(id), &kind, amount, place).expect("it has expired");
                         entries.push(Entry { id: Uuid::from_u128(id), ..entry(kind, amount, state.balance) });
                     }
                     if let Ok((kind, amount)) = decide(&state, intent, at) {
                         id += 1;
-                        state.apply(Uuid::from_u128(id), &kind, amount, at).expect("decide and the chain rules agree");
+                        state.apply(Uuid::from_u128(id), &kind, amount, place).expect("decide and the chain rules agree");
                         entries.push(Entry { id: Uuid::from_u128(id), ..entry(kind, amount, state.balance) });
                     }
                     prop_assert!(state.holds.iter().all(|hold| hold.expires_at > at), "no hold outlives its time");

@@ -4,14 +4,13 @@
 use topology::WalletId;
 use topology::wire::CreditRefusal;
 
-use crate::block::{EntryKind, ItemOutcome, Route, TransactionId};
-use crate::limits::MAX_OPEN_HOLDS;
+use crate::block::{EntryKind, ItemOutcome, TransactionId};
+use crate::limits::{MAX_OPEN_HOLDS, MAX_OPEN_TRANSFERS};
 use crate::money::Money;
 use crate::state::{Status, WalletState};
 use crate::time::Timestamp;
 
-/// What a command asks of one wallet. A transfer inside a cell is two intents, `Send` and
-/// `Receive`, in one commit.
+/// What a command asks of one wallet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
     Deposit {
@@ -23,14 +22,12 @@ pub enum Intent {
     Send {
         to: WalletId,
         amount: Money,
-        route: Route,
         /// The transfer into this wallet that is sent back.
         reverses: Option<TransactionId>,
     },
     Receive {
         from: WalletId,
         amount: Money,
-        route: Route,
     },
     /// The destination has recorded that the transfer arrived.
     Settle {
@@ -86,8 +83,10 @@ pub enum Refusal {
     NotFrozen,
     #[error("the wallet still holds {balance}")]
     NotEmpty { balance: Money },
-    #[error("{in_flight} transfers out of the wallet are still in flight")]
-    InFlight { in_flight: u32 },
+    #[error("{open} transfers out of the wallet are still in flight")]
+    InFlight { open: u32 },
+    #[error("{MAX_OPEN_TRANSFERS} transfers out of the wallet are in flight, the most it may have")]
+    TooManyInFlight,
     #[error("no transfer out of the wallet is in flight")]
     NothingInFlight,
     #[error("the wallet has no such open hold")]
@@ -114,25 +113,28 @@ pub fn decide(state: &WalletState, intent: &Intent, at: Timestamp) -> Result<(En
             covered(state, amount, at)?;
             Ok((EntryKind::Withdrawal, amount))
         }
-        Intent::Send { to, amount, route, reverses } => {
+        Intent::Send { to, amount, reverses } => {
             if reverses.is_some() {
                 not_closed(state)?
             } else {
                 active(state)?
             }
             covered(state, amount, at)?;
-            Ok((EntryKind::TransferOut { to, route, reverses }, amount))
+            if state.open_count >= MAX_OPEN_TRANSFERS {
+                return Err(Refusal::TooManyInFlight);
+            }
+            Ok((EntryKind::TransferOut { to, reverses }, amount))
         }
-        Intent::Receive { from, amount, route } => {
+        Intent::Receive { from, amount } => {
             can_receive(state, amount)?;
-            Ok((EntryKind::TransferIn { from, route }, amount))
+            Ok((EntryKind::TransferIn { from }, amount))
         }
         Intent::Settle { transfer } => {
-            something_in_flight(state)?;
+            something_open(state)?;
             Ok((EntryKind::TransferSettled { transfer }, Money::ZERO))
         }
         Intent::TakeBack { transfer, amount, reason } => {
-            something_in_flight(state)?;
+            something_open(state)?;
             Ok((EntryKind::TransferReturned { transfer, reason }, amount))
         }
         Intent::Freeze => active(state).map(|()| (EntryKind::Frozen, Money::ZERO)),
@@ -178,7 +180,7 @@ pub fn expiry(state: &WalletState, at: Timestamp) -> Option<(EntryKind, Money)> 
     state.expired_at(at).map(|hold| (EntryKind::HoldExpired { hold: hold.id }, Money::ZERO))
 }
 
-/// Money that has left another cell must get a recorded answer: where `Receive` is refused, the refusal is an entry.
+/// Money that has left a wallet must get a recorded answer: where `Receive` is refused, the refusal is an entry.
 pub fn record_refusal(refusal: Refusal, transfer: TransactionId, from: WalletId) -> EntryKind {
     EntryKind::TransferRefused { transfer, from, reason: credit_refusal(refusal) }
 }
@@ -193,6 +195,7 @@ pub fn credit_refusal(refusal: Refusal) -> CreditRefusal {
         | Refusal::NotFrozen
         | Refusal::NotEmpty { .. }
         | Refusal::InFlight { .. }
+        | Refusal::TooManyInFlight
         | Refusal::NothingInFlight
         | Refusal::NoOpenHold
         | Refusal::AboveHold { .. }
@@ -221,6 +224,7 @@ pub fn item_outcome(refusal: Refusal) -> ItemOutcome {
         | Refusal::NotFrozen
         | Refusal::NotEmpty { .. }
         | Refusal::NothingInFlight
+        | Refusal::TooManyInFlight
         | Refusal::InFlight { .. } => unreachable!("no operation of a batch is refused with {refusal:?}"),
     }
 }
@@ -252,15 +256,15 @@ fn below_limit(state: &WalletState, amount: Money) -> Result<(), Refusal> {
 fn close(state: &WalletState) -> Result<(EntryKind, Money), Refusal> {
     active(state)?;
     match state.balance {
-        Money::ZERO if state.in_flight == 0 => Ok((EntryKind::Closed, Money::ZERO)),
-        Money::ZERO => Err(Refusal::InFlight { in_flight: state.in_flight }),
+        Money::ZERO if state.open_count == 0 => Ok((EntryKind::Closed, Money::ZERO)),
+        Money::ZERO => Err(Refusal::InFlight { open: state.open_count }),
         balance => Err(Refusal::NotEmpty { balance }),
     }
 }
 
-/// The transfer's row says whether it is this very transfer.
-fn something_in_flight(state: &WalletState) -> Result<(), Refusal> {
-    if state.in_flight > 0 { Ok(()) } else { Err(Refusal::NothingInFlight) }
+/// Whether it is this very transfer, [`crate::open::OpenTransfers`] says.
+fn something_open(state: &WalletState) -> Result<(), Refusal> {
+    if state.open_count > 0 { Ok(()) } else { Err(Refusal::NothingInFlight) }
 }
 
 /// Whether `amount` may be received now; also the answer to a paying cell that asks beforehand.

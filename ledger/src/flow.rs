@@ -3,7 +3,7 @@
 
 use topology::WalletId;
 
-use crate::block::{Entry, EntryKind, Route, TransactionId};
+use crate::block::{Entry, EntryKind, TransactionId};
 
 /// Where the amount of an entry comes from or goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub enum Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leg {
     /// In the payer's chain: the money left.
-    Sent { to: WalletId, route: Route },
+    Sent { to: WalletId },
     /// In the payee's chain: the money arrived.
-    Received { from: WalletId, route: Route },
+    Received { from: WalletId },
     /// In the payee's chain: the money cannot arrive any more.
     Refused { from: WalletId },
     /// In the payer's chain: the money arrived. The entry has no amount.
@@ -39,8 +39,8 @@ impl Entry {
         match self.kind {
             EntryKind::Deposit | EntryKind::WithdrawalReversed { .. } => Flow::In,
             EntryKind::Withdrawal | EntryKind::HoldCaptured { .. } | EntryKind::DepositReversed { .. } => Flow::Out,
-            EntryKind::TransferOut { to, route, .. } => transfer(self.id, Leg::Sent { to, route }),
-            EntryKind::TransferIn { from, route } => transfer(self.id, Leg::Received { from, route }),
+            EntryKind::TransferOut { to, .. } => transfer(self.id, Leg::Sent { to }),
+            EntryKind::TransferIn { from } => transfer(self.id, Leg::Received { from }),
             EntryKind::TransferRefused { transfer: id, from, .. } => transfer(id, Leg::Refused { from }),
             EntryKind::TransferSettled { transfer: id } => transfer(id, Leg::Settled),
             EntryKind::TransferReturned { transfer: id, .. } => transfer(id, Leg::Returned),
@@ -67,10 +67,8 @@ impl Entry {
     /// The other wallet of the transfer that this entry is part of, where the entry names it.
     pub fn related_wallet(&self) -> Option<WalletId> {
         match self.flow() {
-            Flow::Transfer { leg: Leg::Sent { to: other, .. }, .. }
-            | Flow::Transfer { leg: Leg::Received { from: other, .. } | Leg::Refused { from: other }, .. } => {
-                Some(other)
-            }
+            Flow::Transfer { leg: Leg::Sent { to: other }, .. }
+            | Flow::Transfer { leg: Leg::Received { from: other } | Leg::Refused { from: other }, .. } => Some(other),
             Flow::Transfer { leg: Leg::Settled | Leg::Returned, .. } | Flow::None | Flow::In | Flow::Out => None,
         }
     }

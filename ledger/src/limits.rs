@@ -23,19 +23,21 @@ pub const MAX_OPEN_HOLDS: usize = 64;
 /// Most entries in one block: a batch with an entry of its own, and before it the end of every hold that has expired.
 pub const MAX_ENTRIES_PER_BLOCK: usize = 600;
 
-/// Most entries of a block with an idempotency key: the operations of a batch, and the batch itself.
-pub const MAX_KEYS_PER_BLOCK: usize = MAX_BATCH_OPERATIONS + 1;
+/// Most transfers out of a wallet that are open at a time: what an instance remembers of each wallet that it serves.
+pub const MAX_OPEN_TRANSFERS: u32 = 10_000;
+
+/// Most marks of one block: the idempotency keys of a batch's operations, and the batch's own.
+pub const MAX_MARKS_PER_BLOCK: usize = MAX_BATCH_OPERATIONS + 1;
+/// Most marks of one entry: its idempotency key, and what it undoes or receives.
+const MAX_MARKS_PER_ENTRY: usize = 2;
 
 /// Blocks in a run: one spill row, and one snapshot, stand for each full run.
 pub const RUN_BLOCKS: u64 = 64;
 
-/// Bytes of an idempotency key's hash in a spill row.
-pub const KEY_HASH_BYTES: usize = 11;
-/// Bytes of one key in a spill row: its hash and the block's offset in the run.
-pub const KEY_ITEM_BYTES: usize = KEY_HASH_BYTES + 1;
-
-/// Most items in one append, rows and conditions included.
-pub const MAX_APPEND_ITEMS: usize = DYNAMODB_TRANSACTION_ITEMS;
+/// Bytes of a mark.
+pub const MARK_BYTES: usize = 11;
+/// Bytes of one mark in the row of a run: the mark and the block's offset in the run.
+pub const MARK_ITEM_BYTES: usize = MARK_BYTES + 1;
 
 /// Most blocks copied in one transaction.
 pub const COPY_BLOCKS: usize = 32;
@@ -54,17 +56,23 @@ const _: () = assert!(
     "a batch after the end of all holds is one block"
 );
 const _: () = assert!(MAX_BATCH_OPERATIONS <= u16::MAX as usize, "the count of a batch's outcomes is 16 bits");
-const _: () = assert!(GROUP_COMMIT_ENTRIES <= MAX_KEYS_PER_BLOCK, "group commit makes no larger blocks than a batch");
 const _: () = assert!(
-    RUN_BLOCKS as usize * MAX_KEYS_PER_BLOCK * KEY_ITEM_BYTES <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
-    "the keys of a run of full batches are one item"
+    GROUP_COMMIT_ENTRIES * MAX_MARKS_PER_ENTRY <= MAX_MARKS_PER_BLOCK,
+    "group commit makes no larger blocks than a batch"
+);
+const _: () = assert!(
+    RUN_BLOCKS as usize * MAX_MARKS_PER_BLOCK * MARK_ITEM_BYTES <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
+    "the marks of a run of full batches are one item"
 );
 const _: () = assert!(RUN_BLOCKS <= 256, "a block's offset in its run is one byte");
 const _: () = assert!(
     COPY_BYTES + DYNAMODB_ITEM_BYTES <= DYNAMODB_TRANSACTION_BYTES,
     "a copy that has grown past its bound by one block is one transaction"
 );
-const _: () = assert!(COPY_BLOCKS < MAX_APPEND_ITEMS, "a copy's blocks and its guard are one transaction");
+const _: () = assert!(
+    COPY_BLOCKS + 3 <= DYNAMODB_TRANSACTION_ITEMS,
+    "a copy's blocks, its guard and the wallet's place in the list of its bucket are one transaction"
+);
 const _: () = assert!(
     topology::wire::BATCH_BODY_MAX_BYTES >= MAX_BATCH_OPERATIONS * OPERATION_BODY_BYTES,
     "a full batch fits its body"

@@ -5,20 +5,13 @@
 //!
 //! Pure, and the one description of the protocol: the migrator, the cells, the simulator and the model all run this.
 
-use std::collections::HashSet;
-
 use topology::CellId;
 
-use crate::append::Conflict;
 use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
 use crate::chain::{self, ChainFault};
-use crate::limits::{COPY_BLOCKS, COPY_BYTES, MAX_APPEND_ITEMS};
+use crate::limits::{COPY_BLOCKS, COPY_BYTES};
 use crate::money::Money;
-use crate::rows::rows_of;
 use crate::time::Timestamp;
-
-/// Items of an append that are taken by its guard.
-const GUARD_ITEMS: usize = 2;
 
 /// What the target holds of a wallet: the unbroken beginning of the chain, and perhaps a tombstone further on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -113,7 +106,7 @@ pub fn lacks_tombstone(to: &CellId, source: &Head, copy: &Copy, page: &[Block]) 
     page.iter().filter(earlier).any(|block| stone.is_none_or(|stone| stone < block.number))
 }
 
-/// The block that ends `head`'s time in its cell: one `Moved` entry and nothing else, so that it brings no rows.
+/// The block that ends `head`'s time in its cell: one `Moved` entry and nothing else.
 pub fn moved_block(head: &Head, to: &CellId, epoch: u64, id: TransactionId, audit: Audit, now: Timestamp) -> Block {
     let entry = Entry {
         id,
@@ -143,22 +136,12 @@ pub fn check_links(prefix: Option<&Head>, blocks: &[Block]) -> Result<(), ChainF
     Ok(())
 }
 
-/// Why a copied block was not written although its place was free: its rows are not as its chain would have left them.
-/// They are of an earlier stay, which was begun to be forgotten and not to the end; what is left has to go first.
-pub fn meets_left_over_rows(conflict: &Conflict) -> bool {
-    conflict.wallets.is_empty() && !conflict.guard && !conflict.transfers.is_empty()
-}
-
-/// How many of `blocks` (consecutive, of one wallet) fit into one append: no row twice, within the limits of a
-/// transaction. At least one, since each was itself written in one.
+/// How many of `blocks` (consecutive, of one wallet) fit into one guarded append. At least one.
 pub fn chunk(blocks: &[Block]) -> usize {
-    let (mut items, mut bytes, mut rows) = (GUARD_ITEMS, 0_usize, HashSet::new());
+    let mut bytes = 0_usize;
     for (taken, block) in blocks.iter().enumerate() {
-        let changes = rows_of(block);
-        items = items.saturating_add(changes.len()).saturating_add(if block.number == 0 { 2 } else { 1 });
         bytes = bytes.saturating_add(crate::canonical::encode(block).len());
-        let repeated = !changes.iter().all(|change| rows.insert(change.transfer()));
-        if taken > 0 && (taken >= COPY_BLOCKS || items > MAX_APPEND_ITEMS || bytes > COPY_BYTES || repeated) {
+        if taken > 0 && (taken >= COPY_BLOCKS || bytes > COPY_BYTES) {
             return taken;
         }
     }
@@ -173,7 +156,6 @@ pub fn agrees(copy: &Head, source: &Block) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Route;
     use crate::state::WalletState;
     use topology::{UserId, WalletId};
     use uuid::Uuid;
@@ -278,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_not_written_twice_in_one_transaction() {
+    fn a_copy_with_an_open_transfer_is_a_chain() {
         let zero = opened("a");
         let rich = deposit(&zero.head(), 50);
         let transfer = Uuid::from_u128(7);
@@ -292,14 +274,13 @@ mod tests {
         };
         let to = WalletId::from_uuid(Uuid::from_u128(3));
         let settled_state = WalletState { balance: Money::from_minor(40), ..rich.state.clone() };
-        let paid = WalletState { in_flight: 1, ..settled_state.clone() };
-        let out = entry(EntryKind::TransferOut { to, route: Route::Across, reverses: None }, 10, 40, transfer);
+        let paid = WalletState { open_count: 1, open_since: 2, ..settled_state.clone() };
+        let out = entry(EntryKind::TransferOut { to, reverses: None }, 10, 40, transfer);
         let out = chain::next(&rich.head(), paid, vec![out], rich.at);
         let settled = entry(EntryKind::TransferSettled { transfer }, 0, 40, Uuid::from_u128(8));
         let settled = chain::next(&out.head(), settled_state, vec![settled], rich.at);
         let blocks = [zero, rich, out, settled];
-        assert_eq!(chunk(&blocks), 3);
-        assert_eq!(chunk(&blocks[3..]), 1);
+        assert_eq!(chunk(&blocks), 4);
         assert_eq!(check_links(None, &blocks), Ok(()));
         assert!(agrees(&blocks[1].head(), &blocks[1]) && !agrees(&blocks[1].head(), &blocks[2]));
     }

@@ -6,7 +6,7 @@
 
 use crate::block::{Block, Hash};
 use crate::canonical;
-use crate::keys::{last_of, run_of};
+use crate::marks::{last_of, run_of};
 use crate::money::Money;
 use crate::time::Timestamp;
 

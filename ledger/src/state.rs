@@ -3,8 +3,8 @@
 
 use topology::UserId;
 
-use crate::block::{EntryKind, Route, TransactionId};
-use crate::limits::MAX_OPEN_HOLDS;
+use crate::block::{EntryKind, TransactionId};
+use crate::limits::{MAX_OPEN_HOLDS, MAX_OPEN_TRANSFERS};
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -29,11 +29,13 @@ pub struct Hold {
 pub struct WalletState {
     pub user: UserId,
     pub created_at: Timestamp,
-    /// With what is on hold; without what is in flight.
+    /// With what is on hold; without what has left in open transfers.
     pub balance: Money,
     pub status: Status,
-    /// Transfers to other cells that have left and are not settled or returned.
-    pub in_flight: u32,
+    /// Transfers that have left and are neither settled nor returned.
+    pub open_count: u32,
+    /// No open transfer left in a block below this one; 0 while none is open.
+    pub open_since: u64,
     /// In the order they were placed; together never more than the balance.
     pub holds: Vec<Hold>,
 }
@@ -50,7 +52,15 @@ pub enum Impossible {
 impl WalletState {
     /// The state of a wallet before its first entry.
     pub fn new(user: UserId, created_at: Timestamp) -> Self {
-        Self { user, created_at, balance: Money::ZERO, status: Status::Active, in_flight: 0, holds: Vec::new() }
+        Self {
+            user,
+            created_at,
+            balance: Money::ZERO,
+            status: Status::Active,
+            open_count: 0,
+            open_since: 0,
+            holds: Vec::new(),
+        }
     }
 
     pub fn hold(&self, id: TransactionId) -> Option<&Hold> {
@@ -83,13 +93,14 @@ impl WalletState {
         held.fold(Money::ZERO, |sum, hold| sum.checked_add(hold.amount).unwrap_or(sum))
     }
 
-    /// What the entry `id`, written in a block of time `at`, makes of this state. On an error the state is not changed.
+    /// What the entry `id`, written in block `number` of time `at`, makes of this state. On an error the state is not
+    /// changed.
     pub fn apply(
         &mut self,
         id: TransactionId,
         kind: &EntryKind,
         amount: Money,
-        at: Timestamp,
+        (number, at): (u64, Timestamp),
     ) -> Result<(), Impossible> {
         self.allows(kind)?;
         match kind {
@@ -97,22 +108,24 @@ impl WalletState {
                 self.credit(amount)?;
             }
             EntryKind::Withdrawal | EntryKind::DepositReversed { .. } => self.debit(amount)?,
-            EntryKind::TransferOut { route, .. } => {
-                let in_flight = match route {
-                    Route::Inside => self.in_flight,
-                    Route::Across => self.in_flight.checked_add(1).ok_or(Impossible::State)?,
-                };
+            EntryKind::TransferOut { .. } => {
+                if self.open_count >= MAX_OPEN_TRANSFERS {
+                    return Err(Impossible::State);
+                }
                 self.debit(amount)?;
-                self.in_flight = in_flight;
+                if self.open_count == 0 {
+                    self.open_since = number;
+                }
+                self.open_count = self.open_count.saturating_add(1);
             }
             EntryKind::TransferReturned { .. } => {
-                let in_flight = self.in_flight.checked_sub(1).ok_or(Impossible::State)?;
+                let open_count = self.open_count.checked_sub(1).ok_or(Impossible::State)?;
                 self.credit(amount)?;
-                self.in_flight = in_flight;
+                self.conclude(open_count);
             }
             EntryKind::TransferSettled { .. } => {
                 without(amount)?;
-                self.in_flight = self.in_flight.checked_sub(1).ok_or(Impossible::State)?;
+                self.conclude(self.open_count.checked_sub(1).ok_or(Impossible::State)?);
             }
             EntryKind::HoldPlaced { expires_at } => {
                 let sound = *expires_at > at && self.holds.len() < MAX_OPEN_HOLDS && self.hold(id).is_none();
@@ -144,7 +157,7 @@ impl WalletState {
             EntryKind::Frozen => self.become_(Status::Frozen, amount)?,
             EntryKind::Unfrozen => self.become_(Status::Active, amount)?,
             EntryKind::Closed => {
-                if self.balance != Money::ZERO || self.in_flight > 0 || !self.holds.is_empty() {
+                if self.balance != Money::ZERO || self.open_count > 0 || !self.holds.is_empty() {
                     return Err(Impossible::State);
                 }
                 self.become_(Status::Closed, amount)?;
@@ -198,6 +211,13 @@ impl WalletState {
         let rest = self.balance.checked_sub(amount).filter(|_| covered);
         self.balance = rest.ok_or(Impossible::Amount)?;
         Ok(())
+    }
+
+    fn conclude(&mut self, open_count: u32) {
+        self.open_count = open_count;
+        if open_count == 0 {
+            self.open_since = 0;
+        }
     }
 
     fn end(&mut self, hold: TransactionId) {

@@ -57,12 +57,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     }
 
     /// Deletes what was begun to be forgotten; `None` if the chain goes on after the tombstone.
-    pub(super) async fn delete_below(
-        &self,
-        side: &Side<S>,
-        wallet: WalletId,
-        tombstone: u64,
-    ) -> Result<Option<u64>, MoveError> {
+    async fn delete_below(&self, side: &Side<S>, wallet: WalletId, tombstone: u64) -> Result<Option<u64>, MoveError> {
         let mut deleted = 0;
         for _ in 0..STEPS_MAX {
             self.check_stop()?;

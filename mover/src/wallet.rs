@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::limits::RUN_BLOCKS;
+use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::moving::{self, Copy, Step};
 use ledger::snapshots::snapshots_of;
-use ledger::{Append, Audit, Block, Conflict, Head, ShortText, canonical};
+use ledger::{Append, Audit, Block, Head, ShortText, canonical};
 use store::commit::{CommitOutcome, commit_before};
 use store::{BlockRange, Store, StoreError, retry};
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ struct Seen {
 enum Written {
     Yes,
     /// A condition failed, and both cells have to be looked at again.
-    No(Conflict),
+    No,
 }
 
 impl<S: Store, H: Holds> Mover<'_, S, H> {
@@ -139,7 +139,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         Ok(Seen { source: source.map(|block| block.head()), at: began, copy: Copy::of(&self.route.to.cell, &target) })
     }
 
-    /// Copies one page of blocks, with the rows that follow from them, in order.
+    /// Copies one page of blocks, in order, and the rows that follow from them.
     async fn copy(&self, wallet: WalletId, mut seen: Seen, first: u64, last: u64) -> Result<Seen, MoveError> {
         let range = BlockRange { first, last, newest_first: false };
         let page = retry::read(random(wallet), || self.route.from.store.blocks(wallet, range, PAGE_BLOCKS)).await?;
@@ -170,13 +170,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let bytes = chunk.iter().map(|block| canonical::encode(block).len() as u64).sum();
             self.pace.take_bytes(bytes).await;
             let append = Append::onto(chunk.to_vec());
-            match (self.append_at(&self.route.to.store, wallet, append).await?, &seen.copy.tombstone) {
-                (Written::Yes, _) => {}
-                (Written::No(conflict), Some(stone)) if moving::meets_left_over_rows(&conflict) => {
-                    self.delete_below(&self.route.to, wallet, stone.number).await?;
-                    return self.look(wallet).await;
-                }
-                (Written::No(_), _) => return self.look(wallet).await,
+            if let Written::No = self.append_at(&self.route.to.store, wallet, append).await? {
+                return self.look(wallet).await;
             }
             self.pace.progress.copied(chunk.len() as u64, bytes);
             rest = after;
@@ -199,7 +194,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         if is_same { Err(diverged(wallet, what)) } else { Ok(again) }
     }
 
-    /// The runs that ended in this page: without them the target would read their blocks to find idempotency keys, so
+    /// The runs that ended in this page: without them the target would read their blocks to find the marks in them, so
     /// a failure costs time and nothing else.
     async fn record_runs(&self, wallet: WalletId, page: &[Block]) {
         // What the block before the page decides is left to the target's own sweep.
@@ -219,9 +214,9 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
     }
 
-    async fn run(&self, run: u64, wallet: WalletId, page: &[Block]) -> Result<Option<KeyRun>, StoreError> {
+    async fn run(&self, run: u64, wallet: WalletId, page: &[Block]) -> Result<Option<MarkRun>, StoreError> {
         let within: Vec<Block> = page.iter().filter(|block| run_of(block.number) == run).cloned().collect();
-        if let Some(whole) = KeyRun::of(&within) {
+        if let Some(whole) = MarkRun::of(&within) {
             return Ok(Some(whole));
         }
         let mut blocks: Vec<Block> = Vec::new();
@@ -234,7 +229,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             }
             blocks.extend(page);
         }
-        Ok(KeyRun::of(&blocks))
+        Ok(MarkRun::of(&blocks))
     }
 
     /// Appends the `Moved` block to the source: the moment from which nothing can be written there.
@@ -247,14 +242,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
         let append = Append::onto(vec![block]);
         let sign_by = Some(seen.at + self.head_lifetime);
-        if let Written::No(_) = self.append_before(&self.route.from.store, wallet, append.clone(), sign_by).await? {
+        if let Written::No = self.append_before(&self.route.from.store, wallet, append.clone(), sign_by).await? {
             return self.look(wallet).await;
         }
         let head = append.blocks[0].head();
         seen.source = Some(head.clone());
         // The one write between the two homes: a request that comes meanwhile is sent on with this very block.
         let written = self.append_at(&self.route.to.store, wallet, append).await?;
-        if matches!(written, Written::No(_)) || seen.copy.tombstone.is_some() {
+        if matches!(written, Written::No) || seen.copy.tombstone.is_some() {
             return self.look(wallet).await;
         }
         seen.copy.prefix = Some(head);
@@ -275,7 +270,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let deadline = Instant::now() + WRITE_PATIENCE;
         match commit_before(store, &append, sign_by, deadline, random(wallet)).await {
             CommitOutcome::Applied => Ok(Written::Yes),
-            CommitOutcome::Conflict(conflict) => Ok(Written::No(conflict)),
+            CommitOutcome::Conflict(_) => Ok(Written::No),
             CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
         }
     }

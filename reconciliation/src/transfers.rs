@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use ledger::flow::{Flow, Leg};
-use ledger::{Entry, Money, Route, TransactionId};
+use ledger::{Entry, Money, TransactionId};
 use topology::WalletId;
 
-/// Payer, payee, way and amount, as the payer's or the payee's chain has them.
-type Side = (WalletId, WalletId, Route, Money);
+/// Payer, payee and amount, as the payer's or the payee's chain has them.
+type Side = (WalletId, WalletId, Money);
 
 /// What the chains hold of one transfer.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -26,8 +26,8 @@ impl Legs {
     /// The leg of an entry in the wallet's chain.
     pub fn take(&mut self, wallet: WalletId, leg: Leg, amount: Money) {
         let repeated = match leg {
-            Leg::Sent { to, route } => self.sent.replace((wallet, to, route, amount)).is_some(),
-            Leg::Received { from, route } => self.received.replace((from, wallet, route, amount)).is_some(),
+            Leg::Sent { to } => self.sent.replace((wallet, to, amount)).is_some(),
+            Leg::Received { from } => self.received.replace((from, wallet, amount)).is_some(),
             Leg::Refused { from } => self.refused.replace((from, wallet)).is_some(),
             Leg::Settled => self.settled.replace(wallet).is_some(),
             Leg::Returned => self.returned.replace((wallet, amount)).is_some(),
@@ -42,7 +42,7 @@ impl Legs {
         if let Some(leg) = self.repeated {
             return Some(format!("was {leg} twice"));
         }
-        let Some((payer, payee, route, amount)) = self.sent else {
+        let Some((payer, payee, amount)) = self.sent else {
             return Some("arrived or ended, and left nowhere".to_owned());
         };
         let fault = |what: &str| Some(what.to_owned());
@@ -60,42 +60,29 @@ impl Legs {
             (_, _, true, true) => fault("was settled and returned"),
             (false, _, true, _) => fault("was settled and never received: its money is lost"),
             (_, false, _, true) => fault("came back without having been refused"),
-            (false, _, _, _) if route == Route::Inside => fault("left a wallet of its own cell without arriving"),
-            (_, true, _, _) | (_, _, true, _) if route == Route::Inside => {
-                fault("was refused or settled, though payer and payee are one block")
-            }
             _ => None,
         }
     }
 
     /// Whether nothing more is to come. What has a fault is never complete.
     pub fn is_complete(&self) -> bool {
-        let ended = match self.sent {
-            Some((_, _, Route::Inside, _)) => self.received.is_some(),
-            Some((_, _, Route::Across, _)) => self.settled.is_some() || self.returned.is_some(),
-            None => false,
-        };
-        ended && self.fault().is_none()
+        self.is_concluded() && self.fault().is_none()
     }
 
     /// What has left and neither arrived nor come back.
     pub fn in_flight(&self) -> Option<Money> {
-        let (_, _, _, amount) = self.sent?;
+        let (_, _, amount) = self.sent?;
         (self.received.is_none() && self.returned.is_none()).then_some(amount)
     }
 
-    /// Whether the payer's chain says that the money arrived: by a settlement, or because payee and payer are one block.
+    /// Whether the payer's chain says that the money arrived.
     pub fn has_arrived_for_payer(&self) -> bool {
-        self.settled.is_some() || matches!(self.sent, Some((_, _, Route::Inside, _)))
+        self.settled.is_some()
     }
 
     /// Whether the payer's chain says how it ended.
     pub fn is_concluded(&self) -> bool {
         self.settled.is_some() || self.returned.is_some()
-    }
-
-    pub fn is_across(&self) -> bool {
-        matches!(self.sent, Some((_, _, Route::Across, _)))
     }
 
     pub fn is_refused(&self) -> bool {
@@ -123,8 +110,7 @@ fn name(leg: Leg) -> &'static str {
 pub struct Transfers {
     pub open: HashMap<TransactionId, Legs>,
     pub complete: u64,
-    /// Complete ones between cells, and those that came back.
-    pub across: u64,
+    /// Complete ones that came back.
     pub returned: u64,
 }
 
@@ -136,7 +122,6 @@ impl Transfers {
         legs.take(wallet, leg, entry.amount);
         if legs.is_complete() {
             self.complete += 1;
-            self.across += u64::from(legs.is_across());
             self.returned += u64::from(legs.is_returned());
             self.open.remove(&id);
         }
@@ -171,12 +156,12 @@ mod tests {
         Entry { id, kind, amount, balance_after: amount, key: None, audit: Audit::default() }
     }
 
-    fn sent(route: Route) -> (WalletId, Entry) {
-        (wallet(1), entry(ID, EntryKind::TransferOut { to: wallet(2), route, reverses: None }, 7))
+    fn sent() -> (WalletId, Entry) {
+        (wallet(1), entry(ID, EntryKind::TransferOut { to: wallet(2), reverses: None }, 7))
     }
 
-    fn received(route: Route, amount: u64) -> (WalletId, Entry) {
-        (wallet(2), entry(ID, EntryKind::TransferIn { from: wallet(1), route }, amount))
+    fn received(amount: u64) -> (WalletId, Entry) {
+        (wallet(2), entry(ID, EntryKind::TransferIn { from: wallet(1) }, amount))
     }
 
     fn settled() -> (WalletId, Entry) {
@@ -195,23 +180,20 @@ mod tests {
 
     #[test]
     fn each_way_that_a_transfer_can_go_is_judged() {
-        use Route::{Across, Inside};
         for (legs, is_sound, open, in_flight) in [
-            (vec![sent(Inside), received(Inside, 7)], true, 0, 0),
-            (vec![settled(), received(Across, 7), sent(Across)], true, 0, 0),
-            (vec![sent(Across), refused(), returned()], true, 0, 0),
-            (vec![sent(Across)], true, 1, 7),
-            (vec![sent(Across), refused()], true, 1, 7),
-            (vec![sent(Across), received(Across, 7)], true, 1, 0),
-            (vec![sent(Inside)], false, 1, 7),
-            (vec![received(Across, 7)], false, 1, 0),
-            (vec![sent(Across), settled()], false, 1, 7),
-            (vec![sent(Across), returned()], false, 1, 0),
-            (vec![sent(Across), received(Across, 7), refused()], false, 1, 0),
-            (vec![sent(Across), received(Across, 8), settled()], false, 1, 0),
-            (vec![sent(Across), received(Across, 7), received(Across, 7)], false, 1, 0),
-            (vec![sent(Across), received(Across, 7), settled(), received(Across, 7)], false, 1, 0),
-            (vec![sent(Inside), sent(Inside), received(Inside, 7)], false, 1, 0),
+            (vec![settled(), received(7), sent()], true, 0, 0),
+            (vec![sent(), refused(), returned()], true, 0, 0),
+            (vec![sent()], true, 1, 7),
+            (vec![sent(), refused()], true, 1, 7),
+            (vec![sent(), received(7)], true, 1, 0),
+            (vec![received(7)], false, 1, 0),
+            (vec![sent(), settled()], false, 1, 7),
+            (vec![sent(), returned()], false, 1, 0),
+            (vec![sent(), received(7), refused()], false, 1, 0),
+            (vec![sent(), received(8), settled()], false, 1, 0),
+            (vec![sent(), received(7), received(7)], false, 1, 0),
+            (vec![sent(), received(7), settled(), received(7)], false, 1, 0),
+            (vec![sent(), sent(), received(7)], false, 1, 0),
         ] {
             let mut transfers = Transfers::default();
             legs.iter().for_each(|(wallet, entry)| transfers.take(*wallet, entry));

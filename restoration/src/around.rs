@@ -134,7 +134,7 @@ impl<S: Store> Around<'_, S> {
             if !goes_on || moving::check_links(held.prefix.as_ref(), missing).is_err() {
                 return Ok(());
             }
-            write(self.store, wallet, &held, missing, &self.entry.id).await?;
+            write(self.store, wallet, &held, missing).await?;
         }
     }
 

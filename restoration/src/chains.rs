@@ -6,33 +6,31 @@
 use std::time::Duration;
 
 use control_api::restore::RestoredChain;
-use ledger::keys::{KeyRun, last_of, run_of};
+use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::snapshots::snapshots_of;
-use ledger::{Append, Block, Conflict, moving};
+use ledger::{Append, Block, moving};
 use mover::{Side, random};
 use store::commit::{CommitOutcome, commit};
-use store::{Forgotten, Store, StoreError};
+use store::{Store, StoreError};
 use tokio::time::Instant;
 use topology::{CellId, WalletId};
 
 use super::holes::{self, Held};
 use super::{bad_chain, tombstones, try_again};
-use crate::{Error, Result};
+use crate::Result;
 
 /// How long one write is tried.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-/// Parts of a purge that are done at one time; more are done when the write is asked for again.
-const PURGED_MAX: usize = 1_000;
 
-/// Writes a part of a chain that belongs to the cell, with the rows that follow from it.
-pub async fn put(cell: &CellId, store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<RestoredChain> {
+/// Writes a part of a chain that belongs to the cell, and the rows that follow from it.
+pub async fn put(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<RestoredChain> {
     // Twice: a block that is alone above a hole is met in the middle.
     for _ in 0..2 {
         let held = holes::held(store, wallet).await?;
         if let Some(block) = held.differs(blocks) {
             return Ok(RestoredChain::Differs { block });
         }
-        write(store, wallet, &held, held.missing(blocks), cell).await?;
+        write(store, wallet, &held, held.missing(blocks)).await?;
     }
     record_runs(store, wallet, blocks).await?;
     let last = holes::held(store, wallet).await?.prefix.map_or(0, |head| head.number);
@@ -53,61 +51,27 @@ pub async fn leave_elsewhere<S: Store>(
     Ok(RestoredChain::Elsewhere { cell: owner.cell.clone() })
 }
 
-/// Appends blocks that follow on what the cell holds of a chain, each with its rows.
-pub(super) async fn write(
-    store: &impl Store,
-    wallet: WalletId,
-    held: &Held,
-    blocks: &[Block],
-    cell: &CellId,
-) -> Result<()> {
+/// Appends blocks that follow on what the cell holds of a chain.
+pub(super) async fn write(store: &impl Store, wallet: WalletId, held: &Held, blocks: &[Block]) -> Result<()> {
     let fault = |fault: ledger::chain::ChainFault| bad_chain(format!("wallet {wallet}: {fault}"));
     moving::check_links(held.prefix.as_ref(), blocks).map_err(fault)?;
     let mut rest = blocks;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(moving::chunk(rest));
-        match appended(store, Append::onto(chunk.to_vec())).await? {
-            None => rest = after,
-            Some(conflict) => {
-                if let (true, Some(tombstone)) = (moving::meets_left_over_rows(&conflict), held.tombstone(cell)) {
-                    end_purge(store, wallet, tombstone).await?;
-                }
-                return Err(contended(wallet));
-            }
-        }
+        append(store, Append::onto(chunk.to_vec())).await?;
+        rest = after;
     }
     Ok(())
 }
 
 pub(super) async fn append(store: &impl Store, append: Append) -> Result<()> {
     let wallet = append.blocks[0].wallet;
-    appended(store, append).await?.map_or(Ok(()), |_| Err(contended(wallet)))
-}
-
-/// Another request restores the same chain: what it wrote is looked at when this is asked for again.
-fn contended(wallet: WalletId) -> Error {
-    try_again(format!("{wallet} is being written"))
-}
-
-/// `Some`: a condition failed, and nothing was written.
-async fn appended(store: &impl Store, append: Append) -> Result<Option<Conflict>> {
-    let jitter = random(append.blocks[0].wallet);
-    match commit(store, &append, Instant::now() + WRITE_PATIENCE, jitter).await {
-        CommitOutcome::Applied => Ok(None),
-        CommitOutcome::Conflict(conflict) => Ok(Some(conflict)),
+    match commit(store, &append, Instant::now() + WRITE_PATIENCE, random(wallet)).await {
+        CommitOutcome::Applied => Ok(()),
+        // Another request restores the same chain: what it wrote is looked at when this is asked for again.
+        CommitOutcome::Conflict(_) => Err(try_again(format!("{wallet} is being written"))),
         CommitOutcome::NotApplied(why) | CommitOutcome::Unknown(why) => Err(StoreError::Unavailable(why).into()),
     }
-}
-
-/// Ends a purge that the disaster interrupted: it had deleted the blocks below a tombstone, and left
-/// rows that the same blocks would write again.
-async fn end_purge(store: &impl Store, wallet: WalletId, tombstone: u64) -> Result<()> {
-    for _ in 0..PURGED_MAX {
-        if !matches!(store.forget(wallet, tombstone).await?, Forgotten::Some(_)) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Without the runs the cell would read their blocks to find idempotency keys; snapshots would be
@@ -117,7 +81,7 @@ async fn record_runs(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> 
     for block in blocks.iter().filter(|block| block.number == last_of(run_of(block.number))) {
         let run = run_of(block.number);
         let within: Vec<Block> = blocks.iter().filter(|block| run_of(block.number) == run).cloned().collect();
-        if let Some(run) = KeyRun::of(&within) {
+        if let Some(run) = MarkRun::of(&within) {
             store.put_run(wallet, &run).await?;
         }
     }

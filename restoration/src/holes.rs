@@ -28,13 +28,6 @@ impl Held {
         self.prefix.filter(|prefix| self.newest.as_ref() == Some(prefix))
     }
 
-    /// The number of the block by which the wallet left the cell, if that is alone: what is below it
-    /// is purged, or is about to be, and another cell has it.
-    pub fn tombstone(&self, cell: &CellId) -> Option<u64> {
-        let alone = self.newest.as_ref().filter(|newest| self.prefix.as_ref() != Some(newest));
-        alone.filter(|newest| newest.home != *cell).map(|newest| newest.number)
-    }
-
     /// The number of a block that is there already, and is another one.
     pub fn differs(&self, blocks: &[Block]) -> Option<u64> {
         let of = |head: &&Head| blocks.iter().any(|block| block.number == head.number && !moving::agrees(head, block));

@@ -70,11 +70,9 @@ fn half(transfer: TransactionId, legs: &Legs, lost: &Lost) -> Option<i128> {
     let arrived = |kind: &EntryKind| matches!(kind, EntryKind::TransferIn { .. });
     match (legs.sent, legs.received) {
         // It arrived, and what it left by is lost.
-        (None, Some((_, _, _, amount))) if !legs.is_concluded() && lost.has(transfer, left) => {
-            Some(amount.minor().into())
-        }
+        (None, Some((_, _, amount))) if !legs.is_concluded() && lost.has(transfer, left) => Some(amount.minor().into()),
         // Its payer knows that it arrived, and what it arrived by is lost.
-        (Some((_, _, _, amount)), None) if legs.has_arrived_for_payer() && lost.has(transfer, arrived) => {
+        (Some((_, _, amount)), None) if legs.has_arrived_for_payer() && lost.has(transfer, arrived) => {
             Some(-i128::from(amount.minor()))
         }
         _ => None,
@@ -175,7 +173,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         acknowledged: reported(Reported::is_done),
         refused: reported(|one| matches!(one, Reported::Refused(_) | Reported::Unknown(_))),
         unknown: log.unanswered(),
-        transfers_across: count(transfers.across),
+        transfers: count(transfers.complete),
         returned: count(transfers.returned),
         holds: [
             entries(&chains, |kind| matches!(kind, EntryKind::HoldPlaced { .. })),

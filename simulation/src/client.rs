@@ -358,9 +358,7 @@ fn outcome_of(failure: &Failure) -> Outcome {
         | Failure::TransactionNotFound(_)
         | Failure::SameWallet => Outcome::Refused { why: format!("{failure:?}").into(), is_final: false },
         // By another request: one of this key would have been found, and none can land now.
-        Failure::AlreadyReversed | Failure::ReversalReturned { .. } => {
-            Outcome::Refused { why: format!("{failure:?}").into(), is_final: true }
-        }
+        Failure::AlreadyReversed => Outcome::Refused { why: format!("{failure:?}").into(), is_final: true },
         Failure::OutcomeUnknown(why) => Outcome::Again { unknown: true, why: why.clone() },
         Failure::Overloaded
         | Failure::Moving

@@ -76,6 +76,7 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     let mut random = fastrand::Rng::with_seed(seed);
     let world = World::new(&mut random, mistake);
     let log = Arc::new(Log::default());
+    let feed = tokio::spawn(world.clone().keep_carrying_on(random.fork()));
     let (first, second) = match Disaster::of(seed) {
         Some(disaster) if disaster.part == 0 => (Some(disaster), None),
         later => (None, later),
@@ -91,6 +92,7 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     // A mover that slept until now may have closed buckets of a plan that was taken back.
     sleep(faults::LONGEST_STALL).await;
     world.finish_plans().await?;
+    feed.abort();
     check::at_the_end(&world, &log).await
 }
 
@@ -132,9 +134,9 @@ async fn traffic(
     sleep(BAKE).await;
     world.ask_for_all(size.wallets).await;
     let deadline = Instant::now() + SETTLE_WITHIN;
-    while world.in_flight().await > 0 {
+    while world.in_flight() > 0 {
         if Instant::now() > deadline {
-            return Err(Violation(format!("{} transfers are still in flight", world.in_flight().await)));
+            return Err(Violation(format!("{} transfers are still in flight", world.in_flight())));
         }
         sleep(Duration::from_millis(500)).await;
     }

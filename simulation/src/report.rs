@@ -10,7 +10,7 @@ pub struct Report {
     pub acknowledged: usize,
     pub refused: usize,
     pub unknown: usize,
-    pub transfers_across: usize,
+    pub transfers: usize,
     pub returned: usize,
     /// Holds that were placed, and those that expired.
     pub holds: [usize; 2],
@@ -37,13 +37,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers across ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed, {} restores ({} entries lost)",
+            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed, {} restores ({} entries lost)",
             self.blocks,
             self.entries,
             self.acknowledged,
             self.refused,
             self.unknown,
-            self.transfers_across,
+            self.transfers,
             self.returned,
             self.holds[0],
             self.holds[1],

@@ -252,7 +252,7 @@ impl World {
         for part in blocks.chunks(RESTORE_BLOCKS) {
             let written = insist(random, Duration::from_secs(4), || async {
                 match owner.cell == entry.id {
-                    true => chains::put(&entry.id, store, wallet, part).await,
+                    true => chains::put(store, wallet, part).await,
                     false => chains::leave_elsewhere(&entry.id, store, &owner, wallet).await,
                 }
             });

@@ -90,6 +90,13 @@ impl Cell {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
+    /// Wallets of this cell with transfers that are open, and how many.
+    fn open_wallets(&self) -> Vec<(WalletId, u32)> {
+        let chains = self.store.chains();
+        let heads = chains.values().filter_map(|blocks| blocks.last()).filter(|head| head.home == self.id);
+        heads.map(|head| (head.wallet, head.state.open_count)).filter(|(_, open)| *open > 0).collect()
+    }
+
     pub async fn serves(&self, wallet: WalletId) -> bool {
         self.head(wallet).await.is_some_and(|head| head.home == self.id)
     }
@@ -187,8 +194,12 @@ impl World {
             Mistake::ClockUnchecked => clock,
             _ => clock.with_reference(move || Some((database(), database()))),
         };
-        let limits =
-            Limits { entries_per_block: seeds.usize(1..=6), head_lifetime: HEAD_LIFETIME, ..Limits::default() };
+        let limits = Limits {
+            entries_per_block: seeds.usize(1..=6),
+            head_lifetime: HEAD_LIFETIME,
+            settle_within: Duration::from_millis(seeds.u64(0..2_000)),
+            ..Limits::default()
+        };
         let store = store.with_faults(faults.clone());
         let network = self.network.get().expect("set before anything starts").clone();
         let (stopper, stop) = watch::channel(false);
@@ -256,15 +267,22 @@ impl World {
         self.healed.load(Ordering::Relaxed)
     }
 
-    /// Transfers in flight out of wallets where these live.
-    pub async fn in_flight(&self) -> usize {
-        let mut count = 0;
-        for cell in &self.cells {
-            for row in cell.store.transfer_rows().0 {
-                count += usize::from(cell.serves(row.wallet).await);
+    /// Open transfers out of wallets where these live.
+    pub fn in_flight(&self) -> u32 {
+        self.cells.iter().flat_map(|cell| cell.open_wallets()).map(|(_, open_count)| open_count).sum()
+    }
+
+    /// Hands wallets with open transfers to some instance of their cell, again and again, as a cell's feed does.
+    pub async fn keep_carrying_on(self: Arc<Self>, mut random: fastrand::Rng) {
+        loop {
+            sleep(Duration::from_millis(random.u64(500..3_000))).await;
+            for (number, cell) in self.cells.iter().enumerate() {
+                let Some(service) = self.service(number, random.usize(..)) else { continue };
+                for (wallet, _) in cell.open_wallets() {
+                    service.carry_on(wallet).await;
+                }
             }
         }
-        count
     }
 
     /// All live instances of a cell.

@@ -1,12 +1,11 @@
-//! The chains of a cell: the port, and what it returns. The one write to a chain is [`Chains::append`]; rows of
-//! `transfers` are derived from the blocks inside it, so no caller can write a block without its rows.
+//! The chains of a cell: the port, and what it returns. The one write to a chain is [`Chains::append`]; everything else
+//! follows from the blocks, and is recorded later.
 
 use std::future::Future;
 
-use ledger::keys::KeyRun;
-use ledger::rows::{InRow, OutRow, ReversedRow};
+use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
-use ledger::{Append, Block, Timestamp, TransactionId};
+use ledger::{Append, Block, Timestamp};
 use tokio::time::Instant;
 use topology::WalletId;
 
@@ -23,11 +22,11 @@ pub enum Forgotten {
     Refused,
 }
 
-/// Recorded runs of keys, newest first.
+/// Recorded runs of marks, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordedRuns {
-    pub runs: Vec<KeyRun>,
-    /// False where older runs were left out because these hold as many keys as were asked for.
+    pub runs: Vec<MarkRun>,
+    /// False where older runs were left out because these hold as many marks as were asked for.
     pub is_all: bool,
 }
 
@@ -61,20 +60,10 @@ pub struct StoredPage<T> {
     pub more: bool,
 }
 
-/// Where the rows of a wallet are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowTable {
-    Transfers,
-    Snapshots,
-}
-
 /// A row that follows from blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Derived {
-    Out(OutRow),
-    In(InRow),
-    Reversed(ReversedRow),
-    Keys(KeyRun),
+    Marks(MarkRun),
     Snapshot(Snapshot),
 }
 
@@ -82,18 +71,10 @@ impl Derived {
     /// The row's name, its sort key.
     pub fn key(&self) -> String {
         match self {
-            Derived::Out(row) => out_name(row.transfer),
-            Derived::In(row) => format!("in#{}", row.transfer),
-            Derived::Reversed(row) => format!("reversed#{}", row.of),
-            Derived::Keys(run) => format!("keys#{:020}", run.run),
+            Derived::Marks(run) => format!("marks#{:020}", run.run),
             Derived::Snapshot(snapshot) => snapshot_name(snapshot.at, snapshot.block),
         }
     }
-}
-
-/// The name of the row of a transfer in flight.
-pub fn out_name(transfer: TransactionId) -> String {
-    format!("out#{transfer}")
 }
 
 /// Sorts by time, then block. Times before 1970 do not occur: a wallet is created now.
@@ -101,8 +82,7 @@ fn snapshot_name(at: Timestamp, block: u64) -> String {
     format!("snap#{:019}#{block:020}", at.micros().max(0))
 }
 
-/// The chains of one cell, with the rows that follow from their blocks. All reads are strongly consistent but that of
-/// [`Chains::open_transfers`].
+/// The chains of one cell, with the rows that follow from their blocks. All reads are strongly consistent.
 pub trait Chains: Clone + Send + Sync + 'static {
     /// The last block of a chain; `None` if the cell holds no chain for this wallet.
     fn head(&self, wallet: WalletId) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send;
@@ -125,9 +105,8 @@ pub trait Chains: Clone + Send + Sync + 'static {
         async move { Ok(self.page(wallet, range, limit).await?.blocks) }
     }
 
-    /// Writes all blocks with their rows, or nothing; of a single block under [`Guard::Unbroken`] that has more rows than
-    /// fit into a transaction, some rows may be written although the block is not. Past `sign_by` nothing is sent any more: the head that the append
-    /// was decided on is too old then ([`ledger::fence`]), and the answer is [`AppendError::NotApplied`].
+    /// Writes all blocks, or nothing. Past `sign_by` nothing is sent any more: the head that the append was decided on is
+    /// too old then ([`ledger::fence`]), and the answer is [`AppendError::NotApplied`].
     fn append_before(
         &self,
         append: &Append,
@@ -139,37 +118,8 @@ pub trait Chains: Clone + Send + Sync + 'static {
         self.append_before(append, None)
     }
 
-    /// The row of a transfer that is still in flight out of `wallet`.
-    fn out_row(
-        &self,
-        wallet: WalletId,
-        transfer: TransactionId,
-    ) -> impl Future<Output = Result<Option<OutRow>, StoreError>> + Send;
-
-    /// The recorded answer of `wallet` to a transfer sent to it.
-    fn in_row(
-        &self,
-        wallet: WalletId,
-        transfer: TransactionId,
-    ) -> impl Future<Output = Result<Option<InRow>, StoreError>> + Send;
-
-    /// Whether a transaction of `wallet` has been reversed, and where.
-    fn reversed_row(
-        &self,
-        wallet: WalletId,
-        transaction: TransactionId,
-    ) -> impl Future<Output = Result<Option<ReversedRow>, StoreError>> + Send;
-
-    /// Some of the transfers in flight out of this cell since `from` or later, oldest first, at most `limit`. May be a
-    /// moment behind.
-    fn open_transfers(
-        &self,
-        from: Timestamp,
-        limit: usize,
-    ) -> impl Future<Output = Result<Vec<OutRow>, StoreError>> + Send;
-
-    /// Records the keys of a full run. A row that exists already is the same.
-    fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Records the marks of a full run. A row that exists already is the same.
+    fn put_run(&self, wallet: WalletId, run: &MarkRun) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Records snapshots. Rows that exist already are the same.
     fn put_snapshots(
@@ -178,8 +128,8 @@ pub trait Chains: Clone + Send + Sync + 'static {
         snapshots: &[Snapshot],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The recorded runs that end at or after `since`, newest first, until they hold `most` keys.
-    fn key_runs(
+    /// The recorded runs that end at or after `since`, newest first, until they hold `most` marks.
+    fn mark_runs(
         &self,
         wallet: WalletId,
         since: Timestamp,
@@ -202,11 +152,10 @@ pub trait Chains: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<StoredPage<Block>, StoreError>> + Send;
 
-    /// In the same way, the rows of a wallet in one of the other tables, after the one of this name.
+    /// In the same way, the rows that follow from a wallet's blocks, after the one of this name.
     fn stored_rows(
         &self,
         wallet: WalletId,
-        table: RowTable,
         after: Option<&str>,
         limit: usize,
     ) -> impl Future<Output = Result<StoredPage<Derived>, StoreError>> + Send;

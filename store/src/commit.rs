@@ -67,7 +67,7 @@ pub async fn commit_before<S: Store>(
                 last = why;
                 match read_back(store, append).await {
                     Ok(Found::Ours) => return CommitOutcome::Applied,
-                    Ok(Found::Other) => return CommitOutcome::Conflict(taken(append)),
+                    Ok(Found::Other) => return CommitOutcome::Conflict(Conflict { taken: true, guard: false }),
                     // Not there yet: it may still land, so the very same append is tried again, and one of the two wins.
                     Ok(Found::Nothing) | Err(_) => {}
                 }
@@ -100,10 +100,6 @@ async fn read_back<S: Store>(store: &S, append: &Append) -> Result<Found, StoreE
         Some(block) if block.hash == *hash => Found::Ours,
         Some(_) => Found::Other,
     })
-}
-
-fn taken(append: &Append) -> Conflict {
-    Conflict { wallets: append.blocks.iter().map(|block| block.wallet).collect(), ..Conflict::default() }
 }
 
 #[cfg(test)]

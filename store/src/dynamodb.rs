@@ -1,4 +1,4 @@
-//! The store on DynamoDB: four tables of one cell, named by a prefix. The same code runs against AWS, the local fleet
+//! The store on DynamoDB: three tables of one cell, named by a prefix. The same code runs against AWS, the local fleet
 //! and Amazon's DynamoDB Local; only endpoint and credentials differ.
 //!
 //! The SDK's own retries are off: a retry that hides a lost answer would turn our own write into a "conflict". What
@@ -24,11 +24,9 @@ use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, Select, TransactWriteItem};
-use ledger::block::{Block, TransactionId};
-use ledger::keys::KeyRun;
-use ledger::limits::MAX_APPEND_ITEMS;
-use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, Select, TransactWriteItem};
+use ledger::block::Block;
+use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
 use ledger::{Append, Guard};
@@ -37,7 +35,7 @@ use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    Homes, Page, RecordedRuns, RowTable, StoreError, StoredPage,
+    Homes, Page, RecordedRuns, StoreError, StoredPage,
 };
 pub use clock::DatabaseClock;
 pub use connection::{Connection, client_config, shared_config};
@@ -48,10 +46,6 @@ pub use tables::{TABLES, check_reachable, create_tables};
 /// One attempt at one call; bounded retries are the caller's.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Shards of the sparse index over transfers in flight, so that no single index partition takes all of them.
-const OPEN_SHARDS: u8 = 4;
-/// Rows of a copied block that fit into one transaction beside the block and the two conditions of its guard.
-const ROWS_BESIDE_A_COPY: usize = MAX_APPEND_ITEMS - 3;
 /// Most pages read by one call that collects a whole answer; 1 MB each.
 const MAX_PAGES: usize = 64;
 
@@ -76,13 +70,12 @@ pub struct DynamoStore {
     client: Client,
     clock: DatabaseClock,
     ledger: String,
-    transfers: String,
     snapshots: String,
     homes: String,
 }
 
 impl DynamoStore {
-    /// The tables `<prefix>ledger`, `<prefix>transfers`, `<prefix>snapshots`, `<prefix>homes`.
+    /// The tables `<prefix>ledger`, `<prefix>snapshots`, `<prefix>homes`.
     pub fn new(client: Client, prefix: &str) -> Self {
         let name = |table| format!("{prefix}{table}");
         let clock = DatabaseClock::default();
@@ -91,7 +84,6 @@ impl DynamoStore {
             client: Client::from_conf(config.build()),
             clock,
             ledger: name("ledger"),
-            transfers: name("transfers"),
             snapshots: name("snapshots"),
             homes: name("homes"),
         }
@@ -113,29 +105,6 @@ impl DynamoStore {
             .condition_expression("attribute_not_exists(w)")
             .build()
             .expect("table and item are set")
-    }
-
-    /// The write of one row. Unless it is `repeatable`, it fails where it was made before.
-    fn row_item(&self, change: &RowChange, repeatable: bool) -> TransactWriteItem {
-        let unless = |condition: &str| (!repeatable).then(|| condition.to_owned());
-        let put = |item| {
-            let put = Put::builder().table_name(&self.transfers).set_item(Some(item));
-            let put = put.set_condition_expression(unless("attribute_not_exists(w)")).build();
-            TransactWriteItem::builder().put(put.expect("table and item are set")).build()
-        };
-        match change {
-            RowChange::PutOut(row) => put(items::out_row(row, OPEN_SHARDS)),
-            RowChange::PutIn(row) => put(items::in_row(row)),
-            RowChange::PutReversed(row) => put(items::reversed_row(row)),
-            RowChange::DeleteOut { wallet, transfer } => {
-                let delete = Delete::builder()
-                    .table_name(&self.transfers)
-                    .set_key(Some(items::transfer_key(*wallet, "out", *transfer)))
-                    .set_condition_expression(unless("attribute_exists(w)"))
-                    .build();
-                TransactWriteItem::builder().delete(delete.expect("table and key are set")).build()
-            }
-        }
     }
 
     fn guard_items(&self, first: &Block, guard: Guard) -> Vec<TransactWriteItem> {
@@ -174,72 +143,28 @@ impl DynamoStore {
             .send()
             .await
             .map(drop)
-            .map_err(|error| errors::put_failed(block.wallet, &error))
+            .map_err(|error| errors::put_failed(&error))
     }
 
-    async fn append_many(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
-        match append.blocks.as_slice() {
-            [block] if append.guard == Some(Guard::Unbroken) => {
-                let rows = rows_of(block);
-                // The rows of a copied block may not all fit beside it and its guard.
-                let (ahead, beside) = rows.split_at(rows.len().saturating_sub(ROWS_BESIDE_A_COPY));
-                for some in ahead.chunks(ROWS_BESIDE_A_COPY) {
-                    self.write_ahead(block, some, sign_by).await?;
-                }
-                let mut parts = self.block_items(block, beside);
-                parts.extend(self.guarded(block, Guard::Unbroken));
-                self.transact(parts, sign_by).await
-            }
-            blocks => {
-                let mut parts: Vec<_> =
-                    blocks.iter().flat_map(|block| self.block_items(block, &rows_of(block))).collect();
-                if let (Some(guard), Some(block)) = (append.guard, blocks.first()) {
-                    parts.extend(self.guarded(block, guard));
-                }
-                self.transact(parts, sign_by).await
-            }
+    async fn append_guarded(&self, append: &Append, signed: Signed) -> Result<(), AppendError> {
+        let mut parts: Vec<Part> = append.blocks.iter().flat_map(|block| self.block_items(block)).collect();
+        if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
+            let checks = self.guard_items(block, guard);
+            parts.extend(checks.into_iter().map(|check| (check, errors::Source::Guard)));
         }
+        let (items, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let call = self.client.transact_write_items().set_transact_items(Some(items));
+        let sent = call.customize().interceptor(signed).send().await;
+        sent.map(drop).map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
-    /// Rows of a block that is to be copied, while it is not there: they follow from it, so that writing them again
-    /// changes nothing. Once the block is there they may have changed, and nothing is written.
-    async fn write_ahead(
-        &self,
-        block: &Block,
-        rows: &[RowChange],
-        sign_by: Option<Instant>,
-    ) -> Result<(), AppendError> {
-        let absent = self.check_block(block.wallet, block.number, "attribute_not_exists(w)");
-        let mut parts = vec![(absent, errors::Source::Block(block.wallet))];
-        parts.extend(rows.iter().map(|row| (self.row_item(row, true), errors::Source::Nothing)));
-        parts.extend(self.guarded(block, Guard::Unbroken));
-        self.transact(parts, sign_by).await.map_err(|error| match error {
-            // Whatever became of the rows, the block was not written.
-            AppendError::Unknown(why) => AppendError::NotApplied(why),
-            other => other,
-        })
-    }
-
-    fn block_items(&self, block: &Block, rows: &[RowChange]) -> Vec<Part> {
+    fn block_items(&self, block: &Block) -> Vec<Part> {
         let put = |put| TransactWriteItem::builder().put(put).build();
-        let mut parts = vec![(put(self.put_block(block)), errors::Source::Block(block.wallet))];
+        let mut parts = vec![(put(self.put_block(block)), errors::Source::Block)];
         if block.number == 0 {
             parts.push((put(self.member_put(block.wallet)), errors::Source::Nothing));
         }
-        parts.extend(rows.iter().map(|row| (self.row_item(row, false), errors::Source::Row(row.transfer()))));
         parts
-    }
-
-    fn guarded(&self, first: &Block, guard: Guard) -> impl Iterator<Item = Part> {
-        self.guard_items(first, guard).into_iter().map(|check| (check, errors::Source::Guard))
-    }
-
-    async fn transact(&self, parts: Vec<Part>, sign_by: Option<Instant>) -> Result<(), AppendError> {
-        assert!(parts.len() <= MAX_APPEND_ITEMS, "the sequencer bounds the items of a commit");
-        let (items, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        let call = self.client.transact_write_items().set_transact_items(Some(items));
-        let sent = call.customize().interceptor(Signed { by: sign_by }).send().await;
-        sent.map(drop).map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
     /// Writes a row of `snapshots` that follows from blocks: every writer writes the same.
@@ -282,60 +207,15 @@ impl Chains for DynamoStore {
     async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
         self.clock.check(&append.blocks)?;
         match append.blocks.as_slice() {
-            [block] if append.guard.is_none() && block.number > 0 && rows_of(block).is_empty() => {
+            [block] if append.guard.is_none() && block.number > 0 => {
                 self.append_one(block, Signed { by: sign_by }).await
             }
-            _ => self.append_many(append, sign_by).await,
+            _ => self.append_guarded(append, Signed { by: sign_by }).await,
         }
     }
 
-    async fn out_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<OutRow>, StoreError> {
-        let item = self.get(&self.transfers, items::transfer_key(wallet, "out", transfer)).await?;
-        item.map(|item| items::to_out_row(&item)).transpose()
-    }
-
-    async fn in_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<InRow>, StoreError> {
-        let item = self.get(&self.transfers, items::transfer_key(wallet, "in", transfer)).await?;
-        item.map(|item| items::to_in_row(&item)).transpose()
-    }
-
-    async fn reversed_row(
-        &self,
-        wallet: WalletId,
-        transaction: TransactionId,
-    ) -> Result<Option<ReversedRow>, StoreError> {
-        let item = self.get(&self.transfers, items::transfer_key(wallet, "reversed", transaction)).await?;
-        item.map(|item| items::to_reversed_row(&item)).transpose()
-    }
-
-    async fn open_transfers(&self, from: Timestamp, limit: usize) -> Result<Vec<OutRow>, StoreError> {
-        let mut rows = Vec::new();
-        for shard in 0..OPEN_SHARDS {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.transfers)
-                .index_name(tables::OPEN_INDEX)
-                .key_condition_expression("#open = :shard AND #at >= :from")
-                .expression_attribute_names("#open", "open")
-                .expression_attribute_names("#at", "at")
-                .expression_attribute_values(":from", AttributeValue::N(from.micros().to_string()))
-                .expression_attribute_values(":shard", AttributeValue::S(shard.to_string()))
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(|error| errors::read_failed(&error))?;
-            for item in answer.items() {
-                rows.push(items::to_out_row(item)?);
-            }
-        }
-        rows.sort_by_key(|row| (row.at, row.transfer));
-        rows.truncate(limit);
-        Ok(rows)
-    }
-
-    async fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> Result<(), StoreError> {
-        self.put_derived(items::key_run(wallet, keys)).await
+    async fn put_run(&self, wallet: WalletId, run: &MarkRun) -> Result<(), StoreError> {
+        self.put_derived(items::mark_run(wallet, run)).await
     }
 
     async fn put_snapshots(&self, wallet: WalletId, snapshots: &[Snapshot]) -> Result<(), StoreError> {
@@ -345,17 +225,17 @@ impl Chains for DynamoStore {
         Ok(())
     }
 
-    async fn key_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
-        let (mut runs, mut keys) = (Vec::new(), 0_usize);
+    async fn mark_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
+        let (mut runs, mut marks) = (Vec::new(), 0_usize);
         let mut start = None;
         for _ in 0..MAX_PAGES {
             let answer = self
                 .client
                 .query()
                 .table_name(&self.snapshots)
-                .key_condition_expression("w = :w AND begins_with(s, :keys)")
+                .key_condition_expression("w = :w AND begins_with(s, :marks)")
                 .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
-                .expression_attribute_values(":keys", AttributeValue::S("keys#".into()))
+                .expression_attribute_values(":marks", AttributeValue::S("marks#".into()))
                 .scan_index_forward(false)
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
@@ -363,14 +243,14 @@ impl Chains for DynamoStore {
                 .await
                 .map_err(|error| errors::read_failed(&error))?;
             for item in answer.items() {
-                let run = items::to_key_run(item)?;
+                let run = items::to_mark_run(item)?;
                 if run.last_at < since {
                     return Ok(RecordedRuns { runs, is_all: true });
                 }
-                if keys >= most {
+                if marks >= most {
                     return Ok(RecordedRuns { runs, is_all: false });
                 }
-                keys = keys.saturating_add(run.keys.len());
+                marks = marks.saturating_add(run.marks.len());
                 runs.push(run);
             }
             start = answer.last_evaluated_key;
@@ -407,11 +287,10 @@ impl Chains for DynamoStore {
     async fn stored_rows(
         &self,
         wallet: WalletId,
-        table: RowTable,
         after: Option<&str>,
         limit: usize,
     ) -> Result<StoredPage<Derived>, StoreError> {
-        self.read_stored_rows(wallet, table, after, limit).await
+        self.read_stored_rows(wallet, after, limit).await
     }
 
     async fn forget(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {

@@ -13,7 +13,7 @@ pub mod retry;
 pub mod verify;
 
 pub use cell_rows::{CellRow, CellRows, MAX_CELL_ROW_BYTES};
-pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RecordedRuns, RowTable, Stored, StoredPage, out_name};
+pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RecordedRuns, Stored, StoredPage};
 pub use errors::{AppendError, StoreError};
 pub use homes::{GENESIS_BYTES, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
 

@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::Append;
-use ledger::block::{Block, TransactionId};
-use ledger::keys::KeyRun;
-use ledger::rows::{InRow, OutRow, ReversedRow};
+use ledger::block::Block;
+use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    HomeState, Homes, Page, RecordedRuns, RowTable, StoreError, Stored, StoredPage,
+    HomeState, Homes, Page, RecordedRuns, StoreError, Stored, StoredPage,
 };
 pub use tables::Tables;
 
@@ -69,14 +68,8 @@ pub enum Mutation {
     None,
     /// An append overwrites what is there.
     NoCondition,
-    /// A received transfer leaves no row.
-    ForgetInRow,
-    /// A reversal leaves no row.
-    ForgetReversedRow,
     /// An append is confirmed before it is done, and now and then (where it should have been refused) never is.
     AnswerFirst,
-    /// Blocks are written without their rows, as if these could follow later.
-    NoRows,
     /// An append is sent however old the head is that it was decided on.
     NoSignBy,
 }
@@ -103,11 +96,9 @@ impl MemoryStore {
         self.lock().chains.iter().map(|(wallet, chain)| (*wallet, in_order(chain))).collect()
     }
 
-    /// All open, received and reversed rows as they are now.
-    pub fn transfer_rows(&self) -> (Vec<OutRow>, Vec<InRow>, Vec<ReversedRow>) {
-        let tables = self.lock();
-        let reversed = tables.reversed_rows.values().copied().collect();
-        (tables.out_rows.values().cloned().collect(), tables.in_rows.values().cloned().collect(), reversed)
+    /// All recorded runs as they are now.
+    pub fn mark_rows(&self) -> Vec<(WalletId, MarkRun)> {
+        self.lock().mark_runs.iter().map(|((wallet, _), run)| (*wallet, run.clone())).collect()
     }
 
     /// All rows of `homes` as they are now.
@@ -237,36 +228,10 @@ impl Chains for MemoryStore {
         done
     }
 
-    async fn out_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<OutRow>, StoreError> {
-        self.read(|tables| tables.out_rows.get(&(wallet, transfer)).cloned()).await
-    }
-
-    async fn in_row(&self, wallet: WalletId, transfer: TransactionId) -> Result<Option<InRow>, StoreError> {
-        self.read(|tables| tables.in_rows.get(&(wallet, transfer)).cloned()).await
-    }
-
-    async fn reversed_row(
-        &self,
-        wallet: WalletId,
-        transaction: TransactionId,
-    ) -> Result<Option<ReversedRow>, StoreError> {
-        self.read(|tables| tables.reversed_rows.get(&(wallet, transaction)).copied()).await
-    }
-
-    async fn open_transfers(&self, from: Timestamp, limit: usize) -> Result<Vec<OutRow>, StoreError> {
-        self.read(|tables| {
-            let mut rows: Vec<_> = tables.out_rows.values().filter(|row| row.at >= from).cloned().collect();
-            rows.sort_by_key(|row| (row.at, row.transfer));
-            rows.truncate(limit);
-            rows
-        })
-        .await
-    }
-
-    async fn put_run(&self, wallet: WalletId, keys: &KeyRun) -> Result<(), StoreError> {
-        let keys = keys.clone();
+    async fn put_run(&self, wallet: WalletId, run: &MarkRun) -> Result<(), StoreError> {
+        let run = run.clone();
         self.write(move |tables| {
-            tables.key_runs.insert((wallet, keys.run), keys);
+            tables.mark_runs.insert((wallet, run.run), run);
         })
         .await
     }
@@ -280,16 +245,16 @@ impl Chains for MemoryStore {
         .await
     }
 
-    async fn key_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
+    async fn mark_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
         self.read(|tables| {
             let mut recorded = RecordedRuns { runs: Vec::new(), is_all: true };
-            let mut keys = 0_usize;
-            for run in tables.key_runs.range((wallet, 0)..=(wallet, u64::MAX)).rev().map(|(_, run)| run) {
-                recorded.is_all = run.last_at < since || keys < most;
-                if run.last_at < since || keys >= most {
+            let mut marks = 0_usize;
+            for run in tables.mark_runs.range((wallet, 0)..=(wallet, u64::MAX)).rev().map(|(_, run)| run) {
+                recorded.is_all = run.last_at < since || marks < most;
+                if run.last_at < since || marks >= most {
                     break;
                 }
-                keys = keys.saturating_add(run.keys.len());
+                marks = marks.saturating_add(run.marks.len());
                 recorded.runs.push(run.clone());
             }
             recorded
@@ -312,13 +277,12 @@ impl Chains for MemoryStore {
     async fn stored_rows(
         &self,
         wallet: WalletId,
-        table: RowTable,
         after: Option<&str>,
         limit: usize,
     ) -> Result<StoredPage<Derived>, StoreError> {
         let (after, limit) = (after.map(str::to_owned), limit.min(PAGE_BLOCKS));
         self.read(|tables| {
-            let rows = tables.derived(wallet, table).into_iter().map(|row| (row.key(), row));
+            let rows = tables.derived(wallet).into_iter().map(|row| (row.key(), row));
             let all: BTreeMap<String, Derived> =
                 rows.filter(|(key, _)| after.as_ref().is_none_or(|after| after < key)).collect();
             let more = all.len() > limit;

@@ -1,22 +1,25 @@
-//! Holds one wallet against itself: every block against the one before it, every row of `transfers` and `snapshots`
-//! against what replaying the blocks gives, and the blocks against what the cell has committed to in its log.
+//! Holds one wallet against itself: every block against the one before it, what it does against all that was done
+//! before, every row of `snapshots` against what replaying the blocks gives, and the blocks against what the cell has
+//! committed to in its log.
 //!
 //! It only reads. Writes may go on meanwhile: what was changed while it looked is not counted as
 //! wrong; and a fault is reported only if a second look finds it too, since a wallet may be moving
 //! or being forgotten.
 
+mod replayed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use ledger::block::{Block, Hash, Head, TransactionId};
-use ledger::keys::{KeyRun, last_of, run_of};
-use ledger::rows::{RowChange, rows_of};
+use ledger::block::{Block, Hash, Head};
+use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::snapshots::{Snapshot, is_due, is_heavy, snapshot_of};
 use ledger::{canonical, chain, moving};
+use replayed::Replayed;
 use sha2::{Digest, Sha256};
 use topology::{CellId, WalletId};
 
-use crate::{Derived, RowTable, Store, StoreError, Stored, out_name};
+use crate::{Derived, Store, StoreError, Stored};
 
 /// Blocks or rows asked for in one page.
 const PAGE: usize = 256;
@@ -28,7 +31,7 @@ const MAX_MISSING: usize = 4_096;
 /// One thing that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Break {
-    /// Which item: `block 7`, `transfers in#…`, `snapshots keys#…`.
+    /// Which item: `block 7`, `snapshots marks#…`.
     pub place: String,
     /// The block that it is about, where it is about one.
     pub block: Option<u64>,
@@ -53,7 +56,7 @@ pub struct Report {
     pub head: Option<Head>,
     pub breaks: Vec<Break>,
     /// Rows that follow from the blocks and are not recorded yet: no fault, since they are recorded after the blocks.
-    pub missing_runs: Vec<KeyRun>,
+    pub missing_runs: Vec<MarkRun>,
     pub missing_snapshots: Vec<Snapshot>,
 }
 
@@ -95,12 +98,9 @@ async fn look<S: Store, P: Pace + Send>(
     committed: &[Committed],
     pace: &mut P,
 ) -> Result<Report, StoreError> {
-    // Rows change with the blocks that they follow from. Whatever a block after this one changes may be seen either way.
-    let settled = last_number(store, wallet).await?;
     let mut report = Report::default();
-    let transfers = rows(store, wallet, RowTable::Transfers, &mut report, pace).await?;
-    let snapshots = rows(store, wallet, RowTable::Snapshots, &mut report, pace).await?;
-    let mut replay = Replay { settled, transfers, snapshots, committed, report, ..Replay::default() };
+    let snapshots = rows(store, wallet, &mut report, pace).await?;
+    let mut replay = Replay { snapshots, committed, report, ..Replay::default() };
     let mut first = 0;
     loop {
         let page = store.stored_blocks(wallet, first, PAGE).await?;
@@ -116,29 +116,17 @@ async fn look<S: Store, P: Pace + Send>(
     }
 }
 
-/// The number of the last block, sound or not.
-async fn last_number<S: Store>(store: &S, wallet: WalletId) -> Result<Option<u64>, StoreError> {
-    match store.head(wallet).await {
-        Ok(head) => Ok(head.map(|head| head.number)),
-        // Then everything may be seen either way; the block itself is reported below.
-        Err(StoreError::Corrupt(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The fingerprints of all rows of the wallet in one table. What is not sound is reported right
-/// away.
+/// The fingerprints of all rows of the wallet. What is not sound is reported right away.
 async fn rows<S: Store, P: Pace + Send>(
     store: &S,
     wallet: WalletId,
-    table: RowTable,
     report: &mut Report,
     pace: &mut P,
 ) -> Result<BTreeMap<String, Option<Hash>>, StoreError> {
     let mut found = BTreeMap::new();
     let mut after: Option<String> = None;
     loop {
-        let page = store.stored_rows(wallet, table, after.as_deref(), PAGE).await?;
+        let page = store.stored_rows(wallet, after.as_deref(), PAGE).await?;
         pace.took(page.items.len() as u64, 0).await;
         for Stored { key, value } in page.items {
             report.rows = report.rows.saturating_add(1);
@@ -148,7 +136,7 @@ async fn rows<S: Store, P: Pace + Send>(
                     .ok_or_else(|| "it is stored under another name".to_owned())
             });
             if let Err(what) = &value {
-                tell(&mut report.breaks, place(table, &key), None, what.clone());
+                tell(&mut report.breaks, place(&key), None, what.clone());
             }
             after = Some(key.clone());
             found.insert(key, value.ok());
@@ -159,11 +147,8 @@ async fn rows<S: Store, P: Pace + Send>(
     }
 }
 
-fn place(table: RowTable, key: &str) -> String {
-    match table {
-        RowTable::Transfers => format!("transfers {key}"),
-        RowTable::Snapshots => format!("snapshots {key}"),
-    }
+fn place(key: &str) -> String {
+    format!("snapshots {key}")
 }
 
 fn tell(breaks: &mut Vec<Break>, place: String, block: Option<u64>, what: impl Into<String>) {
@@ -175,7 +160,7 @@ fn tell(breaks: &mut Vec<Break>, place: String, block: Option<u64>, what: impl I
 /// Two rows with one fingerprint say the same.
 fn fingerprint(row: &Derived) -> Hash {
     let digest = match row {
-        Derived::Keys(run) => Sha256::new()
+        Derived::Marks(run) => Sha256::new()
             .chain_update(run.run.to_be_bytes())
             .chain_update(run.last_at.micros().to_be_bytes())
             .chain_update(run.to_bytes()),
@@ -184,30 +169,14 @@ fn fingerprint(row: &Derived) -> Hash {
     Hash(digest.finalize().into())
 }
 
-/// What a change of rows leaves behind: the row, or none of this name.
-fn left_by(change: RowChange) -> Result<Derived, TransactionId> {
-    match change {
-        RowChange::PutOut(row) => Ok(Derived::Out(row)),
-        RowChange::PutIn(row) => Ok(Derived::In(row)),
-        RowChange::PutReversed(row) => Ok(Derived::Reversed(row)),
-        RowChange::DeleteOut { transfer, .. } => Err(transfer),
-    }
-}
-
 /// The state of the replay of one chain.
 #[derive(Default)]
 struct Replay<'a> {
-    /// The last block for which all rows must be seen.
-    settled: Option<u64>,
-    /// What is stored, by name.
-    transfers: BTreeMap<String, Option<Hash>>,
+    /// The stored rows, by name.
     snapshots: BTreeMap<String, Option<Hash>>,
     committed: &'a [Committed],
     report: Report,
-    /// What the blocks say should be stored, and by which block.
-    expected: BTreeMap<String, (Hash, u64)>,
-    /// Names of rows that changed while this looked.
-    moving: BTreeSet<String>,
+    replayed: Replayed,
     /// The block before, if it is sound and directly before.
     previous: Option<Block>,
     after_heavy: bool,
@@ -253,35 +222,17 @@ impl Replay<'_> {
             tell(&mut self.report.breaks, place(), Some(number), what);
         }
         self.report.bytes = self.report.bytes.saturating_add(canonical::encode(&block).len() as u64);
-        self.rows_follow(&block);
+        self.check_against_before(&block);
         self.snapshots_follow(&block);
         self.report.head = Some(block.head());
         self.previous = Some(block);
     }
 
-    fn rows_follow(&mut self, block: &Block) {
-        let later = self.settled.is_none_or(|settled| block.number > settled);
-        for change in rows_of(block) {
-            let fault = match left_by(change) {
-                Ok(row) => {
-                    let key = row.key();
-                    if later {
-                        self.moving.insert(key.clone());
-                    }
-                    let before = self.expected.insert(key, (fingerprint(&row), block.number));
-                    before.map(|(_, first)| format!("its row of {} was made by block {first} already", row.key()))
-                }
-                Err(transfer) => {
-                    let key = out_name(transfer);
-                    let gone = self.expected.remove(&key);
-                    if later {
-                        self.moving.insert(key);
-                    }
-                    gone.is_none().then(|| format!("transfer {transfer} ends here without having left"))
-                }
-            };
-            // With a block missing or unsound before, it cannot be known.
-            if let Some(what) = fault.filter(|_| !self.unsound && self.gaps.is_empty()) {
+    /// With a block missing or unsound before, what was done cannot be known.
+    fn check_against_before(&mut self, block: &Block) {
+        let faults = self.replayed.take(block);
+        if !self.unsound && self.gaps.is_empty() {
+            for what in faults {
                 tell(&mut self.report.breaks, format!("block {}", block.number), Some(block.number), what);
             }
         }
@@ -300,9 +251,9 @@ impl Replay<'_> {
         self.run.retain(|earlier| run_of(earlier.number) == run_of(block.number));
         self.run.push(block.clone());
         if block.number == last_of(run_of(block.number))
-            && let Some(run) = KeyRun::of(&self.run)
+            && let Some(run) = MarkRun::of(&self.run)
         {
-            if self.is_missing(&Derived::Keys(run.clone()), block.number)
+            if self.is_missing(&Derived::Marks(run.clone()), block.number)
                 && self.report.missing_runs.len() < MAX_MISSING
             {
                 self.report.missing_runs.push(run);
@@ -317,7 +268,7 @@ impl Replay<'_> {
         match self.snapshots.remove(&key) {
             None => return true,
             Some(Some(stored)) if stored != fingerprint(row) => {
-                let place = place(RowTable::Snapshots, &key);
+                let place = place(&key);
                 tell(&mut self.report.breaks, place, Some(block), "it is not what its blocks say");
             }
             // What is not sound was reported before.
@@ -345,9 +296,8 @@ impl Replay<'_> {
         }
         // Without all blocks it is unknown which rows there should be.
         if !self.unsound && !forgotten {
-            self.compare_transfers();
             for key in std::mem::take(&mut self.snapshots).into_keys() {
-                self.superfluous(RowTable::Snapshots, &key);
+                self.superfluous(&key);
             }
         }
         if self.unsound || forgotten {
@@ -359,23 +309,8 @@ impl Replay<'_> {
         self.report
     }
 
-    fn compare_transfers(&mut self) {
-        let mut stored = std::mem::take(&mut self.transfers);
-        for (key, (hash, block)) in std::mem::take(&mut self.expected) {
-            let what = match stored.remove(&key) {
-                Some(Some(found)) if found != hash => "it is not what its block says",
-                None if !self.moving.contains(&key) => "it is missing",
-                _ => continue,
-            };
-            tell(&mut self.report.breaks, place(RowTable::Transfers, &key), Some(block), what);
-        }
-        for key in stored.into_keys().filter(|key| !self.moving.contains(key)).collect::<Vec<_>>() {
-            self.superfluous(RowTable::Transfers, &key);
-        }
-    }
-
-    fn superfluous(&mut self, table: RowTable, key: &str) {
-        let place = place(table, key);
+    fn superfluous(&mut self, key: &str) {
+        let place = place(key);
         if !self.report.breaks.iter().any(|known| known.place == place) {
             tell(&mut self.report.breaks, place, None, "no block says that there is such a row");
         }

@@ -92,6 +92,8 @@ pub struct Credit {
     pub to_wallet_id: WalletId,
     /// Minor units.
     pub amount_minor: u64,
+    /// When the money left, by the clock of the payer's cell: microseconds since 1970.
+    pub left_at_micros: i64,
     pub request_id: String,
     pub actor: String,
 }

@@ -2,7 +2,7 @@
 //! a cell that does not answer holds up nothing but what is on its way to it. Pure: time comes in as an argument.
 //!
 //! Nothing is ever given up here. What is not answered is tried again, ever less often; what does not fit into a lane
-//! is found again by the sweep over the rows in flight.
+//! is found again by the feed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Lanes<T> {
 struct Lane<T> {
     /// Handed over by requests that wait for the outcome; they go first.
     fresh: VecDeque<Delivery<T>>,
-    swept: VecDeque<Delivery<T>>,
+    left_behind: VecDeque<Delivery<T>>,
     /// Tried before, by the time of the next attempt.
     later: BTreeMap<(Instant, u64), Delivery<T>>,
     under_way: usize,
@@ -50,8 +50,8 @@ struct Lane<T> {
 
 impl<T> Default for Lane<T> {
     fn default() -> Self {
-        let (fresh, swept, later) = (VecDeque::new(), VecDeque::new(), BTreeMap::new());
-        Self { fresh, swept, later, under_way: 0, failures: 0, closed_until: None }
+        let (fresh, left_behind, later) = (VecDeque::new(), VecDeque::new(), BTreeMap::new());
+        Self { fresh, left_behind, later, under_way: 0, failures: 0, closed_until: None }
     }
 }
 
@@ -98,9 +98,21 @@ impl<T> Lanes<T> {
         if lane.waiting() >= MAX_WAITING {
             return false;
         }
-        let queue = if is_fresh { &mut lane.fresh } else { &mut lane.swept };
+        let queue = if is_fresh { &mut lane.fresh } else { &mut lane.left_behind };
         queue.push_back(Delivery { what, payee, attempts: 0 });
         true
+    }
+
+    /// Takes in a delivery that is due later; `false` if its lane is full.
+    pub fn push_at(&mut self, what: T, payee: Bucket, due: Instant) -> bool {
+        self.next += 1;
+        let key = (due, self.next);
+        let lane = self.lane_of(payee);
+        let has_room = lane.waiting() < MAX_WAITING;
+        if has_room {
+            lane.later.insert(key, Delivery { what, payee, attempts: 0 });
+        }
+        has_room
     }
 
     /// The next delivery that may start now.
@@ -164,7 +176,7 @@ impl<T> Lanes<T> {
     fn regroup(&mut self, payee: Bucket) {
         let mut moved = Lane::default();
         for lane in self.lanes.values_mut() {
-            for (from, to) in [(&mut lane.fresh, &mut moved.fresh), (&mut lane.swept, &mut moved.swept)] {
+            for (from, to) in [(&mut lane.fresh, &mut moved.fresh), (&mut lane.left_behind, &mut moved.left_behind)] {
                 let (out, rest) = from.drain(..).partition(|delivery| delivery.payee == payee);
                 *from = rest;
                 to.extend::<VecDeque<_>>(out);
@@ -173,14 +185,14 @@ impl<T> Lanes<T> {
         }
         let lane = self.lane_of(payee);
         lane.fresh.append(&mut moved.fresh);
-        lane.swept.append(&mut moved.swept);
+        lane.left_behind.append(&mut moved.left_behind);
         lane.later.append(&mut moved.later);
     }
 }
 
 impl<T> Lane<T> {
     fn waiting(&self) -> usize {
-        self.fresh.len() + self.swept.len() + self.later.len()
+        self.fresh.len() + self.left_behind.len() + self.later.len()
     }
 
     fn is_open(&self) -> bool {
@@ -196,7 +208,7 @@ impl<T> Lane<T> {
         let next = match self.fresh.pop_front() {
             Some(fresh) => Some(fresh),
             None if is_due(self) => self.later.pop_first().map(|(_, delivery)| delivery),
-            None => self.swept.pop_front(),
+            None => self.left_behind.pop_front(),
         }?;
         self.under_way += 1;
         Some(next)
@@ -209,7 +221,7 @@ impl<T> Lane<T> {
         }
         let first = self.later.first_key_value().map(|((due, _), _)| *due);
         match self.closed_until {
-            Some(until) if !self.fresh.is_empty() || !self.swept.is_empty() => Some(until),
+            Some(until) if !self.fresh.is_empty() || !self.left_behind.is_empty() => Some(until),
             Some(until) => first.map(|due| due.max(until)),
             None => first,
         }
@@ -272,7 +284,7 @@ mod tests {
         for number in 0..MAX_WAITING as u32 {
             assert!(lanes.push(number, DEAD, true));
         }
-        assert!(!lanes.push(0, DEAD, true), "the lane is full; the sweep finds it again");
+        assert!(!lanes.push(0, DEAD, true), "the lane is full; the feed finds it again");
         assert!(lanes.push(7, ALIVE, true));
         let started: Vec<_> = start_all(&mut lanes, now).into_iter().map(|started| started.delivery.payee).collect();
         assert_eq!(started, [ALIVE], "and the dead one is not tried at every turn");
@@ -325,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_deliveries_go_before_swept_ones() {
+    fn fresh_deliveries_go_before_left_behind_ones() {
         let now = Instant::now();
         let mut lanes = Lanes::new();
         for number in 0..3 {

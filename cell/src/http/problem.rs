@@ -233,6 +233,9 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Refusal::NotFrozen => Problem::new(409, code::WALLET_NOT_FROZEN, "The wallet is not frozen"),
             Refusal::NotEmpty { .. } => Problem::new(409, "wallet_not_empty", "The wallet still holds money"),
             Refusal::InFlight { .. } => Problem::new(409, "transfers_in_flight", "Transfers are still in flight"),
+            Refusal::TooManyInFlight => {
+                Problem::new(429, "too_many_transfers_in_flight", "Too many transfers out of the wallet are in flight")
+            }
             Refusal::NothingInFlight => Problem::new(409, "nothing_in_flight", "No transfer is in flight"),
             Refusal::NoOpenHold => Problem::new(409, "hold_not_open", "The wallet has no such open hold"),
             Refusal::AboveHold { .. } => Problem::new(400, "amount_above_hold", "More than the hold's amount"),
@@ -250,9 +253,7 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Problem::new(409, "not_reversible", "This transaction is of a kind that cannot be reversed")
         }
         Failure::AlreadyReversed => Problem::new(409, "already_reversed", "The transaction was reversed before"),
-        Failure::ReversalReturned { .. } => {
-            Problem::new(409, "reversal_returned", "The transaction was reversed before, and the money came back")
-        }
+        Failure::DoneOnce { .. } => unreachable!("only reversals are done once, and say so"),
         Failure::NoCheckpointYet(_) => Problem::new(404, "no_checkpoint_yet", "No checkpoint covers this wallet yet"),
         Failure::WalletExists(_) => Problem::new(409, "wallet_exists", "The user already has a wallet"),
         Failure::KeyReused => {

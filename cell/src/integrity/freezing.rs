@@ -38,7 +38,7 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
             Status::Closed => return "already takes no writes: the wallet is closed".into(),
         }
         let (id, now, mut state) = (clock.transaction_id(), clock.now(), head.state.clone());
-        if state.apply(id, &EntryKind::Frozen, Money::ZERO, now.max(head.at)).is_err() {
+        if state.apply(id, &EntryKind::Frozen, Money::ZERO, (head.number + 1, now.max(head.at))).is_err() {
             return "not frozen: its state does not allow it".into();
         }
         let entry = Entry {
@@ -53,7 +53,7 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
         if let Err(skew) = clock.check(block.at) {
             return format!("not frozen yet, the next pass tries again: {skew}");
         }
-        let append = Append { blocks: vec![block], guard: None };
+        let append = Append::next(block);
         let deadline = Instant::now() + PATIENCE;
         match commit_before(store, &append, Some(sign_by), deadline, || random.f64()).await {
             CommitOutcome::Applied => return "frozen".into(),

@@ -1,10 +1,11 @@
 //! Reads of the past: a wallet at a point in time, its transactions, the outcome of a transfer. Never replays a whole
 //! chain: a snapshot finds the place, and the blocks up to the next one are read from there: two queries.
 
-use ledger::keys::{last_of, run_of};
+use ledger::flow::{Flow, Leg};
 use ledger::limits::RUN_BLOCKS;
+use ledger::marks::{last_of, run_of};
 use ledger::snapshots::{Snapshot, snapshot_of};
-use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId};
+use ledger::{Block, Entry, EntryKind, OpenTransfer, Timestamp, TransactionId};
 use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 use topology::wire::CreditRefusal;
@@ -243,17 +244,17 @@ fn too_far(wallet: WalletId, id: TransactionId) -> StoreError {
     StoreError::Unavailable(format!("the search for {id} in wallet {wallet} was given up after {MAX_PAGES} pages"))
 }
 
-/// What became of a transfer out of a wallet.
+/// What the paying chain says of a transfer out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferRecord {
     pub out: Entry,
-    pub at: Timestamp,
-    pub block: u64,
+    pub open: OpenTransfer,
     pub outcome: Outcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
+    /// No end of it is recorded; its payee may have answered already.
     InFlight,
     /// `at`: unknown where only the payee's word was read.
     Settled {
@@ -274,14 +275,8 @@ pub async fn transfer<S: Store>(
     transfer: TransactionId,
 ) -> Result<Option<TransferRecord>, StoreError> {
     let Some(made) = time_of(transfer) else { return Ok(None) };
-    let open = store.out_row(head.wallet, transfer).await?;
-    let mut first = match &open {
-        Some(row) => row.block,
-        None => {
-            let before = block_at(store, head, made.plus_micros(-CLOCK_SLACK_MICROS)).await?;
-            before.map_or(0, |block| block.number)
-        }
-    };
+    let before = block_at(store, head, made.plus_micros(-CLOCK_SLACK_MICROS)).await?;
+    let mut first = before.map_or(0, |block| block.number);
     let mut found: Option<TransferRecord> = None;
     let mut end = SearchEnd::of(made);
     let mut pages_after = 0;
@@ -290,31 +285,23 @@ pub async fn transfer<S: Store>(
         let page = store.blocks(head.wallet, range, PAGE_BLOCKS).await?;
         let Some(last) = page.last() else { return Ok(found) };
         first = last.number + 1;
-        for block in &page {
-            for entry in &block.entries {
-                match (&entry.kind, &mut found) {
-                    (EntryKind::TransferOut { route, .. }, None) if entry.id == transfer => {
-                        let outcome = match route {
-                            ledger::Route::Inside => Outcome::Settled { at: Some(block.at) },
-                            ledger::Route::Across => Outcome::InFlight,
-                        };
-                        let (at, block) = (block.at, block.number);
-                        let record = TransferRecord { out: entry.clone(), at, block, outcome };
-                        if open.is_some() || outcome != Outcome::InFlight {
-                            return Ok(Some(record));
-                        }
-                        found = Some(record);
-                    }
-                    (EntryKind::TransferSettled { transfer: id }, Some(record)) if *id == transfer => {
-                        record.outcome = Outcome::Settled { at: Some(block.at) };
-                        return Ok(found);
-                    }
-                    (EntryKind::TransferReturned { transfer: id, reason }, Some(record)) if *id == transfer => {
-                        record.outcome = Outcome::Returned { at: Some(block.at), reason: *reason };
-                        return Ok(found);
-                    }
-                    _ => {}
+        for (block, entry) in page.iter().flat_map(|block| block.entries.iter().map(move |entry| (block, entry))) {
+            let outcome = match (entry.flow(), &entry.kind) {
+                (Flow::Transfer { id, .. }, _) if id != transfer => continue,
+                (Flow::Transfer { leg: Leg::Sent { .. }, .. }, _) => {
+                    let open = OpenTransfer::of(block, entry).expect("it sends");
+                    found = Some(TransferRecord { out: entry.clone(), open, outcome: Outcome::InFlight });
+                    continue;
                 }
+                (Flow::Transfer { leg: Leg::Settled, .. }, _) => Outcome::Settled { at: Some(block.at) },
+                (_, EntryKind::TransferReturned { reason, .. }) => {
+                    Outcome::Returned { at: Some(block.at), reason: *reason }
+                }
+                _ => continue,
+            };
+            if let Some(record) = &mut found {
+                record.outcome = outcome;
+                return Ok(found);
             }
         }
         match &mut found {
@@ -322,8 +309,10 @@ pub async fn transfer<S: Store>(
             None => {}
             Some(record) => {
                 pages_after += 1;
+                let state = &head.state;
+                let may_be_open = state.open_count > 0 && state.open_since <= record.open.block;
                 if pages_after == MAX_OUTCOME_PAGES {
-                    record.outcome = Outcome::Ended;
+                    record.outcome = if may_be_open { Outcome::InFlight } else { Outcome::Ended };
                     return Ok(found);
                 }
             }

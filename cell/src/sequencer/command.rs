@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use ledger::{Audit, Block, Intent, ItemOutcome, Key, Money, Refusal, Route, Timestamp, TransactionId};
+use ledger::marks::Mark;
+use ledger::{Audit, Block, Intent, ItemOutcome, Key, Refusal, Timestamp, TransactionId};
 use topology::wire::CreditRefusal;
 use topology::{CellId, WalletId};
 
-/// One thing to be done, named by its transaction id from the moment it is admitted: a write that was given up for
-/// lost and lands after all is recognised by it.
+/// One thing to be done to one wallet, named by its transaction id from the moment it is admitted: a write that was
+/// given up for lost and lands after all is recognised by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     pub id: TransactionId,
     pub wallet: WalletId,
     pub work: Work,
+    /// Of work that the chain may do only once.
+    pub once: Option<Once>,
     pub key: Option<Key>,
     pub audit: Audit,
     /// Not started after this time.
@@ -21,13 +24,26 @@ pub struct Command {
     pub expired_key: Option<u64>,
 }
 
+/// What no entry of the chain may bear for the work to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    pub mark: Mark,
+    /// No block before this time bears it.
+    pub since: Timestamp,
+    /// A block that bears it and does not count: what it did was undone.
+    pub undone: Option<u64>,
+}
+
+impl Once {
+    pub fn new(mark: Mark, since: Timestamp) -> Self {
+        Self { mark, since, undone: None }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// What gives this wallet alone an entry; also either half of a transfer between cells.
     Alone(Intent),
-    /// Both wallets in this cell, in one commit.
-    TransferInside { to: WalletId, amount: Money, reverses: Option<TransactionId> },
-    /// Several operations on this wallet, in one block.
+    /// Several operations, in one block.
     Batch(Batch),
     /// Nothing: this is the answer, unless the key was used before.
     Refuse(Box<Reply>),
@@ -43,7 +59,6 @@ pub struct Batch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchItem {
-    /// One that brings no rows with it.
     pub intent: Intent,
     /// The operation's own idempotency key.
     pub key: Option<Key>,
@@ -54,39 +69,27 @@ pub struct BatchItem {
 }
 
 impl Command {
-    /// The wallet with the command's own entry in its chain.
-    pub fn primary(&self) -> WalletId {
-        self.wallet
-    }
-
-    /// Every wallet that gets an entry.
-    pub fn wallets(&self) -> impl Iterator<Item = WalletId> + use<> {
-        let other = match &self.work {
-            Work::TransferInside { to, .. } => Some(*to),
-            _ => None,
-        };
-        std::iter::once(self.wallet).chain(other)
-    }
-
-    /// The transactions with rows that this command creates or deletes.
-    pub fn rows(&self) -> impl Iterator<Item = TransactionId> + use<> {
-        let (own, other) = match &self.work {
-            Work::Alone(Intent::Send { route: Route::Across, reverses, .. }) => (Some(self.id), *reverses),
-            Work::Alone(Intent::Receive { route: Route::Across, .. }) => (Some(self.id), None),
-            Work::Alone(Intent::Settle { transfer } | Intent::TakeBack { transfer, .. }) => (Some(*transfer), None),
-            Work::Alone(Intent::ReverseDeposit { of, .. } | Intent::ReverseWithdrawal { of, .. }) => (Some(*of), None),
-            Work::TransferInside { reverses, .. } => (None, *reverses),
-            Work::Alone(_) | Work::Batch(_) | Work::Refuse(_) => (None, None),
-        };
-        own.into_iter().chain(other)
-    }
-
-    /// How many entries its own wallet gets.
+    /// How many entries it makes at most.
     pub fn entries(&self) -> usize {
         match &self.work {
             Work::Batch(batch) => batch.items.len() + 1,
-            _ => 1,
+            Work::Alone(_) | Work::Refuse(_) => 1,
         }
+    }
+
+    /// The marks that its entries would bear.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        let items = match &self.work {
+            Work::Batch(batch) => batch.items.as_slice(),
+            Work::Alone(_) | Work::Refuse(_) => &[],
+        };
+        let keys = self.key.iter().chain(items.iter().filter_map(|item| item.key.as_ref()));
+        keys.map(Key::mark).chain(self.once.map(|once| once.mark))
+    }
+
+    /// Bookkeeping that no caller waits for: it goes along with the wallet's next block.
+    pub fn is_patient(&self) -> bool {
+        matches!(self.work, Work::Alone(Intent::Settle { .. }))
     }
 }
 
@@ -100,19 +103,25 @@ pub enum Reply {
     ItemRefused { item: usize, refusal: Refusal },
     /// The idempotency key was used in this block: the first result is there.
     SeenKey { block: u64 },
+    /// What may be done only once was done in this block.
+    SeenOnce { block: u64 },
+    /// Whether it was done before is not in memory: it has to be looked up from [`Once::since`] on. Nothing was done.
+    NotRemembered,
     /// More idempotency keys were used in the last 24 hours than are remembered, and this one may be among the others.
     /// Nothing was done.
     WindowFull,
     /// Not possible, judged on a head of `wallet` that was confirmed after the command arrived.
     Refused { wallet: WalletId, refusal: Refusal },
-    /// Of a transfer to another cell: the payee's cell says that it cannot receive.
+    /// The transfer to be settled or taken back is not open, judged in the same way.
+    NotOpen,
+    /// Of a transfer: the payee's cell says that it cannot receive.
     CannotReceive(CreditRefusal),
+    /// Of a transfer: the payee's cell did not say whether it can receive.
+    ReceiverUnavailable(String),
     /// This cell holds no chain for the wallet.
     NoChain(WalletId),
     /// The chain says that the wallet lives in another cell.
     Elsewhere { wallet: WalletId, home: CellId },
-    /// The transfer's row says that this was done already.
-    RowConflict,
     /// Too much is waiting. Nothing was done.
     Overloaded,
     /// The deadline passed while it waited. Nothing was done.

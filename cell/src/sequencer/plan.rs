@@ -1,328 +1,243 @@
-//! Builds the next commit around one wallet: takes what waits in its queue and in the queues of the wallets drawn in,
-//! decides each command on the running state, within the limits of one transaction.
+//! Builds the next block of one wallet: takes what waits in its queue and decides each command on the running state.
 
 use std::collections::{BTreeSet, HashSet};
 
 use ledger::block::{ItemOutcome, item_id};
 use ledger::decide::{can_batch, expiry, item_outcome, record_refusal};
-use ledger::keys::KeyHash;
-use ledger::limits::MAX_APPEND_ITEMS;
-use ledger::rows::rows_with;
-use ledger::{Audit, Entry, EntryKind, Intent, Money, Route, Timestamp, TransactionId, WalletState, decide};
+use ledger::marks::{KEY_LIFETIME_MICROS, Mark};
+use ledger::open::OpenTransfers;
+use ledger::{Audit, Entry, EntryKind, Head, Intent, Key, Money, Timestamp, TransactionId, WalletState, decide};
 use topology::WalletId;
 
 use super::command::{Batch, Command, Reply, Work};
-use super::slot::{Busy, KeyUse};
+use super::seen::{Seen, Use};
+use super::slot::Slot;
 use super::{CommandId, Sequencer};
 
-/// Most entries in one commit, all its blocks together: keeps the largest below DynamoDB's 4 MB.
-const MAX_COMMIT_ENTRIES: usize = 5_000;
-
-/// A wallet in the commit: the state after the entries decided so far.
-pub struct Member {
-    pub wallet: WalletId,
+/// The block as far as it is decided.
+pub struct Draft {
     pub state: WalletState,
     pub entries: Vec<Entry>,
-    /// The time that its block will bear.
-    at: Timestamp,
+    /// The number and the time that it will bear.
+    place: (u64, Timestamp),
+    /// How many of its entries are the end of a hold.
+    expired: usize,
+    /// Transfers that it ends.
+    ended: BTreeSet<TransactionId>,
 }
 
-/// What is to be done next. Empty members and no replies: the wallet waits for another.
-#[derive(Default)]
+/// What is to be done next for a wallet.
 pub struct Plan {
-    pub members: Vec<Member>,
-    /// (command, the wallet and the position of its own entry).
-    pub accepted: Vec<(CommandId, WalletId, usize)>,
-    /// Refusals that stand if the commit succeeds, because it proves the head they rest on.
+    pub wallet: WalletId,
+    pub draft: Draft,
+    /// Each with the position of its own entry.
+    pub accepted: Vec<(CommandId, usize)>,
+    /// Refusals that are right if the commit succeeds, because it proves the head they rest on.
     pub refused: Vec<(CommandId, Reply)>,
     /// Answers that need no commit.
     pub replies: Vec<(CommandId, Reply)>,
-    pub loads: BTreeSet<WalletId>,
+    /// A refusal rests on a head that has to be read again.
+    pub needs_load: bool,
     now: Timestamp,
-    items: usize,
-    entries: usize,
-    keys: HashSet<(WalletId, KeyHash)>,
-    rows: HashSet<TransactionId>,
-    seen: HashSet<CommandId>,
-    /// Refusals by the wallet that refused, until it is known whether that wallet gets a block.
-    doubtful: Vec<(CommandId, WalletId, Reply)>,
-}
-
-/// Why a command is not in this commit.
-enum Skip {
-    /// Its turn comes later.
-    Later,
-    /// It has been passed over too often: nothing of its wallet may overtake it any more.
-    Hold,
+    marks: HashSet<Mark>,
+    /// Refusals, until it is known whether the wallet gets a block.
+    doubtful: Vec<(CommandId, Reply)>,
 }
 
 impl Plan {
-    pub fn build(sequencer: &mut Sequencer, seed: WalletId, now: Timestamp) -> Plan {
-        let mut plan = Plan { now, ..Plan::default() };
-        let mut wallets = vec![seed];
-        let mut next = 0;
-        while let Some(&wallet) = wallets.get(next) {
-            next += 1;
-            let queue: Vec<_> = sequencer.slots[&wallet].queue.iter().copied().collect();
-            for id in queue {
-                if !plan.seen.insert(id) {
-                    continue;
-                }
-                match plan.consider(sequencer, id) {
-                    Ok(()) => {
-                        let known: BTreeSet<_> = wallets.iter().copied().collect();
-                        wallets.extend(plan.members.iter().map(|m| m.wallet).filter(|w| !known.contains(w)));
-                    }
-                    Err(Skip::Later) => {}
-                    Err(Skip::Hold) => break,
-                }
-                if plan.items >= MAX_APPEND_ITEMS || plan.is_full(wallet, sequencer.limits.entries_per_block) {
-                    break;
-                }
+    /// Of a wallet with a head that may be decided on.
+    pub fn build(sequencer: &Sequencer, wallet: WalletId, now: Timestamp) -> Plan {
+        let slot = &sequencer.slots[&wallet];
+        let head = slot.head.as_ref().expect("the wallet is loaded");
+        let mut plan = Plan {
+            wallet,
+            draft: Draft::after(head, now),
+            accepted: Vec::new(),
+            refused: Vec::new(),
+            replies: Vec::new(),
+            needs_load: false,
+            now,
+            marks: HashSet::new(),
+            doubtful: Vec::new(),
+        };
+        for id in &slot.queue {
+            if plan.draft.length() >= sequencer.limits.entries_per_block {
+                break;
             }
+            plan.consider(sequencer, slot, *id);
         }
-        plan.settle_refusals(sequencer);
+        plan.draft.close(&slot.open);
+        plan.settle_refusals(sequencer, slot);
         plan
     }
 
-    fn is_full(&self, wallet: WalletId, entries: usize) -> bool {
-        self.members.iter().any(|member| member.wallet == wallet && member.entries.len() >= entries)
-    }
-
-    fn consider(&mut self, sequencer: &mut Sequencer, id: CommandId) -> Result<(), Skip> {
-        let pending = &sequencer.pending[&id];
-        let (command, no_counterpart) = (pending.command.clone(), pending.no_counterpart.clone());
+    /// Decides a command, or leaves it in the queue.
+    fn consider(&mut self, sequencer: &Sequencer, slot: &Slot, id: CommandId) {
+        let command = sequencer.pending[&id].command.clone();
         if command.expires_at < self.now {
-            self.replies.push((id, Reply::Expired));
-            return Ok(());
+            return self.replies.push((id, Reply::Expired));
         }
-        self.available(sequencer, id, command.wallet)?;
-        if let Some(reply) = self.seen_before(sequencer, &command) {
-            self.replies.push((id, reply));
-            return Ok(());
+        if let Some(reply) = self.seen_before(sequencer, &slot.seen, &command) {
+            return self.replies.push((id, reply));
         }
-        // The same key twice at once: the second waits for the first one's block.
-        if keys_of(&command).any(|key| self.keys.contains(&(command.wallet, key))) {
-            return Err(Skip::Later);
+        // The same at once: the second waits for the first one's block.
+        let is_repeated = command.marks().any(|mark| self.marks.contains(&mark));
+        // A batch that is larger than what else makes a block has one for itself.
+        let length = self.draft.length();
+        let is_too_long = length > 0 && length + command.entries() > sequencer.limits.entries_per_block;
+        if !is_repeated && !is_too_long {
+            self.take(slot, id, &command);
         }
-        // Only now: a repetition is answered with the first result, whatever has become of the other wallet since.
-        if let Some(reply) = no_counterpart {
-            self.replies.push((id, reply));
-            return Ok(());
-        }
-        for wallet in command.wallets() {
-            self.available(sequencer, id, wallet)?;
-        }
-        if command.rows().any(|row| self.rows.contains(&row)) {
-            return Err(Skip::Later);
-        }
-        self.room(sequencer, &command)?;
-        self.take(sequencer, id, &command);
-        Ok(())
     }
 
-    /// Where the command's idempotency keys were used, if they may have been.
-    fn seen_before(&self, sequencer: &mut Sequencer, command: &Command) -> Option<Reply> {
-        let most = sequencer.limits.keys_per_wallet;
-        let slot = sequencer.slots.get_mut(&command.wallet).expect("available");
-        let remembered = slot.keys();
-        let mut is_full = false;
-        let mut seen = |key: &Option<ledger::Key>, expired: Option<u64>| {
-            let used = slot.use_of(key.as_ref()?.hash(), self.now, most);
-            is_full |= used == KeyUse::Unknown;
-            match used {
-                KeyUse::Block(block) => Some(block).filter(|block| Some(*block) != expired),
-                KeyUse::Never | KeyUse::Unknown => None,
+    /// Where the command's marks were made, if they may have been.
+    fn seen_before(&self, sequencer: &Sequencer, seen: &Seen, command: &Command) -> Option<Reply> {
+        let since = self.now.plus_micros(-KEY_LIFETIME_MICROS);
+        let is_full = seen.len() >= sequencer.limits.marks_per_wallet;
+        let mut is_unknown = false;
+        let mut key = |key: &Option<Key>, expired: Option<u64>| match seen.use_of(key.as_ref()?.mark(), since) {
+            Use::Block(block) => Some(block).filter(|block| Some(*block) != expired),
+            Use::Never if !is_full => None,
+            Use::Never | Use::Unknown => {
+                is_unknown = true;
+                None
             }
         };
-        let block = seen(&command.key, command.expired_key);
+        let block = key(&command.key, command.expired_key);
         let found = match &command.work {
             Work::Batch(batch) => {
                 let undone = batch.items.iter().enumerate().filter(|(_, item)| item.before.is_none());
                 let items: Vec<_> =
-                    undone.filter_map(|(place, item)| Some((place, seen(&item.key, item.expired_key)?))).collect();
+                    undone.filter_map(|(place, item)| Some((place, key(&item.key, item.expired_key)?))).collect();
                 (block.is_some() || !items.is_empty()).then_some(Reply::SeenKeys { block, items })
             }
-            _ => block.map(|block| Reply::SeenKey { block }),
+            Work::Alone(_) | Work::Refuse(_) => block.map(|block| Reply::SeenKey { block }),
         };
-        sequencer.keys = sequencer.keys + slot.keys() - remembered;
-        found.or(is_full.then_some(Reply::WindowFull))
+        let once = command.once.and_then(|once| match seen.use_of(once.mark, once.since) {
+            Use::Block(block) if Some(block) == once.undone => None,
+            Use::Block(block) => Some(Reply::SeenOnce { block }),
+            Use::Never => None,
+            Use::Unknown => Some(Reply::NotRemembered),
+        });
+        found.or(is_unknown.then_some(Reply::WindowFull)).or(once)
     }
 
-    /// The wallet is loaded and in no other commit. The one this plan was started for always is.
-    fn available(&mut self, sequencer: &mut Sequencer, id: CommandId, wallet: WalletId) -> Result<(), Skip> {
-        if self.members.iter().any(|member| member.wallet == wallet) {
-            return Ok(());
-        }
-        let slot = sequencer.slots.get(&wallet).expect("submitting made a slot for each wallet");
-        match slot.busy {
-            Busy::No if slot.held => Err(pass_over(sequencer, id)),
-            Busy::No if sequencer.is_usable(slot) => Ok(()),
-            Busy::No => {
-                self.loads.insert(wallet);
-                Err(Skip::Later)
-            }
-            Busy::Loading { .. } | Busy::Committing => Err(pass_over(sequencer, id)),
-        }
-    }
-
-    fn room(&self, sequencer: &Sequencer, command: &Command) -> Result<(), Skip> {
-        let mut items = command.rows().count();
-        for wallet in command.wallets() {
-            let entries = if wallet == command.wallet { command.entries() } else { 1 };
-            match self.members.iter().find(|member| member.wallet == wallet) {
-                None => items += 1,
-                Some(member) if member.entries.is_empty() => items += 1,
-                // A batch that is larger than what else makes a block has one for itself.
-                Some(member) if member.entries.len() + entries > sequencer.limits.entries_per_block => {
-                    return Err(Skip::Later);
-                }
-                Some(_) => {}
-            }
-        }
-        let fits = self.items + items <= MAX_APPEND_ITEMS && self.entries + command.entries() < MAX_COMMIT_ENTRIES;
-        if fits { Ok(()) } else { Err(Skip::Later) }
-    }
-
-    /// Decides the command on the running states and takes its entries in, or notes its refusal.
-    fn take(&mut self, sequencer: &Sequencer, id: CommandId, command: &Command) {
-        let wallet = command.wallet;
-        let (intent, inside) = match &command.work {
-            Work::Batch(batch) => return self.take_batch(sequencer, id, command, batch),
-            Work::Refuse(reply) => return self.doubtful.push((id, wallet, Reply::clone(reply))),
-            Work::Alone(intent) => (intent.clone(), None),
-            Work::TransferInside { to, amount, reverses } => {
-                let (to, amount, reverses) = (*to, *amount, *reverses);
-                (Intent::Send { to, amount, route: Route::Inside, reverses }, Some((to, amount)))
-            }
+    /// Decides the command on the running state and takes its entries in, or notes its refusal.
+    fn take(&mut self, slot: &Slot, id: CommandId, command: &Command) {
+        let intent = match &command.work {
+            Work::Batch(batch) => return self.take_batch(id, command, batch),
+            Work::Refuse(reply) => return self.doubtful.push((id, Reply::clone(reply))),
+            Work::Alone(intent) => intent,
         };
-        let member = self.member(sequencer, wallet);
-        let decided = match (decide(&member.state, &intent, member.at), &intent) {
-            // Money that has left another cell must get a recorded answer.
+        if let Intent::Settle { transfer } | Intent::TakeBack { transfer, .. } = intent {
+            let is_open = slot.open.get(*transfer).is_some() && self.draft.ended.insert(*transfer);
+            if !is_open {
+                return self.doubtful.push((id, Reply::NotOpen));
+            }
+        }
+        let decided = match (decide(&self.draft.state, intent, self.draft.place.1), intent) {
+            // Money that has left its payer must get a recorded answer.
             (Err(refusal), Intent::Receive { from, .. }) => {
                 Ok((record_refusal(refusal, command.id, *from), Money::ZERO))
             }
             (decided, _) => decided,
         };
-        let (kind, amount) = match decided {
-            Ok(decided) => decided,
-            Err(refusal) => return self.doubtful.push((id, wallet, Reply::Refused { wallet, refusal })),
-        };
-        if let Some((to, amount)) = inside {
-            let receiving = self.member(sequencer, to);
-            let intent = Intent::Receive { from: wallet, amount, route: Route::Inside };
-            match decide(&receiving.state, &intent, receiving.at) {
-                Ok((kind, amount)) => self.push(sequencer, to, entry(command, kind, amount, false)),
-                Err(refusal) => return self.doubtful.push((id, to, Reply::Refused { wallet: to, refusal })),
+        match decided {
+            Ok((kind, amount)) => {
+                self.accept(id, command);
+                self.draft.push(entry(command, kind, amount, true));
             }
+            Err(refusal) => self.doubtful.push((id, Reply::Refused { wallet: self.wallet, refusal })),
         }
-        self.accept(sequencer, id, command);
-        self.push(sequencer, wallet, entry(command, kind, amount, true));
     }
 
     /// One entry that says what became of each operation, and one for each that is done.
-    fn take_batch(&mut self, sequencer: &Sequencer, id: CommandId, command: &Command, batch: &Batch) {
-        let wallet = command.wallet;
-        let member = self.member(sequencer, wallet);
-        let (mut state, at) = (member.state.clone(), member.at);
+    fn take_batch(&mut self, id: CommandId, command: &Command, batch: &Batch) {
+        let wallet = self.wallet;
+        let (mut state, place) = (self.draft.state.clone(), self.draft.place);
         if let Err(refusal) = can_batch(&state) {
-            return self.doubtful.push((id, wallet, Reply::Refused { wallet, refusal }));
+            return self.doubtful.push((id, Reply::Refused { wallet, refusal }));
         }
         let (mut outcomes, mut done) = (Vec::new(), Vec::new());
-        for (place, item) in batch.items.iter().enumerate() {
+        for (number, item) in batch.items.iter().enumerate() {
             if let Some(before) = item.before {
                 outcomes.push(before);
                 continue;
             }
-            match decide(&state, &item.intent, at) {
+            match decide(&state, &item.intent, place.1) {
                 Ok((kind, amount)) => {
-                    let id = item_id(command.id, place);
-                    state.apply(id, &kind, amount, at).expect("decide and the chain rules agree");
+                    let id = item_id(command.id, number);
+                    state.apply(id, &kind, amount, place).expect("decide and the chain rules agree");
                     outcomes.push(ItemOutcome::Done);
                     done.push(Entry { id, key: item.key, ..entry(command, kind, amount, false) });
                 }
                 Err(refusal) if batch.is_atomic => {
-                    return self.doubtful.push((id, wallet, Reply::ItemRefused { item: place, refusal }));
+                    return self.doubtful.push((id, Reply::ItemRefused { item: number, refusal }));
                 }
                 Err(refusal) => outcomes.push(item_outcome(refusal)),
             }
         }
-        self.accept(sequencer, id, command);
-        self.push(sequencer, wallet, entry(command, EntryKind::Batch { outcomes }, Money::ZERO, true));
+        self.accept(id, command);
+        self.draft.push(entry(command, EntryKind::Batch { outcomes }, Money::ZERO, true));
         for entry in done {
-            self.push(sequencer, wallet, entry);
+            self.draft.push(entry);
         }
     }
 
-    /// The command's own entry is the next one of its wallet.
-    fn accept(&mut self, sequencer: &Sequencer, id: CommandId, command: &Command) {
-        let position = self.member(sequencer, command.wallet).entries.len();
-        self.accepted.push((id, command.wallet, position));
-        self.keys.extend(keys_of(command).map(|key| (command.wallet, key)));
-        self.rows.extend(command.rows());
-    }
-
-    fn push(&mut self, sequencer: &Sequencer, wallet: WalletId, entry: Entry) {
-        self.items += rows_with(&entry.kind);
-        self.entries += 1;
-        let member = self.member(sequencer, wallet);
-        member.push(entry);
-        if member.entries.len() == 1 {
-            self.items += 1;
-        }
-    }
-
-    /// The wallet as it is in this commit. The first command to come in writes the end of its
-    /// expired holds.
-    fn member(&mut self, sequencer: &Sequencer, wallet: WalletId) -> &mut Member {
-        let position = self.members.iter().position(|member| member.wallet == wallet).unwrap_or_else(|| {
-            let head = sequencer.slots[&wallet].head.as_ref().expect("available");
-            let at = self.now.max(head.at);
-            let mut member = Member { wallet, state: head.state.clone(), entries: Vec::new(), at };
-            while let Some((kind, amount)) = expiry(&member.state, at) {
-                let id = kind.hold(TransactionId::nil()).map(|hold| TransactionId::new_v5(&hold, b"expired"));
-                let id = id.expect("the entry names its hold");
-                let (key, audit) = (None, Audit::default());
-                member.push(Entry { id, kind, amount, balance_after: Money::ZERO, key, audit });
-            }
-            self.items += usize::from(!member.entries.is_empty());
-            self.entries += member.entries.len();
-            self.members.push(member);
-            self.members.len() - 1
-        });
-        &mut self.members[position]
+    /// The command's own entry is the next one.
+    fn accept(&mut self, id: CommandId, command: &Command) {
+        self.accepted.push((id, self.draft.entries.len()));
+        self.marks.extend(command.marks());
     }
 
     /// A refusal counts only against a head that was the head after the command arrived: this commit's condition
     /// proves it, or a load begun since. Otherwise the head is read again and the command decided again.
-    fn settle_refusals(&mut self, sequencer: &Sequencer) {
-        for (id, wallet, reply) in std::mem::take(&mut self.doubtful) {
-            let proven_by_commit =
-                self.members.iter().any(|member| member.wallet == wallet && !member.entries.is_empty());
-            if proven_by_commit {
+    fn settle_refusals(&mut self, sequencer: &Sequencer, slot: &Slot) {
+        for (id, reply) in std::mem::take(&mut self.doubtful) {
+            if !self.draft.entries.is_empty() {
                 self.refused.push((id, reply));
-            } else if sequencer.slots[&wallet].confirmed > sequencer.pending[&id].arrived {
+            } else if slot.confirmed > sequencer.pending[&id].arrived {
                 self.replies.push((id, reply));
             } else {
-                self.loads.insert(wallet);
+                self.needs_load = true;
             }
         }
     }
 }
 
-/// The command's turn comes later; after too many times, nothing of its wallet goes before it.
-fn pass_over(sequencer: &mut Sequencer, id: CommandId) -> Skip {
-    let pending = sequencer.pending.get_mut(&id).expect("queued commands are pending");
-    pending.passes += 1;
-    if pending.passes > sequencer.limits.passes { Skip::Hold } else { Skip::Later }
-}
+impl Draft {
+    /// Begins with the end of the holds that are over.
+    fn after(head: &Head, now: Timestamp) -> Self {
+        let place = (head.number.saturating_add(1), now.max(head.at));
+        let mut draft =
+            Self { state: head.state.clone(), entries: Vec::new(), place, expired: 0, ended: BTreeSet::new() };
+        while let Some((kind, amount)) = expiry(&draft.state, place.1) {
+            let id = kind.hold(TransactionId::nil()).map(|hold| TransactionId::new_v5(&hold, b"expired"));
+            let id = id.expect("the entry names its hold");
+            let (key, audit) = (None, Audit::default());
+            draft.push(Entry { id, kind, amount, balance_after: Money::ZERO, key, audit });
+            draft.expired += 1;
+        }
+        draft
+    }
 
-impl Member {
+    /// Entries that commands have made.
+    fn length(&self) -> usize {
+        self.entries.len() - self.expired
+    }
+
     fn push(&mut self, mut entry: Entry) {
-        let applied = self.state.apply(entry.id, &entry.kind, entry.amount, self.at);
+        let applied = self.state.apply(entry.id, &entry.kind, entry.amount, self.place);
         applied.expect("decide and the chain rules agree");
         entry.balance_after = self.state.balance;
         self.entries.push(entry);
+    }
+
+    /// Says from which block on transfers are open now. `open`: before this block.
+    fn close(&mut self, open: &OpenTransfers) {
+        if self.state.open_count > 0 {
+            self.state.open_since = open.lowest_block(&self.ended).unwrap_or(self.place.0);
+        }
     }
 }
 
@@ -336,15 +251,6 @@ fn entry(command: &Command, kind: EntryKind, amount: Money, is_own: bool) -> Ent
         key: command.key.filter(|_| is_own),
         audit: command.audit.clone(),
     }
-}
-
-/// The idempotency keys that its entries would bear.
-fn keys_of(command: &Command) -> impl Iterator<Item = KeyHash> {
-    let items = match &command.work {
-        Work::Batch(batch) => batch.items.as_slice(),
-        _ => &[],
-    };
-    command.key.iter().chain(items.iter().filter_map(|item| item.key.as_ref())).map(ledger::Key::hash)
 }
 
 /// A refusal recorded for a transfer gets an id of its own, so that ids stay unique within the chain even if the

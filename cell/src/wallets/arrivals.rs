@@ -44,6 +44,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         }
     }
 
+    /// Has the open transfers of a wallet carried on.
+    pub async fn carry_on(&self, wallet: WalletId) {
+        self.submitter.carry_on(wallet).await;
+    }
+
     /// Holds the wallet's writes for at most [`HOLD_MAX`].
     pub async fn hold(&self, wallet: WalletId) {
         self.submitter.hold(wallet, HOLD_MAX).await;

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use ledger::block::item_id;
-use ledger::keys::KEY_LIFETIME_MICROS;
+use ledger::marks::KEY_LIFETIME_MICROS;
 use ledger::{Block, EntryKind, Intent, ItemOutcome, Key, Money, Timestamp, TransactionId};
 use store::{BlockRange, Store};
 use topology::WalletId;
 
-use super::{Answer, Context, MAX_EXPIRED_KEYS, Wallets};
+use super::{Answer, Context, MAX_ROUNDS, Wallets};
 use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
@@ -70,7 +70,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let mut command = self.command(self.clock.transaction_id(), wallet, work, &context);
         let mut before = DoneBefore::new();
         // Each round settles at least the batch's key, or those of the operations that came up.
-        for _ in 0..MAX_EXPIRED_KEYS {
+        for _ in 0..MAX_ROUNDS {
             match self.submitter.submit(command.clone()).await {
                 Reply::Done { block, entry } => {
                     let batch = block.entries.get(entry).map(|entry| entry.id);

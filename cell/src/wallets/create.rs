@@ -69,9 +69,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 meters::appended(&append.blocks);
                 Ok(Some(Answer { value, replayed: false }))
             }
-            CommitOutcome::Conflict(conflict) if !conflict.wallets.is_empty() => {
-                self.existing(wallet, context).await.map(Some)
-            }
+            CommitOutcome::Conflict(conflict) if conflict.taken => self.existing(wallet, context).await.map(Some),
             CommitOutcome::Conflict(_) => Ok(None),
             CommitOutcome::NotApplied(why) => Err(Failure::Unavailable(why)),
             CommitOutcome::Unknown(why) => Err(Failure::OutcomeUnknown(why)),

@@ -92,7 +92,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         intent: Intent,
         context: &Context,
     ) -> Result<Answer<HoldChange>, Failure> {
-        let written = self.perform(wallet, Work::Alone(intent), context).await?;
+        let written = self.perform(wallet, Work::Alone(intent), None, context).await?;
         let replayed = written.replayed;
         Ok(Answer { value: change_of(written)?, replayed })
     }

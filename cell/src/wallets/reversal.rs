@@ -1,16 +1,20 @@
-//! Undoing a transaction by a compensating entry that names it. The reversed one stays as it is; that it is reversed
-//! once only is kept by a row, written in the same transaction.
+//! Undoing a transaction by a compensating entry that names it. The reversed one stays as it is, and is reversed once
+//! only; a transfer that was sent back and refused counts as not reversed.
 
+use ledger::marks::Mark;
 use ledger::{EntryKind, Intent, Money, Timestamp, TransactionId};
 use store::{BlockRange, Store};
 use topology::WalletId;
 
-use super::transfers::Payment;
+use super::transfers::{Payment, Reversed};
 use super::{Answer, Context, TransferStatus, Wallets};
 use crate::failure::Failure;
 use crate::peers::Peers;
-use crate::reads::history;
-use crate::sequencer::Work;
+use crate::reads::history::{self, Found, Outcome};
+use crate::sequencer::{Once, Work};
+
+/// How often a reversal is tried again because an earlier one came back.
+const MAX_ROUNDS: usize = 4;
 
 /// The entry that undid a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +40,33 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let head = self.head(wallet).await?;
         let found = history::entry(&self.store, &head, transaction).await?;
         let found = found.ok_or(Failure::TransactionNotFound(transaction))?;
-        let (of, amount) = (transaction, found.entry.amount);
+        let mut once = Once::new(Mark::of_reversal(transaction), found.at);
+        for _ in 0..MAX_ROUNDS {
+            match self.reverse_once(wallet, &found, once, &context).await {
+                Err(Failure::DoneOnce { block }) if self.came_back(wallet, block, transaction).await? => {
+                    once.undone = Some(block);
+                }
+                Err(Failure::DoneOnce { .. }) => return Err(Failure::AlreadyReversed),
+                done => return done,
+            }
+        }
+        Err(Failure::Contended)
+    }
+
+    async fn reverse_once(
+        &self,
+        wallet: WalletId,
+        found: &Found,
+        once: Once,
+        context: &Context,
+    ) -> Result<Answer<Reversal>, Failure> {
+        let (of, amount) = (found.entry.id, found.entry.amount);
         let intent = match found.entry.kind {
             EntryKind::Deposit => Intent::ReverseDeposit { of, amount },
             EntryKind::Withdrawal | EntryKind::HoldCaptured { .. } => Intent::ReverseWithdrawal { of, amount },
             EntryKind::TransferIn { from: payer, .. } => {
-                let payment = Payment { from: wallet, to: payer, amount, reverses: Some(of) };
-                return self.send_back(payment, &context).await;
+                let payment = Payment { from: wallet, to: payer, amount, reverses: Some(Reversed { of, once }) };
+                return self.send_back(payment, of, context).await;
             }
             EntryKind::Opened
             | EntryKind::TransferOut { .. }
@@ -58,13 +82,13 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             | EntryKind::HoldExpired { .. }
             | EntryKind::DepositReversed { .. }
             | EntryKind::WithdrawalReversed { .. }
-            | EntryKind::Batch { .. } => return Err(Failure::NotReversible(transaction)),
+            | EntryKind::Batch { .. } => return Err(Failure::NotReversible(of)),
         };
-        let written = self.perform(wallet, Work::Alone(intent), &context).await?;
+        let written = self.perform(wallet, Work::Alone(intent), Some(once), context).await?;
         let value = Reversal {
             wallet,
             transaction: written.entry.id,
-            reverses: transaction,
+            reverses: of,
             amount,
             balance_after: written.entry.balance_after,
             at: written.at,
@@ -73,32 +97,29 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         Ok(Answer { value, replayed: written.replayed })
     }
 
-    /// Says of a transfer that was sent back before whether the money arrived there.
-    async fn why_reversed(&self, payment: Payment) -> Result<Failure, Failure> {
-        let (wallet, of) = (payment.from, payment.reverses.expect("only reversals are sent back"));
-        let Some(row) = self.store.reversed_row(wallet, of).await? else { return Ok(Failure::AlreadyReversed) };
-        let range = BlockRange { first: row.block, last: row.block, newest_first: false };
+    /// Whether the transfer by which `block` sent a transaction back was refused, and its money is here again.
+    async fn came_back(&self, wallet: WalletId, block: u64, of: TransactionId) -> Result<bool, Failure> {
+        let range = BlockRange { first: block, last: block, newest_first: false };
         let block = self.store.blocks(wallet, range, 1).await?.pop();
-        let entries = block.into_iter().flat_map(|block| block.entries);
-        let Some(entry) = entries.into_iter().find(|entry| entry.kind.reverses() == Some(of)) else {
-            return Ok(Failure::AlreadyReversed);
-        };
-        Ok(match self.transfer_status(wallet, entry.id).await?.status {
-            TransferStatus::Returned(_) => Failure::ReversalReturned { transfer: entry.id },
-            TransferStatus::InFlight | TransferStatus::Settled => Failure::AlreadyReversed,
-        })
+        let entries = block.iter().flat_map(|block| &block.entries);
+        let Some(sent) = entries.into_iter().find(|entry| entry.kind.reverses() == Some(of)) else { return Ok(false) };
+        let head = self.head(wallet).await?;
+        let record = history::transfer(&self.store, &head, sent.id).await?;
+        Ok(record.is_some_and(|record| matches!(record.outcome, Outcome::Returned { .. })))
     }
 
-    async fn send_back(&self, payment: Payment, context: &Context) -> Result<Answer<Reversal>, Failure> {
-        let sent = match self.send(payment, context).await {
-            Err(Failure::AlreadyReversed) => return Err(self.why_reversed(payment).await?),
-            sent => sent?,
-        };
+    async fn send_back(
+        &self,
+        payment: Payment,
+        of: TransactionId,
+        context: &Context,
+    ) -> Result<Answer<Reversal>, Failure> {
+        let sent = self.send(payment, context).await?;
         let transfer = sent.value;
         let value = Reversal {
             wallet: payment.from,
             transaction: transfer.id,
-            reverses: payment.reverses.expect("only reversals are sent back"),
+            reverses: of,
             amount: transfer.amount,
             balance_after: transfer.balance_after,
             at: transfer.created_at,

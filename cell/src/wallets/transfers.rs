@@ -1,10 +1,9 @@
-//! Transfers: inside the cell in one commit, to another cell through the courier; and the receiving side of both.
+//! Transfers: the money leaves the payer's chain, and the courier carries it to the payee, wherever that is.
 
 use std::time::Duration;
 
-use ledger::decide::can_receive;
-use ledger::rows::OutRow;
-use ledger::{EntryKind, Intent, Money, Route, Timestamp, TransactionId};
+use ledger::decide::{can_receive, credit_refusal};
+use ledger::{EntryKind, Intent, Money, OpenTransfer, Timestamp, TransactionId, WalletState};
 use store::Store;
 use tokio::time::Instant;
 use topology::WalletId;
@@ -15,10 +14,11 @@ use crate::failure::Failure;
 use crate::meters;
 use crate::peers::{PeerError, Peers};
 use crate::reads::history::{self, Outcome};
-use crate::sequencer::{Reply, Work};
+use crate::receiving::Received;
+use crate::sequencer::{Once, Reply, Work};
 
-/// How often a credit looks for its row again after another process recorded it at the same moment.
-const MAX_ROW_RACES: usize = 8;
+/// How often a credit looks again for a wallet that has just left or arrived.
+const MAX_LOOKS: usize = 4;
 /// How long the status of a transfer waits for the payee's word.
 const OUTCOME_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,24 @@ pub(super) struct Payment {
     pub to: WalletId,
     pub amount: Money,
     /// The transfer into `from` that is sent back.
-    pub reverses: Option<TransactionId>,
+    pub reverses: Option<Reversed>,
+}
+
+/// A transfer that is to be sent back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reversed {
+    pub of: TransactionId,
+    /// What says that it was sent back before.
+    pub once: Once,
+}
+
+/// What is known of a payee before any money leaves.
+enum Payee {
+    /// It can receive; and whether it is in this cell.
+    Ready {
+        is_here: bool,
+    },
+    Not(Reply),
 }
 
 impl<S: Store, P: Peers> Wallets<S, P> {
@@ -70,58 +87,66 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         self.send(Payment { from, to, amount, reverses: None }, &context).await
     }
 
+    /// Asks first whether the payee can receive; then the money leaves. A refusal goes through the payer's queue: the
+    /// same request may have been carried out before, whatever has become of the payee since.
     pub(super) async fn send(&self, payment: Payment, context: &Context) -> Result<Answer<Transfer>, Failure> {
         let Payment { from, to, amount, reverses } = payment;
-        let written = match self.perform(from, Work::TransferInside { to, amount, reverses }, context).await {
-            // The payer is here (else the refusal would have named it); the payee is not.
-            Err(Failure::WalletNotFound(wallet)) if wallet == to => self.send_across(payment, context).await?,
-            // One of the two has moved away. If it is the payer, a look at its wallet says so, and
-            // where to.
-            Err(Failure::Misdirected { .. }) => {
-                self.head(from).await?;
-                self.send_across(payment, context).await?
+        let (work, is_here) = match self.payee(to, context.deadline).await? {
+            Payee::Ready { is_here } => {
+                (Work::Alone(Intent::Send { to, amount, reverses: reverses.map(|reversed| reversed.of) }), is_here)
             }
-            other => other?,
+            Payee::Not(reply) => (Work::Refuse(Box::new(reply)), false),
         };
-        self.outcome_of(written, context).await
+        let written = self.perform(from, work, reverses.map(|reversed| reversed.once), context).await?;
+        self.outcome_of(written, Some(is_here), context).await
     }
 
-    /// Asks first whether the payee can receive; then the money leaves. A refusal goes through the
-    /// payer's queue: the same request may have been carried out by another instance, whatever has
-    /// become of the payee since.
-    async fn send_across(&self, payment: Payment, context: &Context) -> Result<Written, Failure> {
-        let Payment { from, to, amount, reverses } = payment;
-        let work = match self.peers.receivable(to, context.deadline).await {
-            Ok(Receivable { refusal: None, .. }) => {
-                Work::Alone(Intent::Send { to, amount, route: Route::Across, reverses })
-            }
-            Ok(Receivable { refusal: Some(reason), .. }) => Work::Refuse(Box::new(Reply::CannotReceive(reason))),
-            Err(PeerError::UnknownWallet) => Work::Refuse(Box::new(Reply::NoChain(to))),
-            Err(PeerError::Unreachable(why)) => return Err(Failure::ReceiverUnavailable(why)),
-        };
-        self.perform(from, work, context).await
+    async fn payee(&self, payee: WalletId, deadline: Instant) -> Result<Payee, Failure> {
+        if let Some(state) = self.remembered(payee).await {
+            return Ok(payee_here(&state));
+        }
+        if let Some(head) = self.store.head(payee).await?.filter(|head| head.home == self.cell) {
+            return Ok(payee_here(&head.state));
+        }
+        Ok(match self.peers.receivable(payee, deadline).await {
+            Ok(Receivable { refusal: None, .. }) => Payee::Ready { is_here: false },
+            Ok(Receivable { refusal: Some(reason), .. }) => Payee::Not(Reply::CannotReceive(reason)),
+            Err(PeerError::UnknownWallet) => Payee::Not(Reply::NoChain(payee)),
+            Err(PeerError::Unreachable(why)) => Payee::Not(Reply::ReceiverUnavailable(why)),
+        })
+    }
+
+    /// The state of a wallet that this instance remembers as one of this cell.
+    async fn remembered(&self, wallet: WalletId) -> Option<WalletState> {
+        self.submitter.peek(wallet).await.filter(|head| head.home == self.cell).map(|head| head.state)
     }
 
     /// The outcome of a transfer, with its paying entry in the chain, waiting for it up to the
     /// deadline.
-    async fn outcome_of(&self, written: Written, context: &Context) -> Result<Answer<Transfer>, Failure> {
-        let EntryKind::TransferOut { to, route, .. } = written.entry.kind else {
+    async fn outcome_of(
+        &self,
+        written: Written,
+        is_here: Option<bool>,
+        context: &Context,
+    ) -> Result<Answer<Transfer>, Failure> {
+        let EntryKind::TransferOut { to, .. } = written.entry.kind else {
             // The key belongs to something else: its request differs, and was refused before.
             return Err(Failure::KeyReused);
         };
-        let outcome = match route {
-            Route::Inside => Outcome::Settled { at: Some(written.at) },
-            Route::Across => {
-                let row = OutRow {
-                    wallet: written.wallet,
-                    transfer: written.entry.id,
-                    to,
-                    amount: written.entry.amount,
-                    at: written.at,
-                    block: written.block,
-                };
-                self.across_outcome(row, written.replayed, context).await?
-            }
+        let open = OpenTransfer {
+            payer: written.wallet,
+            transfer: written.entry.id,
+            payee: to,
+            amount: written.entry.amount,
+            reverses: written.entry.kind.reverses(),
+            left_at: written.at,
+            block: written.block,
+        };
+        let is_here = is_here.filter(|_| !written.replayed);
+        let recorded = if written.replayed { self.recorded_outcome(&open).await? } else { None };
+        let outcome = match recorded {
+            Some(outcome) => outcome,
+            None => self.courier.deliver(open, is_here, context.deadline).await,
         };
         let transfer = transfer_view(&written, to, outcome);
         match transfer.status {
@@ -130,66 +155,53 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         }
     }
 
-    async fn across_outcome(&self, row: OutRow, replayed: bool, context: &Context) -> Result<Outcome, Failure> {
-        if replayed {
-            let head = self.head(row.wallet).await?;
-            match history::transfer(&self.store, &head, row.transfer).await? {
-                Some(record) if !matches!(record.outcome, Outcome::InFlight | Outcome::Ended) => {
-                    return Ok(record.outcome);
-                }
-                _ => {}
-            }
-        }
-        Ok(self.courier.deliver(row, context.deadline).await)
+    /// How the transfer ended, if the chain says so.
+    async fn recorded_outcome(&self, open: &OpenTransfer) -> Result<Option<Outcome>, Failure> {
+        let head = self.head(open.payer).await?;
+        let record = history::transfer(&self.store, &head, open.transfer).await?;
+        let outcome = record.map(|record| record.outcome);
+        Ok(outcome.filter(|outcome| !matches!(outcome, Outcome::InFlight | Outcome::Ended)))
     }
 
-    /// A transfer out of `wallet`, as it is now.
+    /// A transfer out of `wallet`, as it is now. One that is open is delivered first, so that this never says less than
+    /// the answer to the payer did.
     pub async fn transfer_status(&self, wallet: WalletId, transfer: TransactionId) -> Result<Transfer, Failure> {
-        let head = self.head(wallet).await?;
-        let record = history::transfer(&self.store, &head, transfer).await?;
-        let record = record.ok_or(Failure::TransferNotFound(transfer))?;
-        let EntryKind::TransferOut { to, .. } = record.out.kind else {
-            return Err(Failure::TransferNotFound(transfer));
-        };
-        let outcome = match record.outcome {
-            // The credit is repeated, which changes nothing, and the payee says again what it said first.
-            Outcome::Ended => {
-                let (amount, at) = (record.out.amount, record.at);
-                let row = OutRow { wallet, transfer, to, amount, at, block: record.block };
-                match self.courier.deliver(row, Instant::now() + OUTCOME_PATIENCE).await {
-                    Outcome::InFlight => {
-                        return Err(Failure::Unavailable("the payee did not say how the transfer ended".into()));
-                    }
-                    ended => ended,
-                }
-            }
-            outcome => outcome,
-        };
-        let written =
-            Written { wallet, entry: record.out, at: record.at, block: 0, state: head.state, replayed: false };
-        Ok(transfer_view(&written, to, outcome))
+        self.deliver(wallet, transfer, Instant::now() + OUTCOME_PATIENCE).await
     }
 
-    /// Tries at once to deliver a transfer that is in flight; the transfer as it is afterwards, or
-    /// at the deadline.
+    /// Tries at once to deliver a transfer that is open; the transfer as it is afterwards, or at the deadline.
     pub async fn deliver(
         &self,
         wallet: WalletId,
         transfer: TransactionId,
         deadline: Instant,
     ) -> Result<Transfer, Failure> {
-        self.head(wallet).await?;
-        if let Some(row) = self.store.out_row(wallet, transfer).await? {
-            self.courier.deliver(row, deadline).await;
-        }
-        self.transfer_status(wallet, transfer).await
+        let head = self.head(wallet).await?;
+        let record = history::transfer(&self.store, &head, transfer).await?;
+        let record = record.ok_or(Failure::TransferNotFound(transfer))?;
+        let (to, at, block) = (record.open.payee, record.open.left_at, record.open.block);
+        let outcome = match record.outcome {
+            // The credit is repeated, which changes nothing, and the payee says again what it said first.
+            Outcome::InFlight => self.courier.deliver(record.open, None, deadline).await,
+            Outcome::Ended => match self.courier.deliver(record.open, None, deadline).await {
+                Outcome::InFlight => {
+                    return Err(Failure::Unavailable("the payee did not say how the transfer ended".into()));
+                }
+                ended => ended,
+            },
+            outcome => outcome,
+        };
+        let written = Written { wallet, entry: record.out, at, block, state: head.state, replayed: false };
+        Ok(transfer_view(&written, to, outcome))
     }
 
     /// Whether `wallet` could receive money now: asked by the paying cell before anything leaves.
     pub async fn receivable(&self, wallet: WalletId) -> Result<Receivable, Failure> {
-        let head = self.head(wallet).await?;
-        let refusal = can_receive(&head.state, Money::MIN_AMOUNT).err().map(ledger::decide::credit_refusal);
-        Ok(Receivable { wallet_id: wallet, refusal })
+        let state = match self.remembered(wallet).await {
+            Some(state) => state,
+            None => self.head(wallet).await?.state,
+        };
+        Ok(Receivable { wallet_id: wallet, refusal: refusal_of(&state) })
     }
 
     /// Takes delivery of money from another cell, or records that it is refused. A repetition gets the same answer.
@@ -200,33 +212,27 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     }
 
     async fn credit_now(&self, credit: &Credit, context: Context) -> Result<CreditOutcome, Failure> {
-        let (wallet, id) = (credit.to_wallet_id, credit.transfer_id);
-        let (from, amount) = (credit.from_wallet_id, Money::from_minor(credit.amount_minor));
-        let work = Work::Alone(Intent::Receive { from, amount, route: Route::Across });
-        for _ in 0..MAX_ROW_RACES {
-            // A row may have come along with a chain that is served elsewhere by now: only its home answers.
-            self.head(wallet).await?;
-            if let Some(row) = self.store.in_row(wallet, id).await? {
-                return Ok(row.outcome);
-            }
-            let command = self.command(id, wallet, work.clone(), &context);
-            match self.submitter.submit(command).await {
-                Reply::Done { block, entry } => return Ok(outcome_of_entry(&block.entries[entry].kind)),
-                // Another delivery was faster, or the wallet has just left or arrived: looking again tells.
-                Reply::RowConflict | Reply::Elsewhere { .. } | Reply::NoChain(_) => {}
-                reply => return Err(Failure::of_reply(reply)),
+        for _ in 0..MAX_LOOKS {
+            match self.receiver.receive(credit, context.audit.clone(), context.deadline).await? {
+                Received::Outcome(outcome) => return Ok(outcome),
+                // Looking at the chain says where it lives; if it has just arrived, here is where it goes on.
+                Received::NotHere => drop(self.head(credit.to_wallet_id).await?),
             }
         }
         Err(Failure::Contended)
     }
 }
 
-fn outcome_of_entry(kind: &EntryKind) -> CreditOutcome {
-    match kind {
-        EntryKind::TransferRefused { reason, .. } => CreditOutcome::Refused { reason: *reason },
-        EntryKind::TransferIn { .. } => CreditOutcome::Received,
-        other => unreachable!("{other:?} does not answer a credit"),
+/// Of a payee in this cell.
+fn payee_here(state: &WalletState) -> Payee {
+    match refusal_of(state) {
+        None => Payee::Ready { is_here: true },
+        Some(reason) => Payee::Not(Reply::CannotReceive(reason)),
     }
+}
+
+fn refusal_of(state: &WalletState) -> Option<CreditRefusal> {
+    can_receive(state, Money::MIN_AMOUNT).err().map(credit_refusal)
 }
 
 fn transfer_view(written: &Written, to: WalletId, outcome: Outcome) -> Transfer {

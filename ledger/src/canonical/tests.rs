@@ -6,16 +6,15 @@ use proptest::prelude::*;
 fn any_kind() -> impl Strategy<Value = EntryKind> {
     let id = any::<u128>().prop_map(Uuid::from_u128);
     let wallet = any::<u128>().prop_map(|n| WalletId::from_uuid(Uuid::from_u128(n)));
-    let route = prop_oneof![Just(Route::Inside), Just(Route::Across)];
     let reason = prop_oneof![Just(CreditRefusal::WalletFrozen), Just(CreditRefusal::BalanceLimit)];
     let cell = "[a-z][a-z0-9-]{0,30}".prop_map(|s| CellId::parse(s).expect("sound"));
     prop_oneof![
         Just(EntryKind::Opened),
         Just(EntryKind::Deposit),
         Just(EntryKind::Withdrawal),
-        (wallet.clone(), route.clone(), proptest::option::of(id.clone()))
-            .prop_map(|(to, route, reverses)| EntryKind::TransferOut { to, route, reverses }),
-        (wallet.clone(), route).prop_map(|(from, route)| EntryKind::TransferIn { from, route }),
+        (wallet.clone(), proptest::option::of(id.clone()))
+            .prop_map(|(to, reverses)| EntryKind::TransferOut { to, reverses }),
+        wallet.clone().prop_map(|from| EntryKind::TransferIn { from }),
         id.clone().prop_map(|transfer| EntryKind::TransferSettled { transfer }),
         (id.clone(), reason.clone()).prop_map(|(transfer, reason)| EntryKind::TransferReturned { transfer, reason }),
         (id.clone(), wallet, reason).prop_map(|(transfer, from, reason)| EntryKind::TransferRefused {
@@ -57,7 +56,7 @@ prop_compose! {
     fn any_block()(
         wallet in any::<u128>(), number in any::<u64>(), previous in any::<[u8; 32]>(), at in any::<i64>(),
         user in "[ -~]{1,100}", created in any::<i64>(), balance in any::<u64>(),
-        entries in proptest::collection::vec(any_entry(), 0..6), in_flight in any::<u32>(),
+        entries in proptest::collection::vec(any_entry(), 0..6), open in any::<(u32, u64)>(),
         holds in proptest::collection::vec((any::<u128>(), any::<u64>(), any::<i64>()), 0..4),
     ) -> Block {
         let holds = holds.into_iter().map(|(id, amount, expires)| Hold {
@@ -68,7 +67,7 @@ prop_compose! {
             at: Timestamp::from_micros(at), home: CellId::parse("cell-1").expect("sound"),
             state: WalletState {
                 user: UserId::parse(user).expect("sound"), created_at: Timestamp::from_micros(created),
-                balance: Money::from_minor(balance), status: Status::Active, in_flight, holds,
+                balance: Money::from_minor(balance), status: Status::Active, open_count: open.0, open_since: open.1, holds,
             },
             entries, hash: Hash::ZERO,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
+use ledger::marks::{MarkRun, run_of};
 use ledger::{Block, EntryKind};
 use topology::{CellId, WalletId};
 
@@ -13,9 +13,7 @@ use crate::world::World;
 #[derive(Default)]
 struct Held {
     blocks: Vec<Block>,
-    out: Vec<OutRow>,
-    received: Vec<InRow>,
-    reversed: Vec<ReversedRow>,
+    runs: Vec<MarkRun>,
 }
 
 /// The longest copy of each chain, which holds all of it; the others agree with it, and rows follow from them.
@@ -47,7 +45,7 @@ pub fn longest(world: &World) -> Result<BTreeMap<WalletId, Vec<Block>>, Violatio
             if let Some(other) = held.blocks.iter().find(|block| !agrees(&chain.blocks, block)) {
                 return wrong(format!("two cells have different blocks {}, {cell} among them", other.number));
             }
-            let Some(head) = held.blocks.last() else { return wrong(format!("{cell} has rows and no chain")) };
+            let Some(head) = held.blocks.last() else { continue };
             let is_home = head.home == **cell;
             homes += usize::from(is_home);
             let is_whole = held.blocks.len() as u64 == head.number + 1;
@@ -78,15 +76,8 @@ fn held_by(store: &store::memory::MemoryStore) -> BTreeMap<WalletId, Held> {
             held.entry(wallet).or_default().blocks = blocks;
         }
     }
-    let (out, received, reversed) = store.transfer_rows();
-    for row in reversed {
-        held.entry(row.wallet).or_default().reversed.push(row);
-    }
-    for row in out {
-        held.entry(row.wallet).or_default().out.push(row);
-    }
-    for row in received {
-        held.entry(row.wallet).or_default().received.push(row);
+    for (wallet, run) in store.mark_rows() {
+        held.entry(wallet).or_default().runs.push(run);
     }
     held
 }
@@ -103,18 +94,17 @@ fn is_hollow(cell: &CellId, blocks: &[Block]) -> bool {
     unbroken && stone.entries.last().is_some_and(|entry| left(&entry.kind))
 }
 
-/// Replaying the copy gives exactly its rows.
+/// The row of each full run lists the marks that its blocks bear.
 fn check_rows(held: &Held) -> Result<(), String> {
-    let (mut out, mut received, mut reversed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for change in held.blocks.iter().flat_map(rows_of) {
-        match change {
-            RowChange::PutOut(row) => drop(out.insert(row.transfer, row)),
-            RowChange::DeleteOut { transfer, .. } => drop(out.remove(&transfer)),
-            RowChange::PutIn(row) => drop(received.insert(row.transfer, row)),
-            RowChange::PutReversed(row) => drop(reversed.insert(row.of, row)),
-        }
-    }
-    let same =
-        out.values().eq(&held.out) && received.values().eq(&held.received) && reversed.values().eq(&held.reversed);
-    same.then_some(()).ok_or_else(|| "the rows do not follow from the chain".into())
+    let runs: BTreeMap<u64, MarkRun> = held
+        .blocks
+        .chunk_by(|a, b| run_of(a.number) == run_of(b.number))
+        .filter_map(MarkRun::of)
+        .map(|run| (run.run, run))
+        .collect();
+    let differs = |row: &&MarkRun| runs.get(&row.run).is_some_and(|run| run != *row);
+    held.runs
+        .iter()
+        .find(differs)
+        .map_or(Ok(()), |row| Err(format!("the row of run {} is not what its blocks say", row.run)))
 }

@@ -32,6 +32,12 @@ pub fn check_reversals(blocks: &[Block]) -> Result<(), Violation> {
                 return violated(format!("transaction {of} was reversed twice"));
             }
         }
+        // What came back is not reversed after all.
+        if let EntryKind::TransferReturned { transfer, .. } = &entry.kind
+            && let Some((EntryKind::TransferOut { reverses: Some(of), .. }, _)) = earlier.get(transfer)
+        {
+            reversed.remove(of);
+        }
         earlier.insert(entry.id, (entry.kind.clone(), entry.amount));
     }
     Ok(())

@@ -9,8 +9,6 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use ledger::Conflict;
-use ledger::block::TransactionId;
-use topology::WalletId;
 
 use super::signed::TooLate;
 use crate::{AppendError, StoreError};
@@ -44,16 +42,15 @@ const PERHAPS_APPLIED: [&str; 2] = ["IdempotentParameterMismatchException", "Tra
 
 /// Which part of an append an item of a transaction is.
 pub enum Source {
-    Block(WalletId),
-    Row(TransactionId),
+    Block,
     Guard,
     /// A write without a condition.
     Nothing,
 }
 
-pub fn put_failed(wallet: WalletId, error: &SdkError<PutItemError>) -> AppendError {
+pub fn put_failed(error: &SdkError<PutItemError>) -> AppendError {
     if let Some(PutItemError::ConditionalCheckFailedException(_)) = error.as_service_error() {
-        return AppendError::Conflict(Conflict { wallets: vec![wallet], ..Conflict::default() });
+        return AppendError::Conflict(Conflict { taken: true, guard: false });
     }
     unknown_or_not_applied(error)
 }
@@ -70,25 +67,17 @@ pub fn transaction_failed(sources: &[Source], error: &SdkError<TransactWriteItem
     }
 }
 
-/// Which conditions do not hold, if any. A block that was not judged, because another process was
-/// writing it, counts as taken where a row is there: the row alone would say that another request
-/// was first, and it may be this very one.
+/// Which conditions do not hold, if any.
 fn conflict_of<'a>(sources: &[Source], codes: impl Iterator<Item = &'a str>) -> Option<Conflict> {
-    let (mut conflict, mut not_judged) = (Conflict::default(), Vec::new());
+    let mut conflict = Conflict::default();
     for (source, code) in sources.iter().zip(codes) {
-        match (source, code) {
-            (_, "None") | (Source::Nothing, _) => {}
-            (Source::Block(wallet), "ConditionalCheckFailed") => conflict.wallets.push(*wallet),
-            (Source::Block(wallet), _) => not_judged.push(*wallet),
-            (Source::Row(transfer), "ConditionalCheckFailed") => conflict.transfers.push(*transfer),
-            (Source::Guard, "ConditionalCheckFailed") => conflict.guard = true,
-            (Source::Row(_) | Source::Guard, _) => {}
+        let failed = code == "ConditionalCheckFailed";
+        match source {
+            Source::Block => conflict.taken |= failed,
+            Source::Guard => conflict.guard |= failed,
+            Source::Nothing => {}
         }
     }
-    if !conflict.transfers.is_empty() {
-        conflict.wallets.extend(not_judged);
-    }
-    conflict.wallets.dedup();
     (conflict != Conflict::default()).then_some(conflict)
 }
 
@@ -186,7 +175,6 @@ mod tests {
     use aws_smithy_runtime_api::client::result::ConnectorError;
     use aws_smithy_runtime_api::http::Response;
     use aws_smithy_types::body::SdkBody;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -259,18 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_no_answer_while_its_block_is_being_written() {
-        let (wallet, row) = (WalletId::from_uuid(Uuid::from_u128(1)), Uuid::from_u128(2));
-        let sources = [Source::Block(wallet), Source::Row(row)];
-        let found = |codes: [&'static str; 2]| conflict_of(&sources, codes.into_iter());
-        let conflict = |wallets: &[WalletId], transfers: &[Uuid]| {
-            Some(Conflict { wallets: wallets.to_vec(), transfers: transfers.to_vec(), guard: false })
-        };
-        let failed = "ConditionalCheckFailed";
-        assert_eq!(found(["None", failed]), conflict(&[], &[row]));
-        assert_eq!(found([failed, failed]), conflict(&[wallet], &[row]));
-        assert_eq!(found(["TransactionConflict", failed]), conflict(&[wallet], &[row]));
-        assert_eq!(found([failed, "None"]), conflict(&[wallet], &[]));
-        assert_eq!(found(["TransactionConflict", "None"]), None);
+    fn a_cancelled_transaction_says_which_conditions_failed() {
+        let sources = [Source::Block, Source::Nothing, Source::Guard];
+        let found = |codes: [&'static str; 3]| conflict_of(&sources, codes.into_iter());
+        let (ok, failed) = ("None", "ConditionalCheckFailed");
+        assert_eq!(found([failed, ok, ok]), Some(Conflict { taken: true, guard: false }));
+        assert_eq!(found([ok, ok, failed]), Some(Conflict { taken: false, guard: true }));
+        assert_eq!(found(["TransactionConflict", ok, ok]), None);
     }
 }

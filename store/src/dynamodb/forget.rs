@@ -7,14 +7,14 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
-use ledger::limits::MAX_APPEND_ITEMS;
+use ledger::limits::DYNAMODB_TRANSACTION_ITEMS;
 use topology::WalletId;
 
 use super::{DynamoStore, errors, items};
 use crate::{Forgotten, StoreError};
 
 /// Items deleted in one transaction: it also holds two conditions.
-const DELETE_ITEMS: usize = MAX_APPEND_ITEMS - 2;
+const DELETE_ITEMS: usize = DYNAMODB_TRANSACTION_ITEMS - 2;
 
 impl DynamoStore {
     pub(super) async fn forget_some(&self, wallet: WalletId, tombstone: u64) -> Result<Forgotten, StoreError> {
@@ -30,13 +30,11 @@ impl DynamoStore {
             let keys = blocks.iter().map(|number| items::block_key(wallet, *number));
             return self.delete(parts, &self.ledger, keys.collect()).await;
         }
-        for (table, sort) in [(&self.transfers, "t"), (&self.snapshots, "s")] {
-            let rows = self.keys_of(table, wallet, sort).await?;
-            if !rows.is_empty() {
-                return self.delete(vec![self.check_block(wallet, 0, absent)], table, rows).await;
-            }
+        let rows = self.keys_of_rows(wallet).await?;
+        if rows.is_empty() {
+            return Ok(Forgotten::All);
         }
-        Ok(Forgotten::All)
+        self.delete(vec![self.check_block(wallet, 0, absent)], &self.snapshots, rows).await
     }
 
     /// Newest first.
@@ -56,15 +54,14 @@ impl DynamoStore {
         answer.items().iter().map(items::to_number).collect()
     }
 
-    async fn keys_of(&self, table: &str, wallet: WalletId, sort: &str) -> Result<Vec<items::Item>, StoreError> {
+    async fn keys_of_rows(&self, wallet: WalletId) -> Result<Vec<items::Item>, StoreError> {
         let query = self
             .client
             .query()
-            .table_name(table)
+            .table_name(&self.snapshots)
             .key_condition_expression("w = :w")
             .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
-            .projection_expression("w, #sort")
-            .expression_attribute_names("#sort", sort)
+            .projection_expression("w, s")
             .limit(i32::try_from(DELETE_ITEMS).unwrap_or(i32::MAX))
             .consistent_read(true);
         Ok(query.send().await.map_err(|error| errors::read_failed(&error))?.items.unwrap_or_default())

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::block::{Block, Hash, TransactionId};
+use ledger::block::{Block, Hash};
 use ledger::canonical;
-use ledger::keys::KeyRun;
+use ledger::marks::MarkRun;
 use ledger::money::Money;
-use ledger::rows::{InRow, OutRow, ReversedRow};
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
-use topology::wire::{CreditOutcome, CreditRefusal};
 use topology::{CellId, WalletId};
-use uuid::Uuid;
 
 use crate::{CellRow, GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, StoreError};
 
@@ -75,82 +72,19 @@ pub fn to_block(wallet: WalletId, item: &Item) -> Result<Block, StoreError> {
     }
 }
 
-pub fn transfer_key(wallet: WalletId, direction: &str, transfer: TransactionId) -> Item {
-    item([("w", text(wallet.to_string())), ("t", text(format!("{direction}#{transfer}")))])
-}
-
-/// `open` and `at` put the row into the sparse index of transfers in flight.
-pub fn out_row(row: &OutRow, shards: u8) -> Item {
-    let shard = row.wallet.as_bytes()[15].checked_rem(shards).unwrap_or(0);
-    let mut item = transfer_key(row.wallet, "out", row.transfer);
-    item.extend(self::item([
-        ("to", text(row.to.to_string())),
-        ("m", number(row.amount.minor())),
-        ("at", number(row.at.micros())),
-        ("n", number(row.block)),
-        ("open", text(shard.to_string())),
-    ]));
-    item
-}
-
-pub fn to_out_row(item: &Item) -> Result<OutRow, StoreError> {
-    Ok(OutRow {
-        wallet: field_wallet(item, "w")?,
-        transfer: transfer_of(item)?,
-        to: field_wallet(item, "to")?,
-        amount: Money::from_minor(field_u64(item, "m")?),
-        at: field_time(item, "at")?,
-        block: field_u64(item, "n")?,
-    })
-}
-
-pub fn in_row(row: &InRow) -> Item {
-    let mut item = transfer_key(row.wallet, "in", row.transfer);
-    let outcome = match row.outcome {
-        CreditOutcome::Received => "received",
-        CreditOutcome::Refused { reason: CreditRefusal::WalletFrozen } => "frozen",
-        CreditOutcome::Refused { reason: CreditRefusal::WalletClosed } => "closed",
-        CreditOutcome::Refused { reason: CreditRefusal::BalanceLimit } => "limit",
-    };
-    item.extend(self::item([("o", text(outcome)), ("n", number(row.block))]));
-    item
-}
-
-pub fn to_in_row(item: &Item) -> Result<InRow, StoreError> {
-    let outcome = match field_text(item, "o")? {
-        "received" => CreditOutcome::Received,
-        "frozen" => CreditOutcome::Refused { reason: CreditRefusal::WalletFrozen },
-        "closed" => CreditOutcome::Refused { reason: CreditRefusal::WalletClosed },
-        "limit" => CreditOutcome::Refused { reason: CreditRefusal::BalanceLimit },
-        other => return Err(StoreError::Corrupt(format!("outcome {other:?} of a received transfer"))),
-    };
-    let wallet = field_wallet(item, "w")?;
-    Ok(InRow { wallet, transfer: transfer_of(item)?, outcome, block: field_u64(item, "n")? })
-}
-
-pub fn reversed_row(row: &ReversedRow) -> Item {
-    let mut item = transfer_key(row.wallet, "reversed", row.of);
-    item.insert("n".into(), number(row.block));
-    item
-}
-
-pub fn to_reversed_row(item: &Item) -> Result<ReversedRow, StoreError> {
-    Ok(ReversedRow { wallet: field_wallet(item, "w")?, of: transfer_of(item)?, block: field_u64(item, "n")? })
-}
-
-pub fn key_run(wallet: WalletId, run: &KeyRun) -> Item {
+pub fn mark_run(wallet: WalletId, run: &MarkRun) -> Item {
     item([
         ("w", text(wallet.to_string())),
-        ("s", text(format!("keys#{:020}", run.run))),
+        ("s", text(format!("marks#{:020}", run.run))),
         ("r", number(run.run)),
         ("at", number(run.last_at.micros())),
         ("b", bytes(run.to_bytes())),
     ])
 }
 
-pub fn to_key_run(item: &Item) -> Result<KeyRun, StoreError> {
-    KeyRun::from_bytes(field_u64(item, "r")?, field_time(item, "at")?, field_bytes(item, "b")?)
-        .ok_or_else(|| StoreError::Corrupt("a run of keys".into()))
+pub fn to_mark_run(item: &Item) -> Result<MarkRun, StoreError> {
+    MarkRun::from_bytes(field_u64(item, "r")?, field_time(item, "at")?, field_bytes(item, "b")?)
+        .ok_or_else(|| StoreError::Corrupt("the marks of a run".into()))
 }
 
 /// Sorts by time, then block. Times before 1970 do not occur: a wallet is created now.
@@ -287,9 +221,4 @@ fn field_time(item: &Item, name: &str) -> Result<Timestamp, StoreError> {
 
 fn field_wallet(item: &Item, name: &str) -> Result<WalletId, StoreError> {
     field_text(item, name)?.parse().map_err(|_| corrupt(name))
-}
-
-fn transfer_of(item: &Item) -> Result<TransactionId, StoreError> {
-    let (_, id) = field_text(item, "t")?.split_once('#').ok_or_else(|| corrupt("t"))?;
-    Uuid::try_parse(id).map_err(|_| corrupt("t"))
 }

@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::Block;
 use topology::WalletId;
 
-use super::{DynamoStore, OPEN_SHARDS, errors, items};
-use crate::{Derived, RowTable, StoreError, Stored, StoredPage};
+use super::{DynamoStore, errors, items};
+use crate::{Derived, StoreError, Stored, StoredPage};
 
 impl DynamoStore {
     pub(super) async fn read_stored_blocks(
@@ -37,20 +37,14 @@ impl DynamoStore {
     pub(super) async fn read_stored_rows(
         &self,
         wallet: WalletId,
-        table: RowTable,
         after: Option<&str>,
         limit: usize,
     ) -> Result<StoredPage<Derived>, StoreError> {
-        let (name, sort) = match table {
-            RowTable::Transfers => (&self.transfers, "t"),
-            RowTable::Snapshots => (&self.snapshots, "s"),
-        };
         let query = self
             .client
             .query()
-            .table_name(name)
-            .key_condition_expression("w = :w AND #sort > :after")
-            .expression_attribute_names("#sort", sort)
+            .table_name(&self.snapshots)
+            .key_condition_expression("w = :w AND s > :after")
             .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
             // A space sorts before every name.
             .expression_attribute_values(":after", AttributeValue::S(after.unwrap_or(" ").to_owned()))
@@ -58,7 +52,7 @@ impl DynamoStore {
             .consistent_read(true);
         let answer = query.send().await.map_err(|error| errors::read_failed(&error))?;
         let stored = |item: &items::Item| {
-            let key = items::field_text(item, sort)?.to_owned();
+            let key = items::field_text(item, "s")?.to_owned();
             let value = derived(wallet, &key, item).map_err(|error| error.to_string());
             let value = value.and_then(|(row, written)| same(item, &written).map(|()| row));
             Ok(Stored { key, value })
@@ -72,25 +66,10 @@ impl DynamoStore {
 fn derived(wallet: WalletId, key: &str, item: &items::Item) -> Result<(Derived, items::Item), StoreError> {
     let kind = key.split_once('#').map_or("", |(kind, _)| kind);
     Ok(match kind {
-        "out" => {
-            let row = items::to_out_row(item)?;
-            let written = items::out_row(&row, OPEN_SHARDS);
-            (Derived::Out(row), written)
-        }
-        "in" => {
-            let row = items::to_in_row(item)?;
-            let written = items::in_row(&row);
-            (Derived::In(row), written)
-        }
-        "reversed" => {
-            let row = items::to_reversed_row(item)?;
-            let written = items::reversed_row(&row);
-            (Derived::Reversed(row), written)
-        }
-        "keys" => {
-            let run = items::to_key_run(item)?;
-            let written = items::key_run(wallet, &run);
-            (Derived::Keys(run), written)
+        "marks" => {
+            let run = items::to_mark_run(item)?;
+            let written = items::mark_run(wallet, &run);
+            (Derived::Marks(run), written)
         }
         "snap" => {
             let snapshot = items::to_snapshot(item)?;

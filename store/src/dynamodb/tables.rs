@@ -1,4 +1,4 @@
-//! The four tables of a cell. Created by an explicit step; on AWS they are the infrastructure code's, which adds what
+//! The three tables of a cell. Created by an explicit step; on AWS they are the infrastructure code's, which adds what
 //! this does not: point-in-time recovery, deletion protection, a key of one's own.
 
 use std::time::Duration;
@@ -13,8 +13,6 @@ use tokio::time::sleep;
 
 use crate::StoreError;
 
-/// Sparse index of `transfers`: only rows in flight carry its key.
-pub const OPEN_INDEX: &str = "open";
 /// Sparse index of `ledger`: only block 0 carries its key, the bucket. Lists the wallets of a bucket.
 pub const BUCKETS_INDEX: &str = "buckets";
 
@@ -24,7 +22,7 @@ const MAX_POLLS: u32 = 150;
 type Attribute = (&'static str, ScalarAttributeType);
 
 /// The names of a cell's tables, after their prefix.
-pub const TABLES: [&str; 4] = ["ledger", "transfers", "snapshots", "homes"];
+pub const TABLES: [&str; 3] = ["ledger", "snapshots", "homes"];
 
 struct Table {
     name: &'static str,
@@ -33,7 +31,7 @@ struct Table {
     index: Option<(&'static str, Attribute, Attribute, ProjectionType)>,
 }
 
-fn tables() -> [Table; 4] {
+fn tables() -> [Table; 3] {
     use ScalarAttributeType::{N, S};
     [
         Table {
@@ -42,18 +40,12 @@ fn tables() -> [Table; 4] {
             sort: Some(("n", N)),
             index: Some((BUCKETS_INDEX, ("k", S), ("w", S), ProjectionType::KeysOnly)),
         },
-        Table {
-            name: "transfers",
-            partition: ("w", S),
-            sort: Some(("t", S)),
-            index: Some((OPEN_INDEX, ("open", S), ("at", N), ProjectionType::All)),
-        },
         Table { name: "snapshots", partition: ("w", S), sort: Some(("s", S)), index: None },
         Table { name: "homes", partition: ("k", S), sort: None, index: None },
     ]
 }
 
-/// Creates what is missing and waits until all four tables are active. Safe to repeat.
+/// Creates what is missing and waits until all of them are active. Safe to repeat.
 pub async fn create_tables(client: &Client, prefix: &str) -> Result<(), StoreError> {
     for table in tables() {
         let name = format!("{prefix}{}", table.name);

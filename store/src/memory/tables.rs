@@ -3,26 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::block::{Block, TransactionId};
-use ledger::keys::KeyRun;
-use ledger::rows::{InRow, OutRow, ReversedRow, RowChange, rows_of};
+use ledger::block::Block;
+use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
 use ledger::{Append, Conflict, Guard};
 use topology::WalletId;
 
 use super::Mutation;
-use crate::{AppendError, CellRow, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow, HomeState, RowTable};
+use crate::{AppendError, CellRow, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow, HomeState};
 
 /// The tables of one cell, with the conditions that the store puts on every write: plain data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Tables {
     pub(super) chains: BTreeMap<WalletId, BTreeMap<u64, Block>>,
     pub(super) members: BTreeSet<WalletId>,
-    pub(super) out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
-    pub(super) in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
-    pub(super) reversed_rows: BTreeMap<(WalletId, TransactionId), ReversedRow>,
-    pub(super) key_runs: BTreeMap<(WalletId, u64), KeyRun>,
+    pub(super) mark_runs: BTreeMap<(WalletId, u64), MarkRun>,
     pub(super) snapshots: BTreeMap<(WalletId, Timestamp, u64), Snapshot>,
     pub(super) cell_rows: BTreeMap<(String, String), CellRow>,
     pub(super) homes: BTreeMap<HomeKey, HomeRow>,
@@ -32,20 +28,12 @@ pub struct Tables {
 impl Tables {
     /// Makes the append if its conditions hold.
     pub fn append(&mut self, append: &Append, mutation: Mutation) -> Result<(), AppendError> {
-        let mut conflict = self.conflict(append);
-        if mutation == Mutation::NoRows {
-            conflict.transfers.clear();
-        }
-        let void = mutation == Mutation::NoCondition && !conflict.guard && conflict.transfers.is_empty();
+        let conflict = self.conflict(append);
+        let void = mutation == Mutation::NoCondition && !conflict.guard;
         if conflict != Conflict::default() && !void {
             return Err(AppendError::Conflict(conflict));
         }
         for block in &append.blocks {
-            if mutation != Mutation::NoRows {
-                for change in rows_of(block) {
-                    self.apply(change, mutation);
-                }
-            }
             let chain = self.chains.entry(block.wallet).or_default();
             if void {
                 chain.split_off(&block.number);
@@ -66,18 +54,6 @@ impl Tables {
         self.chain(wallet).next_back()
     }
 
-    pub fn out_rows(&self) -> impl Iterator<Item = &OutRow> {
-        self.out_rows.values()
-    }
-
-    pub fn in_rows(&self) -> impl Iterator<Item = &InRow> {
-        self.in_rows.values()
-    }
-
-    pub fn reversed_rows(&self) -> impl Iterator<Item = &ReversedRow> {
-        self.reversed_rows.values()
-    }
-
     /// Deletes what may be deleted of a moved wallet: see [`Store::forget`].
     pub fn forget(&mut self, wallet: WalletId, tombstone: u64, limit: usize) -> Forgotten {
         let Some(chain) = self.chains.get_mut(&wallet) else { return Forgotten::Refused };
@@ -90,10 +66,7 @@ impl Tables {
             return Forgotten::Some(below.len());
         }
         let before = self.rows();
-        self.out_rows.retain(|(of, _), _| *of != wallet);
-        self.in_rows.retain(|(of, _), _| *of != wallet);
-        self.reversed_rows.retain(|(of, _), _| *of != wallet);
-        self.key_runs.retain(|(of, _), _| *of != wallet);
+        self.mark_runs.retain(|(of, _), _| *of != wallet);
         self.snapshots.retain(|(of, _, _), _| *of != wallet);
         match before.saturating_sub(self.rows()) {
             0 => Forgotten::All,
@@ -101,27 +74,16 @@ impl Tables {
         }
     }
 
-    /// The rows of a wallet in one table, in no order.
-    pub(super) fn derived(&self, wallet: WalletId, table: RowTable) -> Vec<Derived> {
-        match table {
-            RowTable::Transfers => {
-                let out = self.out_rows.values().filter(|row| row.wallet == wallet).cloned().map(Derived::Out);
-                let received = self.in_rows.values().filter(|row| row.wallet == wallet).cloned().map(Derived::In);
-                let reversed = self.reversed_rows.values().filter(|row| row.wallet == wallet).copied();
-                out.chain(received).chain(reversed.map(Derived::Reversed)).collect()
-            }
-            RowTable::Snapshots => {
-                let runs = self.key_runs.iter().filter(|((of, _), _)| *of == wallet);
-                let runs = runs.map(|(_, run)| Derived::Keys(run.clone()));
-                let snapshots = self.snapshots.iter().filter(|((of, _, _), _)| *of == wallet);
-                runs.chain(snapshots.map(|(_, snapshot)| Derived::Snapshot(*snapshot))).collect()
-            }
-        }
+    /// The rows that follow from a wallet's blocks, in no order.
+    pub(super) fn derived(&self, wallet: WalletId) -> Vec<Derived> {
+        let runs = self.mark_runs.iter().filter(|((of, _), _)| *of == wallet);
+        let runs = runs.map(|(_, run)| Derived::Marks(run.clone()));
+        let snapshots = self.snapshots.iter().filter(|((of, _, _), _)| *of == wallet);
+        runs.chain(snapshots.map(|(_, snapshot)| Derived::Snapshot(*snapshot))).collect()
     }
 
     fn rows(&self) -> usize {
-        let transfers = [self.out_rows.len(), self.in_rows.len(), self.reversed_rows.len()];
-        transfers.into_iter().chain([self.key_runs.len(), self.snapshots.len()]).sum()
+        self.mark_runs.len().saturating_add(self.snapshots.len())
     }
 
     /// Makes all changes if each finds what it expects.
@@ -153,28 +115,13 @@ impl Tables {
     }
 
     fn conflict(&self, append: &Append) -> Conflict {
-        let mut conflict = Conflict::default();
-        for block in &append.blocks {
-            let taken = self.chains.get(&block.wallet).is_some_and(|chain| chain.contains_key(&block.number));
-            if taken && conflict.wallets.last() != Some(&block.wallet) {
-                conflict.wallets.push(block.wallet);
-            }
-            for change in rows_of(block) {
-                let holds = match &change {
-                    RowChange::PutOut(row) => !self.out_rows.contains_key(&(row.wallet, row.transfer)),
-                    RowChange::DeleteOut { wallet, transfer } => self.out_rows.contains_key(&(*wallet, *transfer)),
-                    RowChange::PutIn(row) => !self.in_rows.contains_key(&(row.wallet, row.transfer)),
-                    RowChange::PutReversed(row) => !self.reversed_rows.contains_key(&(row.wallet, row.of)),
-                };
-                if !holds {
-                    conflict.transfers.push(change.transfer());
-                }
-            }
-        }
-        if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
-            conflict.guard = !self.admits(block, guard);
-        }
-        conflict
+        let taken =
+            |block: &Block| self.chains.get(&block.wallet).is_some_and(|chain| chain.contains_key(&block.number));
+        let admitted = match (append.guard, append.blocks.first()) {
+            (Some(guard), Some(block)) => self.admits(block, guard),
+            _ => true,
+        };
+        Conflict { taken: append.blocks.iter().any(taken), guard: !admitted }
     }
 
     fn admits(&self, block: &Block, guard: Guard) -> bool {
@@ -193,25 +140,6 @@ impl Tables {
                 serving(HomeKey::Bucket(wallet.bucket())).unwrap_or(genesis)
                     && serving(HomeKey::Wallet(wallet)).is_none()
             }
-        }
-    }
-
-    fn apply(&mut self, change: RowChange, mutation: Mutation) {
-        match change {
-            RowChange::PutOut(row) => {
-                self.out_rows.insert((row.wallet, row.transfer), row);
-            }
-            RowChange::DeleteOut { wallet, transfer } => {
-                self.out_rows.remove(&(wallet, transfer));
-            }
-            RowChange::PutIn(row) if mutation != Mutation::ForgetInRow => {
-                self.in_rows.insert((row.wallet, row.transfer), row);
-            }
-            RowChange::PutIn(_) => {}
-            RowChange::PutReversed(row) if mutation != Mutation::ForgetReversedRow => {
-                self.reversed_rows.insert((row.wallet, row.of), row);
-            }
-            RowChange::PutReversed(_) => {}
         }
     }
 }
