@@ -10,8 +10,8 @@ mod rewriting;
 mod serving;
 
 use ledger::block::{Audit, Key, ShortText};
-use ledger::keys::KeyRun;
 use ledger::limits::RUN_BLOCKS;
+use ledger::marks::MarkRun;
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain, moving};
 use store::Store;
@@ -61,7 +61,9 @@ impl Chain {
         let at = last.at.plus_micros(1_000_000);
         for (kind, amount, id) in happenings {
             let mut entry = self.entry(kind, Money::from_minor(amount), Money::ZERO, id);
-            state.apply(entry.id, &entry.kind, entry.amount, at).expect("the test makes sound chains");
+            state
+                .apply(entry.id, &entry.kind, entry.amount, (last.number + 1, at))
+                .expect("the test makes sound chains");
             entry.balance_after = state.balance;
             entries.push(entry);
         }
@@ -90,7 +92,7 @@ impl Chain {
 
     /// The rows that are recorded after the blocks.
     async fn record<S: Store>(&self, store: &S) {
-        for run in self.blocks.chunks(RUN_BLOCKS as usize).filter_map(KeyRun::of) {
+        for run in self.blocks.chunks(RUN_BLOCKS as usize).filter_map(MarkRun::of) {
             store.put_run(self.wallet(), &run).await.expect("it answers");
         }
         store.put_snapshots(self.wallet(), &snapshots_of(None, &self.blocks)).await.expect("it answers");

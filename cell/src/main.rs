@@ -21,7 +21,7 @@ use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand};
 use ledger::checkpoint::{PublicKey, SigningKey};
-use ledger::limits::{GROUP_COMMIT_ENTRIES, MAX_KEYS_PER_BLOCK};
+use ledger::limits::{GROUP_COMMIT_ENTRIES, MAX_GROUP_COMMIT_ENTRIES};
 use store::CellRows;
 use store::dynamodb::{Connection, DynamoStore, Identity as Tables, check_reachable, connect, create_tables};
 use telemetry::flags::{LogFormat, TelemetryFlags};
@@ -169,10 +169,10 @@ struct UpkeepArgs {
     checkpoint_seconds: u64,
 }
 
-/// No more than a batch has: a run of blocks with more keys would not fit an item.
+/// No more than a run of blocks has room for in the row of its marks.
 fn entries(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=MAX_KEYS_PER_BLOCK).contains(number));
-    number.ok_or_else(|| format!("1 to {MAX_KEYS_PER_BLOCK}"))
+    let number = text.parse().ok().filter(|number| (1..=MAX_GROUP_COMMIT_ENTRIES).contains(number));
+    number.ok_or_else(|| format!("1 to {MAX_GROUP_COMMIT_ENTRIES}"))
 }
 
 #[tokio::main]

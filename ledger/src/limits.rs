@@ -30,6 +30,8 @@ pub const MAX_OPEN_TRANSFERS: u32 = 10_000;
 pub const MAX_MARKS_PER_BLOCK: usize = MAX_BATCH_OPERATIONS + 1;
 /// Most marks of one entry: its idempotency key, and what it undoes or receives.
 const MAX_MARKS_PER_ENTRY: usize = 2;
+/// The largest setting of [`GROUP_COMMIT_ENTRIES`].
+pub const MAX_GROUP_COMMIT_ENTRIES: usize = MAX_MARKS_PER_BLOCK / MAX_MARKS_PER_ENTRY;
 
 /// Blocks in a run: one spill row, and one snapshot, stand for each full run.
 pub const RUN_BLOCKS: u64 = 64;
@@ -56,10 +58,8 @@ const _: () = assert!(
     "a batch after the end of all holds is one block"
 );
 const _: () = assert!(MAX_BATCH_OPERATIONS <= u16::MAX as usize, "the count of a batch's outcomes is 16 bits");
-const _: () = assert!(
-    GROUP_COMMIT_ENTRIES * MAX_MARKS_PER_ENTRY <= MAX_MARKS_PER_BLOCK,
-    "group commit makes no larger blocks than a batch"
-);
+const _: () =
+    assert!(GROUP_COMMIT_ENTRIES <= MAX_GROUP_COMMIT_ENTRIES, "group commit makes no larger blocks than a batch");
 const _: () = assert!(
     RUN_BLOCKS as usize * MAX_MARKS_PER_BLOCK * MARK_ITEM_BYTES <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
     "the marks of a run of full batches are one item"

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use ledger::flow::{Flow, Leg};
 use ledger::{Block, Entry, EntryKind, TransactionId, chain};
 use reconciliation::{Adding, Legs, Reported, Sums, Transfers, of_chain};
+use store::verify::Replayed;
 use topology::WalletId;
 
 use super::client::{Log, Operation, What};
@@ -42,9 +43,12 @@ pub fn at_any_time(world: &World) -> Result<(), Violation> {
 }
 
 fn check_chain(blocks: &[Block]) -> Result<(), Violation> {
-    let mut head = None;
+    let (mut head, mut replayed) = (None, Replayed::default());
     let mut ids = BTreeMap::new();
     for block in blocks {
+        if let Some(fault) = replayed.take(block).first() {
+            return violated(format!("wallet {}: block {}: {fault}", block.wallet, block.number));
+        }
         chain::verify(head.as_ref(), block).map_err(|fault| Violation(format!("wallet {}: {fault}", block.wallet)))?;
         head = Some(block.head());
         for entry in &block.entries {

@@ -136,7 +136,7 @@ async fn traffic(
     let deadline = Instant::now() + SETTLE_WITHIN;
     while world.in_flight() > 0 {
         if Instant::now() > deadline {
-            return Err(Violation(format!("{} transfers are still in flight", world.in_flight())));
+            return Err(Violation(world.stuck().await));
         }
         sleep(Duration::from_millis(500)).await;
     }

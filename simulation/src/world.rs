@@ -10,6 +10,7 @@ use cell::instance;
 use cell::sequencer::Limits;
 use cell::wallets::Wallets;
 use ledger::Timestamp;
+use ledger::open::OpenTransfers;
 use store::memory::MemoryStore;
 use store::{Chains, Genesis, HomeKey};
 use tokio::sync::{oneshot, watch};
@@ -270,6 +271,21 @@ impl World {
     /// Open transfers out of wallets where these live.
     pub fn in_flight(&self) -> u32 {
         self.cells.iter().flat_map(|cell| cell.open_wallets()).map(|(_, open_count)| open_count).sum()
+    }
+
+    /// What is still in flight, for people.
+    pub async fn stuck(&self) -> String {
+        let mut words = format!("{} transfers are still in flight", self.in_flight());
+        for (wallet, open_count) in self.cells.iter().flat_map(|cell| cell.open_wallets()) {
+            words += &format!("; {open_count} of {wallet}, {}", self.whereabouts(wallet).await);
+            let chains = self.cells.iter().filter_map(|cell| cell.store.chains().remove(&wallet));
+            let mut open = OpenTransfers::default();
+            chains.max_by_key(Vec::len).iter().flatten().for_each(|block| open.take(block));
+            for transfer in open.iter() {
+                words += &format!("; to {}: {}", transfer.payee, self.whereabouts(transfer.payee).await);
+            }
+        }
+        words
     }
 
     /// Hands wallets with open transfers to some instance of their cell, again and again, as a cell's feed does.

@@ -15,7 +15,7 @@ use ledger::block::{Block, Hash, Head};
 use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::snapshots::{Snapshot, is_due, is_heavy, snapshot_of};
 use ledger::{canonical, chain, moving};
-use replayed::Replayed;
+pub use replayed::Replayed;
 use sha2::{Digest, Sha256};
 use topology::{CellId, WalletId};
 

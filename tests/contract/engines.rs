@@ -15,7 +15,7 @@ use crate::fleet::stand_in::{NOT_AVAILABLE, StandIn};
 use crate::fleet::{ports, programs, within};
 
 const REGION: &str = "us-east-1";
-const TABLES: [&str; 4] = ["ledger", "transfers", "snapshots", "homes"];
+const TABLES: [&str; 3] = ["ledger", "snapshots", "homes"];
 
 /// A database file, gone at the end of the test, with what is kept beside it.
 struct Scratch(PathBuf);

@@ -6,7 +6,6 @@ use ledger::block::{Audit, ShortText};
 use ledger::{Block, canonical};
 use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
-use uuid::Uuid;
 
 use super::{Backdoor, Subject, after, after_with, deposit, text, wallet_in};
 
@@ -90,8 +89,6 @@ pub async fn what_is_not_there_is_not_found<S: Store>(subject: &Subject<S>) {
     assert_eq!(store.head(absent).await, Ok(None));
     assert_eq!(store.blocks(absent, range(0, u64::MAX, false), 10).await, Ok(vec![]));
     assert_eq!(store.blocks(head.wallet, range(2, u64::MAX, false), 10).await, Ok(vec![]));
-    assert_eq!(store.out_row(head.wallet, Uuid::new_v4()).await, Ok(None));
-    assert_eq!(store.in_row(absent, Uuid::new_v4()).await, Ok(None));
 }
 
 /// Only where bytes are stored: the store in memory keeps blocks as they are.

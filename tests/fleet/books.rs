@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ledger::keys::{KeyRun, last_of, run_of};
 use ledger::limits::RUN_BLOCKS;
-use ledger::rows::{InRow, OutRow, RowChange, rows_of};
-use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId, chain};
+use ledger::marks::{MarkRun, last_of, run_of};
+use ledger::{Block, Entry, EntryKind, Timestamp, chain};
 use reconciliation::{Reported, Sums, Transfers};
 use store::dynamodb::DynamoStore;
+use store::verify::Replayed;
 use store::{BlockRange, Chains, Homes};
 use topology::{Bucket, WalletId};
 use uuid::Uuid;
@@ -25,10 +25,7 @@ const MAX_PAGES: usize = 10_000;
 pub struct CellBooks {
     pub name: String,
     pub chains: BTreeMap<WalletId, Vec<Block>>,
-    out_rows: BTreeMap<(WalletId, TransactionId), OutRow>,
-    in_rows: BTreeMap<(WalletId, TransactionId), InRow>,
-    reversed_rows: BTreeSet<(WalletId, TransactionId)>,
-    key_runs: BTreeMap<(WalletId, u64), KeyRun>,
+    runs: BTreeMap<(WalletId, u64), MarkRun>,
 }
 
 pub struct Books {
@@ -130,9 +127,6 @@ impl Books {
         }
         for cell in &self.cells {
             cell.check_runs();
-            if moment == Moment::Still {
-                cell.check_rows();
-            }
         }
         let mut totals = self.totals();
         let mut transfers = Transfers::default();
@@ -197,14 +191,7 @@ impl Books {
 
 impl CellBooks {
     async fn read(store: &DynamoStore, name: &str) -> Self {
-        let mut books = Self {
-            name: name.to_owned(),
-            chains: BTreeMap::new(),
-            out_rows: BTreeMap::new(),
-            in_rows: BTreeMap::new(),
-            reversed_rows: BTreeSet::new(),
-            key_runs: BTreeMap::new(),
-        };
+        let mut books = Self { name: name.to_owned(), chains: BTreeMap::new(), runs: BTreeMap::new() };
         for wallet in members(store).await {
             let chain = read_chain(store, wallet).await;
             if chain.is_empty() {
@@ -212,33 +199,19 @@ impl CellBooks {
             }
             books.chains.insert(wallet, chain);
             let runs = store
-                .key_runs(wallet, Timestamp::from_micros(i64::MIN), usize::MAX)
+                .mark_runs(wallet, Timestamp::from_micros(i64::MIN), usize::MAX)
                 .await
                 .expect("the tables answer")
                 .runs;
-            books.key_runs.extend(runs.into_iter().map(|run| ((wallet, run.run), run)));
-        }
-        for [wallet, row] in scan(store, &format!("{name}-transfers"), ["w", "t"]).await {
-            let wallet = wallet.parse().expect("the key of a row is a wallet id");
-            let (direction, id) = row.split_once('#').expect("the key of a row has two parts");
-            let id = Uuid::parse_str(id).expect("the key of a row ends in a transfer id");
-            // A row out may have gone since the scan.
-            if direction == "out" {
-                let row = store.out_row(wallet, id).await.expect("the tables answer");
-                books.out_rows.extend(row.map(|row| ((wallet, id), row)));
-            } else if direction == "reversed" {
-                books.reversed_rows.insert((wallet, id));
-            } else {
-                let row = store.in_row(wallet, id).await.expect("the tables answer");
-                books.in_rows.extend(row.map(|row| ((wallet, id), row)));
-            }
+            books.runs.extend(runs.into_iter().map(|run| ((wallet, run.run), run)));
         }
         books
     }
 
-    /// Transfers in flight out of wallets that live here.
+    /// Open transfers out of wallets that live here.
     pub fn open_at_home(&self) -> usize {
-        self.out_rows.keys().filter(|(wallet, _)| self.is_home_of(wallet)).count()
+        let heads = self.chains.iter().filter(|(wallet, _)| self.is_home_of(wallet)).filter_map(|(_, c)| c.last());
+        heads.map(|head| head.state.open_count as usize).sum()
     }
 
     fn is_home_of(&self, wallet: &WalletId) -> bool {
@@ -246,37 +219,13 @@ impl CellBooks {
         head.is_some_and(|head| head.home.as_str() == self.name)
     }
 
-    /// The rows are exactly what a replay of the chains gives.
-    fn check_rows(&self) {
-        let (mut out_rows, mut in_rows, mut reversed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        for change in self.chains.values().flatten().flat_map(rows_of) {
-            match change {
-                RowChange::PutOut(row) => {
-                    assert!(out_rows.insert((row.wallet, row.transfer), row).is_none(), "a second row out");
-                }
-                RowChange::DeleteOut { wallet, transfer } => {
-                    assert!(out_rows.remove(&(wallet, transfer)).is_some(), "no row {transfer} to delete");
-                }
-                RowChange::PutIn(row) => {
-                    assert!(in_rows.insert((row.wallet, row.transfer), row).is_none(), "a second row in");
-                }
-                RowChange::PutReversed(row) => {
-                    assert!(reversed.insert((row.wallet, row.of)), "{} was reversed twice", row.of);
-                }
-            }
-        }
-        assert_eq!(self.out_rows, out_rows, "{}: rows out", self.name);
-        assert_eq!(self.in_rows, in_rows, "{}: rows in", self.name);
-        assert_eq!(self.reversed_rows, reversed, "{}: rows of reversals", self.name);
-    }
-
-    /// A run of keys that is recorded is what its blocks say. One may be missing: it is only an index.
+    /// A run of marks that is recorded is what its blocks say. One may be missing: it is only an index.
     fn check_runs(&self) {
-        for ((wallet, number), run) in &self.key_runs {
+        for ((wallet, number), run) in &self.runs {
             let first = usize::try_from(number * RUN_BLOCKS).expect("a short chain");
             let last = usize::try_from(last_of(*number)).expect("a short chain");
             let blocks = self.chains.get(wallet).and_then(|chain| chain.get(first..=last));
-            let expected = blocks.and_then(KeyRun::of);
+            let expected = blocks.and_then(MarkRun::of);
             assert_eq!(Some(run), expected.as_ref(), "run {number} (of block {}) of {wallet}", run_of(first as u64));
         }
     }
@@ -284,9 +233,10 @@ impl CellBooks {
 
 fn check_chain(wallet: WalletId, blocks: &[Block]) {
     let (mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new());
-    let mut head = None;
+    let (mut head, mut replayed) = (None, Replayed::default());
     for block in blocks {
         assert_eq!(block.wallet, wallet);
+        assert_eq!(replayed.take(block), Vec::<String>::new(), "wallet {wallet}, block {}", block.number);
         chain::verify(head.as_ref(), block).unwrap_or_else(|fault| panic!("wallet {wallet}: {fault}"));
         head = Some(block.head());
         for entry in &block.entries {
@@ -344,23 +294,4 @@ pub async fn read_chain(store: &DynamoStore, wallet: WalletId) -> Vec<Block> {
         chain.extend(page);
     }
     panic!("wallet {wallet}: more than {MAX_PAGES} pages");
-}
-
-/// Two text attributes of every item of a table.
-async fn scan(store: &DynamoStore, table: &str, fields: [&str; 2]) -> Vec<[String; 2]> {
-    let mut rows = Vec::new();
-    let mut start = None;
-    for _ in 0..MAX_PAGES {
-        let scan = store.client().scan().table_name(table);
-        let page = scan.set_exclusive_start_key(start).send().await.expect("the tables answer");
-        for item in page.items() {
-            let field = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().expect("a text");
-            rows.push(fields.map(field));
-        }
-        start = page.last_evaluated_key;
-        if start.is_none() {
-            return rows;
-        }
-    }
-    panic!("{table}: more than {MAX_PAGES} pages");
 }

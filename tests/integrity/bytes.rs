@@ -9,7 +9,7 @@ use super::database::{Database, Item, keys_of};
 use super::ledgers::{Ledgers, breaks_of};
 use crate::fleet::{setting, within};
 
-const TABLES: [&str; 3] = ["ledger", "transfers", "snapshots"];
+const TABLES: [&str; 2] = ["ledger", "snapshots"];
 /// Places that are tried, of each kind of row as many.
 const TRIES: u64 = 200;
 
@@ -19,7 +19,6 @@ fn kind(table: &str, item: &Item) -> String {
     let head = |text: String| text.split(['#', '-']).next().unwrap_or_default().to_owned();
     match table {
         "ledger" => if item.contains_key("k") { "first blocks" } else { "blocks" }.to_owned(),
-        "transfers" => head(text("t")),
         _ if text("w").starts_with("cell#") => text("w").split('#').nth(1).unwrap_or_default().to_owned(),
         // Members have no attribute but their keys.
         _ if text("w").starts_with("members#") => "members".to_owned(),
@@ -75,19 +74,7 @@ async fn a_byte_changed_anywhere_is_found() {
         }
         assert!(kinds.remove("members").is_some());
         let names: Vec<String> = kinds.keys().cloned().collect();
-        let expected = [
-            "blocks",
-            "checkpoints",
-            "first blocks",
-            "in",
-            "keys",
-            "latest",
-            "leaves",
-            "out",
-            "reversed",
-            "snap",
-            "tiles",
-        ];
+        let expected = ["blocks", "checkpoints", "first blocks", "latest", "leaves", "marks", "snap", "tiles"];
         assert_eq!(names, expected);
         let before = sound(&database, &ledgers).await;
         let mut attributes = std::collections::BTreeMap::<String, u64>::new();
@@ -107,7 +94,7 @@ async fn a_byte_changed_anywhere_is_found() {
             }
             let replaced = database.get(table, &spoilt).await;
             database.put(table, spoilt.clone()).await;
-            let missing_is_no_fault = is_key && matches!(name.as_str(), "snap" | "keys");
+            let missing_is_no_fault = is_key && matches!(name.as_str(), "snap" | "marks");
             let found = is_found(&database, &ledgers, &before, item).await;
             // Rows recorded after their blocks may be missing. Under a wrong name or another's, they are found.
             let elsewhere = is_key && is_found(&database, &ledgers, &before, &spoilt).await;

@@ -95,7 +95,6 @@ impl Database {
 pub fn keys_of(table: &str) -> [&'static str; 2] {
     match table {
         "ledger" => ["w", "n"],
-        "transfers" => ["w", "t"],
         "snapshots" => ["w", "s"],
         other => panic!("no table {other}"),
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ledger::EntryKind;
 use ledger::checkpoint::{Leaf, SigningKey};
-use ledger::{EntryKind, Route};
 use store::Chains;
 use store::dynamodb::DynamoStore;
 use store::log::{Audit, Log, Witnessed};
@@ -50,7 +50,7 @@ impl Ledgers {
             let chain = ledgers.chains.get_mut(&wallet).expect("written before");
             chain.deposits(1, 1);
             let block = chain.blocks.last().expect("just made").clone();
-            store.append(&ledger::Append { blocks: vec![block], guard: None }).await.expect("its place is free");
+            store.append(&ledger::Append::next(block)).await.expect("its place is free");
         }
         ledgers.checkpoint(store, 2).await;
         ledgers
@@ -84,13 +84,13 @@ pub async fn breaks_of(store: &DynamoStore, wallet: WalletId, audit: &Audit) -> 
     verify(store, &cell(), wallet, committed, &mut FullSpeed).await.expect("it answers").breaks
 }
 
-/// A wallet with every kind of row: in flight, settled, returned, received, refused, reversed.
+/// A wallet with all that a transfer can be: in flight, settled, returned, received, refused, reversed.
 fn transfers() -> Chain {
     let other = WalletId::from_uuid(Uuid::from_u128(77));
     let mut chain = Chain::new("transfers");
     chain.deposits(1, 3);
     let id = Uuid::from_u128;
-    let out = EntryKind::TransferOut { to: other, route: Route::Across, reverses: None };
+    let out = EntryKind::TransferOut { to: other, reverses: None };
     for transfer in 1..=4 {
         chain.push(vec![(out.clone(), 1, Some(id(transfer)))]);
     }
@@ -98,7 +98,7 @@ fn transfers() -> Chain {
     let reason = CreditRefusal::WalletFrozen;
     chain.push(vec![(EntryKind::TransferReturned { transfer: id(2), reason }, 1, None)]);
     for transfer in 11..=13 {
-        let received = EntryKind::TransferIn { from: other, route: Route::Across };
+        let received = EntryKind::TransferIn { from: other };
         chain.push(vec![(received, 2, Some(id(transfer)))]);
     }
     // And what was done is undone, and what is on hold stays on hold.

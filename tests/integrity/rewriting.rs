@@ -27,7 +27,7 @@ async fn rewrite(database: &Database, ledgers: &mut Ledgers) -> WalletId {
     }
     let earned = forged.blocks.last().expect("block 0").state.balance;
     assert!(earned > honest.blocks.last().expect("block 0").state.balance && earned > Money::ZERO);
-    for table in ["ledger", "transfers", "snapshots"] {
+    for table in ["ledger", "snapshots"] {
         for item in database.items(table).await {
             if item["w"].as_s().is_ok_and(|owner| *owner == wallet.to_string()) {
                 database.delete(table, &item).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ledger::{Audit, Intent, OpenTransfer, ShortText, Timestamp};
 use store::Store;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use topology::wire::{Credit, CreditOutcome};
 use topology::{CellId, WalletId};
 use tracing::warn;
@@ -43,7 +43,7 @@ pub struct Delivery<S, P> {
 
 impl<S: Store, P: Peers> Delivery<S, P> {
     /// Asks the payee's cell once, unless it has answered before.
-    pub async fn attempt(&self, transfer: Waiting) -> (Waiting, End, Met) {
+    pub async fn attempt(&self, mut transfer: Waiting) -> (Waiting, End, Met) {
         let answered = Met { cell: None, answered: true };
         if let Some(outcome) = transfer.known {
             return (transfer, End::Answered(outcome), answered);
@@ -51,7 +51,13 @@ impl<S: Store, P: Peers> Delivery<S, P> {
         if transfer.carried_on && !self.may_be_open(&transfer.open).await {
             return (transfer, End::Over, answered);
         }
-        let Credited { cell, outcome } = self.ask(&transfer).await;
+        let is_here = match transfer.is_here {
+            Some(is_here) => is_here,
+            None => self.is_here(transfer.open.payee).await,
+        };
+        let Credited { cell, outcome } = self.ask(&transfer.open, is_here).await;
+        // Where this instance got no further, another one of the cell may.
+        transfer.is_here = is_here.then_some(false);
         let met = Met { cell, answered: !matches!(outcome, Err(PeerError::Unreachable(_))) };
         // Also "unknown wallet": wallets never vanish, so it is a routing fault.
         let end = match outcome {
@@ -76,8 +82,8 @@ impl<S: Store, P: Peers> Delivery<S, P> {
         }
     }
 
-    async fn ask(&self, transfer: &Waiting) -> Credited {
-        let OpenTransfer { payer, transfer: id, payee, amount, left_at, .. } = transfer.open;
+    async fn ask(&self, open: &OpenTransfer, is_here: bool) -> Credited {
+        let OpenTransfer { payer, transfer: id, payee, amount, left_at, .. } = *open;
         let credit = Credit {
             transfer_id: id,
             from_wallet_id: payer,
@@ -88,15 +94,14 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             actor: ACTOR.into(),
         };
         let deadline = Instant::now() + CREDIT_TIMEOUT;
-        let is_here = match transfer.is_here {
-            Some(is_here) => is_here,
-            None => self.is_here(payee).await,
-        };
         if is_here {
-            let outcome = match self.receiver.receive(&credit, audit(&transfer.open), deadline).await {
-                Ok(Received::Outcome(outcome)) => Some(Ok(outcome)),
-                Ok(Received::NotHere) => None,
-                Err(failure) => Some(Err(PeerError::Unreachable(failure.to_string()))),
+            let received = timeout_at(deadline, self.receiver.receive(&credit, audit(open), deadline)).await;
+            let unreachable = |why: String| Some(Err(PeerError::Unreachable(why)));
+            let outcome = match received {
+                Ok(Ok(Received::Outcome(outcome))) => Some(Ok(outcome)),
+                Ok(Ok(Received::NotHere)) => None,
+                Ok(Err(failure)) => unreachable(failure.to_string()),
+                Err(_) => unreachable("deadline".into()),
             };
             if let Some(outcome) = outcome {
                 return Credited { cell: Some(self.cell.clone()), outcome };

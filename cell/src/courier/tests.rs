@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ledger::block::Key;
-use ledger::{Audit, Intent, Money};
+use ledger::{Audit, Intent, Money, Timestamp};
 use store::Genesis;
 use store::memory::MemoryStore;
-use topology::wire::Receivable;
+use topology::wire::{Credit, Receivable};
 use topology::{Bucket, UserId, WalletId};
 use uuid::Uuid;
 
 use super::*;
 use crate::instance;
+use crate::peers::{Credited, PeerError};
 use crate::sequencer::Limits;
 use crate::wallets::{Context, TransferStatus, Wallets};
 
@@ -121,7 +122,7 @@ async fn a_transfer_is_never_given_up_and_its_payee_knows_its_end() {
     let (store, peers, began, running, payer) = funded().await;
     let service = Arc::clone(&running.service);
     let is_alive = |is_alive| peers.is_dead_no_more.store(is_alive, Ordering::Relaxed);
-    let open = || store.transfer_rows().0.len();
+    let open = || store.chains()[&payer].last().expect("block 0").state.open_count;
     let dead = WalletId::from_uuid(Uuid::from_u128(0x8000 << 112));
     let key = Some(Key { key: [1; 16], request: [1; 16] });
     let keyed = async || {
@@ -142,7 +143,8 @@ async fn a_transfer_is_never_given_up_and_its_payee_knows_its_end() {
         let tried = service.deliver(payer, sent.id, Instant::now() + Duration::from_secs(4)).await;
         tried.expect("in flight, or settled");
     }
-    assert_eq!(open(), 0, "delivered");
+    sleep_until(Instant::now() + Duration::from_secs(2)).await;
+    assert_eq!(open(), 0, "delivered, and settled");
     let shown = service.transfer_status(payer, sent.id).await.expect("the payee answers");
     assert_eq!((shown.status, shown.updated_at), (TransferStatus::Settled, None));
     assert_eq!(keyed().await.status, TransferStatus::Settled, "a repetition gets the same answer");
@@ -152,6 +154,7 @@ async fn a_transfer_is_never_given_up_and_its_payee_knows_its_end() {
     drop((service, running));
     is_alive(true);
     let later = start(&store, &peers, began, EIGHT_DAYS);
+    later.service.carry_on(payer).await;
     sleep_until(Instant::now() + LONG).await;
     assert_eq!(open(), 0, "however old it is");
     drop(later);

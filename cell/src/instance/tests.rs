@@ -115,7 +115,7 @@ fn chain(store: &MemoryStore, wallet: WalletId) -> Vec<Block> {
 
 async fn append(store: &MemoryStore, blocks: &[Block]) {
     for block in blocks {
-        store.append(&Append { blocks: vec![block.clone()], guard: None }).await.expect("free");
+        store.append(&Append::next(block.clone())).await.expect("free");
     }
 }
 
@@ -158,10 +158,10 @@ async fn a_key_among_too_many_to_be_loaded_is_refused() {
     let store = tables();
     let running = Running::start(&store, clock(), Limits::default());
     let wallet = funded(&running, 200).await;
-    while store.key_runs(wallet, Timestamp::default(), usize::MAX).await.expect("answers").runs.len() < 3 {
+    while store.mark_runs(wallet, Timestamp::default(), usize::MAX).await.expect("answers").runs.len() < 3 {
         sleep(Duration::from_millis(1)).await;
     }
-    let few = Running::start(&store, clock(), Limits { keys_per_wallet: 100, ..Limits::default() });
+    let few = Running::start(&store, clock(), Limits { marks_per_wallet: 100, ..Limits::default() });
     let refused = timeout(Duration::from_secs(20), few.deposit(wallet, Some(0))).await.expect("an answer");
     assert_eq!(refused, Err(Failure::KeyWindowFull), "used, and not loaded");
     assert!(few.deposit(wallet, Some(199)).await.expect("remembered").replayed);

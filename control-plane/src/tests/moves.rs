@@ -1,6 +1,5 @@
 //! Operations from beginning to end: the control plane's own reconciler and the mover over real tables with chains.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use control_api::{
     BucketRange, OperationId, OperationState, OperationView, Piece, RemoveCell, Scope, StartOperation, VerifyFrom,
     Wanted,
@@ -329,59 +328,6 @@ async fn a_database_that_does_not_answer_is_named_and_waited_for() {
     assert_eq!(said, "the database of cell-1 does not answer: its wallets cannot be moved until it does");
     set_faults("{}").await;
     assert_eq!(at_rest(&plane, id).await.state, OperationState::Done);
-}
-
-/// The row of a transfer that the wallet received, from the first cell's tables into the second's.
-async fn copy_row(fixture: &Fixture, wallet: WalletId, transfer: Uuid) {
-    let [from, to] = [&fixture.stand_ins[0], &fixture.stand_ins[1]];
-    let scan = from.client.scan().table_name(format!("{}transfers", from.prefix)).send().await.expect("answers");
-    let names = [wallet.to_string(), format!("in#{transfer}")];
-    let is_meant = |value: &&AttributeValue| matches!(value, AttributeValue::S(text) if names.contains(text));
-    let rows = scan.items.unwrap_or_default().into_iter();
-    let mut found = rows.filter(|row| row.values().filter(is_meant).count() == names.len());
-    let put = to.client.put_item().table_name(format!("{}transfers", to.prefix));
-    put.set_item(Some(found.next().expect("the row"))).send().await.expect("written");
-}
-
-#[tokio::test]
-async fn a_block_with_more_rows_than_a_transaction_moves_and_returns() {
-    let (fixture, plane) = Fixture::bootstrapped(2).await;
-    let (_, wallet) = opened(&plane, 0..0x400).await;
-    let [one, two] = [1, 2].map(cell_id);
-    let [here, there] =
-        [plane.control.fleet.side(&one).await.expect("there"), plane.control.fleet.side(&two).await.expect("there")];
-    let head = here.store.head(wallet).await.expect("answers").expect("opened").head();
-    let mut state = head.state.clone();
-    let from = WalletId::from_uuid(Uuid::from_u128(7));
-    // As many as fit into the transaction that wrote it, its own item included.
-    let received = |number: u128| {
-        state.balance = Money::from_minor(state.balance.minor() + 1);
-        let kind = EntryKind::TransferIn { from, route: ledger::block::Route::Across };
-        let (id, amount) = (Uuid::from_u128(number), Money::from_minor(1));
-        Entry { id, kind, amount, balance_after: state.balance, key: None, audit: Audit::default() }
-    };
-    let entries: Vec<Entry> = (1..100).map(received).collect();
-    let block = chain::next(&head, state, entries, wall_clock());
-    here.store.append(&Append { blocks: vec![block], guard: None }).await.expect("100 items");
-    // A mover that was killed left those rows there that do not fit beside the block.
-    for number in 1..=2 {
-        copy_row(&fixture, wallet, Uuid::from_u128(number)).await;
-    }
-
-    let bucket = wallet.bucket().0;
-    let moved = done(&plane, buckets(bucket, bucket, 2)).await;
-    let mut forget = Wanted::Forget { operation: moved.id };
-    done(&plane, forget).await;
-    assert!(here.store.in_row(wallet, Uuid::from_u128(50)).await.expect("answers").is_none());
-    let back = done(&plane, buckets(bucket, bucket, 1)).await;
-    for number in 1..100 {
-        assert!(here.store.in_row(wallet, Uuid::from_u128(number)).await.expect("answers").is_some(), "{number}");
-    }
-    let report = store::verify::verify(&here.store, &one, wallet, &[], &mut store::verify::FullSpeed).await;
-    assert_eq!(report.expect("answers").breaks, vec![]);
-    forget = Wanted::Forget { operation: back.id };
-    done(&plane, forget).await;
-    assert!(there.store.in_row(wallet, Uuid::from_u128(50)).await.expect("answers").is_none());
 }
 
 #[tokio::test]

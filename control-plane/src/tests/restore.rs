@@ -44,7 +44,7 @@ async fn lose_tables(fixture: &Fixture, number: usize) {
     store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
 }
 
-fn tables(fixture: &Fixture, number: usize) -> [String; 4] {
+fn tables(fixture: &Fixture, number: usize) -> [String; 3] {
     store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[number - 1].prefix))
 }
 

@@ -47,16 +47,6 @@ fn an_append_without_its_condition_is_found() {
 }
 
 #[test]
-fn a_forgotten_row_of_a_received_transfer_is_found() {
-    finds(Mistake::Store(Mutation::ForgetInRow));
-}
-
-#[test]
-fn a_forgotten_row_of_a_reversal_is_found() {
-    finds(Mistake::Store(Mutation::ForgetReversedRow));
-}
-
-#[test]
 fn an_answer_before_the_write_is_found() {
     finds(Mistake::Store(Mutation::AnswerFirst));
 }
@@ -64,11 +54,6 @@ fn an_answer_before_the_write_is_found() {
 #[test]
 fn a_cutover_without_its_condition_is_found() {
     finds(Mistake::Movers(Mutation::NoCondition));
-}
-
-#[test]
-fn a_copy_without_its_rows_is_found() {
-    finds(Mistake::Movers(Mutation::NoRows));
 }
 
 #[test]

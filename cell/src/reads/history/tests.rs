@@ -1,7 +1,7 @@
 //! History by snapshots against history by replay.
 
 use ledger::block::{Audit, Key, ShortText};
-use ledger::keys::KeyRun;
+use ledger::marks::MarkRun;
 use ledger::snapshots::{is_heavy, snapshots_of};
 use ledger::{Append, Guard, Money, chain};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn a_chain(blocks: &[(usize, i64)]) -> Vec<Block> {
         let (mut state, mut made) = (last.state.clone(), vec![]);
         for _ in 0..entries {
             let mut deposit = entry(EntryKind::Deposit, Money::from_minor(1), Money::ZERO);
-            let applied = state.apply(deposit.id, &deposit.kind, deposit.amount, last.at);
+            let applied = state.apply(deposit.id, &deposit.kind, deposit.amount, (last.number + 1, last.at));
             applied.expect("far from the limit");
             deposit.balance_after = state.balance;
             made.push(deposit);
@@ -49,7 +49,7 @@ async fn stored(chain: &[Block], missing: &[usize]) -> MemoryStore {
         store.append(&Append { blocks: vec![block.clone()], guard }).await.expect("nothing else writes");
     }
     let wallet = chain[0].wallet;
-    for run in chain.chunks(RUN_BLOCKS as usize).filter_map(KeyRun::of) {
+    for run in chain.chunks(RUN_BLOCKS as usize).filter_map(MarkRun::of) {
         store.put_run(wallet, &run).await.expect("it answers");
     }
     let due = snapshots_of(None, chain).into_iter().enumerate();
@@ -159,7 +159,7 @@ async fn a_transfer_that_ended_far_away_is_not_in_flight() {
     let mut chain = a_chain(&vec![(1, SECOND); MAX_OUTCOME_PAGES * PAGE_BLOCKS + 10]);
     let id = id_of(chain[2].at);
     let to = WalletId::from_uuid(Uuid::from_u128(10));
-    let leaving = EntryKind::TransferOut { to, route: ledger::Route::Across, reverses: None };
+    let leaving = EntryKind::TransferOut { to, reverses: None };
     (chain[2].entries[0].id, chain[2].entries[0].kind) = (id, leaving);
     let settled = EntryKind::TransferSettled { transfer: id };
     for (number, expected) in [(3, Outcome::Settled { at: Some(chain[3].at) }), (chain.len() - 1, Outcome::Ended)] {

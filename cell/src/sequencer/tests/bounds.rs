@@ -42,14 +42,14 @@ fn a_head_is_read_again_after_half_its_lifetime() {
 #[test]
 fn a_full_key_window_refuses_keyed_requests_only() {
     let day = 24 * 60 * 60 * 1_000_000;
-    let mut bench = Bench::new(Limits { keys_per_wallet: 2, ..Limits::default() }, &[10]);
+    let mut bench = Bench::new(Limits { marks_per_wallet: 2, ..Limits::default() }, &[10]);
     for key in [1, 2] {
         assert!(matches!(done(&mut bench, Some(key)), Reply::Done { .. }));
     }
     assert_eq!(done(&mut bench, Some(3)), Reply::WindowFull);
     assert!(matches!(done(&mut bench, Some(1)), Reply::SeenKey { .. }), "what is remembered is repeated");
     assert!(matches!(done(&mut bench, None), Reply::Done { .. }));
-    bench.now = NOW.plus_micros(day + 1);
+    bench.now = NOW.plus_micros(day + MARGIN_MICROS + 1);
     assert!(matches!(done(&mut bench, Some(3)), Reply::Done { .. }), "the oldest keys count no more");
 }
 
@@ -59,9 +59,7 @@ fn keys_that_were_too_many_to_be_loaded_are_not_unused() {
     let id = bench.submit_keyed(0, deposit(), Some(1));
     bench.pump();
     let (wallet, _) = bench.loads.remove(0);
-    let head = bench.chains[&wallet].last().expect("block 0").head();
-    let loaded =
-        Loaded::Whole { head, runs: vec![], blocks: vec![], known_since: NOW.plus_micros(-1), is_capped: true };
+    let loaded = whole(&bench.chains[&wallet], NOW.plus_micros(-1), true);
     bench.sequencer.loaded(wallet, loaded);
     bench.pump();
     assert_eq!(bench.replies.remove(&id), Some(Reply::WindowFull));
@@ -74,40 +72,15 @@ fn keys_loaded_by_a_clock_ahead_are_loaded_again() {
     bench.submit_keyed(0, deposit(), Some(1));
     bench.pump();
     let (wallet, _) = bench.loads.remove(0);
-    let head = bench.chains[&wallet].last().expect("block 0").head();
-    let loaded =
-        Loaded::Whole { head, runs: vec![], blocks: vec![], known_since: NOW.plus_micros(-1), is_capped: false };
+    let loaded = whole(&bench.chains[&wallet], NOW.plus_micros(-1), false);
     bench.sequencer.loaded(wallet, loaded);
     bench.pump();
     assert_eq!(bench.loads, [(wallet, None)], "the whole wallet");
 }
 
 #[test]
-fn keys_of_a_wallet_drawn_in_are_loaded_again_too() {
-    let mut bench = Bench::new(Limits::default(), &[10, 10]);
-    let amount = Money::from_minor(1);
-    bench.submit(0, Work::TransferInside { to: wallet(1), amount, reverses: None });
-    let keyed = bench.submit_keyed(1, deposit(), Some(1));
-    bench.pump();
-    for (wallet, _) in std::mem::take(&mut bench.loads) {
-        let blocks = bench.chains[&wallet].clone();
-        let (head, age) =
-            (blocks.last().expect("block 0").head(), if wallet == super::wallet(1) { 1 } else { i64::MAX });
-        let known_since = NOW.plus_micros(-age);
-        let loaded = Loaded::Whole { head, runs: vec![], blocks, known_since, is_capped: false };
-        bench.sequencer.loaded(wallet, loaded);
-    }
-    bench.pump();
-    assert_eq!(bench.replies.get(&keyed), None, "its key is not taken for one of too many");
-    assert_eq!(bench.loads, [(wallet(1), None)], "the whole wallet");
-    bench.load_all();
-    bench.commit();
-    assert!(matches!(bench.replies.get(&keyed), Some(Reply::Done { .. })));
-}
-
-#[test]
 fn wallets_with_many_keys_make_room_for_others() {
-    let mut bench = Bench::new(Limits { keys: 3, ..Limits::default() }, &[10, 10]);
+    let mut bench = Bench::new(Limits { marks: 3, ..Limits::default() }, &[10, 10]);
     for key in 1..=3 {
         assert!(matches!(done(&mut bench, Some(key)), Reply::Done { .. }));
     }

@@ -1,10 +1,6 @@
 //! What must hold of the tables in every state, and what must be possible from each.
 
-use std::collections::BTreeSet;
-
 use ledger::Block;
-use ledger::rows::{RowChange, rows_of};
-use store::memory::Tables;
 
 use super::Move;
 use super::mover::Stepped;
@@ -21,7 +17,6 @@ pub struct Facts {
     pub at_most_one_home: bool,
     pub blocks_agree: bool,
     pub home_has_all: bool,
-    pub rows_follow: bool,
     pub nothing_twice: bool,
     pub can_finish: bool,
     /// The requests that the longest chain carries out.
@@ -58,7 +53,6 @@ impl Move {
             at_most_one_home: homes.len() <= 1,
             blocks_agree: chains.iter().flatten().all(agree),
             home_has_all: whole && homes.iter().all(|at| chains[*at].len() == longest.len()),
-            rows_follow: homes.iter().all(|at| rows_follow(&cells[*at])),
             nothing_twice: Request::all().into_iter().all(|request| count(request) <= 1)
                 && count(Request::Reverse) + count(Request::ReverseAgain) <= 1
                 && count(Request::Settle) + count(Request::TakeBack) <= 1,
@@ -121,25 +115,8 @@ impl Move {
             let tables = self.space.tables(state.tables[at]);
             let name = |block: &Block| format!("{}{}", block.number, if block.home == cell(0) { "a" } else { "b" });
             let blocks: Vec<_> = tables.chain(wallet()).map(name).collect();
-            let rows = tables.out_rows().count() + tables.in_rows().count();
-            format!("{}: [{}] {rows} rows", cell(at), blocks.join(" "))
+            format!("{}: [{}]", cell(at), blocks.join(" "))
         };
         (0..CELLS).map(chain).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// Replaying the chain gives exactly the rows.
-fn rows_follow(tables: &Tables) -> bool {
-    let (mut out, mut received, mut reversed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for change in tables.chain(wallet()).flat_map(rows_of) {
-        match change {
-            RowChange::PutOut(row) => drop(out.insert(row.transfer)),
-            RowChange::DeleteOut { transfer, .. } => drop(out.remove(&transfer)),
-            RowChange::PutIn(row) => drop(received.insert(row.transfer)),
-            RowChange::PutReversed(row) => drop(reversed.insert(row.of)),
-        }
-    }
-    out.into_iter().eq(tables.out_rows().map(|row| row.transfer))
-        && received.into_iter().eq(tables.in_rows().map(|row| row.transfer))
-        && reversed.into_iter().eq(tables.reversed_rows().map(|row| row.of))
 }

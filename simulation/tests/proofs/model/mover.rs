@@ -83,7 +83,7 @@ impl Move {
         let rest = &all.blocks[usize::from(written)..];
         let chunk = rest[..moving::chunk(rest)].to_vec();
         let written = written + u8::try_from(chunk.len()).expect("a page is short");
-        match self.write(next, to, self.onto(chunk), true) {
+        match self.write(next, to, self.onto(chunk)) {
             Written::Yes(_) if usize::from(written) < all.blocks.len() => Phase::Copying { seen, page, written },
             Written::Yes(_) if seen.copy.tombstone.is_some() => Phase::Idle,
             Written::Yes(_) => {
@@ -91,13 +91,7 @@ impl Move {
                 let prefix = Some(self.space.keep_block(last));
                 Phase::Saw(Seen { copy: Copied { prefix, ..seen.copy }, ..seen })
             }
-            Written::No { left_over_rows: true } if self.mistake != Mistake::LeaveRows => {
-                match self.space.head_of(seen.copy.tombstone) {
-                    Some(stone) => Phase::Clearing { tombstone: stone.number },
-                    None => Phase::Idle,
-                }
-            }
-            Written::No { .. } => Phase::Idle,
+            Written::No => Phase::Idle,
         }
     }
 
@@ -115,21 +109,16 @@ impl Move {
             Phase::Copying { seen, page, written } => self.copy(&mut next, to, seen, page, written),
             Phase::Cutting { seen, moved } => {
                 let block = self.space.block(moved).as_ref().clone();
-                match self.write(&mut next, from, self.onto(vec![block]), true) {
+                match self.write(&mut next, from, self.onto(vec![block])) {
                     Written::Yes(_) => Phase::Bringing { seen, moved },
-                    Written::No { .. } => Phase::Idle,
+                    Written::No => Phase::Idle,
                 }
             }
             Phase::Bringing { moved, .. } => {
                 let block = self.space.block(moved).as_ref().clone();
                 // Written or not, the next look tells.
-                self.write(&mut next, to, self.onto(vec![block]), true);
+                self.write(&mut next, to, self.onto(vec![block]));
                 Phase::Idle
-            }
-            Phase::Clearing { tombstone } => {
-                let (after, ended) = self.space.forget(state.tables[to], tombstone);
-                next.tables[to] = after;
-                if ended { Phase::Idle } else { Phase::Clearing { tombstone } }
             }
         };
         Stepped::To(Box::new(next))

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ledger::{Append, Block, Head, moving};
+use ledger::{Append, Block, Head};
 use store::memory::{Mutation, Tables};
 use store::{AppendError, Forgotten};
 
@@ -80,9 +80,7 @@ pub struct AppendId(u32);
 pub enum Written {
     Yes(TablesId),
     /// A condition failed.
-    No {
-        left_over_rows: bool,
-    },
+    No,
 }
 
 pub struct Space {
@@ -145,9 +143,7 @@ impl Space {
             let mut after = Tables::clone(&self.tables(tables));
             match after.append(&self.append(append), mutation) {
                 Ok(()) => Written::Yes(self.keep_tables(after)),
-                Err(AppendError::Conflict(conflict)) => {
-                    Written::No { left_over_rows: moving::meets_left_over_rows(&conflict) }
-                }
+                Err(AppendError::Conflict(_)) => Written::No,
                 Err(other) => unreachable!("tables without faults say yes or no: {other}"),
             }
         })

@@ -44,10 +44,6 @@ pub enum Phase {
         seen: Seen,
         moved: BlockId,
     },
-    /// Forgets to the end what was begun to be forgotten.
-    Clearing {
-        tombstone: u64,
-    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,11 +21,9 @@ impl Move {
         self.newest(state, at).is_some_and(|block| self.space.block(block).home == cell(at))
     }
 
-    /// Writes for a mover or for any other process.
-    pub fn write(&self, state: &mut State, at: usize, append: Append, by_mover: bool) -> Written {
+    pub fn write(&self, state: &mut State, at: usize, append: Append) -> Written {
         let append = self.space.keep_append(append);
-        let mutation = if by_mover { self.mistake.of_movers() } else { self.mistake.of_all() };
-        let written = self.space.write(state.tables[at], append, mutation);
+        let written = self.space.write(state.tables[at], append, self.mistake.in_stores());
         if let Written::Yes(after) = written {
             state.tables[at] = after;
         }
@@ -45,7 +43,8 @@ impl Move {
         let at = self.size.homes[instance];
         let head = self.newest(state, at);
         next.instances[instance].head = head.filter(|_| self.serves(state, at));
-        next.instances[instance].done = if self.serves(state, at) { self.done_in(state.tables[at]) } else { 0 };
+        let seen = self.serves(state, at) && self.mistake != Mistake::ForgetsWhatWasDone;
+        next.instances[instance].done = if seen { self.done_in(state.tables[at]) } else { 0 };
         if let Some(left) = head.filter(|_| !self.serves(state, at)) {
             next.carried = Some(left);
         }
@@ -54,20 +53,17 @@ impl Move {
 
     fn serve(&self, state: &State, instance: usize, request: Request) -> Option<State> {
         let mut next = *state;
-        let at = self.size.homes[instance];
         let head = state.instances[instance].head?;
-        let tables = self.space.tables(state.tables[at]);
-        // What the chain up to the remembered head holds was done; only a wallet's home answers by its rows.
-        let done = state.instances[instance].done & request.bit() != 0;
-        if done || (self.serves(state, at) && request.is_recorded(&tables)) {
+        let done = state.instances[instance].done;
+        if done & request.bit() != 0 {
             next.acknowledged |= request.bit();
             return Some(next);
         }
-        if !self.may_grow(state) || !request.is_due(&tables) {
+        if !self.may_grow(state) || !request.is_due(done) {
             return None;
         }
         let block = request.after(&self.space.block(head))?;
-        let append = self.space.keep_append(Append { blocks: vec![block], guard: None });
+        let append = self.space.keep_append(Append::next(block));
         next.instances[instance].write = Some((request, append));
         Some(next)
     }
@@ -76,14 +72,14 @@ impl Move {
         let mut next = *state;
         let (request, append) = state.instances[instance].write?;
         let append = self.space.append(append);
-        let written = self.write(&mut next, self.size.homes[instance], Append::clone(&append), false);
+        let written = self.write(&mut next, self.size.homes[instance], Append::clone(&append));
         next.instances[instance] = match written {
             Written::Yes(_) => {
                 next.acknowledged |= request.bit();
                 let head = append.blocks.last().map(|block| self.space.keep_block(block.clone()));
                 Instance { head, done: state.instances[instance].done | request.bit(), write: None }
             }
-            Written::No { .. } => NOTHING,
+            Written::No => NOTHING,
         };
         Some(next)
     }
@@ -163,7 +159,7 @@ impl Move {
             Action::InstanceForgets(instance) => next.instances[instance] = NOTHING,
             Action::ZombieLands => {
                 let (at, append) = state.zombie?;
-                self.write(&mut next, usize::from(at), Append::clone(&self.space.append(append)), false);
+                self.write(&mut next, usize::from(at), Append::clone(&self.space.append(append)));
                 next.zombie = None;
             }
             Action::ZombieIsLost => next.zombie = None,
@@ -171,7 +167,7 @@ impl Move {
             Action::RequestIsLost => next.carried = None,
             Action::CellAdopts => {
                 let (at, append) = state.adopting?;
-                self.write(&mut next, usize::from(at), Append::clone(&self.space.append(append)), false);
+                self.write(&mut next, usize::from(at), Append::clone(&self.space.append(append)));
                 next.adopting = None;
             }
             Action::AdoptionIsLost => next.adopting = None,

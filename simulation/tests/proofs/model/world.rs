@@ -1,6 +1,5 @@
 //! The model's cells, wallet and customers: constants of one small deployment.
 
-use ledger::block::Route;
 use ledger::{Append, Audit, Block, Entry, EntryKind, Guard, Intent, Money, Timestamp, TransactionId, chain, decide};
 use store::Genesis;
 use store::memory::{Mutation, Tables};
@@ -59,10 +58,8 @@ impl Request {
         let amount = Money::from_minor(1 + self as u64);
         match self {
             Request::Deposit | Request::SecondDeposit => Intent::Deposit { amount },
-            Request::Credit => Intent::Receive { from: stranger(), amount, route: Route::Across },
-            Request::Send => {
-                Intent::Send { to: stranger(), amount: Money::from_minor(1), route: Route::Across, reverses: None }
-            }
+            Request::Credit => Intent::Receive { from: stranger(), amount },
+            Request::Send => Intent::Send { to: stranger(), amount: Money::from_minor(1), reverses: None },
             Request::Settle => Intent::Settle { transfer: Request::Send.id() },
             Request::TakeBack => {
                 let (transfer, amount) = (Request::Send.id(), Money::from_minor(1));
@@ -78,22 +75,29 @@ impl Request {
         }
     }
 
-    /// Whether a cell with these tables would do it at all.
-    pub fn is_due(self, tables: &Tables) -> bool {
-        let ends_transfer = matches!(self, Request::Settle | Request::TakeBack);
-        !ends_transfer || tables.out_rows().any(|row| row.transfer == Request::Send.id())
-    }
-
-    /// Whether rows answer it, as they answer a credit that comes again.
-    pub fn is_recorded(self, tables: &Tables) -> bool {
-        self == Request::Credit && tables.in_rows().any(|row| row.transfer == self.id())
+    /// Whether an instance that knows of a chain which carries out `done` would do it at all: what may be done only once
+    /// is not done again, and only an open transfer ends.
+    pub fn is_due(self, done: u16) -> bool {
+        let has = |request: Request| done & request.bit() != 0;
+        match self {
+            Request::Settle | Request::TakeBack => {
+                has(Request::Send) && !has(Request::Settle) && !has(Request::TakeBack)
+            }
+            Request::Reverse | Request::ReverseAgain => !has(Request::Reverse) && !has(Request::ReverseAgain),
+            Request::Deposit
+            | Request::SecondDeposit
+            | Request::Credit
+            | Request::Send
+            | Request::Hold
+            | Request::Capture => !has(self),
+        }
     }
 
     /// The block that carries it out after `head`, if it is allowed there.
     pub fn after(self, head: &Block) -> Option<Block> {
         let (kind, amount) = decide(&head.state, &self.intent(), head.at).ok()?;
         let mut state = head.state.clone();
-        state.apply(self.id(), &kind, amount, head.at).expect("decide and the chain rules agree");
+        state.apply(self.id(), &kind, amount, (head.number + 1, head.at)).expect("decide and the chain rules agree");
         let entry = entry(self.id(), kind, amount, state.balance);
         Some(chain::next(&head.head(), state, vec![entry], head.at))
     }
@@ -125,7 +129,7 @@ pub fn first_tables(done: &[Request]) -> [Tables; CELLS] {
     for request in done {
         let head = tables[0].head(wallet()).expect("just created");
         let block = request.after(head).expect("what is done first is allowed");
-        tables[0].append(&Append { blocks: vec![block], guard: None }, Mutation::None).expect("its place is free");
+        tables[0].append(&Append::next(block), Mutation::None).expect("its place is free");
     }
     tables
 }
