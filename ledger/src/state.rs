@@ -34,7 +34,7 @@ pub struct WalletState {
     pub status: Status,
     /// Transfers that have left and are neither settled nor returned.
     pub open_count: u32,
-    /// No open transfer left in a block below this one; 0 while none is open.
+    /// The lowest block by which an open transfer left; 0 while none is open.
     pub open_since: u64,
     /// In the order they were placed; together never more than the balance.
     pub holds: Vec<Hold>,

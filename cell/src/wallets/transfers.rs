@@ -148,6 +148,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             Some(outcome) => outcome,
             None => self.courier.deliver(open, is_here, context.deadline).await,
         };
+        // When it was settled is not known yet when the first answer is given, and every repetition gets the same.
+        let outcome = match outcome {
+            Outcome::Settled { .. } => Outcome::Settled { at: None },
+            outcome => outcome,
+        };
         let transfer = transfer_view(&written, to, outcome);
         match transfer.status {
             TransferStatus::Returned(reason) => Err(Failure::Returned { transfer: transfer.id, reason }),
