@@ -56,6 +56,8 @@ impl<S: Store> Around<'_, S> {
                 creation_rights::deny(self.store, wallet, &other.cell).await?;
                 return Ok(Completed::LivesThere);
             }
+            // A move of its bucket to the restored cell may be ahead of the placement.
+            creation_rights::deny_while_served(self.store, wallet, &other.cell).await?;
             return Ok(Completed::Nothing);
         }
         if head.home != self.entry.id {

@@ -4,6 +4,9 @@ use super::Fixture;
 use crate::fleet::books::{Books, Moment};
 use crate::fleet::{Answer, Call, within};
 
+/// Settlements go along with other blocks, or get one after a second.
+const SETTLED_WITHIN_S: u64 = 20;
+
 /// Sends the call again and expects exactly the first answer, marked as a repetition.
 async fn expect_replay(fixture: &Fixture, call: &Call, first: &Answer) {
     let again = fixture.client.insist(call).await;
@@ -30,7 +33,7 @@ async fn a_repeated_request_gets_the_first_answer_after_a_kill() {
             assert!(answer.is_success() && !answer.is_replay(), "{answer:?}");
             answers.push(answer);
         }
-        let before = Books::read(&fixture.fleet).await.audit(Moment::Still);
+        let before = Books::read_settled(&fixture.fleet, SETTLED_WITHIN_S).await.audit(Moment::Still);
         for (call, first) in calls.iter().zip(&answers) {
             expect_replay(&fixture, call, first).await;
         }
@@ -40,7 +43,7 @@ async fn a_repeated_request_gets_the_first_answer_after_a_kill() {
         for (call, first) in calls.iter().zip(&answers) {
             expect_replay(&fixture, call, first).await;
         }
-        let after = Books::read(&fixture.fleet).await.audit(Moment::Still);
+        let after = Books::read_settled(&fixture.fleet, SETTLED_WITHIN_S).await.audit(Moment::Still);
         assert_eq!((before.entries, before.balances), (after.entries, after.balances));
     })
     .await;

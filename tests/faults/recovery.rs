@@ -223,7 +223,7 @@ async fn a_cell_is_restored_to_a_moment_from_a_whole_file_only() {
         let lines: Vec<&str> = whole.lines().collect();
         let without_last = lines[..lines.len() - 1].join("\n");
         let without_one = [&lines[..2], &lines[3..]].concat().join("\n");
-        let changed = whole.replacen("\"canonical\":\"02", "\"canonical\":\"01", 1);
+        let changed = whole.replacen("\"canonical\":\"03", "\"canonical\":\"01", 1);
         let cases = [without_last, without_one, changed, whole.replace(CELL, "cell-1"), String::new()];
         for (number, broken) in cases.into_iter().enumerate() {
             assert_ne!(broken, whole, "case {number}");

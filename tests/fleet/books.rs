@@ -14,8 +14,8 @@ use store::{BlockRange, Chains, Homes};
 use topology::{Bucket, WalletId};
 use uuid::Uuid;
 
-use super::Fleet;
 use super::journal::{Request, What};
+use super::{Fleet, until};
 
 const PAGE: usize = 1_000;
 /// Pages of one listing; a test that needs more should be a smaller one.
@@ -78,6 +78,19 @@ impl Books {
             }
         }
         Self { cells, longest }
+    }
+
+    /// What is there once no transfer is open any more.
+    pub async fn read_settled(fleet: &Fleet, within_s: u64) -> Self {
+        let mut settled = None;
+        until(within_s, "no transfer is open", async || {
+            let books = Self::read(fleet).await;
+            let is_still = books.cells.iter().all(|cell| cell.open_at_home() == 0);
+            settled = Some(books);
+            is_still
+        })
+        .await;
+        settled.expect("just read")
     }
 
     /// Every wallet's chain, wherever it lives.

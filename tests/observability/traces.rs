@@ -106,10 +106,10 @@ async fn a_transfer_across_cells_is_one_trace() {
         let chain = || {
             let router = of("router", "", "/api/v1/wallets/transfer", &CLIENT_SPAN.to_be_bytes())?;
             let payer = of("cell", "cell-1", "/api/v1/wallets/transfer", &router.id)?;
-            let payer_store = of("cell", "cell-1", "TransactWriteItems", &payer.id)?;
+            let payer_store = of("cell", "cell-1", "PutItem", &payer.id)?;
             let internal = of("router", "", "/internal/v1/wallets/{id}/credits", &payer.id)?;
             let payee = of("cell", "cell-2", "/internal/v1/wallets/{id}/credits", &internal.id)?;
-            let payee_store = of("cell", "cell-2", "TransactWriteItems", &payee.id)?;
+            let payee_store = of("cell", "cell-2", "PutItem", &payee.id)?;
             Some([router, payer, payer_store, internal, payee, payee_store])
         };
         until(30, "the whole trace has arrived", async || chain().is_some()).await;
