@@ -2,6 +2,7 @@
 //!
 //! Seeded, so that a run can be repeated. It must never act unless asked: with no plan the cost is one atomic load.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tokio::sync::Notify;
 #[serde(deny_unknown_fields, default)]
 pub struct Plan {
     pub latency_ms: u64,
+    /// Instead of `latency_ms`, for the operations that it names: a transaction takes longer than a put.
+    pub latency_ms_by_operation: BTreeMap<String, u64>,
     pub throttle_percent: u8,
     /// `TransactionCanceledException` with reasons `TransactionConflict`; only `TransactWriteItems`.
     pub conflict_percent: u8,
@@ -33,11 +36,17 @@ pub struct Plan {
 impl Plan {
     fn is_nothing(&self) -> bool {
         self.latency_ms == 0
+            && self.latency_ms_by_operation.is_empty()
             && self.throttle_percent == 0
             && self.conflict_percent == 0
             && self.lost_answer_percent == 0
             && !self.unavailable
             && self.hang_after_writes.is_none()
+    }
+
+    fn latency(&self, operation: &str) -> Option<Duration> {
+        let millis = self.latency_ms_by_operation.get(operation).copied().unwrap_or(self.latency_ms);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 }
 
@@ -107,8 +116,7 @@ impl Faults {
         if !plan.operations.is_empty() && !plan.operations.iter().any(|name| name == operation) {
             return (None, None);
         }
-        let delay = (plan.latency_ms > 0).then(|| Duration::from_millis(plan.latency_ms));
-        (delay, self.roll(&plan, operation))
+        (plan.latency(operation), self.roll(&plan, operation))
     }
 
     fn roll(&self, plan: &Plan, operation: &str) -> Option<Fault> {
@@ -135,5 +143,28 @@ impl Faults {
         } else {
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_gives_each_operation_its_own_latency() {
+        let delays_ms = |plan: &str| {
+            let faults = Faults::default();
+            faults.set(serde_json::from_str(plan).expect("a plan"));
+            ["PutItem", "TransactWriteItems", "GetItem"].map(|operation| {
+                let (delay, fault) = faults.next(operation);
+                assert_eq!(fault, None);
+                delay.map_or(0, |delay| delay.as_millis())
+            })
+        };
+        let by_operation = r#""latency_ms_by_operation": {"PutItem": 7, "TransactWriteItems": 25}"#;
+        assert_eq!(delays_ms(&format!("{{{by_operation}}}")), [7, 25, 0]);
+        assert_eq!(delays_ms(&format!(r#"{{"latency_ms": 2, {by_operation}}}"#)), [7, 25, 2]);
+        assert_eq!(delays_ms(&format!(r#"{{"operations": ["PutItem"], {by_operation}}}"#)), [7, 0, 0]);
+        assert_eq!(delays_ms(r#"{"latency_ms": 2, "operations": ["PutItem"]}"#), [2, 0, 0]);
     }
 }
