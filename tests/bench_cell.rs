@@ -3,28 +3,30 @@
 //!
 //! Everything runs on the machine that it measures, this client too: read ratios, not absolute numbers.
 
+#[allow(dead_code)]
+mod bench;
 #[allow(dead_code, unused_imports)]
 mod fleet;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bench::connection::Request;
+use bench::figures::{Meter, median, ratios};
+use bench::load::{HEADER, Load, Outcome, Round};
 use clap::Parser;
 use fleet::{Fleet, Shape};
 use ledger::limits::MAX_BATCH_OPERATIONS;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use topology::WalletId;
 
 const CLIENTS: [usize; 3] = [1, 16, 64];
 const WALLETS: usize = 256;
 /// A distinct wallet for each of these requests, then round again.
 const HOT: &str = "merchant";
+const WARM_UP_MS: u64 = 200;
 const PROCESSES: [&str; 3] = ["router", "cell-1-a", "cell-1-db"];
-/// The kernel's unit of processor time in /proc.
-const TICKS_A_SECOND: f64 = 100.0;
 
 #[derive(Parser)]
 #[command(about = "Measure a cell under load")]
@@ -79,18 +81,9 @@ impl Kind {
     }
 }
 
-/// What one case came to, over all rounds.
-#[derive(Default)]
-struct Outcome {
-    throughputs: Vec<f64>,
-    latencies_us: Vec<u32>,
-    deposits: u64,
-    cpu_s: [f64; PROCESSES.len() + 1],
-}
-
 struct Site {
     fleet: Fleet,
-    pids: Vec<i32>,
+    meter: Meter,
     wallets: Arc<Vec<WalletId>>,
     hot: WalletId,
 }
@@ -105,108 +98,36 @@ impl Site {
         let hot = fleet.client().create(HOT).await;
         let mut pids = Vec::new();
         for name in PROCESSES {
-            pids.push(fleet.pid(name).await);
+            pids.push(vec![fleet.pid(name).await]);
         }
-        Self { fleet, pids, wallets: Arc::new(wallets), hot }
-    }
-
-    fn cpu_s(&self) -> [f64; PROCESSES.len() + 1] {
-        let own = i32::try_from(std::process::id()).expect("a process id");
-        let mut seconds = [0.0; PROCESSES.len() + 1];
-        for (slot, pid) in seconds.iter_mut().zip(self.pids.iter().chain([&own])) {
-            *slot = processor_time_s(*pid);
-        }
-        seconds
+        Self { fleet, meter: Meter::new(pids), wallets: Arc::new(wallets), hot }
     }
 
     /// Deposits from `clients` connections for as long as requested.
-    async fn load(&self, kind: Kind, clients: usize, millis: u64, outcome: &mut Outcome) {
+    async fn load(&self, kind: Kind, clients: usize, millis: u64) -> Round {
         let base = match kind {
             Kind::DistinctRouter | Kind::HotRouter => self.fleet.ports.router(),
             Kind::DistinctCell | Kind::HotCell | Kind::HotCellAlone | Kind::HotBatch => self.fleet.ports.instance(1, 0),
         };
-        let address = base.strip_prefix("http://").expect("a local address").to_owned();
         let wallets = match kind {
             Kind::DistinctRouter | Kind::DistinctCell => self.wallets.clone(),
             Kind::HotRouter | Kind::HotCell | Kind::HotCellAlone | Kind::HotBatch => Arc::new(vec![self.hot]),
         };
-        let (before, began) = (self.cpu_s(), Instant::now());
-        let end = began + Duration::from_millis(millis);
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..clients {
-            tasks.spawn(client(kind, address.clone(), wallets.clone(), end));
-        }
-        let latencies: Vec<u32> = tasks.join_all().await.into_iter().flatten().collect();
-        let (took, after) = (began.elapsed(), self.cpu_s());
-        let deposits = latencies.len() * kind.deposits();
-        outcome.throughputs.push(deposits as f64 / took.as_secs_f64());
-        outcome.deposits += deposits as u64;
-        outcome.latencies_us.extend(latencies);
-        for (sum, (after, before)) in outcome.cpu_s.iter_mut().zip(after.into_iter().zip(before)) {
-            *sum += after - before;
-        }
+        let (path, body) = kind.request();
+        let next = move || {
+            let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+            let wallet = wallets[usize::try_from(number).expect("small") % wallets.len()];
+            Request { path: format!("{wallet}/{path}"), key: format!("bench-{number}"), body: body.clone() }
+        };
+        let duration = Duration::from_millis(millis);
+        let round =
+            Load { base, clients, duration, next, counts: |answer| answer.status == 200 }.run(&self.meter).await;
+        assert!(round.others.is_empty(), "{}", round.others[0].1);
+        round
     }
-}
-
-/// utime + stime; the process's name may hold spaces, so fields count from its closing bracket.
-fn processor_time_s(pid: i32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |field: usize| fields[field].parse::<f64>().expect("a number");
-    (ticks(11) + ticks(12)) / TICKS_A_SECOND
 }
 
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
-
-/// One connection: a request, its answer, the next. Plain bytes, so that the client costs next to nothing.
-async fn client(kind: Kind, address: String, wallets: Arc<Vec<WalletId>>, end: Instant) -> Vec<u32> {
-    let mut stream = TcpStream::connect(&address).await.expect("it listens");
-    stream.set_nodelay(true).expect("a socket");
-    let mut latencies = Vec::new();
-    let mut buffer = Vec::with_capacity(4_096);
-    let (path, body) = kind.request();
-    while Instant::now() < end {
-        let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
-        let wallet = wallets[usize::try_from(number).expect("small") % wallets.len()];
-        let request = format!(
-            "POST /api/v1/wallets/{wallet}/{path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-             idempotency-key: bench-{number}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let began = Instant::now();
-        stream.write_all(request.as_bytes()).await.expect("it reads");
-        read_answer(&mut stream, &mut buffer).await;
-        latencies.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
-    }
-    latencies
-}
-
-async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) {
-    buffer.clear();
-    let head = loop {
-        assert!(stream.read_buf(buffer).await.expect("it answers") > 0, "the connection was closed");
-        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-    };
-    let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-    assert!(text.starts_with("http/1.1 200"), "{text}{}", String::from_utf8_lossy(&buffer[head..]));
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-    let whole = head + length.trim().parse::<usize>().expect("a number");
-    while buffer.len() < whole {
-        assert!(stream.read_buf(buffer).await.expect("it answers") > 0, "the connection was closed");
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
-fn percentile_ms(sorted: &[u32], percent: usize) -> f64 {
-    f64::from(sorted[(sorted.len() - 1) * percent / 100]) / 1_000.0
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -222,48 +143,29 @@ async fn main() {
         for clients in CLIENTS {
             for kind in Kind::ALL {
                 let site = if kind == Kind::HotCellAlone { &alone } else { &usual };
-                let mut unused = Outcome::default();
-                let counts = round > 0;
-                let outcome = if counts { outcomes.entry((kind, clients)).or_default() } else { &mut unused };
-                site.load(kind, clients, if counts { cli.millis } else { 200 }, outcome).await;
+                let done = site.load(kind, clients, if round > 0 { cli.millis } else { WARM_UP_MS }).await;
+                if round > 0 {
+                    outcomes.entry((kind, clients)).or_default().add(&done, kind.deposits());
+                }
             }
         }
         eprintln!("round {round} of {}", cli.rounds);
     }
-    report(&mut outcomes, cli.rounds, cli.millis);
+    report(&outcomes, cli.rounds, cli.millis);
 }
 
-fn report(outcomes: &mut BTreeMap<(Kind, usize), Outcome>, rounds: u32, millis: u64) {
+fn report(outcomes: &BTreeMap<(Kind, usize), Outcome>, rounds: u32, millis: u64) {
     println!("Deposits, {rounds} interleaved rounds of {millis} ms each; median throughput of the rounds.\n");
-    println!(
-        "| deposits on | clients | deposits/s | p50 ms | p99 ms | router µs | cell µs | database µs | client µs |"
-    );
+    println!("| deposits on | clients | {HEADER} |");
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for ((kind, clients), outcome) in outcomes.iter_mut() {
-        outcome.latencies_us.sort_unstable();
-        let cpu = outcome.cpu_s.map(|seconds| format!("{:.0}", seconds * 1e6 / outcome.deposits as f64));
-        println!(
-            "| {} | {clients} | {:.0} | {:.2} | {:.2} | {} |",
-            kind.name(),
-            median(&outcome.throughputs),
-            percentile_ms(&outcome.latencies_us, 50),
-            percentile_ms(&outcome.latencies_us, 99),
-            cpu.join(" | ")
-        );
+    for ((kind, clients), outcome) in outcomes {
+        println!("| {} | {clients} | {} |", kind.name(), outcome.columns());
     }
     println!("\n(µs: processor time a deposit of each process, from /proc.)\n");
     println!("| clients | one wallet, deposits/s | one entry a block, deposits/s | ratio (each round) |");
     println!("|--:|--:|--:|--:|");
     for clients in CLIENTS {
-        let (shared, alone) = (&outcomes[&(Kind::HotCell, clients)], &outcomes[&(Kind::HotCellAlone, clients)]);
-        let each = shared.throughputs.iter().zip(&alone.throughputs).map(|(shared, alone)| shared / alone);
-        let each: Vec<f64> = each.collect();
-        let rounds = each.iter().map(|ratio| format!("{ratio:.1}")).collect::<Vec<_>>().join(", ");
-        println!(
-            "| {clients} | {:.0} | {:.0} | {:.1} ({rounds}) |",
-            median(&shared.throughputs),
-            median(&alone.throughputs),
-            median(&each)
-        );
+        let [shared, alone] = [Kind::HotCell, Kind::HotCellAlone].map(|kind| &outcomes[&(kind, clients)].throughputs);
+        println!("| {clients} | {:.0} | {:.0} | {} |", median(shared), median(alone), ratios(shared, alone));
     }
 }
