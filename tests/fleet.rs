@@ -56,11 +56,27 @@ pub struct Shape {
     pub zones: Vec<&'static str>,
     /// Of each cell; empty: all alike.
     pub weights: Vec<u32>,
+    /// The folder of another build's programs; `None`: those beside this test.
+    pub programs: Option<PathBuf>,
+}
+
+impl Shape {
+    fn ctl(&self) -> PathBuf {
+        self.programs.as_ref().map_or_else(|| programs::program("ctl"), |folder| folder.join("ctl"))
+    }
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { cells: 3, instances: 1, environment: vec![], flags: vec![], zones: vec![], weights: vec![] }
+        Self {
+            cells: 3,
+            instances: 1,
+            environment: vec![],
+            flags: vec![],
+            zones: vec![],
+            weights: vec![],
+            programs: None,
+        }
     }
 }
 
@@ -163,7 +179,7 @@ impl Fleet {
 
     /// The same, of something that takes its time. The last of what it printed, if that is one value a line.
     pub async fn ctl_within(&self, seconds: u64, words: &[&str]) -> Result<Value, String> {
-        let mut command = tokio::process::Command::new(programs::program("ctl"));
+        let mut command = tokio::process::Command::new(self.shape.ctl());
         command.arg("--data").arg(&self.data).args(["-o", "json"]).args(words).stdin(Stdio::null()).kill_on_drop(true);
         let output = within(seconds, "ctl", command.output()).await.expect("ctl can be run");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -315,7 +331,7 @@ fn config(shape: &Shape) -> String {
 
 fn spawn(data: &Path, ports: Ports, shape: &Shape) -> Child {
     let log = std::fs::File::create(data.join("up.log")).expect("the directory was made");
-    let mut command = Command::new(programs::program("ctl"));
+    let mut command = Command::new(shape.ctl());
     command
         .arg("--data")
         .arg(data)

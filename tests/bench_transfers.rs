@@ -1,0 +1,35 @@
+//! What transfers are worth, on local fleets of several cells. Prints Markdown. See `scripts/bench-transfers`.
+//!
+//! Everything goes through the public API and `ctl`, so that the programs of another build are measured in the same way;
+//! only which cell has which bucket is read from the tables.
+
+#[allow(dead_code)]
+mod bench;
+#[allow(dead_code, unused_imports)]
+mod fleet;
+#[path = "bench_transfers/site.rs"]
+mod site;
+#[path = "bench_transfers/throughput.rs"]
+mod throughput;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measure transfers on local fleets")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Transfers a second between cells and inside one, and deposits, from 16 and 64 connections
+    Throughput(throughput::Args),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    match Cli::parse().verb {
+        Verb::Throughput(args) => throughput::run(&args).await,
+    }
+}
