@@ -1,4 +1,5 @@
-//! What transfers are worth, on local fleets of several cells. Prints Markdown. See `scripts/bench-transfers`.
+//! What transfers are worth, on local fleets of several cells: how many a second, and how long one takes with a database
+//! as slow as DynamoDB. Prints Markdown. See `scripts/bench-transfers` and `scripts/measure/transfer-latency`.
 //!
 //! Everything goes through the public API and `ctl`, so that the programs of another build are measured in the same way;
 //! only which cell has which bucket is read from the tables.
@@ -7,6 +8,8 @@
 mod bench;
 #[allow(dead_code, unused_imports)]
 mod fleet;
+#[path = "bench_transfers/latency.rs"]
+mod latency;
 #[path = "bench_transfers/site.rs"]
 mod site;
 #[path = "bench_transfers/throughput.rs"]
@@ -25,11 +28,14 @@ struct Cli {
 enum Verb {
     /// Transfers a second between cells and inside one, and deposits, from 16 and 64 connections
     Throughput(throughput::Args),
+    /// How long a transfer takes with a slow database, from one connection
+    Latency(latency::Args),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     match Cli::parse().verb {
         Verb::Throughput(args) => throughput::run(&args).await,
+        Verb::Latency(args) => latency::run(&args).await,
     }
 }
