@@ -65,13 +65,15 @@ async fn operations_cost_what_their_blocks_cost() {
         let near = fleet.users_in(1, 2).await;
         let far = fleet.users_in(2, 1).await.remove(0);
         let (ann, abe, bob) = (client.create(&near[0]).await, client.create(&near[1]).await, client.create(&far).await);
-        let mut deposits = Vec::new();
         for wallet in [ann, abe, bob] {
             for number in 0..REPEATED {
-                let call = Call::deposit(wallet, "100").key(format!("{wallet} {number}"));
-                deposits.push(client.send(&call).await.expect(200).string("transactionId"));
+                client.send(&Call::deposit(wallet, "100").key(format!("{wallet} {number}"))).await.expect(200);
             }
         }
+        let path = format!("/api/v1/wallets/{ann}/transactions?limit={REPEATED}");
+        let listed = client.send(&Call::get(path)).await.expect(200).json()["transactions"].clone();
+        let id = |line: &Value| line["transactionId"].as_str().expect("a text").to_owned();
+        let deposits: Vec<String> = listed.as_array().expect("a list").iter().map(id).collect();
         let key = |name: &str, number: u64| format!("{name}-{number}");
         costs_at_most(&fleet, &[1], "a keyed deposit", 1.0, |n| vec![Call::deposit(ann, "1.23").key(key("d", n))])
             .await;

@@ -41,9 +41,9 @@ pub const MARK_BYTES: usize = 11;
 /// Bytes of one mark in the row of a run: the mark and the block's offset in the run.
 pub const MARK_ITEM_BYTES: usize = MARK_BYTES + 1;
 
-/// Most blocks copied in one transaction.
-pub const COPY_BLOCKS: usize = 32;
-/// Most bytes of blocks in one transaction of a copy.
+/// Most blocks of a copy that are written at once: single writes in any order, or one transaction.
+pub const COPY_BLOCKS: usize = 16;
+/// Most bytes of blocks of a copy that are written at once.
 pub const COPY_BYTES: usize = 3_000_000;
 
 /// Seconds that a hold may last, and lasts where nothing is said.

@@ -24,7 +24,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// From the target's two newest blocks, newest first.
+    /// From the target's [`NEWEST_BLOCKS`] newest blocks, newest first.
     pub fn of(target: &CellId, newest: &[Block]) -> Copy {
         let Some(head) = newest.first() else { return Copy::default() };
         Copy { prefix: unbroken(newest).map(Block::head), tombstone: is_tombstone(target, head).then(|| head.head()) }
@@ -35,12 +35,26 @@ impl Copy {
     }
 }
 
-/// The last block of a chain's unbroken beginning, from its two newest blocks, newest first: no
-/// more than one block is ever alone above a hole.
+/// So many of the newest blocks tell where the unbroken beginning of a copy ends: what is being written may be written in
+/// any order, and everything below it is there.
+pub const NEWEST_BLOCKS: usize = COPY_BLOCKS.saturating_add(1);
+
+/// The last block of a chain's unbroken beginning, from its [`NEWEST_BLOCKS`] newest blocks, newest first, or all of them.
 pub fn unbroken(newest: &[Block]) -> Option<&Block> {
-    let (head, below) = (newest.first()?, newest.get(1));
-    let follows = |below: &Block| below.number.checked_add(1) == Some(head.number) && below.hash == head.previous;
-    if head.number == 0 || below.is_some_and(follows) { Some(head) } else { below }
+    let lowest = newest.last()?;
+    if lowest.number > 0 && newest.len() < NEWEST_BLOCKS {
+        return None;
+    }
+    let follows =
+        |last: &Block, next: &Block| last.number.checked_add(1) == Some(next.number) && next.previous == last.hash;
+    let mut last = lowest;
+    for next in newest.iter().rev().skip(1) {
+        if !follows(last, next) {
+            break;
+        }
+        last = next;
+    }
+    Some(last)
 }
 
 /// Whether this block, the last one in `cell`, says that the wallet left from there. An unfinished copy ends otherwise.
@@ -136,6 +150,13 @@ pub fn check_links(prefix: Option<&Head>, blocks: &[Block]) -> Result<(), ChainF
     Ok(())
 }
 
+/// How many of `blocks` (consecutive, of one wallet) may be written at once, in any order, to a target without a
+/// tombstone. The block by which the wallet arrives there makes the target serve: it comes alone, after all others.
+pub fn at_once(to: &CellId, blocks: &[Block]) -> usize {
+    let arrival = blocks.iter().position(|block| block.home == *to);
+    chunk(blocks).min(arrival.map_or(usize::MAX, |position| position.max(1)))
+}
+
 /// How many of `blocks` (consecutive, of one wallet) fit into one guarded append. At least one.
 pub fn chunk(blocks: &[Block]) -> usize {
     let mut bytes = 0_usize;
@@ -217,7 +238,7 @@ mod tests {
             (Some(&zero), copy_of("b", &[&zero, &one]), Step::Diverged { number: 1 }),
             (Some(&left), copy_of("b", &[&zero, &one]), Step::Copy { first: 2, last: 2 }),
             (Some(&left), copy_of("b", &[&zero, &one, &left]), Step::Done),
-            (Some(&left), copy_of("b", &[&one, &left, &back]), Step::Done),
+            (Some(&left), copy_of("b", &[&zero, &one, &left, &back]), Step::Done),
             (Some(&left), copy_of("b", &[&back]), Step::Done),
             (Some(&third), copy_of("b", &[&zero]), Step::Elsewhere { home: cell("c") }),
         ];
@@ -235,12 +256,46 @@ mod tests {
         let step = |held: &[&Block]| next(&cell("b"), &cell("a"), Some(&two.head()), &copy_of("a", held));
         assert_eq!(step(&[&left]), Step::Copy { first: 0, last: 1 });
         assert_eq!(step(&[&zero, &left]), Step::Copy { first: 1, last: 1 });
-        assert_eq!(step(&[&one, &left]), Step::Copy { first: 3, last: 3 });
-        assert!(copy_of("a", &[&one, &left]).tombstone.is_some());
-        assert!(copy_of("b", &[&one, &left]).tombstone.is_none());
+        assert_eq!(step(&[&one, &left]), Step::Copy { first: 0, last: 1 }, "block 0 is gone");
+        assert_eq!(step(&[&zero, &one, &left]), Step::Copy { first: 3, last: 3 });
+        assert!(copy_of("a", &[&zero, &one, &left]).tombstone.is_some());
+        assert!(copy_of("b", &[&zero, &one, &left]).tombstone.is_none());
         let other = deposit(&zero.head(), 6);
-        let forked = copy_of("a", &[&other, &left]);
+        let forked = copy_of("a", &[&zero, &other, &left]);
         assert_eq!(forked.prefix, Some(other.head()), "the tombstone does not name what is below it");
+    }
+
+    #[test]
+    fn a_copy_ends_where_its_first_hole_is() {
+        let mut chain = vec![opened("a")];
+        for minor in 1..=NEWEST_BLOCKS as u64 + 4 {
+            chain.push(deposit(&chain[chain.len() - 1].head(), minor));
+        }
+        let held = |numbers: &[usize]| {
+            let newest = numbers.iter().rev().take(NEWEST_BLOCKS).map(|number| chain[*number].clone());
+            unbroken(&newest.collect::<Vec<_>>()).map(|block| block.number)
+        };
+        let all: Vec<usize> = (0..chain.len()).collect();
+        assert_eq!(held(&all), Some(chain.len() as u64 - 1));
+        assert_eq!(held(&[]), None);
+        assert_eq!(held(&[1, 2]), None);
+        assert_eq!(held(&[0, 2, 3]), Some(0));
+        // As many as are written at once are missing, but for the last one.
+        let below = chain.len() - COPY_BLOCKS;
+        let mut holes: Vec<usize> = (0..below).collect();
+        holes.push(chain.len() - 1);
+        assert_eq!(held(&holes), Some(below as u64 - 1));
+    }
+
+    #[test]
+    fn the_block_by_which_a_wallet_arrives_is_written_alone() {
+        let zero = opened("a");
+        let one = deposit(&zero.head(), 5);
+        let left = moved(&one.head(), "b");
+        let blocks = [zero, one, left];
+        assert_eq!(at_once(&cell("b"), &blocks), 2);
+        assert_eq!(at_once(&cell("b"), &blocks[2..]), 1);
+        assert_eq!(at_once(&cell("c"), &blocks), 3);
     }
 
     #[test]

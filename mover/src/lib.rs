@@ -25,8 +25,7 @@ use topology::{Bucket, CellId, WalletId};
 pub use homes::{Buckets, Stand};
 pub use pace::{Pace, Progress};
 pub use settle::{Settled, settle};
-pub use wallet::last_departure;
-pub use wallet::random;
+pub use wallet::{last_departure, newest_blocks, random};
 
 /// Most buckets of one group: their `homes` rows change in one transaction.
 pub const GROUP_BUCKETS: usize = store::MAX_HOME_CHANGES;

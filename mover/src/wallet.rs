@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ledger::limits::RUN_BLOCKS;
 use ledger::marks::{MarkRun, last_of, run_of};
-use ledger::moving::{self, Copy, Step};
+use ledger::moving::{self, Copy, NEWEST_BLOCKS, Step};
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Audit, Block, Head, ShortText, canonical};
 use store::commit::{CommitOutcome, commit_before};
@@ -31,7 +32,7 @@ const RECOUNTS_MAX: u32 = 3;
 /// What both cells hold, as it was last seen.
 struct Seen {
     source: Option<Head>,
-    /// When the source was asked.
+    /// Before either was asked.
     at: Instant,
     copy: Copy,
 }
@@ -129,18 +130,21 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     }
 
     async fn look(&self, wallet: WalletId) -> Result<Seen, MoveError> {
-        let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
+        let began = Instant::now();
         // The target first: seen after the source, a copy could be ahead of it because another
         // mover moved the wallet in between, and would look like another chain.
-        let target = retry::read(random(wallet), || self.route.to.store.blocks(wallet, newest, 2)).await?;
-        let began = Instant::now();
+        let target = retry::read(random(wallet), || newest_blocks(&self.route.to.store, wallet)).await?;
+        let asked = Instant::now();
         let source = retry::read(random(wallet), || self.route.from.store.head(wallet)).await?;
-        self.pace.source_answered(began.elapsed());
+        self.pace.source_answered(asked.elapsed());
         Ok(Seen { source: source.map(|block| block.head()), at: began, copy: Copy::of(&self.route.to.cell, &target) })
     }
 
     /// Copies one page of blocks, in order, and the rows that follow from them.
     async fn copy(&self, wallet: WalletId, mut seen: Seen, first: u64, last: u64) -> Result<Seen, MoveError> {
+        if seen.at.elapsed() > self.head_lifetime / 2 {
+            return self.look(wallet).await;
+        }
         let range = BlockRange { first, last, newest_first: false };
         let page = retry::read(random(wallet), || self.route.from.store.blocks(wallet, range, PAGE_BLOCKS)).await?;
         if page.is_empty() {
@@ -166,11 +170,17 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
         let mut rest = &page[..];
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(moving::chunk(rest));
+            let is_first_stay = seen.copy.tombstone.is_none();
+            let count = if is_first_stay { moving::at_once(&self.route.to.cell, rest) } else { moving::chunk(rest) };
+            let (chunk, after) = rest.split_at(count);
             let bytes = chunk.iter().map(|block| canonical::encode(block).len() as u64).sum();
             self.pace.take_bytes(bytes).await;
-            let append = Append::onto(chunk.to_vec());
-            if let Written::No = self.append_at(&self.route.to.store, wallet, append).await? {
+            let written = match is_first_stay {
+                true => self.put_all(wallet, chunk, seen.at + self.head_lifetime).await?,
+                // What is left of the earlier stay may be purged at this moment.
+                false => self.append_at(&self.route.to.store, wallet, Append::onto(chunk.to_vec())).await?,
+            };
+            if let Written::No = written {
                 return self.look(wallet).await;
             }
             self.pace.progress.copied(chunk.len() as u64, bytes);
@@ -184,6 +194,17 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
         seen.copy.prefix = Some(head);
         Ok(seen)
+    }
+
+    /// Writes blocks that may be written in any order, one by one. Later than `sign_by` they could land where the chain
+    /// has been purged since.
+    async fn put_all(&self, wallet: WalletId, blocks: &[Block], sign_by: Instant) -> Result<Written, MoveError> {
+        let puts = blocks
+            .iter()
+            .map(|block| self.append_before(&self.route.to.store, wallet, Append::next(block.clone()), Some(sign_by)));
+        let written = join_all(puts).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let is_whole = written.iter().all(|written| matches!(written, Written::Yes));
+        Ok(if is_whole { Written::Yes } else { Written::No })
     }
 
     /// The two cells are seen one after the other, so that two true views can contradict each other. A fault is one only
@@ -318,6 +339,22 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let agrees = before.as_ref().is_some_and(|found| found.hash == last.hash);
         agrees.then_some(()).ok_or_else(|| diverged(wallet, format!("block {} has two hashes", last.number)))
     }
+}
+
+/// The newest blocks of a chain, newest first: enough to tell where its unbroken beginning ends.
+pub async fn newest_blocks<S: Store>(store: &S, wallet: WalletId) -> Result<Vec<Block>, StoreError> {
+    let mut newest: Vec<Block> = Vec::new();
+    while newest.len() < NEWEST_BLOCKS {
+        let last = newest.last().map_or(Some(u64::MAX), |block| block.number.checked_sub(1));
+        let Some(last) = last else { break };
+        let range = BlockRange { first: 0, last, newest_first: true };
+        let page = store.page(wallet, range, NEWEST_BLOCKS - newest.len()).await?;
+        newest.extend(page.blocks);
+        if !page.more {
+            break;
+        }
+    }
+    Ok(newest)
 }
 
 /// The newest block up to `head` by which the wallet left `cell`, from the chain that another cell holds.

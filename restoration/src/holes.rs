@@ -1,6 +1,7 @@
 //! Chains that are there but for some blocks: what a cell holds of them, and what would fill the hole.
 
 use ledger::{Append, Block, Head, moving};
+use mover::newest_blocks;
 use store::{BlockRange, HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
 
@@ -16,8 +17,7 @@ pub struct Held {
 }
 
 pub async fn held(store: &impl Store, wallet: WalletId) -> Result<Held> {
-    let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-    let blocks = store.blocks(wallet, newest, 2).await?;
+    let blocks = newest_blocks(store, wallet).await?;
     let prefix = moving::unbroken(&blocks).map(Block::head);
     Ok(Held { prefix, newest: blocks.first().map(Block::head) })
 }

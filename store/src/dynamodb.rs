@@ -133,6 +133,11 @@ impl DynamoStore {
     }
 
     async fn append_one(&self, block: &Block, signed: Signed) -> Result<(), AppendError> {
+        // A copy begins: the list of its bucket's wallets comes first, so that none is missing from it.
+        if block.number == 0 {
+            let listed = self.put_derived(items::member(block.wallet)).await;
+            listed.map_err(|error| AppendError::NotApplied(error.to_string()))?;
+        }
         self.client
             .put_item()
             .table_name(&self.ledger)
@@ -207,9 +212,7 @@ impl Chains for DynamoStore {
     async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
         self.clock.check(&append.blocks)?;
         match append.blocks.as_slice() {
-            [block] if append.guard.is_none() && block.number > 0 => {
-                self.append_one(block, Signed { by: sign_by }).await
-            }
+            [block] if append.guard.is_none() => self.append_one(block, Signed { by: sign_by }).await,
             _ => self.append_guarded(append, Signed { by: sign_by }).await,
         }
     }

@@ -1,6 +1,6 @@
 //! What a move of a wallet asks of a store: copies, lists of members, forgetting.
 
-use ledger::moving::{self, Copy};
+use ledger::moving::{self, Copy, NEWEST_BLOCKS};
 use ledger::{Append, Audit, Block, EntryKind, Guard};
 use store::{AppendError, BlockRange, Forgotten, Store};
 use topology::{CellId, WalletId};
@@ -102,7 +102,7 @@ pub async fn what_was_forgotten_can_be_copied_back<S: Store>(subject: &Subject<S
     assert_eq!(subject.store.blocks(wallet, ALL, 100).await, Ok(vec![stone.clone()]));
     assert_eq!(forget_all(subject, wallet, stone.number).await, 0, "once is enough");
 
-    let held = Copy::of(&cell(), &subject.store.blocks(wallet, NEWEST, 2).await.expect("it answers"));
+    let held = Copy::of(&cell(), &subject.store.blocks(wallet, NEWEST, NEWEST_BLOCKS).await.expect("it answers"));
     assert!(held.prefix.is_none() && held.tombstone.is_some());
     let hole = copy(subject, &blocks[1..2], Some(Guard::Unbroken)).await;
     assert!(matches!(hole, Err(AppendError::Conflict(conflict)) if conflict.guard), "no hole is left in a copy");

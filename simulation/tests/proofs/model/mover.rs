@@ -1,7 +1,7 @@
 //! A mover, step by step, as `mover` goes: between any two steps others may act, and after any it may
 //! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
 
-use ledger::moving::{self, Copy, Step};
+use ledger::moving::{self, Copy, NEWEST_BLOCKS, Step};
 use ledger::{Append, Audit, Block};
 use store::memory::Tables;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ impl Move {
     }
 
     fn look_at(&self, tables: &Tables, target: usize) -> Copied {
-        let newest: Vec<_> = tables.chain(wallet()).rev().take(2).cloned().collect();
+        let newest: Vec<_> = tables.chain(wallet()).rev().take(NEWEST_BLOCKS).cloned().collect();
         let copy = Copy::of(&cell(target), &newest);
         let named = |head: Option<ledger::Head>| {
             let block = head.and_then(|head| newest.iter().find(|block| block.number == head.number));
@@ -78,13 +78,43 @@ impl Move {
             && self.newest(state, from) == seen.source
     }
 
-    fn copy(&self, next: &mut State, to: usize, seen: Seen, page: AppendId, written: u8) -> Phase {
+    /// What is written at once next of a page: the places of its blocks.
+    fn at_once(&self, to: usize, seen: Seen, page: &Append, written: u8) -> Vec<usize> {
+        let is_open = |place: &usize| written & (1 << place) == 0;
+        let mut first = 0;
+        while first < page.blocks.len() {
+            let rest = &page.blocks[first..];
+            let count =
+                if seen.copy.tombstone.is_some() { moving::chunk(rest) } else { moving::at_once(&cell(to), rest) };
+            let open: Vec<usize> = (first..first + count).filter(is_open).collect();
+            if !open.is_empty() {
+                return open;
+            }
+            first += count;
+        }
+        Vec::new()
+    }
+
+    /// The next write of a page: single blocks in any order, or, above a tombstone, in one guarded append.
+    fn next_write(&self, to: usize, seen: Seen, page: &Append, written: u8, last: bool) -> Option<(Append, u8)> {
+        let open = self.at_once(to, seen, page, written);
+        let bits = |places: &[usize]| places.iter().fold(0, |bits, place| bits | 1 << place);
+        if seen.copy.tombstone.is_some() {
+            let blocks = open.iter().map(|place| page.blocks[*place].clone()).collect();
+            return Some((self.onto(blocks), bits(&open)));
+        }
+        let place = if last { *open.last()? } else { *open.first()? };
+        Some((Append::next(page.blocks[place].clone()), bits(&[place])))
+    }
+
+    fn copy(&self, next: &mut State, to: usize, (seen, page, written): (Seen, AppendId, u8), last: bool) -> Phase {
         let all = self.space.append(page);
-        let rest = &all.blocks[usize::from(written)..];
-        let chunk = rest[..moving::chunk(rest)].to_vec();
-        let written = written + u8::try_from(chunk.len()).expect("a page is short");
-        match self.write(next, to, self.onto(chunk)) {
-            Written::Yes(_) if usize::from(written) < all.blocks.len() => Phase::Copying { seen, page, written },
+        let Some((append, bits)) = self.next_write(to, seen, &all, written, last) else { return Phase::Idle };
+        let written = written | bits;
+        match self.write(next, to, append) {
+            Written::Yes(_) if !self.at_once(to, seen, &all, written).is_empty() => {
+                Phase::Copying { seen, page, written }
+            }
             Written::Yes(_) if seen.copy.tombstone.is_some() => Phase::Idle,
             Written::Yes(_) => {
                 let last = all.blocks.last().expect("it is not empty").clone();
@@ -93,6 +123,18 @@ impl Move {
             }
             Written::No => Phase::Idle,
         }
+    }
+
+    /// Of the blocks that a mover writes at once, the last one lands first.
+    pub fn write_last(&self, state: &State, mover: usize) -> Option<State> {
+        let Phase::Copying { seen, page, written } = state.movers[mover] else { return None };
+        let to = self.plans[mover].1;
+        if seen.copy.tombstone.is_some() || self.at_once(to, seen, &self.space.append(page), written).len() < 2 {
+            return None;
+        }
+        let mut next = *state;
+        next.movers[mover] = self.copy(&mut next, to, (seen, page, written), true);
+        Some(next)
     }
 
     /// One step of a mover: between any two of them others may act.
@@ -106,7 +148,7 @@ impl Move {
                 Ok(phase) => phase,
                 Err(end) => return end,
             },
-            Phase::Copying { seen, page, written } => self.copy(&mut next, to, seen, page, written),
+            Phase::Copying { seen, page, written } => self.copy(&mut next, to, (seen, page, written), false),
             Phase::Cutting { seen, moved } => {
                 let block = self.space.block(moved).as_ref().clone();
                 match self.write(&mut next, from, self.onto(vec![block])) {
@@ -129,10 +171,9 @@ impl Move {
         let (from, to) = self.plans[mover];
         let one = |moved| vec![self.space.block(moved).as_ref().clone()];
         match state.movers[mover] {
-            Phase::Copying { page, written, .. } => {
+            Phase::Copying { seen, page, written } => {
                 let all = self.space.append(page);
-                let rest = &all.blocks[usize::from(written)..];
-                Some((to, self.onto(rest[..moving::chunk(rest)].to_vec())))
+                self.next_write(to, seen, &all, written, false).map(|(append, _)| (to, append))
             }
             Phase::Cutting { moved, .. } => Some((from, self.onto(one(moved)))),
             Phase::Bringing { moved, .. } => Some((to, self.onto(one(moved)))),

@@ -28,7 +28,7 @@ pub enum Phase {
     Idle,
     SawTarget(Copied),
     Saw(Seen),
-    /// Has read a page, and has written so many of its blocks.
+    /// Has read a page, and has written some of its blocks: a bit for each.
     Copying {
         seen: Seen,
         page: AppendId,
@@ -80,6 +80,8 @@ pub struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     MoverSteps(usize),
+    /// Of the blocks that it writes at once, the last one lands first.
+    MoverWritesLast(usize),
     /// All that it remembers is gone.
     MoverDies(usize),
     /// And its write may still land.

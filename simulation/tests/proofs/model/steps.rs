@@ -12,6 +12,15 @@ use super::{Mistake, Move};
 /// What an instance knows that has just started.
 const NOTHING: Instance = Instance { head: None, done: 0, write: None };
 
+/// Whether a mover in this phase writes to its target without a guard: it saw no tombstone there.
+fn copies_freely(phase: &Phase) -> bool {
+    match phase {
+        Phase::Idle | Phase::Cutting { .. } | Phase::Bringing { .. } => false,
+        Phase::SawTarget(copied) => copied.tombstone.is_none(),
+        Phase::Saw(seen) | Phase::Copying { seen, .. } => seen.copy.tombstone.is_none(),
+    }
+}
+
 impl Move {
     pub fn newest(&self, state: &State, at: usize) -> Option<BlockId> {
         self.space.newest(state.tables[at])
@@ -88,6 +97,9 @@ impl Move {
     pub fn possible(&self, state: &State, actions: &mut Vec<Action>) {
         for (mover, phase) in state.movers.iter().enumerate() {
             actions.push(Action::MoverSteps(mover));
+            if matches!(phase, Phase::Copying { .. }) {
+                actions.push(Action::MoverWritesLast(mover));
+            }
             if *phase != Phase::Idle {
                 actions.push(Action::MoverDies(mover));
                 if state.zombie.is_none() {
@@ -142,6 +154,7 @@ impl Move {
                 Stepped::Ended => next.movers[mover] = Phase::Idle,
                 Stepped::Diverged => next.alarm = true,
             },
+            Action::MoverWritesLast(mover) => next = self.write_last(state, mover)?,
             Action::MoverDies(mover) => next.movers[mover] = Phase::Idle,
             Action::MoverDiesWriting(mover) => {
                 let (at, append) = self.write_of(state, mover)?;
@@ -207,9 +220,10 @@ impl Move {
             block.number > 0 && (append.guard.is_none() || moving::is_tombstone(&cell(at), block))
         };
         let unfenced = self.mistake == Mistake::MoversUnguarded;
-        // A mover that looked at this cell decides on that head, as an instance does.
+        // A mover that looked at this cell decides on what it saw, as an instance does.
         let leaves = |mover: usize, phase: &Phase| {
-            self.plans[mover].0 == at && !matches!(phase, Phase::Idle | Phase::SawTarget(_))
+            let is_source = self.plans[mover].0 == at && !matches!(phase, Phase::Idle | Phase::SawTarget(_));
+            is_source || (self.plans[mover].1 == at && copies_freely(phase))
         };
         let quiet = unfenced
             || (on_its_way.is_none_or(|append| !is_new(&append))
