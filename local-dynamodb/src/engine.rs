@@ -11,6 +11,7 @@ use std::sync::Arc;
 use dynoxide::Database;
 
 use crate::group_sync::{GroupSync, Turn};
+use crate::stream_records;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -43,6 +44,8 @@ impl Engine {
         let database = Database::new(&text).map_err(failed)?;
         // This is what sets `synchronous = NORMAL`: commits are not synced one by one.
         database.disable_bulk_loading().map_err(failed)?;
+        let incomplete = |error: rusqlite::Error| OpenError::Engine { path: path.into(), message: error.to_string() };
+        stream_records::complete(path).map_err(incomplete)?;
         let sync = GroupSync::start(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
         Ok(Self { database, sync: Some(sync), _lock: Some(lock) })
     }

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod group_sync;
 pub mod http;
 pub mod signature;
+mod stream_records;
 
 #[cfg(test)]
 mod tests;
