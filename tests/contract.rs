@@ -5,6 +5,7 @@
 
 mod appends;
 mod cell_rows;
+mod changes;
 mod creation;
 mod engines;
 mod moves;
@@ -17,7 +18,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Audit, Key, ShortText};
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain};
-use store::dynamodb::DynamoStore;
+use store::dynamodb::{Connection, DynamoStore, connect, connect_streams};
 use store::memory::MemoryStore;
 use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, Store};
 use topology::{Bucket, CellId, UserId, WalletId};
@@ -56,13 +57,14 @@ impl Subject<MemoryStore> {
 }
 
 impl Subject<DynamoStore> {
-    async fn tables(client: Client, prefix: &str) -> Self {
+    async fn tables(connection: &Connection, prefix: &str) -> Self {
+        let client = connect(connection).await;
         // A Java engine that has just started takes its time for the first calls.
         until(WARM_UP_S, "the tables are created", async || {
             store::dynamodb::create_tables(&client, prefix).await.is_ok()
         })
         .await;
-        let store = DynamoStore::new(client.clone(), prefix);
+        let store = DynamoStore::new(client.clone(), prefix).with_streams(connect_streams(connection).await);
         assert_eq!(store.put_genesis(&genesis()).await, Ok(true));
         Self { store, backdoor: Backdoor::Tables { client, prefix: prefix.to_owned() } }
     }
@@ -183,6 +185,11 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     cell_rows::a_row_of_the_cell_changes_only_from_what_was_seen(subject).await;
     cell_rows::rows_of_the_cell_are_listed_from_either_end(subject).await;
     cell_rows::what_is_stored_is_read_item_by_item(subject).await;
+    changes::every_block_comes_out_in_the_order_of_its_wallet(subject).await;
+    changes::a_saved_position_goes_on_where_it_was(subject).await;
+    changes::two_readers_at_once_both_get_everything(subject).await;
+    changes::a_position_of_another_stream_is_lost(subject).await;
+    changes::copies_come_out_and_purges_do_not(subject).await;
     reads::chains_are_read_in_pages_from_either_end(subject).await;
     reads::what_is_not_there_is_not_found(subject).await;
     reads::a_spoilt_block_is_noticed(subject).await;

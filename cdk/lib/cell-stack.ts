@@ -24,7 +24,7 @@ export class CellStack extends ZonedStack {
     super(scope, id, config, own.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
 
     const tables = new DurableTables(this, 'Tables', CELL_TABLES, `${cell}-`);
-    const network = new Network(this, 'Network', config.deployment.zones.length);
+    const network = new Network(this, 'Network', config.deployment.zones.length, { followsTables: true });
     const cluster = new Cluster(this, 'Cluster', config, cell, network);
     cluster.identity('cell', tables.statements(BY_CELL));
     cluster.collector(cell);

@@ -4,7 +4,14 @@
  * goes. It must never name an action that a caller did not ask for.
  */
 import { ArnFormat, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import { AttributeType, Billing, ProjectionType, TableEncryptionV2, TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import {
+  AttributeType,
+  Billing,
+  ProjectionType,
+  StreamViewType,
+  TableEncryptionV2,
+  TableV2,
+} from 'aws-cdk-lib/aws-dynamodb';
 import type { GlobalSecondaryIndexPropsV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
@@ -25,11 +32,12 @@ const index = ({ name, partition, sort, projection }: Index): GlobalSecondaryInd
   projectionType: projection === 'ALL' ? ProjectionType.ALL : ProjectionType.KEYS_ONLY,
 });
 
-/** What may be done to one table and, if asked for, to its index. */
+/** What may be done to one table and, if asked for, to its index and its change stream. */
 export interface Use {
   readonly table: string;
   readonly actions: readonly string[];
   readonly indexActions?: readonly string[];
+  readonly streamActions?: readonly string[];
 }
 
 export class DurableTables extends Construct {
@@ -57,6 +65,7 @@ export class DurableTables extends Construct {
           partitionKey: attribute(shape.partition),
           sortKey: shape.sort && attribute(shape.sort),
           globalSecondaryIndexes: shape.index && [index(shape.index)],
+          ...(shape.isFollowed && { dynamoStream: StreamViewType.NEW_IMAGE }),
           billing: Billing.onDemand(),
           encryption: TableEncryptionV2.customerManagedKey(this.key),
           pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true, recoveryPeriodInDays: RECOVERY_DAYS },
@@ -69,10 +78,13 @@ export class DurableTables extends Construct {
 
   /** Statements for exactly these uses, and for the key they need; no wildcard among actions or resources. */
   statements(uses: readonly Use[]): PolicyStatement[] {
-    const made = uses.flatMap(({ table, actions, indexActions }) => {
+    const made = uses.flatMap(({ table, actions, indexActions, streamActions }) => {
       const statements = [new PolicyStatement({ actions: [...actions], resources: [this.arn(table)] })];
       if (indexActions) {
         statements.push(new PolicyStatement({ actions: [...indexActions], resources: [this.indexArn(table)] }));
+      }
+      if (streamActions) {
+        statements.push(new PolicyStatement({ actions: [...streamActions], resources: [this.streamArn(table)] }));
       }
       return statements;
     });
@@ -97,6 +109,13 @@ export class DurableTables extends Construct {
   private arn(table: string): string {
     if (!this.tables.has(table)) throw new Error(`no table ${table}`);
     return Stack.of(this).formatArn({ service: 'dynamodb', resource: 'table', resourceName: this.prefix + table });
+  }
+
+  /** Its name is given when the table is made; a new stream of the same table has another. */
+  private streamArn(table: string): string {
+    const arn = this.tables.get(table)?.tableStreamArn;
+    if (!arn) throw new Error(`table ${table} has no stream`);
+    return arn;
   }
 
   private indexArn(table: string): string {

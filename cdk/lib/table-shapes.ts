@@ -20,6 +20,8 @@ export interface TableShape {
   readonly partition: Key;
   readonly sort?: Key;
   readonly index?: Index;
+  /** Whether it has a change stream, of new images. */
+  readonly isFollowed?: true;
 }
 
 /** Of a cell: store/src/dynamodb/tables.rs. */
@@ -29,6 +31,7 @@ export const CELL_TABLES = [
     partition: ['w', 'S'],
     sort: ['n', 'N'],
     index: { name: 'buckets', partition: ['k', 'S'], sort: ['w', 'S'], projection: 'KEYS_ONLY' },
+    isFollowed: true,
   },
   {
     name: 'transfers',

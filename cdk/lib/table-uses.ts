@@ -10,9 +10,12 @@ const DELETE = 'dynamodb:DeleteItem';
 /** What `ctl capacity` asks for: how many bytes a table holds. And the id by which a cell knows its own tables. */
 const DESCRIBE = 'dynamodb:DescribeTable';
 
+/** How its feed follows the changes of a table. The name of the stream is in the table's description. */
+const FOLLOW = ['dynamodb:DescribeStream', 'dynamodb:GetShardIterator', 'dynamodb:GetRecords'];
+
 /** A cell's own processes. They end transfers in flight by deleting their rows. */
 export const BY_CELL: readonly Use[] = [
-  { table: 'ledger', actions: [...READ, DESCRIBE, ...WRITE], indexActions: ['dynamodb:Query'] },
+  { table: 'ledger', actions: [...READ, DESCRIBE, ...WRITE], indexActions: ['dynamodb:Query'], streamActions: FOLLOW },
   { table: 'transfers', actions: [...READ, DESCRIBE, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
   { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE] },
   { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },

@@ -15,7 +15,10 @@ function onTables(name: string, role: RegExp): Record<string, string[]> {
       .filter((action) => action.startsWith('dynamodb:'));
     if (Effect !== 'Allow' || actions.length === 0) continue;
     for (const resource of list(Resource)) {
-      const key = JSON.stringify(resource).match(/table\/([a-z0-9/-]+)/)![1]!;
+      const text = JSON.stringify(resource);
+      // The name of a stream is known once it is made.
+      const stream = text.match(/"Tables([a-z]+)[0-9A-F]{8}","StreamArn"/);
+      const key = stream ? `the stream of ${stream[1]}` : text.match(/table\/([a-z0-9/-]+)/)![1]!;
       found[key] = [...(found[key] ?? []), ...actions.map((action) => action.slice('dynamodb:'.length))].sort();
     }
   }
@@ -27,6 +30,7 @@ describe('who may do what', () => {
     expect(onTables('cell-1', /wallet\/cell in/)).toEqual({
       'cell-1-ledger': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-ledger/index/buckets': ['Query'],
+      'the stream of ledger': ['DescribeStream', 'GetRecords', 'GetShardIterator'],
       'cell-1-transfers': ['ConditionCheckItem', 'DeleteItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-transfers/index/open': ['Query'],
       'cell-1-snapshots': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],

@@ -9,6 +9,7 @@ const source = (path: string) => readFileSync(new URL(`../../${path}`, import.me
 /** The tables of a cell as the Rust code has them. */
 function inLedger(): TableShape[] {
   const text = source('store/src/dynamodb/tables.rs');
+  const followed = /const FOLLOWED: &str = "(\w+)";/.exec(text)![1];
   const constants = Object.fromEntries(
     [...text.matchAll(/pub const (\w+): &str = "(\w+)";/g)].map((m) => [m[1], m[2]]),
   );
@@ -29,6 +30,7 @@ function inLedger(): TableShape[] {
           projection: index[4] === 'KeysOnly' ? ('KEYS_ONLY' as const) : ('ALL' as const),
         },
       }),
+      ...(name === followed && { isFollowed: true as const }),
     };
   });
 }
@@ -88,6 +90,8 @@ describe('in the templates', () => {
         Projection: { ProjectionType: 'KEYS_ONLY' },
       },
     ]);
+    const streams = Object.entries(tables).map(([name, table]) => [name, table.Properties['StreamSpecification']]);
+    expect(streams.filter(([, stream]) => stream)).toEqual([['cell-2-ledger', { StreamViewType: 'NEW_IMAGE' }]]);
     const transfers = tables['cell-2-transfers']!.Properties;
     expect(transfers['KeySchema']).toEqual([
       { AttributeName: 'w', KeyType: 'HASH' },
@@ -104,6 +108,17 @@ describe('in the templates', () => {
       },
     ]);
     expect(tables['cell-2-homes']!.Properties['KeySchema']).toEqual([{ AttributeName: 'k', KeyType: 'HASH' }]);
+  });
+
+  it.each([
+    ['wallet-cell-1', true],
+    ['wallet-control-plane', false],
+  ])('%s can reach the change streams: %s', (stack, can) => {
+    const endpoints = resources(stacks.get(stack)!, 'AWS::EC2::VPCEndpoint');
+    const named = endpoints.filter(({ Properties }) =>
+      JSON.stringify(Properties['ServiceName']).includes('dynamodb-streams'),
+    );
+    expect(named).toHaveLength(can ? 1 : 0);
   });
 
   it('the control plane has its own, under the prefix that it takes by default', () => {

@@ -5,6 +5,7 @@
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
 
 mod cell_rows;
+mod changes;
 mod clock;
 mod connection;
 mod errors;
@@ -37,6 +38,7 @@ use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
     Homes, Page, RecordedRuns, StoreError, StoredPage,
 };
+pub use changes::connect_streams;
 pub use clock::DatabaseClock;
 pub use connection::{Connection, client_config, shared_config};
 pub use identity::Identity;
@@ -51,15 +53,17 @@ const MAX_PAGES: usize = 64;
 
 /// A client with this store's timeouts and no retries of its own; its calls are watched.
 pub async fn connect(connection: &Connection) -> Client {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
     let config = client_config(connection)
         .await
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts)
+        .timeout_config(timeouts())
         .interceptor(watched::Watched)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     Client::from_conf(config.build())
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }
 
 /// An item of a transaction, and what a failed condition of it means.
@@ -69,6 +73,8 @@ type Part = (TransactWriteItem, errors::Source);
 pub struct DynamoStore {
     client: Client,
     clock: DatabaseClock,
+    /// Of a store that is followed.
+    streams: Option<changes::Streams>,
     ledger: String,
     snapshots: String,
     homes: String,
@@ -83,6 +89,7 @@ impl DynamoStore {
         Self {
             client: Client::from_conf(config.build()),
             clock,
+            streams: None,
             ledger: name("ledger"),
             snapshots: name("snapshots"),
             homes: name("homes"),

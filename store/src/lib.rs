@@ -3,6 +3,7 @@
 
 mod cell_rows;
 mod chains;
+mod changes;
 pub mod commit;
 pub mod dynamodb;
 mod errors;
@@ -14,10 +15,11 @@ pub mod verify;
 
 pub use cell_rows::{CellRow, CellRows, MAX_CELL_ROW_BYTES};
 pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RecordedRuns, Stored, StoredPage};
+pub use changes::{Batch, Changes, MAX_POSITION_SHARDS, Position, Unsound};
 pub use errors::{AppendError, StoreError};
 pub use homes::{GENESIS_BYTES, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
 
 /// The tables of one cell.
-pub trait Store: Chains + Homes + CellRows {}
+pub trait Store: Chains + Homes + CellRows + Changes {}
 
-impl<T: Chains + Homes + CellRows> Store for T {}
+impl<T: Chains + Homes + CellRows + Changes> Store for T {}

@@ -1,6 +1,7 @@
 //! The store in memory: the same rules as DynamoDB, with faults injected by a plan. Deterministic: it reads no clock
 //! but tokio's (which a simulation pauses) and draws nothing at random itself.
 
+mod changes;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
     HomeState, Homes, Page, RecordedRuns, StoreError, Stored, StoredPage,
 };
+pub use changes::MAX_LOG_BLOCKS;
 pub use tables::Tables;
 
 /// Most blocks in one page, whatever the caller asks: small, so that simulations cross page boundaries.
@@ -57,6 +59,7 @@ pub trait FaultPlan: Send + Sync + 'static {
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     tables: Arc<Mutex<Tables>>,
+    log: Arc<Mutex<changes::Log>>,
     faults: Option<Arc<dyn FaultPlan>>,
     mutation: Mutation,
 }
@@ -120,7 +123,9 @@ impl MemoryStore {
 
     /// Rewinds the tables to what they were, or empties them: everything since is gone.
     pub fn rewind(&self, tables: Tables) {
-        *self.lock() = tables;
+        let mut now = self.lock();
+        *now = tables;
+        self.log().replace();
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -206,11 +211,11 @@ impl Chains for MemoryStore {
         }
         let done = match fault {
             Fault::Refused if self.mutation == Mutation::AnswerFirst => Ok(()),
-            Fault::None => self.lock().append(append, self.mutation),
+            Fault::None => self.append_now(append),
             Fault::Refused => Err(AppendError::NotApplied("injected: refused".into())),
             Fault::Rejected => Err(AppendError::Rejected("injected: rejected".into())),
             Fault::AnswerLost => {
-                let _ = self.lock().append(append, self.mutation);
+                let _ = self.append_now(append);
                 Err(AppendError::Unknown("injected: answer lost".into()))
             }
             Fault::LandsLater(delay) => {
@@ -219,7 +224,7 @@ impl Chains for MemoryStore {
                 // it.
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    let _ = store.lock().append(&append, store.mutation);
+                    let _ = store.append_now(&append);
                 });
                 Err(AppendError::Unknown("injected: on its way".into()))
             }

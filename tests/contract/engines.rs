@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use aws_sdk_dynamodb::Client;
 use ledger::Append;
 use ledger::fence::CLOCK_SKEW_MAX;
-use store::dynamodb::{Connection, DynamoStore, connect};
+use store::dynamodb::{Connection, DynamoStore};
 use store::{AppendError, Chains};
 use uuid::Uuid;
 
@@ -28,12 +27,9 @@ impl Drop for Scratch {
     }
 }
 
-async fn client_at(port: u16) -> Client {
-    connect(&Connection { endpoint: Some(format!("http://127.0.0.1:{port}")), region: REGION.into(), role: None }).await
-}
-
-async fn on_tables(client: Client, prefix: &str) {
-    let subject = Subject::tables(client, prefix).await;
+async fn on_tables(port: u16) {
+    let endpoint = Some(format!("http://127.0.0.1:{port}"));
+    let subject = Subject::tables(&Connection { endpoint, region: REGION.into(), role: None }, "contract-").await;
     whole_contract(&subject).await;
     nothing_is_dated_after_the_database(&subject).await;
 }
@@ -67,7 +63,7 @@ async fn the_local_stand_in_keeps_the_contract() {
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&file.0).stderr(Stdio::null());
     let mut engine = StandIn::start(command);
     engine.listens(port).await.expect("it starts");
-    within(60, "the contract", on_tables(client_at(port).await, "contract-")).await;
+    within(60, "the contract", on_tables(port)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +79,7 @@ async fn amazons_dynamodb_local_keeps_the_contract() {
         }
         ended => ended.expect("it starts"),
     }
-    within(120, "the contract", on_tables(client_at(port).await, "contract-")).await;
+    within(120, "the contract", on_tables(port)).await;
 }
 
 /// On AWS itself, with the credentials of the environment: `WALLET_CONTRACT_AWS_REGION=eu-central-1`. Creates four
@@ -95,8 +91,7 @@ async fn dynamodb_keeps_the_contract() {
     };
     let prefix = std::env::var("WALLET_CONTRACT_AWS_PREFIX");
     let prefix = prefix.unwrap_or_else(|_| format!("wallet-contract-{}-", Uuid::new_v4().simple()));
-    let client = connect(&Connection { endpoint: None, region, role: None }).await;
-    let subject = Subject::tables(client, &prefix).await;
+    let subject = Subject::tables(&Connection { endpoint: None, region, role: None }, &prefix).await;
     // On a thread of its own, so that the tables are deleted even if a check fails.
     let Backdoor::Tables { client, .. } = &subject.backdoor else { unreachable!("made of tables") };
     let client = client.clone();

@@ -30,11 +30,16 @@ const SERVICES = {
   Logs: InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
 };
 
+/** The gateway endpoint of DynamoDB serves its tables alone. */
+const STREAMS = { Streams: InterfaceVpcEndpointAwsService.DYNAMODB_STREAMS };
+
 export interface NetworkProps {
   /** Whether there are load balancers that the internet can reach. */
   readonly isPublic?: boolean;
   /** Whether processes may call out, through a NAT gateway in each zone. */
   readonly callsOut?: boolean;
+  /** Whether processes follow the change streams of tables. */
+  readonly followsTables?: boolean;
 }
 
 export class Network extends Construct {
@@ -42,7 +47,12 @@ export class Network extends Construct {
   /** Where processes run. */
   readonly inside: SubnetType;
 
-  constructor(scope: Construct, id: string, zones: number, { isPublic = false, callsOut = false }: NetworkProps = {}) {
+  constructor(
+    scope: Construct,
+    id: string,
+    zones: number,
+    { isPublic = false, callsOut = false, followsTables = false }: NetworkProps = {},
+  ) {
     super(scope, id);
     this.inside = callsOut ? SubnetType.PRIVATE_WITH_EGRESS : SubnetType.PRIVATE_ISOLATED;
     const subnets: SubnetConfiguration[] = [{ name: 'inside', subnetType: this.inside, cidrMask: 20 }];
@@ -61,7 +71,7 @@ export class Network extends Construct {
     });
     this.vpc.addFlowLog('Rejected', { trafficType: FlowLogTrafficType.REJECT });
     const group = reachable(this, 'Endpoints', this.vpc, 443);
-    for (const [name, service] of Object.entries(SERVICES)) {
+    for (const [name, service] of Object.entries({ ...SERVICES, ...(followsTables && STREAMS) })) {
       this.vpc.addInterfaceEndpoint(name, {
         service,
         subnets: { subnetType: this.inside },

@@ -58,6 +58,11 @@ pub fn to_number(item: &Item) -> Result<u64, StoreError> {
     field_u64(item, "n")
 }
 
+/// The wallet of a block.
+pub fn to_wallet(item: &Item) -> Result<WalletId, StoreError> {
+    field_wallet(item, "w")
+}
+
 /// Reads a block and holds it against its key and its stored hash.
 pub fn to_block(wallet: WalletId, item: &Item) -> Result<Block, StoreError> {
     let block = canonical::decode(field_bytes(item, "b")?)

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType, TableStatus,
+    ScalarAttributeType, StreamSpecification, StreamViewType, TableDescription, TableStatus,
 };
 use tokio::time::sleep;
 
@@ -15,6 +15,9 @@ use crate::StoreError;
 
 /// Sparse index of `ledger`: only block 0 carries its key, the bucket. Lists the wallets of a bucket.
 pub const BUCKETS_INDEX: &str = "buckets";
+
+/// The table with a change stream.
+const FOLLOWED: &str = "ledger";
 
 const POLL: Duration = Duration::from_millis(200);
 const MAX_POLLS: u32 = 150;
@@ -45,7 +48,7 @@ fn tables() -> [Table; 3] {
     ]
 }
 
-/// Creates what is missing and waits until all of them are active. Safe to repeat.
+/// Creates what is missing, waits until all tables are active, and switches the change stream on. Safe to repeat.
 pub async fn create_tables(client: &Client, prefix: &str) -> Result<(), StoreError> {
     for table in tables() {
         let name = format!("{prefix}{}", table.name);
@@ -58,7 +61,43 @@ pub async fn create_tables(client: &Client, prefix: &str) -> Result<(), StoreErr
     for table in tables() {
         wait_until_active(client, &format!("{prefix}{}", table.name)).await?;
     }
-    Ok(())
+    switch_stream_on(client, &format!("{prefix}{FOLLOWED}")).await
+}
+
+/// Also for a table that was created without one.
+async fn switch_stream_on(client: &Client, name: &str) -> Result<(), StoreError> {
+    if has_stream(&describe(client, name).await?) {
+        return Ok(());
+    }
+    let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewImage).build();
+    let update = client.update_table().table_name(name).stream_specification(stream.expect("whether it is on is set"));
+    update.send().await.map_err(|error| super::errors::write_failed(&error))?;
+    wait_until_active(client, name).await
+}
+
+/// The newest stream of a table.
+pub async fn stream_of(client: &Client, name: &str) -> Result<String, StoreError> {
+    let described = describe(client, name).await?;
+    let missing = || {
+        let fix = "run `cell tables create`, or deploy the infrastructure code on AWS";
+        StoreError::Rejected(format!("table {name} has no stream of new images: {fix}"))
+    };
+    let stream = has_stream(&described).then_some(described.latest_stream_arn).flatten();
+    stream.ok_or_else(missing)
+}
+
+fn has_stream(table: &TableDescription) -> bool {
+    table.stream_specification.as_ref().is_some_and(|stream| {
+        let view = stream.stream_view_type();
+        let has_images = matches!(view, Some(StreamViewType::NewImage | StreamViewType::NewAndOldImages));
+        stream.stream_enabled() && has_images
+    })
+}
+
+async fn describe(client: &Client, name: &str) -> Result<TableDescription, StoreError> {
+    let answer = client.describe_table().table_name(name).send().await;
+    let table = answer.map_err(|error| super::errors::read_failed(&error))?.table;
+    table.ok_or_else(|| StoreError::Unavailable(format!("table {name} was not described")))
 }
 
 /// Whether the cell's tables answer: one read of `homes`.
@@ -107,8 +146,7 @@ fn key_schema(partition: &Attribute, sort: Option<&Attribute>) -> Vec<KeySchemaE
 
 async fn wait_until_active(client: &Client, name: &str) -> Result<(), StoreError> {
     for _ in 0..MAX_POLLS {
-        let answer = client.describe_table().table_name(name).send().await;
-        let status = answer.ok().and_then(|output| output.table).and_then(|table| table.table_status);
+        let status = describe(client, name).await.ok().and_then(|table| table.table_status);
         if status == Some(TableStatus::Active) {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::operation::{
     transact_write_items, update_item,
 };
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
+use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsInput;
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Input, Output};
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
@@ -57,7 +58,7 @@ macro_rules! operations {
                 input.return_consumed_capacity.get_or_insert(ReturnConsumedCapacity::Total);
                 return $name;
             })*
-            "other"
+            if input.downcast_ref::<GetRecordsInput>().is_some() { "GetRecords" } else { "other" }
         }
 
         /// Counts what was consumed.

@@ -1,0 +1,76 @@
+//! What a page of a stream holds: blocks that were written, and items that are no sound blocks. Deletions say nothing.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsOutput;
+use aws_sdk_dynamodbstreams::types::{self as streamed, StreamRecord};
+use ledger::Block;
+
+use crate::StoreError;
+use crate::changes::Unsound;
+use crate::dynamodb::items::{self, Item};
+
+/// Records in a page, at most: what DynamoDB allows.
+pub const PAGE_RECORDS: i32 = 1_000;
+/// A page ends at 1 MB, so that one of this size may have more after it.
+const FULL_BYTES: i64 = 512 * 1024;
+
+/// A page of a shard.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub blocks: Vec<Block>,
+    pub unsound: Vec<Unsound>,
+    /// The number of the last record, where there is one.
+    pub upto: Option<String>,
+    /// Where the next page begins; `None`: the shard has ended.
+    pub next: Option<String>,
+    /// There is more at once, surely or perhaps.
+    pub is_full: bool,
+    /// Records before this page had gone unread.
+    pub lost: bool,
+}
+
+impl Page {
+    pub fn of(answer: GetRecordsOutput, lost: bool) -> Self {
+        let records = answer.records.unwrap_or_default();
+        let mut page = Self { next: answer.next_shard_iterator, lost, ..Self::default() };
+        page.is_full = i32::try_from(records.len()).is_ok_and(|records| records >= PAGE_RECORDS);
+        let mut bytes = 0_i64;
+        for record in records.into_iter().filter_map(|record| record.dynamodb) {
+            bytes = bytes.saturating_add(record.size_bytes.unwrap_or(0));
+            page.take(record);
+        }
+        page.is_full |= bytes >= FULL_BYTES;
+        page
+    }
+
+    fn take(&mut self, record: StreamRecord) {
+        let number = record.sequence_number;
+        if let Some(image) = record.new_image {
+            match block(image) {
+                Ok(block) => self.blocks.push(block),
+                Err(error) => {
+                    let record = number.clone().unwrap_or_default();
+                    self.unsound.push(Unsound { record, what: error.to_string() });
+                }
+            }
+        }
+        self.upto = number.or(self.upto.take());
+    }
+}
+
+fn block(image: HashMap<String, streamed::AttributeValue>) -> Result<Block, StoreError> {
+    let item = image.into_iter().map(|(name, value)| Ok((name, attribute(value)?))).collect::<Result<Item, _>>()?;
+    items::to_block(items::to_wallet(&item)?, &item)
+}
+
+/// The same value in the types of the tables' client. Blocks have no others.
+fn attribute(value: streamed::AttributeValue) -> Result<AttributeValue, StoreError> {
+    match value {
+        streamed::AttributeValue::S(text) => Ok(AttributeValue::S(text)),
+        streamed::AttributeValue::N(number) => Ok(AttributeValue::N(number)),
+        streamed::AttributeValue::B(bytes) => Ok(AttributeValue::B(bytes)),
+        other => Err(StoreError::Corrupt(format!("an attribute of another type: {other:?}"))),
+    }
+}
