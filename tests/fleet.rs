@@ -94,6 +94,12 @@ impl Fleet {
         Self::of(Shape { cells, instances, ..Shape::default() }).await
     }
 
+    /// A fleet in which a cell writes nothing for itself, for tests that count writes.
+    pub async fn quiet(cells: u16, instances: u16) -> Self {
+        let environment = vec![("CELL_FEED".to_owned(), "false".to_owned())];
+        Self::of(Shape { cells, instances, environment, ..Shape::default() }).await
+    }
+
     pub async fn of(shape: Shape) -> Self {
         for _ in 0..START_ATTEMPTS {
             let ports = ports::free_block(shape.cells);

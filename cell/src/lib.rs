@@ -10,6 +10,7 @@ pub mod clock;
 pub mod courier;
 pub mod driver;
 pub mod failure;
+pub mod feed;
 pub mod hot;
 pub mod http;
 pub mod instance;

@@ -1,6 +1,8 @@
 //! The cell's binary: reads flags and environment, puts the parts together, serves until a signal
 //! stops it.
 
+mod upkeep;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,19 +13,17 @@ use access::flags::{MeshFlags, check_listen, warn_if_open};
 use access::tls;
 use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
-use cell::checkpoints::Checkpoints;
 use cell::clock::Clock;
 use cell::http::{Bodies, CALLERS, Edge, MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH, Patience, Places, routes, serve};
 use cell::http::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
-use cell::instance::Instance;
-use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand};
-use ledger::checkpoint::{PublicKey, SigningKey};
 use ledger::limits::{GROUP_COMMIT_ENTRIES, MAX_GROUP_COMMIT_ENTRIES};
 use store::CellRows;
-use store::dynamodb::{Connection, DynamoStore, Identity as Tables, check_reachable, connect, create_tables};
+use store::dynamodb::{
+    Connection, DynamoStore, Identity as Tables, check_reachable, connect, connect_streams, create_tables,
+};
 use telemetry::flags::{LogFormat, TelemetryFlags};
 use telemetry::metrics::Identity;
 use telemetry::trace::export;
@@ -140,7 +140,7 @@ struct ServeArgs {
     #[arg(long, env = "CELL_MAX_TPS")]
     max_tps: Option<u32>,
     #[command(flatten)]
-    upkeep: UpkeepArgs,
+    upkeep: upkeep::UpkeepArgs,
     #[arg(long, env = "CELL_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
     #[command(flatten)]
@@ -149,24 +149,6 @@ struct ServeArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     mesh: MeshFlags,
-}
-
-/// What the cell does by itself.
-#[derive(Args)]
-struct UpkeepArgs {
-    /// Seconds from the end of one verification of all wallets to the next; 0: never
-    #[arg(long, env = "CELL_INTEGRITY_SECONDS", default_value_t = 3_600)]
-    integrity_seconds: u64,
-    /// Blocks and rows that a verification reads in a second, at most
-    #[arg(long, env = "CELL_INTEGRITY_ITEMS_PER_SECOND", default_value_t = 1_000)]
-    integrity_items_per_second: u64,
-    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with; without it, it signs none.
-    /// Public keys that it had before are in the file of the same name that ends in `.pub`
-    #[arg(long, env = "CELL_CHECKPOINT_KEY")]
-    checkpoint_key: Option<PathBuf>,
-    /// Seconds between two checkpoints
-    #[arg(long, env = "CELL_CHECKPOINT_SECONDS", default_value_t = 60)]
-    checkpoint_seconds: u64,
 }
 
 /// No more than a run of blocks has room for in the row of its marks.
@@ -222,14 +204,15 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     if let Err(error) = check_reachable(&client, &args.database.table_prefix).await {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
     }
-    let store = DynamoStore::new(client, &args.database.table_prefix);
+    let streams = connect_streams(&connection).await;
+    let store = DynamoStore::new(client, &args.database.table_prefix).with_streams(streams);
     not_being_restored(&store).await?;
     not_rewound(&store, &args.cell).await?;
     let server = mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
 
-    let signing_key = args.upkeep.checkpoint_key.as_deref().map(read_key).transpose()?;
+    let signing_key = args.upkeep.key()?;
     let (stopper, stop) = watch::channel(false);
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
     let peers = RouterPeers::new(&args.router, client);
@@ -237,7 +220,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let mut instance =
         cell::instance::start(args.cell.clone(), namespace, store.clone(), peers, clock.clone(), limits, stop.clone());
     let owner = format!("{instance_name}/{}", Uuid::new_v4());
-    start_upkeep(&args.cell, &store, &mut instance, owner, &args.upkeep, signing_key, &stop);
+    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, signing_key, &stop);
     let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
     let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
     let edge = Arc::new(Edge {
@@ -332,53 +315,6 @@ fn started_ms() -> u64 {
 fn clock_beside(store: &DynamoStore) -> Clock {
     let database = store.clock();
     Clock::system().with_reference(move || database.now())
-}
-
-/// The jobs of this instance; each is done by one instance of the cell at a time.
-fn start_upkeep(
-    cell: &CellId,
-    store: &DynamoStore,
-    instance: &mut Instance<DynamoStore, RouterPeers>,
-    owner: String,
-    args: &UpkeepArgs,
-    key: Option<SigningKey>,
-    stop: &watch::Receiver<bool>,
-) {
-    if args.integrity_seconds > 0 {
-        let integrity = Integrity {
-            cell: cell.clone(),
-            store: store.clone(),
-            wallets: instance.wallets.clone(),
-            clock: clock_beside(store),
-            owner: owner.clone(),
-            settings: integrity::Settings {
-                every: Duration::from_secs(args.integrity_seconds),
-                items_per_second: args.integrity_items_per_second.max(1),
-            },
-            keys: key.as_ref().map(SigningKey::known).unwrap_or_default(),
-        };
-        instance.tasks.spawn(integrity.run(stop.clone()));
-    }
-    if let Some(key) = key {
-        let every = Duration::from_secs(args.checkpoint_seconds.max(1));
-        let checkpoints = Checkpoints::new(cell.clone(), store.clone(), clock_beside(store), owner, every, key);
-        instance.tasks.spawn(checkpoints.run(stop.clone()));
-    }
-}
-
-fn read_key(path: &std::path::Path) -> Result<SigningKey> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let key = SigningKey::from_pem(&text).with_context(|| format!("{} (--checkpoint-key)", path.display()))?;
-    let beside = path.with_extension("pub");
-    match std::fs::read_to_string(&beside) {
-        Ok(text) => {
-            let earlier =
-                PublicKey::all_from_pem(&text).with_context(|| format!("{} holds no key", beside.display()))?;
-            Ok(key.after(earlier))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(key),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", beside.display())),
-    }
 }
 
 /// The first signal drains; the second ends the process at once.

@@ -43,7 +43,7 @@ async fn a_migrator_killed_at_any_step_is_finished_by_the_next() {
 }
 
 async fn walk(every_way: bool) {
-    let fleet = Fleet::start(2, 1).await;
+    let fleet = Fleet::quiet(2, 1).await;
     let mut users = fleet.users_in(1, 400).await.into_iter();
     let mut deaths = 0;
     for (place, database) in [Database::Source, Database::Target, Database::ControlPlane].into_iter().enumerate() {

@@ -1,0 +1,114 @@
+//! What the cell does by itself: its flags, and the start of its jobs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cell::checkpoints::Checkpoints;
+use cell::feed::{self, Feed};
+use cell::instance::Instance;
+use cell::integrity::{self, Integrity};
+use cell::peers::RouterPeers;
+use clap::Args;
+use ledger::checkpoint::{PublicKey, SigningKey};
+use store::dynamodb::DynamoStore;
+use tokio::sync::{mpsc, watch};
+use topology::CellId;
+use tracing::debug;
+
+use super::clock_beside;
+
+/// What the cell does by itself.
+#[derive(Args)]
+pub struct UpkeepArgs {
+    /// Seconds from the end of one verification of all wallets to the next; 0: never
+    #[arg(long, env = "CELL_INTEGRITY_SECONDS", default_value_t = 3_600)]
+    integrity_seconds: u64,
+    /// Blocks and rows that a verification reads in a second, at most
+    #[arg(long, env = "CELL_INTEGRITY_ITEMS_PER_SECOND", default_value_t = 1_000)]
+    integrity_items_per_second: u64,
+    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with; without it, it signs none.
+    /// Public keys that it had before are in the file of the same name that ends in `.pub`
+    #[arg(long, env = "CELL_CHECKPOINT_KEY")]
+    checkpoint_key: Option<PathBuf>,
+    /// Whether this instance may be the one that follows the cell's change stream
+    #[arg(long, env = "CELL_FEED", default_value_t = true, action = clap::ArgAction::Set)]
+    feed: bool,
+    /// Seconds between two checkpoints
+    #[arg(long, env = "CELL_CHECKPOINT_SECONDS", default_value_t = 60)]
+    checkpoint_seconds: u64,
+}
+
+impl UpkeepArgs {
+    /// The key that checkpoints are signed with, if any.
+    pub fn key(&self) -> Result<Option<SigningKey>> {
+        self.checkpoint_key.as_deref().map(read_key).transpose()
+    }
+}
+
+/// The jobs of this instance; each is done by one instance of the cell at a time.
+pub fn start(
+    cell: &CellId,
+    store: &DynamoStore,
+    instance: &mut Instance<DynamoStore, RouterPeers>,
+    owner: String,
+    args: &UpkeepArgs,
+    key: Option<SigningKey>,
+    stop: &watch::Receiver<bool>,
+) {
+    if args.feed {
+        start_feed(cell, store, instance, owner.clone(), stop);
+    }
+    if args.integrity_seconds > 0 {
+        let integrity = Integrity {
+            cell: cell.clone(),
+            store: store.clone(),
+            wallets: instance.wallets.clone(),
+            clock: clock_beside(store),
+            owner: owner.clone(),
+            settings: integrity::Settings {
+                every: Duration::from_secs(args.integrity_seconds),
+                items_per_second: args.integrity_items_per_second.max(1),
+            },
+            keys: key.as_ref().map(SigningKey::known).unwrap_or_default(),
+        };
+        instance.tasks.spawn(integrity.run(stop.clone()));
+    }
+    if let Some(key) = key {
+        let every = Duration::from_secs(args.checkpoint_seconds.max(1));
+        let checkpoints = Checkpoints::new(cell.clone(), store.clone(), clock_beside(store), owner, every, key);
+        instance.tasks.spawn(checkpoints.run(stop.clone()));
+    }
+}
+
+fn start_feed(
+    cell: &CellId,
+    store: &DynamoStore,
+    instance: &mut Instance<DynamoStore, RouterPeers>,
+    owner: String,
+    stop: &watch::Receiver<bool>,
+) {
+    let (found, mut wallets) = mpsc::channel(feed::MAILBOX);
+    let feed = Feed { cell: cell.clone(), store: store.clone(), clock: clock_beside(store), owner, found };
+    instance.tasks.spawn(feed.run(stop.clone()));
+    instance.tasks.spawn(async move {
+        while let Some(wallet) = wallets.recv().await {
+            debug!(%wallet, "the wallet has had open transfers for a while");
+        }
+    });
+}
+
+fn read_key(path: &std::path::Path) -> Result<SigningKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let key = SigningKey::from_pem(&text).with_context(|| format!("{} (--checkpoint-key)", path.display()))?;
+    let beside = path.with_extension("pub");
+    match std::fs::read_to_string(&beside) {
+        Ok(text) => {
+            let earlier =
+                PublicKey::all_from_pem(&text).with_context(|| format!("{} holds no key", beside.display()))?;
+            Ok(key.after(earlier))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(key),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", beside.display())),
+    }
+}
