@@ -10,7 +10,6 @@ mod lanes;
 mod tests;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use ledger::{OpenTransfer, TransactionId};
 use metrics::counter;
@@ -32,8 +31,6 @@ use crate::receiving::Receiver;
 
 /// Requests handed over and not taken in yet. What does not fit is found by the feed.
 const MAILBOX: usize = lanes::MAX_WAITING;
-/// A transfer that is younger than this is another instance's to deliver, if one is at work.
-const CARRY_ON_AFTER: Duration = Duration::from_secs(3);
 
 enum Request {
     /// A request waits for the outcome.
@@ -194,15 +191,8 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
         if self.carried.contains_key(&id) {
             return;
         }
-        let age = self.clock.now().micros().saturating_sub(transfer.open.left_at.micros());
-        let wait = CARRY_ON_AFTER.saturating_sub(Duration::from_micros(u64::try_from(age).unwrap_or(0)));
-        let is_taken = match transfer.carried_on && !wait.is_zero() {
-            true => self.waiting.push_at(transfer, payee, Instant::now() + wait),
-            false => {
-                let is_fresh = !transfer.carried_on;
-                self.waiting.push(transfer, payee, is_fresh)
-            }
-        };
+        let is_fresh = !transfer.carried_on;
+        let is_taken = self.waiting.push(transfer, payee, is_fresh);
         if is_taken {
             self.carried.insert(id, Carried::default());
         }

@@ -25,10 +25,13 @@ use crate::jobs::{self, Watch};
 
 const JOB: &str = "feed";
 /// How often an instance looks whether the job is free.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(1);
+/// How long an instance keeps the job without a change of its row: short, since two at once do no harm, and what a dead
+/// process has left behind waits for it.
+const LEASE: Duration = Duration::from_secs(4);
 /// Most wallets in the row of the job, which is at most [`store::MAX_CELL_ROW_BYTES`]. If there are more, the next
 /// instance to take the job walks all wallets.
-pub const MAX_SAVED_WALLETS: usize = 3_000;
+pub const MAX_SAVED_WALLETS: usize = 2_500;
 /// Wallets that are found and not taken yet. What does not fit is found again a second later.
 pub const MAILBOX: usize = 1_024;
 
@@ -37,8 +40,9 @@ pub const MAILBOX: usize = 1_024;
 struct Progress {
     position: Position,
     walk: Walk,
-    /// Each with the number of its newest block, its open transfers, and since when it has any, in microseconds.
-    wallets: Vec<(WalletId, u64, u32, i64)>,
+    /// Each with the number of its newest block, its open transfers, the block of the oldest, and since when that is the
+    /// oldest, in microseconds.
+    wallets: Vec<(WalletId, u64, u32, u64, i64)>,
 }
 
 /// A walk over all wallets of the cell.
@@ -54,7 +58,7 @@ enum Walk {
 impl Progress {
     fn of(position: &Position, walk: Walk, wallets: &OpenWallets) -> Self {
         let saved = wallets.iter().take(MAX_SAVED_WALLETS);
-        let saved = saved.map(|(wallet, open)| (wallet, open.number, open.transfers, open.since.micros()));
+        let saved = saved.map(|(wallet, open)| (wallet, open.number, open.transfers, open.block, open.since.micros()));
         let walk = if wallets.len() > MAX_SAVED_WALLETS { Walk::Due } else { walk };
         Self { position: position.clone(), walk, wallets: saved.collect() }
     }
@@ -86,7 +90,7 @@ fn held(held: bool) -> Result<(), Stopped> {
 impl<S: Store> Feed<S> {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         publish_lag(Duration::ZERO);
-        let mut watch = Watch::default();
+        let mut watch = Watch::with_lease(LEASE);
         while jobs::pause(POLL, &mut stop).await {
             match self.turn(&mut watch, &mut stop).await {
                 Ok(()) | Err(Stopped::Lost) => {}

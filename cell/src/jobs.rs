@@ -36,16 +36,30 @@ struct Row<P> {
 }
 
 /// What one instance has seen of a job's row over time, by its own monotonic clock.
-#[derive(Debug, Default)]
-pub struct Watch(Option<(u64, Instant)>);
+#[derive(Debug)]
+pub struct Watch {
+    lease: Duration,
+    seen: Option<(u64, Instant)>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::with_lease(LEASE)
+    }
+}
 
 impl Watch {
-    /// Whether the row has had this version for [`LEASE`].
+    /// Of a job that is taken over after so long without a change of its row.
+    pub fn with_lease(lease: Duration) -> Self {
+        Self { lease, seen: None }
+    }
+
+    /// Whether the row has had this version for as long as the lease.
     fn is_abandoned(&mut self, version: u64) -> bool {
-        match self.0 {
-            Some((seen, since)) if seen == version => since.elapsed() >= LEASE,
+        match self.seen {
+            Some((seen, since)) if seen == version => since.elapsed() >= self.lease,
             _ => {
-                self.0 = Some((version, Instant::now()));
+                self.seen = Some((version, Instant::now()));
                 false
             }
         }

@@ -50,6 +50,8 @@ pub struct Limits {
     pub marks: usize,
     /// How long the settlement of a transfer waits for a block that it can go along with.
     pub settle_within: Duration,
+    /// How long after it has left a transfer is its own instance's to deliver.
+    pub carry_on_after: Duration,
     /// How long after its confirmation a head may still be written on: see [`ledger::fence`].
     pub head_lifetime: Duration,
 }
@@ -65,6 +67,7 @@ impl Default for Limits {
             marks_per_wallet: 1_200_000,
             marks: 4_000_000,
             settle_within: Duration::from_secs(1),
+            carry_on_after: Duration::from_secs(3),
             head_lifetime: HEAD_LIFETIME,
         }
     }
@@ -253,7 +256,7 @@ impl Sequencer {
         }
     }
 
-    /// Hands the wallet's open transfers to the courier, loading the wallet if need be.
+    /// Hands what has been open for a while of the wallet's transfers to the courier, loading the wallet if need be.
     pub fn carry_on(&mut self, wallet: WalletId) {
         self.slots.entry(wallet).or_default().carries_on = true;
         self.ready.insert(wallet);
@@ -447,8 +450,14 @@ impl Sequencer {
     /// Gives the courier what it may have to carry on.
     fn hand_over(&mut self, wallet: WalletId, is_usable: bool) {
         let slot = self.slots.get_mut(&wallet).expect("only known slots are started");
-        if is_usable && std::mem::take(&mut slot.carries_on) && !slot.open.is_empty() {
-            self.actions.push(Action::CarryOn(slot.open.iter().cloned().collect()));
+        if !is_usable || !std::mem::take(&mut slot.carries_on) {
+            return;
+        }
+        let age = i64::try_from(self.limits.carry_on_after.as_micros()).unwrap_or(i64::MAX);
+        let before = self.now.plus_micros(age.saturating_neg());
+        let old: Vec<_> = slot.open.iter().filter(|open| open.left_at <= before).cloned().collect();
+        if !old.is_empty() {
+            self.actions.push(Action::CarryOn(old));
         }
     }
 

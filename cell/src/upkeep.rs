@@ -14,7 +14,6 @@ use ledger::checkpoint::{PublicKey, SigningKey};
 use store::dynamodb::DynamoStore;
 use tokio::sync::{mpsc, watch};
 use topology::CellId;
-use tracing::debug;
 
 use super::clock_beside;
 
@@ -91,9 +90,10 @@ fn start_feed(
     let (found, mut wallets) = mpsc::channel(feed::MAILBOX);
     let feed = Feed { cell: cell.clone(), store: store.clone(), clock: clock_beside(store), owner, found };
     instance.tasks.spawn(feed.run(stop.clone()));
+    let carrier = instance.wallets.clone();
     instance.tasks.spawn(async move {
         while let Some(wallet) = wallets.recv().await {
-            debug!(%wallet, "the wallet has had open transfers for a while");
+            carrier.carry_on(wallet).await;
         }
     });
 }

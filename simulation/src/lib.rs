@@ -58,8 +58,9 @@ impl Size {
 
 /// After this long nothing sent before can land any more.
 const BAKE: Duration = faults::LONGEST_DELAY.saturating_mul(2);
-/// Simulated time after which every transfer must have found its end once faults have stopped.
-const SETTLE_WITHIN: Duration = Duration::from_secs(120);
+/// Simulated time after which every transfer must have found its end once faults have stopped, and the last process that
+/// was stopped goes on.
+const SETTLE_WITHIN: Duration = faults::LONGEST_STALL.saturating_add(Duration::from_secs(120));
 
 /// Runs one seed to its end and checks everything.
 pub fn run(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {
@@ -76,7 +77,6 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     let mut random = fastrand::Rng::with_seed(seed);
     let world = World::new(&mut random, mistake);
     let log = Arc::new(Log::default());
-    let feed = tokio::spawn(world.clone().keep_carrying_on(random.fork()));
     let (first, second) = match Disaster::of(seed) {
         Some(disaster) if disaster.part == 0 => (Some(disaster), None),
         later => (None, later),
@@ -92,7 +92,6 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     // A mover that slept until now may have closed buckets of a plan that was taken back.
     sleep(faults::LONGEST_STALL).await;
     world.finish_plans().await?;
-    feed.abort();
     check::at_the_end(&world, &log).await
 }
 

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cell::clock::Clock;
-use cell::instance;
+use cell::feed::{self, Feed};
+use cell::instance::{self, Instance};
 use cell::sequencer::Limits;
 use cell::wallets::Wallets;
 use ledger::Timestamp;
 use ledger::open::OpenTransfers;
 use store::memory::MemoryStore;
 use store::{Chains, Genesis, HomeKey};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use topology::{Bucket, CellId, WalletId};
@@ -204,8 +205,19 @@ impl World {
         let store = store.with_faults(faults.clone());
         let network = self.network.get().expect("set before anything starts").clone();
         let (stopper, stop) = watch::channel(false);
-        let started = instance::start(id.clone(), NAMESPACE, store, network, clock, limits, stop);
-        let process = Process { service: started.wallets, tasks: started.tasks, _stop: stopper };
+        let (found, mut wallets) = mpsc::channel(feed::MAILBOX);
+        let owner = format!("{id}-{number}-{}", seeds.u64(..));
+        let feed = Feed { cell: id.clone(), store: store.clone(), clock: clock.clone(), owner, found };
+        let Instance { wallets: service, mut tasks } =
+            instance::start(id.clone(), NAMESPACE, store, network, clock, limits, stop.clone());
+        tasks.spawn(feed.run(stop));
+        let carrier = service.clone();
+        tasks.spawn(async move {
+            while let Some(wallet) = wallets.recv().await {
+                carrier.carry_on(wallet).await;
+            }
+        });
+        let process = Process { service, tasks, _stop: stopper };
         *guard(&processes[number]) = Some(process);
     }
 
@@ -286,19 +298,6 @@ impl World {
             }
         }
         words
-    }
-
-    /// Hands wallets with open transfers to some instance of their cell, again and again, as a cell's feed does.
-    pub async fn keep_carrying_on(self: Arc<Self>, mut random: fastrand::Rng) {
-        loop {
-            sleep(Duration::from_millis(random.u64(500..3_000))).await;
-            for (number, cell) in self.cells.iter().enumerate() {
-                let Some(service) = self.service(number, random.usize(..)) else { continue };
-                for (wallet, _) in cell.open_wallets() {
-                    service.carry_on(wallet).await;
-                }
-            }
-        }
     }
 
     /// All live instances of a cell.

@@ -103,18 +103,6 @@ impl<T> Lanes<T> {
         true
     }
 
-    /// Takes in a delivery that is due later; `false` if its lane is full.
-    pub fn push_at(&mut self, what: T, payee: Bucket, due: Instant) -> bool {
-        self.next += 1;
-        let key = (due, self.next);
-        let lane = self.lane_of(payee);
-        let has_room = lane.waiting() < MAX_WAITING;
-        if has_room {
-            lane.later.insert(key, Delivery { what, payee, attempts: 0 });
-        }
-        has_room
-    }
-
     /// The next delivery that may start now.
     pub fn start(&mut self, now: Instant) -> Option<Started<T>> {
         for (destination, lane) in &mut self.lanes {

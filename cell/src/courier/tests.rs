@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ledger::block::Key;
 use ledger::{Audit, Intent, Money, Timestamp};

@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(5);
 /// Transfers younger than this are still carried by the process that sent them.
 const FOUND_AFTER_MICROS: i64 = 3_000_000;
+/// In flight longer than this, an operator has to look. The transfer is carried on nevertheless.
+const STUCK_AFTER_MICROS: i64 = 60 * 60 * 1_000_000;
 /// A wallet with transfers open for longer than this is read from the table now and then: the stream may have left out
 /// the block that concluded them.
 const CHECKED_AFTER_MICROS: i64 = 60_000_000;
@@ -46,8 +48,8 @@ pub struct Following<'a, S> {
 impl<'a, S: Store> Following<'a, S> {
     pub fn new(feed: &'a Feed<S>, lease: Lease<S, Progress>) -> Self {
         let Progress { position, walk, wallets } = lease.progress.clone();
-        let open = wallets.into_iter().map(|(wallet, number, transfers, since)| {
-            (wallet, Open { number, transfers, since: Timestamp::from_micros(since) })
+        let open = wallets.into_iter().map(|(wallet, number, transfers, block, since)| {
+            (wallet, Open { number, transfers, block, since: Timestamp::from_micros(since) })
         });
         let (open, now) = (OpenWallets::new(feed.cell.clone(), open), Instant::now());
         let (handed, checked, is_changed) = (None, None, false);
@@ -168,6 +170,7 @@ impl<'a, S: Store> Following<'a, S> {
             warn!(%error, "wallets with old transfers were not read; they are read again");
         }
         self.hand_over();
+        self.open.figures(self.feed.clock.now(), STUCK_AFTER_MICROS).publish();
         if !self.is_changed {
             return held(self.lease.keep().await?);
         }

@@ -18,7 +18,8 @@ pub struct Open {
     /// The newest block that was seen.
     pub number: u64,
     pub transfers: u32,
-    /// The time of the block by which it first had open transfers, as far as is known.
+    /// The block by which the oldest of them left, and when it was first seen to be the oldest.
+    pub block: u64,
     pub since: Timestamp,
 }
 
@@ -61,18 +62,19 @@ impl OpenWallets {
     }
 
     fn set(&mut self, block: &Block) {
-        let transfers = if block.home == self.cell { block.state.in_flight } else { 0 };
+        let transfers = if block.home == self.cell { block.state.open_count } else { 0 };
         if transfers == 0 {
             self.wallets.remove(&block.wallet);
             return;
         }
-        let since = self.wallets.get(&block.wallet).map(|open| open.since);
-        if since.is_none() && self.wallets.len() >= self.most {
+        let known = self.wallets.get(&block.wallet);
+        if known.is_none() && self.wallets.len() >= self.most {
             self.has_overflowed = true;
             return;
         }
-        let open = Open { number: block.number, transfers, since: since.unwrap_or(block.at) };
-        self.wallets.insert(block.wallet, open);
+        let oldest = block.state.open_since;
+        let since = known.filter(|known| known.block == oldest).map_or(block.at, |known| known.since);
+        self.wallets.insert(block.wallet, Open { number: block.number, transfers, block: oldest, since });
     }
 
     /// Whether a wallet did not fit since this was last asked.
@@ -154,6 +156,18 @@ mod tests {
             }
             assert_eq!(held(&wallets), expected, "{blocks:?}");
         }
+    }
+
+    #[test]
+    fn its_age_is_that_of_the_oldest_open_transfer() {
+        let mut wallets = none();
+        for (number, oldest) in [(1, 1), (2, 1), (3, 2), (4, 2), (5, 5)] {
+            let mut block = block(wallet(1), number, 2, HERE);
+            block.state.open_since = oldest;
+            wallets.take(&block);
+        }
+        let since: Vec<i64> = held(&wallets).into_iter().map(|(_, _, since)| since).collect();
+        assert_eq!(since, [5], "the wallet has had open transfers all the time");
     }
 
     #[test]

@@ -37,15 +37,14 @@ pub fn block(wallet: WalletId, number: u64, transfers: u32, home: &str) -> Block
         previous: Hash::ZERO,
         at,
         home: cell(home),
-        state: WalletState { in_flight: transfers, ..state },
+        state: WalletState { open_count: transfers, open_since: u64::from(transfers > 0), ..state },
         entries: vec![],
         hash: Hash::ZERO,
     }
 }
 
 async fn append(store: &MemoryStore, wallet: WalletId, number: u64, transfers: u32) {
-    let blocks = vec![block(wallet, number, transfers, HERE)];
-    store.append(&Append { blocks, guard: None }).await.expect("free");
+    store.append(&Append::next(block(wallet, number, transfers, HERE))).await.expect("free");
 }
 
 fn tables() -> MemoryStore {
@@ -179,7 +178,7 @@ async fn a_wallet_is_read_again_where_the_stream_has_left_a_block_out() {
     // A chain that ends below what was seen.
     let mut row = saved(&store).await;
     instance.end().await;
-    row.wallets = vec![(wallet(1), 9, 1, START.micros())];
+    row.wallets = vec![(wallet(1), 9, 1, 1, START.micros())];
     let lease = jobs::look::<_, Progress>(&store, &Clock::new(1, || START), JOB, &mut Watch::default()).await;
     let mut lease = lease.expect("it answers").take("by hand").await.expect("it answers").expect("free");
     lease.progress = row;
@@ -200,7 +199,8 @@ fn the_row_of_the_job_fits_however_much_there_is() {
     let position = serde_json::json!({ "stream": "a".repeat(1_011), "shards": shards });
     let position: Position = serde_json::from_value(position).expect("a position");
     let open = |number: u128| {
-        let open = Open { number: u64::MAX, transfers: u32::MAX, since: Timestamp::from_micros(i64::MIN) };
+        let open =
+            Open { number: u64::MAX, transfers: u32::MAX, block: u64::MAX, since: Timestamp::from_micros(i64::MIN) };
         (WalletId::from_uuid(Uuid::from_u128(u128::MAX - number)), open)
     };
     let most = u128::try_from(MAX_SAVED_WALLETS).expect("small");
