@@ -33,12 +33,6 @@ export const CELL_TABLES = [
     index: { name: 'buckets', partition: ['k', 'S'], sort: ['w', 'S'], projection: 'KEYS_ONLY' },
     isFollowed: true,
   },
-  {
-    name: 'transfers',
-    partition: ['w', 'S'],
-    sort: ['t', 'S'],
-    index: { name: 'open', partition: ['open', 'S'], sort: ['at', 'N'], projection: 'ALL' },
-  },
   { name: 'snapshots', partition: ['w', 'S'], sort: ['s', 'S'] },
   { name: 'homes', partition: ['k', 'S'] },
 ] as const satisfies readonly TableShape[];

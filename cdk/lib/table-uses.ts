@@ -13,10 +13,9 @@ const DESCRIBE = 'dynamodb:DescribeTable';
 /** How its feed follows the changes of a table. The name of the stream is in the table's description. */
 const FOLLOW = ['dynamodb:DescribeStream', 'dynamodb:GetShardIterator', 'dynamodb:GetRecords'];
 
-/** A cell's own processes. They end transfers in flight by deleting their rows. */
+/** A cell's own processes. They delete nothing. */
 export const BY_CELL: readonly Use[] = [
   { table: 'ledger', actions: [...READ, DESCRIBE, ...WRITE], indexActions: ['dynamodb:Query'], streamActions: FOLLOW },
-  { table: 'transfers', actions: [...READ, DESCRIBE, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
   { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE] },
   { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },
 ];
@@ -28,7 +27,6 @@ export const BY_CONTROL_PLANE: readonly Use[] = [
     actions: [...READ, DESCRIBE, ...WRITE, DELETE],
     indexActions: ['dynamodb:Query', 'dynamodb:Scan'],
   },
-  { table: 'transfers', actions: [...READ, DESCRIBE, ...WRITE, DELETE], indexActions: ['dynamodb:Query'] },
   { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE, DELETE] },
   { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },
 ];

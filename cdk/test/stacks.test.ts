@@ -31,8 +31,6 @@ describe('who may do what', () => {
       'cell-1-ledger': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-ledger/index/buckets': ['Query'],
       'the stream of ledger': ['DescribeStream', 'GetRecords', 'GetShardIterator'],
-      'cell-1-transfers': ['ConditionCheckItem', 'DeleteItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
-      'cell-1-transfers/index/open': ['Query'],
       'cell-1-snapshots': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-homes': ['BatchGetItem', 'ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
     });
@@ -46,15 +44,13 @@ describe('who may do what', () => {
     }
   });
 
-  it("the control plane may work on a cell's four tables", () => {
+  it("the control plane may work on a cell's three tables", () => {
     const uses = onTables('cell-3', /"wallet-cell-3-tables"/);
     expect(Object.keys(uses).sort()).toEqual([
       'cell-3-homes',
       'cell-3-ledger',
       'cell-3-ledger/index/buckets',
       'cell-3-snapshots',
-      'cell-3-transfers',
-      'cell-3-transfers/index/open',
     ]);
     expect(uses['cell-3-ledger']).toContain('DeleteItem');
     expect(uses['cell-3-homes']).not.toContain('DeleteItem');
@@ -221,7 +217,7 @@ describe('alarms', () => {
     const names = resources(stack('cell-1'), 'AWS::CloudWatch::Alarm').map(
       ({ Properties }) => Properties['AlarmName'] as string,
     );
-    for (const table of ['ledger', 'transfers', 'snapshots', 'homes']) {
+    for (const table of ['ledger', 'snapshots', 'homes']) {
       for (const what of ['throttled-reads', 'throttled-writes', 'system-errors', 'slow-Query', 'slow-PutItem']) {
         expect(names).toContain(`cell-1-${table}-${what}`);
       }

@@ -60,14 +60,9 @@ describe('in the templates', () => {
       ]),
     );
 
-  it('a cell has its four, key for key', () => {
+  it('a cell has its three, key for key', () => {
     const tables = made('wallet-cell-2');
-    expect(Object.keys(tables).sort()).toEqual([
-      'cell-2-homes',
-      'cell-2-ledger',
-      'cell-2-snapshots',
-      'cell-2-transfers',
-    ]);
+    expect(Object.keys(tables).sort()).toEqual(['cell-2-homes', 'cell-2-ledger', 'cell-2-snapshots']);
     const ledger = tables['cell-2-ledger']!.Properties;
     expect(ledger['KeySchema']).toEqual([
       { AttributeName: 'w', KeyType: 'HASH' },
@@ -92,21 +87,6 @@ describe('in the templates', () => {
     ]);
     const streams = Object.entries(tables).map(([name, table]) => [name, table.Properties['StreamSpecification']]);
     expect(streams.filter(([, stream]) => stream)).toEqual([['cell-2-ledger', { StreamViewType: 'NEW_IMAGE' }]]);
-    const transfers = tables['cell-2-transfers']!.Properties;
-    expect(transfers['KeySchema']).toEqual([
-      { AttributeName: 'w', KeyType: 'HASH' },
-      { AttributeName: 't', KeyType: 'RANGE' },
-    ]);
-    expect(transfers['GlobalSecondaryIndexes']).toEqual([
-      {
-        IndexName: 'open',
-        KeySchema: [
-          { AttributeName: 'open', KeyType: 'HASH' },
-          { AttributeName: 'at', KeyType: 'RANGE' },
-        ],
-        Projection: { ProjectionType: 'ALL' },
-      },
-    ]);
     expect(tables['cell-2-homes']!.Properties['KeySchema']).toEqual([{ AttributeName: 'k', KeyType: 'HASH' }]);
   });
 

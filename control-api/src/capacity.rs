@@ -33,7 +33,7 @@ pub struct CellCapacity {
     pub max_customers: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customers: Option<u64>,
-    /// Of its four tables, as DynamoDB tells it: up to six hours old on AWS.
+    /// Of its three tables, as DynamoDB tells it: up to six hours old on AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Hottest first; of a wallet that several processes write, their sum.

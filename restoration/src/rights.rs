@@ -91,8 +91,10 @@ pub async fn reconcile<S: Store>(placement: &Placement, cell: &CellEntry, store:
                         None => placed(placement, bucket)?.id.clone(),
                     };
                     let state = HomeState::Moved { to };
-                    // A row that sends customers on sends them where the bucket is by now.
-                    if held.as_ref().map_or(!serves, |row| row.state == state) {
+                    // A row that sends customers on sends them where the bucket is by now; so does one where there is
+                    // none, if by the placement creations come here.
+                    let comes_here = serves || placement.owner_of(bucket) == cell.index;
+                    if held.as_ref().map_or(!comes_here, |row| row.state == state) {
                         continue;
                     }
                     HomeRow { state, epoch: ours.max(theirs) }

@@ -17,6 +17,10 @@ pub enum Mistake {
     RestoredAlone,
     /// Copies are purged while writes decided on an older head may still land.
     NoFence,
+    /// A credit is answered as received although it was lost on its way.
+    CreditAnsweredFirst,
+    /// A credit is answered as refused although no refusal is recorded.
+    RefusalUnrecorded,
 }
 
 impl Mistake {

@@ -12,9 +12,10 @@ use mover::Holds;
 use store::memory::{Fault, FaultPlan};
 use tokio::time::{Instant, sleep, timeout_at};
 use topology::WalletId;
-use topology::wire::{Credit, Receivable};
+use topology::wire::{Credit, CreditOutcome, CreditRefusal, Receivable};
 
 use super::faults::Faults;
+use super::mistake::Mistake;
 use super::placement::View;
 use super::world::{CELLS, NoAnswer, Service, World};
 
@@ -175,12 +176,20 @@ impl Peers for Network {
         let world = self.world();
         let destination = world.placements.cell_of(&self.view, credit.to_wallet_id);
         let cell = Some(world.cells[destination].id.clone());
+        let mistake = world.moves.mistake();
         drop(world);
         let outcome = self.carry(credit.to_wallet_id, deadline, move |service| {
             let credit = credit.clone();
             let context = Context { key: None, audit: Audit::default(), deadline };
             async move { service.credit(&credit, context).await }
         });
-        Credited { cell, outcome: outcome.await }
+        let outcome = match (outcome.await, mistake) {
+            (Err(PeerError::Unreachable(_)), Mistake::CreditAnsweredFirst) => Ok(CreditOutcome::Received),
+            (Err(PeerError::Unreachable(_)), Mistake::RefusalUnrecorded) => {
+                Ok(CreditOutcome::Refused { reason: CreditRefusal::WalletFrozen })
+            }
+            (outcome, _) => outcome,
+        };
+        Credited { cell, outcome }
     }
 }

@@ -15,7 +15,7 @@ pub struct Finding {
     /// Absent where it is about the cell's log of checkpoints as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wallet: Option<WalletId>,
-    /// Which item: `block 7`, `transfers in#…`, `snapshots keys#…`, `checkpoint 3`.
+    /// Which item: `block 7`, `snapshots marks#…`, `checkpoint 3`.
     pub place: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,

@@ -76,3 +76,25 @@ fn a_write_by_a_clock_an_hour_off_is_found() {
 fn a_rewound_cell_that_asks_no_other_cell_is_found() {
     finds(Mistake::RestoredAlone);
 }
+
+#[test]
+fn a_credit_that_is_answered_before_it_is_received_is_found() {
+    finds(Mistake::CreditAnsweredFirst);
+}
+
+#[test]
+fn a_refusal_that_is_not_recorded_is_found() {
+    finds(Mistake::RefusalUnrecorded);
+}
+
+#[test]
+fn a_copy_that_is_served_before_all_of_it_is_there_is_found() {
+    finds(Mistake::Movers(Mutation::AnswerFirst));
+}
+
+#[test]
+fn deciding_without_the_marks_of_recorded_runs_is_found() {
+    // Long chains, so that repetitions come when the runs are recorded.
+    let size = Size { wallets: 2, operations_per_client: 120, kills: 40, ..Size::default() };
+    finds_in(size, Mistake::Store(Mutation::EmptyRuns));
+}
