@@ -6,7 +6,7 @@ const TICKS_A_SECOND: f64 = 100.0;
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
 pub fn percentile_ms(sorted_us: &[u32], percent: usize) -> f64 {
@@ -16,8 +16,8 @@ pub fn percentile_ms(sorted_us: &[u32], percent: usize) -> f64 {
 /// The median of the ratios of rounds, and each of them.
 pub fn ratios(these: &[f64], those: &[f64]) -> String {
     let each: Vec<f64> = these.iter().zip(those).map(|(this, that)| this / that).collect();
-    let rounds: Vec<String> = each.iter().map(|ratio| format!("{ratio:.1}")).collect();
-    format!("{:.1} ({})", median(&each), rounds.join(", "))
+    let rounds: Vec<String> = each.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    format!("{:.2} ({})", median(&each), rounds.join(", "))
 }
 
 /// What else the machine does shows in the load before a run.
