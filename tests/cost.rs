@@ -67,7 +67,7 @@ async fn operations_cost_what_their_blocks_cost() {
         let (ann, abe, bob) = (client.create(&near[0]).await, client.create(&near[1]).await, client.create(&far).await);
         for wallet in [ann, abe, bob] {
             for number in 0..REPEATED {
-                client.send(&Call::deposit(wallet, "100").key(format!("{wallet} {number}"))).await.expect(200);
+                client.send(&Call::deposit(wallet, "100").key(format!("{wallet}-{number}"))).await.expect(200);
             }
         }
         let path = format!("/api/v1/wallets/{ann}/transactions?limit={REPEATED}");

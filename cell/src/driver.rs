@@ -49,7 +49,7 @@ enum Submission {
     /// Start nothing for this wallet for so long.
     Hold(WalletId, Duration),
     Release(WalletId),
-    CarryOn(WalletId),
+    CarryOn(WalletId, u64),
     /// The head as it is remembered.
     Peek(WalletId, oneshot::Sender<Option<Head>>),
 }
@@ -86,9 +86,9 @@ impl Submitter {
         let _ = self.0.send(Submission::Release(wallet)).await;
     }
 
-    /// Hands the open transfers of this wallet to the courier.
-    pub async fn carry_on(&self, wallet: WalletId) {
-        let _ = self.0.send(Submission::CarryOn(wallet)).await;
+    /// Hands the open transfers of this wallet, which has a block of this number, to the courier.
+    pub async fn carry_on(&self, wallet: WalletId, number: u64) {
+        let _ = self.0.send(Submission::CarryOn(wallet, number)).await;
     }
 
     /// The wallet's head as this instance remembers it, perhaps an old one.
@@ -205,7 +205,7 @@ impl<S: Store> Driver<S> {
                 });
             }
             Submission::Release(wallet) => self.sequencer.hold(wallet, false),
-            Submission::CarryOn(wallet) => self.sequencer.carry_on(wallet),
+            Submission::CarryOn(wallet, number) => self.sequencer.carry_on(wallet, number),
             Submission::Peek(wallet, reply) => {
                 let _ = reply.send(self.sequencer.head(wallet).cloned());
             }

@@ -71,8 +71,8 @@ pub struct Feed<S> {
     pub clock: Clock,
     /// Of this process alone.
     pub owner: String,
-    /// Gets every second each wallet that has had open transfers for a while.
-    pub found: mpsc::Sender<WalletId>,
+    /// Gets every second each wallet that has had open transfers for a while, with the number of its newest block.
+    pub found: mpsc::Sender<(WalletId, u64)>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -257,8 +257,11 @@ impl Sequencer {
     }
 
     /// Hands what has been open for a while of the wallet's transfers to the courier, loading the wallet if need be.
-    pub fn carry_on(&mut self, wallet: WalletId) {
-        self.slots.entry(wallet).or_default().carries_on = true;
+    /// `number`: of a block that is known to be there; an older head is read again.
+    pub fn carry_on(&mut self, wallet: WalletId, number: u64) {
+        let slot = self.slots.entry(wallet).or_default();
+        slot.carries_on = true;
+        slot.stale |= slot.head.as_ref().is_some_and(|head| head.number < number);
         self.ready.insert(wallet);
     }
 

@@ -92,8 +92,8 @@ fn start_feed(
     instance.tasks.spawn(feed.run(stop.clone()));
     let carrier = instance.wallets.clone();
     instance.tasks.spawn(async move {
-        while let Some(wallet) = wallets.recv().await {
-            carrier.carry_on(wallet).await;
+        while let Some((wallet, number)) = wallets.recv().await {
+            carrier.carry_on(wallet, number).await;
         }
     });
 }

@@ -213,8 +213,8 @@ impl World {
         tasks.spawn(feed.run(stop));
         let carrier = service.clone();
         tasks.spawn(async move {
-            while let Some(wallet) = wallets.recv().await {
-                carrier.carry_on(wallet).await;
+            while let Some((wallet, number)) = wallets.recv().await {
+                carrier.carry_on(wallet, number).await;
             }
         });
         let process = Process { service, tasks, _stop: stopper };

@@ -155,7 +155,7 @@ async fn a_transfer_is_never_given_up_and_its_payee_knows_its_end() {
     drop((service, running));
     is_alive(true);
     let later = start(&store, &peers, began, EIGHT_DAYS);
-    later.service.carry_on(payer).await;
+    later.service.carry_on(payer, 0).await;
     sleep_until(Instant::now() + LONG).await;
     assert_eq!(open(), 0, "however old it is");
     drop(later);

@@ -183,15 +183,15 @@ impl<'a, S: Store> Following<'a, S> {
         Progress::of(&self.position, self.walk, &self.open)
     }
 
-    /// The wallets with transfers that have been open for so long.
-    fn open_for(&self, micros: i64, after: Option<WalletId>) -> impl Iterator<Item = WalletId> {
+    /// The wallets with transfers that have been open for so long, each with the number of its newest block.
+    fn open_for(&self, micros: i64, after: Option<WalletId>) -> impl Iterator<Item = (WalletId, u64)> {
         self.open.open_since(self.feed.clock.now().plus_micros(micros.saturating_neg()), after)
     }
 
     async fn check(&mut self) -> Result<(), StoreError> {
         let old: Vec<_> = self.open_for(CHECKED_AFTER_MICROS, self.checked).take(CHECKS).collect();
         let mut random = self.feed.clock.random();
-        for wallet in old {
+        for (wallet, _) in old {
             self.look_up(wallet, &mut random).await?;
             (self.checked, self.is_changed) = (Some(wallet), true);
         }
@@ -201,6 +201,7 @@ impl<'a, S: Store> Following<'a, S> {
     /// As many as are taken; the others come next time.
     fn hand_over(&mut self) {
         let found = self.open_for(FOUND_AFTER_MICROS, self.handed);
-        self.handed = found.take_while(|wallet| self.feed.found.try_send(*wallet).is_ok()).last().or(self.handed);
+        let found = found.take_while(|found| self.feed.found.try_send(*found).is_ok());
+        self.handed = found.last().map(|(wallet, _)| wallet).or(self.handed);
     }
 }

@@ -94,12 +94,13 @@ impl OpenWallets {
         self.wallets.iter().map(|(wallet, open)| (*wallet, *open))
     }
 
-    /// The wallets with transfers that were open at this time already: those after `after`, then those up to it.
-    pub fn open_since(&self, time: Timestamp, after: Option<WalletId>) -> impl Iterator<Item = WalletId> {
+    /// The wallets with transfers that were open at this time already, each with the number of its newest block: those
+    /// after `after`, then those up to it.
+    pub fn open_since(&self, time: Timestamp, after: Option<WalletId>) -> impl Iterator<Item = (WalletId, u64)> {
         let later = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let up_to = after.map(|after| self.wallets.range(..=after)).into_iter().flatten();
         let all = self.wallets.range(later).chain(up_to);
-        all.filter(move |(_, open)| open.since <= time).map(|(wallet, _)| *wallet)
+        all.filter(move |(_, open)| open.since <= time).map(|(wallet, open)| (*wallet, open.number))
     }
 
     pub fn figures(&self, now: Timestamp, stuck_micros: i64) -> Figures {
@@ -198,7 +199,9 @@ mod tests {
             wallets.take(&block(wallet(number), u64::try_from(number).expect("small"), 2, HERE));
         }
         let at = |seconds: i64| START.plus_micros(seconds * SECOND);
-        let since = |time, after: Option<u128>| wallets.open_since(time, after.map(wallet)).collect::<Vec<_>>();
+        let since = |time, after: Option<u128>| {
+            wallets.open_since(time, after.map(wallet)).map(|(wallet, _)| wallet).collect::<Vec<_>>()
+        };
         assert_eq!(since(at(3), None), [1, 2, 3].map(wallet));
         assert_eq!(since(at(3), Some(1)), [2, 3, 1].map(wallet));
         assert_eq!(since(at(0), Some(1)), []);

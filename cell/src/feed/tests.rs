@@ -54,7 +54,7 @@ fn tables() -> MemoryStore {
 /// An instance that follows.
 struct Instance {
     task: JoinHandle<()>,
-    found: mpsc::Receiver<WalletId>,
+    found: mpsc::Receiver<(WalletId, u64)>,
     stopper: watch::Sender<bool>,
 }
 
@@ -69,14 +69,15 @@ impl Instance {
 
     /// The next one that it finds.
     async fn next(&mut self) -> Option<WalletId> {
-        timeout(LONG, self.found.recv()).await.ok().flatten()
+        timeout(LONG, self.found.recv()).await.ok().flatten().map(|(wallet, _)| wallet)
     }
 
     /// What it finds in a while.
     async fn finds(&mut self) -> Vec<WalletId> {
         while self.found.try_recv().is_ok() {}
         sleep(A_WHILE).await;
-        let mut found: Vec<_> = std::iter::from_fn(|| self.found.try_recv().ok()).collect();
+        let found = std::iter::from_fn(|| self.found.try_recv().ok());
+        let mut found: Vec<_> = found.map(|(wallet, _)| wallet).collect();
         found.sort_unstable();
         found.dedup();
         found

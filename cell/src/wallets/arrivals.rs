@@ -44,9 +44,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         }
     }
 
-    /// Has the open transfers of a wallet carried on.
-    pub async fn carry_on(&self, wallet: WalletId) {
-        self.submitter.carry_on(wallet).await;
+    /// Has the open transfers of a wallet, which has a block of this number, carried on.
+    pub async fn carry_on(&self, wallet: WalletId, number: u64) {
+        self.submitter.carry_on(wallet, number).await;
     }
 
     /// Holds the wallet's writes for at most [`HOLD_MAX`].

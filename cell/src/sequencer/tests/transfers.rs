@@ -196,19 +196,35 @@ fn open_transfers_of_a_loaded_wallet_are_carried_on() {
     assert!(bench.carried.is_empty(), "its own are under way");
     let mut other = Bench::new(Limits::default(), &[]);
     other.chains = bench.chains.clone();
-    other.sequencer.carry_on(wallet(0));
+    other.sequencer.carry_on(wallet(0), 2);
     other.go_on();
     assert!(other.carried.is_empty(), "it may be under way elsewhere");
     other.now = NOW.plus_micros(3_000_000);
-    other.sequencer.carry_on(wallet(0));
+    other.sequencer.carry_on(wallet(0), 2);
     other.go_on();
     let carried: Vec<_> = other.carried.drain(..).map(|open| (open.transfer, open.payee, open.block)).collect();
     assert_eq!(carried, [(sent, wallet(1), 2)]);
     other.submit(0, deposit(1));
     other.go_on();
     assert!(other.carried.is_empty(), "handed over once");
-    other.sequencer.carry_on(wallet(0));
+    other.sequencer.carry_on(wallet(0), 2);
     other.go_on();
     assert_eq!(other.carried.len(), 1, "and again when asked for");
     assert!(other.loads.is_empty(), "nothing has to be read for it");
+}
+
+#[test]
+fn a_wallet_that_others_have_written_to_is_read_before_it_is_carried_on() {
+    let mut bench = Bench::new(Limits::default(), &[10]);
+    let id = bench.submit(0, deposit(1));
+    bench.go_on();
+    assert!(bench.done(id));
+    let mut other = Bench::new(Limits::default(), &[]);
+    (other.chains, other.next) = (bench.chains.clone(), 50);
+    let sent = other.sent();
+    bench.chains = other.chains;
+    bench.now = NOW.plus_micros(3_000_000);
+    bench.sequencer.carry_on(wallet(0), 3);
+    bench.go_on();
+    assert_eq!(bench.carried.iter().map(|open| open.transfer).collect::<Vec<_>>(), [sent]);
 }
