@@ -9,8 +9,9 @@ use crate::fleet::{Call, Client, Fleet, within};
 const DEPOSITS: u64 = 40;
 const HOT_DEPOSITS: u64 = 2_000;
 const HOT_CLIENTS: u64 = 64;
-/// How often each operation is done that is measured.
-const REPEATED: u64 = 40;
+/// How often each operation is done that is measured: a run of blocks, so that its two rows are counted.
+const REPEATED: u64 = ledger::limits::RUN_BLOCKS;
+const ROWS_OF_A_RUN: f64 = 2.0;
 /// Settlements go along with other blocks, or get one after a second.
 const SETTLED_WITHIN_S: u64 = 20;
 /// What the instances themselves ask for once a second, whatever clients do: their readiness, and the rows of jobs.
@@ -75,7 +76,8 @@ async fn operations_cost_what_their_blocks_cost() {
         let id = |line: &Value| line["transactionId"].as_str().expect("a text").to_owned();
         let deposits: Vec<String> = listed.as_array().expect("a list").iter().map(id).collect();
         let key = |name: &str, number: u64| format!("{name}-{number}");
-        costs_at_most(&fleet, &[1], "a keyed deposit", 1.0, |n| vec![Call::deposit(ann, "1.23").key(key("d", n))])
+        let a_block = 1.0 + ROWS_OF_A_RUN / REPEATED as f64;
+        costs_at_most(&fleet, &[1], "a keyed deposit", a_block, |n| vec![Call::deposit(ann, "1.23").key(key("d", n))])
             .await;
         let inside = |n| vec![Call::transfer(ann, abe, "1").key(key("near", n))];
         costs_at_most(&fleet, &[1], "a transfer inside a cell", 3.2, inside).await;
