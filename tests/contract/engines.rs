@@ -32,6 +32,8 @@ async fn on_tables(port: u16) {
     let subject = Subject::tables(&Connection { endpoint, region: REGION.into(), role: None }, "contract-").await;
     whole_contract(&subject).await;
     nothing_is_dated_after_the_database(&subject).await;
+    super::changes::what_is_no_sound_block_is_said_and_passed_over(&subject).await;
+    super::changes::a_table_without_a_stream_gets_one(&subject).await;
 }
 
 /// See `ledger::fence`: answers of a database say what time it is.

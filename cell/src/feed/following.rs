@@ -146,8 +146,8 @@ impl<'a, S: Store> Following<'a, S> {
         };
         let everything = (Bucket(0), Bucket(u16::MAX));
         let mut random = self.feed.clock.random();
-        let members = self.feed.store.members(everything, after, WALK_PAGE);
-        let members = members.await?;
+        let list = || self.feed.store.members(everything, after, WALK_PAGE);
+        let members = retry::read(|| random.f64(), list).await?;
         for wallet in &members {
             self.look_up(*wallet, &mut random).await?;
         }
