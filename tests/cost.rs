@@ -66,6 +66,7 @@ async fn operations_cost_what_their_blocks_cost() {
         let near = fleet.users_in(1, 2).await;
         let far = fleet.users_in(2, 1).await.remove(0);
         let (ann, abe, bob) = (client.create(&near[0]).await, client.create(&near[1]).await, client.create(&far).await);
+        client.send(&Call::deposit(ann, "1000").key("enough-for-all")).await.expect(200);
         for wallet in [ann, abe, bob] {
             for number in 0..REPEATED {
                 client.send(&Call::deposit(wallet, "100").key(format!("{wallet}-{number}"))).await.expect(200);

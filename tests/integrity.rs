@@ -12,6 +12,7 @@ mod serving;
 use ledger::block::{Audit, Key, ShortText};
 use ledger::limits::RUN_BLOCKS;
 use ledger::marks::MarkRun;
+use ledger::open::OpenTransfers;
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain, moving};
 use store::Store;
@@ -67,6 +68,9 @@ impl Chain {
             entry.balance_after = state.balance;
             entries.push(entry);
         }
+        let mut open = OpenTransfers::default();
+        self.blocks.iter().for_each(|block| open.take(block));
+        state.open_since = open.since_after(last.number + 1, &entries);
         self.blocks.push(chain::next(&last.head(), state, entries, at));
         self.blocks.last().expect("just pushed")
     }

@@ -155,32 +155,31 @@ fn complete(transfers: &Transfers) -> Check {
 async fn wallets(tables: &[Tables]) -> Result<BTreeMap<WalletId, Vec<usize>>> {
     let mut all: BTreeMap<WalletId, Vec<usize>> = BTreeMap::new();
     for (position, tables) in tables.iter().enumerate() {
-        for wallet in listed(tables, "ledger", "buckets").await? {
+        for wallet in listed(tables).await? {
             all.entry(wallet).or_default().push(position);
         }
     }
     Ok(all)
 }
 
-/// Transfers that are still on their way out of wallets that live where their rows are. The rows that a moved wallet
-/// left behind mean nothing.
-pub async fn open_transfers(tables: &[Tables]) -> Result<usize> {
+/// Transfers that are open, as the heads of the wallets that live in each cell say.
+pub async fn open_transfers(tables: &[Tables]) -> Result<u64> {
     let mut open = 0;
     for tables in tables {
-        for wallet in listed(tables, "transfers", "open").await? {
-            let head = tables.store.head(wallet).await?;
-            open += usize::from(head.is_some_and(|head| head.home == tables.cell));
+        for wallet in listed(tables).await? {
+            let head = tables.store.head(wallet).await?.filter(|head| head.home == tables.cell);
+            open += head.map_or(0, |head| u64::from(head.state.open_count));
         }
     }
     Ok(open)
 }
 
-/// The wallets of all rows of an index.
-async fn listed(tables: &Tables, table: &str, index: &str) -> Result<Vec<WalletId>> {
+/// Every wallet that has a chain in the cell.
+async fn listed(tables: &Tables) -> Result<Vec<WalletId>> {
     let mut all = Vec::new();
     let mut start = None;
     for _ in 0..PAGES_MAX {
-        let scan = tables.store.client().scan().table_name(format!("{}-{table}", tables.cell)).index_name(index);
+        let scan = tables.store.client().scan().table_name(format!("{}-ledger", tables.cell)).index_name("buckets");
         let answer = scan.set_exclusive_start_key(start).send().await.context("the tables do not answer")?;
         for item in answer.items() {
             let wallet = item.get("w").and_then(|value| value.as_s().ok()).and_then(|text| text.parse().ok());
@@ -191,5 +190,5 @@ async fn listed(tables: &Tables, table: &str, index: &str) -> Result<Vec<WalletI
             return Ok(all);
         }
     }
-    bail!("{} {table}: more than {PAGES_MAX} pages", tables.cell)
+    bail!("{}: more than {PAGES_MAX} pages of wallets", tables.cell)
 }

@@ -75,9 +75,26 @@ impl OpenTransfers {
         self.transfers.get(&transfer)
     }
 
-    /// The lowest block with a transfer that is open and not among `ended`.
-    pub fn lowest_block(&self, ended: &BTreeSet<TransactionId>) -> Option<u64> {
-        self.blocks.iter().find(|(_, transfer)| !ended.contains(transfer)).map(|(block, _)| *block)
+    /// The lowest block by which one of them left; 0 if there is none.
+    pub fn since(&self) -> u64 {
+        self.blocks.first().map_or(0, |(block, _)| *block)
+    }
+
+    /// The same after a block of this number with these entries.
+    pub fn since_after(&self, number: u64, entries: &[Entry]) -> u64 {
+        let (mut ended, mut sends) = (BTreeSet::new(), false);
+        for entry in entries {
+            match entry.flow() {
+                Flow::Transfer { id, leg: Leg::Settled | Leg::Returned } => drop(ended.insert(id)),
+                Flow::Transfer { leg: Leg::Sent { .. }, .. } => sends = true,
+                Flow::Transfer { leg: Leg::Received { .. } | Leg::Refused { .. }, .. }
+                | Flow::None
+                | Flow::In
+                | Flow::Out => {}
+            }
+        }
+        let left = self.blocks.iter().find(|(_, transfer)| !ended.contains(transfer));
+        left.map_or(if sends { number } else { 0 }, |(block, _)| *block)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &OpenTransfer> {

@@ -235,9 +235,7 @@ impl Draft {
 
     /// Says from which block on transfers are open now. `open`: before this block.
     fn close(&mut self, open: &OpenTransfers) {
-        if self.state.open_count > 0 {
-            self.state.open_since = open.lowest_block(&self.ended).unwrap_or(self.place.0);
-        }
+        self.state.open_since = open.since_after(self.place.0, &self.entries);
     }
 }
 

@@ -27,7 +27,7 @@ impl Replayed {
         if usize::try_from(state.open_count) != Ok(self.open.len()) {
             faults.push(format!("{} transfers are open, its state says {}", self.open.len(), state.open_count));
         }
-        let lowest = self.open.lowest_block(&BTreeSet::new()).unwrap_or(0);
+        let lowest = self.open.since();
         if lowest != state.open_since {
             faults.push(format!("transfers are open since block {lowest}, its state says {}", state.open_since));
         }
