@@ -8,7 +8,7 @@ const source = (path: string) => readFileSync(new URL(path, ROOT), 'utf8');
 
 const COMMON = 'access/src/flags.rs';
 const FLAGS: Record<string, string[]> = {
-  cell: ['cell/src/main.rs'],
+  cell: ['cell/src/main.rs', 'cell/src/upkeep.rs'],
   router: ['router/src/config.rs'],
   'control-plane': ['control-plane/src/main.rs', 'control-plane/src/zones/dns.rs'],
 };
