@@ -27,7 +27,7 @@ use crate::hot::Hot;
 use crate::meters;
 use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, MARGIN_MICROS, Reply, Sequencer};
 use loading::Want;
-pub use loading::{LookedUp, look_up};
+pub use loading::look_up;
 
 /// How long one commit is retried before its commands get the answer that the outcome is unknown or
 /// that nothing was done.

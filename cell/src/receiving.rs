@@ -54,10 +54,10 @@ impl<S: Store> Receiver<S> {
                 Reply::NotRemembered => {
                     let once = command.once.as_mut().expect("a credit is taken once");
                     let found = look_up(&self.store, &self.cell, wallet, once.mark, once.since).await?;
-                    if let Some(block) = found.block {
+                    if let Some(block) = found {
                         return self.recorded(wallet, block, transfer).await;
                     }
-                    once.since = found.until;
+                    *once = once.looked_up();
                 }
                 Reply::Elsewhere { .. } | Reply::NoChain(_) => return Ok(Received::NotHere),
                 reply => return Err(Failure::of_reply(reply)),

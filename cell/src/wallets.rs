@@ -260,10 +260,10 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 Reply::NotRemembered => {
                     let Some(once) = &mut command.once else { return Err(Failure::Contended) };
                     let found = look_up(&self.store, &self.cell, wallet, once.mark, once.since).await?;
-                    if let Some(block) = found.block.filter(|block| Some(*block) != once.undone) {
+                    if let Some(block) = found.filter(|block| Some(*block) != once.undone) {
                         return Err(Failure::DoneOnce { block });
                     }
-                    once.since = found.until;
+                    *once = once.looked_up();
                 }
                 // Looking again says why; if it has just arrived, here is where it goes on.
                 Reply::NoChain(absent) if absent == wallet => drop(self.head(wallet).await?),

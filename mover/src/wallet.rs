@@ -165,7 +165,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let append = Append { blocks: vec![stone], guard: None };
             // Later it could land below a tombstone, with the blocks there purged since.
             let sign_by = Some(seen.at + self.head_lifetime);
-            drop(self.append_before(&self.route.to.store, wallet, append, sign_by).await?);
+            self.append_before(&self.route.to.store, wallet, append, sign_by).await?;
             return self.look(wallet).await;
         }
         let mut rest = &page[..];

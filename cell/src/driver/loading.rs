@@ -153,33 +153,24 @@ fn broken(number: u64) -> StoreError {
     StoreError::Corrupt(format!("block {number} is missing"))
 }
 
-/// What a search for a mark came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LookedUp {
-    /// The latest block that bears it.
-    pub block: Option<u64>,
-    /// The time of the last block that was looked at.
-    pub until: Timestamp,
-}
-
-/// Searches all that the chain has done since `since` for a mark, however long ago that is.
+/// The latest block that bears a mark, of all since `since`, however long ago that is.
 pub async fn look_up<S: Store>(
     store: &S,
     cell: &CellId,
     wallet: WalletId,
     mark: Mark,
     since: Timestamp,
-) -> Result<LookedUp, StoreError> {
+) -> Result<Option<u64>, StoreError> {
     let want = Want { cell: cell.clone(), wallet, since, most_marks: usize::MAX };
     let Loaded::Whole(whole) = load_whole(store, &want).await? else {
-        return Ok(LookedUp { block: None, until: since });
+        return Ok(None);
     };
     if whole.is_capped {
         return Err(StoreError::Unavailable(format!("the search for what wallet {wallet} has done was given up")));
     }
     let of_runs = whole.runs.iter().flat_map(|run| run.marks.iter().copied());
     let found = of_runs.chain(marks_in(&whole.blocks)).filter(|(found, _)| *found == mark);
-    Ok(LookedUp { block: found.map(|(_, block)| block).max(), until: whole.head.at })
+    Ok(found.map(|(_, block)| block).max())
 }
 
 /// Extends `blocks`, newest first, by those of unrecorded runs, back to `since`. False if that were too many to be read

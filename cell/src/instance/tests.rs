@@ -1,5 +1,7 @@
 //! Instances over a store in memory that holds, or does, what no instance expects.
 
+mod once;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

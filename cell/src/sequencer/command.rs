@@ -38,6 +38,11 @@ impl Once {
     pub fn new(mark: Mark, since: Timestamp) -> Self {
         Self { mark, since, undone: None }
     }
+
+    /// No block bore it a moment ago. Those written since are remembered: they are far from a day old.
+    pub fn looked_up(self) -> Self {
+        Self { since: Timestamp::from_micros(i64::MAX), ..self }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
