@@ -184,9 +184,9 @@ fn what_was_undone_does_not_count_as_done() {
     bench.go_on();
     assert_eq!(bench.replies[&again], Reply::SeenOnce { block: 2 });
     let once = Some(Once { undone: Some(2), ..Once::new(Mark::of_reversal(of), NOW) });
-    let anew = bench.sequencer.submit(Command { once, ..command(Uuid::from_u128(900), 0, work(), None) });
+    let repeated = bench.sequencer.submit(Command { once, ..command(Uuid::from_u128(900), 0, work(), None) });
     bench.go_on();
-    assert!(bench.done(anew));
+    assert!(bench.done(repeated));
 }
 
 #[test]
