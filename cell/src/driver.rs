@@ -244,7 +244,7 @@ impl<S: Store> Driver<S> {
     }
 
     /// The snapshots within runs, which only heavy blocks bring. One that is missed, because this process dies now or
-    /// another wrote the block before, is found by the sweep.
+    /// another wrote the block before, is found by the integrity job.
     fn take_snapshots(&mut self, blocks: &[Block]) {
         for block in blocks {
             let after_heavy = self.heavy.remove(&block.wallet).is_some_and(|number| number + 1 == block.number);

@@ -218,7 +218,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// The runs that ended in this page: without them the target would read their blocks to find the marks in them, so
     /// a failure costs time and nothing else.
     async fn record_runs(&self, wallet: WalletId, page: &[Block]) {
-        // What the block before the page decides is left to the target's own sweep.
+        // What the block before the page decides is left to the target's integrity job.
         if let Err(error) = self.route.to.store.put_snapshots(wallet, &snapshots_of(None, page)).await {
             tracing::debug!(%wallet, %error, "snapshots were not recorded");
         }

@@ -216,7 +216,7 @@ async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block],
                 warn!(%wallet, %error, "a run of blocks was not recorded");
                 return;
             }
-            // Other snapshots that are missing are found by the sweep.
+            // Other snapshots that are missing are found by the integrity job.
             if let Err(error) = store.put_snapshots(wallet, &[snapshot]).await {
                 warn!(%wallet, %error, "a snapshot was not recorded");
             }
