@@ -9,6 +9,10 @@ import { promisify } from "node:util";
 const CTL = "target/debug/ctl";
 const START_MS = 30_000;
 const STOP_MS = 15_000;
+/** First ports, below those that the kernel hands out for outgoing connections: none of those gets in the way. */
+const FIRST_PORT = 15_000;
+const LAST_PORT = 31_900;
+const START_ATTEMPTS = 5;
 /** Customers that are created at once: a cell sheds what is more than it takes. */
 const AT_ONCE = 10;
 // Two instances of every cell, one in each zone.
@@ -28,16 +32,17 @@ export async function startFleet(cells, flags = []) {
   const cell = (at) => `[[cells]]\nid = "cell-${at + 1}"\nweight = ${at + 1 === cells ? 1 : 10}\n`;
   const names = Array.from({ length: cells }, (_, at) => cell(at));
   await writeFile(config, CELLS + names.join(""));
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const port = 33_000 + Math.floor(Math.random() * 9) * 100;
+  let log = "";
+  for (let attempt = 0; attempt < START_ATTEMPTS; attempt++) {
+    const port = FIRST_PORT + Math.floor((Math.random() * (LAST_PORT - FIRST_PORT)) / 100) * 100;
     const words = ["--data", join(data, "fleet"), "--actor", "check", "--reason", "check", "up", "--config", config];
     const up = spawn(CTL, [...words, "--port", `${port}`, "--instances", "2", "--max-tps", "5000", ...flags]);
-    const log = await started(up);
+    log = await started(up);
     if (log.includes("try, in another terminal")) return new Fleet(up, port, data, flags.includes("--secure"));
     await stopped(up);
     if (!log.includes("is in use")) throw new Error(`the fleet did not start:\n${log}`);
   }
-  throw new Error("no free ports");
+  throw new Error(`no free ports in ${START_ATTEMPTS} attempts:\n${log}`);
 }
 
 /** What it printed until it was ready, or ended. */
