@@ -7,6 +7,7 @@ mod events;
 mod history;
 mod holds;
 mod internal;
+mod notes;
 mod replays;
 mod reversals;
 mod transfers;

@@ -9,6 +9,7 @@ mod changes;
 mod creation;
 mod engines;
 mod moves;
+mod owners;
 mod reads;
 mod rows;
 
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::block::{Audit, Key, ShortText};
+use ledger::block::{Audit, Key, ShortText, Trace};
+use ledger::personal::{Note, Personal, PersonalPart, WalletKey};
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain};
 use store::dynamodb::{Connection, DynamoStore, connect, connect_streams};
 use store::memory::MemoryStore;
@@ -91,12 +93,12 @@ impl<S: Store> Subject<S> {
     }
 
     async fn create(&self, block: &Block, guard: Guard) -> Result<(), store::AppendError> {
-        self.store.append(&Append { blocks: vec![block.clone()], guard: Some(guard) }).await
+        self.store.append(&Append::of(vec![block.clone()], Some(guard))).await
     }
 
     async fn append(&self, blocks: &[&Block]) -> Result<(), store::AppendError> {
         let blocks = blocks.iter().map(|block| (*block).clone()).collect();
-        self.store.append(&Append { blocks, guard: None }).await
+        self.store.append(&Append::of(blocks, None)).await
     }
 
     /// A wallet with a balance: block 1 is a deposit.
@@ -120,24 +122,23 @@ fn cell() -> CellId {
 }
 
 fn block_zero(wallet: WalletId) -> Block {
-    let user = UserId::parse(format!("user of {wallet}")).expect("sound");
     let at = START.plus_micros(CHAINS.fetch_add(1, Ordering::Relaxed));
-    chain::open(wallet, user, cell(), at, entry(EntryKind::Opened, 0, 0))
+    let part = PersonalPart { user: UserId::parse(format!("user of {wallet}")).ok(), entries: vec![personal()] };
+    chain::open(wallet, cell(), at, entry(EntryKind::Opened, 0, 0), key().seal(wallet, 0, &part))
 }
 
 fn entry(kind: EntryKind, amount: u64, balance: u64) -> Entry {
-    Entry {
-        id: Uuid::new_v4(),
-        kind,
-        amount: Money::from_minor(amount),
-        balance_after: Money::from_minor(balance),
-        key: Some(Key { key: *Uuid::new_v4().as_bytes(), request: [7; 16] }),
-        audit: Audit {
-            source_ip: ShortText::cut("192.0.2.1", 45),
-            user_agent: ShortText::cut("contract", 45),
-            ..Audit::default()
-        },
-    }
+    let key = Some(Key { key: *Uuid::new_v4().as_bytes(), request: [7; 16] });
+    Entry { key, ..Entry::new(Uuid::new_v4(), kind, Money::from_minor(amount), Money::from_minor(balance)) }
+}
+
+fn personal() -> Personal {
+    let audit = Audit { source_ip: ShortText::cut("192.0.2.1", 45), ..Audit::default() };
+    Personal::of(&audit, &Note::default())
+}
+
+fn key() -> WalletKey {
+    WalletKey::from_bytes([7; WalletKey::BYTES])
 }
 
 /// Something to put into a block: what, how much, and under which id.
@@ -149,17 +150,19 @@ fn deposit(amount: u64) -> Happening {
 
 /// The block after `previous`, a second later.
 fn after(previous: &Block, happenings: Vec<Happening>) -> Block {
-    after_with(previous, happenings, |_| Audit::default())
+    after_with(previous, happenings, |_| Trace::default())
 }
 
-fn after_with(previous: &Block, happenings: Vec<Happening>, audit: impl Fn(usize) -> Audit) -> Block {
+fn after_with(previous: &Block, happenings: Vec<Happening>, trace: impl Fn(usize) -> Trace) -> Block {
     let (mut state, mut entries, at) = (previous.state.clone(), vec![], previous.at.plus_micros(1_000_000));
     for (place, (kind, amount, id)) in happenings.into_iter().enumerate() {
         let applied = state.apply(id, &kind, Money::from_minor(amount), (previous.number + 1, at));
         applied.expect("the suite writes sound chains");
-        entries.push(Entry { id, audit: audit(place), ..entry(kind, amount, state.balance.minor()) });
+        entries.push(Entry { id, trace: trace(place), ..entry(kind, amount, state.balance.minor()) });
     }
-    let block = chain::next(&previous.head(), state, entries, at);
+    let part = PersonalPart { user: None, entries: vec![personal(); entries.len()] };
+    let sealed = key().seal(previous.wallet, previous.number + 1, &part);
+    let block = chain::next_sealed(&previous.head(), state, entries, sealed, at);
     chain::verify(Some(&previous.head()), &block).expect("the suite writes sound chains");
     block
 }
@@ -176,6 +179,8 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     creation::homes_change_all_at_once_and_only_from_what_was_seen(subject).await;
     creation::a_denial_may_depend_on_its_bucket_being_served(subject).await;
     creation::a_denial_waits_for_nobody_and_comes_after_no_wallet(subject).await;
+    owners::an_owner_is_written_with_its_wallet_and_erased_for_good(subject).await;
+    owners::a_purge_takes_an_owner_along_and_leaves_the_mark_of_an_erased_one(subject).await;
     moves::a_chain_is_copied_and_listed(subject).await;
     moves::members_are_listed_by_bucket_in_pages(subject).await;
     moves::what_was_forgotten_can_be_copied_back(subject).await;

@@ -13,6 +13,7 @@ use ledger::block::{Audit, Key, ShortText};
 use ledger::limits::RUN_BLOCKS;
 use ledger::marks::MarkRun;
 use ledger::open::OpenTransfers;
+use ledger::personal::{Note, Owner, Personal, PersonalPart, Sealed, WalletKey};
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, TransactionId, chain, moving};
 use store::Store;
@@ -31,15 +32,18 @@ fn cell() -> CellId {
 struct Chain {
     blocks: Vec<Block>,
     made: u128,
+    owner: Owner,
 }
 
 impl Chain {
     fn new(user: &str) -> Self {
         let user = UserId::parse(user).expect("sound");
         let wallet = WalletId::for_user(crate::fleet::NAMESPACE, &user);
-        let mut chain = Self { blocks: vec![], made: wallet.as_uuid().as_u128() };
+        let owner = Owner { user: user.clone(), key: WalletKey::from_bytes([7; WalletKey::BYTES]) };
+        let mut chain = Self { blocks: vec![], made: wallet.as_uuid().as_u128(), owner };
         let opened = chain.entry(EntryKind::Opened, Money::ZERO, Money::ZERO, None);
-        chain.blocks.push(chain::open(wallet, user, cell(), START, opened));
+        let sealed = chain.sealed(wallet, 0, 1);
+        chain.blocks.push(chain::open(wallet, cell(), START, opened, sealed));
         chain
     }
 
@@ -49,10 +53,16 @@ impl Chain {
 
     fn entry(&mut self, kind: EntryKind, amount: Money, after: Money, id: Option<TransactionId>) -> Entry {
         self.made = self.made.wrapping_add(1);
-        let audit = Audit { source_ip: ShortText::cut("192.0.2.1", 45), ..Audit::default() };
         let key = Some(Key { key: self.made.to_be_bytes(), request: [7; 16] });
         let id = id.unwrap_or_else(|| Uuid::from_u128(self.made));
-        Entry { id, kind, amount, balance_after: after, key, audit }
+        Entry { key, ..Entry::new(id, kind, amount, after) }
+    }
+
+    fn sealed(&self, wallet: WalletId, number: u64, entries: usize) -> Option<Sealed> {
+        let audit = Audit { source_ip: ShortText::cut("192.0.2.1", 45), ..Audit::default() };
+        let user = (number == 0).then(|| self.owner.user.clone());
+        let part = PersonalPart { user, entries: vec![Personal::of(&audit, &Note::default()); entries] };
+        self.owner.key.seal(wallet, number, &part)
     }
 
     /// One block of these happenings, a second after the last.
@@ -71,7 +81,8 @@ impl Chain {
         let mut open = OpenTransfers::default();
         self.blocks.iter().for_each(|block| open.take(block));
         state.open_since = open.since_after(last.number + 1, &entries);
-        self.blocks.push(chain::next(&last.head(), state, entries, at));
+        let sealed = self.sealed(last.wallet, last.number + 1, entries.len());
+        self.blocks.push(chain::next_sealed(&last.head(), state, entries, sealed, at));
         self.blocks.last().expect("just pushed")
     }
 
@@ -83,12 +94,13 @@ impl Chain {
 
     /// Stores the whole chain with its rows, as the cell and a move do together.
     async fn store<S: Store>(&self, store: &S) {
-        let first = Append { blocks: vec![self.blocks[0].clone()], guard: Some(Guard::Bucket { genesis: true }) };
+        let guard = Guard::Bucket { genesis: true };
+        let first = Append::create(self.blocks[0].clone(), guard, self.owner.clone());
         store.append(&first).await.expect("the cell may create it");
         let mut rest = &self.blocks[1..];
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(moving::chunk(rest));
-            store.append(&Append { blocks: chunk.to_vec(), guard: None }).await.expect("no other process writes to it");
+            store.append(&Append::of(chunk.to_vec(), None)).await.expect("no other process writes to it");
             rest = after;
         }
         self.record(store).await;

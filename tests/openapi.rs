@@ -118,6 +118,8 @@ async fn bounds_that_do_not_hold(document: &Document, fixture: &Fixture) -> Vec<
     let (operations, payments) = (many("transactions:batch", "operations"), many("transfers:batch", "payments"));
     let deposit = r#"{"type":"deposit","amount":1}"#;
     let payment = format!(r#"{{"toWalletId":"{}","amount":0.01}}"#, fixture.bob);
+    let noted =
+        |note: String| Call::post(format!("/api/v1/wallets/{ann}/deposit"), format!(r#"{{"amount":1,{note}}}"#));
     let bounds = [
         Bound {
             pointer: "schemas/UserId/maxLength",
@@ -150,6 +152,36 @@ async fn bounds_that_do_not_hold(document: &Document, fixture: &Fixture) -> Vec<
             code: "invalid_wallet_id",
         },
         Bound {
+            pointer: "schemas/Reference/maxLength",
+            call: &|text| noted(format!(r#""reference":"{text}""#)),
+            text: &letters,
+            code: "invalid_reference",
+        },
+        Bound {
+            pointer: "schemas/Description/maxLength",
+            call: &|text| noted(format!(r#""description":"{text}""#)),
+            text: &letters,
+            code: "invalid_description",
+        },
+        Bound {
+            pointer: "schemas/Metadata/propertyNames/maxLength",
+            call: &|name| noted(format!(r#""metadata":{{"{name}":""}}"#)),
+            text: &letters,
+            code: "invalid_metadata",
+        },
+        Bound {
+            pointer: "schemas/Metadata/additionalProperties/maxLength",
+            call: &|value| noted(format!(r#""metadata":{{"a":"{value}"}}"#)),
+            text: &letters,
+            code: "invalid_metadata",
+        },
+        Bound {
+            pointer: "schemas/Metadata/maxProperties",
+            call: &|pairs| noted(format!(r#""metadata":{{{pairs}}}"#)),
+            text: &|count| (0..count).map(|at| format!(r#""a{at}":"""#)).collect::<Vec<_>>().join(","),
+            code: "invalid_metadata",
+        },
+        Bound {
             pointer: "schemas/Batch/properties/operations/maxItems",
             call: &operations,
             text: &|count| vec![deposit; count].join(","),
@@ -179,7 +211,10 @@ async fn bounds_that_do_not_hold(document: &Document, fixture: &Fixture) -> Vec<
             faults.push(format!("{count} times \u{e4}: {answer:?}"));
         }
     }
-    let listed = ["maxLength: ", "maxItems: "].map(|limit| document.text.matches(limit).count()).iter().sum::<usize>();
+    let listed = ["maxLength: ", "maxItems: ", "maxProperties: "]
+        .map(|limit| document.text.matches(limit).count())
+        .iter()
+        .sum::<usize>();
     // What answers say of `X-Request-Id` is no bound of a request.
     assert_eq!(listed, bounds.len() + 1, "a bound of openapi.yaml is not in the table above");
     faults

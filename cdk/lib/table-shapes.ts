@@ -35,6 +35,7 @@ export const CELL_TABLES = [
   },
   { name: 'snapshots', partition: ['w', 'S'], sort: ['s', 'S'] },
   { name: 'homes', partition: ['k', 'S'] },
+  { name: 'owners', partition: ['w', 'S'] },
 ] as const satisfies readonly TableShape[];
 
 /** Of the control plane: the functions `table` in control-plane/src. */

@@ -18,6 +18,7 @@ export const BY_CELL: readonly Use[] = [
   { table: 'ledger', actions: [...READ, DESCRIBE, ...WRITE], indexActions: ['dynamodb:Query'], streamActions: FOLLOW },
   { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE] },
   { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },
+  { table: 'owners', actions: ['dynamodb:GetItem', 'dynamodb:PutItem', DESCRIBE] },
 ];
 
 /** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers. */
@@ -29,6 +30,7 @@ export const BY_CONTROL_PLANE: readonly Use[] = [
   },
   { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE, DELETE] },
   { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },
+  { table: 'owners', actions: ['dynamodb:GetItem', 'dynamodb:PutItem', DESCRIBE, DELETE] },
 ];
 
 /** The control plane, to its own. Only a lost log's checkpoints are ever deleted, once they are kept under another name. */

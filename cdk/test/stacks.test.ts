@@ -33,6 +33,7 @@ describe('who may do what', () => {
       'the stream of ledger': ['DescribeStream', 'GetRecords', 'GetShardIterator'],
       'cell-1-snapshots': ['ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
       'cell-1-homes': ['BatchGetItem', 'ConditionCheckItem', 'DescribeTable', 'GetItem', 'PutItem', 'Query'],
+      'cell-1-owners': ['DescribeTable', 'GetItem', 'PutItem'],
     });
   });
 
@@ -44,12 +45,13 @@ describe('who may do what', () => {
     }
   });
 
-  it("the control plane may work on a cell's three tables", () => {
+  it("the control plane may work on a cell's four tables", () => {
     const uses = onTables('cell-3', /"wallet-cell-3-tables"/);
     expect(Object.keys(uses).sort()).toEqual([
       'cell-3-homes',
       'cell-3-ledger',
       'cell-3-ledger/index/buckets',
+      'cell-3-owners',
       'cell-3-snapshots',
     ]);
     expect(uses['cell-3-ledger']).toContain('DeleteItem');
@@ -217,7 +219,7 @@ describe('alarms', () => {
     const names = resources(stack('cell-1'), 'AWS::CloudWatch::Alarm').map(
       ({ Properties }) => Properties['AlarmName'] as string,
     );
-    for (const table of ['ledger', 'snapshots', 'homes']) {
+    for (const table of ['ledger', 'snapshots', 'homes', 'owners']) {
       for (const what of ['throttled-reads', 'throttled-writes', 'system-errors', 'slow-Query', 'slow-PutItem']) {
         expect(names).toContain(`cell-1-${table}-${what}`);
       }

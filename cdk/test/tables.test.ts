@@ -60,9 +60,9 @@ describe('in the templates', () => {
       ]),
     );
 
-  it('a cell has its three, key for key', () => {
+  it('a cell has its four, key for key', () => {
     const tables = made('wallet-cell-2');
-    expect(Object.keys(tables).sort()).toEqual(['cell-2-homes', 'cell-2-ledger', 'cell-2-snapshots']);
+    expect(Object.keys(tables).sort()).toEqual(['cell-2-homes', 'cell-2-ledger', 'cell-2-owners', 'cell-2-snapshots']);
     const ledger = tables['cell-2-ledger']!.Properties;
     expect(ledger['KeySchema']).toEqual([
       { AttributeName: 'w', KeyType: 'HASH' },

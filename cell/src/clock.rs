@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ledger::Timestamp;
 use ledger::fence::CLOCK_SKEW_MAX;
+use ledger::{Timestamp, WalletKey};
+use ring::rand::{SecureRandom, SystemRandom};
 
 /// The earliest and the latest time that it may be now by another clock; `None` where that is not known.
 type Reference = dyn Fn() -> Option<(Timestamp, Timestamp)> + Send + Sync;
@@ -15,6 +16,8 @@ pub struct Clock {
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     reference: Option<Arc<Reference>>,
     seed: Arc<AtomicU64>,
+    /// Of a process: secrets come from the machine's generator, not from the seed.
+    is_secret: bool,
 }
 
 /// The clock of this process, or a block, is too far from the time of the database for a write to be dated.
@@ -29,14 +32,15 @@ impl Clock {
     /// The machine's clock, and a random seed.
     #[allow(clippy::disallowed_methods, reason = "the edge: the one place that reads the clock")]
     pub fn system() -> Self {
-        Self::new(fastrand::u64(..), || {
+        let clock = Self::new(fastrand::u64(..), || {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-        })
+        });
+        Self { is_secret: true, ..clock }
     }
 
     pub fn new(seed: u64, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self { now: Arc::new(now), reference: None, seed: Arc::new(AtomicU64::new(seed)) }
+        Self { now: Arc::new(now), reference: None, seed: Arc::new(AtomicU64::new(seed)), is_secret: false }
     }
 
     /// The same clock, compared with the time of a database: see [`Clock::check`].
@@ -78,6 +82,17 @@ impl Clock {
     /// A generator of its own for each caller, in a fixed order from the seed.
     pub fn random(&self) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
+    }
+
+    /// The key of a new wallet.
+    pub fn wallet_key(&self) -> WalletKey {
+        let mut bytes = [0; WalletKey::BYTES];
+        if self.is_secret {
+            SystemRandom::new().fill(&mut bytes).expect("the machine has a source of randomness");
+        } else {
+            self.random().fill(&mut bytes);
+        }
+        WalletKey::from_bytes(bytes)
     }
 
     /// A transaction id with the time in its leading bits, as UUIDv7 has it: what happened later

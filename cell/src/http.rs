@@ -18,6 +18,7 @@ mod handlers;
 mod holds;
 mod internal;
 mod moved;
+mod note;
 mod problem;
 mod proof;
 mod server;

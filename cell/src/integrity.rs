@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::checkpoint::PublicKey;
-use ledger::{Intent, Refusal, ShortText, Timestamp};
+use ledger::{Intent, Note, Refusal, ShortText, Status, Timestamp};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use store::log::{Audit, Log, Witnessed};
 use store::verify::{self, Break, Pace, Report};
-use store::{Store, StoreError, retry};
+use store::{BlockRange, Store, StoreError, retry};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use topology::{Bucket, CellId, WalletId};
@@ -219,6 +219,7 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         lease.progress.items += report.blocks + report.rows;
         counter!("cell_integrity_items_verified_total").increment(report.blocks + report.rows);
         self.record_missing(wallet, &report).await?;
+        self.check_owner(wallet, &report, lease).await?;
         if report.breaks.is_empty() {
             return Ok(());
         }
@@ -230,6 +231,34 @@ impl<S: Store, P: Peers> Integrity<S, P> {
             self.tell(lease, Some(wallet), found, &response).await?;
         }
         Ok(())
+    }
+
+    /// A wallet that lives here has an owner, unless that is erased. Its money does not stand still for a missing one.
+    async fn check_owner(
+        &self,
+        wallet: WalletId,
+        report: &Report,
+        lease: &mut Lease<S, Progress>,
+    ) -> Result<(), Stopped> {
+        let Some(head) = report.head.as_ref().filter(|head| head.home == self.cell) else { return Ok(()) };
+        let owner = self.store.owner(wallet).await?;
+        let what = match (head.state.status == Status::Erased, owner) {
+            // The process that erased it died before it was done, or a backup was restored.
+            (true, Some(_)) => return Ok(self.store.erase_owner(wallet).await?),
+            (true, None) => return Ok(()),
+            (false, None) => "it is missing: nothing personal of this wallet can be read",
+            (false, Some(owner)) => {
+                let first = self.store.blocks(wallet, BlockRange { first: 0, last: 0, newest_first: false }, 1).await?;
+                let opened = first.first().map(|block| owner.key.open(block));
+                if opened.is_none_or(|part| part.is_ok_and(|part| part.user == Some(owner.user))) {
+                    return Ok(());
+                }
+                "it is not the one that block 0 names"
+            }
+        };
+        error!(%wallet, what, "the owner of a wallet is not what it must be");
+        let found = Break { place: "owner".into(), block: None, what: what.into() };
+        self.tell(lease, Some(wallet), &found, "nothing is frozen: its money is sound").await
     }
 
     /// What the writer of the blocks did not record: it may have died first.
@@ -256,12 +285,19 @@ impl<S: Store, P: Peers> Integrity<S, P> {
             request_id: ShortText::cut(&format!("integrity-pass-{pass}"), ShortText::MAX_BYTES),
             ..ledger::Audit::default()
         };
-        let context = Context { key: None, audit: audit.clone(), deadline: Instant::now() + FREEZE_PATIENCE };
+        let context = Context {
+            key: None,
+            audit: audit.clone(),
+            note: Note::default(),
+            deadline: Instant::now() + FREEZE_PATIENCE,
+        };
         match self.wallets.change(wallet, Intent::Freeze, context).await {
             Ok(_) => "frozen".into(),
             Err(Failure::Refused { refusal: Refusal::Frozen, .. }) => "was frozen already".into(),
             Err(Failure::Refused { refusal, .. }) => format!("already takes no writes: {refusal}"),
-            Err(Failure::Corrupt(_)) => freezing::append(&self.store, &self.cell, &self.clock, wallet, audit).await,
+            Err(Failure::Corrupt(_)) => {
+                freezing::append(&self.store, &self.cell, &self.clock, wallet, audit.trace()).await
+            }
             Err(Failure::Misdirected { .. } | Failure::WalletNotFound(_)) => {
                 let home = report.head.as_ref().map_or("unknown", |head| head.home.as_str());
                 format!("not frozen: it does not live here (home: {home})")

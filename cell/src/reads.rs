@@ -3,4 +3,5 @@
 pub mod events;
 pub mod export;
 pub mod history;
+pub mod personal;
 pub mod statement;

@@ -3,7 +3,7 @@
 
 use ledger::flow::{Flow, Leg};
 use ledger::marks::Mark;
-use ledger::{Audit, Block, EntryKind, Intent, Money, Timestamp, TransactionId};
+use ledger::{Audit, Block, EntryKind, Intent, Money, Note, ShortText, Timestamp, TransactionId};
 use store::{BlockRange, Store};
 use tokio::time::Instant;
 use topology::wire::{Credit, CreditOutcome};
@@ -46,7 +46,7 @@ impl<S: Store> Receiver<S> {
         let (wallet, transfer) = (command.wallet, command.id);
         for _ in 0..MAX_ROUNDS {
             match self.submitter.submit(command.clone()).await {
-                Reply::Done { block, entry } => {
+                Reply::Done { block, entry, .. } => {
                     let outcome = outcome_of(&block.entries[entry].kind);
                     return Ok(Received::Outcome(outcome.expect("the entry of a credit says what became of it")));
                 }
@@ -86,6 +86,7 @@ impl<S: Store> Receiver<S> {
             once: Some(Once::new(mark, left_at.plus_micros(-CLOCK_SLACK_MICROS))),
             key: None,
             audit,
+            note: Note { reference: ShortText::cut(&credit.reference, ShortText::MAX_BYTES), ..Note::default() },
             expires_at: self.clock.now().plus_micros(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX)),
             expired_key: None,
         }

@@ -20,9 +20,9 @@ use ledger::fence::HEAD_LIFETIME;
 use ledger::limits::GROUP_COMMIT_ENTRIES;
 use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::open::OpenTransfers;
-use ledger::{Append, Block, Hash, Head, OpenTransfer, Timestamp};
+use ledger::{Append, Block, Hash, Head, OpenTransfer, Owner, Timestamp};
 use store::commit::CommitOutcome;
-use topology::{CellId, WalletId};
+use topology::{CellId, UserId, WalletId};
 
 pub use command::{Batch, BatchItem, Command, Once, Reply, Work};
 use plan::Plan;
@@ -132,6 +132,8 @@ pub struct Whole {
     pub known_since: Timestamp,
     pub is_capped: bool,
     pub open: OpenTransfers,
+    /// `None`: erased.
+    pub owner: Option<Owner>,
 }
 
 /// A command in the sequencer.
@@ -265,6 +267,10 @@ impl Sequencer {
         self.ready.insert(wallet);
     }
 
+    fn user_of(&self, wallet: WalletId) -> Option<UserId> {
+        self.slots.get(&wallet)?.owner.as_ref().map(|owner| owner.user.clone())
+    }
+
     /// The last head that is remembered of a wallet: a hint.
     pub fn head(&self, wallet: WalletId) -> Option<&Head> {
         self.slots.get(&wallet).and_then(|slot| slot.head.as_ref())
@@ -303,9 +309,12 @@ impl Sequencer {
             Loaded::Unavailable(why) => self.answer_all(wallet, &Reply::Unavailable(why)),
             Loaded::Corrupt(what) => self.answer_all(wallet, &Reply::Corrupt(what)),
             Loaded::Whole(whole) => {
-                let Whole { head, runs, blocks, known_since, is_capped, open } = *whole;
+                let Whole { head, runs, blocks, known_since, is_capped, open, owner } = *whole;
                 let marks = Recorded { runs: &runs, blocks: &blocks, known_since, is_capped };
-                self.change(wallet, |slot| slot.learn_whole(head, marks, open, started, at));
+                self.change(wallet, |slot| {
+                    slot.learn_whole(head, marks, open, owner);
+                    slot.confirm(started, at);
+                });
                 self.after_load(wallet, &blocks);
             }
             Loaded::Tail(blocks) => {
@@ -351,8 +360,9 @@ impl Sequencer {
         if block.number == last_of(run_of(block.number)) {
             self.actions.push(Action::RecordRun { wallet: block.wallet, run: run_of(block.number) });
         }
+        let user = self.user_of(block.wallet);
         for (command, entry) in flight.accepted {
-            self.answer(command, Reply::Done { block: block.clone(), entry });
+            self.answer(command, Reply::Done { block: block.clone(), entry, user: user.clone() });
         }
         for (command, reply) in flight.refused {
             self.answer(command, reply);
@@ -389,6 +399,7 @@ impl Sequencer {
         let slot = self.slots.get(&wallet).expect("just loaded");
         let home = slot.head.as_ref().map(|head| head.home.clone()).expect("just loaded");
         let waiting: Vec<_> = slot.queue.iter().copied().collect();
+        let user = self.user_of(wallet);
         for id in waiting {
             let pending = &self.pending[&id];
             if pending.attempts == 0 {
@@ -399,7 +410,7 @@ impl Sequencer {
                 Some((Arc::new(block.clone()), entry))
             });
             if let Some((block, entry)) = written {
-                self.answer(id, Reply::Done { block, entry });
+                self.answer(id, Reply::Done { block, entry, user: user.clone() });
             }
         }
         if home != self.cell {
@@ -512,7 +523,7 @@ impl Sequencer {
         let id = CommitId(self.next_id);
         let slot = self.slots.get_mut(&wallet).expect("only known slots are started");
         let head = slot.head.as_ref().expect("the plan follows on it");
-        let block = ledger::chain::next(head, plan.draft.state, plan.draft.entries, now);
+        let block = plan.draft.into_block(head, slot.owner.as_ref(), now);
         slot.busy = Busy::Committing;
         let accepted = plan.accepted.iter().map(|(id, _)| *id);
         let decided: BTreeSet<_> = accepted.chain(plan.refused.iter().map(|(id, _)| *id)).collect();

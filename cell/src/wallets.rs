@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ledger::block::{Audit, Key};
 use ledger::marks::KEY_LIFETIME_MICROS;
-use ledger::{Block, Entry, Intent, Money, Status, Timestamp, TransactionId, WalletState};
+use ledger::{Block, Entry, Intent, Money, Note, Status, Timestamp, TransactionId, WalletState};
 use store::{BlockRange, HomeKey, HomeState, Store, retry};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
@@ -28,6 +28,7 @@ use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
 use crate::reads::history::{self, Line, Past, Position};
+use crate::reads::personal::{Opener, Remembered};
 use crate::reads::statement::Statement;
 use crate::receiving::Receiver;
 use crate::sequencer::{Command, Once, Reply, Work};
@@ -45,11 +46,12 @@ const MAX_ROUNDS: usize = 4;
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 const CLOSING_POLL: Duration = Duration::from_millis(20);
 
-/// The key, the caller and the deadline of a request.
+/// The key, the caller, the note and the deadline of a request.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub key: Option<Key>,
     pub audit: Audit,
+    pub note: Note,
     pub deadline: Instant,
 }
 
@@ -57,7 +59,8 @@ pub struct Context {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wallet {
     pub id: WalletId,
-    pub user: UserId,
+    /// `None`: erased.
+    pub user: Option<UserId>,
     pub balance: Money,
     /// What of the balance is not on hold; known where the whole wallet was read, and not only what one entry made of
     /// its balance.
@@ -84,17 +87,20 @@ struct Written {
     at: Timestamp,
     block: u64,
     state: WalletState,
+    /// The owner, where it is known.
+    user: Option<UserId>,
     replayed: bool,
 }
 
 impl Written {
-    fn new(block: &Block, entry: &Entry, replayed: bool) -> Self {
+    fn new(block: &Block, entry: &Entry, user: Option<UserId>, replayed: bool) -> Self {
         Self {
             wallet: block.wallet,
             entry: entry.clone(),
             at: block.at,
             block: block.number,
             state: block.state.clone(),
+            user,
             replayed,
         }
     }
@@ -103,7 +109,7 @@ impl Written {
     fn into_answer(self) -> Answer<Wallet> {
         let value = Wallet {
             id: self.wallet,
-            user: self.state.user,
+            user: self.user,
             balance: self.entry.balance_after,
             available: None,
             transaction: Some(self.entry.id),
@@ -125,6 +131,7 @@ pub struct Wallets<S, P> {
     peers: P,
     clock: Clock,
     genesis: OnceCell<store::Genesis>,
+    owners: Remembered,
 }
 
 impl<S: Store, P: Peers> Wallets<S, P> {
@@ -138,7 +145,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         clock: Clock,
     ) -> Self {
         let receiver = Receiver::new(cell.clone(), store.clone(), submitter.clone(), clock.clone());
-        Self { cell, namespace, store, submitter, receiver, courier, peers, clock, genesis: OnceCell::new() }
+        let (genesis, owners) = (OnceCell::new(), Remembered::default());
+        Self { cell, namespace, store, submitter, receiver, courier, peers, clock, genesis, owners }
     }
 
     /// What this process writes most, hottest first.
@@ -155,8 +163,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     }
 
     pub async fn wallet(&self, wallet: WalletId) -> Result<Wallet, Failure> {
-        let head = self.head(wallet).await?;
-        Ok(view(&head, self.now()))
+        let (head, user) = tokio::join!(self.head(wallet), self.user(wallet));
+        Ok(view(&head?, user?, self.now()))
     }
 
     /// Carries out what concerns this wallet alone; the wallet as it was right after it.
@@ -168,17 +176,21 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     /// only where the answer is the head, it has to be the head of a chain that this cell serves.
     pub async fn wallet_at(&self, wallet: WalletId, at: Timestamp) -> Result<Wallet, Failure> {
         let mut random = self.clock.random();
-        match retry::read(|| random.f64(), || history::past(&self.store, wallet, at)).await? {
-            Past::Block(block) => Ok(view(&block, at)),
-            Past::Head(head) if head.home == self.cell => Ok(view(&head, at)),
-            Past::Before(first) => Ok(before(&first)),
+        let past = retry::read(|| random.f64(), || history::past(&self.store, wallet, at));
+        // A block of the past does not say whether the owner was erased since.
+        let (past, opener) = tokio::join!(past, Opener::of(&self.store, wallet));
+        let (past, user) = (past?, opener?.user());
+        match past {
+            Past::Block(block) => Ok(view(&block, user, at)),
+            Past::Head(head) if head.home == self.cell => Ok(view(&head, user, at)),
+            Past::Before(first) => Ok(before(&first, user)),
             // A caller that is late, or early, is sent on as from every other read; unless it has
             // just arrived.
             Past::Head(_) | Past::Absent | Past::Hole { .. } => {
                 let head = self.head(wallet).await?;
                 Ok(match history::block_at(&self.store, &head, at).await? {
-                    Some(block) => view(&block, at),
-                    None => before(&head),
+                    Some(block) => view(&block, user, at),
+                    None => before(&head, user),
                 })
             }
         }
@@ -193,18 +205,32 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         start: Option<Position>,
         limit: usize,
     ) -> Result<(Vec<Line>, Option<Position>), Failure> {
-        let head = self.head(wallet).await?;
-        Ok(history::transactions(&self.store, &head, from, to, start, limit).await?)
+        let (head, opener) = tokio::join!(self.head(wallet), self.opener(wallet));
+        let (head, opener) = (head?, opener?);
+        let opener = opener.while_in(head.state.status);
+        Ok(history::transactions(&self.store, &head, &opener, from, to, start, limit).await?)
     }
 
     /// What happened from `from` on, before `to`.
     pub async fn statement(&self, wallet: WalletId, from: Timestamp, to: Timestamp) -> Result<Statement, Failure> {
-        let head = self.head(wallet).await?;
-        Ok(Statement::open(&self.store, &head, from, to).await?)
+        let (head, opener) = tokio::join!(self.head(wallet), self.opener(wallet));
+        let (head, opener) = (head?, opener?);
+        let opener = opener.while_in(head.state.status);
+        Ok(Statement::open(&self.store, &head, opener, from, to).await?)
     }
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What reads the personal data of a wallet. Only its head says whether that is erased by now.
+    async fn opener(&self, wallet: WalletId) -> Result<Opener, Failure> {
+        let mut random = self.clock.random();
+        Ok(retry::read(|| random.f64(), || self.owners.opener(&self.store, wallet)).await?)
+    }
+
+    async fn user(&self, wallet: WalletId) -> Result<Option<UserId>, Failure> {
+        Ok(self.opener(wallet).await?.user())
     }
 
     /// The head of a chain that this cell serves.
@@ -251,7 +277,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         command.once = once;
         for _ in 0..MAX_ROUNDS {
             match self.submitter.submit(command.clone()).await {
-                Reply::Done { block, entry } => return Ok(Written::new(&block, &block.entries[entry], false)),
+                Reply::Done { block, entry, user } => {
+                    return Ok(Written::new(&block, &block.entries[entry], user, false));
+                }
                 Reply::SeenKey { block } => match self.first_result(wallet, block, &command).await? {
                     Some(written) => return Ok(written),
                     None => command.expired_key = Some(block),
@@ -284,6 +312,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             once: None,
             key: context.key,
             audit: context.audit.clone(),
+            note: context.note.clone(),
             expires_at: self.clock.now().plus_micros(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX)),
             expired_key: None,
         }
@@ -295,7 +324,9 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let blocks = self.store.blocks(wallet, range, 1).await?;
         let (Some(block), Some(key)) = (blocks.first(), command.key) else { return Ok(None) };
         match block.entry_keyed(&key.key) {
-            Some(entry) if self.alive(block.at) && entry.key == Some(key) => Ok(Some(Written::new(block, entry, true))),
+            Some(entry) if self.alive(block.at) && entry.key == Some(key) => {
+                Ok(Some(Written::new(block, entry, self.user(wallet).await?, true)))
+            }
             Some(_) if self.alive(block.at) => Err(Failure::KeyReused),
             _ => Ok(None),
         }
@@ -354,17 +385,17 @@ impl<S: Store, P: Peers> Wallets<S, P> {
 }
 
 /// The wallet that has this block, at a time before it was created.
-fn before(block: &Block) -> Wallet {
-    let then = view(block, block.at);
+fn before(block: &Block, user: Option<UserId>) -> Wallet {
+    let then = view(block, user, block.at);
     let (zero, status) = (Money::ZERO, Status::Active);
     Wallet { balance: zero, available: Some(zero), status, updated_at: then.created_at, ..then }
 }
 
 /// The wallet after `block`, at a time when that was its last one.
-fn view(block: &Block, at: Timestamp) -> Wallet {
+fn view(block: &Block, user: Option<UserId>, at: Timestamp) -> Wallet {
     Wallet {
         id: block.wallet,
-        user: block.state.user.clone(),
+        user: user.filter(|_| block.state.status != Status::Erased),
         balance: block.state.balance,
         available: Some(block.state.available_at(at)),
         transaction: None,

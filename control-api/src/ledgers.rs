@@ -1,7 +1,7 @@
 //! What travels under `/v1/ledger`: chains, what was verified of them, checkpoints.
 
 use serde::{Deserialize, Serialize};
-use topology::{CellId, WalletId};
+use topology::{CellId, UserId, WalletId};
 
 /// One page of a chain: each line is one block, as `cell ledger export` prints it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -11,6 +11,14 @@ pub struct ExportPage {
     /// The number of the first block of the next page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
+}
+
+/// The owner of a wallet, as a file that a cell is restored from holds it: enough to read all personal data of the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedOwner {
+    pub user: UserId,
+    /// 32 bytes as hexadecimal digits.
+    pub key: String,
 }
 
 /// Body of `POST /v1/ledger/verify` and `/v1/ledger/checkpoints/verify`: a cell, after one of its wallets.

@@ -1,5 +1,6 @@
 //! What travels when a cell is restored: its chains as they were exported, and how far it has come.
 
+use crate::ledgers::ExportedOwner;
 use serde::{Deserialize, Serialize};
 use topology::{CellId, WalletId};
 
@@ -33,7 +34,10 @@ pub struct BeginRestore {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RestoreChain {
     pub wallet: WalletId,
-    /// Canonical bytes as hexadecimal digits.
+    /// With the first block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ExportedOwner>,
+    /// Each as `ledger::canonical::to_text` writes it.
     pub blocks: Vec<String>,
 }
 

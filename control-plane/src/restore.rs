@@ -9,17 +9,18 @@
 
 use std::time::Duration;
 
+use control_api::ledgers::ExportedOwner;
 use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
 use control_api::{Because, Refusal, now_rfc3339};
-use ledger::{Block, canonical};
+use ledger::{Block, Owner, WalletKey, canonical};
 use mover::{Side, wall_clock};
 use restoration::around::{Around, Completed};
 use restoration::{bad_chain, chains, owner, rights, try_again};
 use store::dynamodb::DynamoStore;
-use store::{CellRow, CellRows, Homes};
+use store::{CellRow, CellRows, Homes, Owners};
 use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
 use topology::{Bucket, CellEntry, CellId, CellState, Placement, WalletId};
@@ -105,6 +106,9 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
     if owner.id != *cell {
         let other = fleet.side(&owner.id).await?;
         return Ok(chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await?);
+    }
+    if let Some(owner) = &wanted.owner {
+        restore_owner(fleet, &now.placement, cell, &store, wanted.wallet, &exported(owner)?).await?;
     }
     Ok(chains::put(&store, wanted.wallet, &blocks).await?)
 }
@@ -222,9 +226,8 @@ fn decoded(wanted: &RestoreChain) -> Result<Vec<Block>> {
     if wanted.blocks.is_empty() || wanted.blocks.len() > RESTORE_BLOCKS {
         return Err(bad_chain(format!("1 to {RESTORE_BLOCKS} blocks in one request")).into());
     }
-    let one = |digits: &String| {
-        let bytes = hex(digits).ok_or_else(|| bad_chain("not hexadecimal digits".into()))?;
-        let block = canonical::decode(&bytes).map_err(|error| bad_chain(error.to_string()))?;
+    let one = |text: &String| {
+        let block = canonical::from_text(text).map_err(|error| bad_chain(error.to_string()))?;
         let is_its = block.wallet == wanted.wallet;
         is_its.then_some(block).ok_or_else(|| bad_chain(format!("a block that is not of wallet {}", wanted.wallet)))
     };
@@ -237,11 +240,27 @@ fn decoded(wanted: &RestoreChain) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-fn hex(digits: &str) -> Option<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
+/// The owner, unless it was erased after the export was made: every cell knows that.
+async fn restore_owner(
+    fleet: &Fleet,
+    placement: &Placement,
+    cell: &CellId,
+    store: &DynamoStore,
+    wallet: WalletId,
+    owner: &Owner,
+) -> Result<()> {
+    for other in others(fleet, placement, cell).await? {
+        if other.store.is_erased(wallet).await? {
+            return Ok(store.erase_owner(wallet).await?);
+        }
     }
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+    Ok(store.put_owner(wallet, owner).await?)
+}
+
+fn exported(owner: &ExportedOwner) -> Result<Owner> {
+    let key = canonical::from_hex(&owner.key).ok().and_then(|bytes| bytes.try_into().ok());
+    let key = key.ok_or_else(|| bad_chain("a wallet's key is 32 bytes".into()))?;
+    Ok(Owner { user: owner.user.clone(), key: WalletKey::from_bytes(key) })
 }
 
 fn not_under_way(cell: &CellId) -> Error {

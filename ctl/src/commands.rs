@@ -51,12 +51,13 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Op(verb) => operations::op(common, &api, verb).await,
         Noun::Audit(wanted) => operations::audit(common, &api, &wanted).await,
         Noun::Wallet(verb) => {
-            let (wallet, verb) = match verb {
-                Wallet::Freeze { wallet } => (wallet, "freeze"),
-                Wallet::Unfreeze { wallet } => (wallet, "unfreeze"),
-                Wallet::Close { wallet } => (wallet, "close"),
+            let (wallet, noun, verb) = match verb {
+                Wallet::Freeze { wallet } => (wallet, "wallets", "freeze"),
+                Wallet::Unfreeze { wallet } => (wallet, "wallets", "unfreeze"),
+                Wallet::Close { wallet } => (wallet, "wallets", "close"),
+                Wallet::Erase { wallet } => (wallet, "owners", "erase"),
             };
-            let path = ["v1", "wallets", &wallet.to_string(), verb];
+            let path = ["v1", noun, &wallet.to_string(), verb];
             let changed: serde_json::Value = api.send(Method::POST, &path, Some(&because(common))).await?;
             show(common, &changed, |wallet| {
                 format!("{} is {}\n", wallet["walletId"], wallet["status"]).replace('"', "")

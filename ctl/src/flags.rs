@@ -168,6 +168,11 @@ pub enum Wallet {
     Close {
         wallet: WalletId,
     },
+    /// Destroy the key of a closed wallet's personal data, for ever: user id, addresses, actors, descriptions, metadata.
+    /// The chain stays, and stays verifiable.
+    Erase {
+        wallet: WalletId,
+    },
 }
 
 fn address(text: &str) -> Result<InstanceConfig, String> {

@@ -9,13 +9,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use command_line::{FAILED, USAGE, failure};
 use control_api::Client;
-use control_api::ledgers::ExportPage;
+use control_api::ledgers::{ExportPage, ExportedOwner};
 use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
     WalletsPage,
 };
 use http::Method;
-use ledger::{Block, Timestamp};
+use ledger::{Block, Timestamp, canonical};
 use serde::Serialize;
 use topology::restoring::Restoring;
 use topology::{CellId, WalletId};
@@ -47,7 +47,7 @@ pub async fn export(common: &Common, api: &Client, wanted: &ExportCell) -> Resul
         let path = ["v1", "ledger", "cells", wanted.id.as_str(), "wallets"];
         let page: WalletsPage = api.get_with(&path, &query).await?;
         for wallet in page.wallets {
-            chain(api, &wanted.id, wallet, &mut out).await?;
+            chain(common, api, &wanted.id, wallet, &mut out).await?;
         }
         after = page.next;
         if after.is_none() {
@@ -58,7 +58,12 @@ pub async fn export(common: &Common, api: &Client, wanted: &ExportCell) -> Resul
     Err(failure(FAILED, "there is no end to the wallets"))
 }
 
-async fn chain(api: &Client, cell: &CellId, wallet: WalletId, out: &mut Exporting) -> Result<()> {
+/// What the personal data of a wallet can be read with; `None` if that is erased.
+async fn owner(common: &Common, api: &Client, wallet: WalletId) -> Result<Option<ExportedOwner>> {
+    api.send(Method::POST, &["v1", "owners", &wallet.to_string(), "export"], Some(&because(common))).await
+}
+
+async fn chain(common: &Common, api: &Client, cell: &CellId, wallet: WalletId, out: &mut Exporting) -> Result<()> {
     let mut first = 0;
     for _ in 0..PAGES_MAX {
         let path = ["v1", "ledger", "wallets", &wallet.to_string(), "export"];
@@ -67,7 +72,8 @@ async fn chain(api: &Client, cell: &CellId, wallet: WalletId, out: &mut Exportin
         if page.cell != *cell {
             return Ok(());
         }
-        out.blocks(&page.lines)?;
+        let owner = if first == 0 { owner(common, api, wallet).await? } else { None };
+        out.blocks(&page.lines, owner)?;
         match page.next {
             Some(next) => first = next,
             None => return Ok(()),
@@ -104,14 +110,14 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
     let exported_at = export.as_ref().map_or_else(String::new, |export| export.exported_at.clone());
     let mut report = Report { exported_at, ..Report::default() };
     for chain in export.iter().flat_map(Export::chains) {
-        let chain = chain?;
+        let file::Chain { owner, blocks: chain } = chain?;
         let kept = chain.iter().take_while(|block| until.is_none_or(|until| block.at <= until)).count();
         let (kept, cut) = chain.split_at(kept);
         let Some(last) = kept.last() else {
             evidence.cut(cut);
             continue;
         };
-        match write(api, cell, kept).await? {
+        match write(api, cell, owner, kept).await? {
             RestoredChain::Written { .. } => {
                 report.wallets += 1;
                 report.blocks += kept.len() as u64;
@@ -147,10 +153,11 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
 }
 
 /// The whole chain, page by page; what was written before is there already.
-async fn write(api: &Client, cell: &str, chain: &[Block]) -> Result<RestoredChain> {
+async fn write(api: &Client, cell: &str, mut owner: Option<ExportedOwner>, chain: &[Block]) -> Result<RestoredChain> {
     let mut last = RestoredChain::Written { last: 0 };
     for blocks in chain.chunks(RESTORE_BLOCKS) {
-        let body = RestoreChain { wallet: blocks[0].wallet, blocks: blocks.iter().map(file::digits).collect() };
+        let text = blocks.iter().map(canonical::to_text).collect();
+        let body = RestoreChain { wallet: blocks[0].wallet, owner: owner.take(), blocks: text };
         last = api.send(Method::POST, &["v1", "cells", cell, "restore", "chains"], Some(&body)).await?;
         if !matches!(last, RestoredChain::Written { .. }) {
             break;

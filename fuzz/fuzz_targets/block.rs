@@ -5,7 +5,7 @@ use ledger::canonical;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(block) = canonical::decode(bytes) {
+    if let Ok(block) = canonical::decode(bytes, None) {
         assert_eq!(canonical::encode(&block), bytes, "one block, two encodings");
     }
 });

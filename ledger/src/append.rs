@@ -1,6 +1,7 @@
 //! The one write of the ledger: the next block of a chain, and what must hold for it.
 
 use crate::block::Block;
+use crate::personal::Owner;
 
 /// Which conditions of an append failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,18 +32,29 @@ pub struct Append {
     pub blocks: Vec<Block>,
     /// One of the creating guards exactly when a wallet is created.
     pub guard: Option<Guard>,
+    /// Of a wallet that is created.
+    pub owner: Option<Owner>,
 }
 
 impl Append {
     /// The next block of a chain that this cell serves.
     pub fn next(block: Block) -> Append {
-        Append { blocks: vec![block], guard: None }
+        Append::of(vec![block], None)
     }
 
     /// A part of one chain, decided by a process that may have slept since it looked: a copy, or the block that ends
     /// the wallet's time in a cell.
     pub fn onto(blocks: Vec<Block>) -> Append {
         let guard = blocks.first().is_some_and(|first| first.number > 0).then_some(Guard::Unbroken);
-        Append { blocks, guard }
+        Append::of(blocks, guard)
+    }
+
+    /// A new wallet.
+    pub fn create(opened: Block, guard: Guard, owner: Owner) -> Append {
+        Append { owner: Some(owner), ..Append::of(vec![opened], Some(guard)) }
+    }
+
+    pub fn of(blocks: Vec<Block>, guard: Option<Guard>) -> Append {
+        Append { blocks, guard, owner: None }
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::marks::Mark;
 use crate::money::Money;
+use crate::personal::Sealed;
 use crate::state::WalletState;
 use crate::time::Timestamp;
 
@@ -69,6 +70,8 @@ pub enum EntryKind {
     Frozen,
     Unfrozen,
     Closed,
+    /// The personal data of the closed wallet became unreadable: its key was destroyed.
+    Erased,
     /// The wallet moved to another cell: `home` of this block is `to`.
     Moved {
         from: CellId,
@@ -169,15 +172,30 @@ impl ShortText {
     }
 }
 
-/// The actor of an entry.
+/// The request that made an entry, as logs and traces name it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct Trace {
+    pub request_id: ShortText,
+    /// W3C trace id, 32 hexadecimal digits; empty if the request had none.
+    pub trace_id: ShortText,
+}
+
+/// The audit context of a request: where it came from. What of it is about a person is kept encrypted
+/// ([`crate::personal`]).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Audit {
     pub source_ip: ShortText,
     pub user_agent: ShortText,
     pub request_id: ShortText,
     pub actor: ShortText,
-    /// W3C trace id, 32 hexadecimal digits; empty if the request had none.
+    /// As in [`Trace`].
     pub trace_id: ShortText,
+}
+
+impl Audit {
+    pub fn trace(&self) -> Trace {
+        Trace { request_id: self.request_id.clone(), trace_id: self.trace_id.clone() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -188,10 +206,13 @@ pub struct Entry {
     pub amount: Money,
     pub balance_after: Money,
     pub key: Option<Key>,
-    pub audit: Audit,
+    /// The client's name for it; empty if it gave none.
+    pub reference: ShortText,
+    pub trace: Trace,
 }
 
-/// One link of a wallet's chain. `hash` is SHA-256 of the canonical bytes of everything else.
+/// One link of a wallet's chain. `hash` is SHA-256 of the canonical bytes of everything else; of the personal part, these
+/// hold the digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Block {
     pub wallet: WalletId,
@@ -203,6 +224,8 @@ pub struct Block {
     pub home: CellId,
     pub state: WalletState,
     pub entries: Vec<Entry>,
+    /// Its personal part, encrypted; `None` if nothing in it is about a person.
+    pub sealed: Option<Sealed>,
     pub hash: Hash,
 }
 
@@ -215,6 +238,20 @@ pub struct Head {
     pub at: Timestamp,
     pub home: CellId,
     pub state: WalletState,
+}
+
+impl Entry {
+    /// One without a key, a reference or a request.
+    pub fn new(id: TransactionId, kind: EntryKind, amount: Money, balance_after: Money) -> Self {
+        let (reference, trace) = (ShortText::default(), Trace::default());
+        Self { id, kind, amount, balance_after, key: None, reference, trace }
+    }
+}
+
+impl Head {
+    pub fn next_number(&self) -> u64 {
+        self.number.checked_add(1).expect("a chain of 2^64 blocks cannot be written")
+    }
 }
 
 impl Block {
@@ -255,6 +292,7 @@ impl EntryKind {
             EntryKind::Frozen => "FROZEN",
             EntryKind::Unfrozen => "UNFROZEN",
             EntryKind::Closed => "CLOSED",
+            EntryKind::Erased => "ERASED",
             EntryKind::Moved { .. } => "MOVED",
             EntryKind::HoldPlaced { .. } => "HOLD_PLACED",
             EntryKind::HoldCaptured { .. } => "HOLD_CAPTURED",
@@ -281,6 +319,7 @@ impl EntryKind {
             | EntryKind::Frozen
             | EntryKind::Unfrozen
             | EntryKind::Closed
+            | EntryKind::Erased
             | EntryKind::Moved { .. }
             | EntryKind::HoldPlaced { .. }
             | EntryKind::HoldCaptured { .. }
@@ -308,6 +347,7 @@ impl EntryKind {
             | EntryKind::Frozen
             | EntryKind::Unfrozen
             | EntryKind::Closed
+            | EntryKind::Erased
             | EntryKind::Moved { .. }
             | EntryKind::DepositReversed { .. }
             | EntryKind::WithdrawalReversed { .. }

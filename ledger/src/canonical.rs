@@ -5,11 +5,12 @@
 
 use sha2::{Digest, Sha256};
 use topology::wire::CreditRefusal;
-use topology::{CellId, UserId, WalletId};
+use topology::{CellId, WalletId};
 use uuid::Uuid;
 
-use crate::block::{Audit, Block, Entry, EntryKind, Hash, ItemOutcome, Key, ShortText};
+use crate::block::{Block, Entry, EntryKind, Hash, ItemOutcome, Key, ShortText, Trace};
 use crate::money::Money;
+use crate::personal::Sealed;
 use crate::state::{Hold, Status, WalletState};
 use crate::time::Timestamp;
 
@@ -24,9 +25,11 @@ pub enum DecodeError {
     Length,
     #[error("not a {0}")]
     Invalid(&'static str),
+    #[error("the personal part is not the one that the bytes name")]
+    Personal,
 }
 
-/// The canonical bytes of everything in `block` but its hash.
+/// The canonical bytes of everything in `block` but its hash; of its personal part, the digest.
 pub fn encode(block: &Block) -> Vec<u8> {
     let mut out = Vec::with_capacity(160_usize.saturating_add(block.entries.len().saturating_mul(192)));
     out.push(VERSION);
@@ -35,7 +38,6 @@ pub fn encode(block: &Block) -> Vec<u8> {
     out.extend_from_slice(&block.previous.0);
     out.extend_from_slice(&block.at.micros().to_be_bytes());
     put_text(&mut out, block.home.as_str());
-    put_text(&mut out, block.state.user.as_str());
     out.extend_from_slice(&block.state.created_at.micros().to_be_bytes());
     out.push(status_code(block.state.status));
     out.extend_from_slice(&block.state.balance.minor().to_be_bytes());
@@ -47,14 +49,52 @@ pub fn encode(block: &Block) -> Vec<u8> {
         out.extend_from_slice(&hold.amount.minor().to_be_bytes());
         out.extend_from_slice(&hold.expires_at.micros().to_be_bytes());
     }
+    out.push(u8::from(block.sealed.is_some()));
+    out.extend(block.sealed.iter().flat_map(|sealed| sealed.digest().0));
     let count = u16::try_from(block.entries.len()).expect("a block holds at most 600 entries");
     out.extend_from_slice(&count.to_be_bytes());
-    let mut audit = None;
+    let mut trace = None;
     for entry in &block.entries {
         put_entry(&mut out, entry);
-        put_audit(&mut out, audit.replace(&entry.audit), &entry.audit);
+        put_trace(&mut out, trace.replace(&entry.trace), &entry.trace);
     }
     out
+}
+
+/// What a block takes where it is stored or sent, in bytes: its canonical bytes and its personal part.
+pub fn size(block: &Block) -> usize {
+    let sealed = block.sealed.as_ref().map_or(0, |sealed| sealed.as_bytes().len());
+    encode(block).len().saturating_add(sealed)
+}
+
+/// A block as it travels in a text: its canonical bytes in hexadecimal digits and, after a dot, those of its personal part,
+/// if it has one.
+pub fn to_text(block: &Block) -> String {
+    let sealed = block.sealed.as_ref().map(|sealed| format!(".{}", hex(sealed.as_bytes())));
+    hex(&encode(block)) + &sealed.unwrap_or_default()
+}
+
+/// Reads what [`to_text`] writes.
+pub fn from_text(text: &str) -> Result<Block, DecodeError> {
+    let (bytes, sealed) = text.split_once('.').map_or((text, None), |(bytes, sealed)| (bytes, Some(sealed)));
+    let sealed = sealed.map(from_hex).transpose()?;
+    decode(&from_hex(bytes)?, sealed.as_deref())
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes that are written in hexadecimal digits.
+pub fn from_hex(digits: &str) -> Result<Vec<u8>, DecodeError> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)?.checked_shl(4)? | digit(*low)?),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
+    bytes.ok_or(DecodeError::Invalid("text of hexadecimal digits"))
 }
 
 /// SHA-256 of canonical bytes.
@@ -62,8 +102,8 @@ pub fn hash(canonical: &[u8]) -> Hash {
     Hash(Sha256::digest(canonical).into())
 }
 
-/// Reads a block back; its hash is computed, not trusted.
-pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
+/// Reads a block back, with its encrypted personal part, if it has one; its hash is computed, not trusted.
+pub fn decode(bytes: &[u8], sealed: Option<&[u8]>) -> Result<Block, DecodeError> {
     let mut input = Reader(bytes);
     match input.byte()? {
         VERSION => {}
@@ -74,13 +114,13 @@ pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
     let previous = Hash(input.array()?);
     let at = input.timestamp()?;
     let home = input.cell()?;
-    let user = UserId::parse(input.text()?).map_err(|_| DecodeError::Invalid("user id"))?;
     let created_at = input.timestamp()?;
     let status = status_of(input.byte()?)?;
     let balance = Money::from_minor(input.u64()?);
     let open_count = u32::from_be_bytes(input.array()?);
     let open_since = input.u64()?;
     let holds = (0..input.byte()?).map(|_| input.hold()).collect::<Result<Vec<_>, _>>()?;
+    let sealed = input.sealed(sealed)?;
     let count = u16::from_be_bytes(input.array()?);
     let mut entries: Vec<Entry> = Vec::new();
     for _ in 0..count {
@@ -89,8 +129,8 @@ pub fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
     if !input.0.is_empty() {
         return Err(DecodeError::Length);
     }
-    let state = WalletState { user, created_at, balance, status, open_count, open_since, holds };
-    Ok(Block { wallet, number, previous, at, home, state, entries, hash: hash(bytes) })
+    let state = WalletState { created_at, balance, status, open_count, open_since, holds };
+    Ok(Block { wallet, number, previous, at, home, state, entries, sealed, hash: hash(bytes) })
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -143,7 +183,8 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
         | EntryKind::Withdrawal
         | EntryKind::Frozen
         | EntryKind::Unfrozen
-        | EntryKind::Closed => {}
+        | EntryKind::Closed
+        | EntryKind::Erased => {}
     }
     match &entry.key {
         None => out.push(0),
@@ -153,17 +194,17 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
             out.extend_from_slice(&key.request);
         }
     }
+    put_text(out, entry.reference.as_str());
 }
 
-/// One request may cause many entries: the actor is written once.
-fn put_audit(out: &mut Vec<u8>, previous: Option<&Audit>, audit: &Audit) {
-    let is_same = previous == Some(audit);
+/// One request may cause many entries: it is named once.
+fn put_trace(out: &mut Vec<u8>, previous: Option<&Trace>, trace: &Trace) {
+    let is_same = previous == Some(trace);
     out.push(u8::from(!is_same));
     if !is_same {
-        let Audit { source_ip, user_agent, request_id, actor, trace_id } = audit;
-        for text in [source_ip, user_agent, request_id, actor, trace_id] {
-            put_text(out, text.as_str());
-        }
+        let Trace { request_id, trace_id } = trace;
+        put_text(out, request_id.as_str());
+        put_text(out, trace_id.as_str());
     }
 }
 
@@ -188,6 +229,7 @@ fn kind_code(kind: &EntryKind) -> u8 {
         EntryKind::DepositReversed { .. } => 17,
         EntryKind::WithdrawalReversed { .. } => 18,
         EntryKind::Batch { .. } => 19,
+        EntryKind::Erased => 20,
     }
 }
 
@@ -213,6 +255,7 @@ fn status_code(status: Status) -> u8 {
         Status::Active => 1,
         Status::Frozen => 2,
         Status::Closed => 3,
+        Status::Erased => 4,
     }
 }
 
@@ -221,6 +264,7 @@ fn status_of(code: u8) -> Result<Status, DecodeError> {
         1 => Ok(Status::Active),
         2 => Ok(Status::Frozen),
         3 => Ok(Status::Closed),
+        4 => Ok(Status::Erased),
         _ => Err(DecodeError::Invalid("wallet status")),
     }
 }
@@ -309,6 +353,7 @@ impl<'a> Reader<'a> {
             17 => EntryKind::DepositReversed { of: self.uuid()? },
             18 => EntryKind::WithdrawalReversed { of: self.uuid()? },
             19 => EntryKind::Batch { outcomes: self.outcomes()? },
+            20 => EntryKind::Erased,
             _ => return Err(DecodeError::Invalid("entry kind")),
         })
     }
@@ -331,23 +376,29 @@ impl<'a> Reader<'a> {
         Ok(Hold { id: self.uuid()?, amount: Money::from_minor(self.u64()?), expires_at: self.timestamp()? })
     }
 
-    fn audit(&mut self, previous: Option<&Audit>) -> Result<Audit, DecodeError> {
+    /// The personal part, if it is the one that the bytes name.
+    fn sealed(&mut self, stored: Option<&[u8]>) -> Result<Option<Sealed>, DecodeError> {
+        let digest = match self.byte()? {
+            0 => None,
+            1 => Some(Hash(self.array()?)),
+            _ => return Err(DecodeError::Invalid("personal flag")),
+        };
+        let sealed = stored.map(|bytes| Sealed::from_bytes(bytes.to_vec()));
+        let is_named = sealed.as_ref().map(Sealed::digest) == digest;
+        is_named.then_some(sealed).ok_or(DecodeError::Personal)
+    }
+
+    fn trace(&mut self, previous: Option<&Trace>) -> Result<Trace, DecodeError> {
         match (self.byte()?, previous) {
             (0, Some(previous)) => return Ok(previous.clone()),
             (1, _) => {}
-            _ => return Err(DecodeError::Invalid("audit flag")),
+            _ => return Err(DecodeError::Invalid("trace flag")),
         }
-        let audit = Audit {
-            source_ip: self.short_text()?,
-            user_agent: self.short_text()?,
-            request_id: self.short_text()?,
-            actor: self.short_text()?,
-            trace_id: self.short_text()?,
-        };
-        if previous == Some(&audit) {
-            return Err(DecodeError::Invalid("audit flag"));
+        let trace = Trace { request_id: self.short_text()?, trace_id: self.short_text()? };
+        if previous == Some(&trace) {
+            return Err(DecodeError::Invalid("trace flag"));
         }
-        Ok(audit)
+        Ok(trace)
     }
 
     fn entry(&mut self, previous: Option<&Entry>) -> Result<Entry, DecodeError> {
@@ -361,8 +412,9 @@ impl<'a> Reader<'a> {
             1 => Some(Key { key: self.array()?, request: self.array()? }),
             _ => return Err(DecodeError::Invalid("key flag")),
         };
-        let audit = self.audit(previous.map(|entry| &entry.audit))?;
-        Ok(Entry { id, kind, amount, balance_after, key, audit })
+        let reference = self.short_text()?;
+        let trace = self.trace(previous.map(|entry| &entry.trace))?;
+        Ok(Entry { id, kind, amount, balance_after, key, reference, trace })
     }
 }
 

@@ -1,10 +1,11 @@
 //! The rules of a chain: how the next block is made, and how any block is checked against the one before it.
 
-use topology::{CellId, UserId, WalletId};
+use topology::{CellId, WalletId};
 
 use crate::block::{Block, Entry, EntryKind, Hash, Head};
 use crate::canonical;
 use crate::limits::MAX_ENTRIES_PER_BLOCK;
+use crate::personal::Sealed;
 use crate::state::{Impossible, WalletState};
 use crate::time::Timestamp;
 
@@ -13,7 +14,7 @@ use crate::time::Timestamp;
 pub enum ChainFault {
     #[error("block {found} where {expected} was due")]
     Number { expected: u64, found: u64 },
-    #[error("block {0} belongs to another wallet or user")]
+    #[error("block {0} belongs to another wallet")]
     Identity(u64),
     #[error("block {0} does not name its predecessor's hash")]
     Previous(u64),
@@ -34,27 +35,40 @@ pub enum ChainFault {
 }
 
 /// Block 0 of a new wallet: an empty, active wallet with one `Opened` entry.
-pub fn open(wallet: WalletId, user: UserId, home: CellId, at: Timestamp, opened: Entry) -> Block {
-    let state = WalletState::new(user, at);
-    seal(Block { wallet, number: 0, previous: Hash::ZERO, at, home, state, entries: vec![opened], hash: Hash::ZERO })
+pub fn open(wallet: WalletId, home: CellId, at: Timestamp, opened: Entry, sealed: Option<Sealed>) -> Block {
+    let (state, previous, entries) = (WalletState::new(at), Hash::ZERO, vec![opened]);
+    hashed(Block { wallet, number: 0, previous, at, home, state, entries, sealed, hash: Hash::ZERO })
 }
 
-/// The block after `head`: `entries` decided in order, `state` being the running state after the last.
+/// The block after `head`: `entries` decided in order, `state` being the running state after the last; without a
+/// personal part.
 pub fn next(head: &Head, state: WalletState, entries: Vec<Entry>, now: Timestamp) -> Block {
+    next_sealed(head, state, entries, None, now)
+}
+
+/// The same with a personal part.
+pub fn next_sealed(
+    head: &Head,
+    state: WalletState,
+    entries: Vec<Entry>,
+    sealed: Option<Sealed>,
+    now: Timestamp,
+) -> Block {
     let home = entries.iter().rev().find_map(moved_to).unwrap_or(&head.home).clone();
-    seal(Block {
+    hashed(Block {
         wallet: head.wallet,
-        number: head.number.checked_add(1).expect("a chain of 2^64 blocks cannot be written"),
+        number: head.next_number(),
         previous: head.hash,
         at: now.max(head.at),
         home,
         state,
         entries,
+        sealed,
         hash: Hash::ZERO,
     })
 }
 
-fn seal(mut block: Block) -> Block {
+fn hashed(mut block: Block) -> Block {
     block.hash = canonical::hash(&canonical::encode(&block));
     block
 }
@@ -73,6 +87,7 @@ fn moved_to(entry: &Entry) -> Option<&CellId> {
         | EntryKind::Frozen
         | EntryKind::Unfrozen
         | EntryKind::Closed
+        | EntryKind::Erased
         | EntryKind::HoldPlaced { .. }
         | EntryKind::HoldCaptured { .. }
         | EntryKind::HoldVoided { .. }
@@ -116,18 +131,14 @@ pub fn verify(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> 
 fn verify_identity(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let same = match previous {
         None => block.state.created_at == block.at,
-        Some(head) => {
-            head.wallet == block.wallet
-                && head.state.user == block.state.user
-                && head.state.created_at == block.state.created_at
-        }
+        Some(head) => head.wallet == block.wallet && head.state.created_at == block.state.created_at,
     };
     same.then_some(()).ok_or(ChainFault::Identity(block.number))
 }
 
 fn verify_entries(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault> {
     let number = block.number;
-    let first = || WalletState::new(block.state.user.clone(), block.state.created_at);
+    let first = || WalletState::new(block.state.created_at);
     let mut state = previous.map_or_else(first, |head| head.state.clone());
     for (position, entry) in block.entries.iter().enumerate() {
         let opens = matches!(entry.kind, EntryKind::Opened);
@@ -164,23 +175,22 @@ fn verify_home(previous: Option<&Head>, block: &Block) -> Result<(), ChainFault>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Audit;
     use crate::decide::{Intent, decide, expiry};
     use crate::money::Money;
     use proptest::prelude::*;
     use uuid::Uuid;
 
     fn entry(kind: EntryKind, amount: Money, balance_after: Money) -> Entry {
-        Entry { id: Uuid::from_u128(1), kind, amount, balance_after, key: None, audit: Audit::default() }
+        Entry::new(Uuid::from_u128(1), kind, amount, balance_after)
     }
 
     fn opened() -> Block {
         open(
             WalletId::from_uuid(Uuid::from_u128(9)),
-            UserId::parse("ann").expect("sound"),
             CellId::parse("cell-1").expect("sound"),
             Timestamp::from_micros(1_000),
             entry(EntryKind::Opened, Money::ZERO, Money::ZERO),
+            None,
         )
     }
 
@@ -199,6 +209,7 @@ mod tests {
             Just(Intent::Freeze),
             Just(Intent::Unfreeze),
             Just(Intent::Close),
+            Just(Intent::Erase),
         ]
     }
 
@@ -247,7 +258,7 @@ mod tests {
         let reseal = |change: &dyn Fn(&mut Block)| {
             let mut block = good.clone();
             change(&mut block);
-            seal(block)
+            hashed(block)
         };
         let cases: Vec<(Block, ChainFault)> = vec![
             (Block { hash: Hash::ZERO, ..good.clone() }, ChainFault::Hash(1)),
@@ -263,7 +274,7 @@ mod tests {
             (reseal(&|b| b.entries[0].kind = EntryKind::Withdrawal), ChainFault::Balance { number: 1, entry: 0 }),
             (reseal(&|b| b.entries[0].kind = EntryKind::Unfrozen), ChainFault::Status { number: 1, entry: 0 }),
             (reseal(&|b| b.home = CellId::parse("cell-2").expect("sound")), ChainFault::Home(1)),
-            (reseal(&|b| b.state.user = UserId::parse("bob").expect("sound")), ChainFault::Identity(1)),
+            (reseal(&|b| b.state.created_at = Timestamp::from_micros(2)), ChainFault::Identity(1)),
         ];
         for (block, fault) in cases {
             assert_eq!(verify(Some(&head.head()), &block), Err(fault));

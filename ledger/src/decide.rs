@@ -43,6 +43,8 @@ pub enum Intent {
     Unfreeze,
     /// Refused while there is money in the wallet, on hold or in flight.
     Close,
+    /// Of a closed wallet: its personal data is to become unreadable.
+    Erase,
     /// Sets an amount aside until it is captured, voided or expires.
     Hold {
         amount: Money,
@@ -81,6 +83,10 @@ pub enum Refusal {
     Closed,
     #[error("the wallet is not frozen")]
     NotFrozen,
+    #[error("the wallet is not closed")]
+    NotClosed,
+    #[error("the personal data of the wallet is erased")]
+    Erased,
     #[error("the wallet still holds {balance}")]
     NotEmpty { balance: Money },
     #[error("{open} transfers out of the wallet are still in flight")]
@@ -141,6 +147,11 @@ pub fn decide(state: &WalletState, intent: &Intent, at: Timestamp) -> Result<(En
         Intent::Unfreeze if state.status == Status::Frozen => Ok((EntryKind::Unfrozen, Money::ZERO)),
         Intent::Unfreeze => Err(Refusal::NotFrozen),
         Intent::Close => close(state),
+        Intent::Erase => match state.status {
+            Status::Closed => Ok((EntryKind::Erased, Money::ZERO)),
+            Status::Erased => Err(Refusal::Erased),
+            Status::Active | Status::Frozen => Err(Refusal::NotClosed),
+        },
         Intent::Hold { amount, expires_at } => {
             active(state)?;
             match () {
@@ -193,6 +204,8 @@ pub fn credit_refusal(refusal: Refusal) -> CreditRefusal {
         Refusal::BalanceLimit => CreditRefusal::BalanceLimit,
         Refusal::InsufficientBalance { .. }
         | Refusal::NotFrozen
+        | Refusal::NotClosed
+        | Refusal::Erased
         | Refusal::NotEmpty { .. }
         | Refusal::InFlight { .. }
         | Refusal::TooManyInFlight
@@ -222,6 +235,8 @@ pub fn item_outcome(refusal: Refusal) -> ItemOutcome {
         Refusal::Frozen
         | Refusal::Closed
         | Refusal::NotFrozen
+        | Refusal::NotClosed
+        | Refusal::Erased
         | Refusal::NotEmpty { .. }
         | Refusal::NothingInFlight
         | Refusal::TooManyInFlight
@@ -233,12 +248,12 @@ fn active(state: &WalletState) -> Result<(), Refusal> {
     match state.status {
         Status::Active => Ok(()),
         Status::Frozen => Err(Refusal::Frozen),
-        Status::Closed => Err(Refusal::Closed),
+        Status::Closed | Status::Erased => Err(Refusal::Closed),
     }
 }
 
 fn not_closed(state: &WalletState) -> Result<(), Refusal> {
-    if state.status == Status::Closed { Err(Refusal::Closed) } else { Ok(()) }
+    if state.is_closed() { Err(Refusal::Closed) } else { Ok(()) }
 }
 
 fn covered(state: &WalletState, amount: Money, at: Timestamp) -> Result<(), Refusal> {

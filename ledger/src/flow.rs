@@ -48,6 +48,7 @@ impl Entry {
             | EntryKind::Frozen
             | EntryKind::Unfrozen
             | EntryKind::Closed
+            | EntryKind::Erased
             | EntryKind::Moved { .. }
             | EntryKind::HoldPlaced { .. }
             | EntryKind::HoldVoided { .. }

@@ -18,15 +18,17 @@ pub mod merkle;
 pub mod money;
 pub mod moving;
 pub mod open;
+pub mod personal;
 pub mod snapshots;
 pub mod state;
 pub mod time;
 
 pub use append::{Append, Conflict, Guard};
-pub use block::{Audit, Block, Entry, EntryKind, Hash, Head, ItemOutcome, Key, ShortText, TransactionId};
+pub use block::{Audit, Block, Entry, EntryKind, Hash, Head, ItemOutcome, Key, ShortText, Trace, TransactionId};
 pub use chain::ChainFault;
 pub use decide::{Intent, Refusal, decide};
 pub use money::Money;
 pub use open::OpenTransfer;
+pub use personal::{Note, Owner, Personal, PersonalPart, Sealed, WalletKey};
 pub use state::{Hold, Status, WalletState};
 pub use time::Timestamp;

@@ -1,6 +1,8 @@
 //! The limits that depend on one another, and the assertions that hold them together. A change that breaks one of them
 //! does not compile. A limit that depends on no other is where it is used.
 
+use crate::personal::{MAX_DESCRIPTION_BYTES, MAX_METADATA_BYTES, MAX_METADATA_PAIRS, MAX_REFERENCE_BYTES};
+
 /// The largest item that DynamoDB takes.
 pub const DYNAMODB_ITEM_BYTES: usize = 400 * 1024;
 /// Most items in one of DynamoDB's transactions.
@@ -50,6 +52,13 @@ pub const COPY_BYTES: usize = 3_000_000;
 pub const MAX_HOLD_LIFETIME_S: u32 = 31 * 24 * 60 * 60;
 pub const DEFAULT_HOLD_LIFETIME_S: u32 = 7 * 24 * 60 * 60;
 
+/// Most bytes of an entry's own: numbers, ids, key and reference, in the canonical bytes.
+const ENTRY_BYTES: usize = 33 + 33 + 33 + 1 + MAX_REFERENCE_BYTES;
+/// Most bytes that name the request and its caller, where an entry is the first of theirs: as many as the edge takes.
+const CALLER_BYTES: usize = 2 + 64 + 32 + 3 + 45 + 96 + 140;
+/// Most bytes of an entry's description and metadata.
+const NOTE_BYTES: usize = 2 + MAX_DESCRIPTION_BYTES + 2 * MAX_METADATA_PAIRS + MAX_METADATA_BYTES;
+
 /// Bytes that the body of a batch has for each operation: type, amount, hold, and a key of 128 characters.
 const OPERATION_BODY_BYTES: usize = 400;
 
@@ -76,5 +85,15 @@ const _: () = assert!(
 const _: () = assert!(
     topology::wire::BATCH_BODY_MAX_BYTES >= MAX_BATCH_OPERATIONS * OPERATION_BODY_BYTES,
     "a full batch fits its body"
+);
+const _: () = assert!(
+    MAX_GROUP_COMMIT_ENTRIES * (ENTRY_BYTES + CALLER_BYTES + NOTE_BYTES) <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
+    "a block of requests with the longest notes is one item"
+);
+// Each byte of a note was one of the body at least.
+const _: () = assert!(
+    MAX_ENTRIES_PER_BLOCK * ENTRY_BYTES + CALLER_BYTES + topology::wire::BATCH_BODY_MAX_BYTES
+        <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
+    "a batch whose body is as long as it may be is one item"
 );
 const _: () = assert!(DEFAULT_HOLD_LIFETIME_S <= MAX_HOLD_LIFETIME_S);

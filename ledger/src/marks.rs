@@ -54,6 +54,7 @@ impl Mark {
             | EntryKind::Frozen
             | EntryKind::Unfrozen
             | EntryKind::Closed
+            | EntryKind::Erased
             | EntryKind::Moved { .. }
             | EntryKind::HoldPlaced { .. }
             | EntryKind::HoldCaptured { .. }

@@ -7,7 +7,7 @@
 
 use topology::CellId;
 
-use crate::block::{Audit, Block, Entry, EntryKind, Hash, Head, TransactionId};
+use crate::block::{Block, Entry, EntryKind, Hash, Head, Trace, TransactionId};
 use crate::chain::{self, ChainFault};
 use crate::limits::{COPY_BLOCKS, COPY_BYTES};
 use crate::money::Money;
@@ -120,16 +120,11 @@ pub fn lacks_tombstone(to: &CellId, source: &Head, copy: &Copy, page: &[Block]) 
     page.iter().filter(earlier).any(|block| stone.is_none_or(|stone| stone < block.number))
 }
 
-/// The block that ends `head`'s time in its cell: one `Moved` entry and nothing else.
-pub fn moved_block(head: &Head, to: &CellId, epoch: u64, id: TransactionId, audit: Audit, now: Timestamp) -> Block {
-    let entry = Entry {
-        id,
-        kind: EntryKind::Moved { from: head.home.clone(), to: to.clone(), epoch },
-        amount: Money::ZERO,
-        balance_after: head.state.balance,
-        key: None,
-        audit,
-    };
+/// The block that ends `head`'s time in its cell: one `Moved` entry and nothing else. It has no personal part, since it
+/// travels with requests: who moved the wallet is in the record of the operation.
+pub fn moved_block(head: &Head, to: &CellId, epoch: u64, id: TransactionId, trace: Trace, now: Timestamp) -> Block {
+    let kind = EntryKind::Moved { from: head.home.clone(), to: to.clone(), epoch };
+    let entry = Entry { trace, ..Entry::new(id, kind, Money::ZERO, head.state.balance) };
     chain::next(head, head.state.clone(), vec![entry], now)
 }
 
@@ -161,7 +156,7 @@ pub fn at_once(to: &CellId, blocks: &[Block]) -> usize {
 pub fn chunk(blocks: &[Block]) -> usize {
     let mut bytes = 0_usize;
     for (taken, block) in blocks.iter().enumerate() {
-        bytes = bytes.saturating_add(crate::canonical::encode(block).len());
+        bytes = bytes.saturating_add(crate::canonical::size(block));
         if taken > 0 && (taken >= COPY_BLOCKS || bytes > COPY_BYTES) {
             return taken;
         }
@@ -178,7 +173,7 @@ pub fn agrees(copy: &Head, source: &Block) -> bool {
 mod tests {
     use super::*;
     use crate::state::WalletState;
-    use topology::{UserId, WalletId};
+    use topology::WalletId;
     use uuid::Uuid;
 
     fn cell(name: &str) -> CellId {
@@ -187,32 +182,23 @@ mod tests {
 
     fn opened(home: &str) -> Block {
         let wallet = WalletId::from_uuid(Uuid::from_u128(9));
-        let entry = Entry {
-            id: Uuid::from_u128(1),
-            kind: EntryKind::Opened,
-            amount: Money::ZERO,
-            balance_after: Money::ZERO,
-            key: None,
-            audit: Audit::default(),
-        };
-        chain::open(wallet, UserId::parse("ann").expect("sound"), cell(home), Timestamp::from_micros(1), entry)
+        let entry = Entry::new(Uuid::from_u128(1), EntryKind::Opened, Money::ZERO, Money::ZERO);
+        chain::open(wallet, cell(home), Timestamp::from_micros(1), entry, None)
     }
 
     fn deposit(head: &Head, minor: u64) -> Block {
         let balance = Money::from_minor(head.state.balance.minor() + minor);
-        let entry = Entry {
-            id: Uuid::from_u128(u128::from(head.number) + 10),
-            kind: EntryKind::Deposit,
-            amount: Money::from_minor(minor),
-            balance_after: balance,
-            key: None,
-            audit: Audit::default(),
-        };
+        let entry = Entry::new(
+            Uuid::from_u128(u128::from(head.number) + 10),
+            EntryKind::Deposit,
+            Money::from_minor(minor),
+            balance,
+        );
         chain::next(head, WalletState { balance, ..head.state.clone() }, vec![entry], head.at)
     }
 
     fn moved(head: &Head, to: &str) -> Block {
-        moved_block(head, &cell(to), 1, Uuid::from_u128(99), Audit::default(), head.at)
+        moved_block(head, &cell(to), 1, Uuid::from_u128(99), Trace::default(), head.at)
     }
 
     fn copy_of(target: &str, blocks: &[&Block]) -> Copy {
@@ -319,13 +305,8 @@ mod tests {
         let zero = opened("a");
         let rich = deposit(&zero.head(), 50);
         let transfer = Uuid::from_u128(7);
-        let entry = |kind, amount, balance_after, id| Entry {
-            id,
-            kind,
-            amount: Money::from_minor(amount),
-            balance_after: Money::from_minor(balance_after),
-            key: None,
-            audit: Audit::default(),
+        let entry = |kind, amount, balance_after, id| {
+            Entry::new(id, kind, Money::from_minor(amount), Money::from_minor(balance_after))
         };
         let to = WalletId::from_uuid(Uuid::from_u128(3));
         let settled_state = WalletState { balance: Money::from_minor(40), ..rich.state.clone() };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use topology::WalletId;
 
-use crate::block::{Block, Entry, TransactionId};
+use crate::block::{Block, Entry, ShortText, TransactionId};
 use crate::flow::{Flow, Leg};
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -19,6 +19,8 @@ pub struct OpenTransfer {
     pub amount: Money,
     /// The transaction that it sends back.
     pub reverses: Option<TransactionId>,
+    /// The client's name for it.
+    pub reference: ShortText,
     /// The time of the block by which it left.
     pub left_at: Timestamp,
     pub block: u64,
@@ -34,6 +36,7 @@ impl OpenTransfer {
             payee: to,
             amount: entry.amount,
             reverses: entry.kind.reverses(),
+            reference: entry.reference.clone(),
             left_at: block.at,
             block: block.number,
         })

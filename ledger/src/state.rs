@@ -1,8 +1,6 @@
 //! A wallet's state, and the one function that says what an entry makes of it. Deciding, checking and copying a chain
 //! all go through [`WalletState::apply`]: there is no second opinion on what an entry does.
 
-use topology::UserId;
-
 use crate::block::{EntryKind, TransactionId};
 use crate::limits::{MAX_OPEN_HOLDS, MAX_OPEN_TRANSFERS};
 use crate::money::Money;
@@ -13,6 +11,8 @@ pub enum Status {
     Active,
     Frozen,
     Closed,
+    /// Closed, and its personal data can be read no more.
+    Erased,
 }
 
 /// An amount that is authorized and not yet captured, voided or expired.
@@ -27,7 +27,6 @@ pub struct Hold {
 /// A wallet as it is after a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WalletState {
-    pub user: UserId,
     pub created_at: Timestamp,
     /// With what is on hold; without what has left in open transfers.
     pub balance: Money,
@@ -51,9 +50,8 @@ pub enum Impossible {
 
 impl WalletState {
     /// The state of a wallet before its first entry.
-    pub fn new(user: UserId, created_at: Timestamp) -> Self {
+    pub fn new(created_at: Timestamp) -> Self {
         Self {
-            user,
             created_at,
             balance: Money::ZERO,
             status: Status::Active,
@@ -61,6 +59,11 @@ impl WalletState {
             open_since: 0,
             holds: Vec::new(),
         }
+    }
+
+    /// For good.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.status, Status::Closed | Status::Erased)
     }
 
     pub fn hold(&self, id: TransactionId) -> Option<&Hold> {
@@ -162,6 +165,7 @@ impl WalletState {
                 }
                 self.become_(Status::Closed, amount)?;
             }
+            EntryKind::Erased => self.become_(Status::Erased, amount)?,
             EntryKind::Opened
             | EntryKind::TransferRefused { .. }
             | EntryKind::Moved { .. }
@@ -186,9 +190,10 @@ impl WalletState {
             // … what should not have been is undone in a frozen one too, for which it may have been frozen …
             EntryKind::TransferOut { reverses: Some(_), .. }
             | EntryKind::DepositReversed { .. }
-            | EntryKind::WithdrawalReversed { .. } => self.status != Status::Closed,
+            | EntryKind::WithdrawalReversed { .. } => !self.is_closed(),
             EntryKind::TransferOut { reverses: None, .. } => self.status == Status::Active,
             EntryKind::Unfrozen => self.status == Status::Frozen,
+            EntryKind::Erased => self.status == Status::Closed,
             // … and outcomes are recorded, money comes back, holds end and a wallet moves in any.
             EntryKind::TransferSettled { .. }
             | EntryKind::TransferReturned { .. }

@@ -83,7 +83,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let last = head.entries.last();
         Ok(head.home == self.route.to.cell
             && last.is_some_and(|entry| {
-                matches!(entry.kind, EntryKind::Moved { .. }) && entry.audit.request_id.as_str() == self.order.operation
+                matches!(entry.kind, EntryKind::Moved { .. }) && entry.trace.request_id.as_str() == self.order.operation
             }))
     }
 

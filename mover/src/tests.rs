@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::{Append, Audit, Block, Entry, EntryKind, Guard, Money, Timestamp, chain, moving};
+use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, Trace, chain, moving};
 use store::memory::{Fate, FaultPlan, MemoryStore};
 use store::{Chains, Genesis};
 use tokio::sync::watch;
@@ -50,7 +50,7 @@ fn side(name: &str) -> Side<MemoryStore> {
 async fn copy_of(original: &Side<MemoryStore>) -> Side<MemoryStore> {
     let copy = Side { cell: original.cell.clone(), store: MemoryStore::new(Genesis::of([])) };
     for blocks in original.store.chains().into_values() {
-        copy.store.append(&Append { blocks, guard: None }).await.expect("free");
+        copy.store.append(&Append::of(blocks, None)).await.expect("free");
     }
     copy
 }
@@ -97,7 +97,7 @@ async fn forgets(at: &Side<MemoryStore>, home: &Side<MemoryStore>, wallet: Walle
 
 fn entry(kind: EntryKind, amount: u64, balance_after: Money) -> Entry {
     let amount = Money::from_minor(amount);
-    Entry { id: Uuid::now_v7(), kind, amount, balance_after, key: None, audit: Audit::default() }
+    Entry::new(Uuid::now_v7(), kind, amount, balance_after)
 }
 
 fn next(head: &Block, amount: u64) -> Block {
@@ -109,7 +109,7 @@ fn next(head: &Block, amount: u64) -> Block {
 
 async fn deposit(side: &Side<MemoryStore>, wallet: WalletId) {
     let head = side.store.head(wallet).await.expect("answers").expect("there");
-    side.store.append(&Append { blocks: vec![next(&head, 1)], guard: None }).await.expect("free");
+    side.store.append(&Append::of(vec![next(&head, 1)], None)).await.expect("free");
 }
 
 /// A wallet with so many blocks in this cell.
@@ -117,8 +117,8 @@ async fn wallet_of(side: &Side<MemoryStore>, blocks: u64) -> WalletId {
     let user = UserId::parse("ann").expect("sound");
     let wallet = WalletId::for_user(Uuid::from_u128(1), &user);
     let opened = entry(EntryKind::Opened, 0, Money::ZERO);
-    let block = chain::open(wallet, user, side.cell.clone(), Timestamp::from_micros(1), opened);
-    let append = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
+    let block = chain::open(wallet, side.cell.clone(), Timestamp::from_micros(1), opened, None);
+    let append = Append::of(vec![block], Some(Guard::Bucket { genesis: true }));
     side.store.append(&append).await.expect("created");
     for _ in 1..blocks {
         deposit(side, wallet).await;
@@ -183,15 +183,15 @@ async fn a_copy_with_a_hole_is_neither_served_nor_trusted() {
     let wallet = wallet_of(&a, 40).await;
     let blocks = a.store.chains().remove(&wallet).expect("there");
     // Further down than what is written at once.
-    b.store.append(&Append { blocks: blocks[5..].to_vec(), guard: None }).await.expect("free");
+    b.store.append(&Append::of(blocks[5..].to_vec(), None)).await.expect("free");
     let error = moves(&a, &b, wallet).await.expect_err("blocks 0 to 4 are missing");
     assert!(matches!(&error, MoveError::Diverged { what, .. } if what.contains("broken")), "{error}");
     let head = a.store.head(wallet).await.expect("answers").expect("there");
     assert_eq!(head.home, a.cell, "it is still served from where it is whole");
 
-    let moved = moving::moved_block(&head.head(), &b.cell, 1, Uuid::from_u128(9), Audit::default(), head.at);
+    let moved = moving::moved_block(&head.head(), &b.cell, 1, Uuid::from_u128(9), Trace::default(), head.at);
     for side in [&a, &b] {
-        side.store.append(&Append { blocks: vec![moved.clone()], guard: None }).await.expect("free");
+        side.store.append(&Append::of(vec![moved.clone()], None)).await.expect("free");
     }
     let error = forgets(&a, &b, wallet).await.expect_err("the only whole copy stays");
     assert!(matches!(&error, MoveError::Diverged { what, .. } if what.contains("broken")), "{error}");
@@ -272,7 +272,7 @@ async fn a_wallet_that_is_written_faster_than_it_is_copied_moves() {
                 let head = a.store.head(wallet).await.expect("answers").expect("there");
                 if head.home == a.cell && !holds.is_held() {
                     // The mover may have come first.
-                    let _ = a.store.append(&Append { blocks: vec![next(&head, 1)], guard: None }).await;
+                    let _ = a.store.append(&Append::of(vec![next(&head, 1)], None)).await;
                 }
             }
         }

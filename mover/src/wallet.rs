@@ -7,7 +7,7 @@ use ledger::limits::RUN_BLOCKS;
 use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::moving::{self, Copy, NEWEST_BLOCKS, Step};
 use ledger::snapshots::snapshots_of;
-use ledger::{Append, Audit, Block, Head, ShortText, canonical};
+use ledger::{Append, Block, Head, ShortText, Status, Trace, canonical};
 use store::commit::{CommitOutcome, commit_before};
 use store::{BlockRange, Store, StoreError, retry};
 use tokio::time::Instant;
@@ -162,7 +162,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 // The wallet may have arrived between the two looks, and be on its way back already.
                 return self.unless_changed(wallet, seen, "it never left the target".to_owned()).await;
             };
-            let append = Append { blocks: vec![stone], guard: None };
+            let append = Append::of(vec![stone], None);
             // Later it could land below a tombstone, with the blocks there purged since.
             let sign_by = Some(seen.at + self.head_lifetime);
             self.append_before(&self.route.to.store, wallet, append, sign_by).await?;
@@ -173,7 +173,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let is_first_stay = seen.copy.tombstone.is_none();
             let count = if is_first_stay { moving::at_once(&self.route.to.cell, rest) } else { moving::chunk(rest) };
             let (chunk, after) = rest.split_at(count);
-            let bytes = chunk.iter().map(|block| canonical::encode(block).len() as u64).sum();
+            let bytes = chunk.iter().map(|block| canonical::size(block) as u64).sum();
             self.pace.take_bytes(bytes).await;
             let written = match is_first_stay {
                 true => self.put_all(wallet, chunk, seen.at + self.head_lifetime).await?,
@@ -256,13 +256,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// Appends the `Moved` block to the source: the moment from which nothing can be written there.
     async fn cut_over(&self, wallet: WalletId, mut seen: Seen, after: &Head) -> Result<Seen, MoveError> {
         let order = self.order;
-        let short = |text: &str| ShortText::cut(text, MAX_AUDIT_BYTES);
-        let audit = Audit { actor: short(&order.actor), request_id: short(&order.operation), ..Audit::default() };
+        let request_id = ShortText::cut(&order.operation, MAX_OPERATION_BYTES);
+        let trace = Trace { request_id, ..Trace::default() };
         let name = format!("{}:{}", order.operation, after.number);
         let id = Uuid::new_v5(&wallet.as_uuid(), name.as_bytes());
-        let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, audit, (self.clock)());
+        let block = moving::moved_block(after, &self.route.to.cell, order.epoch, id, trace, (self.clock)());
         let append = Append::onto(vec![block]);
         let sign_by = Some(seen.at + self.head_lifetime);
+        self.bring_owner(wallet, after).await?;
         if let Written::No = self.append_before(&self.route.from.store, wallet, append.clone(), sign_by).await? {
             return self.look(wallet).await;
         }
@@ -275,6 +276,19 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
         seen.copy.prefix = Some(head);
         Ok(seen)
+    }
+
+    /// The owner is at the target before the wallet is. Once the wallet's personal data is erased, it is at neither.
+    async fn bring_owner(&self, wallet: WalletId, head: &Head) -> Result<(), MoveError> {
+        let (source, target) = (&self.route.from.store, &self.route.to.store);
+        if head.state.status == Status::Erased {
+            return Ok(retry::read(random(wallet), || target.erase_owner(wallet)).await?);
+        }
+        let Some(owner) = retry::read(random(wallet), || source.owner(wallet)).await? else {
+            tracing::warn!(%wallet, "the owner of a wallet that moves is missing");
+            return Ok(());
+        };
+        Ok(retry::read(random(wallet), || target.put_owner(wallet, &owner)).await?)
     }
 
     async fn append_at(&self, store: &S, wallet: WalletId, append: Append) -> Result<Written, MoveError> {
@@ -301,7 +315,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
         let some = self.route.from.store.blocks(wallet, newest, SAMPLE_BLOCKS).await?;
         let Some(head) = some.first() else { return Ok(0) };
-        let bytes: u64 = some.iter().map(|block| canonical::encode(block).len() as u64).sum();
+        let bytes: u64 = some.iter().map(|block| canonical::size(block) as u64).sum();
         Ok(bytes.saturating_mul(head.number + 1) / some.len() as u64)
     }
 
@@ -371,8 +385,8 @@ pub async fn last_departure<S: Store>(store: &S, cell: &CellId, head: &Head) -> 
     Ok(None)
 }
 
-/// Longest actor and operation written into a block: the block has to fit into a header.
-const MAX_AUDIT_BYTES: usize = 128;
+/// Longest name of an operation written into a block: the block has to fit into a header.
+const MAX_OPERATION_BYTES: usize = 128;
 
 fn diverged(wallet: WalletId, what: String) -> MoveError {
     MoveError::Diverged { wallet, what }

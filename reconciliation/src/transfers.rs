@@ -139,7 +139,7 @@ impl Transfers {
 
 #[cfg(test)]
 mod tests {
-    use ledger::{Audit, EntryKind};
+    use ledger::EntryKind;
     use topology::wire::CreditRefusal;
     use uuid::Uuid;
 
@@ -153,7 +153,7 @@ mod tests {
 
     fn entry(id: TransactionId, kind: EntryKind, amount: u64) -> Entry {
         let amount = Money::from_minor(amount);
-        Entry { id, kind, amount, balance_after: amount, key: None, audit: Audit::default() }
+        Entry::new(id, kind, amount, amount)
     }
 
     fn sent() -> (WalletId, Entry) {

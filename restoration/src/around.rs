@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use control_api::restore::RESTORE_BLOCKS;
 use ledger::fence::HEAD_LIFETIME;
-use ledger::{Block, Head, Timestamp, moving};
+use ledger::{Block, Head, Status, Timestamp, moving};
 use mover::{Holds, MoveError, Moved, Mover, Order, Pace, Route, Side, last_departure};
 use store::{BlockRange, Store};
 use tokio::sync::watch;
@@ -63,6 +63,7 @@ impl<S: Store> Around<'_, S> {
         if head.home != self.entry.id {
             return Ok(Completed::Nothing);
         }
+        self.bring_owner(other, &head).await?;
         // It came to the restored cell from there, and has left again: the rest is for the cell
         // that has it now.
         if let Some(newer) = self.newer(&head).await? {
@@ -93,6 +94,14 @@ impl<S: Store> Around<'_, S> {
                 holes::leave_open(self.store, &other.cell, &head).await?;
                 Ok(Completed::Missing(why))
             }
+        }
+    }
+
+    /// The owner of a wallet whose home is the restored cell, where that lacks it.
+    async fn bring_owner(&self, other: &Side<S>, head: &Block) -> Result<()> {
+        match other.store.owner(head.wallet).await? {
+            Some(owner) if head.state.status != Status::Erased => Ok(self.store.put_owner(head.wallet, &owner).await?),
+            _ => Ok(()),
         }
     }
 

@@ -56,7 +56,7 @@ pub async fn leave_open(store: &impl Store, last_seen: &CellId, newest: &Block) 
     }
     let above = BlockRange { first: newest.number, last: u64::MAX, newest_first: false };
     match store.blocks(newest.wallet, above, 1).await?.is_empty() {
-        true => append(store, Append { blocks: vec![newest.clone()], guard: None }).await,
+        true => append(store, Append::of(vec![newest.clone()], None)).await,
         false => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ pub async fn leave<S: Store>(cell: &CellId, store: &S, other: &Side<S>, head: &H
     let Some(departure) = last_departure(&other.store, cell, head).await? else { return Ok(()) };
     // First: while block 0 is not there, only this row keeps the wallet from being created again.
     creation_rights::deny(store, head.wallet, &head.home).await?;
-    append(store, Append { blocks: vec![departure], guard: None }).await
+    append(store, Append::of(vec![departure], None)).await
 }
 
 /// The same where block 0 says that the wallet began in the restored cell. Of others, those that came and left, the whole

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use ledger::flow::{Flow, Leg};
 use ledger::{Block, Entry, EntryKind, TransactionId, chain};
 use reconciliation::{Adding, Legs, Reported, Sums, Transfers, of_chain};
+use store::Owners;
 use store::verify::Replayed;
 use topology::WalletId;
 
 use super::client::{Log, Operation, What};
 use super::losses::Lost;
 use super::report::{Report, Violation, violated};
-use super::world::World;
+use super::world::{Cell, World};
 pub use copies::longest;
 
 /// As many faults an audit tells word for word.
@@ -155,7 +156,10 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
     for wallet in chains.keys() {
         let mut homes = 0;
         for cell in &world.cells {
-            homes += usize::from(cell.serves(*wallet).await);
+            if cell.serves(*wallet).await {
+                homes += 1;
+                check_owner(cell, *wallet, &chains[wallet]).await?;
+            }
         }
         if homes != 1 {
             let whereabouts = world.whereabouts(*wallet).await;
@@ -196,6 +200,17 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         restores: lost.restores,
         lost: lost.count(),
     })
+}
+
+/// The cell that serves a wallet can read all personal data of it.
+async fn check_owner(cell: &Cell, wallet: WalletId, blocks: &[Block]) -> Result<(), Violation> {
+    let Ok(Some(owner)) = cell.store.owner(wallet).await else {
+        return violated(format!("wallet {wallet} has no owner in {}, which serves it", cell.id));
+    };
+    match blocks.iter().find(|block| owner.key.open(block).is_err()) {
+        None => Ok(()),
+        Some(block) => violated(format!("wallet {wallet}: its key does not open block {}", block.number)),
+    }
 }
 
 fn count(number: u64) -> usize {

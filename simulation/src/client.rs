@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use cell::failure::Failure;
 use cell::wallets::{Answer, Context, TransferStatus, Wallet};
-use ledger::block::{Audit, Key};
-use ledger::{Intent, Money, Timestamp, TransactionId};
+use ledger::block::{Audit, Key, ShortText};
+use ledger::{Intent, Money, Note, Timestamp, TransactionId};
 use reconciliation::Reported;
 use tokio::time::{Instant, sleep};
 use topology::{UserId, WalletId};
@@ -250,7 +250,12 @@ impl Client {
     async fn attempt(&mut self, user: &UserId, wallet: WalletId, what: What, key: Key, unanswered: bool) -> Outcome {
         let choice = self.random.usize(..);
         let patience = Duration::from_millis(self.random.u64(50..4_000));
-        let context = Context { key: Some(key), audit: Audit::default(), deadline: Instant::now() + patience };
+        let context = Context {
+            key: Some(key),
+            audit: Audit { source_ip: ShortText::cut("192.0.2.1", 45), ..Audit::default() },
+            note: Note::default(),
+            deadline: Instant::now() + patience,
+        };
         self.look_around();
         let (world, view) = (&self.world, &self.view);
         let intent = match what {
@@ -332,7 +337,12 @@ impl Client {
     async fn toggle_frozen(&mut self, wallet: WalletId) {
         let choice = self.random.usize(..);
         let intent = if self.random.u32(0..3) == 0 { Intent::Freeze } else { Intent::Unfreeze };
-        let context = Context { key: None, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(1) };
+        let context = Context {
+            key: None,
+            audit: Audit::default(),
+            note: Note::default(),
+            deadline: Instant::now() + Duration::from_secs(1),
+        };
         // Nothing relies on the answer.
         let change = |service: Arc<Service>| {
             let (intent, context) = (intent.clone(), context.clone());

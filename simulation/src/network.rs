@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use cell::failure::Failure;
 use cell::peers::{Credited, PeerError, Peers};
 use cell::wallets::Context;
-use ledger::{Audit, Block, moving};
+use ledger::{Audit, Block, Note, moving};
 use mover::Holds;
 use store::memory::{Fault, FaultPlan};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -180,7 +180,7 @@ impl Peers for Network {
         drop(world);
         let outcome = self.carry(credit.to_wallet_id, deadline, move |service| {
             let credit = credit.clone();
-            let context = Context { key: None, audit: Audit::default(), deadline };
+            let context = Context { key: None, audit: Audit::default(), note: Note::default(), deadline };
             async move { service.credit(&credit, context).await }
         });
         let outcome = match (outcome.await, mistake) {

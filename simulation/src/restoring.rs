@@ -14,13 +14,13 @@ use cell::failure::Failure;
 use cell::wallets::Context;
 use control_api::Refusal;
 use control_api::restore::{RESTORE_BLOCKS, RestoredChain};
-use ledger::{Audit, Block};
+use ledger::{Audit, Block, Note, Owner};
 use mover::Side;
 use restoration::Error;
 use restoration::around::{Around, Completed};
 use restoration::{chains, rights};
-use store::StoreError;
 use store::memory::{MemoryStore, Tables};
+use store::{Owners, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use topology::{CellEntry, Placement, WalletId};
 
@@ -80,8 +80,8 @@ impl fmt::Display for Disaster {
 /// What there is to restore a cell from.
 enum Kept {
     Snapshot(Tables),
-    /// Each chain that was served in the cell, whole up to where it was read.
-    Export(BTreeMap<WalletId, Vec<Block>>),
+    /// Each chain that was served in the cell, whole up to where it was read, and its owner.
+    Export(BTreeMap<WalletId, (Option<Owner>, Vec<Block>)>),
 }
 
 impl World {
@@ -97,13 +97,14 @@ impl World {
         self.restore(cell, &kept, &log, &mut random).await
     }
 
-    async fn export(&self, cell: usize, random: &mut fastrand::Rng) -> BTreeMap<WalletId, Vec<Block>> {
+    async fn export(&self, cell: usize, random: &mut fastrand::Rng) -> BTreeMap<WalletId, (Option<Owner>, Vec<Block>)> {
         let mut export = BTreeMap::new();
         for wallet in self.wallets(USERS) {
             sleep(Duration::from_millis(random.u64(0..EXPORT_PAUSE_MAX_MS))).await;
             if self.cells[cell].serves(wallet).await {
-                let chain = self.cells[cell].store.chains().remove(&wallet).unwrap_or_default();
-                export.insert(wallet, chain);
+                let store = &self.cells[cell].store;
+                let owner = store.owner(wallet).await.unwrap_or_default();
+                export.insert(wallet, (owner, store.chains().remove(&wallet).unwrap_or_default()));
             }
         }
         export
@@ -191,7 +192,7 @@ impl World {
                     raise(wallet, &blocks[..tables.chain(wallet).count().min(blocks.len())]);
                 }
             }
-            Kept::Export(chains) => chains.iter().for_each(|(wallet, blocks)| raise(*wallet, blocks)),
+            Kept::Export(chains) => chains.iter().for_each(|(wallet, (_, blocks))| raise(*wallet, blocks)),
         }
         floors
     }
@@ -216,7 +217,11 @@ impl World {
         .await?;
         let store = self.side(cell).store;
         if let Kept::Export(export) = kept {
-            for (wallet, blocks) in export {
+            for (wallet, (owner, blocks)) in export {
+                if let Some(owner) = owner {
+                    let put = || async { Ok(store.put_owner(*wallet, owner).await?) };
+                    insist(random, Duration::from_secs(4), put).await?;
+                }
                 self.refill(&placement, &entry, &store, *wallet, blocks, random).await?;
             }
         }
@@ -309,7 +314,12 @@ impl World {
                 view.advance(&self.placements, 0);
                 let deadline = Instant::now() + Duration::from_secs(4);
                 let answer = self.route(&view, wallet, attempts as usize, |service| async move {
-                    service.create(user(number), Context { key: None, audit: Audit::default(), deadline }).await
+                    service
+                        .create(
+                            user(number),
+                            Context { key: None, audit: Audit::default(), note: Note::default(), deadline },
+                        )
+                        .await
                 });
                 if matches!(answer.await, Ok(Ok(_) | Err(Failure::WalletExists(_)))) {
                     break;

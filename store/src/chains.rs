@@ -161,7 +161,7 @@ pub trait Chains: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<StoredPage<Derived>, StoreError>> + Send;
 
     /// Deletes a part of what is stored of a wallet that has moved away, with a last block of this
-    /// number here: first the blocks below it, newest first, then rows. What was deleted once may
+    /// number here: first the blocks below it, newest first, then rows, then its owner. What was deleted once may
     /// have been copied back since: each deletion has conditions that then fail.
     fn forget(&self, wallet: WalletId, tombstone: u64) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
 }

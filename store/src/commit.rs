@@ -124,7 +124,7 @@ mod tests {
     async fn outcome_of(faults: &[Fault]) -> (CommitOutcome, u32) {
         let plan = Arc::new(Plan(Mutex::new((faults.to_vec(), 0))));
         let store = MemoryStore::default().with_faults(plan.clone());
-        let append = Append { blocks: vec![], guard: None };
+        let append = Append::of(vec![], None);
         let outcome = commit(&store, &append, Instant::now() + Duration::from_secs(5), || 1.0).await;
         let calls = plan.0.lock().expect("sound").1;
         (outcome, calls)

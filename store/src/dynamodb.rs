@@ -1,4 +1,4 @@
-//! The store on DynamoDB: three tables of one cell, named by a prefix. The same code runs against AWS, the local fleet
+//! The store on DynamoDB: four tables of one cell, named by a prefix. The same code runs against AWS, the local fleet
 //! and Amazon's DynamoDB Local; only endpoint and credentials differ.
 //!
 //! The SDK's own retries are off: a retry that hides a lost answer would turn our own write into a "conflict". What
@@ -13,6 +13,7 @@ mod forget;
 mod homes;
 mod identity;
 mod items;
+mod owners;
 mod signed;
 mod stored;
 mod tables;
@@ -30,13 +31,13 @@ use ledger::block::Block;
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
-use ledger::{Append, Guard};
+use ledger::{Append, Guard, Owner};
 use tokio::time::Instant;
 use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    Homes, Page, RecordedRuns, StoreError, StoredPage,
+    Homes, Owners, Page, RecordedRuns, StoreError, StoredPage,
 };
 pub use changes::connect_streams;
 pub use clock::DatabaseClock;
@@ -78,10 +79,11 @@ pub struct DynamoStore {
     ledger: String,
     snapshots: String,
     homes: String,
+    owners: String,
 }
 
 impl DynamoStore {
-    /// The tables `<prefix>ledger`, `<prefix>snapshots`, `<prefix>homes`.
+    /// The tables `<prefix>ledger`, `<prefix>snapshots`, `<prefix>homes`, `<prefix>owners`.
     pub fn new(client: Client, prefix: &str) -> Self {
         let name = |table| format!("{prefix}{table}");
         let clock = DatabaseClock::default();
@@ -93,6 +95,7 @@ impl DynamoStore {
             ledger: name("ledger"),
             snapshots: name("snapshots"),
             homes: name("homes"),
+            owners: name("owners"),
         }
     }
 
@@ -163,6 +166,9 @@ impl DynamoStore {
         if let (Some(guard), Some(block)) = (append.guard, append.blocks.first()) {
             let checks = self.guard_items(block, guard);
             parts.extend(checks.into_iter().map(|check| (check, errors::Source::Guard)));
+        }
+        if let (Some(owner), Some(block)) = (&append.owner, append.blocks.first()) {
+            parts.push((self.owner_put(block.wallet, owner), errors::Source::Nothing));
         }
         let (items, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let call = self.client.transact_write_items().set_transact_items(Some(items));
@@ -337,6 +343,24 @@ impl Homes for DynamoStore {
         limit: usize,
     ) -> Result<Vec<WalletId>, StoreError> {
         self.list_members(buckets, after, limit).await
+    }
+}
+
+impl Owners for DynamoStore {
+    async fn owner(&self, wallet: WalletId) -> Result<Option<Owner>, StoreError> {
+        self.read_owner(wallet).await
+    }
+
+    async fn is_erased(&self, wallet: WalletId) -> Result<bool, StoreError> {
+        self.has_mark(wallet).await
+    }
+
+    async fn put_owner(&self, wallet: WalletId, owner: &Owner) -> Result<(), StoreError> {
+        self.write_owner(wallet, owner).await
+    }
+
+    async fn erase_owner(&self, wallet: WalletId) -> Result<(), StoreError> {
+        self.write_erased(wallet).await
     }
 }
 

@@ -10,6 +10,7 @@ mod errors;
 mod homes;
 pub mod log;
 pub mod memory;
+mod owners;
 pub mod retry;
 pub mod verify;
 
@@ -18,8 +19,9 @@ pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RecordedRuns, Sto
 pub use changes::{Batch, Changes, MAX_POSITION_SHARDS, Position, Unsound};
 pub use errors::{AppendError, StoreError};
 pub use homes::{GENESIS_BYTES, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
+pub use owners::Owners;
 
 /// The tables of one cell.
-pub trait Store: Chains + Homes + CellRows + Changes {}
+pub trait Store: Chains + Homes + Owners + CellRows + Changes {}
 
-impl<T: Chains + Homes + CellRows + Changes> Store for T {}
+impl<T: Chains + Homes + Owners + CellRows + Changes> Store for T {}

@@ -9,17 +9,17 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ledger::Append;
 use ledger::block::Block;
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
+use ledger::{Append, Owner};
 use tokio::time::Instant;
 use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    HomeState, Homes, Page, RecordedRuns, StoreError, Stored, StoredPage,
+    HomeState, Homes, Owners, Page, RecordedRuns, StoreError, Stored, StoredPage,
 };
 pub use changes::MAX_LOG_BLOCKS;
 pub use tables::Tables;
@@ -343,6 +343,28 @@ impl Homes for MemoryStore {
             tables.members.iter().filter(within).take(limit).copied().collect()
         })
         .await
+    }
+}
+
+impl Owners for MemoryStore {
+    async fn owner(&self, wallet: WalletId) -> Result<Option<Owner>, StoreError> {
+        self.read(|tables| tables.owners.get(&wallet).cloned().flatten()).await
+    }
+
+    async fn is_erased(&self, wallet: WalletId) -> Result<bool, StoreError> {
+        self.read(|tables| tables.owners.get(&wallet).is_some_and(Option::is_none)).await
+    }
+
+    async fn put_owner(&self, wallet: WalletId, owner: &Owner) -> Result<(), StoreError> {
+        let owner = owner.clone();
+        self.write(move |tables| {
+            tables.owners.entry(wallet).or_insert_with(|| Some(owner));
+        })
+        .await
+    }
+
+    async fn erase_owner(&self, wallet: WalletId) -> Result<(), StoreError> {
+        self.write(move |tables| drop(tables.owners.insert(wallet, None))).await
     }
 }
 

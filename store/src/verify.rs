@@ -221,7 +221,7 @@ impl Replay<'_> {
             let what = format!("the cell has committed to hash {} for this block, stored is {}", leaf.hash, block.hash);
             tell(&mut self.report.breaks, place(), Some(number), what);
         }
-        self.report.bytes = self.report.bytes.saturating_add(canonical::encode(&block).len() as u64);
+        self.report.bytes = self.report.bytes.saturating_add(canonical::size(&block) as u64);
         self.check_against_before(&block);
         self.snapshots_follow(&block);
         self.report.head = Some(block.head());

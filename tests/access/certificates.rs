@@ -83,7 +83,7 @@ async fn each_port_admits_only_certificates_of_its_roles() {
     }
     // A credit comes from the payer's home, and only from cells.
     let payee = wallet_of(&secure.fleet.users_in(2, 1).await[0]);
-    let credit = json!({ "transferId": wallet, "fromWalletId": wallet, "toWalletId": payee, "amountMinor": 1, "leftAtMicros": 1,
+    let credit = json!({ "transferId": wallet, "fromWalletId": wallet, "toWalletId": payee, "amountMinor": 1, "leftAtMicros": 1, "reference": "",
         "requestId": "r", "actor": "" });
     let credits = format!("/internal/v1/wallets/{payee}/credits");
     for (who, url, name, status) in [

@@ -15,7 +15,7 @@ async fn a_credit_that_cannot_be_is_refused_and_the_cell_lives_on() {
         let credit = |from, amount: u64, text: &str| {
             let body = json!({
                 "transferId": Uuid::now_v7(), "fromWalletId": from, "toWalletId": ann,
-                "amountMinor": amount, "leftAtMicros": 1, "requestId": text, "actor": text,
+                "amountMinor": amount, "leftAtMicros": 1, "requestId": text, "actor": text, "reference": "",
             });
             Call::post(format!("/internal/v1/wallets/{ann}/credits"), body.to_string())
         };

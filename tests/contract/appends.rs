@@ -38,12 +38,12 @@ pub async fn a_block_is_appended_once<S: Store>(subject: &Subject<S>) {
 pub async fn nothing_is_sent_after_its_head_is_too_old<S: Store>(subject: &Subject<S>) {
     let ann = subject.opened().await;
     for guard in [None, Some(Guard::Unbroken)] {
-        let append = Append { blocks: vec![after(&ann, vec![deposit(5)])], guard };
+        let append = Append::of(vec![after(&ann, vec![deposit(5)])], guard);
         let late = subject.store.append_before(&append, Some(Instant::now() - Duration::from_millis(1))).await;
         assert!(matches!(late, Err(AppendError::NotApplied(_))), "{late:?}");
         assert_eq!(subject.store.head(ann.wallet).await, Ok(Some(ann.clone())), "nothing was written");
     }
-    let append = Append { blocks: vec![after(&ann, vec![deposit(5)])], guard: None };
+    let append = Append::of(vec![after(&ann, vec![deposit(5)])], None);
     subject.store.append_before(&append, Some(Instant::now() + PATIENCE)).await.expect("in time");
 }
 
@@ -53,7 +53,7 @@ pub async fn one_of_many_concurrent_appends_wins<S: Store>(subject: &Subject<S>)
         let head = subject.opened().await;
         let mut writers = JoinSet::new();
         for _ in 0..WRITERS {
-            let append = Append { blocks: vec![after(&head, vec![deposit(1)])], guard };
+            let append = Append::of(vec![after(&head, vec![deposit(1)])], guard);
             let store = subject.store.clone();
             writers.spawn(async move {
                 let first = store.append(&append).await;
@@ -82,9 +82,9 @@ pub async fn a_conflict_names_what_it_met<S: Store>(subject: &Subject<S>) {
     let existing = conflict(subject.create(&block_zero(head.wallet), Guard::Bucket { genesis: false }).await);
     assert_eq!(existing, Conflict { taken: true, guard: true });
     let gap = after(&after(&head, vec![deposit(1)]), vec![deposit(2)]);
-    let above = Append { blocks: vec![gap], guard: Some(Guard::Unbroken) };
+    let above = Append::of(vec![gap], Some(Guard::Unbroken));
     assert_eq!(conflict(subject.store.append(&above).await), Conflict { taken: false, guard: true });
-    let again = Append { blocks: vec![head.clone()], guard: Some(Guard::Unbroken) };
+    let again = Append::of(vec![head.clone()], Some(Guard::Unbroken));
     assert_eq!(conflict(subject.store.append(&again).await), TAKEN);
     assert_eq!(subject.store.head(head.wallet).await, Ok(Some(head)));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::StreamSpecification;
 use ledger::moving;
-use ledger::{Append, Audit, Block, EntryKind};
+use ledger::{Append, Block, EntryKind, Trace};
 use store::dynamodb::{DynamoStore, create_tables};
 use store::{Changes, Position, Store, StoreError};
 use topology::{CellId, WalletId};
@@ -129,10 +129,10 @@ pub async fn copies_come_out_and_purges_do_not<S: Store>(subject: &Subject<S>) {
     }
     let head = chain.last().expect("block 0");
     let elsewhere = CellId::parse("cell-2").expect("sound");
-    let stone = moving::moved_block(&head.head(), &elsewhere, 1, Uuid::new_v4(), Audit::default(), head.at);
+    let stone = moving::moved_block(&head.head(), &elsewhere, 1, Uuid::new_v4(), Trace::default(), head.at);
     chain.push(stone.clone());
     for block in &chain {
-        let append = Append { blocks: vec![block.clone()], guard: None };
+        let append = Append::of(vec![block.clone()], None);
         subject.store.append(&append).await.expect("no other process writes to it");
     }
     while let store::Forgotten::Some(_) = subject.store.forget(stone.wallet, stone.number).await.expect("it answers") {}

@@ -14,7 +14,7 @@ use crate::fleet::stand_in::{NOT_AVAILABLE, StandIn};
 use crate::fleet::{ports, programs, within};
 
 const REGION: &str = "us-east-1";
-const TABLES: [&str; 3] = ["ledger", "snapshots", "homes"];
+const TABLES: [&str; 4] = ["ledger", "snapshots", "homes", "owners"];
 
 /// A database file, gone at the end of the test, with what is kept beside it.
 struct Scratch(PathBuf);
@@ -43,7 +43,7 @@ async fn nothing_is_dated_after_the_database(subject: &Subject<DynamoStore>) {
     for (late, is_written) in [(2 * CLOCK_SKEW_MAX, false), (CLOCK_SKEW_MAX / 2, true)] {
         let at = latest.plus_micros(i64::try_from(late.as_micros()).expect("seconds"));
         let block = ledger::chain::next(&head.head(), head.state.clone(), vec![], at);
-        let append = Append { blocks: vec![block], guard: None };
+        let append = Append::of(vec![block], None);
         match subject.store.append(&append).await {
             Ok(()) => assert!(is_written, "dated {late:?} ahead"),
             Err(error) => assert!(!is_written && matches!(error, AppendError::NotApplied(_)), "{late:?}: {error}"),

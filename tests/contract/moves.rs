@@ -1,7 +1,7 @@
 //! What a move of a wallet asks of a store: copies, lists of members, forgetting.
 
 use ledger::moving::{self, Copy, NEWEST_BLOCKS};
-use ledger::{Append, Audit, Block, EntryKind, Guard};
+use ledger::{Append, Block, EntryKind, Guard, Trace};
 use store::{AppendError, BlockRange, Forgotten, Store};
 use topology::{CellId, WalletId};
 use uuid::Uuid;
@@ -34,8 +34,8 @@ fn elsewhere() -> CellId {
     CellId::parse("cell-2").expect("sound")
 }
 
-fn moved(head: &Block) -> Block {
-    moving::moved_block(&head.head(), &elsewhere(), 7, Uuid::new_v4(), Audit::default(), head.at)
+pub fn moved(head: &Block) -> Block {
+    moving::moved_block(&head.head(), &elsewhere(), 7, Uuid::new_v4(), Trace::default(), head.at)
 }
 
 /// Copies as the migrator does.
@@ -43,7 +43,7 @@ async fn copy<S: Store>(subject: &Subject<S>, blocks: &[Block], guard: Option<Gu
     let mut rest = blocks;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(moving::chunk(rest));
-        subject.store.append(&Append { blocks: chunk.to_vec(), guard }).await?;
+        subject.store.append(&Append::of(chunk.to_vec(), guard)).await?;
         rest = after;
     }
     Ok(())

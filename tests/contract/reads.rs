@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use ledger::block::{Audit, ShortText};
+use ledger::block::{ShortText, Trace};
 use ledger::{Block, canonical};
 use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
@@ -11,7 +11,7 @@ use super::{Backdoor, Subject, after, after_with, deposit, text, wallet_in};
 
 /// Large enough that the whole chain takes several pages of 1 MB.
 const BLOCKS: u64 = 26;
-const ENTRIES: usize = 100;
+const ENTRIES: usize = 250;
 /// "About 1 MB": DynamoDB stops before it, DynamoDB Local after the item that goes past it.
 const PAGE_BYTES: usize = 1 << 20;
 const ITEM_MAX_BYTES: usize = 400 << 10;
@@ -44,24 +44,18 @@ async fn read_all<S: Store>(subject: &Subject<S>, wallet: WalletId, mut range: B
 
 pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subject<S>) {
     let wide = |letter: &str| ShortText::cut(&letter.repeat(255), ShortText::MAX_BYTES);
-    // The actor is written once for entries in a row that say the same: here each says something
-    // else.
-    let audit = |place: usize| Audit {
-        source_ip: wide(if place.is_multiple_of(2) { "i" } else { "j" }),
-        user_agent: wide("u"),
-        request_id: wide("r"),
-        actor: wide("a"),
-        trace_id: wide("t"),
-    };
+    // A request is named once for entries in a row that it made: here each has another one.
+    let trace =
+        |place: usize| Trace { request_id: wide(if place.is_multiple_of(2) { "r" } else { "q" }), trace_id: wide("t") };
     let mut chain = vec![subject.opened().await];
     for _ in 1..BLOCKS {
         let deposits = (0..ENTRIES).map(|_| deposit(1)).collect();
-        let block = after_with(chain.last().expect("it has a block"), deposits, audit);
+        let block = after_with(chain.last().expect("it has a block"), deposits, trace);
         subject.append(&[&block]).await.expect("no other process writes to it");
         chain.push(block);
     }
     let wallet = chain[0].wallet;
-    let bytes: usize = chain.iter().map(|block| canonical::encode(block).len()).sum();
+    let bytes: usize = chain.iter().map(|block| canonical::size(block)).sum();
     assert!(bytes > 2 * PAGE_BYTES, "{bytes} bytes fit into two pages");
     assert_eq!(subject.store.head(wallet).await.expect("it answers").as_ref(), chain.last());
     for (first, last) in [(0, u64::MAX), (0, BLOCKS - 1), (3, 20), (7, 7)] {
@@ -103,13 +97,16 @@ pub async fn a_spoilt_block_is_noticed<S: Store>(subject: &Subject<S>) {
         bytes
     };
     let hash = one.hash.0.to_vec();
-    let put = async |bytes: Vec<u8>, hash: Vec<u8>| {
+    let sealed = one.sealed.as_ref().expect("it holds personal data").as_bytes().to_vec();
+    let put = async |bytes: Vec<u8>, hash: Vec<u8>, sealed: Option<Vec<u8>>| {
         let put = client.put_item().table_name(format!("{prefix}ledger"));
         let put = put.item("w", text(one.wallet.to_string())).item("n", AttributeValue::N("1".into()));
         let put = put.item("b", AttributeValue::B(Blob::new(bytes))).item("h", AttributeValue::B(Blob::new(hash)));
+        let sealed = sealed.map(|sealed| AttributeValue::B(Blob::new(sealed)));
+        let put = sealed.map_or(put.clone(), |sealed| put.item("p", sealed));
         put.send().await.expect("the tables can be written");
     };
-    put(encoded.clone(), hash.clone()).await;
+    put(encoded.clone(), hash.clone(), Some(sealed.clone())).await;
     assert_eq!(subject.store.head(one.wallet).await, Ok(Some(one.clone())));
     let mut cases: Vec<_> = (0..encoded.len()).step_by(7).map(|at| (flipped(at), hash.clone())).collect();
     cases.push((encoded[..encoded.len() - 1].to_vec(), hash.clone()));
@@ -119,8 +116,13 @@ pub async fn a_spoilt_block_is_noticed<S: Store>(subject: &Subject<S>) {
     // Sound bytes of another place are as wrong here as spoilt ones.
     cases.push((canonical::encode(&other), other.hash.0.to_vec()));
     cases.push((canonical::encode(&zero), zero.hash.0.to_vec()));
-    for (number, (bytes, hash)) in cases.into_iter().enumerate() {
-        put(bytes, hash).await;
+    let whole = Some(sealed.clone());
+    let mut cases: Vec<_> = cases.into_iter().map(|(bytes, hash)| (bytes, hash, whole.clone())).collect();
+    let mut changed = sealed;
+    changed[3] ^= 1;
+    cases.extend([None, Some(vec![]), Some(changed)].map(|sealed| (encoded.clone(), hash.clone(), sealed)));
+    for (number, (bytes, hash, sealed)) in cases.into_iter().enumerate() {
+        put(bytes, hash, sealed).await;
         let read = subject.store.head(one.wallet).await;
         assert!(matches!(read, Err(StoreError::Corrupt(_))), "case {number}: {read:?}");
     }

@@ -108,6 +108,7 @@ async fn a_broken_wallet_is_frozen_while_all_others_are_served() {
         let mut item = block_item(&store, eve, 1).await;
         item.insert("b".into(), AttributeValue::B(Blob::new(canonical::encode(&forged))));
         item.insert("h".into(), AttributeValue::B(Blob::new(forged.hash.0)));
+        item.remove("p");
         assert_eq!(exit_code(&fleet, &["ledger", "verify", "--wallet", &eve.to_string()]).await, 0);
         put(&store, item).await;
 

@@ -147,6 +147,7 @@ table! {
         Freeze           Post "/freeze"                             Accounts     Internal  Path        Open
         Unfreeze         Post "/unfreeze"                           Accounts     Internal  Path        Open
         Close            Post "/close"                              Accounts     Internal  Path        Open
+        Erase            Post "/erase"                              Accounts     Internal  Path        Open
     }
     Operators "/internal/v1" {
         HotWallets       Get  "/hot-wallets"                        Transactions Reads     Nothing     Open

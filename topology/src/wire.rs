@@ -58,6 +58,7 @@ pub mod code {
     pub const TRANSFER_RETURNED: &str = "transfer_returned";
     pub const UPSTREAM_UNAVAILABLE: &str = "upstream_unavailable";
     pub const WALLET_CLOSED: &str = "wallet_closed";
+    pub const WALLET_ERASED: &str = "wallet_erased";
     pub const WALLET_FROZEN: &str = "wallet_frozen";
     pub const WALLET_MOVING: &str = "wallet_moving";
     pub const WALLET_NOT_FOUND: &str = "wallet_not_found";
@@ -96,6 +97,8 @@ pub struct Credit {
     pub left_at_micros: i64,
     pub request_id: String,
     pub actor: String,
+    /// The payer's name for it; may be empty.
+    pub reference: String,
 }
 
 /// The destination's final word on a [`Credit`], recorded in its chain before it is given.

@@ -78,6 +78,7 @@ fn expected(endpoint: Endpoint) -> (bool, &'static str) {
         | Endpoint::Freeze
         | Endpoint::Unfreeze
         | Endpoint::Close
+        | Endpoint::Erase
         | Endpoint::HotWallets
         | Endpoint::Findings => (false, "none"),
     }
@@ -132,6 +133,9 @@ fn who_may_do_what_at_the_control_plane() {
         ("POST", "/v1/customers", false, false, true),
         ("GET", "/v1/ledger/findings/{cell}", false, true, true),
         ("POST", "/v1/ledger/verify", false, false, true),
+        ("POST", "/v1/wallets/{id}/{verb}", false, false, true),
+        ("POST", "/v1/owners/{id}/erase", false, false, false),
+        ("POST", "/v1/owners/{id}/export", false, false, false),
         ("POST", "/v1/cells", false, false, false),
         ("PUT", "/v1/cells/{id}/addresses", false, false, false),
         ("POST", "/v1/cells/{id}/drain", false, false, false),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ledger::{Audit, Intent, OpenTransfer, ShortText, Timestamp};
+use ledger::{Audit, Intent, Note, OpenTransfer, ShortText, Timestamp};
 use store::Store;
 use tokio::time::{Instant, timeout_at};
 use topology::wire::{Credit, CreditOutcome};
@@ -83,7 +83,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
     }
 
     async fn ask(&self, open: &OpenTransfer, is_here: bool) -> Credited {
-        let OpenTransfer { payer, transfer: id, payee, amount, left_at, .. } = *open;
+        let &OpenTransfer { payer, transfer: id, payee, amount, left_at, ref reference, .. } = open;
         let credit = Credit {
             transfer_id: id,
             from_wallet_id: payer,
@@ -92,6 +92,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             left_at_micros: left_at.micros(),
             request_id: id.to_string(),
             actor: ACTOR.into(),
+            reference: reference.as_str().to_owned(),
         };
         let deadline = Instant::now() + CREDIT_TIMEOUT;
         if is_here {
@@ -128,6 +129,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             once: None,
             key: None,
             audit: audit(open),
+            note: Note::default(),
             expires_at: Timestamp::from_micros(i64::MAX),
             expired_key: None,
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ledger::block::Key;
-use ledger::{Audit, Intent, Money, Timestamp};
+use ledger::{Audit, Intent, Money, Note, Timestamp};
 use store::Genesis;
 use store::memory::MemoryStore;
 use topology::wire::{Credit, Receivable};
@@ -45,7 +45,7 @@ impl Peers for TwoCells {
 type Service = Wallets<MemoryStore, TwoCells>;
 
 fn context(patience: Duration) -> Context {
-    Context { key: None, audit: Audit::default(), deadline: Instant::now() + patience }
+    Context { key: None, audit: Audit::default(), note: Note::default(), deadline: Instant::now() + patience }
 }
 
 async fn pay(service: &Service, from: WalletId, to: u128, patience: Duration) -> TransferStatus {

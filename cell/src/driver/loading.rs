@@ -7,7 +7,7 @@ use ledger::limits::RUN_BLOCKS;
 use ledger::marks::{Mark, MarkRun, last_of, marks_in, run_of};
 use ledger::open::OpenTransfers;
 use ledger::snapshots::snapshot_of;
-use ledger::{Block, Hash, Head, Timestamp, chain};
+use ledger::{Block, Hash, Head, Status, Timestamp, chain};
 use metrics::counter;
 use store::{BlockRange, Page, RecordedRuns, Store, StoreError, retry};
 use topology::{CellId, WalletId};
@@ -89,8 +89,12 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> 
 async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreError> {
     let &Want { ref cell, wallet, since, most_marks } = want;
     let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-    let (page, recorded) = tokio::join!(store.page(wallet, everything, 32), store.mark_runs(wallet, since, most_marks));
-    let (Page { mut blocks, more }, RecordedRuns { mut runs, is_all }) = (page?, recorded?);
+    let (page, recorded, owner) = tokio::join!(
+        store.page(wallet, everything, 32),
+        store.mark_runs(wallet, since, most_marks),
+        store.owner(wallet)
+    );
+    let (Page { mut blocks, more }, RecordedRuns { mut runs, is_all }, owner) = (page?, recorded?, owner?);
     let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
     // One that is not full yet was written before the cell lost a part of the chain.
     runs.retain(|run| last_of(run.run) <= head.number);
@@ -98,10 +102,14 @@ async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreErr
         // The marks of a wallet that lives elsewhere are of no use here: late requests are only sent on.
         blocks.reverse();
         let (runs, open) = (Vec::new(), OpenTransfers::default());
-        let whole = Whole { head, runs, blocks, known_since: since, is_capped: false, open };
+        let whole = Whole { head, runs, blocks, known_since: since, is_capped: false, open, owner };
         return Ok(Loaded::Whole(Box::new(whole)));
     }
     check_unbroken(&blocks, more)?;
+    if owner.is_none() && head.state.status != Status::Erased {
+        // Money comes first: the wallet is served. The integrity job reports it.
+        warn!(%wallet, "the owner of a wallet is missing");
+    }
     let open = open_transfers(store, &head, &blocks).await?;
     // Runs that were left out are not read block by block either.
     let known_since = match runs.last() {
@@ -119,7 +127,7 @@ async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreErr
             "the idempotency keys of the last 24 hours are still being indexed".into(),
         ));
     }
-    Ok(Loaded::Whole(Box::new(Whole { head, runs, blocks, known_since, is_capped: !is_all, open })))
+    Ok(Loaded::Whole(Box::new(Whole { head, runs, blocks, known_since, is_capped: !is_all, open, owner })))
 }
 
 /// The transfers that are open after `head`: from the blocks that the head names. `newest`: its last blocks, newest first.

@@ -7,7 +7,7 @@ use store::memory::{MAX_LOG_BLOCKS, MemoryStore};
 use store::{CellRows, Chains, Genesis, MAX_CELL_ROW_BYTES, MAX_POSITION_SHARDS};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use topology::{Bucket, UserId};
+use topology::Bucket;
 use uuid::Uuid;
 
 use super::*;
@@ -30,7 +30,7 @@ pub fn wallet(number: u128) -> WalletId {
 /// A block with so many open transfers. Its time is its number, in seconds.
 pub fn block(wallet: WalletId, number: u64, transfers: u32, home: &str) -> Block {
     let at = START.plus_micros(i64::try_from(number).expect("small") * 1_000_000);
-    let state = WalletState::new(UserId::parse("ann").expect("sound"), at);
+    let state = WalletState::new(at);
     Block {
         wallet,
         number,
@@ -39,6 +39,7 @@ pub fn block(wallet: WalletId, number: u64, transfers: u32, home: &str) -> Block
         home: cell(home),
         state: WalletState { open_count: transfers, open_since: u64::from(transfers > 0), ..state },
         entries: vec![],
+        sealed: None,
         hash: Hash::ZERO,
     }
 }

@@ -9,14 +9,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use ledger::block::Key;
 use ledger::limits::MAX_BATCH_OPERATIONS;
-use ledger::{Intent, Timestamp};
+use ledger::{Intent, Note, Timestamp};
 use store::Store;
 
 use super::body::Fields;
 use super::problem::{Fault, Rejected};
 use super::views::{BatchView, PaymentsView};
 use super::wallets::{answer, answered, json, wallet_in_path};
-use super::{Edge, body, context, holds};
+use super::{Edge, body, context, holds, note};
 use crate::peers::Peers;
 use crate::wallets::{Operation, PaymentOrder};
 
@@ -48,7 +48,7 @@ pub async fn operations<S: Store, P: Peers>(
         let parsed: Vec<_> = each(&listed, |fields| operation(&headers, fields, now))?;
         let parts = parsed.iter().map(|(operation, meaning)| part(meaning, operation.key.as_ref()));
         let meaning = format!("batch atomic={is_atomic}{}", parts.collect::<String>());
-        let context = context::context(&headers, request_id, &meaning)?;
+        let context = context::context(&headers, request_id, &meaning, Note::default())?;
         distinct(context.key.as_ref(), parsed.iter().map(|(operation, _)| operation.key.as_ref()))?;
         let operations = parsed.into_iter().map(|(operation, _)| operation).collect();
         let done = edge.wallets.batch(wallet, is_atomic, operations, context).await?;
@@ -69,20 +69,20 @@ pub async fn payments<S: Store, P: Peers>(
         let bytes = body::read_up_to(MAX_BATCH_BYTES, &headers, body).await?;
         let listed = sized(Fields::parse(&bytes)?.only(&["payments"])?.payments()?, MAX_PAYMENTS)?;
         let parsed: Vec<_> = each(&listed, |fields| {
-            fields.check_only(&["toWalletId", "amount", "idempotencyKey"])?;
-            let (to, amount) = (fields.payee()?, fields.amount()?);
+            note::check_only(fields, &["toWalletId", "amount", "idempotencyKey"])?;
+            let (to, amount, note) = (fields.payee()?, fields.amount()?, note::of(fields)?);
             // As a single transfer says it: a payment may be repeated as one.
-            let meaning = format!("transfer {to} {amount}");
+            let meaning = note::meaning(format!("transfer {to} {amount}"), &note);
             let key = own_key(&headers, fields, &meaning)?;
-            Ok((to, amount, key, meaning))
+            Ok((PaymentOrder { to, amount, key, note }, meaning))
         })?;
-        let whole: String = parsed.iter().map(|(_, _, key, meaning)| part(meaning, key.as_ref())).collect();
-        let context = context::context(&headers, request_id, &format!("payments{whole}"))?;
+        let whole: String = parsed.iter().map(|(order, meaning)| part(meaning, order.key.as_ref())).collect();
+        let context = context::context(&headers, request_id, &format!("payments{whole}"), Note::default())?;
         let whole_key = context.key.ok_or(Fault::KeyRequired)?;
-        distinct(Some(&whole_key), parsed.iter().map(|(_, _, key, _)| key.as_ref()))?;
-        let orders = parsed.into_iter().enumerate().map(|(index, (to, amount, key, meaning))| {
-            let key = key.unwrap_or_else(|| context::key_of_part(&whole_key, index, &meaning));
-            PaymentOrder { to, amount, key: Some(key) }
+        distinct(Some(&whole_key), parsed.iter().map(|(order, _)| order.key.as_ref()))?;
+        let orders = parsed.into_iter().enumerate().map(|(index, (order, meaning))| {
+            let key = order.key.unwrap_or_else(|| context::key_of_part(&whole_key, index, &meaning));
+            PaymentOrder { key: Some(key), ..order }
         });
         let done = edge.wallets.pay_many(from, orders.collect(), context).await?;
         Ok(answer(StatusCode::OK, done, |payments| json(StatusCode::OK, &PaymentsView::from(payments))))
@@ -103,13 +103,15 @@ fn each<'a, T>(list: &[Fields<'a>], read: impl Fn(&Fields<'a>) -> Result<T, Faul
 /// An operation, and its meaning for telling requests apart.
 fn operation(headers: &HeaderMap, fields: &Fields<'_>, now: Timestamp) -> Result<(Operation, String), Fault> {
     let kind = fields.kind()?;
-    fields.check_only(match kind.as_str() {
+    let own: &[&str] = match kind.as_str() {
         "deposit" | "withdraw" => &["type", "amount", "idempotencyKey"],
         "hold" => &["type", "amount", "expiresInSeconds", "idempotencyKey"],
         "capture" => &["type", "holdId", "amount", "idempotencyKey"],
         "void" => &["type", "holdId", "idempotencyKey"],
         _ => return Err(Fault::OperationKind),
-    })?;
+    };
+    note::check_only(fields, own)?;
+    let note = note::of(fields)?;
     let (intent, meaning) = match kind.as_str() {
         "deposit" => {
             let amount = fields.amount()?;
@@ -135,8 +137,9 @@ fn operation(headers: &HeaderMap, fields: &Fields<'_>, now: Timestamp) -> Result
         }
         _ => return Err(Fault::OperationKind),
     };
+    let meaning = note::meaning(meaning, &note);
     let key = own_key(headers, fields, &meaning)?;
-    Ok((Operation { intent, key }, meaning))
+    Ok((Operation { intent, key, note }, meaning))
 }
 
 fn own_key(headers: &HeaderMap, fields: &Fields<'_>, meaning: &str) -> Result<Option<Key>, Fault> {

@@ -113,6 +113,32 @@ impl<'a> Fields<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|&(_, value)| value)
     }
 
+    /// A text that need not be there.
+    pub fn text(&self, name: &'static str) -> Result<Option<String>, Fault> {
+        optional(self.get(name), |raw| string(name, raw))
+    }
+
+    /// An object that need not be there.
+    pub fn object(&self, name: &'static str) -> Result<Option<Fields<'a>>, Fault> {
+        optional(self.get(name), |raw| {
+            let raw = present(name, raw)?;
+            if !raw.starts_with('{') {
+                return Err(Fault::WrongType(name, "an object of strings"));
+            }
+            serde_json::from_str(raw).map_err(|error| Fault::MalformedJson(format!("{name}: {error}")))
+        })
+    }
+
+    /// All fields of an object that is called `name`, which are strings.
+    pub fn texts(&self, name: &'static str) -> Result<Vec<(String, String)>, Fault> {
+        let text = |(field, raw): &(Cow<'_, str>, &RawValue)| {
+            let text = serde_json::from_str(raw.get());
+            text.map(|text| (field.clone().into_owned(), text))
+                .map_err(|_| Fault::WrongType(name, "an object of strings"))
+        };
+        self.0.iter().map(text).collect()
+    }
+
     pub fn user_id(&self) -> Result<UserId, Fault> {
         let text = string("userId", self.get("userId"))?;
         UserId::parse(text).map_err(Fault::UserId)
@@ -131,7 +157,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn mode(&self) -> Result<Option<String>, Fault> {
-        optional(self.get("mode"), |mode| string("mode", mode))
+        self.text("mode")
     }
 
     pub fn operations(&self) -> Result<Vec<Fields<'a>>, Fault> {
@@ -154,7 +180,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn idempotency_key(&self) -> Result<Option<String>, Fault> {
-        optional(self.get("idempotencyKey"), |raw| string("idempotencyKey", raw))
+        self.text("idempotencyKey")
     }
 
     pub fn amount_if_any(&self) -> Result<Option<Money>, Fault> {

@@ -1,11 +1,13 @@
 //! What a request says about itself in its headers: id, key, deadline and caller.
 
 use axum::http::{HeaderMap, header};
+use ledger::Note;
 use ledger::block::{Audit, Key, ShortText};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use topology::{WalletId, wire};
 
+use super::note;
 use super::problem::{Fault, MAX_REQUEST_ID_BYTES};
 use super::{ANSWER_RESERVE, DEFAULT_DEADLINE, MAX_DEADLINE, MIN_DEADLINE};
 use crate::wallets::Context;
@@ -25,11 +27,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The context of a request whose meaning is `operation` (its kind and parsed fields, so that `1` and `1.00` are the
 /// same request).
-pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result<Context, Fault> {
+pub fn context(headers: &HeaderMap, request_id: &str, operation: &str, note: Note) -> Result<Context, Fault> {
     let wanted = text(headers, wire::DEADLINE_MS).and_then(|ms| ms.parse().ok()).map(std::time::Duration::from_millis);
     let patience = wanted.unwrap_or(DEFAULT_DEADLINE).clamp(MIN_DEADLINE, MAX_DEADLINE);
     Ok(Context {
-        key: key(headers, operation)?,
+        key: key(headers, &note::meaning(operation.to_owned(), &note))?,
         audit: Audit {
             source_ip: ShortText::cut(text(headers, wire::FORWARDED_FOR).unwrap_or(""), MAX_SOURCE_IP_BYTES),
             user_agent: ShortText::cut(text(headers, header::USER_AGENT.as_str()).unwrap_or(""), MAX_USER_AGENT_BYTES),
@@ -37,6 +39,7 @@ pub fn context(headers: &HeaderMap, request_id: &str, operation: &str) -> Result
             actor: ShortText::cut(&actor(headers), MAX_ACTOR_BYTES),
             trace_id: ShortText::cut(trace_id(headers).unwrap_or(""), TRACE_ID_DIGITS),
         },
+        note,
         deadline: Instant::now() + patience - ANSWER_RESERVE.min(patience / 4),
     })
 }

@@ -21,7 +21,7 @@ use super::wallets::{answered, only, parameter};
 use super::{Edge, callers, context};
 use crate::peers::Peers;
 use crate::reads::events::{Cursor, Events};
-use crate::reads::history::Line;
+use crate::reads::personal::Opener;
 
 /// Followers of an instance at a time, and those of one caller.
 pub const MAX_FOLLOWERS: usize = 16;
@@ -124,10 +124,10 @@ impl<S: Store> Feed<S> {
         }
         let silent_until = Instant::now() + HEARTBEAT;
         loop {
-            let blocks = self.events.page().await?;
+            let (blocks, opener) = self.events.page().await?;
             let ends = !self.follow || Instant::now() >= self.until || *self.draining.borrow();
             if !blocks.is_empty() {
-                let mut text: String = blocks.iter().map(|block| self.event(block)).collect();
+                let mut text: String = blocks.iter().map(|block| self.event(block, &opener)).collect();
                 text.push_str(&self.cursor());
                 self.is_over = ends && self.follow;
                 return Ok(Some(text));
@@ -144,11 +144,7 @@ impl<S: Store> Feed<S> {
         }
     }
 
-    fn event(&self, block: &Block) -> String {
-        let line = |entry: &ledger::Entry| {
-            let line = Line { entry: entry.clone(), at: block.at, block: block.number, hash: block.hash };
-            TransactionView::new(line, self.with_audit)
-        };
+    fn event(&self, block: &Block, opener: &Opener) -> String {
         let view = EventView {
             cell: self.cell.clone(),
             wallet_id: block.wallet,
@@ -158,7 +154,7 @@ impl<S: Store> Feed<S> {
             status: status_name(block.state.status),
             balance: number(block.state.balance),
             timestamp: block.at.to_string(),
-            transactions: block.entries.iter().map(line).collect(),
+            transactions: opener.lines(block).map(|line| TransactionView::new(line, self.with_audit)).collect(),
         };
         let json = serde_json::to_string(&view).expect("a view holds only strings and numbers");
         match self.format {

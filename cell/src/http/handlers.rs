@@ -49,6 +49,7 @@ fn handler<S: Store, P: Peers>(endpoint: Endpoint) -> MethodRouter<Arc<Edge<S, P
         Endpoint::Freeze => on(method, internal::freeze::<S, P>),
         Endpoint::Unfreeze => on(method, internal::unfreeze::<S, P>),
         Endpoint::Close => on(method, internal::close::<S, P>),
+        Endpoint::Erase => on(method, internal::erase::<S, P>),
         Endpoint::HotWallets => on(method, proof::hot_wallets::<S, P>),
         Endpoint::Findings => on(method, proof::findings::<S, P>),
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::problem::{Fault, Rejected};
 use super::views::{HoldChangeView, OpenHoldsView};
 use super::wallets::{answer, answered, json, wallet_in_path};
-use super::{Edge, body, context};
+use super::{Edge, body, context, note};
 use crate::peers::Peers;
 
 type Shared<S, P> = State<Arc<Edge<S, P>>>;
@@ -32,9 +32,9 @@ pub async fn place<S: Store, P: Peers>(
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
         let bytes = body::read(&headers, body).await?;
-        let fields = body::Fields::parse(&bytes)?.only(&["amount", "expiresInSeconds"])?;
-        let (amount, seconds) = (fields.amount()?, lifetime(&fields)?);
-        let context = context::context(&headers, request_id, &format!("hold {amount} {seconds}"))?;
+        let fields = note::only(body::Fields::parse(&bytes)?, &["amount", "expiresInSeconds"])?;
+        let (amount, seconds, note) = (fields.amount()?, lifetime(&fields)?, note::of(&fields)?);
+        let context = context::context(&headers, request_id, &format!("hold {amount} {seconds}"), note)?;
         let placed = edge.wallets.place_hold(wallet, amount, i64::from(seconds) * 1_000_000, context).await?;
         Ok(answer(StatusCode::CREATED, placed, |hold| json(StatusCode::CREATED, &HoldChangeView::from(hold))))
     })
@@ -63,9 +63,10 @@ pub async fn capture<S: Store, P: Peers>(
         let wallet = wallet_in_path(&headers, &id)?;
         let hold = Uuid::try_parse(&hold).map_err(|_| Fault::HoldId)?;
         let bytes = body::read_optional(&headers, body).await?;
-        let amount = body::Fields::parse(&bytes)?.only(&["amount"])?.amount_if_any()?;
+        let fields = note::only(body::Fields::parse(&bytes)?, &["amount"])?;
+        let (amount, note) = (fields.amount_if_any()?, note::of(&fields)?);
         let wanted = amount.map_or_else(|| "all".to_owned(), |amount| amount.to_string());
-        let context = context::context(&headers, request_id, &format!("capture {hold} {wanted}"))?;
+        let context = context::context(&headers, request_id, &format!("capture {hold} {wanted}"), note)?;
         let captured = edge.wallets.capture_hold(wallet, hold, amount, context).await?;
         Ok(answer(StatusCode::OK, captured, |hold| json(StatusCode::OK, &HoldChangeView::from(hold))))
     })
@@ -81,8 +82,9 @@ pub async fn void<S: Store, P: Peers>(
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
         let hold = Uuid::try_parse(&hold).map_err(|_| Fault::HoldId)?;
-        body::Fields::parse(&body::read_optional(&headers, body).await?)?.check_only(&[])?;
-        let context = context::context(&headers, request_id, &format!("void {hold}"))?;
+        let bytes = body::read_optional(&headers, body).await?;
+        let note = note::of(&note::only(body::Fields::parse(&bytes)?, &[])?)?;
+        let context = context::context(&headers, request_id, &format!("void {hold}"), note)?;
         let voided = edge.wallets.void_hold(wallet, hold, context).await?;
         Ok(answer(StatusCode::OK, voided, |hold| json(StatusCode::OK, &HoldChangeView::from(hold))))
     })

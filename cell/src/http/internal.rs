@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ledger::money::AmountError;
-use ledger::{Intent, Money, ShortText};
+use ledger::{Intent, Money, Note, ShortText};
 use store::Store;
 use tokio::time::Instant;
 use topology::wire::Credit;
@@ -60,7 +60,7 @@ pub async fn credit<S: Store, P: Peers>(
         if credit.amount_minor > Money::MAX_AMOUNT.minor() {
             return Err(Fault::Amount(AmountError::AboveMaximum));
         }
-        let mut context = context::context(&headers, &credit.request_id, "credit")?;
+        let mut context = context::context(&headers, &credit.request_id, "credit", Note::default())?;
         // The transfer's id is what makes a repetition harmless, not a client's key.
         context.key = None;
         context.audit.actor = ShortText::cut(&credit.actor, context::MAX_ACTOR_BYTES);
@@ -79,7 +79,7 @@ pub async fn deliver<S: Store, P: Peers>(
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
         let transfer = transfer.parse().map_err(|_| Fault::TransferId)?;
-        let deadline = context::context(&headers, request_id, "deliver")?.deadline;
+        let deadline = context::context(&headers, request_id, "deliver", Note::default())?.deadline;
         let done = edge.wallets.deliver(wallet, transfer, deadline.min(Instant::now() + DELIVERY_PATIENCE)).await?;
         Ok(json(StatusCode::OK, &TransferView::from(&done)))
     })
@@ -136,6 +136,15 @@ pub async fn close<S: Store, P: Peers>(
     change_status(&edge, &headers, &id, "close", Intent::Close).await
 }
 
+/// Records that the personal data of a closed wallet is erased; its owner is destroyed by the control plane.
+pub async fn erase<S: Store, P: Peers>(
+    State(edge): Shared<S, P>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Rejected> {
+    change_status(&edge, &headers, &id, "erase", Intent::Erase).await
+}
+
 async fn change_status<S: Store, P: Peers>(
     edge: &Edge<S, P>,
     headers: &HeaderMap,
@@ -145,7 +154,7 @@ async fn change_status<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(headers, async |request_id| {
         let wallet = wallet_in_path(headers, id)?;
-        let context = context::context(headers, request_id, operation)?;
+        let context = context::context(headers, request_id, operation, Note::default())?;
         let done = edge.wallets.change(wallet, intent, context).await?;
         Ok(json(StatusCode::OK, &WalletView::from(done.value)))
     })

@@ -18,19 +18,13 @@ const MAX_BLOCK_BYTES: usize = 4 * 1024;
 
 /// The block as it travels in a header.
 pub fn header(block: &Block) -> HeaderValue {
-    let digits: String = canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::from_str(&digits).expect("hexadecimal digits are visible ASCII")
+    HeaderValue::from_str(&canonical::to_text(block)).expect("hexadecimal digits are visible ASCII")
 }
 
 /// `None` for what is no block: the caller gets the same answer as without it.
 fn parse(value: &HeaderValue) -> Option<Block> {
-    let digits = value.as_bytes();
-    if digits.len() > 2 * MAX_BLOCK_BYTES || !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(|pair| Some(digit(pair[0])? * 16 + digit(pair[1])?)).collect();
-    canonical::decode(&bytes?).ok()
+    let text = value.to_str().ok().filter(|text| text.len() <= 2 * MAX_BLOCK_BYTES)?;
+    canonical::from_text(text).ok()
 }
 
 /// Completes the move first, then lets the request go on.

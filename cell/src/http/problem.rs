@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use ledger::Refusal;
 use ledger::limits::MAX_HOLD_LIFETIME_S;
 use ledger::money::AmountError;
+use ledger::personal::MAX_REFERENCE_BYTES;
+use ledger::personal::{MAX_DESCRIPTION_BYTES, MAX_METADATA_BYTES, MAX_METADATA_NAME_BYTES, MAX_METADATA_PAIRS};
 use topology::wire::{self, CreditRefusal, code};
 use topology::{IdError, Problem, problem::PROBLEM_JSON};
 use tracing::{error, warn};
@@ -50,6 +52,9 @@ pub enum Fault {
     KeyRepeated(usize),
     UserId(IdError),
     Amount(AmountError),
+    Reference,
+    Description,
+    Metadata,
     IdempotencyKey,
     Timestamp(&'static str),
     UnknownField(String),
@@ -196,6 +201,14 @@ fn problem_of(fault: &Fault) -> Problem {
             };
             bad(code, "The amount cannot be accepted").detail(error.to_string())
         }
+        Fault::Reference => bad("invalid_reference", "The reference cannot be accepted").detail(format!(
+            "1 to {MAX_REFERENCE_BYTES} letters, digits and - . _ / : #, the first one a letter or a digit"
+        )),
+        Fault::Description => bad("invalid_description", "The description cannot be accepted")
+            .detail(format!("at most {MAX_DESCRIPTION_BYTES} bytes without control characters")),
+        Fault::Metadata => bad("invalid_metadata", "The metadata cannot be accepted").detail(format!(
+            "at most {MAX_METADATA_PAIRS} strings and {MAX_METADATA_BYTES} bytes; a name is 1 to {MAX_METADATA_NAME_BYTES} letters, digits and - . _"
+        )),
         Fault::IdempotencyKey => bad("invalid_idempotency_key", "The Idempotency-Key cannot be accepted")
             .detail("one header of 1 to 128 visible ASCII characters"),
         Fault::Panicked => Problem::new(500, "internal_error", "The request met a fault of the service")
@@ -230,6 +243,8 @@ fn problem_of_failure(failure: &Failure) -> Problem {
             Refusal::BalanceLimit => Problem::new(400, "balance_limit", "The balance would become too large"),
             Refusal::Frozen => Problem::new(409, code::WALLET_FROZEN, "The wallet is frozen"),
             Refusal::Closed => Problem::new(409, code::WALLET_CLOSED, "The wallet is closed"),
+            Refusal::NotClosed => Problem::new(409, "wallet_not_closed", "The wallet is not closed"),
+            Refusal::Erased => Problem::new(409, code::WALLET_ERASED, "The personal data of the wallet is erased"),
             Refusal::NotFrozen => Problem::new(409, code::WALLET_NOT_FROZEN, "The wallet is not frozen"),
             Refusal::NotEmpty { .. } => Problem::new(409, "wallet_not_empty", "The wallet still holds money"),
             Refusal::InFlight { .. } => Problem::new(409, "transfers_in_flight", "Transfers are still in flight"),

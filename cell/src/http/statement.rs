@@ -116,9 +116,10 @@ impl Writer {
                 )
             }
             Format::Csv => {
-                let columns = "timestamp,type,transactionId,amount,balanceAfter,relatedWalletId,blockNumber\r\n";
+                let columns =
+                    "timestamp,type,transactionId,amount,balanceAfter,relatedWalletId,blockNumber,reference\r\n";
                 let from = if *from == BEGINNING { String::new() } else { from.to_string() };
-                format!("{columns}{from},OPENING_BALANCE,,,{opening},,\r\n")
+                format!("{columns}{from},OPENING_BALANCE,,,{opening},,,\r\n")
             }
         }
     }
@@ -144,23 +145,24 @@ impl Writer {
         let Statement { to, balance, .. } = statement;
         match self.format {
             Format::Json => format!("],\"closingBalance\":{balance}}}"),
-            Format::Csv => format!("{to},CLOSING_BALANCE,,,{balance},,\r\n"),
+            Format::Csv => format!("{to},CLOSING_BALANCE,,,{balance},,,\r\n"),
         }
     }
 }
 
-/// No field holds what a client wrote, so that none needs quoting, and none is a formula to a spreadsheet.
+/// Of what a client wrote there is only the reference, which needs no quoting and is no formula to a spreadsheet.
 fn csv(line: &Line) -> String {
     let entry = &line.entry;
     let related = entry.related_wallet().as_ref().map(WalletId::to_string).unwrap_or_default();
     let at: Timestamp = line.at;
     format!(
-        "{at},{},{},{},{},{related},{}\r\n",
+        "{at},{},{},{},{},{related},{},{}\r\n",
         entry.kind.name(),
         entry.id,
         entry.amount,
         entry.balance_after,
-        line.block
+        line.block,
+        entry.reference.as_str()
     )
 }
 

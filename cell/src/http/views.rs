@@ -1,6 +1,6 @@
 //! The JSON that clients see. Money is written as a number with exactly two decimals, from its own text.
 
-use ledger::{ItemOutcome, Money, Status, Timestamp};
+use ledger::{ItemOutcome, Money, ShortText, Status, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use topology::wire::code;
@@ -13,6 +13,7 @@ use crate::wallets::{
     BatchResult, HoldChange, HoldStatus, ItemResult, OpenHolds, Payments, Reversal, Transfer, TransferStatus, Wallet,
 };
 
+use super::note;
 use super::problem::code_of;
 
 pub(super) fn number(money: Money) -> Box<RawValue> {
@@ -23,7 +24,9 @@ pub(super) fn number(money: Money) -> Box<RawValue> {
 #[serde(rename_all = "camelCase")]
 pub struct WalletView {
     wallet_id: WalletId,
-    user_id: UserId,
+    /// Absent once the owner is erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<UserId>,
     balance: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     available_balance: Option<Box<RawValue>>,
@@ -57,6 +60,7 @@ pub(super) fn status_name(status: Status) -> &'static str {
         Status::Active => "ACTIVE",
         Status::Frozen => "FROZEN",
         Status::Closed => "CLOSED",
+        Status::Erased => "ERASED",
     }
 }
 
@@ -68,6 +72,8 @@ pub struct TransferView {
     from_wallet_id: WalletId,
     to_wallet_id: WalletId,
     amount: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
     balance_after: Box<RawValue>,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +92,7 @@ impl From<&Transfer> for TransferView {
             from_wallet_id: transfer.from,
             to_wallet_id: transfer.to,
             amount: number(transfer.amount),
+            reference: given(&transfer.reference),
             balance_after: number(transfer.balance_after),
             created_at: transfer.created_at.to_string(),
             updated_at: transfer.updated_at.as_ref().map(ToString::to_string),
@@ -111,6 +118,12 @@ pub struct TransactionView {
     reverses: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<serde_json::Map<String, serde_json::Value>>,
     request_id: String,
     /// The hash of the block that holds the transaction.
     transaction_hash: String,
@@ -129,14 +142,19 @@ struct AuditView {
     trace_id: String,
 }
 
+/// A text that may not have been given.
+fn given(text: &ShortText) -> Option<String> {
+    (!text.as_str().is_empty()).then(|| text.as_str().to_owned())
+}
+
 impl TransactionView {
     pub fn new(line: Line, with_audit: bool) -> Self {
-        let entry = line.entry;
+        let Line { entry, personal, .. } = line;
         let audit = with_audit.then(|| AuditView {
-            actor: entry.audit.actor.as_str().to_owned(),
-            source_ip: entry.audit.source_ip.as_str().to_owned(),
-            user_agent: entry.audit.user_agent.as_str().to_owned(),
-            trace_id: entry.audit.trace_id.as_str().to_owned(),
+            actor: personal.actor.as_str().to_owned(),
+            source_ip: personal.source_ip.as_str().to_owned(),
+            user_agent: personal.user_agent.as_str().to_owned(),
+            trace_id: entry.trace.trace_id.as_str().to_owned(),
         });
         Self {
             transaction_id: entry.id,
@@ -148,7 +166,10 @@ impl TransactionView {
             transfer_id: entry.transfer(),
             reverses: entry.kind.reverses(),
             hold_id: entry.kind.hold(entry.id),
-            request_id: entry.audit.request_id.as_str().to_owned(),
+            reference: given(&entry.reference),
+            description: given(&personal.description),
+            metadata: note::shown(&personal),
+            request_id: entry.trace.request_id.as_str().to_owned(),
             transaction_hash: line.hash.to_string(),
             block_number: line.block,
             audit,

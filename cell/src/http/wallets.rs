@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ledger::{Intent, Money, Timestamp};
+use ledger::{Intent, Money, Note, Timestamp};
 use serde::Serialize;
 use store::Store;
 use topology::{Endpoint, UserId, WalletId, wire};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::problem::{Fault, Rejected, request_id};
 use super::views::{BEGINNING, ReversalView, TransactionView, TransactionsView, TransferView, WalletView};
-use super::{Edge, body, context, cursor};
+use super::{Edge, body, context, cursor, note};
 use crate::peers::Peers;
 use crate::wallets::{Answer, TransferStatus};
 
@@ -91,7 +91,9 @@ pub async fn create<S: Store, P: Peers>(
         let bytes = body::read(&headers, body).await?;
         let user = body::Fields::parse(&bytes)?.only(&["userId"])?.user_id()?;
         context::check_wallet_header(&headers, edge.wallets.wallet_of(&user))?;
-        let context = context::context(&headers, request_id, &format!("create {user}"))?;
+        // The chain keeps a hash of the meaning, so the user's id is not in it: the wallet's stands for it.
+        let meaning = format!("create {}", edge.wallets.wallet_of(&user));
+        let context = context::context(&headers, request_id, &meaning, Note::default())?;
         let created = edge.wallets.create(user, context).await?;
         let location = Endpoint::Show.of_wallet(created.value.id);
         let mut response =
@@ -158,8 +160,9 @@ async fn change_balance<S: Store, P: Peers>(
     answered(headers, async |request_id| {
         let wallet = wallet_in_path(headers, id)?;
         let bytes = body::read(headers, body).await?;
-        let amount = body::Fields::parse(&bytes)?.only(&["amount"])?.amount()?;
-        let context = context::context(headers, request_id, &format!("{operation} {amount}"))?;
+        let fields = note::only(body::Fields::parse(&bytes)?, &["amount"])?;
+        let (amount, note) = (fields.amount()?, note::of(&fields)?);
+        let context = context::context(headers, request_id, &format!("{operation} {amount}"), note)?;
         let done = edge.wallets.change(wallet, intent(amount), context).await?;
         Ok(answer(StatusCode::OK, done, |wallet| json(StatusCode::OK, &WalletView::from(wallet))))
     })
@@ -173,11 +176,11 @@ pub async fn transfer<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(&headers, async |request_id| {
         let bytes = body::read(&headers, body).await?;
-        let fields = body::Fields::parse(&bytes)?.only(&["fromWalletId", "toWalletId", "amount"])?;
+        let fields = note::only(body::Fields::parse(&bytes)?, &["fromWalletId", "toWalletId", "amount"])?;
         let (from, to) = (fields.payer()?, fields.payee()?);
-        let amount = fields.amount()?;
+        let (amount, note) = (fields.amount()?, note::of(&fields)?);
         context::check_wallet_header(&headers, from)?;
-        let context = context::context(&headers, request_id, &format!("transfer {to} {amount}"))?;
+        let context = context::context(&headers, request_id, &format!("transfer {to} {amount}"), note)?;
         let done = edge.wallets.transfer(from, to, amount, context).await?;
         let location = Endpoint::ShowTransfer.path(&[from.as_uuid(), done.value.id]);
         let in_flight = done.value.status == TransferStatus::InFlight;
@@ -214,9 +217,10 @@ pub async fn reverse<S: Store, P: Peers>(
 ) -> Result<Response, Rejected> {
     answered(&headers, async |request_id| {
         let wallet = wallet_in_path(&headers, &id)?;
-        body::Fields::parse(&body::read_optional(&headers, body).await?)?.check_only(&[])?;
+        let bytes = body::read_optional(&headers, body).await?;
+        let note = note::of(&note::only(body::Fields::parse(&bytes)?, &[])?)?;
         let transaction = Uuid::try_parse(&transaction).map_err(|_| Fault::TransactionId)?;
-        let context = context::context(&headers, request_id, &format!("reverse {transaction}"))?;
+        let context = context::context(&headers, request_id, &format!("reverse {transaction}"), note)?;
         let done = edge.wallets.reverse(wallet, transaction, context).await?;
         let status = if done.value.is_settled { StatusCode::OK } else { StatusCode::ACCEPTED };
         Ok(answer(status, done, |reversal| json(status, &ReversalView::from(reversal))))

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use ledger::Append;
 use ledger::block::Key;
-use ledger::{Audit, Block, Intent, Money, Timestamp, moving};
+use ledger::{Audit, Block, Intent, Money, Note, Timestamp, Trace, moving};
 use store::memory::{Fate, FaultPlan, MemoryStore};
 use store::{Chains, Forgotten, Genesis};
 use tokio::time::{Instant, sleep, timeout};
@@ -99,7 +99,7 @@ fn clock() -> Clock {
 
 fn context(key: Option<u8>) -> Context {
     let key = key.map(|key| Key { key: [key; 16], request: [1; 16] });
-    Context { key, audit: Audit::default(), deadline: Instant::now() + Duration::from_secs(8) }
+    Context { key, audit: Audit::default(), note: Note::default(), deadline: Instant::now() + Duration::from_secs(8) }
 }
 
 /// A wallet with a deposit in each of so many blocks after its first.
@@ -146,7 +146,7 @@ async fn a_wallet_that_left_and_was_purged_is_elsewhere() {
     // What the instance remembers is there no more.
     let head = chain(&store, wallet).pop().expect("four blocks").head();
     let there = cell("cell-2");
-    let left = moving::moved_block(&head, &there, 1, Uuid::from_u128(9), Audit::default(), NOW);
+    let left = moving::moved_block(&head, &there, 1, Uuid::from_u128(9), Trace::default(), NOW);
     append(&store, std::slice::from_ref(&left)).await;
     while store.forget(wallet, left.number).await.expect("answers") != Forgotten::All {}
     assert_eq!(chain(&store, wallet), [left]);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::{Append, Audit, Entry, EntryKind, Money, Status, chain};
+use ledger::{Append, Entry, EntryKind, Money, Status, Trace, chain};
 use store::commit::{CommitOutcome, commit_before};
 use store::{Store, StoreError};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ const MAX_ATTEMPTS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of it, for the finding.
-pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: WalletId, audit: Audit) -> String {
+pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: WalletId, trace: Trace) -> String {
     let mut random = clock.random();
     for _ in 0..MAX_ATTEMPTS {
         let sign_by = Instant::now() + HEAD_LIFETIME;
@@ -35,20 +35,13 @@ pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: W
         match head.state.status {
             Status::Active => {}
             Status::Frozen => return "was frozen already".into(),
-            Status::Closed => return "already takes no writes: the wallet is closed".into(),
+            Status::Closed | Status::Erased => return "already takes no writes: the wallet is closed".into(),
         }
         let (id, now, mut state) = (clock.transaction_id(), clock.now(), head.state.clone());
         if state.apply(id, &EntryKind::Frozen, Money::ZERO, (head.number + 1, now.max(head.at))).is_err() {
             return "not frozen: its state does not allow it".into();
         }
-        let entry = Entry {
-            id,
-            kind: EntryKind::Frozen,
-            amount: Money::ZERO,
-            balance_after: state.balance,
-            key: None,
-            audit: audit.clone(),
-        };
+        let entry = Entry { trace: trace.clone(), ..Entry::new(id, EntryKind::Frozen, Money::ZERO, state.balance) };
         let block = chain::next(&head, state, vec![entry], now);
         if let Err(skew) = clock.check(block.at) {
             return format!("not frozen yet, the next pass tries again: {skew}");
@@ -84,15 +77,14 @@ mod tests {
         let (cell, user) = (CellId::parse("cell-1").expect("sound"), UserId::parse("ann").expect("sound"));
         let wallet = WalletId::for_user(Uuid::from_u128(7), &user);
         let id = Uuid::from_u128(1);
-        let (kind, amount, audit) = (EntryKind::Opened, Money::ZERO, Audit::default());
-        let opened = Entry { id, kind, amount, balance_after: amount, key: None, audit };
-        let block = chain::open(wallet, user, cell.clone(), now, opened);
+        let opened = Entry::new(id, EntryKind::Opened, Money::ZERO, Money::ZERO);
+        let block = chain::open(wallet, cell.clone(), now, opened, None);
         let store = MemoryStore::new(Genesis::of(Bucket::all()));
-        let created = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
+        let created = Append::of(vec![block], Some(Guard::Bucket { genesis: true }));
         store.append(&created).await.expect("it may be created here");
         for (ahead, expected) in [(HOUR_MICROS, "not frozen yet"), (0, "frozen")] {
             let clock = Clock::new(1, move || now.plus_micros(ahead)).with_reference(move || Some((now, now)));
-            let said = append(&store, &cell, &clock, wallet, Audit::default()).await;
+            let said = append(&store, &cell, &clock, wallet, Trace::default()).await;
             assert!(said.starts_with(expected), "{said}");
         }
     }

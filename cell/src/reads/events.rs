@@ -6,16 +6,21 @@
 //! At least once: a wallet that has moved here brings blocks that its old cell may have sent.
 //! (wallet, block) identifies each.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use ledger::Block;
 use ledger::checkpoint::Leaf;
 use store::log::Log;
 use store::{BlockRange, Store, StoreError};
-use topology::CellId;
+use topology::{CellId, WalletId};
+
+use crate::reads::personal::Opener;
 
 /// Blocks read in one go.
 const PAGE_BLOCKS: usize = 128;
+/// Owners of wallets that one follower's stream remembers.
+const MAX_OPENERS: usize = 1_000;
 
 /// Up to where a caller has followed a cell: the next leaf is number `leaf` of those that
 /// checkpoint `checkpoint` added.
@@ -60,20 +65,22 @@ pub struct Events<S> {
     leaves: Vec<Leaf>,
     /// The next block of the cursor's leaf.
     block: Option<u64>,
+    /// Of the wallets that the cursor's checkpoint names; read again for the next one.
+    openers: HashMap<WalletId, Opener>,
 }
 
 impl<S: Store> Events<S> {
     pub fn new(store: S, cursor: Cursor) -> Self {
         let log = Log::new(store.clone(), cursor.cell.clone());
-        Self { store, log, cursor, leaves: Vec::new(), block: None }
+        Self { store, log, cursor, leaves: Vec::new(), block: None, openers: HashMap::new() }
     }
 
-    /// The next blocks; none: that was all for now. The cursor is after them, or where a page ends inside a leaf, before
+    /// The next blocks, and what opens them; none: that was all for now. The cursor is after them, or where a page ends inside a leaf, before
     /// all of that leaf's.
-    pub async fn page(&mut self) -> Result<Vec<Block>, StoreError> {
+    pub async fn page(&mut self) -> Result<(Vec<Block>, Opener), StoreError> {
         loop {
             if self.leaves.is_empty() {
-                let Some(entry) = self.log.entry(self.cursor.checkpoint).await? else { return Ok(Vec::new()) };
+                let Some(entry) = self.log.entry(self.cursor.checkpoint).await? else { return Ok(Default::default()) };
                 self.leaves = self.log.leaves(&entry).await?;
             }
             let leaf = usize::try_from(self.cursor.leaf).ok().and_then(|place| self.leaves.get(place)).copied();
@@ -81,6 +88,7 @@ impl<S: Store> Events<S> {
                 self.cursor.checkpoint = self.cursor.checkpoint.saturating_add(1);
                 self.cursor.leaf = 0;
                 self.leaves.clear();
+                self.openers.clear();
                 continue;
             };
             let first = self.block.unwrap_or(leaf.first);
@@ -95,9 +103,22 @@ impl<S: Store> Events<S> {
                 }
             }
             if !blocks.is_empty() {
-                return Ok(blocks);
+                return Ok((blocks, self.opener(leaf.wallet).await?));
             }
         }
+    }
+}
+
+impl<S: Store> Events<S> {
+    async fn opener(&mut self, wallet: WalletId) -> Result<Opener, StoreError> {
+        if let Some(opener) = self.openers.get(&wallet) {
+            return Ok(opener.clone());
+        }
+        let opener = Opener::of(&self.store, wallet).await?;
+        if self.openers.len() < MAX_OPENERS {
+            self.openers.insert(wallet, opener.clone());
+        }
+        Ok(opener)
     }
 }
 

@@ -32,7 +32,13 @@ pub async fn export<S: Store>(store: &S, wallet: WalletId, out: &mut impl Write)
     }
 }
 
-fn line(block: &Block) -> serde_json::Value {
-    let bytes: String = canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "wallet": block.wallet, "number": block.number, "hash": block.hash.to_string(), "canonical": bytes })
+/// One block. Its personal part stays encrypted: reading it takes the wallet's key.
+pub fn line(block: &Block) -> serde_json::Value {
+    let bytes = canonical::hex(&canonical::encode(block));
+    let mut line =
+        json!({ "wallet": block.wallet, "number": block.number, "hash": block.hash.to_string(), "canonical": bytes });
+    if let Some(sealed) = &block.sealed {
+        line["sealed"] = canonical::hex(sealed.as_bytes()).into();
+    }
+    line
 }

@@ -5,12 +5,13 @@ use ledger::flow::{Flow, Leg};
 use ledger::limits::RUN_BLOCKS;
 use ledger::marks::{last_of, run_of};
 use ledger::snapshots::{Snapshot, snapshot_of};
-use ledger::{Block, Entry, EntryKind, OpenTransfer, Timestamp, TransactionId};
+use ledger::{Block, Entry, EntryKind, OpenTransfer, Personal, Timestamp, TransactionId};
 use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 use topology::wire::CreditRefusal;
 
 use crate::clock::time_of;
+use crate::reads::personal::Opener;
 
 /// Blocks read in one go where the place is known to be near.
 const PAGE_BLOCKS: usize = 2 * RUN_BLOCKS as usize;
@@ -140,6 +141,7 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     pub entry: Entry,
+    pub personal: Personal,
     pub at: Timestamp,
     pub block: u64,
     pub hash: ledger::Hash,
@@ -149,6 +151,7 @@ pub struct Line {
 pub async fn transactions<S: Store>(
     store: &S,
     head: &Block,
+    opener: &Opener,
     from: Timestamp,
     to: Timestamp,
     start: Option<Position>,
@@ -167,7 +170,7 @@ pub async fn transactions<S: Store>(
             if block.at < from {
                 return Ok((lines, None));
             }
-            for (index, entry) in block.entries.iter().enumerate().rev() {
+            for (index, line) in opener.lines(block).enumerate().rev() {
                 let place = Position { block: block.number, entry: u16::try_from(index).expect("at most 100 entries") };
                 let passed = start.is_some_and(|s| place.block == s.block && place.entry >= s.entry);
                 if passed || block.at > to {
@@ -177,7 +180,7 @@ pub async fn transactions<S: Store>(
                     let next = Position { entry: place.entry + 1, ..place };
                     return Ok((lines, Some(next)));
                 }
-                lines.push(Line { entry: entry.clone(), at: block.at, block: block.number, hash: block.hash });
+                lines.push(line);
             }
         }
         match page.last() {

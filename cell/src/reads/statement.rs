@@ -6,6 +6,7 @@ use store::{BlockRange, Store, StoreError};
 use topology::WalletId;
 
 use crate::reads::history::{self, Line};
+use crate::reads::personal::Opener;
 
 /// Blocks read in one go.
 const PAGE_BLOCKS: usize = 128;
@@ -22,6 +23,7 @@ pub struct Statement {
     /// Where the next page starts; none: there is no more.
     next: Option<u64>,
     last: u64,
+    opener: Opener,
 }
 
 impl Statement {
@@ -29,6 +31,7 @@ impl Statement {
     pub async fn open<S: Store>(
         store: &S,
         head: &Block,
+        opener: Opener,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Statement, StoreError> {
@@ -36,7 +39,7 @@ impl Statement {
         let opening = before.as_ref().map_or(Money::ZERO, |block| block.state.balance);
         let first = before.map_or(0, |block| block.number.saturating_add(1));
         let next = (first <= head.number && from < to).then_some(first);
-        Ok(Statement { wallet: head.wallet, from, to, opening, balance: opening, next, last: head.number })
+        Ok(Statement { wallet: head.wallet, from, to, opening, balance: opening, next, last: head.number, opener })
     }
 
     /// The next lines; empty at the end.
@@ -52,12 +55,7 @@ impl Statement {
             self.next = (newest.number < self.last && newest.at < self.to).then(|| newest.number.saturating_add(1));
             for block in blocks.iter().filter(|block| block.at < self.to) {
                 self.balance = block.state.balance;
-                lines.extend(block.entries.iter().map(|entry| Line {
-                    entry: entry.clone(),
-                    at: block.at,
-                    block: block.number,
-                    hash: block.hash,
-                }));
+                lines.extend(self.opener.lines(block));
             }
         }
         Ok(lines)

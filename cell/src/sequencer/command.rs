@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ledger::marks::Mark;
-use ledger::{Audit, Block, Intent, ItemOutcome, Key, Refusal, Timestamp, TransactionId};
+use ledger::{Audit, Block, Intent, ItemOutcome, Key, Note, Refusal, Timestamp, TransactionId};
 use topology::wire::CreditRefusal;
-use topology::{CellId, WalletId};
+use topology::{CellId, UserId, WalletId};
 
 /// One thing to be done to one wallet, named by its transaction id from the moment it is admitted: a write that was
 /// given up for lost and lands after all is recognised by it.
@@ -18,6 +18,7 @@ pub struct Command {
     pub once: Option<Once>,
     pub key: Option<Key>,
     pub audit: Audit,
+    pub note: Note,
     /// Not started after this time.
     pub expires_at: Timestamp,
     /// A block that was found to hold this command's key, but more than 24 hours ago.
@@ -67,6 +68,7 @@ pub struct BatchItem {
     pub intent: Intent,
     /// The operation's own idempotency key.
     pub key: Option<Key>,
+    pub note: Note,
     /// Its own key was used before, which is what becomes of it: it is not decided.
     pub before: Option<ItemOutcome>,
     /// A block that was found to hold this key, but more than 24 hours ago.
@@ -101,7 +103,8 @@ impl Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// Committed: `block.entries[entry]` is the command's own entry; of a batch, the one that says what became of it.
-    Done { block: Arc<Block>, entry: usize },
+    /// `user` owns the wallet; `None` if that is erased.
+    Done { block: Arc<Block>, entry: usize, user: Option<UserId> },
     /// Of a batch: its own idempotency key was used in `block`, and those of the operations at these places in these.
     SeenKeys { block: Option<u64>, items: Vec<(usize, u64)> },
     /// Of a batch that is all or nothing: the operation at this place is not possible.

@@ -6,7 +6,10 @@ use ledger::block::{ItemOutcome, item_id};
 use ledger::decide::{can_batch, expiry, item_outcome, record_refusal};
 use ledger::marks::{KEY_LIFETIME_MICROS, Mark};
 use ledger::open::OpenTransfers;
-use ledger::{Audit, Entry, EntryKind, Head, Intent, Key, Money, Timestamp, TransactionId, WalletState, decide};
+use ledger::{
+    Block, Entry, EntryKind, Head, Intent, Key, Money, Note, Owner, Personal, PersonalPart, Timestamp, TransactionId,
+    WalletState, chain, decide,
+};
 use topology::WalletId;
 
 use super::command::{Batch, Command, Reply, Work};
@@ -18,6 +21,8 @@ use super::{CommandId, Sequencer};
 pub struct Draft {
     pub state: WalletState,
     pub entries: Vec<Entry>,
+    /// What of each is about a person.
+    personal: Vec<Personal>,
     /// The number and the time that it will bear.
     place: (u64, Timestamp),
     /// How many of its entries are the end of a hold.
@@ -145,7 +150,8 @@ impl Plan {
         match decided {
             Ok((kind, amount)) => {
                 self.accept(id, command);
-                self.draft.push(entry(command, kind, amount, true));
+                let made = Entry { key: command.key, ..entry(command, kind, amount, &command.note) };
+                self.draft.push(made, Personal::of(&command.audit, &command.note));
             }
             Err(refusal) => self.doubtful.push((id, Reply::Refused { wallet: self.wallet, refusal })),
         }
@@ -169,7 +175,8 @@ impl Plan {
                     let id = item_id(command.id, number);
                     state.apply(id, &kind, amount, place).expect("decide and the chain rules agree");
                     outcomes.push(ItemOutcome::Done);
-                    done.push(Entry { id, key: item.key, ..entry(command, kind, amount, false) });
+                    let made = Entry { id, key: item.key, ..entry(command, kind, amount, &item.note) };
+                    done.push((made, Personal::of(&command.audit, &item.note)));
                 }
                 Err(refusal) if batch.is_atomic => {
                     return self.doubtful.push((id, Reply::ItemRefused { item: number, refusal }));
@@ -178,9 +185,10 @@ impl Plan {
             }
         }
         self.accept(id, command);
-        self.draft.push(entry(command, EntryKind::Batch { outcomes }, Money::ZERO, true));
-        for entry in done {
-            self.draft.push(entry);
+        let own = entry(command, EntryKind::Batch { outcomes }, Money::ZERO, &command.note);
+        self.draft.push(Entry { key: command.key, ..own }, Personal::of(&command.audit, &command.note));
+        for (entry, personal) in done {
+            self.draft.push(entry, personal);
         }
     }
 
@@ -209,13 +217,18 @@ impl Draft {
     /// Begins with the end of the holds that are over.
     fn after(head: &Head, now: Timestamp) -> Self {
         let place = (head.number.saturating_add(1), now.max(head.at));
-        let mut draft =
-            Self { state: head.state.clone(), entries: Vec::new(), place, expired: 0, ended: BTreeSet::new() };
+        let mut draft = Self {
+            state: head.state.clone(),
+            entries: Vec::new(),
+            personal: Vec::new(),
+            place,
+            expired: 0,
+            ended: BTreeSet::new(),
+        };
         while let Some((kind, amount)) = expiry(&draft.state, place.1) {
             let id = kind.hold(TransactionId::nil()).map(|hold| TransactionId::new_v5(&hold, b"expired"));
             let id = id.expect("the entry names its hold");
-            let (key, audit) = (None, Audit::default());
-            draft.push(Entry { id, kind, amount, balance_after: Money::ZERO, key, audit });
+            draft.push(Entry::new(id, kind, amount, Money::ZERO), Personal::default());
             draft.expired += 1;
         }
         draft
@@ -226,11 +239,19 @@ impl Draft {
         self.entries.len() - self.expired
     }
 
-    fn push(&mut self, mut entry: Entry) {
+    fn push(&mut self, mut entry: Entry, personal: Personal) {
         let applied = self.state.apply(entry.id, &entry.kind, entry.amount, self.place);
         applied.expect("decide and the chain rules agree");
         entry.balance_after = self.state.balance;
         self.entries.push(entry);
+        self.personal.push(personal);
+    }
+
+    /// The block that it makes after `head`. Once the owner is erased, it holds nothing personal.
+    pub fn into_block(self, head: &Head, owner: Option<&Owner>, now: Timestamp) -> Block {
+        let part = PersonalPart { user: None, entries: self.personal };
+        let sealed = owner.and_then(|owner| owner.key.seal(head.wallet, head.next_number(), &part));
+        chain::next_sealed(head, self.state, self.entries, sealed, now)
     }
 
     /// Says from which block on transfers are open now. `open`: before this block.
@@ -240,15 +261,9 @@ impl Draft {
 }
 
 /// An entry of this command; what the balance is after it follows when it is pushed.
-fn entry(command: &Command, kind: EntryKind, amount: Money, is_own: bool) -> Entry {
-    Entry {
-        id: entry_id(command, &kind),
-        kind,
-        amount,
-        balance_after: Money::ZERO,
-        key: command.key.filter(|_| is_own),
-        audit: command.audit.clone(),
-    }
+fn entry(command: &Command, kind: EntryKind, amount: Money, note: &Note) -> Entry {
+    let (reference, trace) = (note.reference.clone(), command.audit.trace());
+    Entry { reference, trace, ..Entry::new(entry_id(command, &kind), kind, amount, Money::ZERO) }
 }
 
 /// A refusal recorded for a transfer gets an id of its own, so that ids stay unique within the chain even if the

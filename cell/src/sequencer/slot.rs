@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ledger::open::OpenTransfers;
-use ledger::{Block, Head, Timestamp};
+use ledger::{Block, Head, Owner, Status, Timestamp};
 
 use super::CommandId;
 use super::seen::{Recorded, Seen};
@@ -39,15 +39,18 @@ pub struct Slot {
     pub used: u64,
     pub seen: Seen,
     pub open: OpenTransfers,
+    /// Under the key of which personal data is encrypted; `None` if it was erased.
+    pub owner: Option<Owner>,
 }
 
 impl Slot {
-    pub fn learn_whole(&mut self, head: Head, marks: Recorded<'_>, open: OpenTransfers, started: u64, at: Duration) {
+    /// The wallet as it was loaded; [`Slot::confirm`] follows.
+    pub fn learn_whole(&mut self, head: Head, marks: Recorded<'_>, open: OpenTransfers, owner: Option<Owner>) {
         self.seen = Seen::of(marks);
         self.carries_on |= !open.is_empty();
         self.open = open;
+        self.owner = owner;
         self.head = Some(head);
-        self.confirm(started, at);
     }
 
     pub fn learn_tail(&mut self, blocks: &[Block], started: u64, at: Duration) {
@@ -75,10 +78,14 @@ impl Slot {
     fn append(&mut self, block: &Block) {
         self.seen.take(block);
         self.open.take(block);
+        if block.state.status == Status::Erased {
+            self.owner = None;
+        }
         self.head = Some(block.head());
     }
 
-    fn confirm(&mut self, started: u64, at: Duration) {
+    /// The head was found to be the head by what began then.
+    pub fn confirm(&mut self, started: u64, at: Duration) {
         self.confirmed = self.confirmed.max(started);
         self.confirmed_at = self.confirmed_at.max(at);
         self.stale = false;
@@ -89,6 +96,7 @@ impl Slot {
         self.stale = false;
         self.carries_on = false;
         self.seen = Seen::default();
+        self.owner = None;
         self.open = OpenTransfers::default();
     }
 }

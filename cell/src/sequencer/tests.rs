@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use ledger::block::Key;
 use ledger::marks::Mark;
-use ledger::{Append, Audit, Conflict, Entry, EntryKind, Intent, Money, Refusal, TransactionId, chain};
+use ledger::{Append, Audit, Conflict, Entry, EntryKind, Intent, Money, Note, Refusal, Trace, TransactionId, chain};
 use proptest::prelude::*;
 use store::commit::CommitOutcome;
-use topology::UserId;
 use uuid::Uuid;
 
 use super::*;
@@ -46,16 +45,11 @@ impl Bench {
         let mut chains = BTreeMap::new();
         for (number, balance) in balances.iter().enumerate() {
             let id = wallet(number as u128);
-            let entry = |kind, amount: u64| Entry {
-                id: Uuid::from_u128(u128::MAX - amount as u128),
-                kind,
-                amount: Money::from_minor(amount),
-                balance_after: Money::from_minor(amount),
-                key: None,
-                audit: Audit::default(),
+            let entry = |kind, amount: u64| {
+                let (id, amount) = (Uuid::from_u128(u128::MAX - amount as u128), Money::from_minor(amount));
+                Entry::new(id, kind, amount, amount)
             };
-            let user = UserId::parse(format!("user-{number}")).expect("sound");
-            let mut chain = vec![chain::open(id, user, cell(), NOW, entry(EntryKind::Opened, 0))];
+            let mut chain = vec![chain::open(id, cell(), NOW, entry(EntryKind::Opened, 0), None)];
             if *balance > 0 {
                 let mut state = chain[0].state.clone();
                 state.balance = Money::from_minor(*balance);
@@ -163,14 +157,8 @@ impl Bench {
         let head = chain[chain.len() - 1].head();
         let mut state = head.state.clone();
         state.balance = state.balance.checked_add(Money::from_minor(amount)).expect("small");
-        let entry = Entry {
-            id,
-            kind: EntryKind::Deposit,
-            amount: Money::from_minor(amount),
-            balance_after: state.balance,
-            key: key.map(key_of),
-            audit: Audit::default(),
-        };
+        let deposit = Entry::new(id, EntryKind::Deposit, Money::from_minor(amount), state.balance);
+        let entry = Entry { key: key.map(key_of), ..deposit };
         chain.push(chain::next(&head, state, vec![entry], NOW));
     }
 
@@ -186,7 +174,8 @@ fn whole(chain: &[Block], known_since: Timestamp, is_capped: bool) -> Loaded {
     let mut open = OpenTransfers::default();
     chain.iter().for_each(|block| open.take(block));
     let head = chain.last().expect("block 0").head();
-    Loaded::Whole(Box::new(Whole { head, runs: vec![], blocks: chain.to_vec(), known_since, is_capped, open }))
+    let (blocks, owner) = (chain.to_vec(), None);
+    Loaded::Whole(Box::new(Whole { head, runs: vec![], blocks, known_since, is_capped, open, owner }))
 }
 
 fn key_of(byte: u8) -> Key {
@@ -201,6 +190,7 @@ fn command(id: TransactionId, of: u128, work: Work, key: Option<u8>) -> Command 
         once: None,
         key: key.map(key_of),
         audit: Audit::default(),
+        note: Note::default(),
         expires_at: Timestamp::from_micros(i64::MAX),
         expired_key: None,
     }
@@ -233,7 +223,7 @@ fn a_wallet_that_is_about_to_leave_waits_and_what_waited_is_sent_after_it() {
     let chain = bench.chains.get_mut(&wallet(0)).expect("it is there");
     let to = CellId::parse("cell-2").expect("sound");
     let head = chain.last().expect("block 0").head();
-    chain.push(ledger::moving::moved_block(&head, &to, 1, Uuid::from_u128(77), Audit::default(), NOW));
+    chain.push(ledger::moving::moved_block(&head, &to, 1, Uuid::from_u128(77), Trace::default(), NOW));
     bench.sequencer.hold(wallet(0), false);
     bench.pump();
     bench.commit();

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use ledger::block::item_id;
 use ledger::marks::KEY_LIFETIME_MICROS;
-use ledger::{Block, EntryKind, Intent, ItemOutcome, Key, Money, Timestamp, TransactionId};
+use ledger::{Block, EntryKind, Intent, ItemOutcome, Key, Money, Note, Timestamp, TransactionId};
 use store::{BlockRange, Store};
 use topology::WalletId;
 
@@ -21,6 +21,7 @@ use crate::sequencer::{Batch, BatchItem, Command, Reply, Work};
 pub struct Operation {
     pub intent: Intent,
     pub key: Option<Key>,
+    pub note: Note,
 }
 
 /// What became of a batch.
@@ -65,14 +66,14 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         operations: Vec<Operation>,
         context: Context,
     ) -> Result<Answer<BatchResult>, Failure> {
-        let item = |Operation { intent, key }| BatchItem { intent, key, before: None, expired_key: None };
+        let item = |Operation { intent, key, note }| BatchItem { intent, key, note, before: None, expired_key: None };
         let work = Work::Batch(Batch { is_atomic, items: operations.into_iter().map(item).collect() });
         let mut command = self.command(self.clock.transaction_id(), wallet, work, &context);
         let mut before = DoneBefore::new();
         // Each round settles at least the batch's key, or those of the operations that came up.
         for _ in 0..MAX_ROUNDS {
             match self.submitter.submit(command.clone()).await {
-                Reply::Done { block, entry } => {
+                Reply::Done { block, entry, .. } => {
                     let batch = block.entries.get(entry).map(|entry| entry.id);
                     let value = batch.and_then(|batch| result_of(&block, batch, &before));
                     let value = value.ok_or_else(|| Failure::Corrupt("a batch is not what was written".into()))?;

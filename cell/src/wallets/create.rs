@@ -1,6 +1,6 @@
 //! Creating a wallet: block 0, on the condition that this cell may create it. One user has one wallet by construction.
 
-use ledger::{Append, Entry, EntryKind, Guard, Money, chain};
+use ledger::{Append, Entry, EntryKind, Guard, Money, Owner, Personal, PersonalPart, chain};
 use store::commit::{CommitOutcome, commit};
 use store::{BlockRange, HomeKey, HomeState, Store};
 use topology::{UserId, WalletId};
@@ -50,19 +50,17 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         guard: Guard,
         context: &Context,
     ) -> Result<Option<Answer<Wallet>>, Failure> {
-        let opened = Entry {
-            id: self.clock.transaction_id(),
-            kind: EntryKind::Opened,
-            amount: Money::ZERO,
-            balance_after: Money::ZERO,
-            key: context.key,
-            audit: context.audit.clone(),
-        };
-        let block = chain::open(wallet, user.clone(), self.cell.clone(), self.clock.now(), opened);
+        let (id, trace) = (self.clock.transaction_id(), context.audit.trace());
+        let opened = Entry { key: context.key, trace, ..Entry::new(id, EntryKind::Opened, Money::ZERO, Money::ZERO) };
+        let owner = Owner { user: user.clone(), key: self.clock.wallet_key() };
+        let personal = Personal::of(&context.audit, &context.note);
+        let part = PersonalPart { user: Some(user.clone()), entries: vec![personal] };
+        let sealed = owner.key.seal(wallet, 0, &part);
+        let block = chain::open(wallet, self.cell.clone(), self.clock.now(), opened, sealed);
         self.clock.check(block.at).map_err(|skew| Failure::Unavailable(skew.to_string()))?;
         let transaction = block.entries.first().map(|opened| opened.id);
-        let value = Wallet { available: None, transaction, ..view(&block, block.at) };
-        let append = Append { blocks: vec![block], guard: Some(guard) };
+        let value = Wallet { available: None, transaction, ..view(&block, Some(user.clone()), block.at) };
+        let append = Append::create(block, guard, owner);
         let mut random = self.clock.random();
         match commit(&self.store, &append, context.deadline, || random.f64()).await {
             CommitOutcome::Applied => {
@@ -83,7 +81,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let opened = first.first().and_then(|block| Some((block, block.entries.first()?)));
         match (opened, context.key) {
             (Some((block, entry)), Some(key)) if self.alive(block.at) && entry.key == Some(key) => {
-                Ok(Written::new(block, entry, true).into_answer())
+                Ok(Written::new(block, entry, self.user(wallet).await?, true).into_answer())
             }
             (Some((block, entry)), Some(key))
                 if self.alive(block.at) && entry.key.is_some_and(|first| first.key == key.key) =>

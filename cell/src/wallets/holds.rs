@@ -116,6 +116,7 @@ fn change_of(written: Written) -> Result<HoldChange, Failure> {
         | EntryKind::Frozen
         | EntryKind::Unfrozen
         | EntryKind::Closed
+        | EntryKind::Erased
         | EntryKind::Moved { .. }
         | EntryKind::HoldExpired { .. }
         | EntryKind::DepositReversed { .. }

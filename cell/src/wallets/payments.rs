@@ -6,7 +6,7 @@
 //! is refused before any money moves.
 
 use futures_util::stream::{self, StreamExt};
-use ledger::{Key, Money, TransactionId};
+use ledger::{Key, Money, Note, TransactionId};
 use store::Store;
 use topology::WalletId;
 
@@ -23,6 +23,7 @@ pub struct PaymentOrder {
     pub to: WalletId,
     pub amount: Money,
     pub key: Option<Key>,
+    pub note: Note,
 }
 
 /// What became of each payment, in the order asked for.
@@ -42,8 +43,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     ) -> Result<Answer<Payments>, Failure> {
         let recorded = self.batch(from, false, Vec::new(), context.clone()).await?;
         let context = &context;
-        let pay = |PaymentOrder { to, amount, key }| {
-            let own = Context { key, ..context.clone() };
+        let pay = |PaymentOrder { to, amount, key, note }| {
+            let own = Context { key, note, ..context.clone() };
             async move { self.transfer(from, to, amount, own).await }
         };
         let results: Vec<_> = stream::iter(payments).map(pay).buffered(AT_ONCE).collect().await;

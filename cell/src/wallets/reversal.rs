@@ -76,6 +76,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             | EntryKind::Frozen
             | EntryKind::Unfrozen
             | EntryKind::Closed
+            | EntryKind::Erased
             | EntryKind::Moved { .. }
             | EntryKind::HoldPlaced { .. }
             | EntryKind::HoldVoided { .. }

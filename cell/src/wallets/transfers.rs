@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ledger::decide::{can_receive, credit_refusal};
-use ledger::{EntryKind, Intent, Money, OpenTransfer, Timestamp, TransactionId, WalletState};
+use ledger::{EntryKind, Intent, Money, OpenTransfer, ShortText, Timestamp, TransactionId, WalletState};
 use store::Store;
 use tokio::time::Instant;
 use topology::WalletId;
@@ -36,6 +36,8 @@ pub struct Transfer {
     pub from: WalletId,
     pub to: WalletId,
     pub amount: Money,
+    /// The payer's name for it; may be empty.
+    pub reference: ShortText,
     pub status: TransferStatus,
     pub created_at: Timestamp,
     /// When it left, or ended; unknown where it ended far from where it left in the chain.
@@ -139,6 +141,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             payee: to,
             amount: written.entry.amount,
             reverses: written.entry.kind.reverses(),
+            reference: written.entry.reference.clone(),
             left_at: written.at,
             block: written.block,
         };
@@ -196,7 +199,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             },
             outcome => outcome,
         };
-        let written = Written { wallet, entry: record.out, at, block, state: head.state, replayed: false };
+        let written = Written { wallet, entry: record.out, at, block, state: head.state, user: None, replayed: false };
         Ok(transfer_view(&written, to, outcome))
     }
 
@@ -251,6 +254,7 @@ fn transfer_view(written: &Written, to: WalletId, outcome: Outcome) -> Transfer 
         from: written.wallet,
         to,
         amount: written.entry.amount,
+        reference: written.entry.reference.clone(),
         status,
         created_at: written.at,
         updated_at,

@@ -16,6 +16,7 @@ use super::authentication::By;
 use super::body::{Query, parse};
 use super::{Answer, Control};
 use crate::audit::{chains, flows};
+use crate::customers::owners;
 use crate::customers::wallet_status::{self, Verb};
 use crate::error::{Error, Result};
 use crate::service::ControlPlane;
@@ -31,6 +32,8 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
         .route("/v1/ledger/verify", post(verify_cell))
         .route("/v1/ledger/flows", post(flows))
         .route("/v1/wallets/{id}/{verb}", post(change_state))
+        .route("/v1/owners/{id}/erase", post(erase_owner))
+        .route("/v1/owners/{id}/export", post(export_owner))
         .route("/v1/wallets/{id}/transfers/{transfer}/deliver", post(deliver))
         .route("/v1/ledger/findings/{cell}", get(findings))
         .route("/v1/ledger/checkpoints/{cell}", get(checkpoints))
@@ -77,6 +80,18 @@ async fn flows(control: Control, body: Bytes) -> Answer {
 async fn change_state(control: Control, by: By, Path((id, verb)): Path<(String, String)>, body: Bytes) -> Answer {
     let because: Because = by.read(&body)?;
     Ok(Json(wallet_status::change(&control.fleet, wallet(&id)?, Verb::parse(&verb)?, &because).await?).into_response())
+}
+
+async fn erase_owner(control: Control, by: By, Path(id): Path<String>, body: Bytes) -> Answer {
+    let because: Because = by.read(&body)?;
+    Ok(Json(wallet_status::change(&control.fleet, wallet(&id)?, Verb::Erase, &because).await?).into_response())
+}
+
+async fn export_owner(control: Control, by: By, Path(id): Path<String>, body: Bytes) -> Answer {
+    let Because { actor, reason } = by.read(&body)?;
+    let wallet = wallet(&id)?;
+    tracing::info!(%wallet, actor, reason, "exports the owner of a wallet");
+    Ok(Json(owners::export(&control.fleet, wallet).await?).into_response())
 }
 
 async fn deliver(control: Control, by: By, Path((id, transfer)): Path<(String, Uuid)>, body: Bytes) -> Answer {

@@ -68,8 +68,14 @@ pub async fn export(fleet: &Fleet, wallet: WalletId, first: u64) -> Result<Expor
     let range = BlockRange { first, last: u64::MAX, newest_first: false };
     let page = side.store.page(wallet, range, BLOCKS).await?;
     let line = |block: &ledger::Block| {
-        let bytes: String = canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "wallet": block.wallet, "number": block.number, "hash": block.hash.to_string(), "canonical": bytes })
+        let bytes = canonical::hex(&canonical::encode(block));
+        let mut line = json!({
+            "wallet": block.wallet, "number": block.number, "hash": block.hash.to_string(), "canonical": bytes
+        });
+        if let Some(sealed) = &block.sealed {
+            line["sealed"] = canonical::hex(sealed.as_bytes()).into();
+        }
+        line
     };
     let last = page.blocks.last().map(|block| block.number + 1).filter(|_| page.more);
     Ok(ExportPage { cell: side.cell, lines: page.blocks.iter().map(line).collect(), next: last })

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::chains;
 use crate::cells::fleet::Fleet;
+use crate::customers::owners;
 use crate::error::{Error, Result, no_placement, refused};
 
 /// What can be done to a wallet as a whole.
@@ -19,14 +20,17 @@ pub enum Verb {
     Freeze,
     Unfreeze,
     Close,
+    /// Makes the personal data of a closed wallet unreadable, for good.
+    Erase,
 }
 
 impl Verb {
-    const ALL: [Self; 3] = [Self::Freeze, Self::Unfreeze, Self::Close];
+    /// What every operator may do.
+    const USUAL: [Self; 3] = [Self::Freeze, Self::Unfreeze, Self::Close];
 
     pub fn parse(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|verb| verb.as_str() == text).ok_or_else(|| {
-            refused(Refusal::NotFound, format!("a wallet takes {}", Self::ALL.map(Self::as_str).join(", ")))
+        Self::USUAL.into_iter().find(|verb| verb.as_str() == text).ok_or_else(|| {
+            refused(Refusal::NotFound, format!("a wallet takes {}", Self::USUAL.map(Self::as_str).join(", ")))
         })
     }
 
@@ -36,6 +40,7 @@ impl Verb {
             Self::Freeze => "freeze",
             Self::Unfreeze => "unfreeze",
             Self::Close => "close",
+            Self::Erase => "erase",
         }
     }
 
@@ -44,6 +49,7 @@ impl Verb {
             Self::Freeze => Endpoint::Freeze,
             Self::Unfreeze => Endpoint::Unfreeze,
             Self::Close => Endpoint::Close,
+            Self::Erase => Endpoint::Erase,
         }
     }
 
@@ -53,6 +59,7 @@ impl Verb {
             Self::Freeze => code::WALLET_FROZEN,
             Self::Unfreeze => code::WALLET_NOT_FROZEN,
             Self::Close => code::WALLET_CLOSED,
+            Self::Erase => code::WALLET_ERASED,
         }
     }
 }
@@ -69,12 +76,19 @@ pub async fn deliver(fleet: &Fleet, wallet: WalletId, transfer: Uuid, because: &
 /// The wallet as its cell shows it afterwards.
 pub async fn change(fleet: &Fleet, wallet: WalletId, verb: Verb, because: &Because) -> Result<serde_json::Value> {
     let cell = home(fleet, wallet).await?;
-    let changed = match fleet.instances.change_state(&cell, verb.endpoint(), &[wallet.as_uuid()], &because.actor).await
-    {
-        // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
-        Err(Error::Relayed(problem)) if problem.code == verb.already() => fleet.instances.shown(&cell, wallet).await?,
-        changed => changed?,
-    };
+    let mut changed =
+        match fleet.instances.change_state(&cell, verb.endpoint(), &[wallet.as_uuid()], &because.actor).await {
+            // What is asked for has happened, perhaps by a call that this one repeats: the answer is the same.
+            Err(Error::Relayed(problem)) if problem.code == verb.already() => {
+                fleet.instances.shown(&cell, wallet).await?
+            }
+            changed => changed?,
+        };
+    if matches!(verb, Verb::Erase) {
+        owners::erase(fleet, wallet).await?;
+        // The answer before was that of a wallet with an owner.
+        changed = fleet.instances.shown(&cell, wallet).await?;
+    }
     info!(%wallet, verb = verb.as_str(), actor = because.actor, reason = because.reason, "changed a wallet's state");
     Ok(changed)
 }

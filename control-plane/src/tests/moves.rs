@@ -4,7 +4,7 @@ use control_api::{
     BucketRange, OperationId, OperationState, OperationView, Piece, RemoveCell, Scope, StartOperation, VerifyFrom,
     Wanted,
 };
-use ledger::{Append, Audit, Entry, EntryKind, Guard, Money, chain};
+use ledger::{Append, Entry, EntryKind, Guard, Money, chain};
 use mover::wall_clock;
 use store::Chains;
 use topology::{Bucket, CellId, UserId, WalletId};
@@ -22,16 +22,9 @@ pub async fn opened(plane: &Plane, buckets: std::ops::Range<u16>) -> (UserId, Wa
     let (wallet, user) =
         (0..).map(|number| of(user(number))).find(|(wallet, _)| buckets.contains(&wallet.bucket().0)).expect("some");
     let side = plane.control.fleet.side(&cell_id(1)).await.expect("registered");
-    let entry = Entry {
-        id: Uuid::from_u128(wallet.as_uuid().as_u128()),
-        kind: EntryKind::Opened,
-        amount: Money::ZERO,
-        balance_after: Money::ZERO,
-        key: None,
-        audit: Audit::default(),
-    };
-    let block = chain::open(wallet, user.clone(), cell_id(1), wall_clock(), entry);
-    let append = Append { blocks: vec![block], guard: Some(Guard::Bucket { genesis: true }) };
+    let entry = Entry::new(Uuid::from_u128(wallet.as_uuid().as_u128()), EntryKind::Opened, Money::ZERO, Money::ZERO);
+    let block = chain::open(wallet, cell_id(1), wall_clock(), entry, None);
+    let append = Append::of(vec![block], Some(Guard::Bucket { genesis: true }));
     side.store.append(&append).await.expect("created");
     (user, wallet)
 }
@@ -42,16 +35,9 @@ pub async fn deposited(plane: &Plane, cell: usize, wallet: WalletId) {
     let head = side.store.head(wallet).await.expect("answers").expect("there").head();
     let mut state = head.state.clone();
     state.balance = Money::from_minor(state.balance.minor() + 1);
-    let entry = Entry {
-        id: Uuid::new_v4(),
-        kind: EntryKind::Deposit,
-        amount: Money::from_minor(1),
-        balance_after: state.balance,
-        key: None,
-        audit: Audit::default(),
-    };
+    let entry = Entry::new(Uuid::new_v4(), EntryKind::Deposit, Money::from_minor(1), state.balance);
     let block = chain::next(&head, state, vec![entry], wall_clock());
-    side.store.append(&Append { blocks: vec![block], guard: None }).await.expect("free");
+    side.store.append(&Append::of(vec![block], None)).await.expect("free");
 }
 
 /// Where the wallet is by its chain in `cell`'s tables.

@@ -44,7 +44,7 @@ async fn lose_tables(fixture: &Fixture, number: usize) {
     store::dynamodb::create_tables(&cell.client, &cell.prefix).await.expect("created");
 }
 
-fn tables(fixture: &Fixture, number: usize) -> [String; 3] {
+fn tables(fixture: &Fixture, number: usize) -> [String; 4] {
     store::dynamodb::TABLES.map(|table| format!("{}{table}", fixture.stand_ins[number - 1].prefix))
 }
 
@@ -77,8 +77,8 @@ fn begin(in_place: bool) -> BeginRestore {
 }
 
 async fn take(plane: &Plane, blocks: &[Block]) -> RestoredChain {
-    let digits = |block: &Block| canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect();
-    let wanted = RestoreChain { wallet: blocks[0].wallet, blocks: blocks.iter().map(digits).collect() };
+    let text = blocks.iter().map(canonical::to_text).collect();
+    let wanted = RestoreChain { wallet: blocks[0].wallet, owner: None, blocks: text };
     restore::take(&plane.control.fleet, &cell_id(1), &wanted).await.expect("answered")
 }
 
@@ -207,11 +207,11 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     assert_eq!(numbers(&blocks(&plane, 1, wallet).await), [0, 3]);
     assert_eq!(numbers(&blocks(&plane, 1, other).await), [0]);
     let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
-    let second = Append { blocks: vec![newer[3].clone()], guard: None };
+    let second = Append::of(vec![newer[3].clone()], None);
     store.append(&second).await.expect_err("it is there");
     // Of one that no export had, block 0 is missing too: its user gets no second wallet.
     assert_eq!(numbers(&blocks(&plane, 1, unseen).await), [3]);
-    let created = Append { blocks: vec![first.clone()], guard: Some(Guard::Bucket { genesis: true }) };
+    let created = Append::of(vec![first.clone()], Some(Guard::Bucket { genesis: true }));
     store.append(&created).await.expect_err("not created again");
 
     restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("a further export is taken");

@@ -4,7 +4,8 @@
 use std::io::{BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use control_api::ledgers::ExportedOwner;
 use ledger::{Block, canonical, moving};
 use serde::{Deserialize, Serialize};
 use topology::CellId;
@@ -32,6 +33,15 @@ struct Foot {
 struct Line {
     hash: String,
     canonical: String,
+    sealed: Option<String>,
+    owner: Option<ExportedOwner>,
+}
+
+/// All that the file holds of one wallet.
+pub struct Chain {
+    /// Of a wallet whose personal data is not erased.
+    pub owner: Option<ExportedOwner>,
+    pub blocks: Vec<Block>,
 }
 
 /// A file that is being written; it gets its name once it is whole.
@@ -52,9 +62,13 @@ impl Exporting {
         Ok(Self { path: path.to_owned(), next, out, done: Exported::default() })
     }
 
-    /// Blocks in order, each as one line.
-    pub fn blocks(&mut self, lines: &[serde_json::Value]) -> Result<()> {
+    /// Blocks in order, each as one line; the owner is in that of the first.
+    pub fn blocks(&mut self, lines: &[serde_json::Value], mut owner: Option<ExportedOwner>) -> Result<()> {
         for line in lines {
+            let mut line = line.clone();
+            if let Some(owner) = owner.take() {
+                line["owner"] = serde_json::to_value(owner)?;
+            }
             self.done.wallets += u64::from(line["number"] == 0);
             self.done.blocks += 1;
             writeln!(self.out, "{line}")?;
@@ -88,7 +102,7 @@ impl Export {
         let (mut wallets, mut blocks) = (0, 0);
         let mut chains = export.chains();
         for chain in chains.by_ref() {
-            let chain = chain?;
+            let chain = chain?.blocks;
             wallets += 1;
             blocks += chain.len() as u64;
             let is_whole = moving::check_links(None, &chain);
@@ -108,19 +122,19 @@ impl Export {
 pub struct Chains {
     path: PathBuf,
     lines: Option<std::io::Lines<std::io::BufReader<std::fs::File>>>,
-    /// The first block of the next chain.
-    ahead: Option<Block>,
+    /// The beginning of the next chain.
+    ahead: Option<Chain>,
     foot: Option<Foot>,
 }
 
 impl Chains {
-    fn chain(&mut self) -> Result<Option<Vec<Block>>> {
+    fn chain(&mut self) -> Result<Option<Chain>> {
         if self.lines.is_none() {
             let mut lines = open(&self.path)?.lines();
             lines.next().transpose()?;
             self.lines = Some(lines);
         }
-        let mut chain: Vec<Block> = self.ahead.take().into_iter().collect();
+        let mut chain = self.ahead.take();
         let lines = self.lines.as_mut().expect("just opened");
         for line in lines {
             let line = line?;
@@ -128,37 +142,33 @@ impl Chains {
                 self.foot = Some(foot);
                 break;
             }
-            let block = block(&line)?;
-            if chain.last().is_some_and(|last| last.wallet != block.wallet) {
-                self.ahead = Some(block);
-                break;
+            let (owner, block) = block(&line)?;
+            match &mut chain {
+                Some(chain) if chain.blocks[0].wallet == block.wallet => chain.blocks.push(block),
+                Some(_) => {
+                    self.ahead = Some(Chain { owner, blocks: vec![block] });
+                    break;
+                }
+                None => chain = Some(Chain { owner, blocks: vec![block] }),
             }
-            chain.push(block);
         }
-        Ok((!chain.is_empty()).then_some(chain))
+        Ok(chain)
     }
 }
 
 impl Iterator for Chains {
-    type Item = Result<Vec<Block>>;
+    type Item = Result<Chain>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.chain().transpose()
     }
 }
 
-fn block(line: &str) -> Result<Block> {
-    let Line { hash, canonical: text } = serde_json::from_str(line).context("a line that is no block")?;
-    let bytes: Option<Vec<u8>> = (text.len().is_multiple_of(2) && text.is_ascii())
-        .then(|| (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect())
-        .flatten();
-    let Some(bytes) = bytes else { bail!("a block that is not in hexadecimal digits") };
-    let block = canonical::decode(&bytes).context("a block that cannot be read")?;
+fn block(line: &str) -> Result<(Option<ExportedOwner>, Block)> {
+    let Line { hash, canonical: digits, sealed, owner } =
+        serde_json::from_str(line).context("a line that is no block")?;
+    let text = sealed.map_or(digits.clone(), |sealed| format!("{digits}.{sealed}"));
+    let block = canonical::from_text(&text).context("a block that cannot be read")?;
     ensure!(block.hash.to_string() == hash, "block {} of wallet {} has another hash", block.number, block.wallet);
-    Ok(block)
-}
-
-/// A block's canonical bytes, as they travel.
-pub fn digits(block: &Block) -> String {
-    canonical::encode(block).iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok((owner, block))
 }

@@ -93,11 +93,10 @@ impl<S: Store> Copy<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    use ledger::{Append, Audit, Entry, EntryKind, Guard, Money, Timestamp, WalletState};
+    use ledger::{Append, Entry, EntryKind, Guard, Money, Timestamp, WalletState};
     use store::Chains;
     use store::Genesis;
     use store::memory::MemoryStore;
-    use topology::UserId;
     use uuid::Uuid;
 
     use super::*;
@@ -112,14 +111,7 @@ mod tests {
 
     fn entry(id: u128, kind: EntryKind, balance: u64) -> Entry {
         let amount = if kind == EntryKind::Deposit { Money::from_minor(5) } else { Money::ZERO };
-        Entry {
-            id: Uuid::from_u128(id),
-            kind,
-            amount,
-            balance_after: Money::from_minor(balance),
-            key: None,
-            audit: Audit::default(),
-        }
+        Entry::new(Uuid::from_u128(id), kind, amount, Money::from_minor(balance))
     }
 
     fn after(block: &Block, entry: Entry) -> Block {
@@ -129,9 +121,8 @@ mod tests {
 
     /// Opened in cell 1, a deposit, moved to cell 2, a deposit there.
     fn moved_chain() -> Vec<Block> {
-        let user = UserId::parse("ann").expect("sound");
         let opened = entry(1, EntryKind::Opened, 0);
-        let mut blocks = vec![chain::open(wallet(), user, cell(1), Timestamp::from_micros(1), opened)];
+        let mut blocks = vec![chain::open(wallet(), cell(1), Timestamp::from_micros(1), opened, None)];
         let moved = EntryKind::Moved { from: cell(1), to: cell(2), epoch: 1 };
         for entry in [entry(2, EntryKind::Deposit, 5), entry(3, moved, 5), entry(4, EntryKind::Deposit, 10)] {
             blocks.push(after(blocks.last().expect("block 0"), entry));
@@ -143,7 +134,7 @@ mod tests {
         let store = MemoryStore::new(Genesis::of([wallet().bucket()]));
         for block in blocks {
             let guard = (block.number == 0).then_some(Guard::Bucket { genesis: true });
-            store.append(&Append { blocks: vec![block.clone()], guard }).await.expect("no fault is injected");
+            store.append(&Append::of(vec![block.clone()], guard)).await.expect("no fault is injected");
         }
         Tables { cell: cell(number), store }
     }

@@ -123,7 +123,7 @@ fn is_as_asked(outcome: &Outcome, operation: &Operation, wallet: WalletId, entry
 
 #[cfg(test)]
 mod tests {
-    use ledger::{Audit, Money};
+    use ledger::Money;
     use uuid::Uuid;
 
     use super::*;
@@ -152,14 +152,8 @@ mod tests {
 
     fn deposit(number: u64, amount: u64) -> Entry {
         let key = ledger::block::Key { key: key_hash(&key("run", number)), request: [0; 16] };
-        Entry {
-            id: Uuid::from_u128(1),
-            kind: EntryKind::Deposit,
-            amount: Money::from_minor(amount),
-            balance_after: Money::from_minor(amount),
-            key: Some(key),
-            audit: Audit::default(),
-        }
+        let amount = Money::from_minor(amount);
+        Entry { key: Some(key), ..Entry::new(Uuid::from_u128(1), EntryKind::Deposit, amount, amount) }
     }
 
     /// The names of the checks that fail, in order: lost, doubled, undead, strange.

@@ -25,6 +25,7 @@ fn any_kind() -> impl Strategy<Value = EntryKind> {
         Just(EntryKind::Frozen),
         Just(EntryKind::Unfrozen),
         Just(EntryKind::Closed),
+        Just(EntryKind::Erased),
         (cell.clone(), cell, any::<u64>()).prop_map(|(from, to, epoch)| EntryKind::Moved { from, to, epoch }),
         any::<i64>().prop_map(|at| EntryKind::HoldPlaced { expires_at: Timestamp::from_micros(at) }),
         id.clone().prop_map(|hold| EntryKind::HoldCaptured { hold }),
@@ -41,13 +42,13 @@ prop_compose! {
     fn any_entry()(
         id in any::<u128>(), kind in any_kind(), amount in any::<u64>(), after in any::<u64>(),
         key in proptest::option::of((any::<[u8; 16]>(), any::<[u8; 16]>())),
-        texts in prop_oneof![Just(Default::default()), proptest::array::uniform5("\\PC{0,80}")],
+        texts in prop_oneof![Just(Default::default()), proptest::array::uniform3("\\PC{0,80}")],
     ) -> Entry {
-        let [source_ip, user_agent, request_id, actor, trace_id] = texts.map(|text| ShortText::cut(&text, 255));
+        let [reference, request_id, trace_id] = texts.map(|text| ShortText::cut(&text, 255));
         Entry {
             id: Uuid::from_u128(id), kind, amount: Money::from_minor(amount), balance_after: Money::from_minor(after),
             key: key.map(|(key, request)| Key { key, request }),
-            audit: Audit { source_ip, user_agent, request_id, actor, trace_id },
+            reference, trace: Trace { request_id, trace_id },
         }
     }
 }
@@ -55,7 +56,7 @@ prop_compose! {
 prop_compose! {
     fn any_block()(
         wallet in any::<u128>(), number in any::<u64>(), previous in any::<[u8; 32]>(), at in any::<i64>(),
-        user in "[ -~]{1,100}", created in any::<i64>(), balance in any::<u64>(),
+        sealed in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..90)), created in any::<i64>(), balance in any::<u64>(),
         entries in proptest::collection::vec(any_entry(), 0..6), open in any::<(u32, u64)>(),
         holds in proptest::collection::vec((any::<u128>(), any::<u64>(), any::<i64>()), 0..4),
     ) -> Block {
@@ -66,20 +67,34 @@ prop_compose! {
             wallet: WalletId::from_uuid(Uuid::from_u128(wallet)), number, previous: Hash(previous),
             at: Timestamp::from_micros(at), home: CellId::parse("cell-1").expect("sound"),
             state: WalletState {
-                user: UserId::parse(user).expect("sound"), created_at: Timestamp::from_micros(created),
+                created_at: Timestamp::from_micros(created),
                 balance: Money::from_minor(balance), status: Status::Active, open_count: open.0, open_since: open.1, holds,
             },
-            entries, hash: Hash::ZERO,
+            entries, sealed: sealed.map(Sealed::from_bytes), hash: Hash::ZERO,
         };
         block.hash = hash(&encode(&block));
         block
     }
 }
 
+/// Reads bytes beside the personal part of `block`.
+fn read(bytes: &[u8], block: &Block) -> Result<Block, DecodeError> {
+    decode(bytes, block.sealed.as_ref().map(Sealed::as_bytes))
+}
+
 proptest! {
     #[test]
+    fn another_personal_part_is_refused(block in any_block(), other in proptest::option::of(any::<[u8; 9]>())) {
+        let other = other.as_ref().map(|bytes| bytes.as_slice());
+        if other != block.sealed.as_ref().map(Sealed::as_bytes) {
+            prop_assert_eq!(decode(&encode(&block), other), Err(DecodeError::Personal));
+        }
+    }
+
+    #[test]
     fn a_block_reads_back_as_it_was(block in any_block()) {
-        prop_assert_eq!(decode(&encode(&block)), Ok(block));
+        prop_assert_eq!(from_text(&to_text(&block)), Ok(block.clone()));
+        prop_assert_eq!(read(&encode(&block), &block), Ok(block));
     }
 
     #[test]
@@ -87,14 +102,15 @@ proptest! {
         let mut bytes = encode(&block);
         let position = position % bytes.len();
         bytes[position] ^= flip;
-        if let Ok(other) = decode(&bytes) {
+        if let Ok(other) = read(&bytes, &block) {
             prop_assert_ne!(other.hash, block.hash);
             prop_assert_eq!(encode(&other), bytes, "one block has one encoding");
         }
     }
 
     #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = decode(&bytes);
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in "[0-9a-fx.]{0,40}") {
+        let _ = decode(&bytes, None);
+        let _ = from_text(&text);
     }
 }

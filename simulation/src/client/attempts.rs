@@ -3,7 +3,7 @@
 use cell::failure::Failure;
 use cell::wallets::{Answer, Context, Operation as Order, PaymentOrder, Transfer};
 use ledger::block::Key;
-use ledger::{Intent, Money, TransactionId};
+use ledger::{Intent, Money, Note, TransactionId};
 use reconciliation::Reported;
 use topology::WalletId;
 
@@ -91,7 +91,7 @@ impl Client {
         let order = |minor: i64| {
             let amount = Money::from_minor(minor.unsigned_abs().max(1));
             let intent = if minor > 0 { Intent::Deposit { amount } } else { Intent::Withdraw { amount } };
-            Order { intent, key: None }
+            Order { intent, key: None, note: Note::default() }
         };
         let answer = self.world.route(&self.view, wallet, choice, |service| {
             let (context, orders) = (context.clone(), batch.minor.map(order).to_vec());
@@ -121,7 +121,12 @@ impl Client {
         let whole = context.key.expect("clients send keys");
         let orders: Vec<_> = (0..)
             .zip(payments)
-            .map(|(place, (to, amount))| PaymentOrder { to, amount, key: Some(part_of(whole, place)) })
+            .map(|(place, (to, amount))| PaymentOrder {
+                to,
+                amount,
+                key: Some(part_of(whole, place)),
+                note: Note::default(),
+            })
             .collect();
         let answer = self.world.route(&self.view, from, choice, |service| {
             let (context, orders) = (context.clone(), orders.clone());

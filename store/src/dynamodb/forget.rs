@@ -2,8 +2,8 @@
 //!
 //! The wallet may come back while this runs, or while a process that was thought dead still runs
 //! it. So every deletion carries conditions which a wallet that is being copied back breaks: blocks
-//! go only while the tombstone is the last one and while what was above them is gone; rows go only
-//! while block 0 is gone.
+//! go only while the tombstone is the last one and while what was above them is gone; rows and the
+//! owner go only while block 0 is gone.
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
@@ -31,10 +31,14 @@ impl DynamoStore {
             return self.delete(parts, &self.ledger, keys.collect()).await;
         }
         let rows = self.keys_of_rows(wallet).await?;
-        if rows.is_empty() {
-            return Ok(Forgotten::All);
+        let nothing_below = vec![self.check_block(wallet, 0, absent)];
+        if !rows.is_empty() {
+            return self.delete(nothing_below, &self.snapshots, rows).await;
         }
-        self.delete(vec![self.check_block(wallet, 0, absent)], &self.snapshots, rows).await
+        if self.read_owner(wallet).await?.is_some() {
+            return self.delete(nothing_below, &self.owners, vec![items::owner_key(wallet)]).await;
+        }
+        Ok(Forgotten::All)
     }
 
     /// Newest first.

@@ -48,7 +48,7 @@ impl DynamoStore {
 
     async fn table_ids(&self) -> Result<Vec<u8>, StoreError> {
         let mut ids = String::new();
-        for name in [&self.ledger, &self.snapshots, &self.homes] {
+        for name in [&self.ledger, &self.snapshots, &self.homes, &self.owners] {
             let answer = self.client.describe_table().table_name(name).send().await;
             let table = answer.map_err(|error| errors::read_failed(&error))?.table;
             let id = table.and_then(|table| table.table_id).unwrap_or_default();

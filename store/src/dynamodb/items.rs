@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Block, Hash};
-use ledger::canonical;
 use ledger::marks::MarkRun;
 use ledger::money::Money;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
-use topology::{CellId, WalletId};
+use ledger::{Owner, WalletKey, canonical};
+use topology::{CellId, UserId, WalletId};
 
 use crate::{CellRow, GENESIS_BYTES, Genesis, HomeKey, HomeRow, HomeState, StoreError};
 
@@ -36,7 +36,7 @@ pub fn hash(hash: Hash) -> AttributeValue {
     bytes(hash.0)
 }
 
-/// A block as its canonical bytes. Block 0 also carries its bucket, which puts it into the sparse index of wallets.
+/// A block as its canonical bytes, with its encrypted personal part beside them. Block 0 also carries its bucket, which puts it into the sparse index of wallets.
 pub fn block(block: &Block) -> Item {
     let mut item = item([
         ("w", text(block.wallet.to_string())),
@@ -44,6 +44,9 @@ pub fn block(block: &Block) -> Item {
         ("b", bytes(canonical::encode(block))),
         ("h", hash(block.hash)),
     ]);
+    if let Some(sealed) = &block.sealed {
+        item.insert("p".into(), bytes(sealed.as_bytes()));
+    }
     if block.number == 0 {
         item.insert("k".into(), text(block.wallet.bucket().to_string()));
     }
@@ -65,7 +68,8 @@ pub fn to_wallet(item: &Item) -> Result<WalletId, StoreError> {
 
 /// Reads a block and holds it against its key and its stored hash.
 pub fn to_block(wallet: WalletId, item: &Item) -> Result<Block, StoreError> {
-    let block = canonical::decode(field_bytes(item, "b")?)
+    let sealed = item.contains_key("p").then(|| field_bytes(item, "p")).transpose()?;
+    let block = canonical::decode(field_bytes(item, "b")?, sealed)
         .map_err(|error| StoreError::Corrupt(format!("a block of wallet {wallet}: {error}")))?;
     let sound = block.wallet == wallet
         && block.number == field_u64(item, "n")?
@@ -174,6 +178,33 @@ pub fn to_cell_row(item: &Item) -> Result<(String, CellRow), StoreError> {
         return Err(corrupt("of another kind"));
     }
     Ok((field_text(item, "s")?.to_owned(), row))
+}
+
+pub fn owner_key(wallet: WalletId) -> Item {
+    item([("w", text(wallet.to_string()))])
+}
+
+pub fn owner(wallet: WalletId, owner: &Owner) -> Item {
+    item([
+        ("w", text(wallet.to_string())),
+        ("u", text(owner.user.as_str())),
+        ("k", bytes(owner.key.as_bytes().as_slice())),
+    ])
+}
+
+/// The mark of an owner that was erased.
+pub fn erased(wallet: WalletId) -> Item {
+    item([("w", text(wallet.to_string())), ("e", AttributeValue::Bool(true))])
+}
+
+/// `None`: erased.
+pub fn to_owner(item: &Item) -> Result<Option<Owner>, StoreError> {
+    if item.contains_key("e") {
+        return Ok(None);
+    }
+    let user = UserId::parse(field_text(item, "u")?).map_err(|_| corrupt("u"))?;
+    let key = field_bytes(item, "k")?.try_into().map_err(|_| corrupt("k"))?;
+    Ok(Some(Owner { user, key: WalletKey::from_bytes(key) }))
 }
 
 pub fn genesis(genesis: &Genesis) -> Item {

@@ -1,4 +1,4 @@
-//! The three tables of a cell. Created by an explicit step; on AWS they are the infrastructure code's, which adds what
+//! The four tables of a cell. Created by an explicit step; on AWS they are the infrastructure code's, which adds what
 //! this does not: point-in-time recovery, deletion protection, a key of one's own.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ const MAX_POLLS: u32 = 150;
 type Attribute = (&'static str, ScalarAttributeType);
 
 /// The names of a cell's tables, after their prefix.
-pub const TABLES: [&str; 3] = ["ledger", "snapshots", "homes"];
+pub const TABLES: [&str; 4] = ["ledger", "snapshots", "homes", "owners"];
 
 struct Table {
     name: &'static str,
@@ -34,7 +34,7 @@ struct Table {
     index: Option<(&'static str, Attribute, Attribute, ProjectionType)>,
 }
 
-fn tables() -> [Table; 3] {
+fn tables() -> [Table; 4] {
     use ScalarAttributeType::{N, S};
     [
         Table {
@@ -45,6 +45,7 @@ fn tables() -> [Table; 3] {
         },
         Table { name: "snapshots", partition: ("w", S), sort: Some(("s", S)), index: None },
         Table { name: "homes", partition: ("k", S), sort: None, index: None },
+        Table { name: "owners", partition: ("w", S), sort: None, index: None },
     ]
 }
 

@@ -7,7 +7,7 @@ use ledger::block::Block;
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
-use ledger::{Append, Conflict, Guard};
+use ledger::{Append, Conflict, Guard, Owner};
 use topology::WalletId;
 
 use super::Mutation;
@@ -22,6 +22,8 @@ pub struct Tables {
     pub(super) snapshots: BTreeMap<(WalletId, Timestamp, u64), Snapshot>,
     pub(super) cell_rows: BTreeMap<(String, String), CellRow>,
     pub(super) homes: BTreeMap<HomeKey, HomeRow>,
+    /// `None`: erased.
+    pub(super) owners: BTreeMap<WalletId, Option<Owner>>,
     pub(super) genesis: Option<Genesis>,
 }
 
@@ -40,6 +42,9 @@ impl Tables {
             }
             chain.insert(block.number, block.clone());
             self.members.insert(block.wallet);
+            if let Some(owner) = &append.owner {
+                self.owners.insert(block.wallet, Some(owner.clone()));
+            }
         }
         Ok(())
     }
@@ -69,6 +74,10 @@ impl Tables {
         self.mark_runs.retain(|(of, _), _| *of != wallet);
         self.snapshots.retain(|(of, _, _), _| *of != wallet);
         match before.saturating_sub(self.rows()) {
+            0 if self.owners.get(&wallet).is_some_and(Option::is_some) => {
+                self.owners.remove(&wallet);
+                Forgotten::Some(1)
+            }
             0 => Forgotten::All,
             deleted => Forgotten::Some(deleted),
         }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::Request;
-use ledger::Audit;
+use ledger::{Audit, Note};
 use store::Genesis;
 use store::memory::MemoryStore;
 use tokio::sync::watch;
@@ -45,7 +45,7 @@ async fn cell_of_one() -> (Router, WalletId, impl Sized) {
     let limits = Limits::default();
     let instance = instance::start(cell, namespace, store.clone(), Alone, clock.clone(), limits, stop.clone());
     let deadline = Instant::now() + Duration::from_secs(5);
-    let context = Context { key: None, audit: Audit::default(), deadline };
+    let context = Context { key: None, audit: Audit::default(), note: Note::default(), deadline };
     instance.wallets.create(ann.clone(), context).await.expect("it may be created here");
     let version = topology::Version::parse("1");
     let edge = Edge {

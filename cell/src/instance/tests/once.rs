@@ -120,6 +120,7 @@ impl Schedule {
             to_wallet_id: self.wallet,
             amount_minor: 1,
             left_at_micros,
+            reference: String::new(),
             request_id: String::new(),
             actor: String::new(),
         };

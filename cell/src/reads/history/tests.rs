@@ -1,6 +1,6 @@
 //! History by snapshots against history by replay.
 
-use ledger::block::{Audit, Key, ShortText};
+use ledger::block::{Key, ShortText, Trace};
 use ledger::marks::MarkRun;
 use ledger::snapshots::{is_heavy, snapshots_of};
 use ledger::{Append, Guard, Money, chain};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use store::Chains;
 use store::Genesis;
 use store::memory::MemoryStore;
-use topology::{Bucket, CellId, UserId};
+use topology::{Bucket, CellId};
 use uuid::Uuid;
 
 use super::*;
@@ -19,14 +19,13 @@ fn a_chain(blocks: &[(usize, i64)]) -> Vec<Block> {
     let mut number = 0_u128;
     let mut entry = |kind, amount, balance_after| {
         number += 1;
-        let audit = Audit { user_agent: ShortText::cut(&"x".repeat(96), 96), ..Audit::default() };
+        let trace = Trace { request_id: ShortText::cut(&"x".repeat(96), 96), ..Trace::default() };
         let key = Some(Key { key: number.to_be_bytes(), request: [1; 16] });
-        Entry { id: Uuid::from_u128(number), kind, amount, balance_after, key, audit }
+        Entry { key, trace, ..Entry::new(Uuid::from_u128(number), kind, amount, balance_after) }
     };
-    let user = UserId::parse("ann").expect("sound");
     let home = CellId::parse("cell-1").expect("sound");
     let opened = entry(EntryKind::Opened, Money::ZERO, Money::ZERO);
-    let mut chain = vec![chain::open(wallet, user, home, Timestamp::from_micros(1_000), opened)];
+    let mut chain = vec![chain::open(wallet, home, Timestamp::from_micros(1_000), opened, None)];
     for &(entries, step) in blocks {
         let last = chain.last().expect("block 0");
         let (mut state, mut made) = (last.state.clone(), vec![]);
@@ -46,7 +45,7 @@ async fn stored(chain: &[Block], missing: &[usize]) -> MemoryStore {
     let store = MemoryStore::new(Genesis::of(Bucket::all()));
     for block in chain {
         let guard = (block.number == 0).then_some(Guard::Bucket { genesis: true });
-        store.append(&Append { blocks: vec![block.clone()], guard }).await.expect("nothing else writes");
+        store.append(&Append::of(vec![block.clone()], guard)).await.expect("nothing else writes");
     }
     let wallet = chain[0].wallet;
     for run in chain.chunks(RUN_BLOCKS as usize).filter_map(MarkRun::of) {

@@ -1,7 +1,7 @@
 //! Holds, reversals and batches: what they share a block with, and what they answer.
 
-use ledger::ItemOutcome;
 use ledger::limits::MAX_BATCH_OPERATIONS;
+use ledger::{ItemOutcome, Note};
 
 use super::*;
 use crate::sequencer::{Batch, BatchItem};
@@ -13,7 +13,9 @@ fn hold(amount: u64, lasts_micros: i64) -> Work {
 
 fn batch(is_atomic: bool, works: &[Work]) -> Work {
     let item = |work: &Work| match work {
-        Work::Alone(intent) => BatchItem { intent: intent.clone(), key: None, before: None, expired_key: None },
+        Work::Alone(intent) => {
+            BatchItem { intent: intent.clone(), key: None, note: Note::default(), before: None, expired_key: None }
+        }
         other => panic!("{other:?} is no operation of a batch"),
     };
     Work::Batch(Batch { is_atomic, items: works.iter().map(item).collect() })
@@ -45,7 +47,7 @@ impl Bench {
 
 fn outcomes(reply: &Reply) -> Vec<ItemOutcome> {
     match reply {
-        Reply::Done { block, entry } => match &block.entries[*entry].kind {
+        Reply::Done { block, entry, .. } => match &block.entries[*entry].kind {
             EntryKind::Batch { outcomes } => outcomes.clone(),
             other => panic!("{other:?}"),
         },
@@ -56,7 +58,7 @@ fn outcomes(reply: &Reply) -> Vec<ItemOutcome> {
 #[test]
 fn what_is_on_hold_cannot_be_spent_and_is_captured_once() {
     let mut bench = Bench::new(Limits::default(), &[100]);
-    let Reply::Done { block, entry } = bench.finish(0, hold(70, 1_000)) else { panic!("refused") };
+    let Reply::Done { block, entry, .. } = bench.finish(0, hold(70, 1_000)) else { panic!("refused") };
     let placed = block.entries[entry].id;
     assert_eq!(block.state.available_at(NOW), Money::from_minor(30));
     let refusal = |amount: u64| Refusal::InsufficientBalance {
@@ -78,7 +80,7 @@ fn what_is_on_hold_cannot_be_spent_and_is_captured_once() {
 #[test]
 fn a_hold_that_is_over_ends_before_anything_else_is_decided() {
     let mut bench = Bench::new(Limits::default(), &[100, 0]);
-    let Reply::Done { block, entry } = bench.finish(0, hold(70, 5)) else { panic!("refused") };
+    let Reply::Done { block, entry, .. } = bench.finish(0, hold(70, 5)) else { panic!("refused") };
     let placed = block.entries[entry].id;
     bench.now = NOW.plus_micros(5);
     let capture = bench.submit(0, Work::Alone(Intent::Capture { hold: placed, amount: None }));

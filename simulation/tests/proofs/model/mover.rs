@@ -2,7 +2,7 @@
 //! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
 
 use ledger::moving::{self, Copy, NEWEST_BLOCKS, Step};
-use ledger::{Append, Audit, Block};
+use ledger::{Append, Block, Trace};
 use store::memory::Tables;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ impl Move {
             Step::Diverged { .. } => Err(Stepped::Diverged),
             Step::CutOver { after } => {
                 let id = Uuid::from_u128(1_000 + 10 * u128::from(after.number) + mover as u128);
-                let moved = moving::moved_block(&after, &cell(to), mover as u64, id, Audit::default(), after.at);
+                let moved = moving::moved_block(&after, &cell(to), mover as u64, id, Trace::default(), after.at);
                 Ok(Phase::Cutting { seen, moved: self.space.keep_block(moved) })
             }
             Step::Copy { first, last } => {

@@ -204,7 +204,7 @@ impl Move {
         let head = self.space.head_of(self.newest(state, at));
         if state.adopting.is_none() && head.is_some_and(|head| moving::adopts(&cell(at), &head, &moved)) {
             let guard = (self.mistake != Mistake::AdoptUnguarded).then_some(Guard::Unbroken);
-            let append = Append { blocks: vec![moved.as_ref().clone()], guard };
+            let append = Append::of(vec![moved.as_ref().clone()], guard);
             next.adopting = Some((u8::try_from(at).expect("few cells"), self.space.keep_append(append)));
         }
         Some(next)

@@ -1,10 +1,10 @@
 //! The model's cells, wallet and customers: constants of one small deployment.
 
-use ledger::{Append, Audit, Block, Entry, EntryKind, Guard, Intent, Money, Timestamp, TransactionId, chain, decide};
+use ledger::{Append, Block, Entry, EntryKind, Guard, Intent, Money, Timestamp, TransactionId, chain, decide};
 use store::Genesis;
 use store::memory::{Mutation, Tables};
 use topology::wire::CreditRefusal;
-use topology::{Bucket, CellId, UserId, WalletId};
+use topology::{Bucket, CellId, WalletId};
 use uuid::Uuid;
 
 pub const CELLS: usize = 2;
@@ -114,17 +114,16 @@ impl Request {
 }
 
 pub fn entry(id: TransactionId, kind: EntryKind, amount: Money, balance_after: Money) -> Entry {
-    Entry { id, kind, amount, balance_after, key: None, audit: Audit::default() }
+    Entry::new(id, kind, amount, balance_after)
 }
 
 /// Cell A has the wallet, in which this was done; the others have nothing.
 pub fn first_tables(done: &[Request]) -> [Tables; CELLS] {
     let mut tables = [Tables::default(), Tables::default()];
     let opened = entry(Uuid::from_u128(1), EntryKind::Opened, Money::ZERO, Money::ZERO);
-    let user = UserId::parse("ann").expect("sound");
-    let zero = chain::open(wallet(), user, cell(0), Timestamp::from_micros(1), opened);
+    let zero = chain::open(wallet(), cell(0), Timestamp::from_micros(1), opened, None);
     let genesis = Genesis::of(Bucket::all()).contains(wallet().bucket());
-    let creation = Append { blocks: vec![zero], guard: Some(Guard::Bucket { genesis }) };
+    let creation = Append::of(vec![zero], Some(Guard::Bucket { genesis }));
     tables[0].append(&creation, Mutation::None).expect("nothing is there yet");
     for request in done {
         let head = tables[0].head(wallet()).expect("just created");
