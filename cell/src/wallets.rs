@@ -177,9 +177,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     pub async fn wallet_at(&self, wallet: WalletId, at: Timestamp) -> Result<Wallet, Failure> {
         let mut random = self.clock.random();
         let past = retry::read(|| random.f64(), || history::past(&self.store, wallet, at));
-        // A block of the past does not say whether the owner was erased since.
-        let (past, opener) = tokio::join!(past, Opener::of(&self.store, wallet));
-        let (past, user) = (past?, opener?.user());
+        let (past, user) = tokio::join!(past, self.user_now(wallet));
+        let (past, user) = (past?, user?);
         match past {
             Past::Block(block) => Ok(view(&block, user, at)),
             Past::Head(head) if head.home == self.cell => Ok(view(&head, user, at)),
@@ -227,6 +226,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     async fn opener(&self, wallet: WalletId) -> Result<Opener, Failure> {
         let mut random = self.clock.random();
         Ok(retry::read(|| random.f64(), || self.owners.opener(&self.store, wallet)).await?)
+    }
+
+    /// The owner, where no head was read: it may be erased by now.
+    async fn user_now(&self, wallet: WalletId) -> Result<Option<UserId>, Failure> {
+        Ok(Opener::of(&self.store, wallet).await?.user())
     }
 
     async fn user(&self, wallet: WalletId) -> Result<Option<UserId>, Failure> {
@@ -325,7 +329,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let (Some(block), Some(key)) = (blocks.first(), command.key) else { return Ok(None) };
         match block.entry_keyed(&key.key) {
             Some(entry) if self.alive(block.at) && entry.key == Some(key) => {
-                Ok(Some(Written::new(block, entry, self.user(wallet).await?, true)))
+                Ok(Some(Written::new(block, entry, self.user_now(wallet).await?, true)))
             }
             Some(_) if self.alive(block.at) => Err(Failure::KeyReused),
             _ => Ok(None),

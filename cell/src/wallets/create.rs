@@ -81,7 +81,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let opened = first.first().and_then(|block| Some((block, block.entries.first()?)));
         match (opened, context.key) {
             (Some((block, entry)), Some(key)) if self.alive(block.at) && entry.key == Some(key) => {
-                Ok(Written::new(block, entry, self.user(wallet).await?, true).into_answer())
+                Ok(Written::new(block, entry, self.user_now(wallet).await?, true).into_answer())
             }
             (Some((block, entry)), Some(key))
                 if self.alive(block.at) && entry.key.is_some_and(|first| first.key == key.key) =>
