@@ -5,6 +5,7 @@
 //! once.
 
 pub mod claims;
+pub mod done_steps;
 pub mod estimate;
 pub mod hands;
 pub mod leftovers;

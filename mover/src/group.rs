@@ -6,8 +6,9 @@
 //! twice.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use ledger::EntryKind;
 use store::{HomeChange, HomeKey, HomeRow, HomeState, Store};
 use topology::{CellId, WalletId};
@@ -129,21 +130,15 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
     }
 
-    /// At most as many at once as the pace allows.
+    /// At most as many at once as the pace allows to all groups together.
     async fn move_all(&self, wallets: Vec<WalletId>) -> Result<Vec<(WalletId, Moved)>, MoveError> {
-        let mut waiting = wallets.into_iter();
-        let mut running = FuturesUnordered::new();
+        let moving = wallets.into_iter().map(|wallet| async move { (wallet, self.move_wallet(wallet).await) });
+        let mut moving = pin!(stream::iter(moving).buffer_unordered(self.pace.max_concurrent()));
         let mut moved = Vec::new();
-        loop {
-            while running.len() < self.pace.concurrent() {
-                let Some(wallet) = waiting.next() else { break };
-                running.push(async move { (wallet, self.move_wallet(wallet).await) });
-            }
-            match running.next().await {
-                None => return Ok(moved),
-                Some((wallet, outcome)) => moved.push((wallet, outcome?)),
-            }
+        while let Some((wallet, outcome)) = moving.next().await {
+            moved.push((wallet, outcome?));
         }
+        Ok(moved)
     }
 
     /// A wallet that has a row at the source and no chain. Whatever the row promises has to hold after the bucket has

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Slower than the best by this factor and this much means that the source is under strain.
@@ -15,12 +16,14 @@ const MEAN_SHIFT: u32 = 4;
 /// Between two changes of the number of wallets moved at once.
 const ADJUST_EVERY: Duration = Duration::from_millis(200);
 
-/// One for an operation; shared by all its wallets.
+/// One for an operation; shared by all its groups and wallets, which may move side by side.
 pub struct Pace {
     max_concurrent: usize,
     max_bytes_per_sec: Option<u64>,
     pub progress: Progress,
     meter: Mutex<Meter>,
+    /// A wallet may move that could not before.
+    freed: Notify,
 }
 
 struct Meter {
@@ -28,6 +31,8 @@ struct Meter {
     mean: Duration,
     adjusted: Instant,
     concurrent: usize,
+    /// Wallets that move now.
+    moving: usize,
     /// When the bytes taken so far are paid for.
     paid_until: Instant,
 }
@@ -66,14 +71,29 @@ impl Pace {
             mean: Duration::ZERO,
             adjusted: now,
             concurrent: max_concurrent,
+            moving: 0,
             paid_until: now,
         };
-        Self { max_concurrent, max_bytes_per_sec, progress: Progress::default(), meter: Mutex::new(meter) }
+        let (progress, meter, freed) = (Progress::default(), Mutex::new(meter), Notify::new());
+        Self { max_concurrent, max_bytes_per_sec, progress, meter, freed }
     }
 
     /// Wallets allowed at once now.
     pub fn concurrent(&self) -> usize {
         self.meter().concurrent
+    }
+
+    /// Wallets allowed at once while nothing is under strain.
+    pub(super) fn max_concurrent(&self) -> usize {
+        self.max_concurrent
+    }
+
+    /// Waits until one more wallet may move. It may for as long as the place is held.
+    pub(super) async fn place(&self) -> Place<'_> {
+        while !self.meter().takes_one() {
+            self.freed.notified().await;
+        }
+        Place(self)
     }
 
     /// Halves the wallets at once while the source is under strain, and gives back one at a time when it is not.
@@ -90,6 +110,7 @@ impl Pace {
             true => (meter.concurrent / 2).max(1),
             false => (meter.concurrent + 1).min(self.max_concurrent),
         };
+        self.freed.notify_one();
     }
 
     /// Waits until these bytes are paid for.
@@ -106,6 +127,24 @@ impl Pace {
 
     fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Meter {
+    fn takes_one(&mut self) -> bool {
+        let is_free = self.moving < self.concurrent;
+        self.moving += usize::from(is_free);
+        is_free
+    }
+}
+
+/// The right of one wallet to move.
+pub(super) struct Place<'a>(&'a Pace);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.meter().moving -= 1;
+        self.0.freed.notify_one();
     }
 }
 
@@ -130,6 +169,22 @@ mod tests {
             answer(Duration::from_millis(1));
         }
         assert_eq!(pace.concurrent(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_wallets_move_than_may_however_many_groups_do() {
+        let pace = Pace::new(2, None);
+        let most = std::sync::atomic::AtomicUsize::new(0);
+        let wallets = (0..10).map(|number| {
+            let (pace, most) = (&pace, &most);
+            async move {
+                let _place = pace.place().await;
+                most.fetch_max(pace.meter().moving, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(number)).await;
+            }
+        });
+        futures_util::future::join_all(wallets).await;
+        assert_eq!((most.into_inner(), pace.meter().moving), (2, 0));
     }
 
     #[tokio::test(start_paused = true)]

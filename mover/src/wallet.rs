@@ -46,6 +46,7 @@ enum Written {
 impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// Copies one wallet and cuts it over. Ends early where another mover did it.
     pub async fn move_wallet(&self, wallet: WalletId) -> Result<Moved, MoveError> {
+        let _place = self.pace.place().await;
         let mut chase = Chase::default();
         let moved = self.steps(wallet, &mut chase).await;
         if chase.is_slow() {

@@ -22,7 +22,7 @@ use crate::cells::holds::InstanceHolds;
 use crate::error::Result;
 use crate::operations::service::Operations;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     Move,
     /// Undo what was begun of the step, unless it turns out to be done.

@@ -46,7 +46,7 @@ async fn start_missing(operations: &Operations, worker: &Arc<Worker>, workers: &
             *running.entry(operation.wanted.kind()).or_default() += 1;
             oldest = oldest.max(seconds_since(&operation.created_at)?);
             steps += operation.plan.steps;
-            done += operation.progress.steps_done;
+            done += operation.done().count();
         }
         if !operation.state.is_at_rest() && worker.enters(number) {
             let worker = Arc::clone(worker);

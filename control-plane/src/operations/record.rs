@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use topology::CellState;
 use uuid::Uuid;
 
+use super::done_steps::DoneSteps;
 use crate::jobs::lease::Lease;
 
 /// Pairs of cells whose moves are kept with the row, so that it stays far below an item's limit.
@@ -28,7 +29,11 @@ pub struct Operation {
     pub finished_at: Option<String>,
     pub placement_version: u64,
     pub plan: StoredPlan,
+    /// Its steps are those before the first that is not done.
     pub progress: OperationProgress,
+    /// Which of the steps after that one are done: see [`DoneSteps`].
+    #[serde(default)]
+    pub steps_ahead: u64,
     pub last_error: Option<String>,
     pub lease: Option<Lease>,
     /// Of the cell that is evacuated: what an abort puts back.
@@ -69,6 +74,16 @@ impl Operation {
         !matches!(self.wanted, Wanted::Forget { .. })
     }
 
+    pub fn done(&self) -> DoneSteps {
+        DoneSteps { before: self.progress.steps_done, ahead: self.steps_ahead }
+    }
+
+    pub fn with_done(mut self, step: u64) -> Self {
+        let done = self.done().with(step);
+        (self.progress.steps_done, self.steps_ahead) = (done.before, done.ahead);
+        self
+    }
+
     pub fn view(&self) -> OperationView {
         OperationView {
             id: self.id(),
@@ -84,7 +99,7 @@ impl Operation {
             buckets: self.plan.buckets,
             wallets_planned: self.plan.wallets,
             moves: self.plan.moves.clone(),
-            progress: self.progress.clone(),
+            progress: OperationProgress { steps_done: self.done().count(), ..self.progress.clone() },
             last_error: self.last_error.clone(),
             forgotten_by: self.forgotten_by,
         }

@@ -96,6 +96,7 @@ fn created(placement: &Placement, wanted: &StartOperation, plan: StoredPlan) -> 
         lease: None,
         cell_before,
         forgotten_by: None,
+        steps_ahead: 0,
     }
 }
 
@@ -160,9 +161,9 @@ pub async fn completed(operations: &Operations, id: OperationId) -> Result<(Oper
         let detail = format!("{by} made the source forget what {id} moved");
         return Err(refused(Refusal::OperationForgotten, detail));
     }
-    let mut steps = operations.table.read_plan(&operation.plan).await?;
-    steps.truncate(usize::try_from(operation.progress.steps_done).expect("no more steps than were read"));
-    Ok((operation, steps))
+    let (done, steps) = (operation.done(), operations.table.read_plan(&operation.plan).await?);
+    let completed = (0..).zip(steps).filter(|&(number, _)| done.contains(number)).map(|(_, step)| step);
+    Ok((operation, completed.collect()))
 }
 
 fn check_baked(operation: &Operation, purge_after: Duration) -> Result<()> {

@@ -15,33 +15,59 @@ pub enum Next {
     /// Nothing, until something is asked for.
     Rest,
     Begin,
-    /// Carry out the step of this number.
-    Carry(u64),
+    /// Carry out the steps that are not done.
+    Carry,
     /// All steps are done.
     Finish,
     /// Everything is whole: paused, or aborted with nothing in progress.
     Settle,
-    /// Take back the step of this number, which may have been begun.
-    TakeBack(u64),
+    /// Take back the steps that may have been begun.
+    TakeBack,
 }
 
 pub fn next(state: OperationState, steps_done: u64, steps: u64) -> Next {
     match state {
         OperationState::Planned => Next::Begin,
         OperationState::Running | OperationState::Pausing if steps_done >= steps => Next::Finish,
-        OperationState::Running => Next::Carry(steps_done),
+        OperationState::Running => Next::Carry,
         OperationState::Pausing => Next::Settle,
-        OperationState::Aborting if steps_done < steps => Next::TakeBack(steps_done),
+        OperationState::Aborting if steps_done < steps => Next::TakeBack,
         OperationState::Aborting => Next::Settle,
         OperationState::Paused | OperationState::Done | OperationState::Failed | OperationState::Aborted => Next::Rest,
     }
 }
 
-/// What the placement must become once the step's wallets are at the target; `None`: it is so already.
-pub fn publication(placement: &Placement, step: &Step, strays: &[(WalletId, CellId)]) -> Result<Option<Delta>> {
+/// What the placement must become once the wallets of these steps are at their targets, each step with its strays;
+/// `None`: it is so already.
+pub fn publication<'a>(
+    placement: &Placement,
+    done: impl IntoIterator<Item = (&'a Step, &'a [(WalletId, CellId)])>,
+) -> Result<Option<Delta>> {
+    let mut delta = Delta { intended: true, ..Delta::default() };
+    let mut cells = placement.cells().to_vec();
+    for (step, strays) in done {
+        let (buckets, pins) = changes(placement, step, strays)?;
+        // A cell that was emptied may be given something back by a reversal.
+        let become_active: &[CellState] = match (buckets.is_empty(), pins.is_empty()) {
+            (true, true) => continue,
+            (true, false) => &[CellState::Empty],
+            (false, _) => &[CellState::Joining, CellState::Empty],
+        };
+        for cell in cells.iter_mut().filter(|cell| cell.id == step.to && become_active.contains(&cell.state)) {
+            cell.state = CellState::Active;
+        }
+        delta.buckets.extend(buckets);
+        delta.pins.extend(pins);
+    }
+    delta.cells = (cells != placement.cells()).then_some(cells);
+    Ok((!delta.buckets.is_empty() || !delta.pins.is_empty()).then_some(delta))
+}
+
+/// The new owners of one step's buckets, and the pins that change with them.
+fn changes(placement: &Placement, step: &Step, strays: &[(WalletId, CellId)]) -> Result<(Vec<BucketRun>, Vec<Pin>)> {
     let index = |id: &CellId| placement.cell_named(id).map(|cell| cell.index).ok_or_else(|| unknown_cell(id));
     let (from, to) = (index(&step.from)?, index(&step.to)?);
-    let mut delta = match step.piece {
+    match step.piece {
         Piece::Buckets(range) => {
             let strays: Vec<_> =
                 strays.iter().map(|(wallet, cell)| Ok((*wallet, index(cell)?))).collect::<Result<_>>()?;
@@ -49,12 +75,9 @@ pub fn publication(placement: &Placement, step: &Step, strays: &[(WalletId, Cell
             if let Some(third) = owners.clone().find(|&&owner| owner != from && owner != to) {
                 return Err(owned_by_third(placement, step, *third));
             }
-            let mut delta =
-                Delta { pins: group_pins(placement, range.first, range.last, (from, to), &strays), ..Delta::default() };
-            if owners.clone().any(|&owner| owner != to) {
-                delta.buckets = vec![BucketRun { first: range.first.0, last: range.last.0, cell: to }];
-            }
-            delta
+            let run = BucketRun { first: range.first.0, last: range.last.0, cell: to };
+            let runs = if owners.clone().any(|&owner| owner != to) { vec![run] } else { vec![] };
+            Ok((runs, group_pins(placement, range.first, range.last, (from, to), &strays)))
         }
         Piece::Wallet { wallet } => {
             let now = placement.cell_of(wallet);
@@ -64,21 +87,9 @@ pub fn publication(placement: &Placement, step: &Step, strays: &[(WalletId, Cell
             let owner = placement.owner_of(wallet.bucket());
             let wanted = (owner != to).then_some(to);
             let differs = placement.pins().get(&wallet).copied() != wanted;
-            let pins = if differs { vec![Pin { wallet, cell: wanted }] } else { vec![] };
-            Delta { pins, ..Delta::default() }
+            Ok((vec![], if differs { vec![Pin { wallet, cell: wanted }] } else { vec![] }))
         }
-    };
-    if delta.buckets.is_empty() && delta.pins.is_empty() {
-        return Ok(None);
     }
-    // A cell that was emptied may be given something back by a reversal.
-    let become_active: &[CellState] = match delta.buckets.is_empty() {
-        true => &[CellState::Empty],
-        false => &[CellState::Joining, CellState::Empty],
-    };
-    delta.cells = with_state(placement, &step.to, become_active, CellState::Active);
-    delta.intended = true;
-    Ok(Some(delta))
 }
 
 /// Strays are pinned where they are. A pin to the new owner says nothing any more; nor does one to
@@ -171,12 +182,12 @@ mod tests {
     fn what_comes_next_follows_from_the_state_and_the_steps_done() {
         let cases = [
             (Planned, 0, Next::Begin),
-            (Running, 0, Next::Carry(0)),
+            (Running, 0, Next::Carry),
             (Running, 2, Next::Finish),
             (Pausing, 1, Next::Settle),
             (Pausing, 2, Next::Finish),
             (Paused, 1, Next::Rest),
-            (Aborting, 1, Next::TakeBack(1)),
+            (Aborting, 1, Next::TakeBack),
             (Aborting, 2, Next::Settle),
             (Failed, 1, Next::Rest),
             (Done, 2, Next::Rest),
@@ -211,6 +222,10 @@ mod tests {
         .expect("sound")
     }
 
+    fn published(placement: &Placement, step: &Step, strays: &[(WalletId, CellId)]) -> Result<Option<Delta>> {
+        publication(placement, [(step, strays)])
+    }
+
     fn apply(placement: &Placement, delta: Delta) -> Placement {
         let update = PlacementUpdate {
             version: placement.version() + 1,
@@ -235,17 +250,30 @@ mod tests {
         assert_eq!(pins_elsewhere(&before, &group()), [(wallet(4), id(2)), (wallet(5), id(3))]);
         assert!(!is_published(&before, &group()));
         let strays = [(wallet(7), id(3)), (wallet(8), id(2))];
-        let delta = publication(&before, &group(), &strays).expect("sound").expect("something to do");
+        let delta = published(&before, &group(), &strays).expect("sound").expect("something to do");
         let after = apply(&before, delta);
         assert!(is_published(&after, &group()));
         assert_eq!(after.cell_named(&id(2)).expect("listed").state, CellState::Active, "it owns buckets now");
         let mut pins: Vec<_> = after.pins().iter().map(|(w, cell)| (w.bucket().0, cell.0)).collect();
         pins.sort_unstable();
         assert_eq!(pins, [(5, 3), (7, 3), (20, 2)]);
-        assert!(publication(&after, &group(), &strays).expect("sound").is_none(), "a repetition changes nothing");
+        assert!(published(&after, &group(), &strays).expect("sound").is_none(), "a repetition changes nothing");
         let pinned_back = Delta { pins: vec![Pin { wallet: wallet(3), cell: Some(CellIndex(1)) }], ..Delta::default() };
         let later = apply(&after, pinned_back);
-        assert!(publication(&later, &group(), &strays).expect("sound").is_none(), "a newer pin is left alone");
+        assert!(published(&later, &group(), &strays).expect("sound").is_none(), "a newer pin is left alone");
+    }
+
+    #[test]
+    fn several_steps_are_published_at_once() {
+        let before = placement(&[(3, 1), (4, 2), (0x203, 3)]);
+        let range = BucketRange { first: Bucket(0x200), last: Bucket(0x207) };
+        let steps = [group(), Step { piece: Piece::Buckets(range), from: id(1), to: id(3) }];
+        let delta = publication(&before, steps.iter().map(|step| (step, &[][..]))).expect("sound");
+        let after = apply(&before, delta.expect("something to do"));
+        assert!(steps.iter().all(|step| is_published(&after, step)) && after.pins().is_empty());
+        assert_eq!(after.cell_named(&id(2)).expect("listed").state, CellState::Active);
+        let rest = publication(&after, steps.iter().map(|step| (step, &[][..]))).expect("sound");
+        assert!(rest.is_none(), "a repetition changes nothing");
     }
 
     #[test]
@@ -253,21 +281,21 @@ mod tests {
         let before = placement(&[]);
         let run = BucketRun { first: 4, last: 4, cell: CellIndex(3) };
         let other = apply(&before, Delta { buckets: vec![run], ..Delta::default() });
-        assert!(publication(&other, &group(), &[]).is_err());
+        assert!(published(&other, &group(), &[]).is_err());
         let single = Step { piece: Piece::Wallet { wallet: wallet(4) }, ..group() };
-        assert!(publication(&other, &single, &[]).is_err());
+        assert!(published(&other, &single, &[]).is_err());
     }
 
     #[test]
     fn a_wallet_gets_a_pin_or_loses_it_when_it_comes_home() {
         let before = placement(&[]);
         let away = Step { piece: Piece::Wallet { wallet: wallet(4) }, from: id(1), to: id(2) };
-        let after = apply(&before, publication(&before, &away, &[]).expect("sound").expect("a pin"));
+        let after = apply(&before, published(&before, &away, &[]).expect("sound").expect("a pin"));
         assert_eq!(after.pins().get(&wallet(4)), Some(&CellIndex(2)));
-        assert!(publication(&after, &away, &[]).expect("sound").is_none());
+        assert!(published(&after, &away, &[]).expect("sound").is_none());
         let home = Step { from: id(2), to: id(1), ..away };
-        let again = apply(&after, publication(&after, &home, &[]).expect("sound").expect("no pin"));
+        let again = apply(&after, published(&after, &home, &[]).expect("sound").expect("no pin"));
         assert!(again.pins().is_empty() && is_published(&again, &home));
-        assert!(publication(&again, &home, &[]).expect("sound").is_none());
+        assert!(published(&again, &home, &[]).expect("sound").is_none());
     }
 }

@@ -9,6 +9,7 @@ use control_api::{AuditEntry, Because, OperationId, OperationState, Refusal, Ste
 use uuid::Uuid;
 
 use super::claims::Claim as Buckets;
+use super::done_steps::DoneSteps;
 use super::record::{Operation, StoredPlan};
 use super::state::{self, Event};
 use crate::dynamo::{Item, n, number, s};
@@ -90,16 +91,21 @@ impl Table<Operation> {
         self.entries(limit, AUDIT_SCANNED_MAX, |entry| of.is_none_or(|of| of == entry.operation)).await
     }
 
-    /// A condition for another table's transaction: the operation is still at this step, in one of these states.
+    /// A condition for another table's transaction: of the operation's steps the same are done, and it is in one of
+    /// these states.
     pub fn still_at(&self, operation: &Operation, states: &[OperationState]) -> ConditionCheck {
         let names: Vec<String> = (0..states.len()).map(|i| format!(":s{i}")).collect();
         let check = ConditionCheck::builder()
             .table_name(&self.name)
             .key("k", s(Operation::NAMES.rows))
             .key("v", n(operation.number))
-            .condition_expression(format!("steps_done = :done AND #state IN ({})", names.join(", ")))
+            .condition_expression(format!(
+                "steps_done = :done AND (attribute_not_exists(steps_ahead) OR steps_ahead = :ahead) AND #state IN ({})",
+                names.join(", ")
+            ))
             .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":done", n(operation.progress.steps_done));
+            .expression_attribute_values(":done", n(operation.progress.steps_done))
+            .expression_attribute_values(":ahead", n(operation.steps_ahead));
         let check = names
             .into_iter()
             .zip(states)
@@ -184,7 +190,8 @@ impl Job for Operation {
     }
 
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
-        vec![("state", s(self.state.as_str())), ("steps_done", n(self.progress.steps_done))]
+        let DoneSteps { before, ahead } = self.done();
+        vec![("state", s(self.state.as_str())), ("steps_done", n(before)), ("steps_ahead", n(ahead))]
     }
 
     fn claim(&self, table: &str, claim: Claim) -> Option<Update> {

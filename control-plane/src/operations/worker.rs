@@ -1,26 +1,24 @@
-//! Works on one operation, step by step, from what the tables say. Everything it does may be done again by another
+//! Works on one operation, some steps of it at once, from what the tables say. Everything it does may be done again by another
 //! worker, or by two at once: a move is idempotent, a publication happens once, progress is a compare-and-set.
 //!
 //! It must never publish for an operation that is no longer at that step: the publication's own condition says so.
 
 mod cells;
-mod watch;
+mod side_by_side;
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use control_api::{Because, OperationState, Refusal, Step, Wanted};
-use mover::{Order, Pace};
+use control_api::{Because, OperationState, Step, Wanted};
 use uuid::Uuid;
 
-use super::hands::{Assignment, Carried, Hands, Outcome, Task, Trouble};
+use self::side_by_side::{End, SideBySide};
+use super::hands::{Hands, Task, Trouble};
 use super::record::Operation;
 use super::state::Event;
 use super::step::{self, Next};
-use crate::clock::now_ms;
-use crate::error::{Error, Result, no_placement};
+use crate::error::{Error, Result};
 use crate::jobs::lease::Holder;
 use crate::jobs::transition;
 use crate::jobs::worker::{Advanced, by_itself, caught};
@@ -41,7 +39,7 @@ pub struct Worker {
 /// What a worker remembers from one advance to the next; none of it matters.
 #[derive(Default)]
 pub struct Memory {
-    plan: Option<(Uuid, Vec<Step>)>,
+    plan: Option<(Uuid, Arc<[Step]>)>,
     failures: u32,
 }
 
@@ -106,157 +104,65 @@ impl Worker {
                 }
                 self.happen(operation, Event::Settle, None).await
             }
-            Next::Carry(number) => self.carry(operation, number, memory).await,
-            Next::TakeBack(number) => self.take_back(operation, number, memory).await,
+            Next::Carry => self.carry(operation, memory).await,
+            Next::TakeBack => self.take_back(operation, memory).await,
         }
     }
 
-    async fn carry(&self, operation: Operation, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        let step = self.step(&operation, number, memory).await?;
-        let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
-        if operation.moves_wallets() && step::is_published(&now.placement, &step) {
-            return self.record(operation, &Outcome::default()).await;
-        }
+    async fn carry(&self, operation: Operation, memory: &mut Memory) -> Result<Advanced> {
         let task = match &operation.wanted {
             Wanted::Forget { .. } => Task::Forget,
             Wanted::Migrate { .. } | Wanted::Rebalance { .. } | Wanted::Evacuate { .. } | Wanted::Reverse { .. } => {
                 Task::Move
             }
         };
-        let Some((operation, carried)) = self.carried(operation, &step, task).await? else {
-            return Ok(Advanced::Again);
-        };
-        self.conclude(operation, &step, carried, &[OperationState::Running, OperationState::Pausing], memory).await
+        match self.side_by_side(operation, task, memory).await? {
+            (operation, End::Trouble(trouble)) => self.meet(operation, trouble, memory).await,
+            (_, End::Done | End::Changed) => Ok(Advanced::Again),
+        }
     }
 
-    async fn take_back(&self, operation: Operation, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        let step = self.step(&operation, number, memory).await?;
-        let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+    async fn take_back(&self, operation: Operation, memory: &mut Memory) -> Result<Advanced> {
         if !operation.moves_wallets() {
             return self.happen(operation, Event::Settle, None).await;
         }
-        if step::is_published(&now.placement, &step) {
-            return self.record(operation, &Outcome::default()).await;
-        }
-        let Some((operation, carried)) = self.carried(operation, &step, Task::TakeBack).await? else {
-            return Ok(Advanced::Again);
-        };
-        match carried {
-            Ok(Outcome { completed: false, .. }) => {
+        match self.side_by_side(operation, Task::TakeBack, memory).await? {
+            (operation, End::Done) => {
                 cells::before_aborted(&self.operations, &operation).await?;
                 self.happen(operation, Event::Settle, None).await
             }
-            carried => self.conclude(operation, &step, carried, &[OperationState::Aborting], memory).await,
+            (_, End::Changed) => Ok(Advanced::Again),
+            (operation, End::Trouble(trouble)) => self.meet(operation, trouble, memory).await,
         }
     }
 
-    /// After the hands are done: what came of it is published, if the operation is in one of these states, and recorded;
-    /// or why not.
-    async fn conclude(
-        &self,
-        operation: Operation,
-        step: &Step,
-        carried: Carried,
-        states: &[OperationState],
-        memory: &mut Memory,
-    ) -> Result<Advanced> {
-        match carried {
-            Ok(outcome) => {
-                memory.failures = 0;
-                match self.publish(&operation, step, &outcome, states).await {
-                    Ok(()) => self.record(operation, &outcome).await,
-                    Err(Error::Refused(refused)) if refused.refusal == Refusal::OperationChanged => Ok(Advanced::Again),
-                    Err(Error::Refused(refused)) => self.happen(operation, Event::Fail, Some(refused.detail)).await,
-                    Err(error) => Err(error),
-                }
-            }
-            Err(Trouble::Stopped) => {
-                let told = self.operations.table.get(operation.number).await?;
-                let goes_on = told.is_some_and(|told| told.state == operation.state);
-                Ok(if goes_on { Advanced::After(memory.backoff()) } else { Advanced::Again })
-            }
-            Err(Trouble::Later(why)) => {
-                tracing::warn!(operation = %operation.id(), %step, why, "step not done; trying again");
+    async fn side_by_side(&self, operation: Operation, task: Task, memory: &mut Memory) -> Result<(Operation, End)> {
+        let steps = self.steps(&operation, memory).await?;
+        let done = operation.done();
+        let Some(operation) = self.operations.table.save(&self.holder.leased(operation.clone())).await? else {
+            return Ok((operation, End::Changed));
+        };
+        let ended = SideBySide::new(self, operation, steps, task).carry_out().await?;
+        if ended.0.done() != done {
+            memory.failures = 0;
+        }
+        Ok(ended)
+    }
+
+    /// What follows from a step that was not done.
+    async fn meet(&self, operation: Operation, trouble: Trouble, memory: &mut Memory) -> Result<Advanced> {
+        match trouble {
+            Trouble::Stopped => Ok(Advanced::After(memory.backoff())),
+            Trouble::Later(why) => {
+                tracing::warn!(operation = %operation.id(), why, "a step is not done; trying again");
                 let said = Operation { last_error: Some(why), ..operation.clone() };
                 if said.last_error != operation.last_error {
                     self.operations.table.save(&said).await?;
                 }
                 Ok(Advanced::After(memory.backoff()))
             }
-            Err(Trouble::Fatal(why)) => self.happen(operation, Event::Fail, Some(why)).await,
+            Trouble::Fatal(why) => self.happen(operation, Event::Fail, Some(why)).await,
         }
-    }
-
-    /// Has the hands do it, with a lease that is kept up and progress that is shown meanwhile. `None`: another worker
-    /// came first, look again.
-    async fn carried(&self, operation: Operation, step: &Step, task: Task) -> Result<Option<(Operation, Carried)>> {
-        let Some(operation) = self.operations.table.save(&self.holder.leased(operation)).await? else {
-            return Ok(None);
-        };
-        let now = self.operations.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let limits = &operation.limits;
-        let pace = Arc::new(Pace::new(limits.max_concurrent, limits.max_bytes_per_sec));
-        let source = now.placement.cell_named(&step.from);
-        let assignment = Assignment {
-            task,
-            step: step.clone(),
-            pins: step::pins_elsewhere(&now.placement, step),
-            kept: step::pinned_at_source(&now.placement, step),
-            instances: source.map_or_else(Vec::new, |cell| cell.instances.clone()),
-            order: Order {
-                operation: operation.id().to_string(),
-                actor: operation.because.actor.clone(),
-                epoch: operation.placement_version,
-            },
-            pace: Arc::clone(&pace),
-            stop: stopped,
-        };
-        let (kind, at) = (operation.wanted.kind().as_str(), operation.progress.steps_done);
-        let (mut operation, carried) =
-            watch::watched(self, operation, &pace, &stop, self.hands.carry(&self.operations, assignment)).await;
-        let count = |name: &'static str, of: &std::sync::atomic::AtomicU64| {
-            metrics::counter!(name, "kind" => kind).increment(of.load(Relaxed));
-        };
-        count("control_plane_moved_wallets_total", &pace.progress.wallets);
-        count("control_plane_moved_bytes_total", &pace.progress.bytes);
-        // What was written last is shown; a change of the row meanwhile takes effect.
-        if let Some(newest) = self.operations.table.get(operation.number).await? {
-            if newest.progress.steps_done != at || self.holder.is_anothers(&newest) {
-                return Ok(None);
-            }
-            operation = Operation { progress: operation.progress, ..newest };
-        }
-        Ok(Some((operation, carried)))
-    }
-
-    /// What was moved for an operation that is aborting by now is not published: it is to be taken back like a step in
-    /// progress. Only what could not be taken back is.
-    async fn publish(
-        &self,
-        operation: &Operation,
-        step: &Step,
-        outcome: &Outcome,
-        states: &[OperationState],
-    ) -> Result<()> {
-        if !operation.moves_wallets() {
-            return Ok(());
-        }
-        let guard = self.operations.table.still_at(operation, states);
-        let because = placement_reason(operation);
-        let decide = |placement: &topology::Placement| step::publication(placement, step, &outcome.strays);
-        self.operations.fleet.placements.change_while("wallets_moved", &because, Some(guard), decide).await.map(|_| ())
-    }
-
-    /// One step more is done.
-    async fn record(&self, operation: Operation, outcome: &Outcome) -> Result<Advanced> {
-        let mut next = self.holder.leased(operation);
-        next.progress.steps_done += 1;
-        metrics::gauge!("control_plane_operation_step_timestamp_seconds").set(now_ms() as f64 / 1e3);
-        next.progress.strays += outcome.strays.len() as u64;
-        next.last_error = None;
-        self.operations.table.save(&next).await?;
-        Ok(Advanced::Again)
     }
 
     async fn happen(&self, operation: Operation, event: Event, error: Option<String>) -> Result<Advanced> {
@@ -275,14 +181,16 @@ impl Worker {
         Ok(Advanced::Again)
     }
 
-    async fn step(&self, operation: &Operation, number: u64, memory: &mut Memory) -> Result<Step> {
+    async fn steps(&self, operation: &Operation, memory: &mut Memory) -> Result<Arc<[Step]>> {
         let id = operation.plan.id;
-        if memory.plan.as_ref().is_none_or(|(known, _)| *known != id) {
-            memory.plan = Some((id, self.operations.table.read_plan(&operation.plan).await?));
+        if let Some((known, steps)) = &memory.plan
+            && *known == id
+        {
+            return Ok(Arc::clone(steps));
         }
-        let steps = &memory.plan.as_ref().expect("it was just read").1;
-        let found = usize::try_from(number).ok().and_then(|number| steps.get(number));
-        found.cloned().ok_or_else(|| Error::Unsound(format!("{} has no step {number}", operation.id())))
+        let steps: Arc<[Step]> = self.operations.table.read_plan(&operation.plan).await?.into();
+        memory.plan = Some((id, Arc::clone(&steps)));
+        Ok(steps)
     }
 }
 
