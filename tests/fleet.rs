@@ -5,6 +5,7 @@
 
 pub mod books;
 pub mod client;
+pub mod engines;
 pub mod journal;
 pub mod ports;
 pub mod programs;
@@ -30,7 +31,7 @@ pub use ports::Ports;
 
 /// Namespace of the wallet ids of every test fleet.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f1a_0c52_9f35_4d0e_8a3d_3c1c_6a6b_1f10);
-const REGION: &str = "us-east-1";
+pub const REGION: &str = "us-east-1";
 /// From `ctl up` to every process ready.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// From SIGTERM to the end of `ctl up`; SIGKILL follows.

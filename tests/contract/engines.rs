@@ -1,8 +1,5 @@
 //! The engines, and the suite on each.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-
 use ledger::Append;
 use ledger::fence::CLOCK_SKEW_MAX;
 use store::dynamodb::{Connection, DynamoStore};
@@ -10,26 +7,13 @@ use store::{AppendError, Chains};
 use uuid::Uuid;
 
 use super::{Backdoor, Subject, whole_contract};
-use crate::fleet::stand_in::{NOT_AVAILABLE, StandIn};
-use crate::fleet::{ports, programs, within};
+use crate::fleet::engines::Engine;
+use crate::fleet::within;
 
-const REGION: &str = "us-east-1";
 const TABLES: [&str; 4] = ["ledger", "snapshots", "homes", "owners"];
 
-/// A database file, gone at the end of the test, with what is kept beside it.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        for ending in ["", "-wal", "-shm", ".lock"] {
-            let _ = std::fs::remove_file(format!("{}{ending}", self.0.display()));
-        }
-    }
-}
-
-async fn on_tables(port: u16) {
-    let endpoint = Some(format!("http://127.0.0.1:{port}"));
-    let subject = Subject::tables(&Connection { endpoint, region: REGION.into(), role: None }, "contract-").await;
+async fn on_tables(engine: &Engine) {
+    let subject = Subject::tables(&engine.connection(), "contract-").await;
     whole_contract(&subject).await;
     nothing_is_dated_after_the_database(&subject).await;
     super::changes::what_is_no_sound_block_is_said_and_passed_over(&subject).await;
@@ -58,30 +42,14 @@ async fn the_store_in_memory_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_local_stand_in_keeps_the_contract() {
-    let port = ports::free_port();
-    // Before the engine, so that it goes after it.
-    let file = Scratch(std::env::temp_dir().join(format!("wallet-contract-{}.sqlite", Uuid::new_v4())));
-    let mut command = Command::new(programs::program("local-dynamodb"));
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(&file.0).stderr(Stdio::null());
-    let mut engine = StandIn::start(command);
-    engine.listens(port).await.expect("it starts");
-    within(60, "the contract", on_tables(port)).await;
+    let engine = Engine::local().await;
+    within(60, "the contract", on_tables(&engine)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn amazons_dynamodb_local_keeps_the_contract() {
-    let port = ports::free_port();
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch/dynamodb-local");
-    let mut command = Command::new(script);
-    command.arg(port.to_string()).stdout(Stdio::null());
-    let mut engine = StandIn::start(command);
-    match engine.listens(port).await {
-        Err(Some(NOT_AVAILABLE)) => {
-            return eprintln!("SKIPPED: Amazon's DynamoDB Local is not available here");
-        }
-        ended => ended.expect("it starts"),
-    }
-    within(120, "the contract", on_tables(port)).await;
+    let Some(engine) = Engine::amazons().await else { return };
+    within(120, "the contract", on_tables(&engine)).await;
 }
 
 /// On AWS itself, with the credentials of the environment: `WALLET_CONTRACT_AWS_REGION=eu-central-1`. Creates four
