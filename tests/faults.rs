@@ -5,4 +5,5 @@ mod ejection;
 mod kills;
 mod outages;
 mod recovery;
+mod stuck;
 mod zones;

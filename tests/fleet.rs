@@ -7,6 +7,7 @@ pub mod books;
 pub mod client;
 pub mod engines;
 pub mod journal;
+pub mod open_transfers;
 pub mod ports;
 pub mod programs;
 pub mod seen;
