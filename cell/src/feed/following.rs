@@ -113,7 +113,8 @@ impl<'a, S: Store> Following<'a, S> {
         if batch.lost {
             warn!("the change stream does not keep what comes next any more; all wallets are walked");
             self.begin_again().await?;
-            return Ok(true);
+            // Not at once: what is lost again and again is asked for no more often than the walk goes on.
+            return Ok(false);
         }
         for unsound in &batch.unsound {
             let (record, what) = (&unsound.record, &unsound.what);

@@ -125,20 +125,24 @@ impl Streams {
         let mut remembered = self.known().places.remove(&(shard.to_owned(), taken.clone()));
         let (mut taken, mut lost) = (taken, false);
         for _ in 0..MAX_PLACES {
+            let is_beginning = remembered.is_none() && *taken == Taken::Nothing;
             let place = match remembered.take() {
                 Some(place) => Some(place),
                 None => self.place(stream, shard, taken).await?,
             };
-            let Some(place) = place else {
-                (taken, lost) = (&Taken::Nothing, true);
-                continue;
-            };
-            match self.client.get_records().shard_iterator(place).limit(PAGE_RECORDS).send().await {
-                Ok(answer) => return Ok(Page::of(answer, lost)),
-                Err(error) if error.code() == Some(EXPIRED) => {}
-                Err(error) if error.code() == Some(TRIMMED) => (taken, lost) = (&Taken::Nothing, true),
-                Err(error) => return Err(self.failed(&error)),
+            if let Some(place) = place {
+                match self.client.get_records().shard_iterator(place).limit(PAGE_RECORDS).send().await {
+                    Ok(answer) => return Ok(Page::of(answer, lost)),
+                    Err(error) if error.code() == Some(EXPIRED) => continue,
+                    Err(error) if error.code() == Some(TRIMMED) => {}
+                    Err(error) => return Err(self.failed(&error)),
+                }
             }
+            if is_beginning {
+                // Listed, and not even its beginning is kept: there will be no more in it.
+                return Ok(Page { lost: true, ..Page::default() });
+            }
+            (taken, lost) = (&Taken::Nothing, true);
         }
         Err(StoreError::Unavailable(format!("each place in shard {shard} had expired at once")))
     }
