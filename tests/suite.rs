@@ -10,6 +10,7 @@ mod cost;
 mod deploys;
 mod directions;
 mod faults;
+mod feed;
 mod fleet;
 mod hot_wallet;
 mod integrity;

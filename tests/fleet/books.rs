@@ -65,6 +65,11 @@ impl Books {
         for cell in 1..=count {
             cells.push(CellBooks::read(&fleet.store(cell).await, &format!("cell-{cell}")).await);
         }
+        Self::of(cells)
+    }
+
+    /// The same of cells that were read one by one.
+    pub fn of(cells: Vec<CellBooks>) -> Self {
         let mut longest: BTreeMap<WalletId, usize> = BTreeMap::new();
         let last = |cell: &CellBooks, wallet| cell.chains.get(wallet).and_then(|chain| chain.last()).map(|b| b.number);
         for (position, cell) in cells.iter().enumerate() {
@@ -203,7 +208,7 @@ impl Books {
 }
 
 impl CellBooks {
-    async fn read(store: &DynamoStore, name: &str) -> Self {
+    pub async fn read(store: &DynamoStore, name: &str) -> Self {
         let mut books = Self { name: name.to_owned(), chains: BTreeMap::new(), runs: BTreeMap::new() };
         for wallet in members(store).await {
             let chain = read_chain(store, wallet).await;
