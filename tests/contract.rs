@@ -186,6 +186,7 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     moves::what_was_forgotten_can_be_copied_back(subject).await;
     moves::nothing_is_forgotten_of_a_chain_that_goes_on(subject).await;
     rows::runs_of_marks_come_newest_first(subject).await;
+    rows::runs_that_fill_a_page_come_with_more(subject).await;
     rows::the_latest_snapshot_before_a_time_is_found(subject).await;
     cell_rows::a_row_of_the_cell_changes_only_from_what_was_seen(subject).await;
     cell_rows::rows_of_the_cell_are_listed_from_either_end(subject).await;

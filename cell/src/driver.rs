@@ -4,6 +4,8 @@
 //! The task decides nothing itself. Store calls run as its own child tasks, which it joins before it ends.
 
 mod loading;
+mod marks;
+mod recording;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,9 +27,11 @@ use crate::clock::{Clock, ClockSkew};
 use crate::courier::Courier;
 use crate::hot::Hot;
 use crate::meters;
-use crate::sequencer::{Action, Command, CommandId, CommitId, Limits, Loaded, MARGIN_MICROS, Reply, Sequencer};
+use crate::sequencer::{
+    Action, Command, CommandId, CommitId, Limits, Loaded, MARGIN_MICROS, Reply, Sealing, Sequencer,
+};
 use loading::Want;
-pub use loading::look_up;
+pub use marks::{look_up, look_up_doubts};
 
 /// How long one commit is retried before its commands get the answer that the outcome is unknown or
 /// that nothing was done.
@@ -120,6 +124,7 @@ pub struct Driver<S> {
     /// What the sequencer's monotonic time counts from.
     started: Instant,
     marks_per_wallet: usize,
+    sealing: Sealing,
     courier: Courier,
     /// The last block that this instance wrote of a wallet, where it was a heavy one.
     heavy: HashMap<WalletId, u64>,
@@ -130,7 +135,7 @@ impl<S: Store> Driver<S> {
     /// `courier`: gets the open transfers of wallets that are loaded.
     pub fn new(cell: CellId, store: S, clock: Clock, limits: Limits, courier: Courier) -> (Submitter, Self) {
         let (sender, inbox) = mpsc::channel(MAILBOX);
-        let marks_per_wallet = limits.marks_per_wallet;
+        let (marks_per_wallet, sealing) = (limits.marks_per_wallet, limits.sealing);
         let sequencer = Sequencer::new(cell.clone(), limits);
         let hot = Hot::default();
         let driver = Self {
@@ -144,6 +149,7 @@ impl<S: Store> Driver<S> {
             work: JoinSet::new(),
             started: Instant::now(),
             marks_per_wallet,
+            sealing,
             courier,
             heavy: HashMap::new(),
             hot: hot.clone(),
@@ -175,6 +181,7 @@ impl<S: Store> Driver<S> {
             }
             gauge!("cell_queue_depth").set(self.sequencer.depth() as f64);
             gauge!("cell_store_work_in_flight").set(self.work.len() as f64);
+            gauge!("cell_marks_bytes").set(self.sequencer.marks_bytes() as f64);
         }
     }
 
@@ -287,7 +294,8 @@ impl<S: Store> Driver<S> {
             Action::Load { wallet, after } => {
                 let since = self.clock.now().plus_micros(-KEY_LIFETIME_MICROS - MARGIN_MICROS);
                 let random = self.clock.random();
-                let want = Want { cell: self.cell.clone(), wallet, since, most_marks: self.marks_per_wallet };
+                let (most_marks, sealing) = (self.marks_per_wallet, self.sealing);
+                let want = Want { cell: self.cell.clone(), wallet, since, most_marks, sealing };
                 let place = self.place_of(|traced| traced.wallet == wallet);
                 self.work.spawn(trace::at(place, async move {
                     Event::Loaded(wallet, loading::load(&store, &want, after, random).await)
@@ -314,7 +322,7 @@ impl<S: Store> Driver<S> {
             }
             Action::RecordRun { wallet, run } => {
                 self.work.spawn(async move {
-                    if let Err(error) = loading::record_run(&store, wallet, run).await {
+                    if let Err(error) = recording::record_run(&store, wallet, run).await {
                         // The next load of the wallet reads these blocks instead, and tries again.
                         warn!(%wallet, run, %error, "a run of blocks was not recorded");
                     }

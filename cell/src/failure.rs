@@ -112,6 +112,7 @@ impl Failure {
             | Reply::SeenKey { .. }
             | Reply::SeenKeys { .. }
             | Reply::SeenOnce { .. }
+            | Reply::Perhaps(_)
             | Reply::NotRemembered
             | Reply::NotOpen => unreachable!("the caller itself reads what was done before"),
         }

@@ -10,12 +10,12 @@ use topology::wire::{Credit, CreditOutcome};
 use topology::{CellId, WalletId};
 
 use crate::clock::Clock;
-use crate::driver::{Submitter, look_up};
+use crate::driver::{Submitter, look_up, look_up_doubts};
 use crate::failure::Failure;
-use crate::sequencer::{Command, Once, Reply, Work};
+use crate::sequencer::{Command, Known, Once, Reply, Work};
 
 /// How often a credit is decided again after it was looked up.
-const MAX_ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 6;
 /// How far the times of two blocks of different cells may be from their true order: each clock is trusted to 5 s.
 const CLOCK_SLACK_MICROS: i64 = 10_000_000;
 
@@ -51,9 +51,13 @@ impl<S: Store> Receiver<S> {
                     return Ok(Received::Outcome(outcome.expect("the entry of a credit says what became of it")));
                 }
                 Reply::SeenOnce { block } => return self.recorded(wallet, block, transfer).await,
+                Reply::Perhaps(doubts) => {
+                    look_up_doubts(&self.store, &mut command, doubts, &mut self.clock.random()).await?;
+                }
                 Reply::NotRemembered => {
                     let once = command.once.as_mut().expect("a credit is taken once");
-                    let found = look_up(&self.store, &self.cell, wallet, once.mark, once.since).await?;
+                    let (mark, since, random) = (once.mark, once.since, self.clock.random());
+                    let found = look_up(&self.store, &self.cell, wallet, mark, since, random).await?;
                     if let Some(block) = found {
                         return self.recorded(wallet, block, transfer).await;
                     }
@@ -88,7 +92,7 @@ impl<S: Store> Receiver<S> {
             audit,
             note: Note { reference: ShortText::cut(&credit.reference, ShortText::MAX_BYTES), ..Note::default() },
             expires_at: self.clock.now().plus_micros(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX)),
-            expired_key: None,
+            known: Known::default(),
         }
     }
 }

@@ -18,16 +18,15 @@ use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
 use ledger::limits::GROUP_COMMIT_ENTRIES;
-use ledger::marks::{MarkRun, last_of, run_of};
+use ledger::marks::{last_of, run_of};
 use ledger::open::OpenTransfers;
 use ledger::{Append, Block, Hash, Head, OpenTransfer, Owner, Timestamp};
 use store::commit::CommitOutcome;
 use topology::{CellId, UserId, WalletId};
 
-pub use command::{Batch, BatchItem, Command, Once, Reply, Work};
+pub use command::{Batch, BatchItem, Command, Doubt, Once, Reply, Work};
 use plan::Plan;
-pub use seen::MARGIN_MICROS;
-use seen::Recorded;
+pub use seen::{Gathered, Known, MARGIN_MICROS, Part, Sealing, Seen};
 use slot::{Busy, Slot};
 
 /// Bounds of one instance; the defaults are what it is run with.
@@ -43,11 +42,12 @@ pub struct Limits {
     pub entries_per_block: usize,
     /// How often a command is decided again after its commit lost a race.
     pub attempts: u32,
-    /// Marks remembered of one wallet, at about 70 bytes each; beyond it, keyed requests are refused until the oldest
-    /// marks are 24 hours old.
+    /// Marks remembered of one wallet: at most 16 MB for five million. Beyond it, keyed requests are refused until the
+    /// oldest marks are 24 hours old.
     pub marks_per_wallet: usize,
-    /// Marks remembered of all wallets; beyond it, the longest unused wallets are forgotten.
-    pub marks: usize,
+    pub sealing: Sealing,
+    /// Bytes in which the marks of all wallets are remembered; beyond it, the longest unused wallets are forgotten.
+    pub marks_bytes: usize,
     /// How long the settlement of a transfer waits for a block that it can go along with.
     pub settle_within: Duration,
     /// How long after it has left a transfer is its own instance's to deliver.
@@ -64,8 +64,9 @@ impl Default for Limits {
             wallets: 100_000,
             entries_per_block: GROUP_COMMIT_ENTRIES,
             attempts: 32,
-            marks_per_wallet: 1_200_000,
-            marks: 4_000_000,
+            marks_per_wallet: 5_000_000,
+            sealing: Sealing { marks: 20_000, forgets: false },
+            marks_bytes: 256 << 20,
             settle_within: Duration::from_secs(1),
             carry_on_after: Duration::from_secs(3),
             head_lifetime: HEAD_LIFETIME,
@@ -107,7 +108,7 @@ pub enum Action {
 }
 
 /// What a load found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Loaded {
     /// There is no chain.
     Absent,
@@ -122,15 +123,12 @@ pub enum Loaded {
 }
 
 /// A wallet as it is loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Whole {
     pub head: Head,
-    /// Recorded runs, and blocks of other runs: all marks that were made since `known_since`.
-    pub runs: Vec<MarkRun>,
+    /// Its last blocks, in order.
     pub blocks: Vec<Block>,
-    /// Less than 24 hours ago where there were too many marks (`is_capped`).
-    pub known_since: Timestamp,
-    pub is_capped: bool,
+    pub seen: Seen,
     pub open: OpenTransfers,
     /// `None`: erased.
     pub owner: Option<Owner>,
@@ -171,8 +169,8 @@ pub struct Sequencer {
     alarms: BTreeSet<(Duration, WalletId)>,
     /// Nothing waits any more.
     is_ending: bool,
-    /// Marks remembered in all slots.
-    marks: usize,
+    /// Memory for marks in all slots.
+    marks_bytes: usize,
     /// Counts events: orders arrivals, loads and commits.
     tick: u64,
     /// The times of the last [`Sequencer::pump`].
@@ -194,7 +192,7 @@ impl Sequencer {
             idle: VecDeque::new(),
             alarms: BTreeSet::new(),
             is_ending: false,
-            marks: 0,
+            marks_bytes: 0,
             tick: 0,
             now: Timestamp::default(),
             monotonic: Duration::ZERO,
@@ -283,17 +281,22 @@ impl Sequencer {
         slot.is_usable(oldest) && !slot.is_short_of_marks(self.now)
     }
 
-    /// Changes what is remembered of a wallet, and keeps count of the marks.
+    /// The memory that the marks of all wallets take.
+    pub fn marks_bytes(&self) -> usize {
+        self.marks_bytes
+    }
+
+    /// Changes what is remembered of a wallet, and keeps count of the memory for its marks.
     fn change(&mut self, wallet: WalletId, change: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.slots.get_mut(&wallet) else { return };
-        let before = slot.seen.len();
+        let before = slot.seen.bytes();
         change(slot);
-        self.marks = self.marks + slot.seen.len() - before;
+        self.marks_bytes = self.marks_bytes + slot.seen.bytes() - before;
     }
 
     fn remove(&mut self, wallet: WalletId) {
         if let Some(slot) = self.slots.remove(&wallet) {
-            self.marks -= slot.seen.len();
+            self.marks_bytes -= slot.seen.bytes();
         }
     }
 
@@ -309,10 +312,9 @@ impl Sequencer {
             Loaded::Unavailable(why) => self.answer_all(wallet, &Reply::Unavailable(why)),
             Loaded::Corrupt(what) => self.answer_all(wallet, &Reply::Corrupt(what)),
             Loaded::Whole(whole) => {
-                let Whole { head, runs, blocks, known_since, is_capped, open, owner } = *whole;
-                let marks = Recorded { runs: &runs, blocks: &blocks, known_since, is_capped };
+                let Whole { head, blocks, seen, open, owner } = *whole;
                 self.change(wallet, |slot| {
-                    slot.learn_whole(head, marks, open, owner);
+                    slot.learn_whole(head, seen, open, owner);
                     slot.confirm(started, at);
                 });
                 self.after_load(wallet, &blocks);
@@ -456,7 +458,11 @@ impl Sequencer {
         if !is_usable {
             return self.load(wallet);
         }
-        self.change(wallet, |slot| slot.seen.forget_expired(now));
+        let sealing = self.limits.sealing;
+        self.change(wallet, |slot| {
+            slot.seen.forget_expired(now);
+            slot.seen.seal(sealing);
+        });
         let plan = Plan::build(self, wallet, now);
         self.carry_out(plan, now);
     }
@@ -500,7 +506,7 @@ impl Sequencer {
         let slot = self.slots.get_mut(&wallet).expect("only known slots are loaded");
         // The blocks after the head would bring no older marks.
         if slot.is_short_of_marks(self.now) {
-            self.marks -= slot.seen.len();
+            self.marks_bytes -= slot.seen.bytes();
             slot.forget();
         }
         slot.busy = Busy::Loading { started: self.tick, at: self.monotonic };
@@ -539,7 +545,7 @@ impl Sequencer {
     fn forget_idle(&mut self) {
         while self.idle.len() > 4 * self.limits.wallets
             || self.slots.len() > self.limits.wallets
-            || self.marks > self.limits.marks
+            || self.marks_bytes > self.limits.marks_bytes
         {
             let Some((used, wallet)) = self.idle.pop_front() else { return };
             let idle = |slot: &Slot| slot.used == used && slot.busy == Busy::No && slot.queue.is_empty();

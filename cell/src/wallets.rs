@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::courier::Courier;
-use crate::driver::{Submitter, look_up};
+use crate::driver::{Submitter, look_up, look_up_doubts};
 use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
@@ -31,7 +31,7 @@ use crate::reads::history::{self, Line, Past, Position};
 use crate::reads::personal::{Opener, Remembered};
 use crate::reads::statement::Statement;
 use crate::receiving::Receiver;
-use crate::sequencer::{Command, Once, Reply, Work};
+use crate::sequencer::{Command, Known, Once, Reply, Work};
 pub use batch::{BatchResult, ItemResult, Operation};
 pub use holds::{HoldChange, HoldStatus, OpenHolds};
 pub use payments::{PaymentOrder, Payments};
@@ -40,7 +40,7 @@ pub use transfers::{Transfer, TransferStatus};
 
 /// How often a command goes back to the sequencer because its key was found to have expired, because what it does was
 /// looked up, or because the wallet had left and is back.
-const MAX_ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 6;
 /// How long a request for a wallet that is not here waits while the right to create it moves to
 /// another cell, and how often it looks.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
@@ -286,13 +286,17 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 }
                 Reply::SeenKey { block } => match self.first_result(wallet, block, &command).await? {
                     Some(written) => return Ok(written),
-                    None => command.expired_key = Some(block),
+                    None => command.known.discount(block),
                 },
                 Reply::SeenOnce { block } => return Err(Failure::DoneOnce { block }),
+                Reply::Perhaps(doubts) => {
+                    look_up_doubts(&self.store, &mut command, doubts, &mut self.clock.random()).await?;
+                }
                 Reply::NotRemembered => {
                     let Some(once) = &mut command.once else { return Err(Failure::Contended) };
-                    let found = look_up(&self.store, &self.cell, wallet, once.mark, once.since).await?;
-                    if let Some(block) = found.filter(|block| Some(*block) != once.undone) {
+                    let (mark, since, random) = (once.mark, once.since, self.clock.random());
+                    let found = look_up(&self.store, &self.cell, wallet, mark, since, random).await?;
+                    if let Some(block) = found.filter(|block| once.known.counts(*block)) {
                         return Err(Failure::DoneOnce { block });
                     }
                     *once = once.looked_up();
@@ -318,7 +322,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             audit: context.audit.clone(),
             note: context.note.clone(),
             expires_at: self.clock.now().plus_micros(i64::try_from(patience.as_micros()).unwrap_or(i64::MAX)),
-            expired_key: None,
+            known: Known::default(),
         }
     }
 

@@ -74,9 +74,14 @@ pub fn run_of(number: u64) -> u64 {
     number.checked_div(RUN_BLOCKS).unwrap_or(0)
 }
 
+/// The number of the first block of `run`.
+pub fn first_of(run: u64) -> u64 {
+    run.saturating_mul(RUN_BLOCKS)
+}
+
 /// The number of the last block of `run`.
 pub fn last_of(run: u64) -> u64 {
-    run.saturating_mul(RUN_BLOCKS).saturating_add(RUN_BLOCKS.saturating_sub(1))
+    first_of(run).saturating_add(RUN_BLOCKS.saturating_sub(1))
 }
 
 /// The marks made in one full run of a wallet's blocks.
@@ -94,14 +99,14 @@ impl MarkRun {
     pub fn of(blocks: &[Block]) -> Option<MarkRun> {
         let (first, last) = (blocks.first()?, blocks.last()?);
         let run = run_of(first.number);
-        let whole = first.number == run.saturating_mul(RUN_BLOCKS)
+        let whole = first.number == first_of(run)
             && last.number == last_of(run)
             && u64::try_from(blocks.len()).ok()? == RUN_BLOCKS;
         whole.then(|| MarkRun { run, last_at: last.at, marks: marks_in(blocks).collect() })
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        let first = self.run.saturating_mul(RUN_BLOCKS);
+        let first = first_of(self.run);
         let mut out = Vec::with_capacity(self.marks.len().saturating_mul(MARK_ITEM_BYTES));
         for (mark, number) in &self.marks {
             out.extend_from_slice(&mark.0);
@@ -112,7 +117,7 @@ impl MarkRun {
 
     /// `None` if the bytes are not a list of marks.
     pub fn from_bytes(run: u64, last_at: Timestamp, bytes: &[u8]) -> Option<MarkRun> {
-        let first = run.saturating_mul(RUN_BLOCKS);
+        let first = first_of(run);
         let chunks = bytes.chunks_exact(MARK_ITEM_BYTES);
         if !chunks.remainder().is_empty() {
             return None;

@@ -21,6 +21,8 @@ pub enum Mistake {
     CreditAnsweredFirst,
     /// A credit is answered as refused although no refusal is recorded.
     RefusalUnrecorded,
+    /// The filters of sealed marks lack a part of them.
+    FilterForgets,
 }
 
 impl Mistake {

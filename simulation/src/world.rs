@@ -8,7 +8,7 @@ use std::time::Duration;
 use cell::clock::Clock;
 use cell::feed::{self, Feed};
 use cell::instance::{self, Instance};
-use cell::sequencer::Limits;
+use cell::sequencer::{Limits, Sealing};
 use cell::wallets::Wallets;
 use ledger::Timestamp;
 use ledger::open::OpenTransfers;
@@ -200,6 +200,8 @@ impl World {
             entries_per_block: seeds.usize(1..=6),
             head_lifetime: HEAD_LIFETIME,
             settle_within: Duration::from_millis(seeds.u64(0..2_000)),
+            // So few that the marks of an ordinary wallet are sealed.
+            sealing: Sealing { marks: seeds.usize(1..=24), forgets: self.moves.mistake() == Mistake::FilterForgets },
             ..Limits::default()
         };
         let store = store.with_faults(faults.clone());

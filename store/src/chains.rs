@@ -2,6 +2,7 @@
 //! follows from the blocks, and is recorded later.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
@@ -22,12 +23,12 @@ pub enum Forgotten {
     Refused,
 }
 
-/// Recorded runs of marks, newest first.
+/// One page of recorded runs of marks, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RecordedRuns {
+pub struct RunPage {
     pub runs: Vec<MarkRun>,
-    /// False where older runs were left out because these hold as many marks as were asked for.
-    pub is_all: bool,
+    /// There are older ones among those asked for, perhaps.
+    pub more: bool,
 }
 
 /// A part of a chain, both ends inclusive. A read returns as much of it as fits one page, from the end it starts at.
@@ -128,13 +129,12 @@ pub trait Chains: Clone + Send + Sync + 'static {
         snapshots: &[Snapshot],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The recorded runs that end at or after `since`, newest first, until they hold `most` marks.
+    /// The newest of the recorded runs with these numbers: at most about 1 MB.
     fn mark_runs(
         &self,
         wallet: WalletId,
-        since: Timestamp,
-        most: usize,
-    ) -> impl Future<Output = Result<RecordedRuns, StoreError>> + Send;
+        runs: RangeInclusive<u64>,
+    ) -> impl Future<Output = Result<RunPage, StoreError>> + Send;
 
     /// The latest snapshot at or before `at`.
     fn snapshot_before(

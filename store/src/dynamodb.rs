@@ -19,6 +19,7 @@ mod stored;
 mod tables;
 mod watched;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -37,7 +38,7 @@ use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    Homes, Owners, Page, RecordedRuns, StoreError, StoredPage,
+    Homes, Owners, Page, RunPage, StoreError, StoredPage,
 };
 pub use changes::connect_streams;
 pub use clock::DatabaseClock;
@@ -49,8 +50,6 @@ pub use tables::{TABLES, check_reachable, create_tables};
 /// One attempt at one call; bounded retries are the caller's.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Most pages read by one call that collects a whole answer; 1 MB each.
-const MAX_PAGES: usize = 64;
 
 /// A client with this store's timeouts and no retries of its own; its calls are watched.
 pub async fn connect(connection: &Connection) -> Client {
@@ -241,40 +240,22 @@ impl Chains for DynamoStore {
         Ok(())
     }
 
-    async fn mark_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
-        let (mut runs, mut marks) = (Vec::new(), 0_usize);
-        let mut start = None;
-        for _ in 0..MAX_PAGES {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.snapshots)
-                .key_condition_expression("w = :w AND begins_with(s, :marks)")
-                .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
-                .expression_attribute_values(":marks", AttributeValue::S("marks#".into()))
-                .scan_index_forward(false)
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| errors::read_failed(&error))?;
-            for item in answer.items() {
-                let run = items::to_mark_run(item)?;
-                if run.last_at < since {
-                    return Ok(RecordedRuns { runs, is_all: true });
-                }
-                if marks >= most {
-                    return Ok(RecordedRuns { runs, is_all: false });
-                }
-                marks = marks.saturating_add(run.marks.len());
-                runs.push(run);
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(RecordedRuns { runs, is_all: true });
-            }
-        }
-        Ok(RecordedRuns { runs, is_all: false })
+    async fn mark_runs(&self, wallet: WalletId, runs: RangeInclusive<u64>) -> Result<RunPage, StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.snapshots)
+            .key_condition_expression("w = :w AND s BETWEEN :first AND :last")
+            .expression_attribute_values(":w", AttributeValue::S(wallet.to_string()))
+            .expression_attribute_values(":first", AttributeValue::S(items::mark_sort_key(*runs.start())))
+            .expression_attribute_values(":last", AttributeValue::S(items::mark_sort_key(*runs.end())))
+            .scan_index_forward(false)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| errors::read_failed(&error))?;
+        let runs = answer.items().iter().map(items::to_mark_run).collect::<Result<_, _>>()?;
+        Ok(RunPage { runs, more: answer.last_evaluated_key.is_some() })
     }
 
     async fn snapshot_before(&self, wallet: WalletId, at: Timestamp) -> Result<Option<Snapshot>, StoreError> {

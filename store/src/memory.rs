@@ -5,7 +5,7 @@ mod changes;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use topology::{Bucket, WalletId};
 
 use super::{
     AppendError, BlockRange, CellRow, CellRows, Chains, Derived, Forgotten, Genesis, HomeChange, HomeKey, HomeRow,
-    HomeState, Homes, Owners, Page, RecordedRuns, StoreError, Stored, StoredPage,
+    HomeState, Homes, Owners, Page, RunPage, StoreError, Stored, StoredPage,
 };
 pub use changes::MAX_LOG_BLOCKS;
 pub use tables::Tables;
@@ -77,6 +77,8 @@ pub enum Mutation {
     NoSignBy,
     /// Recorded runs are read as if no block of theirs bore a mark.
     EmptyRuns,
+    /// A full run is read as recorded before its row is written: as if no block of it bore a mark.
+    EarlyRuns,
 }
 
 impl MemoryStore {
@@ -252,23 +254,12 @@ impl Chains for MemoryStore {
         .await
     }
 
-    async fn mark_runs(&self, wallet: WalletId, since: Timestamp, most: usize) -> Result<RecordedRuns, StoreError> {
+    async fn mark_runs(&self, wallet: WalletId, runs: RangeInclusive<u64>) -> Result<RunPage, StoreError> {
         self.read(|tables| {
-            let mut recorded = RecordedRuns { runs: Vec::new(), is_all: true };
-            let mut marks = 0_usize;
-            for run in tables.mark_runs.range((wallet, 0)..=(wallet, u64::MAX)).rev().map(|(_, run)| run) {
-                recorded.is_all = run.last_at < since || marks < most;
-                if run.last_at < since || marks >= most {
-                    break;
-                }
-                marks = marks.saturating_add(run.marks.len());
-                let mut run = run.clone();
-                if self.mutation == Mutation::EmptyRuns {
-                    run.marks.clear();
-                }
-                recorded.runs.push(run);
-            }
-            recorded
+            let mut runs = tables.runs(wallet, runs, self.mutation);
+            let more = runs.len() > PAGE_BLOCKS;
+            runs.truncate(PAGE_BLOCKS);
+            RunPage { runs, more }
         })
         .await
     }

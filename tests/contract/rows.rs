@@ -4,7 +4,7 @@ use ledger::limits::RUN_BLOCKS;
 use ledger::marks::{Mark, MarkRun, last_of};
 use ledger::snapshots::Snapshot;
 use ledger::{Money, Timestamp};
-use store::{RecordedRuns, Store};
+use store::{RunPage, Store};
 
 use super::{START, Subject, wallet_in};
 
@@ -24,30 +24,45 @@ pub async fn runs_of_marks_come_newest_first<S: Store>(subject: &Subject<S>) {
         balance: Money::from_minor(run.run),
         hash: ledger::Hash([7; 32]),
     };
-    let none = RecordedRuns { runs: vec![], is_all: true };
-    assert_eq!(subject.store.mark_runs(wallet, START, 100).await, Ok(none));
+    let none = RunPage { runs: vec![], more: false };
+    assert_eq!(subject.store.mark_runs(wallet, 0..=u64::MAX).await, Ok(none));
     // Over the boundary of a digit, in no order, and one of them twice.
     for number in [9, 2, 10, 11, 100, 9] {
         let run = run(number);
         subject.store.put_run(wallet, &run).await.expect("it answers");
         subject.store.put_snapshots(wallet, &[snapshot(&run)]).await.expect("it answers");
     }
-    let since = |number: u64| run(number).last_at;
-    let of_each = RUN_BLOCKS as usize;
-    for (since, most, expected, is_all) in [
-        (Timestamp::from_micros(i64::MIN), usize::MAX, vec![100, 11, 10, 9, 2], true),
-        (since(2), 5 * of_each, vec![100, 11, 10, 9, 2], true),
-        (since(2).plus_micros(1), 1_000, vec![100, 11, 10, 9], true),
-        (since(10), 1_000, vec![100, 11, 10], true),
-        (since(100).plus_micros(1), 1_000, vec![], true),
-        // Until there are enough marks.
-        (since(2), 2 * of_each, vec![100, 11], false),
-        (since(2), 2 * of_each + 1, vec![100, 11, 10], false),
-        (since(10), 3 * of_each, vec![100, 11, 10], true),
+    for (asked, expected) in [
+        (0..=u64::MAX, vec![100, 11, 10, 9, 2]),
+        (3..=100, vec![100, 11, 10, 9]),
+        (9..=99, vec![11, 10, 9]),
+        (10..=10, vec![10]),
+        (12..=99, vec![]),
     ] {
-        let expected = RecordedRuns { runs: expected.into_iter().map(run).collect(), is_all };
-        assert_eq!(subject.store.mark_runs(wallet, since, most).await, Ok(expected));
+        let expected = RunPage { runs: expected.into_iter().map(run).collect(), more: false };
+        assert_eq!(subject.store.mark_runs(wallet, asked).await, Ok(expected));
     }
+}
+
+pub async fn runs_that_fill_a_page_come_with_more<S: Store>(subject: &Subject<S>) {
+    let wallet = wallet_in(0..0x8000);
+    let marks: Vec<_> = (0..30_000).map(|i| (Mark([7; 11]), i % RUN_BLOCKS)).collect();
+    let runs = 10;
+    for run in 0..runs {
+        let marks = marks.iter().map(|(mark, place)| (*mark, run * RUN_BLOCKS + place)).collect();
+        subject.store.put_run(wallet, &MarkRun { run, last_at: START, marks }).await.expect("it answers");
+    }
+    let (mut next, mut pages) = (Some(runs - 1), 0);
+    while let Some(last) = next {
+        let page = subject.store.mark_runs(wallet, 0..=last).await.expect("it answers");
+        for run in &page.runs {
+            assert_eq!((Some(run.run), run.marks.len()), (next, marks.len()), "none is left out");
+            next = run.run.checked_sub(1);
+        }
+        assert!(page.more || next.is_none(), "{page:?}");
+        pages += 1;
+    }
+    assert!(pages <= runs, "{pages} pages");
 }
 
 pub async fn the_latest_snapshot_before_a_time_is_found<S: Store>(subject: &Subject<S>) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ledger::limits::RUN_BLOCKS;
 use ledger::marks::{MarkRun, last_of, run_of};
-use ledger::{Block, Entry, EntryKind, Timestamp, chain};
+use ledger::{Block, Entry, EntryKind, chain};
 use reconciliation::{Reported, Sums, Transfers};
 use store::dynamodb::DynamoStore;
 use store::verify::Replayed;
@@ -216,12 +216,13 @@ impl CellBooks {
                 continue;
             }
             books.chains.insert(wallet, chain);
-            let runs = store
-                .mark_runs(wallet, Timestamp::from_micros(i64::MIN), usize::MAX)
-                .await
-                .expect("the tables answer")
-                .runs;
-            books.runs.extend(runs.into_iter().map(|run| ((wallet, run.run), run)));
+            let mut last = Some(u64::MAX);
+            while let Some(newest) = last {
+                let page = store.mark_runs(wallet, 0..=newest).await.expect("the tables answer");
+                let oldest = page.runs.last().map(|run| run.run).filter(|_| page.more);
+                last = oldest.and_then(|oldest| oldest.checked_sub(1));
+                books.runs.extend(page.runs.into_iter().map(|run| ((wallet, run.run), run)));
+            }
         }
         books
     }

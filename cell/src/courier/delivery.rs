@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::driver::Submitter;
 use crate::peers::{Credited, PeerError, Peers};
 use crate::receiving::{Received, Receiver};
-use crate::sequencer::{Command, Reply, Work};
+use crate::sequencer::{Command, Known, Reply, Work};
 
 /// One question to the payee's cell.
 const CREDIT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -131,7 +131,7 @@ impl<S: Store, P: Peers> Delivery<S, P> {
             audit: audit(open),
             note: Note::default(),
             expires_at: Timestamp::from_micros(i64::MAX),
-            expired_key: None,
+            known: Known::default(),
         };
         match self.submitter.submit(command).await {
             Reply::Done { block, .. } => Recorded::At(Some(block.at)),

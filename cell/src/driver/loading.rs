@@ -1,27 +1,23 @@
-//! Reads of the store for the sequencer: a wallet's head with what it must not do twice, its new blocks; and the rows of
-//! runs that were not recorded.
+//! Reads a wallet for the sequencer: its head with what it must not do twice, or its new blocks.
 
-use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
-use ledger::limits::RUN_BLOCKS;
-use ledger::marks::{Mark, MarkRun, last_of, marks_in, run_of};
 use ledger::open::OpenTransfers;
-use ledger::snapshots::snapshot_of;
 use ledger::{Block, Hash, Head, Status, Timestamp, chain};
-use metrics::counter;
-use store::{BlockRange, Page, RecordedRuns, Store, StoreError, retry};
+use store::{BlockRange, Page, RunPage, Store, StoreError, retry};
 use topology::{CellId, WalletId};
 use tracing::warn;
 
-use crate::sequencer::{Loaded, Whole};
+use super::marks::Walk;
+use super::recording::Recorder;
+use crate::sequencer::{Gathered, Loaded, Part, Sealing, Seen, Whole};
 
 /// Blocks asked for in one page.
 const PAGE_BLOCKS: usize = 256;
+/// Blocks that are read first: of most wallets all that is needed.
+const NEWEST_BLOCKS: usize = 32;
 /// Pages of new blocks read after another instance was found ahead; above it the wallet is read afresh.
 const MAX_TAIL_PAGES: usize = 16;
-/// Pages of unrecorded blocks read to learn the marks of the last 24 hours, each of at most 1 MB. Where there are more,
-/// the load fails, having recorded these: the next one gets further.
-const MAX_MARK_PAGES: usize = 64;
 /// Pages read for the open transfers of one wallet, each of at most 1 MB.
 const MAX_OPEN_PAGES: usize = 1_024;
 
@@ -32,15 +28,17 @@ pub struct Want {
     /// Marks made before this are not asked for.
     pub since: Timestamp,
     pub most_marks: usize,
+    pub sealing: Sealing,
 }
 
 pub async fn load<S: Store>(store: &S, want: &Want, after: Option<(u64, Hash)>, mut random: fastrand::Rng) -> Loaded {
+    let seed = random.u64(..);
     let found = retry::read(
         || random.f64(),
         || async {
             match after {
-                Some((number, hash)) => load_tail(store, want, number, hash).await,
-                None => load_whole(store, want).await,
+                Some((number, hash)) => load_tail(store, want, number, hash, seed).await,
+                None => load_whole(store, want, seed).await,
             }
         },
     );
@@ -52,7 +50,7 @@ pub async fn load<S: Store>(store: &S, want: &Want, after: Option<(u64, Hash)>, 
 }
 
 /// The blocks after a known one, checked link by link.
-async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> Result<Loaded, StoreError> {
+async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash, seed: u64) -> Result<Loaded, StoreError> {
     // Each page starts with the last block already known: it is what the rest is checked against, and a page that
     // holds nothing else is the end of the chain.
     let mut tail: Vec<Block> = Vec::new();
@@ -63,7 +61,7 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> 
         let is_known = |block: &Block| block.number == first && (!tail.is_empty() || block.hash == hash);
         if !page.first().is_some_and(is_known) {
             // The known block is not here any more: the wallet has left, and what it left behind is being purged.
-            return load_whole(store, want).await;
+            return load_whole(store, want, seed).await;
         }
         let ended = page.len() <= 1;
         let repeated = usize::from(!tail.is_empty());
@@ -73,7 +71,7 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> 
             return Ok(Loaded::Tail(tail.into_iter().skip(1).collect()));
         }
     }
-    match load_whole(store, want).await? {
+    match load_whole(store, want, seed).await? {
         // What was read on the way goes along: a command that was written after all is found in it.
         Loaded::Whole(mut whole) => {
             tail.retain(|block| whole.blocks.first().is_none_or(|first| block.number < first.number));
@@ -84,50 +82,63 @@ async fn load_tail<S: Store>(store: &S, want: &Want, known: u64, hash: Hash) -> 
     }
 }
 
-/// The head, every mark of the last 24 hours from recorded runs and from the blocks of other runs, and the transfers
-/// that are open.
-async fn load_whole<S: Store>(store: &S, want: &Want) -> Result<Loaded, StoreError> {
-    let &Want { ref cell, wallet, since, most_marks } = want;
+/// The head, every mark of the last 24 hours, and the transfers that are open.
+async fn load_whole<S: Store>(store: &S, want: &Want, seed: u64) -> Result<Loaded, StoreError> {
+    let (cell, wallet) = (&want.cell, want.wallet);
     let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-    let (page, recorded, owner) = tokio::join!(
-        store.page(wallet, everything, 32),
-        store.mark_runs(wallet, since, most_marks),
+    let (page, rows, owner) = tokio::join!(
+        store.page(wallet, everything, NEWEST_BLOCKS),
+        store.mark_runs(wallet, 0..=u64::MAX),
         store.owner(wallet)
     );
-    let (Page { mut blocks, more }, RecordedRuns { mut runs, is_all }, owner) = (page?, recorded?, owner?);
+    let (Page { mut blocks, more }, rows, owner) = (page?, rows?, owner?);
     let Some(head) = blocks.first().map(Block::head) else { return Ok(Loaded::Absent) };
-    // One that is not full yet was written before the cell lost a part of the chain.
-    runs.retain(|run| last_of(run.run) <= head.number);
-    if head.home != *cell {
+    let (seen, open) = if head.home == *cell {
+        check_unbroken(&blocks, more)?;
+        check_links(&blocks)?;
+        if owner.is_none() && head.state.status != Status::Erased {
+            // Money comes first: the wallet is served. The integrity job reports it.
+            warn!(%wallet, "the owner of a wallet is missing");
+        }
+        let open = open_transfers(store, &head, &blocks).await?;
+        (seen(store, want, &head, &blocks, rows, seed).await?, open)
+    } else {
         // The marks of a wallet that lives elsewhere are of no use here: late requests are only sent on.
-        blocks.reverse();
-        let (runs, open) = (Vec::new(), OpenTransfers::default());
-        let whole = Whole { head, runs, blocks, known_since: since, is_capped: false, open, owner };
-        return Ok(Loaded::Whole(Box::new(whole)));
-    }
-    check_unbroken(&blocks, more)?;
-    if owner.is_none() && head.state.status != Status::Erased {
-        // Money comes first: the wallet is served. The integrity job reports it.
-        warn!(%wallet, "the owner of a wallet is missing");
-    }
-    let open = open_transfers(store, &head, &blocks).await?;
-    // Runs that were left out are not read block by block either.
-    let known_since = match runs.last() {
-        Some(oldest) if !is_all => oldest.last_at.plus_micros(1),
-        _ => since,
+        let nothing = Gathered::new(want.sealing);
+        (Seen::of(nothing, want.since, false), OpenTransfers::default())
     };
-    let recorded = runs.iter().map(|run| run.run).collect();
-    let is_whole = read_unrecorded(store, wallet, &mut blocks, &recorded, known_since).await?;
     blocks.reverse();
-    check_links(&blocks)?;
-    blocks.retain(|block| block.at >= known_since || block.number == head.number);
-    record_missing(store, wallet, &blocks, &recorded).await;
-    if !is_whole {
-        return Err(StoreError::Unavailable(
-            "the idempotency keys of the last 24 hours are still being indexed".into(),
-        ));
-    }
-    Ok(Loaded::Whole(Box::new(Whole { head, runs, blocks, known_since, is_capped: !is_all, open, owner })))
+    Ok(Loaded::Whole(Box::new(Whole { head, blocks, seen, open, owner })))
+}
+
+/// What is known of the marks of the last 24 hours. `newest`: the wallet's last blocks, newest first.
+async fn seen<S: Store>(
+    store: &S,
+    want: &Want,
+    head: &Head,
+    newest: &[Block],
+    rows: RunPage,
+    seed: u64,
+) -> Result<Seen, StoreError> {
+    let (wallet, random) = (want.wallet, fastrand::Rng::with_seed(seed));
+    let mut gathered = Gathered::new(want.sealing);
+    let (mut oldest, mut is_capped) = (head.at, false);
+    let visit = |part: Part| {
+        if part.last_at < want.since {
+            return ControlFlow::Break(());
+        }
+        if gathered.marks() >= want.most_marks {
+            is_capped = true;
+            return ControlFlow::Break(());
+        }
+        oldest = part.last_at;
+        gathered.take(part);
+        ControlFlow::Continue(())
+    };
+    let mut walk = Walk { store, wallet, newest, recorder: Some(Recorder::new(store, wallet)), random };
+    walk.down(0..=head.number, rows, visit).await?;
+    let known_since = if is_capped { oldest.plus_micros(1) } else { want.since };
+    Ok(Seen::of(gathered, known_since, is_capped))
 }
 
 /// The transfers that are open after `head`: from the blocks that the head names. `newest`: its last blocks, newest first.
@@ -161,95 +172,6 @@ fn broken(number: u64) -> StoreError {
     StoreError::Corrupt(format!("block {number} is missing"))
 }
 
-/// The latest block that bears a mark, of all since `since`, however long ago that is.
-pub async fn look_up<S: Store>(
-    store: &S,
-    cell: &CellId,
-    wallet: WalletId,
-    mark: Mark,
-    since: Timestamp,
-) -> Result<Option<u64>, StoreError> {
-    let want = Want { cell: cell.clone(), wallet, since, most_marks: usize::MAX };
-    let Loaded::Whole(whole) = load_whole(store, &want).await? else {
-        return Ok(None);
-    };
-    if whole.is_capped {
-        return Err(StoreError::Unavailable(format!("the search for what wallet {wallet} has done was given up")));
-    }
-    let of_runs = whole.runs.iter().flat_map(|run| run.marks.iter().copied());
-    let found = of_runs.chain(marks_in(&whole.blocks)).filter(|(found, _)| *found == mark);
-    Ok(found.map(|(_, block)| block).max())
-}
-
-/// Extends `blocks`, newest first, by those of unrecorded runs, back to `since`. False if that were too many to be read
-/// at once.
-async fn read_unrecorded<S: Store>(
-    store: &S,
-    wallet: WalletId,
-    blocks: &mut Vec<Block>,
-    recorded: &BTreeSet<u64>,
-    since: Timestamp,
-) -> Result<bool, StoreError> {
-    for _ in 0..MAX_MARK_PAGES {
-        let oldest = blocks.last().expect("the head is among them");
-        if oldest.at < since || oldest.number == 0 {
-            return Ok(true);
-        }
-        let Some(last) = next_unrecorded(oldest.number - 1, recorded) else { return Ok(true) };
-        let range = BlockRange { first: 0, last, newest_first: true };
-        let page = store.blocks(wallet, range, PAGE_BLOCKS).await?;
-        if page.is_empty() {
-            return Ok(true);
-        }
-        blocks.extend(page);
-    }
-    Ok(false)
-}
-
-/// The newest block at or before `number` that belongs to no recorded run.
-fn next_unrecorded(mut number: u64, recorded: &BTreeSet<u64>) -> Option<u64> {
-    while recorded.contains(&run_of(number)) {
-        number = (run_of(number) * RUN_BLOCKS).checked_sub(1)?;
-    }
-    Some(number)
-}
-
-/// Runs that were full but never recorded, because the process that filled them died first.
-async fn record_missing<S: Store>(store: &S, wallet: WalletId, blocks: &[Block], recorded: &BTreeSet<u64>) {
-    for run in blocks.chunk_by(|a, b| run_of(a.number) == run_of(b.number)).filter_map(MarkRun::of) {
-        if !recorded.contains(&run.run) {
-            let last = blocks.iter().find(|block| block.number == last_of(run.run));
-            let snapshot = snapshot_of(last.expect("the run is whole"));
-            if let Err(error) = store.put_run(wallet, &run).await {
-                warn!(%wallet, %error, "a run of blocks was not recorded");
-                return;
-            }
-            // Other snapshots that are missing are found by the integrity job.
-            if let Err(error) = store.put_snapshots(wallet, &[snapshot]).await {
-                warn!(%wallet, %error, "a snapshot was not recorded");
-            }
-        }
-    }
-}
-
-pub async fn record_run<S: Store>(store: &S, wallet: WalletId, run: u64) -> Result<(), StoreError> {
-    let mut blocks: Vec<Block> = Vec::new();
-    while blocks.len() < RUN_BLOCKS as usize {
-        let first = blocks.last().map_or(run * RUN_BLOCKS, |block| block.number + 1);
-        let range = BlockRange { first, last: last_of(run), newest_first: false };
-        let page = store.blocks(wallet, range, RUN_BLOCKS as usize).await?;
-        if page.is_empty() {
-            return Err(StoreError::Corrupt(format!("run {run} is full but block {first} is missing")));
-        }
-        blocks.extend(page);
-    }
-    let marks = MarkRun::of(&blocks).ok_or_else(|| StoreError::Corrupt(format!("run {run} is not whole")))?;
-    store.put_run(wallet, &marks).await?;
-    store.put_snapshots(wallet, &[snapshot_of(&blocks[blocks.len() - 1])]).await?;
-    counter!("cell_snapshots_recorded_total").increment(1);
-    Ok(())
-}
-
 /// No block is missing among and below the newest ones, given newest first. Where one is, as after a restore that lacks a
 /// part of the chain, what was done before cannot be known.
 fn check_unbroken(newest: &[Block], more: bool) -> Result<(), StoreError> {
@@ -261,10 +183,13 @@ fn check_unbroken(newest: &[Block], more: bool) -> Result<(), StoreError> {
     }
 }
 
-/// Neighbours follow one another; where recorded runs were skipped there is nothing to compare.
+/// Neighbors follow one another, whichever end comes first. What is being purged has gaps.
 fn check_links(blocks: &[Block]) -> Result<(), StoreError> {
-    for pair in blocks.windows(2).filter(|pair| pair[0].number + 1 == pair[1].number) {
-        chain::verify(Some(&pair[0].head()), &pair[1]).map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
+    for pair in blocks.windows(2) {
+        let (below, above) = if pair[0].number < pair[1].number { (&pair[0], &pair[1]) } else { (&pair[1], &pair[0]) };
+        if below.number + 1 == above.number {
+            chain::verify(Some(&below.head()), above).map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
+        }
     }
     Ok(())
 }

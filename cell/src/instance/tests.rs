@@ -1,6 +1,7 @@
 //! Instances over a store in memory that holds, or does, what no instance expects.
 
 mod once;
+mod sealed;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -160,7 +161,7 @@ async fn a_key_among_too_many_to_be_loaded_is_refused() {
     let store = tables();
     let running = Running::start(&store, clock(), Limits::default());
     let wallet = funded(&running, 200).await;
-    while store.mark_runs(wallet, Timestamp::default(), usize::MAX).await.expect("answers").runs.len() < 3 {
+    while store.mark_runs(wallet, 0..=u64::MAX).await.expect("answers").runs.len() < 3 {
         sleep(Duration::from_millis(1)).await;
     }
     let few = Running::start(&store, clock(), Limits { marks_per_wallet: 100, ..Limits::default() });

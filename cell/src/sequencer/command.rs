@@ -1,11 +1,14 @@
 //! What the sequencer is asked, and what it answers.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use ledger::marks::Mark;
 use ledger::{Audit, Block, Intent, ItemOutcome, Key, Note, Refusal, Timestamp, TransactionId};
 use topology::wire::CreditRefusal;
 use topology::{CellId, UserId, WalletId};
+
+use super::seen::Known;
 
 /// One thing to be done to one wallet, named by its transaction id from the moment it is admitted: a write that was
 /// given up for lost and lands after all is recognised by it.
@@ -21,8 +24,8 @@ pub struct Command {
     pub note: Note,
     /// Not started after this time.
     pub expires_at: Timestamp,
-    /// A block that was found to hold this command's key, but more than 24 hours ago.
-    pub expired_key: Option<u64>,
+    /// What was looked up of its key.
+    pub known: Known,
 }
 
 /// What no entry of the chain may bear for the work to be done.
@@ -31,13 +34,13 @@ pub struct Once {
     pub mark: Mark,
     /// No block before this time bears it.
     pub since: Timestamp,
-    /// A block that bears it and does not count: what it did was undone.
-    pub undone: Option<u64>,
+    /// What was looked up of it. What was undone does not count.
+    pub known: Known,
 }
 
 impl Once {
     pub fn new(mark: Mark, since: Timestamp) -> Self {
-        Self { mark, since, undone: None }
+        Self { mark, since, known: Known::default() }
     }
 
     /// No block bore it a moment ago. Those written since are remembered: they are far from a day old.
@@ -71,8 +74,8 @@ pub struct BatchItem {
     pub note: Note,
     /// Its own key was used before, which is what becomes of it: it is not decided.
     pub before: Option<ItemOutcome>,
-    /// A block that was found to hold this key, but more than 24 hours ago.
-    pub expired_key: Option<u64>,
+    /// What was looked up of it.
+    pub known: Known,
 }
 
 impl Command {
@@ -94,10 +97,31 @@ impl Command {
         keys.map(Key::mark).chain(self.once.map(|once| once.mark))
     }
 
+    /// Notes what was looked up of a mark of its own.
+    pub fn learn(&mut self, mark: Mark, known: Known) {
+        if let Work::Batch(batch) = &mut self.work {
+            let of_mark = |item: &&mut BatchItem| item.key.as_ref().is_some_and(|key| key.mark() == mark);
+            batch.items.iter_mut().filter(of_mark).for_each(|item| item.known.extend(known));
+        }
+        if self.key.as_ref().is_some_and(|key| key.mark() == mark) {
+            self.known.extend(known);
+        }
+        if let Some(once) = self.once.as_mut().filter(|once| once.mark == mark) {
+            once.known.extend(known);
+        }
+    }
+
     /// Bookkeeping that no caller waits for: it goes along with the wallet's next block.
     pub fn is_patient(&self) -> bool {
         matches!(self.work, Work::Alone(Intent::Settle { .. }))
     }
+}
+
+/// A mark that blocks in these parts of the chain, oldest first, may bear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    pub mark: Mark,
+    pub parts: Vec<RangeInclusive<u64>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +137,9 @@ pub enum Reply {
     SeenKey { block: u64 },
     /// What may be done only once was done in this block.
     SeenOnce { block: u64 },
+    /// Some of its marks may have been made: they have to be looked up in these parts of the chain, and the command
+    /// submitted again with what was found ([`Command::learn`]). Nothing was done.
+    Perhaps(Vec<Doubt>),
     /// Whether it was done before is not in memory: it has to be looked up from [`Once::since`] on. Nothing was done.
     NotRemembered,
     /// More idempotency keys were used in the last 24 hours than are remembered, and this one may be among the others.

@@ -12,8 +12,8 @@ use ledger::{
 };
 use topology::WalletId;
 
-use super::command::{Batch, Command, Reply, Work};
-use super::seen::{Seen, Use};
+use super::command::{Batch, Command, Doubt, Reply, Work};
+use super::seen::{Known, Seen, Use};
 use super::slot::Slot;
 use super::{CommandId, Sequencer};
 
@@ -98,33 +98,39 @@ impl Plan {
     /// Where the command's marks were made, if they may have been.
     fn seen_before(&self, sequencer: &Sequencer, seen: &Seen, command: &Command) -> Option<Reply> {
         let since = self.now.plus_micros(-KEY_LIFETIME_MICROS);
-        let is_full = seen.len() >= sequencer.limits.marks_per_wallet;
-        let mut is_unknown = false;
-        let mut key = |key: &Option<Key>, expired: Option<u64>| match seen.use_of(key.as_ref()?.mark(), since) {
-            Use::Block(block) => Some(block).filter(|block| Some(*block) != expired),
-            Use::Never if !is_full => None,
-            Use::Never | Use::Unknown => {
-                is_unknown = true;
-                None
+        let is_full = seen.marks() >= sequencer.limits.marks_per_wallet;
+        let (mut is_unknown, mut doubts) = (false, Vec::new());
+        let mut key = |key: &Option<Key>, known: Known| {
+            let mark = key.as_ref()?.mark();
+            match seen.use_of(mark, since, known) {
+                Use::Block(block) => return Some(block),
+                Use::Perhaps(parts) => doubts.push(Doubt { mark, parts }),
+                Use::Never if !is_full => {}
+                Use::Never | Use::Unknown => is_unknown = true,
             }
+            None
         };
-        let block = key(&command.key, command.expired_key);
+        let block = key(&command.key, command.known);
         let found = match &command.work {
             Work::Batch(batch) => {
                 let undone = batch.items.iter().enumerate().filter(|(_, item)| item.before.is_none());
                 let items: Vec<_> =
-                    undone.filter_map(|(place, item)| Some((place, key(&item.key, item.expired_key)?))).collect();
+                    undone.filter_map(|(place, item)| Some((place, key(&item.key, item.known)?))).collect();
                 (block.is_some() || !items.is_empty()).then_some(Reply::SeenKeys { block, items })
             }
             Work::Alone(_) | Work::Refuse(_) => block.map(|block| Reply::SeenKey { block }),
         };
-        let once = command.once.and_then(|once| match seen.use_of(once.mark, once.since) {
-            Use::Block(block) if Some(block) == once.undone => None,
-            Use::Block(block) => Some(Reply::SeenOnce { block }),
-            Use::Never => None,
-            Use::Unknown => Some(Reply::NotRemembered),
-        });
-        found.or(is_unknown.then_some(Reply::WindowFull)).or(once)
+        let once = || {
+            let once = command.once?;
+            match seen.use_of(once.mark, once.since, once.known) {
+                Use::Block(block) => Some(Reply::SeenOnce { block }),
+                Use::Perhaps(parts) => Some(Reply::Perhaps(vec![Doubt { mark: once.mark, parts }])),
+                Use::Never => None,
+                Use::Unknown => Some(Reply::NotRemembered),
+            }
+        };
+        let in_doubt = (!doubts.is_empty()).then_some(Reply::Perhaps(doubts));
+        in_doubt.or(found).or(is_unknown.then_some(Reply::WindowFull)).or_else(once)
     }
 
     /// Decides the command on the running state and takes its entries in, or notes its refusal.

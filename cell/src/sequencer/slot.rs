@@ -7,7 +7,7 @@ use ledger::open::OpenTransfers;
 use ledger::{Block, Head, Owner, Status, Timestamp};
 
 use super::CommandId;
-use super::seen::{Recorded, Seen};
+use super::seen::Seen;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Busy {
@@ -45,8 +45,8 @@ pub struct Slot {
 
 impl Slot {
     /// The wallet as it was loaded; [`Slot::confirm`] follows.
-    pub fn learn_whole(&mut self, head: Head, marks: Recorded<'_>, open: OpenTransfers, owner: Option<Owner>) {
-        self.seen = Seen::of(marks);
+    pub fn learn_whole(&mut self, head: Head, seen: Seen, open: OpenTransfers, owner: Option<Owner>) {
+        self.seen = seen;
         self.carries_on |= !open.is_empty();
         self.open = open;
         self.owner = owner;

@@ -174,8 +174,10 @@ fn whole(chain: &[Block], known_since: Timestamp, is_capped: bool) -> Loaded {
     let mut open = OpenTransfers::default();
     chain.iter().for_each(|block| open.take(block));
     let head = chain.last().expect("block 0").head();
-    let (blocks, owner) = (chain.to_vec(), None);
-    Loaded::Whole(Box::new(Whole { head, runs: vec![], blocks, known_since, is_capped, open, owner }))
+    let mut gathered = Gathered::new(Limits::default().sealing);
+    chain.iter().rev().for_each(|block| gathered.take(Part::of_block(block)));
+    let seen = Seen::of(gathered, known_since, is_capped);
+    Loaded::Whole(Box::new(Whole { head, blocks: chain.to_vec(), seen, open, owner: None }))
 }
 
 fn key_of(byte: u8) -> Key {
@@ -192,7 +194,7 @@ fn command(id: TransactionId, of: u128, work: Work, key: Option<u8>) -> Command 
         audit: Audit::default(),
         note: Note::default(),
         expires_at: Timestamp::from_micros(i64::MAX),
-        expired_key: None,
+        known: Known::default(),
     }
 }
 

@@ -11,10 +11,11 @@ use store::{BlockRange, Store};
 use topology::WalletId;
 
 use super::{Answer, Context, MAX_ROUNDS, Wallets};
+use crate::driver::look_up_doubts;
 use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
-use crate::sequencer::{Batch, BatchItem, Command, Reply, Work};
+use crate::sequencer::{Batch, BatchItem, Command, Known, Reply, Work};
 
 /// One operation that is asked for.
 #[derive(Debug, Clone)]
@@ -66,7 +67,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         operations: Vec<Operation>,
         context: Context,
     ) -> Result<Answer<BatchResult>, Failure> {
-        let item = |Operation { intent, key, note }| BatchItem { intent, key, note, before: None, expired_key: None };
+        let item =
+            |Operation { intent, key, note }| BatchItem { intent, key, note, before: None, known: Known::default() };
         let work = Work::Batch(Batch { is_atomic, items: operations.into_iter().map(item).collect() });
         let mut command = self.command(self.clock.transaction_id(), wallet, work, &context);
         let mut before = DoneBefore::new();
@@ -84,8 +86,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                     let Some(number) = block else { continue };
                     match self.first_batch(number, &command, &before).await? {
                         Some(value) => return Ok(Answer { value, replayed: true }),
-                        None => command.expired_key = Some(number),
+                        None => command.known.discount(number),
                     }
+                }
+                Reply::Perhaps(doubts) => {
+                    look_up_doubts(&self.store, &mut command, doubts, &mut self.clock.random()).await?;
                 }
                 Reply::NoChain(absent) if absent == wallet => drop(self.head(wallet).await?),
                 Reply::Elsewhere { .. } => drop(self.head(wallet).await?),
@@ -114,8 +119,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             let block = blocks.get(&number).and_then(Option::as_ref);
             let first = block.and_then(|block| block.entry_keyed(&item.key.as_ref()?.key));
             match first {
-                Some(_) if !block.is_some_and(|block| self.alive(block.at)) => item.expired_key = Some(number),
-                None => item.expired_key = Some(number),
+                Some(_) if !block.is_some_and(|block| self.alive(block.at)) => item.known.discount(number),
+                None => item.known.discount(number),
                 // Of a batch that is all or nothing; else the other operations are carried out.
                 Some(first) if first.key != item.key && batch.is_atomic => return Err(Failure::KeyReused),
                 Some(first) if first.key != item.key => item.before = Some(ItemOutcome::KeyReused),

@@ -44,7 +44,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         for _ in 0..MAX_ROUNDS {
             match self.reverse_once(wallet, &found, once, &context).await {
                 Err(Failure::DoneOnce { block }) if self.came_back(wallet, block, transaction).await? => {
-                    once.undone = Some(block);
+                    once.known.discount(block);
                 }
                 Err(Failure::DoneOnce { .. }) => return Err(Failure::AlreadyReversed),
                 done => return done,

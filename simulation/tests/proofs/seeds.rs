@@ -93,8 +93,19 @@ fn a_copy_that_is_served_before_all_of_it_is_there_is_found() {
 }
 
 #[test]
+fn a_filter_that_forgets_is_found() {
+    finds(Mistake::FilterForgets);
+}
+
+/// Long chains, so that repetitions come when there are full runs.
+const LONG: Size = Size { wallets: 2, operations_per_client: 120, kills: 40, clients: 8, planners: 2 };
+
+#[test]
 fn deciding_without_the_marks_of_recorded_runs_is_found() {
-    // Long chains, so that repetitions come when the runs are recorded.
-    let size = Size { wallets: 2, operations_per_client: 120, kills: 40, ..Size::default() };
-    finds_in(size, Mistake::Store(Mutation::EmptyRuns));
+    finds_in(LONG, Mistake::Store(Mutation::EmptyRuns));
+}
+
+#[test]
+fn a_run_that_counts_as_recorded_too_early_is_found() {
+    finds_in(LONG, Mistake::Store(Mutation::EarlyRuns));
 }

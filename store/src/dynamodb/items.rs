@@ -84,11 +84,15 @@ pub fn to_block(wallet: WalletId, item: &Item) -> Result<Block, StoreError> {
 pub fn mark_run(wallet: WalletId, run: &MarkRun) -> Item {
     item([
         ("w", text(wallet.to_string())),
-        ("s", text(format!("marks#{:020}", run.run))),
+        ("s", text(mark_sort_key(run.run))),
         ("r", number(run.run)),
         ("at", number(run.last_at.micros())),
         ("b", bytes(run.to_bytes())),
     ])
+}
+
+pub fn mark_sort_key(run: u64) -> String {
+    format!("marks#{run:020}")
 }
 
 pub fn to_mark_run(item: &Item) -> Result<MarkRun, StoreError> {

@@ -2,9 +2,10 @@
 //! memory holds, and what the model explores. No faults, no time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use ledger::block::Block;
-use ledger::marks::MarkRun;
+use ledger::marks::{MarkRun, last_of, run_of};
 use ledger::snapshots::Snapshot;
 use ledger::time::Timestamp;
 use ledger::{Append, Conflict, Guard, Owner};
@@ -81,6 +82,26 @@ impl Tables {
             0 => Forgotten::All,
             deleted => Forgotten::Some(deleted),
         }
+    }
+
+    /// Recorded runs, newest first.
+    pub(super) fn runs(&self, wallet: WalletId, runs: RangeInclusive<u64>, mutation: Mutation) -> Vec<MarkRun> {
+        let of_wallet = (wallet, *runs.start())..=(wallet, *runs.end());
+        let mut found: BTreeMap<u64, MarkRun> =
+            self.mark_runs.range(of_wallet).map(|((_, number), run)| (*number, run.clone())).collect();
+        let empty = |run: u64, last_at: Timestamp| MarkRun { run, last_at, marks: vec![] };
+        match mutation {
+            Mutation::EmptyRuns => found.values_mut().for_each(|run| run.marks.clear()),
+            Mutation::EarlyRuns => {
+                let full = self.chain(wallet).filter(|block| block.number == last_of(run_of(block.number)));
+                let full = full.map(|block| (run_of(block.number), block.at)).filter(|(run, _)| runs.contains(run));
+                for (run, last_at) in full {
+                    found.entry(run).or_insert_with(|| empty(run, last_at));
+                }
+            }
+            Mutation::None | Mutation::NoCondition | Mutation::AnswerFirst | Mutation::NoSignBy => {}
+        }
+        found.into_values().rev().collect()
     }
 
     /// The rows that follow from a wallet's blocks, in no order.

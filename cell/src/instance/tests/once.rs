@@ -10,6 +10,7 @@ use store::verify::Replayed;
 use topology::wire::CreditOutcome;
 
 use super::*;
+use crate::sequencer::Sealing;
 
 const SCHEDULES: u64 = 100;
 const STEPS: usize = 250;
@@ -18,16 +19,16 @@ const MINUTE: i64 = 60_000_000;
 
 /// A clock that the test moves.
 #[derive(Clone)]
-struct Hands(Arc<AtomicI64>);
+pub struct Hands(pub Arc<AtomicI64>);
 
 impl Hands {
     /// Of another process each time: no two give the same ids.
-    fn clock(&self, seed: u64) -> Clock {
+    pub fn clock(&self, seed: u64) -> Clock {
         let hands = self.clone();
         Clock::new(seed, move || hands.now())
     }
 
-    fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
@@ -46,25 +47,30 @@ struct Schedule {
     hands: Hands,
     store: MemoryStore,
     running: Running,
+    limits: Limits,
     wallet: WalletId,
     done: Done,
 }
 
 impl Schedule {
-    async fn new(seed: u64) -> Self {
+    /// So few wallets are remembered that another one evicts this one, and so few marks are held exactly that most are
+    /// sealed.
+    async fn new(seed: u64, forgets: bool) -> Self {
         let hands = Hands(Arc::new(AtomicI64::new(NOW.micros())));
         let store = tables();
         let mut random = fastrand::Rng::with_seed(seed);
-        let running = Running::start(&store, hands.clock(random.u64(..)), limits());
+        let sealing = Sealing { marks: random.usize(1..=20), forgets };
+        let limits = Limits { wallets: 1, sealing, ..Limits::default() };
+        let running = Running::start(&store, hands.clock(random.u64(..)), limits.clone());
         let wallet = running.create("ann").await.expect("it may be created here");
-        Self { random, hands, store, running, wallet, done: Done::default() }
+        Self { random, hands, store, running, limits, wallet, done: Done::default() }
     }
 
     async fn step(&mut self) {
         match self.random.u32(0..20) {
             0 => {
                 let clock = self.hands.clock(self.random.u64(..));
-                self.running = Running::start(&self.store, clock, limits());
+                self.running = Running::start(&self.store, clock, self.limits.clone());
             }
             // Another wallet takes the place of this one in memory.
             1 => drop(self.running.create(&format!("user-{}", self.random.u32(..))).await),
@@ -157,18 +163,26 @@ impl Schedule {
     }
 }
 
-/// So few wallets are remembered that another one evicts this one.
-fn limits() -> Limits {
-    Limits { wallets: 1, ..Limits::default() }
+async fn run(seed: u64, forgets: bool) {
+    let mut schedule = Schedule::new(seed, forgets).await;
+    for _ in 0..STEPS {
+        schedule.step().await;
+    }
+    schedule.check();
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_done_once_is_never_done_twice() {
     for seed in 0..SCHEDULES {
-        let mut schedule = Schedule::new(seed).await;
-        for _ in 0..STEPS {
-            schedule.step().await;
-        }
-        schedule.check();
+        run(seed, false).await;
+    }
+}
+
+/// That sealed marks decide in these schedules.
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "assertion")]
+async fn a_filter_that_forgets_is_found() {
+    for seed in 0..SCHEDULES {
+        run(seed, true).await;
     }
 }

@@ -80,7 +80,7 @@ fn keys_loaded_by_a_clock_ahead_are_loaded_again() {
 
 #[test]
 fn wallets_with_many_keys_make_room_for_others() {
-    let mut bench = Bench::new(Limits { marks: 3, ..Limits::default() }, &[10, 10]);
+    let mut bench = Bench::new(Limits { marks_bytes: 300, ..Limits::default() }, &[10, 10]);
     for key in 1..=3 {
         assert!(matches!(done(&mut bench, Some(key)), Reply::Done { .. }));
     }

@@ -13,9 +13,13 @@ fn hold(amount: u64, lasts_micros: i64) -> Work {
 
 fn batch(is_atomic: bool, works: &[Work]) -> Work {
     let item = |work: &Work| match work {
-        Work::Alone(intent) => {
-            BatchItem { intent: intent.clone(), key: None, note: Note::default(), before: None, expired_key: None }
-        }
+        Work::Alone(intent) => BatchItem {
+            intent: intent.clone(),
+            key: None,
+            note: Note::default(),
+            before: None,
+            known: Known::default(),
+        },
         other => panic!("{other:?} is no operation of a batch"),
     };
     Work::Batch(Batch { is_atomic, items: works.iter().map(item).collect() })

@@ -183,8 +183,10 @@ fn what_was_undone_does_not_count_as_done() {
     let again = bench.submit_once(0, work(), Mark::of_reversal(of), NOW);
     bench.go_on();
     assert_eq!(bench.replies[&again], Reply::SeenOnce { block: 2 });
-    let once = Some(Once { undone: Some(2), ..Once::new(Mark::of_reversal(of), NOW) });
-    let repeated = bench.sequencer.submit(Command { once, ..command(Uuid::from_u128(900), 0, work(), None) });
+    let mut once = Once::new(Mark::of_reversal(of), NOW);
+    once.known.discount(2);
+    let repeated =
+        bench.sequencer.submit(Command { once: Some(once), ..command(Uuid::from_u128(900), 0, work(), None) });
     bench.go_on();
     assert!(bench.done(repeated));
 }
