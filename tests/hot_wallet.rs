@@ -1,5 +1,7 @@
 //! One wallet that all customers pay into, through two instances of its cell at once.
 
+mod filling;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +14,11 @@ use crate::fleet::{Call, Client, Fleet, setting, until, within};
 
 const CLIENTS: u64 = 64;
 const CENT: Money = Money::from_minor(1);
+/// Keys that a wallet remembers, and the memory that they take.
+const MOST_KEYS: u64 = 5_000_000;
+const MOST_BYTES: f64 = 16e6;
+/// Of the keys of the longest test, so many are used by real requests.
+const MOST_REQUESTS: u64 = 10_000;
 
 /// `count` deposits of a cent, by [`CLIENTS`] clients at once. Half of the requests start at one instance and half at
 /// the other; a client goes to the other one when the first does not answer. `begun` counts as they go.
@@ -95,23 +102,42 @@ async fn a_key_of_long_ago_is_found_by_an_instance_that_never_saw_it() {
     within(1_800, "the test", async {
         let count = setting("WALLET_KEYS", 10_000);
         let (fleet, wallet) = begin().await;
-        deposit_cents(&fleet, wallet, count, &Arc::default()).await;
+        let requests = count.min(MOST_REQUESTS);
+        for half in [0, 1] {
+            let begun = Arc::new(AtomicU64::new(half * requests / 2));
+            deposit_cents(&fleet, wallet, (half + 1) * requests / 2, &begun).await;
+            filling::fill(&fleet.store(1).await, wallet, (count - requests) / 2).await;
+        }
         let client = fleet.client();
         let balance = client.balance(wallet).await;
         for name in ["cell-1-a", "cell-1-b"] {
             fleet.kill(name).await;
         }
         fleet.until_all_ready(&["cell-1-a", "cell-1-b"]).await;
-        for number in [0, count / 2, count - 1] {
+        for number in [0, requests / 2, requests - 1] {
             let request = Request::new(What::Deposit { wallet, amount: CENT }, format!("cent-{number}"));
             let started = std::time::Instant::now();
             let answer = client.insist(&request.call()).await.expect(200);
-            eprintln!("key {number} of {count} found in {} ms", started.elapsed().as_millis());
+            eprintln!("key {number} among {count} found in {} ms", started.elapsed().as_millis());
             assert!(answer.is_replay(), "{answer:?}");
             let other = Call::deposit(wallet, "0.02").key(format!("cent-{number}"));
             assert_eq!(client.send(&other).await.expect(422).code(), "idempotency_key_reused");
         }
+        if count >= MOST_KEYS {
+            let another = Call::deposit(wallet, "0.01").key("one-too-many");
+            assert_eq!(client.send(&another).await.expect(429).code(), "idempotency_window_full");
+        }
         assert_eq!(client.balance(wallet).await, balance, "nothing was done twice");
+        let bytes = marks_bytes(&fleet, 0).await.max(marks_bytes(&fleet, 1).await);
+        eprintln!("what was done is remembered in {bytes} bytes");
+        assert!(bytes > 0.0 && bytes <= MOST_BYTES, "{bytes}");
     })
     .await;
+}
+
+/// None of an instance that had nothing to do yet.
+async fn marks_bytes(fleet: &Fleet, instance: u16) -> f64 {
+    let page = fleet.instance_client(1, instance).send(&Call::get("/metrics")).await.expect(200).text;
+    let line = page.lines().find_map(|line| line.strip_prefix("cell_marks_bytes"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
 }
