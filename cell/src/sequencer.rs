@@ -6,6 +6,7 @@
 //! command arrived.
 
 mod command;
+mod mutation;
 mod plan;
 mod seen;
 mod slot;
@@ -25,6 +26,7 @@ use store::commit::CommitOutcome;
 use topology::{CellId, UserId, WalletId};
 
 pub use command::{Batch, BatchItem, Command, Doubt, Once, Reply, Work};
+pub use mutation::Mutation;
 use plan::Plan;
 pub use seen::{Gathered, Known, MARGIN_MICROS, Part, Sealing, Seen};
 use slot::{Busy, Slot};
@@ -54,6 +56,8 @@ pub struct Limits {
     pub carry_on_after: Duration,
     /// How long after its confirmation a head may still be written on: see [`ledger::fence`].
     pub head_lifetime: Duration,
+    /// Never set outside tests.
+    pub mutation: Mutation,
 }
 
 impl Default for Limits {
@@ -70,6 +74,7 @@ impl Default for Limits {
             settle_within: Duration::from_secs(1),
             carry_on_after: Duration::from_secs(3),
             head_lifetime: HEAD_LIFETIME,
+            mutation: Mutation::None,
         }
     }
 }
@@ -415,9 +420,14 @@ impl Sequencer {
                 self.answer(id, Reply::Done { block, entry, user: user.clone() });
             }
         }
-        if home != self.cell {
+        if home != self.cell && !self.ignores_home(wallet) {
             self.answer_all(wallet, &Reply::Elsewhere { wallet, home });
         }
+    }
+
+    fn ignores_home(&self, wallet: WalletId) -> bool {
+        self.limits.mutation.makes(Mutation::HomeIgnored)
+            && self.slots[&wallet].queue.iter().all(|id| self.pending[id].command.is_credit())
     }
 
     /// Answers every command that waits for this wallet, and forgets what was known of it.

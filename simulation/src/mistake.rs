@@ -1,5 +1,6 @@
 //! Deliberate mistakes of the code under test.
 
+use cell::sequencer;
 use store::memory::Mutation;
 
 /// A deliberate mistake, for showing that a run would find it.
@@ -8,6 +9,8 @@ pub enum Mistake {
     None,
     /// All writes.
     Store(Mutation),
+    /// Of all sequencers.
+    Sequencers(sequencer::Mutation),
     /// The movers' writes.
     Movers(Mutation),
     /// Cells write although their clock is an hour off.
@@ -30,6 +33,13 @@ impl Mistake {
         match self {
             Mistake::Store(mutation) => mutation,
             _ => Mutation::None,
+        }
+    }
+
+    pub fn in_sequencers(self) -> sequencer::Mutation {
+        match self {
+            Mistake::Sequencers(mutation) => mutation,
+            _ => sequencer::Mutation::None,
         }
     }
 

@@ -199,6 +199,7 @@ impl World {
         let limits = Limits {
             entries_per_block: seeds.usize(1..=6),
             head_lifetime: HEAD_LIFETIME,
+            mutation: self.moves.mistake().in_sequencers(),
             settle_within: Duration::from_millis(seeds.u64(0..2_000)),
             // So few that the marks of an ordinary wallet are sealed.
             sealing: Sealing { marks: seeds.usize(1..=24), forgets: self.moves.mistake() == Mistake::FilterForgets },

@@ -111,6 +111,10 @@ impl Command {
         }
     }
 
+    pub fn is_credit(&self) -> bool {
+        matches!(self.work, Work::Alone(Intent::Receive { .. }))
+    }
+
     /// Bookkeeping that no caller waits for: it goes along with the wallet's next block.
     pub fn is_patient(&self) -> bool {
         matches!(self.work, Work::Alone(Intent::Settle { .. }))

@@ -15,7 +15,7 @@ use topology::WalletId;
 use super::command::{Batch, Command, Doubt, Reply, Work};
 use super::seen::{Known, Seen, Use};
 use super::slot::Slot;
-use super::{CommandId, Sequencer};
+use super::{CommandId, Mutation, Sequencer};
 
 /// The block as far as it is decided.
 pub struct Draft {
@@ -91,7 +91,7 @@ impl Plan {
         let length = self.draft.length();
         let is_too_long = length > 0 && length + command.entries() > sequencer.limits.entries_per_block;
         if !is_repeated && !is_too_long {
-            self.take(slot, id, &command);
+            self.take(sequencer, slot, id, &command);
         }
     }
 
@@ -134,7 +134,7 @@ impl Plan {
     }
 
     /// Decides the command on the running state and takes its entries in, or notes its refusal.
-    fn take(&mut self, slot: &Slot, id: CommandId, command: &Command) {
+    fn take(&mut self, sequencer: &Sequencer, slot: &Slot, id: CommandId, command: &Command) {
         let intent = match &command.work {
             Work::Batch(batch) => return self.take_batch(id, command, batch),
             Work::Refuse(reply) => return self.doubtful.push((id, Reply::clone(reply))),
@@ -142,7 +142,7 @@ impl Plan {
         };
         if let Intent::Settle { transfer } | Intent::TakeBack { transfer, .. } = intent {
             let is_open = slot.open.get(*transfer).is_some() && self.draft.ended.insert(*transfer);
-            if !is_open {
+            if !is_open && !sequencer.limits.mutation.makes(Mutation::SettledTwice) {
                 return self.doubtful.push((id, Reply::NotOpen));
             }
         }

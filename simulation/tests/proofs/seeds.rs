@@ -1,5 +1,6 @@
 //! The simulator's seeds that every change must pass, and the proof that it would find a mistake.
 
+use cell::sequencer;
 use simulation::{Mistake, Size, run};
 use store::memory::Mutation;
 
@@ -85,6 +86,16 @@ fn a_credit_that_is_answered_before_it_is_received_is_found() {
 #[test]
 fn a_refusal_that_is_not_recorded_is_found() {
     finds(Mistake::RefusalUnrecorded);
+}
+
+#[test]
+fn a_transfer_that_is_settled_twice_is_found() {
+    finds(Mistake::Sequencers(sequencer::Mutation::SettledTwice));
+}
+
+#[test]
+fn a_credit_of_a_wallet_that_has_moved_is_found() {
+    finds(Mistake::Sequencers(sequencer::Mutation::HomeIgnored));
 }
 
 #[test]
