@@ -6,27 +6,67 @@ use ledger::{Append, Block, Trace};
 use store::memory::Tables;
 use uuid::Uuid;
 
-use super::space::{AppendId, Written};
-use super::state::{Copied, Phase, Seen, State};
-use super::world::{cell, wallet};
-use super::{Mistake, Move, PAGE_BLOCKS};
+use super::space::{AppendId, BlockId, Written};
+use super::wallet::{Held, Wallet};
+use super::{Mistake, cell};
+
+/// Blocks that a mover reads at once; the store may always return fewer than it is asked for.
+const PAGE_BLOCKS: usize = 2;
+
+/// What a mover saw of both cells, perhaps long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seen {
+    pub source: Option<BlockId>,
+    pub copy: Copied,
+}
+
+/// [`ledger::moving::Copy`], by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Copied {
+    pub prefix: Option<BlockId>,
+    pub tombstone: Option<BlockId>,
+}
+
+/// Where a mover is; a crash leaves nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    Idle,
+    SawTarget(Copied),
+    Saw(Seen),
+    /// Has read a page, and has written some of its blocks: a bit for each.
+    Copying {
+        seen: Seen,
+        page: AppendId,
+        written: u8,
+    },
+    /// About to append the block by which the wallet leaves.
+    Cutting {
+        seen: Seen,
+        moved: BlockId,
+    },
+    /// It is appended at the source, and about to be at the target.
+    Bringing {
+        seen: Seen,
+        moved: BlockId,
+    },
+}
 
 /// What a step of a mover came to.
 pub enum Stepped {
-    To(Box<State>),
+    To(Held),
     /// The plan has come to its end.
     Ended,
     /// It says that the two cells have different chains.
     Diverged,
 }
 
-impl Move {
+impl Wallet {
     fn copy_of(&self, copied: Copied) -> Copy {
         Copy { prefix: self.space.head_of(copied.prefix), tombstone: self.space.head_of(copied.tombstone) }
     }
 
     fn look_at(&self, tables: &Tables, target: usize) -> Copied {
-        let newest: Vec<_> = tables.chain(wallet()).rev().take(NEWEST_BLOCKS).cloned().collect();
+        let newest: Vec<_> = tables.chain(self.id).rev().take(NEWEST_BLOCKS).cloned().collect();
         let copy = Copy::of(&cell(target), &newest);
         let named = |head: Option<ledger::Head>| {
             let block = head.and_then(|head| newest.iter().find(|block| block.number == head.number));
@@ -42,7 +82,7 @@ impl Move {
         Append { guard, ..append }
     }
 
-    fn decide(&self, state: &State, mover: usize, seen: Seen) -> Result<Phase, Stepped> {
+    fn decide(&self, held: &Held, mover: usize, seen: Seen) -> Result<Phase, Stepped> {
         let (from, to) = self.plans[mover];
         let source = self.space.head_of(seen.source);
         match moving::next(&cell(from), &cell(to), source.as_ref(), &self.copy_of(seen.copy)) {
@@ -54,15 +94,15 @@ impl Move {
                 Ok(Phase::Cutting { seen, moved: self.space.keep_block(moved) })
             }
             Step::Copy { first, last } => {
-                let tables = self.space.tables(state.tables[from]);
-                let within = tables.chain(wallet()).filter(|block| (first..=last).contains(&block.number));
+                let tables = self.space.tables(held.tables[from]);
+                let within = tables.chain(self.id).filter(|block| (first..=last).contains(&block.number));
                 let blocks: Vec<_> = within.take(PAGE_BLOCKS).cloned().collect();
                 if blocks.is_empty() {
                     return Ok(Phase::Idle);
                 }
                 let prefix = self.space.head_of(seen.copy.prefix);
                 if moving::check_links(prefix.as_ref(), &blocks).is_err() {
-                    return if self.is_as_seen(state, mover, seen) { Err(Stepped::Diverged) } else { Ok(Phase::Idle) };
+                    return if self.is_as_seen(held, mover, seen) { Err(Stepped::Diverged) } else { Ok(Phase::Idle) };
                 }
                 let page = self.space.keep_append(self.onto(blocks));
                 Ok(Phase::Copying { seen, page, written: 0 })
@@ -71,11 +111,11 @@ impl Move {
     }
 
     /// A mover looks again before it calls two views of a wallet two chains.
-    fn is_as_seen(&self, state: &State, mover: usize, seen: Seen) -> bool {
+    fn is_as_seen(&self, held: &Held, mover: usize, seen: Seen) -> bool {
         let (from, to) = self.plans[mover];
-        let copy = self.look_at(&self.space.tables(state.tables[to]), to);
+        let copy = self.look_at(&self.space.tables(held.tables[to]), to);
         (copy.prefix, copy.tombstone) == (seen.copy.prefix, seen.copy.tombstone)
-            && self.newest(state, from) == seen.source
+            && self.newest(held, from) == seen.source
     }
 
     /// What is written at once next of a page: the places of its blocks.
@@ -107,11 +147,11 @@ impl Move {
         Some((Append::next(page.blocks[place].clone()), bits(&[place])))
     }
 
-    fn copy(&self, next: &mut State, to: usize, (seen, page, written): (Seen, AppendId, u8), last: bool) -> Phase {
+    fn copy(&self, next: &mut Held, to: usize, (seen, page, written): (Seen, AppendId, u8), last: bool) -> Phase {
         let all = self.space.append(page);
         let Some((append, bits)) = self.next_write(to, seen, &all, written, last) else { return Phase::Idle };
         let written = written | bits;
-        match self.write(next, to, append) {
+        match self.write(next, to, self.space.keep_append(append)) {
             Written::Yes(_) if !self.at_once(to, seen, &all, written).is_empty() => {
                 Phase::Copying { seen, page, written }
             }
@@ -126,32 +166,32 @@ impl Move {
     }
 
     /// Of the blocks that a mover writes at once, the last one lands first.
-    pub fn write_last(&self, state: &State, mover: usize) -> Option<State> {
-        let Phase::Copying { seen, page, written } = state.movers[mover] else { return None };
+    pub fn write_last(&self, held: &Held, mover: usize) -> Option<Held> {
+        let Phase::Copying { seen, page, written } = held.movers[mover] else { return None };
         let to = self.plans[mover].1;
         if seen.copy.tombstone.is_some() || self.at_once(to, seen, &self.space.append(page), written).len() < 2 {
             return None;
         }
-        let mut next = *state;
+        let mut next = *held;
         next.movers[mover] = self.copy(&mut next, to, (seen, page, written), true);
         Some(next)
     }
 
     /// One step of a mover: between any two of them others may act.
-    pub fn step_mover(&self, state: &State, mover: usize) -> Stepped {
+    pub fn step_mover(&self, held: &Held, mover: usize) -> Stepped {
         let (from, to) = self.plans[mover];
-        let mut next = *state;
-        next.movers[mover] = match state.movers[mover] {
-            Phase::Idle => Phase::SawTarget(self.look_at(&self.space.tables(state.tables[to]), to)),
-            Phase::SawTarget(copy) => Phase::Saw(Seen { source: self.newest(state, from), copy }),
-            Phase::Saw(seen) => match self.decide(state, mover, seen) {
+        let mut next = *held;
+        next.movers[mover] = match held.movers[mover] {
+            Phase::Idle => Phase::SawTarget(self.look_at(&self.space.tables(held.tables[to]), to)),
+            Phase::SawTarget(copy) => Phase::Saw(Seen { source: self.newest(held, from), copy }),
+            Phase::Saw(seen) => match self.decide(held, mover, seen) {
                 Ok(phase) => phase,
                 Err(end) => return end,
             },
             Phase::Copying { seen, page, written } => self.copy(&mut next, to, (seen, page, written), false),
             Phase::Cutting { seen, moved } => {
                 let block = self.space.block(moved).as_ref().clone();
-                match self.write(&mut next, from, self.onto(vec![block])) {
+                match self.write(&mut next, from, self.space.keep_append(self.onto(vec![block]))) {
                     Written::Yes(_) => Phase::Bringing { seen, moved },
                     Written::No => Phase::Idle,
                 }
@@ -159,25 +199,26 @@ impl Move {
             Phase::Bringing { moved, .. } => {
                 let block = self.space.block(moved).as_ref().clone();
                 // Written or not, the next look tells.
-                self.write(&mut next, to, self.onto(vec![block]));
+                self.write(&mut next, to, self.space.keep_append(self.onto(vec![block])));
                 Phase::Idle
             }
         };
-        Stepped::To(Box::new(next))
+        Stepped::To(next)
     }
 
     /// The write that a mover is about to send, and to which cell.
-    pub fn write_of(&self, state: &State, mover: usize) -> Option<(usize, Append)> {
+    pub fn write_of(&self, held: &Held, mover: usize) -> Option<(usize, AppendId)> {
         let (from, to) = self.plans[mover];
         let one = |moved| vec![self.space.block(moved).as_ref().clone()];
-        match state.movers[mover] {
+        let (at, append) = match held.movers[mover] {
             Phase::Copying { seen, page, written } => {
                 let all = self.space.append(page);
-                self.next_write(to, seen, &all, written, false).map(|(append, _)| (to, append))
+                (to, self.next_write(to, seen, &all, written, false)?.0)
             }
-            Phase::Cutting { moved, .. } => Some((from, self.onto(one(moved)))),
-            Phase::Bringing { moved, .. } => Some((to, self.onto(one(moved)))),
-            _ => None,
-        }
+            Phase::Cutting { moved, .. } => (from, self.onto(one(moved))),
+            Phase::Bringing { moved, .. } => (to, self.onto(one(moved))),
+            Phase::Idle | Phase::SawTarget(_) | Phase::Saw(_) => return None,
+        };
+        Some((at, self.space.keep_append(append)))
     }
 }

@@ -1,23 +1,54 @@
-//! What tables, blocks and writes there are in the model, each kept once and named by a small number; and what the
+//! What tables, blocks and writes of one wallet there are in a model, each kept once and named by a small number; and what the
 //! store's own code makes of a write on tables, worked out once for each pair.
 //!
 //! Decides nothing: `Tables::append` and `Tables::forget` are the ones that the simulator's store runs.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ledger::{Append, Block, Head};
 use store::memory::{Mutation, Tables};
 use store::{AppendError, Forgotten};
-
-use super::world::wallet;
+use topology::WalletId;
 
 /// Blocks deleted at once: small, so that others come in between.
 const FORGET_BLOCKS: usize = 2;
 
+/// Of small numbers, as states are made of. Not for what comes from outside.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+type Table<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
+
 /// Things by number, and the number of each.
-type Numbered<T> = (Vec<Arc<T>>, HashMap<Arc<T>, u32>);
+type Numbered<T> = (Vec<Arc<T>>, Table<Arc<T>, u32>);
 
 /// Things kept once, by number. Numbers are given in the order of discovery, which two threads may change from run to
 /// run, but never within one.
@@ -27,7 +58,7 @@ struct Kept<T> {
 
 impl<T: Hash + Eq> Kept<T> {
     fn new() -> Self {
-        Self { things: RwLock::new((Vec::new(), HashMap::new())) }
+        Self { things: RwLock::new((Vec::new(), Table::default())) }
     }
 
     fn number(&self, thing: T) -> u32 {
@@ -45,17 +76,23 @@ impl<T: Hash + Eq> Kept<T> {
         number
     }
 
+    fn find(&self, is_meant: impl Fn(&T) -> bool) -> Option<u32> {
+        let things = self.things.read().unwrap_or_else(PoisonError::into_inner);
+        let place = things.0.iter().position(|thing| is_meant(thing))?;
+        u32::try_from(place).ok()
+    }
+
     fn get(&self, number: u32) -> Arc<T> {
         self.things.read().unwrap_or_else(PoisonError::into_inner).0[number as usize].clone()
     }
 }
 
 /// Answers worked out before.
-pub struct Known<K, V>(RwLock<HashMap<K, V>>);
+pub struct Known<K, V>(RwLock<Table<K, V>>);
 
 impl<K: Hash + Eq + Copy, V: Clone> Known<K, V> {
     pub fn new() -> Self {
-        Self(RwLock::new(HashMap::new()))
+        Self(RwLock::new(Table::default()))
     }
 
     pub fn get_or(&self, key: K, work_out: impl FnOnce() -> V) -> V {
@@ -84,27 +121,34 @@ pub enum Written {
 }
 
 pub struct Space {
+    wallet: WalletId,
     tables: Kept<Tables>,
     blocks: Kept<Block>,
     appends: Kept<Append>,
     written: Known<(TablesId, AppendId, bool), Written>,
     forgotten: Known<(TablesId, u64), (TablesId, bool)>,
     heads: Known<TablesId, Option<BlockId>>,
+    chains: Known<BlockId, Arc<Vec<Block>>>,
 }
 
 impl Space {
-    pub fn new() -> Self {
+    pub fn new(wallet: WalletId) -> Self {
         Self {
+            wallet,
             tables: Kept::new(),
             blocks: Kept::new(),
             appends: Kept::new(),
             written: Known::new(),
             forgotten: Known::new(),
             heads: Known::new(),
+            chains: Known::new(),
         }
     }
 
     pub fn keep_tables(&self, tables: Tables) -> TablesId {
+        tables.chain(self.wallet).for_each(|block| {
+            self.keep_block(block.clone());
+        });
         TablesId(self.tables.number(tables))
     }
 
@@ -132,9 +176,20 @@ impl Space {
         block.map(|block| self.block(block).head())
     }
 
+    /// The chain up to this block, as far as its blocks name one another.
+    pub fn chain(&self, last: BlockId) -> Arc<Vec<Block>> {
+        self.chains.get_or(last, || {
+            let last = self.block(last);
+            let below = self.blocks.find(|block| block.hash == last.previous).map(BlockId);
+            let mut chain = below.map_or_else(Vec::new, |below| self.chain(below).to_vec());
+            chain.push(last.as_ref().clone());
+            Arc::new(chain)
+        })
+    }
+
     /// The newest block in these tables.
     pub fn newest(&self, tables: TablesId) -> Option<BlockId> {
-        self.heads.get_or(tables, || self.tables(tables).head(wallet()).map(|block| self.keep_block(block.clone())))
+        self.heads.get_or(tables, || self.tables(tables).head(self.wallet).map(|block| self.keep_block(block.clone())))
     }
 
     /// The store's answer to a write. `mutation` is one and the same for each kind of writer in a run.
@@ -153,7 +208,7 @@ impl Space {
     pub fn forget(&self, tables: TablesId, tombstone: u64) -> (TablesId, bool) {
         self.forgotten.get_or((tables, tombstone), || {
             let mut after = Tables::clone(&self.tables(tables));
-            match after.forget(wallet(), tombstone, FORGET_BLOCKS) {
+            match after.forget(self.wallet, tombstone, FORGET_BLOCKS) {
                 Forgotten::Some(_) => (self.keep_tables(after), false),
                 Forgotten::All | Forgotten::Refused => (tables, true),
             }
