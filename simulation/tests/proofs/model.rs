@@ -1,6 +1,6 @@
 //! Small deployments of two cells, explored by `stateright`: every order of steps, every death, every late write. What is
 //! decided, is decided by `ledger`; the tables are those of the simulator's store. `moves` goes every way that the move
-//! of one wallet can go.
+//! of one wallet can go, `transfers` every way that a transfer can go while both its wallets move.
 //!
 //! It must not describe a protocol a second time: only which process acts next is its own.
 
@@ -9,6 +9,7 @@ mod mover;
 mod moves;
 mod purge;
 mod space;
+mod transfers;
 mod wallet;
 
 use store::memory::Mutation;
@@ -34,6 +35,14 @@ enum Mistake {
     MoversUnguarded,
     /// An instance that loads a wallet does not look for what was done before.
     ForgetsWhatWasDone,
+    /// A cell takes a credit although its chain says that the wallet lives elsewhere.
+    HomeIgnored,
+    /// A credit is answered before it is written.
+    AnsweredFirst,
+    /// A refusal is answered and not written.
+    RefusalUnrecorded,
+    /// The end of a transfer is written without asking whether the transfer is open.
+    SettledTwice,
 }
 
 impl Mistake {
