@@ -51,12 +51,11 @@ impl<S: Clone> Route<S> {
     }
 }
 
-/// The actor of a move and the reason: written into every `Moved` block.
+/// What a move is for.
 #[derive(Debug, Clone)]
 pub struct Order {
-    /// The operation's id.
+    /// The operation's id: every `Moved` block names it.
     pub operation: String,
-    pub actor: String,
     /// Version of the placement that the move was planned on.
     pub epoch: u64,
 }

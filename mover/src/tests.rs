@@ -76,7 +76,7 @@ async fn with_holds<H: Holds, T>(
     work: impl AsyncFnOnce(Mover<'_, MemoryStore, H>) -> T,
 ) -> T {
     let route = Route { from: from.clone(), to: to.clone() };
-    let order = Order { operation: "op-1".into(), actor: "test".into(), epoch: 1 };
+    let order = Order { operation: "op-1".into(), epoch: 1 };
     let (pace, clock) = (Pace::new(1, None), || Timestamp::from_micros(1_000_000));
     let (_stopper, stop) = watch::channel(false);
     let head_lifetime = HEAD_LIFETIME;

@@ -154,7 +154,7 @@ impl<S: Store> Around<'_, S> {
     async fn move_rest(&self, other: &Side<S>, wallet: WalletId) -> Result<Option<String>> {
         let to = Side { cell: self.entry.id.clone(), store: self.store.clone() };
         let route = Route { from: other.clone(), to };
-        let order = Order { operation: "restore".into(), actor: "restore".into(), epoch: self.placement.version() };
+        let order = Order { operation: "restore".into(), epoch: self.placement.version() };
         let (_stopper, stop) = watch::channel(false);
         let pace = Pace::new(CONCURRENT, None);
         let (clock, head_lifetime): (_, Duration) = (self.clock, HEAD_LIFETIME);

@@ -85,7 +85,7 @@ impl World {
         let Leftover { wallet, cell, tombstone } = leftover;
         let Some(home) = self.home_of(wallet).await.filter(|home| *home != cell) else { return Ok(()) };
         let route = Route { from: self.side(cell), to: self.side(home) };
-        let order = Order { operation: "forget".into(), actor: "simulator".into(), epoch: 0 };
+        let order = Order { operation: "forget".into(), epoch: 0 };
         let (pace, holds, clock) = (Pace::new(1, None), AllInstances(self.clone()), self.clock(0));
         let (_stopper, stop) = watch::channel(false);
         let head_lifetime = HEAD_LIFETIME;

@@ -162,11 +162,7 @@ impl World {
         stop: watch::Receiver<bool>,
     ) -> Result<bool, Violation> {
         let route = Route { from: self.side_through(faults, plan.from), to: self.side_through(faults, plan.to) };
-        let order = Order {
-            operation: format!("operation-{}", plan.number),
-            actor: "simulator".into(),
-            epoch: plan.epoch as u64,
-        };
+        let order = Order { operation: format!("operation-{}", plan.number), epoch: plan.epoch as u64 };
         let (pace, holds) = (Pace::new(CONCURRENT, None), AllInstances(self.clone()));
         let clock = self.clock((plan.number as i64 * 777_777) % LARGEST_SKEW);
         let head_lifetime = HEAD_LIFETIME;

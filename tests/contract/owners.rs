@@ -1,7 +1,7 @@
 //! Owners of wallets: written with block 0, copied, purged, erased.
 
 use ledger::{Append, Guard, Owner, WalletKey};
-use store::{Chains, Forgotten, Owners, Store};
+use store::{Forgotten, Store};
 use topology::{UserId, WalletId};
 
 use super::{Subject, block_zero, moves, wallet_in};

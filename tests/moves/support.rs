@@ -35,7 +35,7 @@ impl Way {
         let (stopper, stop) = watch::channel(false);
         Self {
             route: Route { from: side(from).await, to: side(to).await },
-            order: Order { operation: operation.to_owned(), actor: "test".to_owned(), epoch: 1 },
+            order: Order { operation: operation.to_owned(), epoch: 1 },
             pace: Pace::new(8, None),
             holds: InstanceHolds::new(access::http::Http::plain(), &instances),
             _stopper: stopper,

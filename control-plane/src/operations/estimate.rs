@@ -112,7 +112,7 @@ pub struct Looking {
 
 impl Looking {
     pub fn new(fleet: &Fleet) -> Self {
-        let order = Order { operation: "look".to_owned(), actor: "control-plane".to_owned(), epoch: 0 };
+        let order = Order { operation: "look".to_owned(), epoch: 0 };
         let holds = InstanceHolds::new(fleet.instances.http(), &[]);
         // A receiver keeps its last value when the sender is gone.
         let (_, stop) = tokio::sync::watch::channel(false);

@@ -55,7 +55,7 @@ impl Assignment {
             pins: vec![],
             kept: vec![],
             instances: vec![],
-            order: Order { operation: "op-0".into(), actor: "test".into(), epoch: 0 },
+            order: Order { operation: "op-0".into(), epoch: 0 },
             pace: Arc::new(Pace::new(1, None)),
             stop: watch::channel(false).1,
         }

@@ -179,11 +179,7 @@ impl<'a> SideBySide<'a> {
             pins: step::pins_elsewhere(placement, &step),
             kept: step::pinned_at_source(placement, &step),
             instances: source.map_or_else(Vec::new, |cell| cell.instances.clone()),
-            order: Order {
-                operation: operation.id().to_string(),
-                actor: operation.because.actor.clone(),
-                epoch: operation.placement_version,
-            },
+            order: Order { operation: operation.id().to_string(), epoch: operation.placement_version },
             pace: Arc::clone(&self.pace),
             stop: self.stop.subscribe(),
             step,
