@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Timestamp, Trace, chain, moving};
+use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Owner, Timestamp, Trace, WalletKey, chain, moving};
 use store::memory::{Fate, FaultPlan, MemoryStore};
-use store::{Chains, Genesis};
+use store::{Chains, Forgotten, Genesis, Owners};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::{Bucket, CellId, UserId, WalletId};
@@ -118,7 +118,8 @@ async fn wallet_of(side: &Side<MemoryStore>, blocks: u64) -> WalletId {
     let wallet = WalletId::for_user(Uuid::from_u128(1), &user);
     let opened = entry(EntryKind::Opened, 0, Money::ZERO);
     let block = chain::open(wallet, side.cell.clone(), Timestamp::from_micros(1), opened, None);
-    let append = Append::of(vec![block], Some(Guard::Bucket { genesis: true }));
+    let owner = Owner { user, key: WalletKey::from_bytes([7; WalletKey::BYTES]) };
+    let append = Append::create(block, Guard::Bucket { genesis: true }, owner);
     side.store.append(&append).await.expect("created");
     for _ in 1..blocks {
         deposit(side, wallet).await;
@@ -175,6 +176,23 @@ async fn a_mover_that_slept_does_not_cut_over_below_a_tombstone() {
     drop(asleep.await.expect("it ends"));
     assert_eq!(numbers(&a, wallet), tombstone);
     moves(&b, &a, wallet).await.expect("moved back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_purged_on_the_way_is_brought_again() {
+    let (a, b) = (side("a"), side("b"));
+    let wallet = wallet_of(&a, 3).await;
+    let owner = a.store.owner(wallet).await.expect("answers");
+    moves(&a, &b, wallet).await.expect("moved");
+    assert_eq!(b.store.owner(wallet).await, Ok(owner.clone()));
+    // A mover back has died after its write to the source, before what the first stay had left is purged.
+    let head = b.store.head(wallet).await.expect("answers").expect("there");
+    let moved = moving::moved_block(&head.head(), &a.cell, 2, Uuid::from_u128(9), Trace::default(), head.at);
+    b.store.append(&Append::of(vec![moved], None)).await.expect("free");
+    while a.store.forget(wallet, head.number).await.expect("answers") != Forgotten::All {}
+    assert_eq!(a.store.owner(wallet).await, Ok(None));
+    moves(&b, &a, wallet).await.expect("moved back");
+    assert_eq!(a.store.owner(wallet).await, Ok(owner));
 }
 
 #[tokio::test(start_paused = true)]

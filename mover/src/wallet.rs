@@ -169,6 +169,10 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             self.append_before(&self.route.to.store, wallet, append, sign_by).await?;
             return self.look(wallet).await;
         }
+        // What was brought before may have been purged since, with what an earlier stay had left.
+        if page.iter().any(|block| block.number == source.number && block.home == self.route.to.cell) {
+            self.bring_owner(wallet, source).await?;
+        }
         let mut rest = &page[..];
         while !rest.is_empty() {
             let is_first_stay = seen.copy.tombstone.is_none();
