@@ -333,7 +333,7 @@ pub struct OperationView {
 /// Body of `POST /v1/operations/{id}/abort`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AbortOperation {
-    /// Give up without taking back the step in progress; needs a reason.
+    /// Give up without taking back the steps in progress; needs a reason.
     #[serde(default)]
     pub force: bool,
     #[serde(flatten)]

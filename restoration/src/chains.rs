@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use control_api::restore::RestoredChain;
 use ledger::marks::{MarkRun, last_of, run_of};
+use ledger::moving::NEWEST_BLOCKS;
 use ledger::snapshots::snapshots_of;
 use ledger::{Append, Block, moving};
 use mover::{Side, random};
@@ -24,13 +25,17 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Writes a part of a chain that belongs to the cell, and the rows that follow from it.
 pub async fn put(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> Result<RestoredChain> {
-    // Twice: a block that is alone above a hole is met in the middle.
-    for _ in 0..2 {
+    // The holes of a copy that was under way are filled one by one.
+    for _ in 0..NEWEST_BLOCKS {
         let held = holes::held(store, wallet).await?;
         if let Some(block) = held.differs(blocks) {
             return Ok(RestoredChain::Differs { block });
         }
-        write(store, wallet, &held, held.missing(blocks)).await?;
+        let missing = held.missing(blocks);
+        if missing.is_empty() {
+            break;
+        }
+        write(store, wallet, &held, missing).await?;
     }
     record_runs(store, wallet, blocks).await?;
     let last = holes::held(store, wallet).await?.prefix.map_or(0, |head| head.number);

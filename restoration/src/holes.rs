@@ -12,14 +12,18 @@ use crate::Result;
 pub struct Held {
     /// The last block of the unbroken beginning.
     pub prefix: Option<Head>,
-    /// The newest block. It is alone above a hole where it is not the same.
+    /// The newest block. There are holes below it where it is not the same.
     pub newest: Option<Head>,
+    /// The number of the lowest block above the first hole: of a copy, which is written in any order, there may be several.
+    above: Option<u64>,
 }
 
 pub async fn held(store: &impl Store, wallet: WalletId) -> Result<Held> {
     let blocks = newest_blocks(store, wallet).await?;
     let prefix = moving::unbroken(&blocks).map(Block::head);
-    Ok(Held { prefix, newest: blocks.first().map(Block::head) })
+    let first = prefix.as_ref().map_or(0, |head| head.number + 1);
+    let above = blocks.iter().rev().map(|block| block.number).find(|number| *number >= first);
+    Ok(Held { prefix, newest: blocks.first().map(Block::head), above })
 }
 
 impl Held {
@@ -34,11 +38,10 @@ impl Held {
         self.prefix.iter().chain(&self.newest).find(of).map(|head| head.number)
     }
 
-    /// Those that follow on the beginning, up to the block that is alone.
+    /// Those that fill the first hole, or continue the chain.
     pub fn missing<'b>(&self, blocks: &'b [Block]) -> &'b [Block] {
         let first = self.prefix.as_ref().map_or(0, |head| head.number + 1);
-        let alone = self.newest.as_ref().filter(|newest| self.prefix.as_ref() != Some(newest));
-        let before = alone.map_or(u64::MAX, |head| head.number);
+        let before = self.above.unwrap_or(u64::MAX);
         let begin = blocks.partition_point(|block| block.number < first);
         let end = blocks.partition_point(|block| block.number < before).max(begin);
         &blocks[begin..end]

@@ -11,7 +11,7 @@ pub enum Event {
     /// Also tries a failed one again.
     Resume,
     Abort,
-    /// Abort without taking back the step in progress.
+    /// Abort without taking back the steps in progress.
     GiveUp,
     Begin,
     /// What was in progress has come to rest: paused, or taken back.

@@ -73,7 +73,7 @@ const OPERATION: &str = "/v1/operations";
 const TABLE: [Row; 16] = [
     row("operation", "pause", "Pause", "The step in progress is finished, then nothing more is moved.", "/v1/operations/{id}/pause", "ctl migrate pause {}"),
     row("operation", "resume", "Resume", "It goes on where it stopped; a failed step is tried again.", "/v1/operations/{id}/resume", "ctl migrate resume {} --detach"),
-    row("operation", "abort", "Abort", "Steps done stay done, the one in progress is taken back.", "/v1/operations/{id}/abort", "ctl migrate abort {}"),
+    row("operation", "abort", "Abort", "Steps done stay done, those in progress are taken back.", "/v1/operations/{id}/abort", "ctl migrate abort {}"),
     row("operation", "reverse", "Move back", "What it has moved is moved back, as an operation of its own.", OPERATION, "ctl migrate reverse {} --yes --detach"),
     Row { confirm: true, ..row("cell", "evacuate", "Evacuate", "All its customers are moved to the other cells, while they are served.", OPERATION, "ctl cell evacuate {} --yes --detach") },
     row("cell", "drain", "Drain", "It takes no new customers; those that are there stay.", "/v1/cells/{id}/drain", "ctl cell drain {}"),

@@ -30,7 +30,7 @@ pub enum MigrateVerb {
         #[command(flatten)]
         wait: Waiting,
     },
-    /// End it: steps done stay done, the one in progress is taken back.
+    /// End it: steps done stay done, those in progress are taken back.
     Abort(Abort),
     /// Move back what an operation that is over has moved.
     Reverse {
@@ -53,7 +53,7 @@ pub enum MigrateVerb {
 #[derive(Args)]
 pub struct Abort {
     pub operation: OperationId,
-    /// Give up without taking back the step in progress; with --reason.
+    /// Give up without taking back the steps in progress; with --reason.
     #[arg(long)]
     pub force: bool,
 }
