@@ -1,6 +1,7 @@
-//! Small deployments of two cells, explored by `stateright`: every order of steps, every death, every late write. What is
-//! decided, is decided by `ledger`; the tables are those of the simulator's store. `moves` goes every way that the move
-//! of one wallet can go, `transfers` every way that a transfer can go while both its wallets move.
+//! Small deployments of two cells, explored by `stateright`: every order of steps, every death,
+//! every late write. What is decided, is decided by `ledger`; the tables are those of the
+//! simulator's store. `moves` goes every way that the move of one wallet can go, `transfers` every
+//! way that a transfer can go while both its wallets move.
 //!
 //! It must not describe a protocol a second time: only which process acts next is its own.
 
@@ -29,7 +30,8 @@ enum Mistake {
     NoCondition,
     /// A cell forgets although an instance may remember an older head.
     NoFence,
-    /// A cell appends the last block that a request brings without asking whether those below it are there.
+    /// A cell appends the last block that a request brings without asking whether those below it
+    /// are there.
     AdoptUnguarded,
     /// A mover that was stopped writes without asking whether what is below is still there.
     MoversUnguarded,

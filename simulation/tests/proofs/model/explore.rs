@@ -1,4 +1,5 @@
-//! Goes through the states of a model: all of them, or the first ones; and prints the way to each counterexample.
+//! Goes through the states of a model: all of them, or the first ones; and prints the way to each
+//! counterexample.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -11,7 +12,8 @@ const THREADS: usize = 2;
 pub const FIRST_STEPS: usize = 400_000;
 /// Set to 1, every space is explored whole.
 const WHOLE: &str = "WALLET_MODEL_WHOLE";
-/// Set to a number of steps in millions, it explores so much of each space that is too large to be explored whole.
+/// Set to a number of steps in millions, it explores so much of each space that is too large to be
+/// explored whole.
 const LARGE: &str = "WALLET_MODEL_MILLIONS";
 
 /// A model that can say what it is about.
@@ -53,8 +55,8 @@ pub fn holds_at_first<M: Deployment>(model: M, steps: usize, smallest: usize) {
     assert!(checker.state_count() >= steps, "the space is smaller than it was");
 }
 
-/// No counterexample at all; and what should come about, does. `smallest`: states that there are at least; fewer would
-/// mean that something cannot happen any more.
+/// No counterexample at all; and what should come about, does. `smallest`: states that there are at
+/// least; fewer would mean that something cannot happen any more.
 pub fn holds_whole<M: Deployment>(model: M, smallest: usize) {
     let checker = explore(model, None);
     assert_eq!(print_violations(&checker), 0);

@@ -1,5 +1,5 @@
-//! A mover, step by step, as `mover` goes: between any two steps others may act, and after any it may
-//! die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
+//! A mover, step by step, as `mover` goes: between any two steps others may act, and after any it
+//! may die. What comes next is decided by `ledger::moving`, on what it saw, perhaps long ago.
 
 use ledger::moving::{self, Copy, NEWEST_BLOCKS, Step};
 use ledger::{Append, Block, Trace};
@@ -135,7 +135,8 @@ impl Wallet {
         Vec::new()
     }
 
-    /// The next write of a page: single blocks in any order, or, above a tombstone, in one guarded append.
+    /// The next write of a page: single blocks in any order, or, above a tombstone, in one guarded
+    /// append.
     fn next_write(&self, to: usize, seen: Seen, page: &Append, written: u8, last: bool) -> Option<(Append, u8)> {
         let open = self.at_once(to, seen, page, written);
         let bits = |places: &[usize]| places.iter().fold(0, |bits, place| bits | 1 << place);

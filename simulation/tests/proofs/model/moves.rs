@@ -1,6 +1,6 @@
-//! Every way that the move of a wallet between two cells can go: two movers on one plan or on opposite ones
-//! that die anywhere, instances that remember old heads, writes that land late or never, requests that bring the last
-//! block along, purging.
+//! Every way that the move of a wallet between two cells can go: two movers on one plan or on
+//! opposite ones that die anywhere, instances that remember old heads, writes that land late or
+//! never, requests that bring the last block along, purging.
 
 mod requests;
 mod state;
@@ -176,8 +176,8 @@ fn a_move_there_and_back_is_safe() {
     holds_at_first(Move::new(with_purging(), OPPOSITE), MOST_STEPS, SMALLEST_SPACE);
 }
 
-/// A mover looks at the target, sleeps, and looks at the source after another one has moved the wallet and the source has
-/// been purged.
+/// A mover looks at the target, sleeps, and looks at the source after another one has moved the
+/// wallet and the source has been purged.
 #[test]
 fn a_mover_that_meets_a_purge_raises_no_alarm() {
     let size = Size { homes: vec![0], first: vec![], requests: vec![Request::Deposit], last_block: 3, purges: 1 };

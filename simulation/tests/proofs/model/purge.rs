@@ -16,8 +16,9 @@ fn copies_freely(phase: &Phase) -> bool {
 }
 
 impl Wallet {
-    /// Only what the wallet has left, and after a wait that every instance's old head and write is too old to survive.
-    /// Movers may have been stopped anywhere, and what they sent may be on its way.
+    /// Only what the wallet has left, and after a wait that every instance's old head and write is
+    /// too old to survive. Movers may have been stopped anywhere, and what they sent may be on its
+    /// way.
     pub fn begin_purge(&self, held: &Held, at: usize, remembered: Remembered) -> Option<Held> {
         let tombstone = self.space.block(self.newest(held, at)?);
         let fenced = !remembered.heads || self.mistake == Mistake::NoFence;

@@ -1,7 +1,9 @@
-//! What tables, blocks and writes of one wallet there are in a model, each kept once and named by a small number; and what the
-//! store's own code makes of a write on tables, worked out once for each pair.
+//! What tables, blocks and writes of one wallet there are in a model, each kept once and named by a
+//! small number; and what the store's own code makes of a write on tables, worked out once for each
+//! pair.
 //!
-//! Decides nothing: `Tables::append` and `Tables::forget` are the ones that the simulator's store runs.
+//! Decides nothing: `Tables::append` and `Tables::forget` are the ones that the simulator's store
+//! runs.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -50,8 +52,8 @@ type Table<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 /// Things by number, and the number of each.
 type Numbered<T> = (Vec<Arc<T>>, Table<Arc<T>, u32>);
 
-/// Things kept once, by number. Numbers are given in the order of discovery, which two threads may change from run to
-/// run, but never within one.
+/// Things kept once, by number. Numbers are given in the order of discovery, which two threads may
+/// change from run to run, but never within one.
 struct Kept<T> {
     things: RwLock<Numbered<T>>,
 }
@@ -192,7 +194,8 @@ impl Space {
         self.heads.get_or(tables, || self.tables(tables).head(self.wallet).map(|block| self.keep_block(block.clone())))
     }
 
-    /// The store's answer to a write. `mutation` is one and the same for each kind of writer in a run.
+    /// The store's answer to a write. `mutation` is one and the same for each kind of writer in a
+    /// run.
     pub fn write(&self, tables: TablesId, append: AppendId, mutation: Mutation) -> Written {
         self.written.get_or((tables, append, mutation == Mutation::None), || {
             let mut after = Tables::clone(&self.tables(tables));

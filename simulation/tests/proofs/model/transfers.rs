@@ -1,6 +1,7 @@
-//! Every way that a transfer can go while both its wallets move between the cells: couriers of several instances carry it
-//! on at once, credits arrive in any copy and at any time, the payee's customer freezes the wallet in between, instances
-//! remember old heads, writes land late or never, what was left behind is purged.
+//! Every way that a transfer can go while both its wallets move between the cells: couriers of
+//! several instances carry it on at once, credits arrive in any copy and at any time, the payee's
+//! customer freezes the wallet in between, instances remember old heads, writes land late or never,
+//! what was left behind is purged.
 
 mod state;
 mod steps;

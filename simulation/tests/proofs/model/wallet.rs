@@ -1,5 +1,6 @@
-//! One wallet in the cells: what each of them holds of it, and the processes that change that without any request, its
-//! movers and the purge of what it left behind. What must hold of it in every state.
+//! One wallet in the cells: what each of them holds of it, and the processes that change that
+//! without any request, its movers and the purge of what it left behind. What must hold of it in
+//! every state.
 
 use ledger::open::OpenTransfers;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Intent, Money, Timestamp, TransactionId, chain, decide};
@@ -27,7 +28,8 @@ pub const TWICE: [(usize, usize); MOVERS] = [(0, 1), (0, 1)];
 pub struct Held {
     pub tables: [TablesId; CELLS],
     pub movers: [Phase; MOVERS],
-    /// A write that its sender has given up, or of a sender that is dead, and the cell that it is on its way to.
+    /// A write that its sender has given up, or of a sender that is dead, and the cell that it is
+    /// on its way to.
     pub late: Option<(u8, AppendId)>,
     /// A cell and the tombstone below which it purges.
     pub purging: Option<(u8, u64)>,
@@ -67,8 +69,8 @@ pub struct Facts {
     pub at_most_one_home: bool,
     pub blocks_agree: bool,
     pub home_has_all: bool,
-    /// The tables after its plans were carried out again one after the other, with nothing else at work, if that ends with
-    /// one cell that serves.
+    /// The tables after its plans were carried out again one after the other, with nothing else at
+    /// work, if that ends with one cell that serves.
     pub finished: Option<[TablesId; CELLS]>,
     /// The last block of the longest chain.
     pub last: BlockId,

@@ -46,8 +46,8 @@ impl Request {
         }
     }
 
-    /// Whether an instance that knows of a chain which carries out `done` would do it at all: what may be done only once
-    /// is not done again.
+    /// Whether an instance that knows of a chain which carries out `done` would do it at all: what
+    /// may be done only once is not done again.
     pub fn is_due(self, done: u16) -> bool {
         let has = |request: Request| done & request.bit() != 0;
         match self {

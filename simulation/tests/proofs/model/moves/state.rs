@@ -1,4 +1,5 @@
-//! One moment of the model: the wallet in its cells, and what each instance remembers and has on its way.
+//! One moment of the model: the wallet in its cells, and what each instance remembers and has on
+//! its way.
 
 use super::requests::Request;
 use crate::model::space::{AppendId, BlockId};

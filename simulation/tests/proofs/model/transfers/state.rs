@@ -1,5 +1,5 @@
-//! One moment of the model: both wallets in their cells, and what each courier and each receiver remembers and has on its
-//! way.
+//! One moment of the model: both wallets in their cells, and what each courier and each receiver
+//! remembers and has on its way.
 
 use super::work::{Customer, Word};
 use crate::model::space::{AppendId, BlockId};
@@ -31,13 +31,15 @@ pub struct State {
     pub payee: Held,
     pub couriers: [Courier; COURIERS],
     pub receivers: [Receiver; RECEIVERS],
-    /// A courier was answered that the money was received, or refused; what it has heard, the client may have.
+    /// A courier was answered that the money was received, or refused; what it has heard, the
+    /// client may have.
     pub answered: [bool; 2],
     /// Requests of the payee's customer that were not made yet: a bit for each.
     pub customers: u8,
 }
 
-/// What may happen next. The credit has been sent before, so that a copy of it may arrive at any time.
+/// What may happen next. The credit has been sent before, so that a copy of it may arrive at any
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Payer(Step),

@@ -1,6 +1,6 @@
-//! The possible steps, and their results. A courier and a receiver do what `cell::courier` and `cell::receiving` do, each
-//! by what its sequencer remembers of one wallet: a credit is taken if no block bears its mark, a transfer ends if it is
-//! open.
+//! The possible steps, and their results. A courier and a receiver do what `cell::courier` and
+//! `cell::receiving` do, each by what its sequencer remembers of one wallet: a credit is taken if
+//! no block bears its mark, a transfer ends if it is open.
 
 use ledger::Append;
 use ledger::marks::{Mark, marks_in};
@@ -16,7 +16,7 @@ use crate::model::wallet::{Held, Remembered, Wallet, next_block};
 const NO_COURIER: Courier = Courier { head: None, word: None, write: None };
 const NO_RECEIVER: Receiver = Receiver { head: None, write: None };
 
-/// Gives a write up, whose sender has forgotten it.
+/// The sender of this write does not wait for it any more.
 fn leave(wallet: &mut Held, at: usize, write: AppendId) {
     wallet.late = Some((u8::try_from(at).expect("few cells"), write));
 }
@@ -31,7 +31,8 @@ impl Transfer {
         })
     }
 
-    /// What the payee's chain up to this block says of the transfer: by its mark, as a sequencer finds it.
+    /// What the payee's chain up to this block says of the transfer: by its mark, as a sequencer
+    /// finds it.
     pub fn word(&self, head: BlockId) -> Option<Word> {
         self.words.get_or(head, || {
             let chain = self.payee.space.chain(head);

@@ -49,7 +49,8 @@ fn wallet(number: u128) -> WalletId {
     WalletId::from_uuid(Uuid::from_u128(number))
 }
 
-/// The payer has two transfers in flight. The second one stays so: to settle the first one twice would take it for settled.
+/// The payer has two transfers in flight. The second one stays so: to settle the first one twice
+/// would take it for settled.
 pub fn before() -> Vec<Vec<(TransactionId, Intent)>> {
     let send = |to: u128| Intent::Send { to: wallet(to), amount: AMOUNT, reverses: None };
     let deposit = Intent::Deposit { amount: Money::from_minor(10) };
