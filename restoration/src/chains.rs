@@ -92,3 +92,44 @@ async fn record_runs(store: &impl Store, wallet: WalletId, blocks: &[Block]) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger::{Entry, EntryKind, Money, Timestamp, chain};
+    use store::memory::MemoryStore;
+    use store::{BlockRange, Chains, Genesis};
+    use topology::{Bucket, CellId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn a_chain(length: usize) -> Vec<Block> {
+        let home = CellId::parse("cell-1").expect("sound");
+        let opened = Entry::new(Uuid::from_u128(1), EntryKind::Opened, Money::ZERO, Money::ZERO);
+        let wallet = WalletId::from_uuid(Uuid::from_u128(9));
+        let mut blocks = vec![chain::open(wallet, home, Timestamp::from_micros(1), opened, None)];
+        while let Some(last) = blocks.last().filter(|last| last.number + 1 < length as u64) {
+            let mut state = last.state.clone();
+            state.balance = state.balance.checked_add(Money::from_minor(1)).expect("small");
+            let id = Uuid::from_u128(2 + u128::from(last.number));
+            let deposit = Entry::new(id, EntryKind::Deposit, Money::from_minor(1), state.balance);
+            blocks.push(chain::next(&last.head(), state, vec![deposit], last.at));
+        }
+        blocks
+    }
+
+    #[tokio::test]
+    async fn a_copy_with_several_holes_is_filled() {
+        let blocks = a_chain(14);
+        for present in [&[0, 1, 4, 6, 7, 10][..], &[3, 5], &[0, 2, 13], &[]] {
+            let store = MemoryStore::new(Genesis::of(Bucket::all()));
+            for number in present {
+                store.append(&Append::next(blocks[*number].clone())).await.expect("free");
+            }
+            let written = put(&store, blocks[0].wallet, &blocks).await.expect("written");
+            assert_eq!(written, RestoredChain::Written { last: 13 }, "{present:?}");
+            let all = BlockRange { first: 0, last: u64::MAX, newest_first: false };
+            assert_eq!(store.blocks(blocks[0].wallet, all, 100).await.expect("answers"), blocks);
+        }
+    }
+}
