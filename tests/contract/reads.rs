@@ -55,7 +55,7 @@ pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subjec
         chain.push(block);
     }
     let wallet = chain[0].wallet;
-    let bytes: usize = chain.iter().map(|block| canonical::size(block)).sum();
+    let bytes: usize = chain.iter().map(canonical::size).sum();
     assert!(bytes > 2 * PAGE_BYTES, "{bytes} bytes fit into two pages");
     assert_eq!(subject.store.head(wallet).await.expect("it answers").as_ref(), chain.last());
     for (first, last) in [(0, u64::MAX), (0, BLOCKS - 1), (3, 20), (7, 7)] {
