@@ -169,14 +169,16 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             self.append_before(&self.route.to.store, wallet, append, sign_by).await?;
             return self.look(wallet).await;
         }
-        // What was brought before may have been purged since, with what an earlier stay had left.
-        if page.iter().any(|block| block.number == source.number && block.home == self.route.to.cell) {
-            self.bring_owner(wallet, source).await?;
-        }
+        let arrives = |block: &Block| block.number == source.number && block.home == self.route.to.cell;
         let mut rest = &page[..];
         while !rest.is_empty() {
             let is_first_stay = seen.copy.tombstone.is_none();
             let count = if is_first_stay { moving::at_once(&self.route.to.cell, rest) } else { moving::chunk(rest) };
+            // Alone, after the owner: and that comes after block 0, without which it could be purged.
+            let count = rest.iter().position(arrives).map_or(count, |arrival| count.min(arrival.max(1)));
+            if arrives(&rest[0]) {
+                self.bring_owner(wallet, source).await?;
+            }
             let (chunk, after) = rest.split_at(count);
             let bytes = chunk.iter().map(|block| canonical::size(block) as u64).sum();
             self.pace.take_bytes(bytes).await;

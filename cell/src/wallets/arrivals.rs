@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ledger::{Append, Block, moving};
+use ledger::{Append, Block, Head, Status, moving};
 use store::Store;
 use store::commit::{CommitOutcome, commit_before};
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             Ok(None) => return,
             Err(error) => return warn!(wallet = %moved.wallet, %error, "a move was not completed"),
         };
-        if moving::adopts(&self.cell, &head, moved) {
+        if moving::adopts(&self.cell, &head, moved) && self.has_owner(&head).await {
             // What is left here of an earlier stay may be purged at this moment.
             let append = Append::onto(vec![moved.clone()]);
             let mut random = self.clock.random();
@@ -42,6 +42,11 @@ impl<S: Store, P: Peers> Wallets<S, P> {
             }
             tracing::debug!(wallet = %moved.wallet, ?outcome, "completed a move");
         }
+    }
+
+    /// Whether the mover has brought what it brings before the last block.
+    async fn has_owner(&self, head: &Head) -> bool {
+        head.state.status == Status::Erased || matches!(self.store.owner(head.wallet).await, Ok(Some(_)))
     }
 
     /// Has the open transfers of a wallet, which has a block of this number, carried on.
