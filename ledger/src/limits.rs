@@ -94,6 +94,6 @@ const _: () = assert!(
 const _: () = assert!(
     MAX_ENTRIES_PER_BLOCK * ENTRY_BYTES + CALLER_BYTES + topology::wire::BATCH_BODY_MAX_BYTES
         <= DYNAMODB_ITEM_BYTES - ITEM_RESERVE_BYTES,
-    "a batch whose body is as long as it may be is one item"
+    "a batch with the longest body is one item"
 );
 const _: () = assert!(DEFAULT_HOLD_LIFETIME_S <= MAX_HOLD_LIFETIME_S);

@@ -97,7 +97,7 @@ impl<S: Store> Around<'_, S> {
         }
     }
 
-    /// The owner of a wallet whose home is the restored cell, where that lacks it.
+    /// The owner of a wallet that lives in the restored cell, where that lacks it.
     async fn bring_owner(&self, other: &Side<S>, head: &Block) -> Result<()> {
         match other.store.owner(head.wallet).await? {
             Some(owner) if head.state.status != Status::Erased => Ok(self.store.put_owner(head.wallet, &owner).await?),

@@ -39,7 +39,7 @@ struct Line {
 
 /// All that the file holds of one wallet.
 pub struct Chain {
-    /// Of a wallet whose personal data is not erased.
+    /// Absent if the wallet's personal data is erased.
     pub owner: Option<ExportedOwner>,
     pub blocks: Vec<Block>,
 }

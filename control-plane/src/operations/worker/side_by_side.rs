@@ -311,7 +311,7 @@ impl<'a> SideBySide<'a> {
         Ok(())
     }
 
-    /// The state of an operation whose steps are carried out so.
+    /// The state of an operation while its steps are carried out so.
     fn state(&self) -> OperationState {
         match self.task {
             Task::TakeBack => OperationState::Aborting,
