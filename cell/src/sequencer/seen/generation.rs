@@ -1,4 +1,4 @@
-//! A part of the chain of which only a filter knows the marks: about 20 bits for each, and one wrong "perhaps" in 65,536.
+//! A part of the chain of which only a filter knows the marks: 20 bits for each, and one wrong "perhaps" in 65,536.
 
 use std::mem::size_of;
 use std::ops::RangeInclusive;
