@@ -33,6 +33,7 @@ struct Chain {
     blocks: Vec<Block>,
     made: u128,
     owner: Owner,
+    open: OpenTransfers,
 }
 
 impl Chain {
@@ -40,7 +41,8 @@ impl Chain {
         let user = UserId::parse(user).expect("sound");
         let wallet = WalletId::for_user(crate::fleet::NAMESPACE, &user);
         let owner = Owner { user: user.clone(), key: WalletKey::from_bytes([7; WalletKey::BYTES]) };
-        let mut chain = Self { blocks: vec![], made: wallet.as_uuid().as_u128(), owner };
+        let mut chain =
+            Self { blocks: vec![], made: wallet.as_uuid().as_u128(), owner, open: OpenTransfers::default() };
         let opened = chain.entry(EntryKind::Opened, Money::ZERO, Money::ZERO, None);
         let sealed = chain.sealed(wallet, 0, 1);
         chain.blocks.push(chain::open(wallet, cell(), START, opened, sealed));
@@ -78,11 +80,11 @@ impl Chain {
             entry.balance_after = state.balance;
             entries.push(entry);
         }
-        let mut open = OpenTransfers::default();
-        self.blocks.iter().for_each(|block| open.take(block));
-        state.open_since = open.since_after(last.number + 1, &entries);
+        state.open_since = self.open.since_after(last.number + 1, &entries);
         let sealed = self.sealed(last.wallet, last.number + 1, entries.len());
-        self.blocks.push(chain::next_sealed(&last.head(), state, entries, sealed, at));
+        let next = chain::next_sealed(&last.head(), state, entries, sealed, at);
+        self.open.take(&next);
+        self.blocks.push(next);
         self.blocks.last().expect("just pushed")
     }
 
