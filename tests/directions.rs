@@ -5,18 +5,19 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What each crate may import of the others. `simulation` and `tests` may import all.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("topology", &[]),
     ("telemetry", &[]),
     ("access", &["topology"]),
     ("ledger", &["topology"]),
     ("store", &["topology", "telemetry", "ledger"]),
+    ("archive", &["topology", "ledger"]),
     ("mover", &["topology", "ledger", "store"]),
-    ("cell", &["topology", "telemetry", "access", "ledger", "store"]),
+    ("cell", &["topology", "telemetry", "access", "ledger", "store", "archive"]),
     ("router", &["topology", "telemetry", "access"]),
     ("command-line", &[]),
     ("control-api", &["topology", "access", "ledger", "command-line"]),
-    ("restoration", &["topology", "ledger", "store", "mover", "control-api"]),
+    ("restoration", &["topology", "ledger", "store", "archive", "mover", "control-api"]),
     ("deploy-analysis", &["control-api"]),
     ("reconciliation", &["topology", "ledger", "control-api"]),
     ("local-fleet", &["topology", "access", "ledger", "control-api", "command-line"]),
@@ -40,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "topology",
             "access",
             "ledger",
+            "archive",
             "control-api",
             "reconciliation",
             "command-line",
@@ -56,6 +58,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "access",
             "ledger",
             "store",
+            "archive",
             "mover",
             "restoration",
             "deploy-analysis",

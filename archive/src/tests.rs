@@ -1,0 +1,61 @@
+//! The archive over an object store in memory.
+
+use std::sync::Arc;
+
+use ledger::{Block, Entry as LedgerEntry, EntryKind, Money, Timestamp, chain};
+use object_store::memory::InMemory;
+use topology::{CellId, UserId, WalletId};
+use uuid::Uuid;
+
+use super::*;
+use crate::log::{Draft, Entry};
+
+const NAMESPACE: Uuid = Uuid::from_u128(7);
+
+fn cell() -> CellId {
+    CellId::parse("cell-1").expect("sound")
+}
+
+fn archive() -> Archive {
+    Archive::new(Arc::new(InMemory::new()), cell())
+}
+
+fn block(user: &str) -> Block {
+    let wallet = WalletId::for_user(NAMESPACE, &UserId::parse(user).expect("sound"));
+    let opened = LedgerEntry::new(Uuid::from_u128(1), EntryKind::Opened, Money::ZERO, Money::ZERO);
+    chain::open(wallet, cell(), Timestamp::from_micros(1_760_000_000_000_000), opened, None)
+}
+
+fn draft(users: &[&str], position: &str) -> Draft {
+    let segment = Segment { blocks: users.iter().map(|user| block(user)).collect() };
+    Draft { segment, at: Timestamp::from_micros(1_760_000_001_000_000), position: position.to_owned() }
+}
+
+#[tokio::test]
+async fn what_is_appended_is_read_again() {
+    let archive = archive();
+    assert_eq!(archive.newest(0).await, Ok(None));
+    let mut last: Option<Entry> = None;
+    for number in 1..=9 {
+        let position = number.to_string();
+        let draft = draft(&["ada", &position], &position);
+        let entry = archive.append(last.as_ref(), &draft).await.expect("it answers").expect("nothing else writes");
+        assert_eq!(archive.segment(&entry).await, Ok(draft.segment));
+        for known in 0..=number {
+            assert_eq!(archive.newest(known).await, Ok(Some(entry.clone())));
+        }
+        last = Some(entry);
+    }
+    let second = archive.entry(2).await.expect("it answers").expect("written");
+    let third = archive.entry(3).await.expect("it answers").expect("written");
+    assert_eq!((third.previous, third.number), (second.hash, 3));
+}
+
+#[tokio::test]
+async fn of_two_writers_one_writes_a_number() {
+    let archive = archive();
+    let first = archive.append(None, &draft(&["ada"], "1")).await.expect("it answers");
+    assert!(first.is_some());
+    assert_eq!(archive.append(None, &draft(&["bob"], "2")).await, Ok(None), "a process that woke up late");
+    assert_eq!(archive.append(None, &draft(&["ada"], "1")).await, Ok(first), "the answer was lost");
+}
