@@ -243,15 +243,13 @@ impl<S: Store, P: Peers> CourierTask<S, P> {
 
     fn recorded(&mut self, (transfer, outcome, recorded): (Waiting, CreditOutcome, Recorded)) {
         let (id, payee) = (transfer.open.transfer, transfer.open.payee.bucket());
-        let outcome = |at| match outcome {
-            CreditOutcome::Received => Outcome::Settled { at },
-            CreditOutcome::Refused { reason } => Outcome::Returned { at, reason },
-        };
-        match recorded {
-            Recorded::At(at) => self.end(id, outcome(at)),
-            Recorded::NotHere => self.end(id, outcome(None)),
-            Recorded::NotYet => {
-                self.answer(id, outcome(None));
+        match (recorded, outcome) {
+            (Recorded::At(at), CreditOutcome::Received) => self.end(id, Outcome::Settled { at }),
+            (Recorded::At(at), CreditOutcome::Refused { reason }) => self.end(id, Outcome::Returned { at, reason }),
+            (Recorded::NotHere, CreditOutcome::Received) => self.end(id, Outcome::Settled { at: None }),
+            // It comes back in the cell that has the wallet now.
+            (Recorded::NotHere, CreditOutcome::Refused { .. }) => self.end(id, Outcome::InFlight),
+            (Recorded::NotYet, _) => {
                 let jitter = self.clock.random().f64();
                 self.waiting.again(transfer, payee, 0, Instant::now(), jitter);
             }

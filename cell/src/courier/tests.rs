@@ -7,8 +7,8 @@ use std::time::Duration;
 use ledger::block::Key;
 use ledger::{Audit, Intent, Money, Note, Timestamp};
 use store::Genesis;
-use store::memory::MemoryStore;
-use topology::wire::{Credit, Receivable};
+use store::memory::{Fate, Fault, FaultPlan, MemoryStore};
+use topology::wire::{Credit, CreditRefusal, Receivable};
 use topology::{Bucket, UserId, WalletId};
 use uuid::Uuid;
 
@@ -24,6 +24,8 @@ use crate::wallets::{Context, TransferStatus, Wallets};
 struct TwoCells {
     /// Until it answers too.
     is_dead_no_more: Arc<AtomicBool>,
+    /// Set once the cell that answers has refused a credit; without it, it accepts all.
+    refused: Option<Arc<AtomicBool>>,
 }
 
 impl Peers for TwoCells {
@@ -34,6 +36,10 @@ impl Peers for TwoCells {
     async fn credit(&self, credit: &Credit, deadline: Instant) -> Credited {
         let is_alive = credit.to_wallet_id.bucket() < Bucket(0x1000);
         let cell = CellId::parse(if is_alive { "alive" } else { "dead" }).ok();
+        if let Some(refused) = &self.refused {
+            refused.store(true, Ordering::Relaxed);
+            return Credited { cell, outcome: Ok(CreditOutcome::Refused { reason: CreditRefusal::WalletFrozen }) };
+        }
         if is_alive || self.is_dead_no_more.load(Ordering::Relaxed) {
             return Credited { cell, outcome: Ok(CreditOutcome::Received) };
         }
@@ -159,4 +165,33 @@ async fn a_transfer_is_never_given_up_and_its_payee_knows_its_end() {
     sleep_until(Instant::now() + LONG).await;
     assert_eq!(open(), 0, "however old it is");
     drop(later);
+}
+
+/// Tables that take no writes while this is set.
+struct ReadOnly(Arc<AtomicBool>);
+
+impl FaultPlan for ReadOnly {
+    fn next(&self, write: bool) -> Fate {
+        let fault = if write && self.0.load(Ordering::Relaxed) { Fault::Refused } else { Fault::None };
+        Fate { fault, ..Fate::default() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_has_not_come_back_before_the_chain_says_so() {
+    let (ann, payer) = ann();
+    let (store, began, refused) = (MemoryStore::new(Genesis::of([payer.bucket()])), Instant::now(), Arc::default());
+    let peers = TwoCells { refused: Some(Arc::clone(&refused)), ..TwoCells::default() };
+    let tables = store.with_faults(Arc::new(ReadOnly(Arc::clone(&refused))));
+    let running = start(&tables, &peers, began, Duration::ZERO);
+    running.service.create(ann, context(Duration::from_secs(5))).await.expect("it may be created here");
+    deposit(&running.service, payer, 100).await;
+    // The payee has refused, and that cannot be recorded.
+    let status = pay(&running.service, payer, 1, Duration::from_secs(8)).await;
+    assert_eq!(status, TransferStatus::InFlight);
+    refused.store(false, Ordering::Relaxed);
+    sleep_until(Instant::now() + Duration::from_secs(120)).await;
+    let head = store.chains()[&payer].last().expect("block 0").state.clone();
+    assert_eq!((head.balance, head.open_count), (Money::from_minor(100), 0), "it comes back by itself");
+    drop(running);
 }
