@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Owner, Timestamp, Trace, WalletKey, chain, moving};
-use store::memory::{Fate, FaultPlan, MemoryStore};
+use store::memory::{Fate, Fault, FaultPlan, MemoryStore};
 use store::{Chains, Forgotten, Genesis, Owners};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -176,6 +176,30 @@ async fn a_mover_that_slept_does_not_cut_over_below_a_tombstone() {
     drop(asleep.await.expect("it ends"));
     assert_eq!(numbers(&a, wallet), tombstone);
     moves(&b, &a, wallet).await.expect("moved back");
+}
+
+/// Tables that take so many writes and no more.
+struct Takes(AtomicUsize);
+
+impl FaultPlan for Takes {
+    fn next(&self, write: bool) -> Fate {
+        let takes = |left: usize| left.checked_sub(1);
+        let refused = write && self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, takes).is_err();
+        Fate { fault: if refused { Fault::Refused } else { Fault::None }, ..Fate::default() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_a_copy_ends_its_owner_is_there() {
+    for writes in 0..8 {
+        let (a, b) = (side("a"), side("b"));
+        let wallet = wallet_of(&a, 3).await;
+        let takes = Side { store: b.store.with_faults(Arc::new(Takes(AtomicUsize::new(writes)))), ..b.clone() };
+        let moved = moves(&a, &takes, wallet).await;
+        let blocks = b.store.chains().remove(&wallet).unwrap_or_default().len();
+        let has_owner = b.store.owner(wallet).await.expect("answers").is_some();
+        assert!(has_owner || blocks == 0, "after {writes} writes: {blocks} blocks, {moved:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

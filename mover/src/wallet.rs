@@ -170,13 +170,15 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             return self.look(wallet).await;
         }
         let arrives = |block: &Block| block.number == source.number && block.home == self.route.to.cell;
+        let is_first_stay = seen.copy.tombstone.is_none();
+        // Before all that only the owner's key opens: if the source is rewound, the copy may be all that is left. Of a
+        // wallet that returns, after block 0, without which the owner could be purged with the earlier stay.
+        let needs_owner = |block: &Block| block.number == u64::from(!is_first_stay) || arrives(block);
         let mut rest = &page[..];
         while !rest.is_empty() {
-            let is_first_stay = seen.copy.tombstone.is_none();
             let count = if is_first_stay { moving::at_once(&self.route.to.cell, rest) } else { moving::chunk(rest) };
-            // Alone, after the owner: and that comes after block 0, without which it could be purged.
-            let count = rest.iter().position(arrives).map_or(count, |arrival| count.min(arrival.max(1)));
-            if arrives(&rest[0]) {
+            let count = rest.iter().skip(1).position(needs_owner).map_or(count, |later| count.min(later + 1));
+            if needs_owner(&rest[0]) {
                 self.bring_owner(wallet, source).await?;
             }
             let (chunk, after) = rest.split_at(count);
@@ -285,11 +287,15 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         Ok(seen)
     }
 
-    /// The owner is at the target before the wallet is. Once the wallet's personal data is erased, it is at neither.
+    /// The owner is at the target before the wallet is, and before its blocks. Once the wallet's personal data is erased, it
+    /// is at neither.
     async fn bring_owner(&self, wallet: WalletId, head: &Head) -> Result<(), MoveError> {
         let (source, target) = (&self.route.from.store, &self.route.to.store);
         if head.state.status == Status::Erased {
             return Ok(retry::read(random(wallet), || target.erase_owner(wallet)).await?);
+        }
+        if retry::read(random(wallet), || target.owner(wallet)).await?.is_some() {
+            return Ok(());
         }
         let Some(owner) = retry::read(random(wallet), || source.owner(wallet)).await? else {
             tracing::warn!(%wallet, "the owner of a wallet that moves is missing");
