@@ -36,8 +36,9 @@ impl Copy {
 }
 
 /// So many of the newest blocks tell where the unbroken beginning of a copy ends: what is being written may be written in
-/// any order, and everything below it is there.
-pub const NEWEST_BLOCKS: usize = COPY_BLOCKS.saturating_add(1);
+/// any order, and everything below it is there. Above it there may be a tombstone: a restored cell gets it after the copy
+/// was interrupted.
+pub const NEWEST_BLOCKS: usize = COPY_BLOCKS.saturating_add(2);
 
 /// The last block of a chain's unbroken beginning, from its [`NEWEST_BLOCKS`] newest blocks, newest first, or all of them.
 pub fn unbroken(newest: &[Block]) -> Option<&Block> {
@@ -271,6 +272,11 @@ mod tests {
         let mut holes: Vec<usize> = (0..below).collect();
         holes.push(chain.len() - 1);
         assert_eq!(held(&holes), Some(below as u64 - 1));
+        // The lowest of those is missing, and there is a tombstone further on.
+        let lowest = chain.len() - COPY_BLOCKS - 2;
+        let interrupted: Vec<usize> =
+            (0..chain.len()).filter(|number| ![lowest, chain.len() - 2].contains(number)).collect();
+        assert_eq!(held(&interrupted), Some(lowest as u64 - 1));
     }
 
     #[test]

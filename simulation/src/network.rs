@@ -19,8 +19,9 @@ use super::mistake::Mistake;
 use super::placement::View;
 use super::world::{CELLS, NoAnswer, Service, World};
 
-/// How often a request is sent on: less often than by the router, so that more of them are given up.
-const HOPS_MAX: usize = 2;
+/// How often a request is sent on: less often than by the router, so that more of them are given up. A wallet whose last
+/// three moves were not published, since their movers died, is still reached.
+const HOPS_MAX: usize = 3;
 
 impl World {
     /// Takes a request to the wallet's cell as `view` has it, and on to where cells say that it lives, with the block

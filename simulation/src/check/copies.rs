@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger::limits::COPY_BLOCKS;
 use ledger::marks::{MarkRun, run_of};
-use ledger::{Block, EntryKind};
+use ledger::{Block, moving};
 use topology::{CellId, WalletId};
 
 use crate::report::{Violation, violated};
@@ -94,12 +94,10 @@ fn is_unfinished(blocks: &[Block]) -> bool {
     (0..whole).zip(blocks).all(|(number, block)| block.number == number)
 }
 
-/// An unbroken beginning and, further on, one last block by which the wallet left this cell.
+/// A beginning, perhaps of a copy that was interrupted, and, further on, one last block by which the wallet left this cell.
 fn is_hollow(cell: &CellId, blocks: &[Block]) -> bool {
     let Some((stone, below)) = blocks.split_last() else { return false };
-    let unbroken = (0..).zip(below).all(|(number, block)| block.number == number);
-    let left = |kind: &EntryKind| matches!(kind, EntryKind::Moved { from, .. } if from == cell);
-    unbroken && stone.entries.last().is_some_and(|entry| left(&entry.kind))
+    is_unfinished(below) && moving::is_tombstone(cell, stone)
 }
 
 /// The row of each full run lists the marks that its blocks bear.
