@@ -18,7 +18,7 @@ use crate::sums::Sums;
 pub const CUT_LAG_MICROS: i64 = 15_000_000;
 pub const PAGES_MAX: usize = 1_000_000;
 /// Faults reported word for word.
-const FAULTS_KEPT: usize = 20;
+pub(crate) const FAULTS_KEPT: usize = 20;
 
 /// Sums in minor units.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]

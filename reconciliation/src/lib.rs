@@ -5,11 +5,13 @@
 mod adding;
 mod flows;
 mod reported;
+mod running;
 mod sums;
 mod transfers;
 
 pub use adding::{Adding, Books, CUT_LAG_MICROS, CellSums, PAGES_MAX, PairSums};
 pub use flows::{count, nothing_of, of_chain};
 pub use reported::Reported;
+pub use running::Running;
 pub use sums::Sums;
 pub use transfers::{Legs, Transfers};

@@ -7,8 +7,8 @@ mod operations;
 use std::collections::BTreeMap;
 
 use ledger::flow::{Flow, Leg};
-use ledger::{Block, Entry, EntryKind, TransactionId, chain};
-use reconciliation::{Adding, Legs, Reported, Sums, Transfers, of_chain};
+use ledger::{Block, Entry, EntryKind, Timestamp, TransactionId, chain};
+use reconciliation::{Adding, Books, Legs, Reported, Running, Sums, Transfers, nothing_of, of_chain};
 use store::Owners;
 use store::verify::Replayed;
 use topology::WalletId;
@@ -21,6 +21,8 @@ pub use copies::longest;
 
 /// As many faults an audit tells word for word.
 const FAULTS_NAMED: usize = 20;
+/// Cuts at which the books of a run are compared, besides its end.
+const CUTS: usize = 3;
 
 /// Copies agree, rows follow from them, no transfer has happened twice, and no money was made or lost.
 pub fn at_any_time(world: &World) -> Result<(), Violation> {
@@ -144,10 +146,54 @@ pub fn books(world: &World) -> Result<(), Violation> {
     }
 }
 
+/// The books that follow what is written say the same at any cut as those that are added up from all chains, in whatever
+/// order blocks come.
+fn running_books(world: &World) -> Result<(), Violation> {
+    let chains: Vec<_> = world.cells.iter().map(|cell| (&cell.id, cell.store.chains())).collect();
+    let mut blocks: Vec<&Block> = chains.iter().flat_map(|(_, chains)| chains.values().flatten()).collect();
+    let mut random = fastrand::Rng::with_seed(blocks.len() as u64);
+    random.shuffle(&mut blocks);
+    let mut running = Running::default();
+    blocks.iter().for_each(|block| running.take(block));
+    let mut cuts: Vec<Timestamp> = (0..CUTS).filter_map(|_| random.choice(&blocks)).map(|block| block.at).collect();
+    cuts.push(Timestamp::from_micros(i64::MAX));
+    cuts.sort();
+    for cut in cuts {
+        let mut adding = Adding::default();
+        for (cell, chains) in &chains {
+            for (wallet, blocks) in chains {
+                let is_home = blocks.last().is_some_and(|head| head.home == **cell);
+                let mut flows = nothing_of(*wallet, is_home);
+                blocks.iter().for_each(|block| reconciliation::count(block, cut, &mut flows));
+                adding.take(cell, flows);
+            }
+        }
+        let (added, running) = (adding.close(cut.to_string()), running.close(cut));
+        let said = |books: &Books| {
+            let sums = (books.balances, books.in_flight, books.came_in, books.went_out);
+            // What did not arrive goes to where its payee lives: at the cut, or now.
+            let mut sent: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+            for pair in books.pairs.iter().filter(|pair| pair.sent + pair.returned + pair.in_flight > 0) {
+                let sums = sent.entry(&pair.from).or_default();
+                sums.iter_mut().zip([pair.sent, pair.returned, pair.in_flight]).for_each(|(sum, more)| *sum += more);
+            }
+            let arrived = books.pairs.iter().filter(|pair| pair.received > 0);
+            let arrived: Vec<_> = arrived.map(|pair| (&pair.from, &pair.to, pair.received)).collect();
+            format!("{sums:?} {} {} {sent:?} {arrived:?}", books.difference, books.faults.len())
+        };
+        if said(&added) != said(&running) {
+            let (running, added) = (said(&running), said(&added));
+            return violated(format!("at {cut} the running books say {running}, and the audit {added}"));
+        }
+    }
+    Ok(())
+}
+
 /// Nothing in flight; every answer that clients got is true.
 pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
     at_any_time(world)?;
     books(world)?;
+    running_books(world)?;
     homes::every_bucket_has_a_cell_that_creates(world)?;
     if let Some(stale) = log.stale_reads().first() {
         return violated(format!("a read was stale: {stale}"));
