@@ -12,6 +12,7 @@
 mod log;
 mod objects;
 mod owners;
+mod reader;
 mod segment;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 
 pub use log::{Draft, Entry};
 pub use objects::Archive;
+pub use reader::{FETCHED_AT_ONCE, Fetched, Reader};
 pub use segment::{MAX_SEGMENT_BLOCKS, MAX_SEGMENT_BYTES, Segment};
 
 /// Why the archive did not answer.

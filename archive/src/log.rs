@@ -107,7 +107,7 @@ impl Entry {
 
     /// The entry after `before` that names this segment.
     fn next(cell: &CellId, before: Option<&Entry>, draft: &Draft, segment: &[u8]) -> Self {
-        let times = draft.segment.blocks.iter().map(|block| block.at);
+        let (first_at, last_at) = draft.segment.times().unwrap_or((draft.at, draft.at));
         let mut entry = Self {
             cell: cell.clone(),
             number: before.map_or(0, |before| before.number).saturating_add(1),
@@ -115,8 +115,8 @@ impl Entry {
             segment: segment::hash(segment),
             bytes: segment.len() as u64,
             blocks: draft.segment.blocks.len() as u64,
-            first_at: times.clone().min().unwrap_or(draft.at),
-            last_at: times.max().unwrap_or(draft.at),
+            first_at,
+            last_at,
             at: draft.at,
             position: draft.position.clone(),
             hash: Hash::ZERO,
@@ -186,6 +186,9 @@ impl Archive {
         let segment = Segment::from_bytes(&bytes).map_err(|error| unsound(&error.to_string()))?;
         if segment.blocks.len() as u64 != entry.blocks {
             return Err(unsound("it has another number of blocks than its entry says"));
+        }
+        if segment.times().is_some_and(|times| times != (entry.first_at, entry.last_at)) {
+            return Err(unsound("its blocks are of another time than its entry says"));
         }
         Ok(segment)
     }

@@ -1,7 +1,7 @@
 //! The bytes of a segment: blocks one after another, as they are stored in the tables.
 
 use ledger::block::Hash;
-use ledger::{Block, canonical};
+use ledger::{Block, Timestamp, canonical};
 use sha2::{Digest, Sha256};
 
 use crate::ArchiveError;
@@ -27,6 +27,12 @@ pub fn size(block: &Block) -> usize {
 }
 
 impl Segment {
+    /// Times of its oldest and its newest block.
+    pub(crate) fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = self.blocks.iter().map(|block| block.at);
+        Some((times.clone().min()?, times.max()?))
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         for block in &self.blocks {

@@ -59,3 +59,43 @@ async fn of_two_writers_one_writes_a_number() {
     assert_eq!(archive.append(None, &draft(&["bob"], "2")).await, Ok(None), "a process that woke up late");
     assert_eq!(archive.append(None, &draft(&["ada"], "1")).await, Ok(first), "the answer was lost");
 }
+
+#[tokio::test]
+async fn a_reader_gives_entries_in_order_and_names_what_is_not_sound() {
+    let archive = archive();
+    let mut last: Option<Entry> = None;
+    for number in 1..=20 {
+        let draft = draft(&[&number.to_string()], "");
+        last = archive.append(last.as_ref(), &draft).await.expect("it answers");
+    }
+    let mut reader = archive.reader(5..=20);
+    for number in 5..=20 {
+        let fetched = reader.next().await.expect("it answers").expect("written").sound().expect("sound");
+        let entry = archive.entry(number).await.expect("it answers");
+        assert_eq!((fetched.number, &fetched.entry), (number, &entry));
+        assert_eq!(archive.segment(&entry.expect("written")).await.ok(), fetched.segment);
+    }
+    assert_eq!(reader.next().await, Ok(None));
+
+    let entry = archive.entry(3).await.expect("it answers").expect("written");
+    archive.put(&archive.segment_path(entry.segment), b"other bytes".to_vec()).await.expect("it answers");
+    archive.delete(&archive.entry_path(5)).await.expect("it answers");
+    let forged =
+        Entry { position: "forged".to_owned(), ..archive.entry(8).await.expect("it answers").expect("written") };
+    archive.put(&archive.entry_path(8), forged.to_bytes()).await.expect("it answers");
+    let (mut reader, mut unsound) = (archive.reader(1..=10), Vec::new());
+    while let Some(fetched) = reader.next().await.expect("it answers") {
+        unsound.extend(fetched.faults.first().map(|_| (fetched.number, fetched.segment.is_some())));
+    }
+    assert_eq!(unsound, [(3, false), (5, false), (9, true)]);
+}
+
+#[tokio::test]
+async fn a_reader_leaves_out_segments_that_are_too_late() {
+    let archive = archive();
+    let entry = archive.append(None, &draft(&["ada"], "")).await.expect("it answers").expect("alone");
+    for (until, is_read) in [(entry.first_at, true), (entry.first_at.plus_micros(-1), false)] {
+        let fetched = archive.reader_until(1..=1, until).next().await.expect("it answers").expect("written");
+        assert_eq!((fetched.segment.is_some(), fetched.faults.len()), (is_read, 0));
+    }
+}
