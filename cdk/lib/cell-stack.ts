@@ -2,10 +2,11 @@
 import type { StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
+import { byCell, ownPartOnly, statements } from './archive-uses.ts';
 import { Cluster } from './cluster.ts';
 import type { Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { PORTS, controlPlaneRole, tablesRole } from './names.ts';
+import { PORTS, cellRole, controlPlaneRole, tablesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { roleForAnother } from './roles.ts';
@@ -19,14 +20,16 @@ export class CellStack extends ZonedStack {
   readonly alarmName: string;
 
   constructor(scope: Construct, id: string, { config, services }: Settings, cell: string, props: StackProps) {
-    const own = config.cells.find((one) => one.id === cell);
-    if (!own) throw new Error(`cells.toml has no cell ${cell}`);
-    super(scope, id, config, own.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
+    const entry = config.cells.find((one) => one.id === cell);
+    if (!entry) throw new Error(`cells.toml has no cell ${cell}`);
+    super(scope, id, config, entry.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
 
     const tables = new DurableTables(this, 'Tables', CELL_TABLES, `${cell}-`);
     const network = new Network(this, 'Network', config.deployment.zones.length, { followsTables: true });
     const cluster = new Cluster(this, 'Cluster', config, cell, network);
-    cluster.identity('cell', tables.statements(BY_CELL));
+    const own = byCell(config, cell);
+    const role = cluster.identity('cell', [...tables.statements(BY_CELL), ...statements(own)], cellRole(config, cell));
+    ownPartOnly(role, own);
     cluster.collector(cell);
     roleForAnother(this, 'ControlPlane', {
       roleName: tablesRole(config, cell),

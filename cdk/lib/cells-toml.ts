@@ -10,6 +10,7 @@ import { z } from 'zod';
 const MAX_CELLS = 1_000;
 const MAX_ZONES = 6;
 const MAX_SHARES = 10;
+const MAX_ARCHIVE_DAYS = 36_500;
 const MAX_BAKE_SECONDS = 86_400;
 const U32_MAX = 0xffff_ffff;
 /** As `RESERVED_CELL_IDS` in topology/src/ids.rs. */
@@ -58,7 +59,13 @@ const Deploys = z.strictObject({
   bake_seconds: count(Number.MAX_SAFE_INTEGER).default(600),
 });
 
-const Aws = z.strictObject({ router_account: z.string(), control_plane_account: z.string(), domain: z.string() });
+const Aws = z.strictObject({
+  router_account: z.string(),
+  control_plane_account: z.string(),
+  archive_account: z.string(),
+  archive_days: count(Number.MAX_SAFE_INTEGER).default(4_026),
+  domain: z.string(),
+});
 
 const File = z.strictObject({
   deployment: z.strictObject({
@@ -150,6 +157,7 @@ function brokenAws({ aws, cells }: Config): string | undefined {
       : [
           ['aws.router_account', aws.router_account],
           ['aws.control_plane_account', aws.control_plane_account],
+          ['aws.archive_account', aws.archive_account],
         ];
   const own = cells.flatMap((cell): [string, string][] =>
     cell.account === undefined ? [] : [[cell.id, cell.account]],
@@ -166,6 +174,8 @@ function brokenAws({ aws, cells }: Config): string | undefined {
   if (aws === undefined) return undefined;
   const without = cells.find((cell) => cell.account === undefined);
   if (without) return `${without.id} has no account; with [aws], each cell has its own`;
+  if (aws.archive_days === 0 || aws.archive_days > MAX_ARCHIVE_DAYS)
+    return `aws.archive_days is ${aws.archive_days}; 1 to ${MAX_ARCHIVE_DAYS}`;
   const labels = aws.domain.split('.');
   const sound = labels.length >= 2 && labels.every((label) => /^[a-z0-9-]{1,63}$/.test(label));
   return sound && aws.domain.length <= 253

@@ -7,6 +7,7 @@ import { Repository, TagMutability } from 'aws-cdk-lib/aws-ecr';
 import { AccountPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
+import { byControlPlane, ownPartOnly, statements } from './archive-uses.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
@@ -39,14 +40,17 @@ export class ControlPlaneStack extends ZonedStack {
       ...cells.map((cell) => roleArn(cell.account, tablesRole(config, cell.id))),
       roleArn(aws.router_account, zonesRole(config)),
     ];
-    cluster.identity(
+    const archived = byControlPlane(config);
+    const role = cluster.identity(
       'control-plane',
       [
         ...tables.statements(OWN_OF_CONTROL_PLANE),
         new PolicyStatement({ actions: ['sts:AssumeRole'], resources: elsewhere }),
+        ...statements(archived),
       ],
       controlPlaneRole(config),
     );
+    ownPartOnly(role, archived);
     cluster.collector('control-plane');
 
     this.service = new ZonalService(this, 'Service', {

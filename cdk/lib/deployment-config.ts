@@ -5,7 +5,7 @@ const MIN_ZONES = 2;
 /** The longest name made of it and a cell's id is that of a role, of 64 characters. */
 const NAME = /^[a-z][a-z0-9-]{0,23}$/;
 /** Stacks of these names are there already. */
-const RESERVED = ['control-plane', 'router', 'pipeline'];
+const RESERVED = ['archive', 'control-plane', 'router', 'pipeline'];
 
 export type AwsConfig = Omit<Config, 'aws' | 'cells'> & {
   aws: NonNullable<Config['aws']>;

@@ -1,12 +1,16 @@
 /**
- * All stacks of a deployment, as cells.toml describes it: the control plane's, the router's, and one for each cell,
- * each in an account of its own. It must never build anything that depends on the order of the cells in the file.
+ * All stacks of a deployment, as cells.toml describes it: the archive's, the control plane's, the router's, and one for
+ * each cell, each in an account of its own. It must never build anything that depends on the order of the cells in the file.
  */
 import type { Construct } from 'constructs';
+import { ArchiveStack } from './archive-stack.ts';
 import { CellStack } from './cell-stack.ts';
 import { ControlPlaneStack } from './control-plane-stack.ts';
 import type { Settings } from './deployment-config.ts';
 import { RouterStack } from './router-stack.ts';
+
+export const archive = (scope: Construct, settings: Settings) =>
+  new ArchiveStack(scope, 'archive', settings, { stackName: `${settings.config.deployment.name}-archive` });
 
 export const controlPlane = (scope: Construct, settings: Settings) =>
   new ControlPlaneStack(scope, 'control-plane', settings, {
@@ -20,6 +24,7 @@ export const cell = (scope: Construct, settings: Settings, id: string) =>
   new CellStack(scope, id, settings, id, { stackName: `${settings.config.deployment.name}-${id}` });
 
 export function all(scope: Construct, settings: Settings): void {
+  archive(scope, settings);
   controlPlane(scope, settings);
   router(scope, settings);
   for (const { id } of settings.config.cells) cell(scope, settings, id);

@@ -2,6 +2,7 @@
  * Names that more than one stack has to agree on: roles are trusted by name, since a stack must not wait for another's.
  */
 import type { Config as Whole } from './cells-toml.ts';
+import type { AwsConfig } from './deployment-config.ts';
 
 type Config = Pick<Whole, 'deployment'>;
 
@@ -15,6 +16,8 @@ export const KUBERNETES_NAMESPACE = 'wallet';
 export const COLLECTOR = 'collector';
 
 export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
+/** Of a cell's own processes. */
+export const cellRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-cell`;
 export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
 /** Of a cell, `router` or `control-plane`: the role that may put manifests there, and watch its alarms. */
 export const deployRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-deploy`;
@@ -24,6 +27,12 @@ export const tablesRole = (config: Config, cell: string) => `${config.deployment
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
 export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
+
+/** Where cells archive what they write. Names of buckets are of all accounts, so the account is in it. */
+export const archiveBucket = ({ aws, deployment }: AwsConfig) => `${deployment.name}-archive-${aws.archive_account}`;
+/** Of the owners of wallets, which are deleted when a person is erased: `Archive::open` knows the rule. */
+export const ownersBucket = (config: AwsConfig) => `${archiveBucket(config)}-owners`;
+export const archiveUrl = (config: AwsConfig) => `s3://${archiveBucket(config)}`;
 
 /** The output with the ARN of a zone's target group: `PublicTargetsEuWest1a`. */
 export const targetsOf = (place: string) =>

@@ -1,5 +1,5 @@
 /**
- * The pipeline: control plane, then the cells in the waves of cells.toml, then the routers. Each part is its stack,
+ * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the routers. Each part is its stack,
  * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It
  * must never begin a wave before the one before it has baked.
  */
@@ -15,7 +15,7 @@ import { CfnBucket } from 'aws-cdk-lib/aws-s3';
 import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
 import type { Construct } from 'constructs';
 import { waves } from './cells-toml.ts';
-import { cell, controlPlane, router } from './deployment.ts';
+import { archive, cell, controlPlane, router } from './deployment.ts';
 import type { Settings } from './deployment-config.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './network/zonal-service.ts';
@@ -90,6 +90,9 @@ export class PipelineStack extends Stack {
     });
     const role = this.stepRole();
     const manifests = synth.addOutputDirectory('manifests');
+    const first = new Stage(this, 'archive-stage', { stageName: 'archive' });
+    archive(first, this.props);
+    pipeline.addStage(first);
     const all = this.parts();
     all.forEach((parts, at) => {
       const wave = pipeline.addWave(`Wave-${at + 1}`);
@@ -99,7 +102,7 @@ export class PipelineStack extends Stack {
       wave.addPost(this.bake(parts, role, checkedOut));
     });
     pipeline.buildPipeline();
-    this.deploying = rollBack(pipeline, all.length);
+    this.deploying = rollBack(pipeline, all.length + 1);
     this.acknowledge([pipeline, role]);
   }
 

@@ -275,7 +275,8 @@ describe('what the two halves agree on', () => {
   it('the clusters are of the version that the manifests are validated against', () => {
     const script = readFileSync(new URL('../../scripts/check-kubernetes', import.meta.url), 'utf8');
     const version = /^kubernetes=(.*)$/m.exec(script)?.[1];
-    for (const [name, stack] of stacks) {
+    // Nothing runs where the archive is.
+    for (const [name, stack] of [...stacks].filter(([name]) => name !== 'wallet-archive')) {
       const clusters = resources(stack, 'AWS::EKS::Cluster').map(({ Properties }) => Properties['Version']);
       expect(clusters, name).toEqual([version]);
     }

@@ -100,18 +100,72 @@ describe('who may do what', () => {
     });
   });
 
-  it.each(FIVE)('no role of ours in %s has a wildcard but for alarms and its own log', (name) => {
-    for (const { Properties } of resources(stack(name), 'AWS::IAM::Role')) {
-      for (const { PolicyDocument } of Properties['Policies'] ?? []) {
-        for (const { Action, Resource } of PolicyDocument.Statement) {
-          expect(list(Action).filter((action) => String(action).includes('*'))).toEqual([]);
-          if (list(Action).includes('cloudwatch:DescribeAlarms')) continue;
-          const wild = list(Resource)
-            .map((one) => JSON.stringify(one))
-            .filter((one) => one.includes('*'));
-          expect(wild.filter((one) => !one.includes(`/wallet/${name}/metrics:*`))).toEqual([]);
+  it.each(FIVE)(
+    'no role of ours in %s has a wildcard but for alarms, its own log and what it may archive or read',
+    (name) => {
+      for (const { Properties } of resources(stack(name), 'AWS::IAM::Role')) {
+        for (const { PolicyDocument } of Properties['Policies'] ?? []) {
+          for (const { Action, Resource } of PolicyDocument.Statement) {
+            expect(list(Action).filter((action) => String(action).includes('*'))).toEqual([]);
+            if (list(Action).includes('cloudwatch:DescribeAlarms')) continue;
+            const wild = list(Resource)
+              .map((one) => JSON.stringify(one))
+              .filter((one) => one.includes('*'));
+            const archived = name === 'control-plane' ? '' : `/${name}`;
+            const own = [`/wallet/${name}/metrics:*`, `wallet-archive-400000000000${archived}/`, `-owners${archived}/`];
+            expect(wild.filter((one) => !own.some((part) => one.includes(part)))).toEqual([]);
+          }
         }
       }
+    },
+  );
+});
+
+describe('the archive', () => {
+  const archive = stack('archive');
+  const [segments, owners] = resources(archive, 'AWS::S3::Bucket').map(({ Properties }) => Properties);
+  const statements = resources(archive, 'AWS::S3::BucketPolicy').flatMap(
+    ({ Properties }) => Properties['PolicyDocument'].Statement,
+  );
+  const of = (role: string) => statements.filter((one) => JSON.stringify(one.Condition).includes(`role/${role}"`));
+
+  it('is in an account of its own, and locked for as long as cells.toml says', () => {
+    expect(archive.account).toBe('400000000000');
+    expect(segments!['BucketName']).toBe('wallet-archive-400000000000');
+    expect(segments!['ObjectLockConfiguration']).toEqual({
+      ObjectLockEnabled: 'Enabled',
+      Rule: { DefaultRetention: { Days: 4026, Mode: 'COMPLIANCE' } },
+    });
+  });
+
+  it('keeps no version of an owner, so that one that is erased is gone', () => {
+    expect(owners!['BucketName']).toBe('wallet-archive-400000000000-owners');
+    expect(owners!['VersioningConfiguration']).toBeUndefined();
+    expect(owners!['ObjectLockConfiguration']).toBeUndefined();
+  });
+
+  it('takes from each cell what is its own, and lets no process delete a segment', () => {
+    const uses = of('wallet-cell-2-cell');
+    expect(uses.flatMap(({ Resource }) => list(Resource)).filter((one) => !String(one).includes('/cell-2/'))).toEqual([
+      'arn:aws:s3:::wallet-archive-400000000000',
+      'arn:aws:s3:::wallet-archive-400000000000-owners',
+    ]);
+    const deleting = statements.filter(({ Effect, Action }) => Effect === 'Allow' && /Delete/.test(String(Action)));
+    expect(deleting.flatMap(({ Resource }) => list(Resource))).toEqual(
+      ['cell-1', 'cell-2', 'cell-3'].map((id) => `arn:aws:s3:::wallet-archive-400000000000-owners/${id}/owners/*`),
+    );
+    expect(of('wallet-control-plane').flatMap(({ Action }) => list(Action))).not.toContain('s3:PutObject');
+  });
+
+  it('admits the roles that the stacks make, for what these may do', () => {
+    for (const [name, role, made] of [
+      ['cell-1', 'wallet-cell-1-cell', /"wallet-cell-1-cell"/],
+      ['control-plane', 'wallet-control-plane', /"wallet-control-plane"/],
+    ] as const) {
+      const strip = ({ Action, Resource }: { Action: unknown; Resource: unknown }) =>
+        JSON.stringify([list(Action), list(Resource)]);
+      const mine = statementsOf(stack(name), made).filter(({ Action }) => JSON.stringify(Action).includes('s3:'));
+      expect(of(role).map(strip).sort()).toEqual(mine.map(strip).sort());
     }
   });
 });
@@ -242,6 +296,7 @@ describe('alarms', () => {
 describe('accounts', () => {
   it('each stack has its own', () => {
     expect([...stacks.values()].map(({ account }) => account)).toEqual([
+      '400000000000',
       '200000000000',
       '100000000000',
       '300000000001',

@@ -11,8 +11,21 @@ pub struct Aws {
     pub router_account: String,
     /// Account of the control plane and of the pipeline.
     pub control_plane_account: String,
+    /// Account of what the cells have archived. No process that runs has a right to change it there.
+    pub archive_account: String,
+    /// Days for which nothing archived can be changed or deleted, by any account; from 1 to [`MAX_ARCHIVE_DAYS`]. The
+    /// default is as long as books are kept in most countries of the EU: ten years, and the one that they end in.
+    #[serde(default = "archive_days")]
+    pub archive_days: u64,
     /// The name that clients use; its zone is in the router's account.
     pub domain: String,
+}
+
+/// A hundred years.
+pub const MAX_ARCHIVE_DAYS: u64 = 36_500;
+
+fn archive_days() -> u64 {
+    11 * 366
 }
 
 // Stacks trust roles by their names: `cdk/lib/names.ts` makes them by the same rule.
@@ -36,7 +49,11 @@ impl CellConfig {
 /// (its quotas, its keys, its bill) is one cell's.
 pub(super) fn broken(aws: Option<&Aws>, cells: &[CellConfig]) -> Option<String> {
     let shared = aws.map(|aws| {
-        [("aws.router_account", &aws.router_account), ("aws.control_plane_account", &aws.control_plane_account)]
+        [
+            ("aws.router_account", &aws.router_account),
+            ("aws.control_plane_account", &aws.control_plane_account),
+            ("aws.archive_account", &aws.archive_account),
+        ]
     });
     let own = cells.iter().filter_map(|cell| Some((cell.id.as_str(), cell.account.as_ref()?)));
     let all: Vec<(&str, &String)> = shared.into_iter().flatten().chain(own).collect();
@@ -51,6 +68,9 @@ pub(super) fn broken(aws: Option<&Aws>, cells: &[CellConfig]) -> Option<String> 
     let aws = aws?;
     if let Some(cell) = cells.iter().find(|cell| cell.account.is_none()) {
         return Some(format!("{} has no account; with [aws], each cell has its own", cell.id));
+    }
+    if !(1..=MAX_ARCHIVE_DAYS).contains(&aws.archive_days) {
+        return Some(format!("aws.archive_days is {}; 1 to {MAX_ARCHIVE_DAYS}", aws.archive_days));
     }
     let labels: Vec<&str> = aws.domain.split('.').collect();
     let sound = |label: &&str| {

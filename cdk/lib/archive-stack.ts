@@ -1,0 +1,77 @@
+/**
+ * The archive: all that the cells have written, in an account in which nothing of ours runs. Segments are locked for as
+ * long as `archive_days` says: nothing, not even this account's root user, can change or delete one before. The owners of
+ * wallets are in a bucket without versions, since they have to be gone when a person is erased.
+ */
+import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import type { StackProps } from 'aws-cdk-lib';
+import { AccountPrincipal, PolicyStatement, PrincipalWithConditions } from 'aws-cdk-lib/aws-iam';
+import { BlockPublicAccess, Bucket, BucketEncryption, ObjectLockRetention, StorageClass } from 'aws-cdk-lib/aws-s3';
+import type { BucketProps } from 'aws-cdk-lib/aws-s3';
+import type { Construct } from 'constructs';
+import { byCell, byControlPlane } from './archive-uses.ts';
+import type { ArchiveUse } from './archive-uses.ts';
+import type { Settings } from './deployment-config.ts';
+import { archiveBucket, cellRole, controlPlaneRole, ownersBucket } from './names.ts';
+
+/** What is older is read when a cell is restored, or by an auditor. */
+const COLD_AFTER = Duration.days(90);
+
+const PRIVATE: BucketProps = {
+  encryption: BucketEncryption.S3_MANAGED,
+  blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+  enforceSSL: true,
+  minimumTLSVersion: 1.2,
+  removalPolicy: RemovalPolicy.RETAIN,
+};
+
+export class ArchiveStack extends Stack {
+  constructor(scope: Construct, id: string, { config }: Settings, props: StackProps) {
+    const { aws, cells, deployment } = config;
+    super(scope, id, {
+      ...props,
+      description: `What the cells of ${deployment.name} have archived`,
+      env: { account: aws.archive_account, region: deployment.region },
+      tags: { deployment: deployment.name },
+      terminationProtection: true,
+    });
+    const segments = new Bucket(this, 'Segments', {
+      ...PRIVATE,
+      bucketName: archiveBucket(config),
+      versioned: true,
+      objectLockEnabled: true,
+      objectLockDefaultRetention: ObjectLockRetention.compliance(Duration.days(aws.archive_days)),
+      lifecycleRules: [
+        { transitions: [{ storageClass: StorageClass.GLACIER_INSTANT_RETRIEVAL, transitionAfter: COLD_AFTER }] },
+      ],
+    });
+    const owners = new Bucket(this, 'Owners', { ...PRIVATE, bucketName: ownersBucket(config) });
+    const admit = (account: string, role: string, uses: ReturnType<typeof byCell>) => {
+      admits(segments, account, role, uses.segments);
+      admits(owners, account, role, uses.owners);
+    };
+    for (const cell of cells) admit(cell.account, cellRole(config, cell.id), byCell(config, cell.id));
+    admit(aws.control_plane_account, controlPlaneRole(config), byControlPlane(config));
+    for (const bucket of [segments, owners]) {
+      Validations.of(bucket).acknowledge({
+        id: 'AwsSolutions-S1',
+        reason: 'The log of the archive is itself the record of what was written; one role writes for each cell.',
+      });
+    }
+  }
+}
+
+/** By the name of the role: it need not exist yet. */
+function admits(bucket: Bucket, account: string, role: string, uses: readonly ArchiveUse[]): void {
+  const who = { ArnEquals: { 'aws:PrincipalArn': `arn:aws:iam::${account}:role/${role}` } };
+  for (const { actions, resources, conditions } of uses) {
+    bucket.addToResourcePolicy(
+      new PolicyStatement({
+        principals: [new PrincipalWithConditions(new AccountPrincipal(account), who)],
+        actions,
+        resources,
+        ...(conditions && { conditions }),
+      }),
+    );
+  }
+}
