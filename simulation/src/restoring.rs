@@ -137,7 +137,7 @@ impl World {
             Kept::Snapshot(tables) => self.cells[cell].store.rewind(tables.clone()),
             Kept::Export(_) => self.cells[cell].store.rewind(Tables::default()),
         }
-        self.reconcile(cell, kept, random).await?;
+        self.reconcile(cell, kept, &before, random).await?;
         let gone = self.account(&before, &floors, log)?;
         check::at_any_time(self)?;
         check::books(self)?;
@@ -198,8 +198,14 @@ impl World {
     }
 
     /// Rights, chains, and what the other cells hold: each part again until it is done, however
-    /// often it is interrupted.
-    async fn reconcile(&self, cell: usize, kept: &Kept, random: &mut fastrand::Rng) -> Result<(), Violation> {
+    /// often it is interrupted. `before` is what there was.
+    async fn reconcile(
+        &self,
+        cell: usize,
+        kept: &Kept,
+        before: &BTreeMap<WalletId, Vec<Block>>,
+        random: &mut fastrand::Rng,
+    ) -> Result<(), Violation> {
         let placement = self.placements.as_published();
         let entry = placement.cells()[cell].clone();
         let steady = Arc::new(Faults::none(random.fork()));
@@ -233,7 +239,12 @@ impl World {
         let around = Around { placement: &placement, entry: &entry, store: &store, others: &others, clock: &clock };
         for side in &others {
             for wallet in self.wallets(USERS) {
-                match insist(random, Duration::from_secs(4), || around.complete(side, wallet)).await? {
+                let mut completed = insist(random, Duration::from_secs(4), || around.complete(side, wallet)).await?;
+                if matches!(completed, Completed::Missing(_)) && self.is_torn(wallet) {
+                    self.refill(&placement, &entry, &store, wallet, &before[&wallet], random).await?;
+                    completed = insist(random, Duration::from_secs(4), || around.complete(side, wallet)).await?;
+                }
+                match completed {
                     Completed::Nothing | Completed::Whole => {}
                     Completed::LivesThere => self.placements.move_wallet(wallet, self.index_of(&side.cell)),
                     Completed::Missing(why) => return Err(Violation(format!("wallet {wallet} is not whole: {why}"))),
@@ -241,6 +252,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a block of the wallet is in no cell, while one above it is: a mover that died had copied the later one
+    /// first, and the earlier one was lost. The operator has to have it from an archive.
+    fn is_torn(&self, wallet: WalletId) -> bool {
+        let chains = self.cells.iter().filter_map(|cell| cell.store.chains().remove(&wallet));
+        let numbers: BTreeSet<u64> = chains.flatten().map(|block| block.number).collect();
+        numbers.last().is_some_and(|last| numbers.len() as u64 <= *last)
     }
 
     /// Writes one chain of an export, or what says that the wallet has left.
