@@ -9,19 +9,28 @@
 //!
 //! `docs/archive-format.md` has the layout byte by byte.
 
+mod balances;
+mod chains;
+mod findings;
+mod history;
 mod log;
 mod objects;
 mod owners;
 mod reader;
 mod segment;
+mod verify;
 
 #[cfg(test)]
 mod tests;
 
+pub use balances::{Balance, Balances};
+pub use findings::{Finding, Findings};
+pub use history::History;
 pub use log::{Draft, Entry};
-pub use objects::Archive;
+pub use objects::{Archive, Size};
 pub use reader::{FETCHED_AT_ONCE, Fetched, Reader};
 pub use segment::{MAX_SEGMENT_BLOCKS, MAX_SEGMENT_BYTES, Segment};
+pub use verify::{Receipt, Report, Verify};
 
 /// Why the archive did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

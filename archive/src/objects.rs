@@ -3,16 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use ledger::block::Hash;
 use ledger::canonical;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions};
 use topology::{CellId, WalletId};
 use url::Url;
 
 use crate::ArchiveError;
+
+/// How much is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    pub segments: u64,
+    pub bytes: u64,
+}
 
 /// The archive of one cell.
 #[derive(Clone)]
@@ -36,13 +45,21 @@ impl Archive {
     /// `s3://bucket/prefix`, with credentials and Region from the environment as AWS gives them to a process;
     /// `memory:///` for tests.
     pub fn open(url: &str, cell: CellId) -> Result<Self, ArchiveError> {
+        if let Some(directory) = Url::parse(url).ok().and_then(|url| url.to_file_path().ok()) {
+            let made = std::fs::create_dir_all(&directory);
+            made.map_err(|error| ArchiveError::unsound(format!("{} cannot be made: {error}", directory.display())))?;
+        }
+        Self::open_to_read(url, cell)
+    }
+
+    /// The same, but a directory has to be there: a wrong one must not pass for an empty archive.
+    pub fn open_to_read(url: &str, cell: CellId) -> Result<Self, ArchiveError> {
         let unsound =
             |error: &dyn fmt::Display| ArchiveError::unsound(format!("{url:?} is no URL of an archive: {error}"));
         let parsed = Url::parse(url).map_err(|error| unsound(&error))?;
         let (scheme, path) = ObjectStoreScheme::parse(&parsed).map_err(|error| unsound(&error))?;
         if scheme == ObjectStoreScheme::Local {
             let directory = parsed.to_file_path().map_err(|()| unsound(&"it names no directory of this machine"))?;
-            std::fs::create_dir_all(&directory).map_err(|error| unsound(&error))?;
             let objects = LocalFileSystem::new_with_prefix(&directory).map_err(|error| unsound(&error))?;
             return Ok(Self::new(Arc::new(objects.with_fsync(true)), cell));
         }
@@ -69,6 +86,26 @@ impl Archive {
 
     pub(crate) fn owner_path(&self, wallet: WalletId) -> Path {
         self.path("owners", &wallet.to_string())
+    }
+
+    /// The names of all objects of a folder, in no order.
+    pub(crate) fn list(&self, folder: &str) -> BoxStream<'static, Result<String, ArchiveError>> {
+        let prefix = Path::from_iter([self.cell.as_str(), folder]);
+        let listed = self.objects.list(Some(&prefix)).map_err(ArchiveError::from);
+        let name = move |object: ObjectMeta| {
+            let parts = object.location.prefix_match(&prefix).map(|parts| parts.map(|part| part.as_ref().to_owned()));
+            parts.map_or_else(String::new, |parts| parts.collect::<Vec<_>>().join("/"))
+        };
+        listed.map_ok(name).boxed()
+    }
+
+    /// The segments that are there, whether an entry names them or not.
+    pub async fn size(&self) -> Result<Size, ArchiveError> {
+        let listed = self.objects.list(Some(&Path::from_iter([self.cell.as_str(), "segments"])));
+        let add = async |size: Size, object: ObjectMeta| {
+            Ok(Size { segments: size.segments + 1, bytes: size.bytes + object.size })
+        };
+        Ok(listed.try_fold(Size::default(), add).await?)
     }
 
     /// `false`: there is one of this name.

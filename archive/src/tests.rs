@@ -1,5 +1,10 @@
 //! The archive over an object store in memory.
 
+mod example;
+mod reading;
+mod tampering;
+mod world;
+
 use std::sync::Arc;
 
 use ledger::{Block, Entry as LedgerEntry, EntryKind, Money, Timestamp, chain};

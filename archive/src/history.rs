@@ -1,0 +1,54 @@
+//! The chain of one wallet. There is no index: all segments until that time are read, and only this chain is held.
+
+use std::collections::BTreeMap;
+
+use ledger::{Block, Timestamp, chain};
+use topology::WalletId;
+
+use crate::findings::Findings;
+use crate::{Archive, ArchiveError, Finding};
+
+/// What is archived of one wallet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// In order, each number once.
+    pub blocks: Vec<Block>,
+    /// Of the log and of this chain.
+    pub findings: Findings,
+}
+
+impl Archive {
+    /// The blocks of a wallet with times up to `until`.
+    pub async fn history(&self, wallet: WalletId, until: Timestamp) -> Result<History, ArchiveError> {
+        let (mut blocks, mut findings) = (BTreeMap::<u64, Block>::new(), Findings::default());
+        let last = self.highest(&mut findings).await?;
+        let mut reader = self.reader_until(1..=last, until);
+        while let Some(fetched) = reader.next().await? {
+            for fault in &fetched.faults {
+                findings.add(Finding::of_entry(fetched.number, fault));
+            }
+            let of_segment = fetched.segment.into_iter().flat_map(|segment| segment.blocks);
+            for block in of_segment.filter(|block| block.wallet == wallet && block.at <= until) {
+                let number = block.number;
+                if blocks.get(&number).is_some_and(|there| there.hash != block.hash) {
+                    findings.add(Finding::fork(fetched.number, &block));
+                }
+                blocks.entry(number).or_insert(block);
+            }
+        }
+        let blocks: Vec<Block> = blocks.into_values().collect();
+        if let Some((block, fault)) = first_fault(&blocks) {
+            findings.add(Finding::of_wallet(wallet, Some(block), fault.to_string()));
+        }
+        Ok(History { blocks, findings })
+    }
+}
+
+fn first_fault(blocks: &[Block]) -> Option<(u64, chain::ChainFault)> {
+    let mut before = None;
+    blocks.iter().find_map(|block| {
+        let fault = chain::verify(before.as_ref(), block).err();
+        before = Some(block.head());
+        fault.map(|fault| (block.number, fault))
+    })
+}
