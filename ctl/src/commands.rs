@@ -13,7 +13,7 @@ use crate::api::{because, client};
 use crate::flags::operations::{Change, Waiting};
 use crate::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Placement, Transfer, Wallet};
 use crate::output::show;
-use crate::{deploys, drill, ledger, load, local, log, operations, recovery, tables, token, zones};
+use crate::{archive, deploys, drill, ledger, load, local, log, operations, recovery, tables, token, zones};
 
 pub async fn run(flags: Flags) -> Result<()> {
     let common = &flags.common;
@@ -24,11 +24,18 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Drill(verb) => return drill::run(common, &verb).await,
         Noun::Load(wanted) => return load::run(common, &wanted).await,
         Noun::Token(wanted) => return token::run(common, &wanted),
+        Noun::Archive(verb) => return archive::run(common, verb).await,
         _ => {}
     }
     let api = client(common)?;
     match flags.noun {
-        Noun::Up(_) | Noun::Local(_) | Noun::Log(_) | Noun::Load(_) | Noun::Drill(_) | Noun::Token(_) => {
+        Noun::Up(_)
+        | Noun::Local(_)
+        | Noun::Log(_)
+        | Noun::Load(_)
+        | Noun::Drill(_)
+        | Noun::Token(_)
+        | Noun::Archive(_) => {
             unreachable!("handled above")
         }
         Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,

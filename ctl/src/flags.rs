@@ -1,5 +1,6 @@
 //! The grammar of the command line: nouns, then verbs.
 
+pub mod archive;
 pub mod deploys;
 pub mod drill;
 pub mod ledger;
@@ -17,6 +18,7 @@ use local_fleet::up::{DEFAULT_DATA, Up};
 use topology::config::DEFAULT_MAX_TPS;
 use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
 
+use archive::ArchiveVerb;
 use deploys::Deploy;
 use drill::DrillVerb;
 use ledger::Ledger;
@@ -97,6 +99,9 @@ pub enum Noun {
     /// The chains themselves: verify, export, what was found broken, what cells have committed to.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// What a cell has archived: verify it, read it, balances at a time. No control plane is needed.
+    #[command(subcommand)]
+    Archive(ArchiveVerb),
     /// The log of all changes, with actor, time and reason; and whether all money is there.
     Audit(Audit),
     /// A single wallet as a whole.

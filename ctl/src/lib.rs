@@ -1,9 +1,11 @@
-//! `ctl`: the operators' command line over the control plane's HTTP API, and the local fleet (`ctl up`).
+//! `ctl`: the operators' command line over the control plane's HTTP API, the local fleet (`ctl up`), and what reads an
+//! archive (`ctl archive`).
 //!
 //! Data goes to stdout, everything else to stderr. It must never change a table itself: what a command does, the API
 //! does.
 
 mod api;
+mod archive;
 mod commands;
 mod conservation;
 mod deploys;

@@ -2,6 +2,7 @@
 //!
 //! No colour at all, so `NO_COLOR` holds by itself.
 
+pub mod archive;
 pub mod capacity;
 pub mod conservation;
 pub mod deploys;
