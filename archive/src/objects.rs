@@ -16,6 +16,10 @@ use url::Url;
 
 use crate::ArchiveError;
 
+const OWNERS: &str = "owners";
+/// A bucket with Object Lock takes only objects that come with a checksum.
+const CHECKSUM: (&str, &str) = ("aws_checksum_algorithm", "SHA256");
+
 /// How much is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
@@ -27,6 +31,8 @@ pub struct Size {
 #[derive(Clone)]
 pub struct Archive {
     objects: Arc<dyn ObjectStore>,
+    /// Has the owners of wallets: of S3 another bucket, since those of the segments cannot be deleted.
+    owners: Arc<dyn ObjectStore>,
     cell: CellId,
 }
 
@@ -38,12 +44,12 @@ impl fmt::Debug for Archive {
 
 impl Archive {
     pub fn new(objects: Arc<dyn ObjectStore>, cell: CellId) -> Self {
-        Self { objects, cell }
+        Self { owners: Arc::clone(&objects), objects, cell }
     }
 
     /// The archive of a cell below a URL: `file:///directory`, which is made if it is not there; `s3://bucket` or
-    /// `s3://bucket/prefix`, with credentials and Region from the environment as AWS gives them to a process;
-    /// `memory:///` for tests.
+    /// `s3://bucket/prefix`, with owners in `bucket-owners`, and with credentials and Region from the environment as AWS
+    /// gives them to a process; `memory:///` for tests.
     pub fn open(url: &str, cell: CellId) -> Result<Self, ArchiveError> {
         if let Some(directory) = Url::parse(url).ok().and_then(|url| url.to_file_path().ok()) {
             let made = std::fs::create_dir_all(&directory);
@@ -63,9 +69,15 @@ impl Archive {
             let objects = LocalFileSystem::new_with_prefix(&directory).map_err(|error| unsound(&error))?;
             return Ok(Self::new(Arc::new(objects.with_fsync(true)), cell));
         }
-        let environment = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-        let (objects, _) = object_store::parse_url_opts(&parsed, environment).map_err(|error| unsound(&error))?;
-        Ok(Self::new(Arc::new(PrefixStore::new(objects, path)), cell))
+        let at = |url: &Url| -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+            let environment = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
+            let settings = environment.chain([(CHECKSUM.0.to_owned(), CHECKSUM.1.to_owned())]);
+            let (objects, _) = object_store::parse_url_opts(url, settings).map_err(|error| unsound(&error))?;
+            Ok(Arc::new(PrefixStore::new(objects, path.clone())))
+        };
+        let objects = at(&parsed)?;
+        let owners = owners_url(&parsed).map_or_else(|| Ok(Arc::clone(&objects)), |url| at(&url))?;
+        Ok(Self { objects, owners, cell })
     }
 
     pub fn cell(&self) -> &CellId {
@@ -85,13 +97,18 @@ impl Archive {
     }
 
     pub(crate) fn owner_path(&self, wallet: WalletId) -> Path {
-        self.path("owners", &wallet.to_string())
+        self.path(OWNERS, &wallet.to_string())
+    }
+
+    fn store_of(&self, path: &Path) -> &Arc<dyn ObjectStore> {
+        let is_owner = path.parts().nth(1).is_some_and(|folder| folder.as_ref() == OWNERS);
+        if is_owner { &self.owners } else { &self.objects }
     }
 
     /// The names of all objects of a folder, in no order.
     pub(crate) fn list(&self, folder: &str) -> BoxStream<'static, Result<String, ArchiveError>> {
         let prefix = Path::from_iter([self.cell.as_str(), folder]);
-        let listed = self.objects.list(Some(&prefix)).map_err(ArchiveError::from);
+        let listed = self.store_of(&prefix).list(Some(&prefix)).map_err(ArchiveError::from);
         let name = move |object: ObjectMeta| {
             let parts = object.location.prefix_match(&prefix).map(|parts| parts.map(|part| part.as_ref().to_owned()));
             parts.map_or_else(String::new, |parts| parts.collect::<Vec<_>>().join("/"))
@@ -110,7 +127,7 @@ impl Archive {
 
     /// `false`: there is one of this name.
     pub(crate) async fn create(&self, path: &Path, bytes: Vec<u8>) -> Result<bool, ArchiveError> {
-        match self.objects.put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await {
+        match self.store_of(path).put_opts(path, bytes.into(), PutOptions::from(PutMode::Create)).await {
             Ok(_) => Ok(true),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
             Err(error) => Err(error.into()),
@@ -119,12 +136,12 @@ impl Archive {
 
     /// In place of what is there.
     pub(crate) async fn put(&self, path: &Path, bytes: Vec<u8>) -> Result<(), ArchiveError> {
-        self.objects.put(path, bytes.into()).await?;
+        self.store_of(path).put(path, bytes.into()).await?;
         Ok(())
     }
 
     pub(crate) async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let object = match self.objects.get(path).await {
+        let object = match self.store_of(path).get(path).await {
             Ok(object) => object,
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -133,7 +150,7 @@ impl Archive {
     }
 
     pub(crate) async fn exists(&self, path: &Path) -> Result<bool, ArchiveError> {
-        match self.objects.head(path).await {
+        match self.store_of(path).head(path).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
@@ -142,9 +159,34 @@ impl Archive {
 
     /// No error if there is none.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), ArchiveError> {
-        match self.objects.delete(path).await {
+        match self.store_of(path).delete(path).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Where the owners are, if not beside the segments.
+fn owners_url(url: &Url) -> Option<Url> {
+    let bucket = url.host_str().filter(|_| url.scheme() == "s3")?;
+    let mut owners = url.clone();
+    owners.set_host(Some(&format!("{bucket}-owners"))).ok()?;
+    Some(owners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_have_a_bucket_of_their_own_on_s3() {
+        let of = |url: &str| owners_url(&Url::parse(url).expect("a URL")).map(String::from);
+        assert_eq!(
+            of("s3://bank-archive-400000000000/a/b").as_deref(),
+            Some("s3://bank-archive-400000000000-owners/a/b")
+        );
+        assert_eq!(of("file:///var/archive"), None);
+        let cell = CellId::parse("cell-1").expect("sound");
+        assert!(Archive::open("s3://bank-archive-400000000000", cell).is_ok(), "nothing is asked before it is used");
     }
 }
