@@ -104,3 +104,13 @@ async fn a_reader_leaves_out_segments_that_are_too_late() {
         assert_eq!((fetched.segment.is_some(), fetched.faults.len()), (is_read, 0));
     }
 }
+
+#[tokio::test]
+async fn one_wrong_name_does_not_make_a_verification_endless() {
+    let archive = archive();
+    let entry = archive.append(None, &draft(&["ada"], "")).await.expect("it answers").expect("alone");
+    archive.put(&archive.entry_path(u64::MAX), entry.to_bytes()).await.expect("it answers");
+    let report = archive.verify(Verify::default()).await.expect("it answers");
+    let entries: Vec<_> = report.findings.listed.iter().map(|found| found.entry).collect();
+    assert_eq!((report.entries, entries), (1, vec![Some(u64::MAX), Some(2)]));
+}

@@ -13,6 +13,9 @@ use crate::chains::{Bounds, Chains};
 use crate::findings::Findings;
 use crate::{Archive, ArchiveError, Entry, Fetched, Finding};
 
+/// Most numbers without an entry that are looked for, so that one wrong name does not make a verification endless.
+const HOLES_MAX: u64 = 1_000_000;
+
 /// Number and hash of an entry, noted down when it was the newest one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
@@ -77,13 +80,17 @@ impl Archive {
 
     /// The highest number of the log, by the names of all objects, so that a hole hides nothing.
     pub(crate) async fn highest(&self, findings: &mut Findings) -> Result<u64, ArchiveError> {
-        let mut highest = 0;
+        let (mut highest, mut count) = (0, 0_u64);
         let mut entries = self.list("log");
         while let Some(name) = entries.try_next().await? {
             match name.parse::<u64>().ok().filter(|number| *number > 0 && format!("{number:020}") == name) {
-                Some(number) => highest = highest.max(number),
+                Some(number) => (highest, count) = (highest.max(number), count + 1),
                 None => findings.add(Finding::of_object(format!("log/{name} is not the name of an entry"))),
             }
+        }
+        if highest - count > HOLES_MAX {
+            findings.add(Finding::of_entry(highest, format!("its number is far above that of {count} entries")));
+            return Ok(count);
         }
         Ok(highest)
     }
@@ -139,7 +146,9 @@ pub(crate) async fn replay(
     if with_owners {
         report.owners = owners.end(&chains, &mut report.findings);
     }
-    for (wallet, row) in chains.rows.iter().filter(|(_, row)| row.is_missing_blocks()) {
+    let mut missing: Vec<_> = chains.rows.iter().filter(|(_, row)| row.is_missing_blocks()).collect();
+    missing.sort_unstable_by_key(|(wallet, _)| **wallet);
+    for (wallet, row) in missing {
         let what = format!("it is missing, and block {} is there", row.highest());
         report.findings.add(Finding::of_wallet(*wallet, Some(row.due()), what));
     }
