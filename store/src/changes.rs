@@ -14,6 +14,9 @@ use crate::errors::StoreError;
 
 /// Most shards that a position names. A shard takes 1,000 writes a second, so a cell has far fewer.
 pub const MAX_POSITION_SHARDS: usize = 512;
+/// Most blocks of a batch, and most bytes of them.
+pub const MAX_BATCH_BLOCKS: usize = 8_192;
+pub const MAX_BATCH_BYTES: usize = 7 * 1024 * 1024;
 
 /// How far a reader has come. Plain data that can be stored; the default one is before everything that the stream keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

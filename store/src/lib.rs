@@ -16,7 +16,7 @@ pub mod verify;
 
 pub use cell_rows::{CellRow, CellRows, MAX_CELL_ROW_BYTES};
 pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RunPage, Stored, StoredPage};
-pub use changes::{Batch, Changes, MAX_POSITION_SHARDS, Position, Unsound};
+pub use changes::{Batch, Changes, MAX_BATCH_BLOCKS, MAX_BATCH_BYTES, MAX_POSITION_SHARDS, Position, Unsound};
 pub use errors::{AppendError, StoreError};
 pub use homes::{GENESIS_BYTES, Genesis, HomeChange, HomeKey, HomeRow, HomeState, Homes, MAX_HOME_CHANGES};
 pub use owners::Owners;

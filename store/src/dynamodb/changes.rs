@@ -11,16 +11,19 @@ mod stream;
 use tokio::task::JoinSet;
 
 use self::lineage::Shard;
-use self::records::Page;
+use self::records::{PAGE_BYTES, PAGE_RECORDS, Page};
 pub use self::stream::{Streams, connect_streams};
 use super::DynamoStore;
 use crate::StoreError;
-use crate::changes::{Batch, Changes, MAX_POSITION_SHARDS, Position, Taken};
+use crate::changes::{Batch, Changes, MAX_BATCH_BLOCKS, MAX_BATCH_BYTES, MAX_POSITION_SHARDS, Position, Taken};
 
 /// Shards that are read at the same time.
-const MAX_AT_ONCE: usize = 16;
-/// A batch is handed over once it holds so many blocks: 1 KB each, mostly.
-const ENOUGH_BLOCKS: usize = 10_000;
+const MAX_AT_ONCE: usize = 4;
+/// A batch is handed over once it holds so much.
+const ENOUGH_BLOCKS: usize = 4_000;
+const ENOUGH_BYTES: usize = 3 * 1024 * 1024;
+const _: () = assert!(ENOUGH_BLOCKS + MAX_AT_ONCE * PAGE_RECORDS as usize <= MAX_BATCH_BLOCKS);
+const _: () = assert!(ENOUGH_BYTES + MAX_AT_ONCE * PAGE_BYTES <= MAX_BATCH_BYTES);
 
 /// A shard that was read.
 struct Read {
@@ -80,9 +83,9 @@ async fn read(
     batch: &mut Batch,
     listed: &[Shard],
 ) -> Result<bool, StoreError> {
-    let mut is_behind = false;
+    let (mut is_behind, mut bytes) = (false, 0_usize);
     for some in unread.chunks(MAX_AT_ONCE) {
-        if batch.blocks.len() >= ENOUGH_BLOCKS {
+        if batch.blocks.len() >= ENOUGH_BLOCKS || bytes >= ENOUGH_BYTES {
             return Ok(true);
         }
         let mut pages = JoinSet::new();
@@ -94,6 +97,7 @@ async fn read(
             let Read { shard, taken, page } = read?;
             is_behind |= page.is_full || taken == Taken::All || lineage::is_followed(&shard, listed);
             batch.lost |= page.lost;
+            bytes = bytes.saturating_add(page.bytes);
             batch.blocks.extend(page.blocks);
             batch.unsound.extend(page.unsound);
             batch.position.shards.insert(shard, taken);

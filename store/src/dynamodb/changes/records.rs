@@ -13,8 +13,10 @@ use crate::dynamodb::items::{self, Item};
 
 /// Records in a page, at most: what DynamoDB allows.
 pub const PAGE_RECORDS: i32 = 1_000;
-/// A page ends at 1 MB, so that one of this size may have more after it.
-const FULL_BYTES: i64 = 512 * 1024;
+/// Bytes in a page, at most: what DynamoDB allows.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+/// A page ends before the record that no longer fits, so that one of this size may have more after it.
+const FULL_BYTES: usize = PAGE_BYTES / 2;
 
 /// A page of a shard.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Page {
     pub unsound: Vec<Unsound>,
     /// The number of the last record, where there is one.
     pub upto: Option<String>,
+    /// Of its records.
+    pub bytes: usize,
     /// Where the next page begins; `None`: the shard has ended.
     pub next: Option<String>,
     /// There is more at once, surely or perhaps.
@@ -36,12 +40,12 @@ impl Page {
         let records = answer.records.unwrap_or_default();
         let mut page = Self { next: answer.next_shard_iterator, lost, ..Self::default() };
         page.is_full = i32::try_from(records.len()).is_ok_and(|records| records >= PAGE_RECORDS);
-        let mut bytes = 0_i64;
         for record in records.into_iter().filter_map(|record| record.dynamodb) {
-            bytes = bytes.saturating_add(record.size_bytes.unwrap_or(0));
+            let bytes = record.size_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+            page.bytes = page.bytes.saturating_add(bytes);
             page.take(record);
         }
-        page.is_full |= bytes >= FULL_BYTES;
+        page.is_full |= page.bytes >= FULL_BYTES;
         page
     }
 
