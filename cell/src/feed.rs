@@ -7,7 +7,7 @@
 mod following;
 pub mod open_wallets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 

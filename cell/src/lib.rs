@@ -5,6 +5,7 @@
 //! says how much of it goes on at once, [`http`] is the edge. A cell knows nothing of other cells but the router's address.
 
 pub mod admission;
+pub mod archiver;
 pub mod checkpoints;
 pub mod clock;
 pub mod courier;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use archive::Archive;
+use cell::archiver::Archiver;
 use cell::checkpoints::Checkpoints;
 use cell::feed::{self, Feed};
 use cell::instance::Instance;
@@ -30,7 +32,11 @@ pub struct UpkeepArgs {
     /// Public keys that it had before are in the file of the same name that ends in `.pub`
     #[arg(long, env = "CELL_CHECKPOINT_KEY")]
     checkpoint_key: Option<PathBuf>,
-    /// Whether this instance may be the one that follows the cell's change stream
+    /// URL of the archive, which has a folder for each cell: s3://bucket or file:///directory; without it, nothing is
+    /// archived
+    #[arg(long, env = "CELL_ARCHIVE")]
+    archive: Option<String>,
+    /// Whether this instance may be the one that follows the cell's change stream, and the one that archives it
     #[arg(long, env = "CELL_FEED", default_value_t = true, action = clap::ArgAction::Set)]
     feed: bool,
     /// Seconds between two checkpoints
@@ -43,6 +49,11 @@ impl UpkeepArgs {
     pub fn key(&self) -> Result<Option<SigningKey>> {
         self.checkpoint_key.as_deref().map(read_key).transpose()
     }
+
+    pub fn archive(&self, cell: &CellId) -> Result<Option<Archive>> {
+        let open = |url: &str| Archive::open(url, cell.clone()).context("--archive");
+        self.archive.as_deref().map(open).transpose()
+    }
 }
 
 /// The jobs of this instance; each is done by one instance of the cell at a time.
@@ -53,10 +64,15 @@ pub fn start(
     owner: String,
     args: &UpkeepArgs,
     key: Option<SigningKey>,
+    archive: Option<Archive>,
     stop: &watch::Receiver<bool>,
 ) {
     if args.feed {
         start_feed(cell, store, instance, owner.clone(), stop);
+    }
+    if let Some(archive) = archive.filter(|_| args.feed) {
+        let archiver = Archiver { store: store.clone(), archive, clock: clock_beside(store), owner: owner.clone() };
+        instance.tasks.spawn(archiver.run(stop.clone()));
     }
     if args.integrity_seconds > 0 {
         let integrity = Integrity {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use topology::Version;
+use url::Url;
 
 use crate::fleet::{Fleet, FleetCell, Member};
 use crate::observe;
@@ -53,6 +54,8 @@ pub struct Layout {
 pub const READY: &str = "/readyz";
 /// Folder of the cells' checkpoint keys: `<cell>.pem`, to sign with, and `<cell>.pub`, to verify with.
 pub const KEYS: &str = "keys";
+/// Folder of the archive of all cells.
+pub const ARCHIVE: &str = "archive";
 /// Folder of builds: `<version>/cell`.
 pub const VERSIONS: &str = "versions";
 pub const CONTROL_PLANE_DB: &str = "control-plane-db";
@@ -96,7 +99,8 @@ impl Layout {
     /// it ignore.
     fn built_as(&self, spec: Spec, version: Option<&Version>) -> Spec {
         let Some(version) = version else { return spec };
-        let environment = vec![("CELL_BUILD_VERSION".to_owned(), version.to_string())];
+        let build = ("CELL_BUILD_VERSION".to_owned(), version.to_string());
+        let environment = [spec.environment, vec![build]].concat();
         Spec { program: self.build(version), environment, version: Some(version.clone()), ..spec }
     }
 
@@ -209,10 +213,18 @@ impl Layout {
             let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
             let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);
             let args = [who, what, rest, storage.clone(), mesh.clone()].concat();
-            let spec = Spec { tls: fleet.secure, ..self.spec(&name, Kind::Cell, "cell", args, &[&listen]) };
+            let environment = vec![self.archive()];
+            let spec = self.spec(&name, Kind::Cell, "cell", args, &[&listen]);
+            let spec = Spec { tls: fleet.secure, environment, ..spec };
             self.built_as(spec, cell.versions.get(&name).and_then(|chosen| chosen.version.as_ref()))
         });
         instances.collect()
+    }
+
+    /// In the environment: earlier builds know of no archive.
+    fn archive(&self) -> (String, String) {
+        let folder = Url::from_directory_path(self.data.join(ARCHIVE)).expect("the fleet's folder is absolute");
+        ("CELL_ARCHIVE".to_owned(), folder.to_string())
     }
 
     pub fn checkpoint_key(&self, cell: &FleetCell) -> PathBuf {

@@ -2,6 +2,7 @@
 //! transfers that no process has sent.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::fleet::books::{Books, CellBooks, Moment};
 use crate::fleet::engines::Engine;
 use crate::fleet::{Call, Client, NAMESPACE, REGION, client, open_transfers, ports, programs, setting, until};
 
-const CELL: &str = "cell-1";
+pub const CELL: &str = "cell-1";
 const PREFIX: &str = "feed-";
 /// From the moment that a process is there to do it, on a machine that is busy with other things. 10 in the nightly run.
 const CARRIED_ON_WITHIN_S: u64 = 25;
@@ -37,6 +38,8 @@ pub struct OneCell {
     payers: Vec<WalletId>,
     payees: Vec<WalletId>,
     instances: BTreeMap<&'static str, Child>,
+    /// Where the cell's archive is, if it has one. Gone at the end of the test.
+    pub archive: Option<PathBuf>,
     database: aws_sdk_dynamodb::Client,
     engine: Engine,
 }
@@ -51,8 +54,8 @@ impl OneCell {
         let genesis = Genesis::of(Bucket::all());
         until(WARM_UP_S, "the cell has all buckets", async || store.put_genesis(&genesis).await.is_ok()).await;
         let writes = Writes::before(engine.url()).await;
-        let (payers, payees, instances) = (vec![], vec![], BTreeMap::new());
-        let mut cell = Self { store, writes, payers, payees, instances, database, engine };
+        let (payers, payees, instances, archive) = (vec![], vec![], BTreeMap::new(), None);
+        let mut cell = Self { store, writes, payers, payees, instances, archive, database, engine };
         let client = cell.start("first").await;
         for number in 0..PAYERS {
             let payer = client.create(&format!("payer-{number}")).await;
@@ -75,6 +78,9 @@ impl OneCell {
             .args(["--dynamodb-endpoint", &self.writes.url, "--region", REGION, "--table-prefix", PREFIX])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        if let Some(folder) = &self.archive {
+            command.args(["--archive", &format!("file://{}", folder.display())]);
+        }
         programs::die_with_this_thread(&mut command);
         self.instances.insert(name, command.spawn().expect("the cell's program can be run"));
         let (client, ready) = (Client::new(client::http(), base), Call::get("/readyz"));
@@ -123,7 +129,11 @@ impl OneCell {
 
     /// Whether this instance has the job, as far as its row says.
     pub async fn reads(&self, name: &str) -> bool {
-        let row = self.store.cell_row("jobs", "feed").await.expect("the tables answer");
+        self.does("feed", name).await
+    }
+
+    pub async fn does(&self, job: &str, name: &str) -> bool {
+        let row = self.store.cell_row("jobs", job).await.expect("the tables answer");
         row.is_some_and(|row| String::from_utf8_lossy(&row.bytes).contains(&format!(r#""owner":"{name}/"#)))
     }
 
@@ -167,6 +177,9 @@ impl Drop for OneCell {
         for process in self.instances.values_mut() {
             let _ = process.kill();
             let _ = process.wait();
+        }
+        if let Some(folder) = &self.archive {
+            let _ = std::fs::remove_dir_all(folder);
         }
     }
 }
