@@ -1,22 +1,28 @@
 //! Commits to the heads of all wallets of the cell: every so often each head that has changed becomes a leaf of the
-//! cell's log, and a checkpoint over all leaves is signed.
+//! cell's log, and a checkpoint over all leaves is signed. Which have changed, the archive's log says, so that a round
+//! costs what has changed, however many wallets there are.
 //!
 //! It never signs what does not extend the last checkpoint that it knows of, and never twice for one number: a second
 //! instance that tries loses.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use archive::{Archive, ArchiveError};
+use futures_util::{StreamExt, stream};
 use ledger::checkpoint::{Checkpoint, Leaf, SigningKey};
-use ledger::{Block, merkle, moving};
+use ledger::{merkle, moving};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use store::log::{Entry, Log, LogError, MAX_LEAVES};
 use store::verify::Break;
 use store::{Store, StoreError, retry};
 use tokio::sync::watch;
-use topology::{Bucket, CellId, WalletId};
+use topology::{CellId, WalletId};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -25,16 +31,22 @@ use crate::integrity::Findings;
 use crate::jobs::{self, Lease, Watch};
 
 const JOB: &str = "checkpoints";
-/// Wallets listed at once.
-const PAGE: usize = 256;
-/// Wallets looked at in a second, at most: two small reads each.
-const WALLETS_PER_SECOND: f64 = 2_000.0;
+/// Wallets collected from the archive before they are looked at: 16 bytes each. An entry may add [`MAX_SEGMENT_BLOCKS`].
+///
+/// [`MAX_SEGMENT_BLOCKS`]: archive::MAX_SEGMENT_BLOCKS
+const MAX_COLLECTED: usize = 65_536;
+/// Wallets looked at at the same time: two small reads each.
+const AT_ONCE: usize = 32;
+/// Most wallets that could not be read and are looked at again in each round.
+const MAX_AGAIN: usize = 1_000;
 
-/// How far the round is.
+/// How far the job is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    running: bool,
-    after: Option<WalletId>,
+    /// Up to this entry of the archive, all that changed is committed to.
+    archived: u64,
+    /// But for these wallets, which could not be read.
+    again: BTreeSet<WalletId>,
     /// Up to this checkpoint, all that follows from them is recorded.
     finished: u64,
     completed_micros: Option<i64>,
@@ -43,6 +55,7 @@ pub struct Progress {
 pub struct Checkpoints<S> {
     cell: CellId,
     store: S,
+    archive: Archive,
     log: Log<S>,
     clock: Clock,
     owner: String,
@@ -56,6 +69,8 @@ pub struct Checkpoints<S> {
 enum Stopped {
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// Another instance has taken it over, or was faster.
     #[error("lost to another instance")]
     Lost,
@@ -72,19 +87,25 @@ fn held(held: bool) -> Result<(), Stopped> {
 }
 
 impl<S: Store> Checkpoints<S> {
-    pub fn new(cell: CellId, store: S, clock: Clock, owner: String, every: Duration, key: SigningKey) -> Self {
+    pub fn new(store: S, archive: Archive, clock: Clock, owner: String, every: Duration, key: SigningKey) -> Self {
+        let cell = archive.cell().clone();
         let log = Log::new(store.clone(), cell.clone());
-        Self { cell, store, log, clock, owner, every, key, known: Mutex::new(None) }
+        Self { cell, store, archive, log, clock, owner, every, key, known: Mutex::new(None) }
     }
 
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         gauge!("cell_checkpoint_period_seconds").set(self.every.as_secs_f64());
-        let mut watch = Watch::default();
-        while jobs::pause(jobs::poll(self.every), &mut stop).await {
+        let (mut watch, mut next_look) = (Watch::default(), jobs::poll(self.every));
+        while jobs::pause(next_look, &mut stop).await {
+            next_look = jobs::poll(self.every);
             match self.turn(&mut watch).await {
-                Ok(()) | Err(Stopped::Lost) => {}
+                Ok(due_in) => next_look = next_look.min(due_in),
+                Err(Stopped::Lost) => {}
                 Err(Stopped::Log(LogError::Store(error))) => {
                     warn!(%error, "no checkpoint was signed; it is tried again");
+                }
+                Err(Stopped::Archive(error)) => {
+                    warn!(%error, "no checkpoint was signed: what has changed is not known; it is tried again");
                 }
                 Err(Stopped::Log(LogError::Broken(what))) => self.refuse(&what).await,
             }
@@ -102,27 +123,20 @@ impl<S: Store> Checkpoints<S> {
         }
     }
 
-    /// One round, if it is time for one and no other instance does it.
-    pub async fn turn_now(&self) -> Result<(), String> {
-        self.turn(&mut Watch::default()).await.map_err(|stopped| stopped.to_string())
-    }
-
-    async fn turn(&self, watch: &mut Watch) -> Result<(), Stopped> {
+    /// A round, if it is time for one and no other instance does it; when the next one is due.
+    async fn turn(&self, watch: &mut Watch) -> Result<Duration, Stopped> {
         let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB, watch).await?;
         publish(&seen.progress);
-        let due = jobs::is_due(seen.progress.completed_micros, self.every, self.clock.now());
-        if !seen.progress.running && !due {
-            return Ok(());
+        let due_in = jobs::due_in(seen.progress.completed_micros, self.every, self.clock.now());
+        if !due_in.is_zero() {
+            return Ok(due_in);
         }
-        let Some(mut lease) = seen.take(&self.owner).await? else { return Ok(()) };
-        if !lease.progress.running {
-            (lease.progress.running, lease.progress.after) = (true, None);
-        }
+        let Some(mut lease) = seen.take(&self.owner).await? else { return Ok(self.every) };
         self.round(&mut lease).await?;
-        lease.progress.running = false;
         lease.progress.completed_micros = Some(self.clock.now().micros());
         publish(&lease.progress);
-        held(lease.end().await?)
+        held(lease.end().await?)?;
+        Ok(self.every)
     }
 
     async fn round(&self, lease: &mut Lease<S, Progress>) -> Result<(), Stopped> {
@@ -132,32 +146,67 @@ impl<S: Store> Checkpoints<S> {
         {
             self.finish(entry, lease).await?;
         }
-        let mut leaves: Vec<Leaf> = Vec::new();
-        let mut last = lease.progress.after;
+        let upto = self.newest_archived(lease).await?;
         loop {
-            let wallets = self.members(last).await?;
-            for wallet in &wallets {
-                leaves.extend(self.leaf(*wallet).await?);
-            }
-            let ended = wallets.is_empty();
-            last = wallets.last().copied().or(last);
-            if ended || leaves.len() + PAGE > MAX_LEAVES {
+            let (wallets, archived) = self.changed(upto, lease).await?;
+            for some in wallets.chunks(MAX_LEAVES) {
+                let leaves = self.leaves(some, lease).await?;
                 newest = self.sign(newest, &leaves, lease).await?;
-                leaves.clear();
-                lease.progress.after = last;
+                held(lease.keep().await?)?;
             }
-            held(lease.keep().await?)?;
-            if ended {
+            lease.progress.archived = archived;
+            if archived >= upto {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_secs(1).mul_f64(wallets.len() as f64 / WALLETS_PER_SECOND)).await;
         }
     }
 
-    async fn members(&self, after: Option<WalletId>) -> Result<Vec<WalletId>, StoreError> {
-        let mut random = self.clock.random();
-        let everything = (Bucket(0), Bucket(u16::MAX));
-        retry::read(|| random.f64(), || self.store.members(everything, after, PAGE)).await
+    /// The number of the archive's newest entry.
+    async fn newest_archived(&self, lease: &mut Lease<S, Progress>) -> Result<u64, ArchiveError> {
+        let known = lease.progress.archived;
+        if known > 0 && self.archive.entry(known).await?.is_none() {
+            warn!(known, "the archive's log is another one: it is read from its beginning");
+            lease.progress.archived = 0;
+        }
+        let newest = self.archive.newest(lease.progress.archived).await?;
+        Ok(newest.map_or(0, |entry| entry.number))
+    }
+
+    /// Wallets with blocks in the next entries of the archive, and up to which entry; each once.
+    async fn changed(&self, upto: u64, lease: &mut Lease<S, Progress>) -> Result<(Vec<WalletId>, u64), Stopped> {
+        let (mut wallets, mut number) = (lease.progress.again.clone(), lease.progress.archived);
+        while number < upto && wallets.len() < MAX_COLLECTED {
+            number = number.saturating_add(1);
+            let missing = || ArchiveError::Unsound(format!("entry {number} is missing"));
+            let entry = self.archive.entry(number).await?.ok_or_else(missing)?;
+            wallets.extend(self.archive.segment(&entry).await?.blocks.iter().map(|block| block.wallet));
+            held(lease.keep().await?)?;
+        }
+        Ok((wallets.into_iter().collect(), number))
+    }
+
+    /// The heads that the cell has to commit to. A wallet that cannot be read must not keep the others from being
+    /// committed to: the integrity job tells of it, and it is looked at again in the next round.
+    async fn leaves(&self, wallets: &[WalletId], lease: &mut Lease<S, Progress>) -> Result<Vec<Leaf>, StoreError> {
+        let look_at = |wallet| async move { (wallet, self.leaf(wallet).await) };
+        let mut looked_at = stream::iter(wallets.to_vec()).map(look_at).buffered(AT_ONCE);
+        let (mut leaves, again) = (Vec::new(), &mut lease.progress.again);
+        while let Some((wallet, leaf)) = looked_at.next().await {
+            match leaf {
+                Ok(leaf) => {
+                    leaves.extend(leaf);
+                    again.remove(&wallet);
+                }
+                Err(StoreError::Corrupt(what)) => {
+                    warn!(%wallet, what, "the head of a wallet cannot be committed to");
+                    if again.len() < MAX_AGAIN {
+                        again.insert(wallet);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(leaves)
     }
 
     /// The newest checkpoint, which grows from what this process knows.
@@ -196,27 +245,11 @@ impl<S: Store> Checkpoints<S> {
     /// yet is its old cell's; of one that has left, the block by which it left is the last.
     async fn leaf(&self, wallet: WalletId) -> Result<Option<Leaf>, StoreError> {
         let mut random = self.clock.random();
-        let head: Block = match retry::read(|| random.f64(), || self.store.head(wallet)).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return Ok(None),
-            // The integrity job tells of it; it must not keep the others from being committed to.
-            Err(StoreError::Corrupt(what)) => {
-                warn!(%wallet, what, "the head of a wallet cannot be committed to");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        if head.home != self.cell && !moving::is_tombstone(&self.cell, &head) {
+        let head = retry::read(|| random.f64(), || self.store.head(wallet)).await?;
+        let Some(head) = head.filter(|head| head.home == self.cell || moving::is_tombstone(&self.cell, head)) else {
             return Ok(None);
-        }
-        let latest = match self.log.latest(wallet).await {
-            Ok(latest) => latest,
-            Err(StoreError::Corrupt(what)) => {
-                warn!(%wallet, what, "the head of a wallet cannot be committed to");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
         };
+        let latest = self.log.latest(wallet).await?;
         // A chain that has become shorter, or another, is for the integrity job to tell.
         let first = latest.as_ref().map_or(0, |latest| latest.leaf.block.saturating_add(1));
         Ok((first <= head.number).then(|| Leaf::of(first, &head)))
@@ -229,14 +262,12 @@ impl<S: Store> Checkpoints<S> {
         leaves: &[Leaf],
         lease: &mut Lease<S, Progress>,
     ) -> Result<Option<Entry>, Stopped> {
-        let mut known = BTreeSet::new();
-        let leaves: Vec<Leaf> = leaves.iter().filter(|leaf| known.insert(leaf.wallet)).copied().collect();
         if leaves.is_empty() {
             return Ok(newest);
         }
         let now = self.clock.now();
         let batch: Uuid = self.clock.transaction_id();
-        let written = self.log.append(newest.as_ref(), &leaves, &self.key, now, batch).await;
+        let written = self.log.append(newest.as_ref(), leaves, &self.key, now, batch).await;
         let entry = written.map_err(unsound)?.ok_or(Stopped::Lost)?;
         self.remember(Some(&entry));
         let checkpoint = &entry.signed.checkpoint;
@@ -254,7 +285,7 @@ impl<S: Store> Checkpoints<S> {
     }
 }
 
-/// When the cell was last through all its wallets, whichever instance went; it signs only if something has changed.
+/// When the cell was last through all that had changed, whichever instance went; it signs only if something has changed.
 fn publish(progress: &Progress) {
     if let Some(at) = progress.completed_micros {
         gauge!("cell_checkpoint_round_completed_timestamp_seconds").set(at as f64 / 1e6);

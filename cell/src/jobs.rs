@@ -170,9 +170,15 @@ pub async fn pause(duration: Duration, stop: &mut watch::Receiver<bool>) -> bool
     }
 }
 
-/// Whether what was last done at `last` is to be done again.
+/// How soon what was last done at `last` is to be done again.
+pub fn due_in(last: Option<i64>, every: Duration, now: Timestamp) -> Duration {
+    let since = last.map(|last| now.micros().saturating_sub(last));
+    since.map_or(Duration::ZERO, |since| every.saturating_sub(Duration::from_micros(u64::try_from(since).unwrap_or(0))))
+}
+
+/// Whether it is to be done now.
 pub fn is_due(last: Option<i64>, every: Duration, now: Timestamp) -> bool {
-    last.is_none_or(|last| now.micros().saturating_sub(last) >= micros(every))
+    due_in(last, every, now).is_zero()
 }
 
 #[cfg(test)]

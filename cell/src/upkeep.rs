@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use archive::Archive;
 use cell::archiver::Archiver;
 use cell::checkpoints::Checkpoints;
@@ -28,12 +28,13 @@ pub struct UpkeepArgs {
     /// Blocks and rows that a verification reads in a second, at most
     #[arg(long, env = "CELL_INTEGRITY_ITEMS_PER_SECOND", default_value_t = 1_000)]
     integrity_items_per_second: u64,
-    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with; without it, it signs none.
+    /// PEM file of PKCS#8 with the Ed25519 key that this cell signs its checkpoints with, by what --archive says has
+    /// changed; without it, it signs none.
     /// Public keys that it had before are in the file of the same name that ends in `.pub`
     #[arg(long, env = "CELL_CHECKPOINT_KEY")]
     checkpoint_key: Option<PathBuf>,
     /// URL of the archive, which has a folder for each cell: s3://bucket or file:///directory; without it, nothing is
-    /// archived
+    /// archived, there are no events, and no checkpoints are signed
     #[arg(long, env = "CELL_ARCHIVE")]
     archive: Option<String>,
     /// Whether this instance may be the one that follows the cell's change stream, and the one that archives it
@@ -47,6 +48,7 @@ pub struct UpkeepArgs {
 impl UpkeepArgs {
     /// The key that checkpoints are signed with, if any.
     pub fn key(&self) -> Result<Option<SigningKey>> {
+        ensure!(self.checkpoint_key.is_none() || self.archive.is_some(), "--checkpoint-key needs --archive");
         self.checkpoint_key.as_deref().map(read_key).transpose()
     }
 
@@ -70,7 +72,7 @@ pub fn start(
     if args.feed {
         start_feed(cell, store, instance, owner.clone(), stop);
     }
-    if let Some(archive) = archive.filter(|_| args.feed) {
+    if let Some(archive) = archive.clone().filter(|_| args.feed) {
         let archiver = Archiver { store: store.clone(), archive, clock: clock_beside(store), owner: owner.clone() };
         instance.tasks.spawn(archiver.run(stop.clone()));
     }
@@ -89,9 +91,9 @@ pub fn start(
         };
         instance.tasks.spawn(integrity.run(stop.clone()));
     }
-    if let Some(key) = key {
+    if let Some((key, archive)) = key.zip(archive) {
         let every = Duration::from_secs(args.checkpoint_seconds.max(1));
-        let checkpoints = Checkpoints::new(cell.clone(), store.clone(), clock_beside(store), owner, every, key);
+        let checkpoints = Checkpoints::new(store.clone(), archive, clock_beside(store), owner, every, key);
         instance.tasks.spawn(checkpoints.run(stop.clone()));
     }
 }
