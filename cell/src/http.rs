@@ -50,6 +50,7 @@ use tracing::{Instrument, error_span};
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::peers::Peers;
+use crate::reads::tail::Tail;
 use crate::wallets::Wallets;
 pub use admitted::Bodies;
 pub use callers::Places;
@@ -77,7 +78,9 @@ pub struct Edge<S, P> {
     pub clock: Clock,
     pub metrics: Option<MetricsPage>,
     pub admission: Arc<Admission>,
-    /// Places for followers of the cell's events.
+    /// Where the cell's events are; without an archive there are none.
+    pub events: Option<Tail>,
+    /// Places for their followers.
     pub followers: Arc<Places>,
     /// Places for readers of statements.
     pub statements: Arc<Places>,

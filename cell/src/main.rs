@@ -17,6 +17,7 @@ use cell::clock::Clock;
 use cell::http::{Bodies, CALLERS, Edge, MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH, Patience, Places, routes, serve};
 use cell::http::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
 use cell::peers::RouterPeers;
+use cell::reads::tail::Tail;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand};
 use ledger::limits::{GROUP_COMMIT_ENTRIES, MAX_GROUP_COMMIT_ENTRIES};
@@ -220,7 +221,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let mut instance =
         cell::instance::start(args.cell.clone(), namespace, store.clone(), peers, clock.clone(), limits, stop.clone());
     let owner = format!("{instance_name}/{}", Uuid::new_v4());
-    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, signing_key, archive, &stop);
+    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, signing_key, archive.clone(), &stop);
     let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
     let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
     let edge = Arc::new(Edge {
@@ -229,6 +230,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         clock,
         metrics: Some(metrics.clone()),
         admission: Admission::new(max_tps),
+        events: archive.map(Tail::new),
         followers: Places::new(MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH),
         statements: Places::new(MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH),
         bodies: Bodies::default(),

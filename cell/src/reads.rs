@@ -5,3 +5,4 @@ pub mod export;
 pub mod history;
 pub mod personal;
 pub mod statement;
+pub mod tail;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use ledger::Block;
 use serde::Serialize;
-use store::{Store, StoreError};
+use store::Store;
 use tokio::time::{Instant, sleep};
 use topology::{CellId, WalletId};
 
@@ -19,8 +19,9 @@ use super::problem::{Fault, Rejected};
 use super::views::{TransactionView, number, status_name};
 use super::wallets::{answered, only, parameter};
 use super::{Edge, callers, context};
+use crate::failure::Failure;
 use crate::peers::Peers;
-use crate::reads::events::{Cursor, Events};
+use crate::reads::events::{Cursor, Events, Interrupted};
 use crate::reads::personal::Opener;
 
 /// Followers of an instance at a time, and those of one caller.
@@ -28,8 +29,8 @@ pub const MAX_FOLLOWERS: usize = 16;
 pub const MAX_FOLLOWERS_OF_EACH: usize = 4;
 /// By which a client of server-sent events says, by itself, where it was when its connection ended.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// How often a follower's log is looked at, and how long nothing is said at most.
-const POLL: Duration = Duration::from_millis(500);
+/// How often a follower looks for the next blocks, and how long nothing is said at most.
+const POLL: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// After this long an answer ends, and the client comes back with its cursor.
 const MAX_ANSWER: Duration = Duration::from_secs(300);
@@ -79,6 +80,7 @@ pub async fn events<S: Store, P: Peers>(
         };
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = if accept.starts_with("text/event-stream") { Format::ServerSent } else { Format::Lines };
+        let tail = edge.events.clone().ok_or_else(|| Failure::Unavailable("this cell has no archive".into()))?;
         let place = edge.followers.enter(callers::caller(&headers)).ok_or(Fault::AtLimit)?;
         let media = match format {
             Format::Lines => "application/x-ndjson",
@@ -86,7 +88,7 @@ pub async fn events<S: Store, P: Peers>(
         };
         let feed = Feed {
             cell,
-            events: Events::new(edge.store.clone(), cursor),
+            events: Events::new(edge.store.clone(), tail, cursor),
             format,
             follow,
             with_audit: context::is_operator(&headers),
@@ -96,7 +98,7 @@ pub async fn events<S: Store, P: Peers>(
             _place: place,
         };
         let body = Body::from_stream(stream::try_unfold(feed, |mut feed| async move {
-            Ok::<_, StoreError>(feed.next().await?.map(|text| (Bytes::from(text), feed)))
+            Ok::<_, Interrupted>(feed.next().await?.map(|text| (Bytes::from(text), feed)))
         }));
         Ok((StatusCode::OK, [(header::CONTENT_TYPE, media)], body).into_response())
     })
@@ -118,16 +120,16 @@ struct Feed<S> {
 
 impl<S: Store> Feed<S> {
     /// The next part of the answer: blocks, and the cursor after them.
-    async fn next(&mut self) -> Result<Option<String>, StoreError> {
+    async fn next(&mut self) -> Result<Option<String>, Interrupted> {
         if self.is_over {
             return Ok(None);
         }
         let silent_until = Instant::now() + HEARTBEAT;
         loop {
-            let (blocks, opener) = self.events.page().await?;
+            let blocks = self.events.page().await?;
             let ends = !self.follow || Instant::now() >= self.until || *self.draining.borrow();
             if !blocks.is_empty() {
-                let mut text: String = blocks.iter().map(|block| self.event(block, &opener)).collect();
+                let mut text: String = blocks.iter().map(|(block, opener)| self.event(block, opener)).collect();
                 text.push_str(&self.cursor());
                 self.is_over = ends && self.follow;
                 return Ok(Some(text));

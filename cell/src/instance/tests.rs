@@ -66,6 +66,7 @@ impl Running {
             clock,
             metrics: None,
             admission: Admission::new(0),
+            events: None,
             followers: Places::new(1, 1),
             statements: Places::new(1, 1),
             bodies: Bodies::default(),

@@ -1,50 +1,50 @@
-//! What happens in a cell, for its followers: the blocks that its log of checkpoints commits to, in
-//! the log's order. Nothing is written for it: the log is there, and the blocks are the chains
-//! themselves. So a follower that comes back with an older cursor, however old, gets the same
-//! again, and a signed checkpoint commits to everything that is sent.
+//! What happens in a cell, for its followers: the blocks of its archive, in the order of the archive's log. Nothing is
+//! written for it. A follower that comes back with an older cursor, however old, gets the same again.
 //!
-//! At least once: a wallet that has moved here brings blocks that its old cell may have sent.
-//! (wallet, block) identifies each.
+//! At least once: a wallet that moves here brings blocks that its old cell may have sent, and the archive may hold a block
+//! twice. (wallet, block) identifies each. Those that this cell wrote of a wallet come in their order; those that it
+//! copied from another cell come in the order in which they were copied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
+use archive::ArchiveError;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use ledger::Block;
-use ledger::checkpoint::Leaf;
-use store::log::Log;
-use store::{BlockRange, Store, StoreError};
+use store::{Store, StoreError};
 use topology::{CellId, WalletId};
 
 use crate::reads::personal::Opener;
+use crate::reads::tail::Tail;
 
-/// Blocks read in one go.
+/// Blocks that are sent at once.
 const PAGE_BLOCKS: usize = 128;
-/// Owners of wallets that one follower's stream remembers.
-const MAX_OPENERS: usize = 1_000;
+/// Owners of their wallets that are read at the same time.
+const OWNERS_AT_ONCE: usize = 16;
 
-/// Up to where a caller has followed a cell: the next leaf is number `leaf` of those that
-/// checkpoint `checkpoint` added.
+/// Up to where a caller has followed a cell: the next block is number `place`, from 0 on, of the segment that entry
+/// `entry` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub cell: CellId,
-    pub checkpoint: u64,
-    pub leaf: u64,
+    pub entry: u64,
+    pub place: u64,
 }
 
 impl Cursor {
     /// Before everything.
     pub fn start(cell: CellId) -> Self {
-        Self { cell, checkpoint: 1, leaf: 0 }
+        Self { cell, entry: 1, place: 0 }
     }
 
-    /// Reads what [`fmt::Display`] writes: `<cell>:<checkpoint>:<leaf>`.
+    /// Reads what [`fmt::Display`] writes: `<cell>:<entry>:<place>`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (rest, leaf) = text.rsplit_once(':')?;
-        let (cell, checkpoint) = rest.rsplit_once(':')?;
+        let (rest, place) = text.rsplit_once(':')?;
+        let (cell, entry) = rest.rsplit_once(':')?;
         let cursor = Self {
             cell: CellId::parse(cell).ok()?,
-            checkpoint: checkpoint.parse().ok().filter(|number| *number > 0)?,
-            leaf: leaf.parse().ok()?,
+            entry: entry.parse().ok().filter(|number| *number > 0)?,
+            place: place.parse().ok()?,
         };
         (cursor.to_string() == text).then_some(cursor)
     }
@@ -52,73 +52,57 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.cell, self.checkpoint, self.leaf)
+        write!(f, "{}:{}:{}", self.cell, self.entry, self.place)
     }
+}
+
+/// Why an answer ends before its time. The client comes back with its cursor.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }
 
 /// Follows one cell from a cursor on.
 pub struct Events<S> {
     store: S,
-    log: Log<S>,
+    tail: Tail,
     pub cursor: Cursor,
-    /// Leaves of the cursor's checkpoint, once it is read.
-    leaves: Vec<Leaf>,
-    /// The next block of the cursor's leaf.
-    block: Option<u64>,
-    /// Of the wallets that the cursor's checkpoint names; read again for the next one.
-    openers: HashMap<WalletId, Opener>,
 }
 
 impl<S: Store> Events<S> {
-    pub fn new(store: S, cursor: Cursor) -> Self {
-        let log = Log::new(store.clone(), cursor.cell.clone());
-        Self { store, log, cursor, leaves: Vec::new(), block: None, openers: HashMap::new() }
+    pub fn new(store: S, tail: Tail, cursor: Cursor) -> Self {
+        Self { store, tail, cursor }
     }
 
-    /// The next blocks, and what opens them; none: that was all for now. The cursor is after them, or where a page ends inside a leaf, before
-    /// all of that leaf's.
-    pub async fn page(&mut self) -> Result<(Vec<Block>, Opener), StoreError> {
-        loop {
-            if self.leaves.is_empty() {
-                let Some(entry) = self.log.entry(self.cursor.checkpoint).await? else { return Ok(Default::default()) };
-                self.leaves = self.log.leaves(&entry).await?;
+    /// The next blocks, each with what opens it; none: that was all for now. The cursor is after them.
+    pub async fn page(&mut self) -> Result<Vec<(Block, Opener)>, Interrupted> {
+        while let Some(piece) = self.tail.piece(self.cursor.entry).await? {
+            let place = usize::try_from(self.cursor.place).unwrap_or(usize::MAX);
+            let rest = piece.blocks.get(place..).unwrap_or_default();
+            let page = &rest[..rest.len().min(PAGE_BLOCKS)];
+            if page.len() < rest.len() {
+                self.cursor.place = self.cursor.place.saturating_add(PAGE_BLOCKS as u64);
+            } else {
+                (self.cursor.entry, self.cursor.place) = (self.cursor.entry.saturating_add(1), 0);
             }
-            let leaf = usize::try_from(self.cursor.leaf).ok().and_then(|place| self.leaves.get(place)).copied();
-            let Some(leaf) = leaf else {
-                self.cursor.checkpoint = self.cursor.checkpoint.saturating_add(1);
-                self.cursor.leaf = 0;
-                self.leaves.clear();
-                self.openers.clear();
-                continue;
-            };
-            let first = self.block.unwrap_or(leaf.first);
-            let range = BlockRange { first, last: leaf.block, newest_first: false };
-            let blocks = self.store.blocks(leaf.wallet, range, PAGE_BLOCKS).await?;
-            match blocks.last() {
-                Some(last) if last.number < leaf.block => self.block = Some(last.number.saturating_add(1)),
-                // All of them; or they were forgotten since, and the wallet's new cell tells of them.
-                _ => {
-                    self.block = None;
-                    self.cursor.leaf = self.cursor.leaf.saturating_add(1);
-                }
-            }
-            if !blocks.is_empty() {
-                return Ok((blocks, self.opener(leaf.wallet).await?));
+            if !page.is_empty() {
+                return Ok(self.opened(page).await?);
             }
         }
+        Ok(vec![])
     }
-}
 
-impl<S: Store> Events<S> {
-    async fn opener(&mut self, wallet: WalletId) -> Result<Opener, StoreError> {
-        if let Some(opener) = self.openers.get(&wallet) {
-            return Ok(opener.clone());
-        }
-        let opener = Opener::of(&self.store, wallet).await?;
-        if self.openers.len() < MAX_OPENERS {
-            self.openers.insert(wallet, opener.clone());
-        }
-        Ok(opener)
+    /// Owners are read again for each page: one may be erased meanwhile.
+    async fn opened(&self, page: &[Block]) -> Result<Vec<(Block, Opener)>, StoreError> {
+        let wallets: BTreeSet<WalletId> = page.iter().map(|block| block.wallet).collect();
+        let read = stream::iter(wallets)
+            .map(|wallet| async move { Ok::<_, StoreError>((wallet, Opener::of(&self.store, wallet).await?)) });
+        let openers: HashMap<WalletId, Opener> = read.buffer_unordered(OWNERS_AT_ONCE).try_collect().await?;
+        let opener = |block: &Block| openers.get(&block.wallet).cloned().unwrap_or_default();
+        Ok(page.iter().map(|block| (block.clone(), opener(block))).collect())
     }
 }
 
@@ -128,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_as_it_prints_and_in_no_other_way() {
-        let cursor = Cursor { cell: CellId::parse("cell-1").expect("sound"), checkpoint: 12, leaf: 345 };
+        let cursor = Cursor { cell: CellId::parse("cell-1").expect("sound"), entry: 12, place: 345 };
         assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
         for wrong in ["", "cell-1", "cell-1:1", "cell-1:0:0", "cell-1:01:0", "cell-1:1:-1", "Cell:1:1", "cell-1:1:1:1"]
         {

@@ -54,6 +54,7 @@ async fn cell_of_one() -> (Router, WalletId, impl Sized) {
         clock,
         metrics: None,
         admission: Admission::new(0),
+        events: None,
         followers: Places::new(MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH),
         statements: Places::new(MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH),
         bodies: Bodies::default(),
