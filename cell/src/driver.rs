@@ -31,7 +31,7 @@ use crate::sequencer::{
     Action, Command, CommandId, CommitId, Limits, Loaded, MARGIN_MICROS, Reply, Sealing, Sequencer,
 };
 use loading::Want;
-pub use marks::{look_up, look_up_doubts};
+pub use marks::{LookedUp, look_up, look_up_doubts};
 
 /// How long one commit is retried before its commands get the answer that the outcome is unknown or
 /// that nothing was done.

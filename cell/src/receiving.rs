@@ -10,7 +10,7 @@ use topology::wire::{Credit, CreditOutcome};
 use topology::{CellId, WalletId};
 
 use crate::clock::Clock;
-use crate::driver::{Submitter, look_up, look_up_doubts};
+use crate::driver::{LookedUp, Submitter, look_up, look_up_doubts};
 use crate::failure::Failure;
 use crate::sequencer::{Command, Known, Once, Reply, Work};
 
@@ -57,11 +57,13 @@ impl<S: Store> Receiver<S> {
                 Reply::NotRemembered => {
                     let once = command.once.as_mut().expect("a credit is taken once");
                     let (mark, since, random) = (once.mark, once.since, self.clock.random());
-                    let found = look_up(&self.store, &self.cell, wallet, mark, since, random).await?;
-                    if let Some(block) = found {
-                        return self.recorded(wallet, block, transfer).await;
+                    match look_up(&self.store, &self.cell, wallet, mark, since, random).await? {
+                        LookedUp::Here { latest: Some(block), .. } => {
+                            return self.recorded(wallet, block, transfer).await;
+                        }
+                        LookedUp::Here { latest: None, through, at } => *once = once.looked_up(through, at),
+                        LookedUp::Elsewhere => return Ok(Received::NotHere),
                     }
-                    *once = once.looked_up();
                 }
                 Reply::Elsewhere { .. } | Reply::NoChain(_) => return Ok(Received::NotHere),
                 reply => return Err(Failure::of_reply(reply)),

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::courier::Courier;
-use crate::driver::{Submitter, look_up, look_up_doubts};
+use crate::driver::{LookedUp, Submitter, look_up, look_up_doubts};
 use crate::failure::Failure;
 use crate::meters;
 use crate::peers::Peers;
@@ -295,11 +295,13 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 Reply::NotRemembered => {
                     let Some(once) = &mut command.once else { return Err(Failure::Contended) };
                     let (mark, since, random) = (once.mark, once.since, self.clock.random());
-                    let found = look_up(&self.store, &self.cell, wallet, mark, since, random).await?;
-                    if let Some(block) = found.filter(|block| once.known.counts(*block)) {
-                        return Err(Failure::DoneOnce { block });
+                    match look_up(&self.store, &self.cell, wallet, mark, since, random).await? {
+                        LookedUp::Here { latest: Some(block), .. } if once.known.counts(block) => {
+                            return Err(Failure::DoneOnce { block });
+                        }
+                        LookedUp::Here { through, at, .. } => *once = once.looked_up(through, at),
+                        LookedUp::Elsewhere => drop(self.head(wallet).await?),
                     }
-                    *once = once.looked_up();
                 }
                 // Looking again says why; if it has just arrived, here is where it goes on.
                 Reply::NoChain(absent) if absent == wallet => drop(self.head(wallet).await?),

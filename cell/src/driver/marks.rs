@@ -160,7 +160,16 @@ async fn rows_of<S: Store>(
     }
 }
 
-/// The latest block that bears a mark, of all since `since`, however long ago that is.
+/// What was looked up of a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookedUp {
+    /// The latest block that bears it, if one does, of all up to `through`, which was the head and was written at `at`.
+    Here { latest: Option<u64>, through: u64, at: Timestamp },
+    /// The wallet lives in another cell: nothing was looked up.
+    Elsewhere,
+}
+
+/// Looks a mark up in all blocks since `since`, however long ago that is.
 pub async fn look_up<S: Store>(
     store: &S,
     cell: &CellId,
@@ -168,8 +177,10 @@ pub async fn look_up<S: Store>(
     mark: Mark,
     since: Timestamp,
     random: fastrand::Rng,
-) -> Result<Option<u64>, StoreError> {
-    let Some(head) = store.head(wallet).await?.filter(|head| head.home == *cell) else { return Ok(None) };
+) -> Result<LookedUp, StoreError> {
+    let Some(head) = store.head(wallet).await?.filter(|head| head.home == *cell) else {
+        return Ok(LookedUp::Elsewhere);
+    };
     let rows = store.mark_runs(wallet, 0..=run_of(head.number)).await?;
     let mut found = None;
     let mut walk = Walk { store, wallet, newest: &[], recorder: None, random };
@@ -180,7 +191,7 @@ pub async fn look_up<S: Store>(
         if part.last_at < since || found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     walk.down(0..=head.number, rows, visit).await?;
-    Ok(found)
+    Ok(LookedUp::Here { latest: found, through: head.number, at: head.at })
 }
 
 /// Looks up where a command's marks may have been made, and notes what was found with the command.

@@ -43,9 +43,11 @@ impl Once {
         Self { mark, since, known: Known::default() }
     }
 
-    /// No block bore it a moment ago. Those written since are remembered: they are far from a day old.
-    pub fn looked_up(self) -> Self {
-        Self { since: Timestamp::from_micros(i64::MAX), ..self }
+    /// No block up to `through`, which was written at `at`, bears it. What came after that has to be remembered.
+    pub fn looked_up(self, through: u64, at: Timestamp) -> Self {
+        let mut known = self.known;
+        known.extend(Known::found(through, None));
+        Self { since: self.since.max(at), known, ..self }
     }
 }
 

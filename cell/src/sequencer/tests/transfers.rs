@@ -173,6 +173,25 @@ fn what_is_older_than_what_is_remembered_has_to_be_looked_up() {
 }
 
 #[test]
+fn what_was_looked_up_elsewhere_in_the_chain_is_not_taken_for_never_done() {
+    // The wallet left after the look-up, took the credit in another cell, and is back. The credit's mark is in a filter.
+    let mut bench = Bench::new(Limits { sealing: Sealing { marks: 4, forgets: false }, ..Limits::default() }, &[10]);
+    let (id, other) = (Uuid::from_u128(100), |number: u128| Uuid::from_u128(500 + number));
+    let credit =
+        |id| Command { id, once: Some(Once::new(Mark::of_credit(id), NOW)), ..command(id, 0, receive(1), None) };
+    let before = bench.last().clone();
+    for id in std::iter::once(id).chain((0..20).map(other)) {
+        bench.sequencer.submit(credit(id));
+        bench.go_on();
+    }
+    let looked_up = Once::new(Mark::of_credit(id), NOW).looked_up(before.number, before.at);
+    let again = bench.sequencer.submit(Command { once: Some(looked_up), ..credit(id) });
+    bench.go_on();
+    let reply = &bench.replies[&again];
+    assert!(matches!(reply, Reply::Perhaps(_) | Reply::SeenOnce { .. }), "{reply:?}");
+}
+
+#[test]
 fn what_was_undone_does_not_count_as_done() {
     let mut bench = Bench::new(Limits::default(), &[10]);
     let of = Uuid::from_u128(800);
