@@ -174,6 +174,18 @@ impl Archive {
         if low == 0 { Ok(None) } else { self.entry(low).await }
     }
 
+    /// The number of the last entry, also where one before it is missing: what comes after the newest one that was found
+    /// step by step is listed. 0 if there is none.
+    pub async fn last_number(&self) -> Result<u64, ArchiveError> {
+        let found = match self.newest(0).await {
+            Ok(newest) => newest.map_or(0, |newest| newest.number),
+            Err(ArchiveError::Unsound(_)) => 0,
+            Err(error) => return Err(error),
+        };
+        let after = self.names_after("log", &self.entry_path(found)).await?;
+        Ok(after.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(found))
+    }
+
     /// The segment that an entry names, held against its hash.
     pub async fn segment(&self, entry: &Entry) -> Result<Segment, ArchiveError> {
         let name = canonical::hex(&entry.segment.0);

@@ -157,6 +157,13 @@ impl Archive {
         }
     }
 
+    /// The names in a folder that come after this object's.
+    pub(crate) async fn names_after(&self, folder: &str, object: &Path) -> Result<Vec<String>, ArchiveError> {
+        let within = Path::from_iter([self.cell.as_str(), folder]);
+        let found: Vec<_> = self.store_of(object).list_with_offset(Some(&within), object).try_collect().await?;
+        Ok(found.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
+    }
+
     /// No error if there is none.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), ArchiveError> {
         match self.store_of(path).delete(path).await {

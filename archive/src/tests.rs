@@ -57,6 +57,21 @@ async fn what_is_appended_is_read_again() {
 }
 
 #[tokio::test]
+async fn the_last_number_is_found_behind_a_hole() {
+    let archive = archive();
+    assert_eq!(archive.last_number().await, Ok(0));
+    let mut last: Option<Entry> = None;
+    for number in 1..=9 {
+        last = archive.append(last.as_ref(), &draft(&["ada"], &number.to_string())).await.expect("it answers");
+        assert_eq!(archive.last_number().await, Ok(number));
+    }
+    for number in [2, 4, 5] {
+        archive.delete(&archive.entry_path(number)).await.expect("deleted");
+        assert_eq!(archive.last_number().await, Ok(9));
+    }
+}
+
+#[tokio::test]
 async fn of_two_writers_one_writes_a_number() {
     let archive = archive();
     let first = archive.append(None, &draft(&["ada"], "1")).await.expect("it answers");
