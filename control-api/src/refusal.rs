@@ -28,6 +28,7 @@ macro_rules! refusals {
 
 refusals! {
     AmbiguousId, 409, "ambiguous_id", "The id may be a wallet's or a user's";
+    ArchiveUnavailable, 503, "archive_unavailable", "The archive did not answer";
     BadBecause, 400, "bad_because", "Not a sound actor or reason";
     BadBody, 400, "bad_body", "The body is not what this path takes";
     BadChain, 422, "bad_chain", "Not a sound part of a chain";
@@ -58,9 +59,11 @@ refusals! {
     DeployUnderWay, 409, "deploy_under_way", "Another deploy is under way";
     FormExpired, 403, "form_expired", "The form is not of this session";
     GenesisDiffers, 409, "genesis_differs", "The cell's tables belong to another placement";
+    HalfRead, 409, "half_read", "The cell's archive was read in part";
     HeadroomLacking, 409, "headroom_lacking", "The other cells lack room for the customers";
     InstanceSilent, 409, "instance_silent", "An instance is not there";
     InternalError, 500, "internal_error", "The request met a fault of the control plane";
+    NoArchive, 409, "no_archive", "This control plane knows no archive";
     NoChain, 404, "no_chain", "There is no such chain";
     NoCheckpointKey, 409, "no_checkpoint_key", "No key to verify this cell's checkpoints with";
     NoPlacement, 404, "no_placement", "No placement has been published yet";

@@ -52,6 +52,61 @@ pub enum RestoredChain {
     Differs { block: u64 },
 }
 
+/// Body of `POST /v1/cells/{id}/restore/archive`: the cell's chains from its archive. The answer comes after some seconds;
+/// it is asked again until it is `done`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FromArchive {
+    #[serde(flatten)]
+    pub because: Because,
+}
+
+/// How far a cell has been refilled from its archive, since its restore began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refilled {
+    /// All that can be done is done.
+    pub done: bool,
+    /// Entries of the archive's log that were read, and the number of the last one.
+    pub entries: u64,
+    pub last_entry: u64,
+    pub written: u64,
+    /// Blocks that the tables held already.
+    pub there: u64,
+    pub wallets: u64,
+    /// Wallets that belong to other cells by now.
+    pub elsewhere: u64,
+    pub millis: u64,
+    /// RFC 3339: what the cell wrote later is in no segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_at: Option<String>,
+    /// Parts of the archive that are missing or damaged: their number, and the first of them.
+    pub damages: u64,
+    pub damaged: Vec<Damage>,
+    /// When it is done: wallets of which blocks are in no segment. They are not served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingWallet>,
+}
+
+/// An entry of an archive's log that cannot be restored from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Damage {
+    pub entry: u64,
+    pub why: String,
+    /// What the entry says of its segment, if it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<LostSegment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LostSegment {
+    pub blocks: u64,
+    /// RFC 3339: of its oldest and its newest block.
+    pub first_at: String,
+    pub last_at: String,
+}
+
 /// Body of `POST /v1/cells/{id}/restore/finish`: what other cells hold of the cell's wallets, page by page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FinishRestore {

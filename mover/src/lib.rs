@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use topology::{Bucket, CellId, WalletId};
 
 pub use homes::{Buckets, Stand};
-pub use pace::{Pace, Progress};
+pub use pace::{Pace, Place, Progress};
 pub use settle::{Settled, settle};
 pub use wallet::{last_departure, newest_blocks, random};
 

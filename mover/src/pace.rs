@@ -89,15 +89,15 @@ impl Pace {
     }
 
     /// Waits until one more wallet may move. It may for as long as the place is held.
-    pub(super) async fn place(&self) -> Place<'_> {
+    pub async fn place(&self) -> Place<'_> {
         while !self.meter().takes_one() {
             self.freed.notified().await;
         }
         Place(self)
     }
 
-    /// Halves the wallets at once while the source is under strain, and gives back one at a time when it is not.
-    pub(super) fn source_answered(&self, after: Duration) {
+    /// Halves the wallets at once while the tables that answer are under strain, and gives back one at a time when it is not.
+    pub fn source_answered(&self, after: Duration) {
         let mut meter = self.meter();
         meter.best = meter.best.min(after);
         meter.mean = meter.mean - meter.mean / (1 << MEAN_SHIFT) + after / (1 << MEAN_SHIFT);
@@ -139,7 +139,7 @@ impl Meter {
 }
 
 /// The right of one wallet to move.
-pub(super) struct Place<'a>(&'a Pace);
+pub struct Place<'a>(&'a Pace);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {

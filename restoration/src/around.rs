@@ -134,7 +134,7 @@ impl<S: Store> Around<'_, S> {
 
     /// What the other cell's chain has after the restored one's beginning, as far as nothing is
     /// missing or differs.
-    async fn copy_rest(&self, other: &Side<S>, wallet: WalletId) -> Result<()> {
+    pub(crate) async fn copy_rest(&self, other: &Side<S>, wallet: WalletId) -> Result<()> {
         loop {
             let held = holes::held(self.store, wallet).await?;
             let first = held.prefix.as_ref().map_or(0, |head| head.number + 1);

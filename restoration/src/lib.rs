@@ -8,9 +8,12 @@ pub mod around;
 pub mod chains;
 pub mod creation_rights;
 mod holes;
+pub mod owners;
+pub mod refill;
 pub mod rights;
 mod tombstones;
 
+use archive::ArchiveError;
 use control_api::{Refusal, Refused};
 use store::StoreError;
 use topology::{CellEntry, CellIndex, Placement, WalletId};
@@ -21,6 +24,8 @@ pub enum Error {
     Refused(Refused),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A stored row that no program of ours can have written.
     #[error("stored data is unsound: {0}")]
     Unsound(String),
