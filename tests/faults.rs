@@ -1,5 +1,6 @@
 //! What customers notice while processes, databases, networks, zones and whole cells fail.
 
+mod archived;
 mod drills;
 mod ejection;
 mod kills;

@@ -2,6 +2,7 @@
 //!
 //! It must never carry a secret or a request's body: refusals are shown to the caller.
 
+use archive::ArchiveError;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use control_api::{Refusal, Refused};
 use store::StoreError;
@@ -85,6 +86,10 @@ impl From<restoration::Error> for Error {
         match error {
             restoration::Error::Refused(refused) => Self::Refused(refused),
             restoration::Error::Store(error) => error.into(),
+            restoration::Error::Archive(error @ ArchiveError::Unavailable(_)) => {
+                refused(Refusal::ArchiveUnavailable, format!("{error}; run the command again when it does"))
+            }
+            restoration::Error::Archive(ArchiveError::Unsound(what)) => Self::Unsound(what),
             restoration::Error::Unsound(what) => Self::Unsound(what),
         }
     }

@@ -73,6 +73,10 @@ struct Common {
     /// Seconds between two looks at the cells' checkpoints
     #[arg(long, global = true, env = "CONTROL_PLANE_WITNESS_SECONDS", default_value_t = 15)]
     witness_seconds: u64,
+    /// URL below which the cells' archives are, each under its cell's name: `s3://bucket/prefix` or `file:///directory`.
+    /// Without it, cells are restored from files only
+    #[arg(long, global = true, env = "CONTROL_PLANE_ARCHIVE")]
+    archive: Option<String>,
     #[command(flatten)]
     deploys: DeployFlags,
     #[command(flatten)]
@@ -204,6 +208,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         dns: Dns::of(&common.dns, zones_role).await?,
         replacer: common.deploys.replacer(),
         canaries: common.canaries.settings(),
+        archive: common.archive.clone(),
         purge_after: Duration::from_secs(common.purge_after_seconds),
     };
     match flags.task {
@@ -305,7 +310,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
 fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Common) {
     let count_every = Duration::from_secs(common.count_seconds.max(1));
     let conservation_every = Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs);
-    let ControlPlane { fleet, operations, deploys, witness, zones } = control;
+    let ControlPlane { fleet, operations, deploys, witness, zones, .. } = control;
     let of = || Arc::clone(fleet);
     let (placed, counted, measured, audited, watched, asked) = (of(), of(), of(), of(), of(), of());
     tasks.spawn(async move { placed.placements.watch_store().await });

@@ -1,4 +1,4 @@
-//! A cell that lost its tables gets its chains back from an export, into empty tables and under its
+//! A cell that lost its tables gets its chains back from its archive or an export, into empty tables and under its
 //! own name: begin, chain by chain, finish. In place, the tables were rewound to an earlier time,
 //! and an export is not needed. Each part may be asked for again, by any operator, after any crash.
 //!
@@ -6,6 +6,8 @@
 //! chain, is left there, and the cell gets the block by which it left as a tombstone. No process of the cell may serve
 //! meanwhile: half a chain looks like a whole one. A wallet of which blocks are missing gets its newest block alone, over
 //! the hole: the cell then refuses to serve it until a further export fills the hole.
+
+pub mod archived;
 
 use std::time::Duration;
 
@@ -18,9 +20,9 @@ use control_api::{Because, Refusal, now_rfc3339};
 use ledger::{Block, Owner, WalletKey, canonical};
 use mover::{Side, wall_clock};
 use restoration::around::{Around, Completed};
-use restoration::{bad_chain, chains, owner, rights, try_again};
+use restoration::{bad_chain, chains, owner, owners, refill, rights, try_again};
 use store::dynamodb::DynamoStore;
-use store::{CellRow, CellRows, Homes, Owners};
+use store::{CellRow, CellRows, Homes};
 use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
 use topology::{Bucket, CellEntry, CellId, CellState, Placement, WalletId};
@@ -108,7 +110,8 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
         return Ok(chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await?);
     }
     if let Some(owner) = &wanted.owner {
-        restore_owner(fleet, &now.placement, cell, &store, wanted.wallet, &exported(owner)?).await?;
+        let others = others(fleet, &now.placement, cell).await?;
+        owners::put(&store, &others, wanted.wallet, &exported(owner)?).await?;
     }
     Ok(chains::put(&store, wanted.wallet, &blocks).await?)
 }
@@ -117,6 +120,12 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
 pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &FinishRestore) -> Result<FinishedPage> {
     check_meant(&wanted.because)?;
     let store = under_way(fleet, cell).await?;
+    let since = stand(&store).await?.map(|(_, state)| state.since).ok_or_else(|| not_under_way(cell))?;
+    if refill::is_half_read(&store, &since).await? {
+        let detail =
+            format!("the archive of {cell} was not read to its end: run `ctl cell restore {cell} --from archive`");
+        return Err(refused(Refusal::HalfRead, detail));
+    }
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     check_stopped(fleet, entry).await?;
@@ -147,12 +156,12 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
             after = Some(last);
             if Instant::now() >= deadline {
                 page.next = Some(FinishFrom { cell: other.cell.clone(), after });
-                remember_missing(&store, &page).await?;
+                remember_lack(&store, !page.missing.is_empty()).await?;
                 return Ok(page);
             }
         }
     }
-    remember_missing(&store, &page).await?;
+    remember_lack(&store, !page.missing.is_empty()).await?;
     let (version, state) = stand(&store).await?.ok_or_else(|| not_under_way(cell))?;
     if !state.again {
         witness.begin_anew(cell, &state.since).await?;
@@ -166,9 +175,9 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
 }
 
 /// So that the cell takes further exports after this restore.
-async fn remember_missing(store: &DynamoStore, page: &FinishedPage) -> Result<()> {
+async fn remember_lack(store: &DynamoStore, is_incomplete: bool) -> Result<()> {
     match stand(store).await? {
-        Some((version, state)) if !page.missing.is_empty() && !state.incomplete => {
+        Some((version, state)) if is_incomplete && !state.incomplete => {
             put_stand(store, Some(version), &Restoring { incomplete: true, ..state }).await
         }
         _ => Ok(()),
@@ -238,23 +247,6 @@ fn decoded(wanted: &RestoreChain) -> Result<Vec<Block>> {
         return Err(bad_chain(format!("blocks come in order, {RESTORE_BLOCKS} at a time")).into());
     }
     Ok(blocks)
-}
-
-/// The owner, unless it was erased after the export was made: every cell knows that.
-async fn restore_owner(
-    fleet: &Fleet,
-    placement: &Placement,
-    cell: &CellId,
-    store: &DynamoStore,
-    wallet: WalletId,
-    owner: &Owner,
-) -> Result<()> {
-    for other in others(fleet, placement, cell).await? {
-        if other.store.is_erased(wallet).await? {
-            return Ok(store.erase_owner(wallet).await?);
-        }
-    }
-    Ok(store.put_owner(wallet, owner).await?)
 }
 
 fn exported(owner: &ExportedOwner) -> Result<Owner> {

@@ -20,6 +20,7 @@ use crate::jobs::table::{Table, shape};
 use crate::operations::record::Operation;
 use crate::operations::service::Operations;
 use crate::placement::placements;
+use crate::restore::archived::Refills;
 use crate::zones::Zones;
 use crate::zones::dns::Dns;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     /// How instances come to run another version; without it, deploys are only planned here.
     pub replacer: Option<Arc<dyn Replacer>>,
     pub canaries: Option<canaries::Settings>,
+    /// The URL below which the cells' archives are; without it, cells are restored from files only.
+    pub archive: Option<String>,
     /// How old a tombstone has to be before blocks below it are deleted: [`ledger::fence::PURGE_AFTER`] but in tests.
     pub purge_after: Duration,
 }
@@ -46,6 +49,7 @@ pub struct ControlPlane {
     pub deploys: Arc<Deploys>,
     pub witness: Arc<Witness>,
     pub zones: Arc<Zones>,
+    pub refills: Refills,
 }
 
 impl ControlPlane {
@@ -73,6 +77,7 @@ impl ControlPlane {
             operations: Arc::new(operations),
             deploys: Arc::new(deploys),
             witness: Arc::new(witness),
+            refills: Refills::new(settings.archive),
         })
     }
 }

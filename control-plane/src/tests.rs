@@ -1,5 +1,6 @@
 //! The control plane over real HTTP and a real DynamoDB API, several of them at once where that matters.
 
+mod archived;
 mod bootstrap;
 mod cell;
 pub(crate) mod deploys;

@@ -1,6 +1,7 @@
-//! `ctl cell export` and `ctl cell restore`: all chains of a cell as one file, and back into empty tables. What was lost on
-//! the way is named, operation by operation, as far as any record of it is left.
+//! `ctl cell export` and `ctl cell restore`: all chains of a cell as one file, and back into empty tables, from that file or
+//! from the cell's archive. What was lost on the way is named, operation by operation, as far as any record of it is left.
 
+mod archived;
 mod file;
 pub mod lost;
 
@@ -11,8 +12,8 @@ use command_line::{FAILED, USAGE, failure};
 use control_api::Client;
 use control_api::ledgers::{ExportPage, ExportedOwner};
 use control_api::restore::{
-    BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, RestoreChain, RestoredChain,
-    WalletsPage,
+    BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, Refilled, RestoreChain,
+    RestoredChain, WalletsPage,
 };
 use http::Method;
 use ledger::{Block, Timestamp, canonical};
@@ -24,7 +25,7 @@ use self::file::{Export, Exporting};
 use self::lost::{Evidence, LostOperation};
 use crate::api::because;
 use crate::flags::Common;
-use crate::flags::recovery::{ExportCell, RestoreCell};
+use crate::flags::recovery::{ExportCell, RestoreCell, Source};
 use crate::output::show;
 use crate::tables;
 
@@ -95,13 +96,22 @@ pub struct Report {
     pub pinned: u64,
     /// That the cell does not serve until a further export holds the rest of their chains.
     pub missing: Vec<MissingWallet>,
+    /// What was read of the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Refilled>,
     pub lost: Vec<LostOperation>,
 }
 
 pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Result<()> {
     let cell = wanted.id.as_str();
     // All of the file is looked at before anything is written.
-    let export = wanted.from.as_deref().map(|from| Export::read(from, &wanted.id)).transpose()?;
+    let export = match &wanted.from {
+        Some(Source::File(from)) => Some(Export::read(from, &wanted.id)?),
+        Some(Source::Archive) if wanted.until.is_some() => {
+            return Err(failure(USAGE, "--until is for an export: an archive is restored to its end"));
+        }
+        Some(Source::Archive) | None => None,
+    };
     let until = wanted.until.as_deref().map(timestamp).transpose()?;
     let mut evidence = Evidence::default();
     let because = because(common);
@@ -131,6 +141,13 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
             }
         }
     }
+    if wanted.from == Some(Source::Archive) {
+        let refilled = archived::refill(common, api, &wanted.id).await?;
+        report.missing.extend(refilled.missing.iter().cloned());
+        (report.wallets, report.elsewhere) = (refilled.wallets, refilled.elsewhere);
+        report.blocks = refilled.written + refilled.there;
+        report.archive = Some(refilled);
+    }
     let mut from: Option<FinishFrom> = None;
     for _ in 0..PAGES_MAX {
         let body = FinishRestore { from, because: because.clone() };
@@ -146,10 +163,16 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
         }
     }
     for events in &wanted.events {
+        if report.archive.is_some() {
+            archived::look_up(api, events, &wanted.id, &mut evidence).await?;
+        }
         evidence.events(events, &wanted.id)?;
     }
     report.lost = evidence.lost();
-    show(common, &report, tables::recovery::report)
+    report.missing.sort_by_key(|missing| missing.wallet);
+    report.missing.dedup_by_key(|missing| missing.wallet);
+    show(common, &report, tables::recovery::report)?;
+    archived::check(&report)
 }
 
 /// The whole chain, page by page; what was written before is there already.

@@ -120,7 +120,8 @@ impl Layout {
     pub fn control_plane(&self, fleet: &Fleet) -> Spec {
         let listen = fleet.ports().control_plane();
         let keys = Self::text(&self.data.join(KEYS));
-        let own = words(["--listen", &listen, "--checkpoint-keys", &keys]);
+        let (_, archive) = self.archive();
+        let own = words(["--listen", &listen, "--checkpoint-keys", &keys, "--archive", &archive]);
         let args = [self.control_plane_storage(fleet), own].concat();
         let audits = match fleet.observed {
             Some(_) => words(["--conservation-seconds", CONSERVATION_SECONDS]),

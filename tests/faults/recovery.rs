@@ -12,22 +12,22 @@ use topology::WalletId;
 use crate::fleet::programs::program;
 use crate::fleet::{Answer, Call, Client, Fleet, Shape, ports, until, wallet_of, within};
 
-const CELL: &str = "cell-2";
+pub const CELL: &str = "cell-2";
 
-struct Fixture {
-    fleet: Fleet,
-    client: Client,
+pub struct Fixture {
+    pub fleet: Fleet,
+    pub client: Client,
     /// In cell 1.
-    ann: WalletId,
+    pub ann: WalletId,
     /// In cell 2: two that stay, one that leaves after the export, and one that comes after it.
-    bob: WalletId,
-    ben: WalletId,
-    leaves: WalletId,
+    pub bob: WalletId,
+    pub ben: WalletId,
+    pub leaves: WalletId,
     comes: WalletId,
 }
 
 impl Fixture {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let environment = vec![
             ("CELL_CHECKPOINT_SECONDS".to_owned(), "1".to_owned()),
             ("CONTROL_PLANE_WITNESS_SECONDS".to_owned(), "1".to_owned()),
@@ -65,7 +65,7 @@ impl Fixture {
     }
 
     /// The database and everything in it is gone; a new one has empty tables.
-    async fn destroy(&self) {
+    pub async fn destroy(&self) {
         self.fleet.kill_for_good("cell-2-a").await;
         self.fleet.kill_for_good("cell-2-db").await;
         for entry in std::fs::read_dir(self.path("db")).expect("a folder").flatten() {

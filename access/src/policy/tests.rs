@@ -130,6 +130,7 @@ fn who_may_do_what_at_the_control_plane() {
         ("POST", "/v1/zones/{zone}/restore", false, false, true),
         ("POST", "/v1/cells/{id}/restore/begin", false, false, false),
         ("POST", "/v1/cells/{id}/restore/chains", false, false, false),
+        ("POST", "/v1/cells/{id}/restore/archive", false, false, false),
         ("POST", "/v1/customers", false, false, true),
         ("GET", "/v1/ledger/findings/{cell}", false, true, true),
         ("POST", "/v1/ledger/verify", false, false, true),

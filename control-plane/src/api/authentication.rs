@@ -16,7 +16,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use control_api::restore::{BeginRestore, FinishRestore};
+use control_api::restore::{BeginRestore, FinishRestore, FromArchive};
 use control_api::zones::EvacuateZone;
 use control_api::{
     AbortOperation, AddCell, Because, Bootstrap, Onboard, PromoteDeploy, RemoveCell, SetAddresses, StartDeploy,
@@ -152,7 +152,7 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard, BeginRestore, FinishRestore, SetLog, StartDeploy);
+asked!(AddCell, SetAddresses, Bootstrap, Onboard, BeginRestore, FinishRestore, FromArchive, SetLog, StartDeploy);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {

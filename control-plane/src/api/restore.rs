@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use control_api::restore::{BeginRestore, FinishRestore};
+use control_api::restore::{BeginRestore, FinishRestore, FromArchive};
 use serde::Deserialize;
 use topology::{CellId, WalletId};
 
@@ -26,6 +26,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
         .route("/v1/ledger/cells/{id}/wallets", get(wallets))
         .route("/v1/cells/{id}/restore/begin", post(begin))
         .route("/v1/cells/{id}/restore/chains", post(take).layer(DefaultBodyLimit::max(CHAIN_BODY_MAX_BYTES)))
+        .route("/v1/cells/{id}/restore/archive", post(from_archive))
         .route("/v1/cells/{id}/restore/finish", post(finish))
 }
 
@@ -51,6 +52,11 @@ async fn begin(State(control): Control, Path(id): Path<String>, by: By, body: By
 
 async fn take(State(control): Control, Path(id): Path<String>, body: Bytes) -> Answer {
     Ok(Json(restore::take(&control.fleet, &cell(id)?, &parse(&body)?).await?).into_response())
+}
+
+async fn from_archive(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
+    let wanted: FromArchive = by.read(&body)?;
+    Ok(Json(control.refills.go_on(&control.fleet, &cell(id)?, &wanted).await?).into_response())
 }
 
 async fn finish(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {

@@ -27,6 +27,7 @@ pub struct Fixture {
     pub cells: Vec<CellSpec>,
     pub stand_ins: Vec<Cell>,
     pub purge_after: Duration,
+    pub archive: Option<String>,
 }
 
 /// One control plane: its state, and its API's address.
@@ -70,7 +71,8 @@ impl Fixture {
     pub async fn new(count: usize) -> Self {
         let database = database().await;
         create_tables(&at(&database), "control-").await.expect("created");
-        let mut fixture = Self { database, cells: vec![], stand_ins: vec![], purge_after: Duration::ZERO };
+        let mut fixture =
+            Self { database, cells: vec![], stand_ins: vec![], purge_after: Duration::ZERO, archive: None };
         for _ in 0..count {
             fixture.start_cell().await;
         }
@@ -137,6 +139,7 @@ impl Fixture {
             dns: None,
             replacer: None,
             canaries: None,
+            archive: self.archive.clone(),
             purge_after: self.purge_after,
         };
         let control = ControlPlane::new(settings, Instances::new()).await;

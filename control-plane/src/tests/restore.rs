@@ -19,24 +19,29 @@ const ALL: BlockRange = BlockRange { first: 0, last: u64::MAX, newest_first: fal
 
 /// Two cells; no process of the first one answers.
 async fn fixture() -> (Fixture, Plane) {
-    let mut fixture = Fixture::new(2).await;
+    archived_at(None).await
+}
+
+/// The same, with archives below this URL.
+pub(super) async fn archived_at(url: Option<String>) -> (Fixture, Plane) {
+    let mut fixture = Fixture { archive: url, ..Fixture::new(2).await };
     fixture.cells[0].instances[0].address = "127.0.0.1:9".into();
     let plane = fixture.plane().await;
     crate::lifecycle::bootstrap::bootstrap(&plane.control.fleet, &fixture.request()).await.expect("published");
     (fixture, plane)
 }
 
-async fn blocks(plane: &Plane, cell: usize, wallet: WalletId) -> Vec<Block> {
+pub(super) async fn blocks(plane: &Plane, cell: usize, wallet: WalletId) -> Vec<Block> {
     let side = plane.control.fleet.side(&cell_id(cell)).await.expect("registered");
     side.store.blocks(wallet, ALL, 256).await.expect("answers")
 }
 
-fn to(wallet: WalletId, cell: usize) -> Wanted {
+pub(super) fn to(wallet: WalletId, cell: usize) -> Wanted {
     Wanted::Migrate { scope: Scope::Wallet(wallet), to: cell_id(cell) }
 }
 
 /// A cell's tables are gone; there are empty ones.
-async fn lose_tables(fixture: &Fixture, number: usize) {
+pub(super) async fn lose_tables(fixture: &Fixture, number: usize) {
     let cell = &fixture.stand_ins[number - 1];
     for name in tables(fixture, number) {
         cell.client.delete_table().table_name(name).send().await.expect("deleted");
@@ -72,7 +77,7 @@ async fn rewind(fixture: &Fixture, then: Vec<(String, Items)>) {
     }
 }
 
-fn begin(in_place: bool) -> BeginRestore {
+pub(super) fn begin(in_place: bool) -> BeginRestore {
     BeginRestore { in_place, because: because() }
 }
 
@@ -82,7 +87,7 @@ async fn take(plane: &Plane, blocks: &[Block]) -> RestoredChain {
     restore::take(&plane.control.fleet, &cell_id(1), &wanted).await.expect("answered")
 }
 
-async fn finish(plane: &Plane) -> FinishedPage {
+pub(super) async fn finish(plane: &Plane) -> FinishedPage {
     finish_cell(plane, 1).await
 }
 

@@ -1,5 +1,6 @@
 //! `ctl cell export` and `ctl cell restore`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,17 +14,31 @@ pub struct ExportCell {
     pub to: PathBuf,
 }
 
+/// Where the chains of a cell are restored from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Archive,
+    File(PathBuf),
+}
+
+impl From<OsString> for Source {
+    fn from(text: OsString) -> Self {
+        if text == "archive" { Self::Archive } else { Self::File(text.into()) }
+    }
+}
+
 #[derive(Args)]
 pub struct RestoreCell {
     pub id: CellId,
-    /// What `ctl cell export` wrote.
-    #[arg(long, value_name = "FILE", required_unless_present = "in_place")]
-    pub from: Option<PathBuf>,
+    /// `archive`: the cell's archive, as the control plane's --archive says where it is. Else what `ctl cell export` wrote;
+    /// a file named archive is `./archive`.
+    #[arg(long, value_name = "archive|FILE", required_unless_present = "in_place")]
+    pub from: Option<Source>,
     /// The tables are not empty: they were rewound by point-in-time recovery. What other cells know of the time since is
-    /// put into them; an export may be given as well.
+    /// put into them; the archive or an export may be given as well.
     #[arg(long)]
     pub in_place: bool,
-    /// Only what was written until then, such as `2026-01-02T03:04:05Z`.
+    /// Only what was written until then, such as `2026-01-02T03:04:05Z`. Of an export only.
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
     /// Answers of `GET /api/v1/events?cell=…` that were kept: to name what is lost. May be given

@@ -56,6 +56,31 @@ struct Transaction {
     amount: Box<serde_json::value::RawValue>,
 }
 
+/// Those of the cell.
+fn events(path: &Path, cell: &CellId) -> Result<impl Iterator<Item = Result<Event>>> {
+    let lines = (1_u64..).zip(open(path)?.lines());
+    let event = |number: u64, line: std::io::Result<String>| -> Result<Option<Event>> {
+        let line = line?;
+        if line.is_empty() || line.starts_with("{\"cursor\"") {
+            return Ok(None);
+        }
+        let event: Event =
+            serde_json::from_str(&line).with_context(|| format!("{}, line {number}: no event", path.display()))?;
+        Ok((event.cell == *cell).then_some(event))
+    };
+    Ok(lines.filter_map(move |(number, line)| event(number, line).transpose()))
+}
+
+/// The newest block of each wallet that the events name.
+pub fn newest_blocks(path: &Path, cell: &CellId) -> Result<BTreeMap<WalletId, u64>> {
+    let mut newest: BTreeMap<WalletId, u64> = BTreeMap::new();
+    for event in events(path, cell)? {
+        let Event { wallet_id, block_number, .. } = event?;
+        newest.entry(wallet_id).and_modify(|known| *known = block_number.max(*known)).or_insert(block_number);
+    }
+    Ok(newest)
+}
+
 impl Evidence {
     pub fn restored(&mut self, wallet: WalletId, last: u64) {
         self.restored.insert(wallet, last);
@@ -83,15 +108,9 @@ impl Evidence {
 
     /// What a follower of the cell's events wrote down.
     pub fn events(&mut self, path: &Path, cell: &CellId) -> Result<()> {
-        for (number, line) in (1_u64..).zip(open(path)?.lines()) {
-            let line = line?;
-            if line.is_empty() || line.starts_with("{\"cursor\"") {
-                continue;
-            }
-            let event: Event =
-                serde_json::from_str(&line).with_context(|| format!("{}, line {number}: no event", path.display()))?;
-            let last = self.restored.get(&event.wallet_id);
-            if event.cell != *cell || last.is_some_and(|last| event.block_number <= *last) {
+        for event in events(path, cell)? {
+            let event = event?;
+            if self.restored.get(&event.wallet_id).is_some_and(|last| event.block_number <= *last) {
                 continue;
             }
             for Transaction { transaction_id, kind, amount } in event.transactions {
