@@ -1,5 +1,5 @@
 /** What runs in a cell's cluster. It names no other cell. */
-import { PORTS, PRIVATE_DOMAIN } from '../../cdk/lib/names.ts';
+import { PORTS, PRIVATE_DOMAIN, archiveUrl } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Cell, Settings } from './settings.ts';
 import {
@@ -40,6 +40,7 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
           `--table-prefix=${id}-`,
           `--max-tps=${share}`,
           '--role=all',
+          `--archive=${archiveUrl(config)}`,
           `--checkpoint-key=${at('checkpoint', 'key.pem')}`,
           '--log-format=json',
           ...MESH,

@@ -1,7 +1,7 @@
 /**
  * What runs in the control plane's cluster: a process in each zone; which of them does a step is decided in its tables.
  */
-import { PORTS } from '../../cdk/lib/names.ts';
+import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
 import { MESH, asKubelet, at, binding, everyone, inZones, metadata, service, serviceAccount } from './workload.ts';
@@ -28,6 +28,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
           `--region=${region}`,
           '--table-prefix=control-',
           `--listen=0.0.0.0:${PORTS.controlPlane}`,
+          `--archive=${archiveUrl(config)}`,
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
           ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
