@@ -81,15 +81,23 @@ impl From<StoreError> for Error {
     }
 }
 
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Unavailable(_) => {
+                refused(Refusal::ArchiveUnavailable, format!("{error}; run the command again when it does"))
+            }
+            ArchiveError::Unsound(what) => Self::Unsound(what),
+        }
+    }
+}
+
 impl From<restoration::Error> for Error {
     fn from(error: restoration::Error) -> Self {
         match error {
             restoration::Error::Refused(refused) => Self::Refused(refused),
             restoration::Error::Store(error) => error.into(),
-            restoration::Error::Archive(error @ ArchiveError::Unavailable(_)) => {
-                refused(Refusal::ArchiveUnavailable, format!("{error}; run the command again when it does"))
-            }
-            restoration::Error::Archive(ArchiveError::Unsound(what)) => Self::Unsound(what),
+            restoration::Error::Archive(error) => error.into(),
             restoration::Error::Unsound(what) => Self::Unsound(what),
         }
     }

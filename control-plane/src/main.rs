@@ -83,7 +83,8 @@ struct Common {
     canaries: CanaryFlags,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// Seconds between two audits of whether all money is there, which read every chain of every cell; 0: never
+    /// Seconds between two audits of whether all money is there; 0: never. Without `--archive` each of them reads every
+    /// chain of every cell
     #[arg(long, global = true, env = "CONTROL_PLANE_CONSERVATION_SECONDS", default_value_t = 0)]
     conservation_seconds: u64,
     /// Seconds after a wallet left a cell before the blocks that it left there may be deleted. Less than the default is
@@ -316,7 +317,8 @@ fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Co
     tasks.spawn(async move { placed.placements.watch_store().await });
     tasks.spawn(async move { counting::keep_counting(&counted, count_every).await });
     tasks.spawn(async move { measuring::keep_measuring(&measured).await });
-    tasks.spawn(async move { conservation::keep_auditing(&audited, conservation_every).await });
+    let archive = common.archive.clone();
+    tasks.spawn(async move { conservation::keep_auditing(&audited, archive, conservation_every).await });
     let keeper = Arc::clone(witness);
     tasks.spawn(async move { witness::keep_watching(&watched, &keeper).await });
     let canaries = Arc::clone(&deploys.canaries);

@@ -133,6 +133,11 @@ impl Running {
         }
     }
 
+    /// Blocks that do not count yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Wallets that are known.
     pub fn wallets(&self) -> usize {
         self.wallets.len()
@@ -140,6 +145,12 @@ impl Running {
 
     /// The books at a cut that is not before the last one. Every block that bears a time until then has been taken.
     pub fn close(&mut self, until: Timestamp) -> Books {
+        self.count_until(until);
+        self.books(until)
+    }
+
+    /// Counts what bears a time until then, so that less waits.
+    pub fn count_until(&mut self, until: Timestamp) {
         let mut held: Option<WalletId> = None;
         for ((wallet, number), effect) in std::mem::take(&mut self.waiting) {
             let next = self.wallets.get(&wallet).map_or(0, |known| known.next);
@@ -151,7 +162,6 @@ impl Running {
                 self.waiting.insert((wallet, number), effect);
             }
         }
-        self.books(until)
     }
 
     fn count(&mut self, wallet: WalletId, effect: Effect) {
