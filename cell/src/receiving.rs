@@ -56,12 +56,12 @@ impl<S: Store> Receiver<S> {
                 }
                 Reply::NotRemembered => {
                     let once = command.once.as_mut().expect("a credit is taken once");
-                    let (mark, since, random) = (once.mark, once.since, self.clock.random());
+                    let (mark, since, now, random) = (once.mark, once.since, self.clock.now(), self.clock.random());
                     match look_up(&self.store, &self.cell, wallet, mark, since, random).await? {
                         LookedUp::Here { latest: Some(block), .. } => {
                             return self.recorded(wallet, block, transfer).await;
                         }
-                        LookedUp::Here { latest: None, through, at } => *once = once.looked_up(through, at),
+                        LookedUp::Here { latest: None, through, at } => *once = once.looked_up(through, at, now),
                         LookedUp::Elsewhere => return Ok(Received::NotHere),
                     }
                 }

@@ -294,12 +294,12 @@ impl<S: Store, P: Peers> Wallets<S, P> {
                 }
                 Reply::NotRemembered => {
                     let Some(once) = &mut command.once else { return Err(Failure::Contended) };
-                    let (mark, since, random) = (once.mark, once.since, self.clock.random());
+                    let (mark, since, now, random) = (once.mark, once.since, self.clock.now(), self.clock.random());
                     match look_up(&self.store, &self.cell, wallet, mark, since, random).await? {
                         LookedUp::Here { latest: Some(block), .. } if once.known.counts(block) => {
                             return Err(Failure::DoneOnce { block });
                         }
-                        LookedUp::Here { through, at, .. } => *once = once.looked_up(through, at),
+                        LookedUp::Here { through, at, .. } => *once = once.looked_up(through, at, now),
                         LookedUp::Elsewhere => drop(self.head(wallet).await?),
                     }
                 }

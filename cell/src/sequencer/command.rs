@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use ledger::fence::PURGE_AFTER;
 use ledger::marks::Mark;
 use ledger::{Audit, Block, Intent, ItemOutcome, Key, Note, Refusal, Timestamp, TransactionId};
 use topology::wire::CreditRefusal;
@@ -43,11 +44,13 @@ impl Once {
         Self { mark, since, known: Known::default() }
     }
 
-    /// No block up to `through`, which was written at `at`, bears it. What came after that has to be remembered.
-    pub fn looked_up(self, through: u64, at: Timestamp) -> Self {
+    /// No block up to `through`, which bears the time `at` and was the head at `now`, bears it. What came after that has to
+    /// be remembered: it is no older than a write that was decided before and lands as late as one can.
+    pub fn looked_up(self, through: u64, at: Timestamp, now: Timestamp) -> Self {
+        let oldest = i64::try_from(PURGE_AFTER.as_micros()).unwrap_or(i64::MAX);
         let mut known = self.known;
         known.extend(Known::found(through, None));
-        Self { since: self.since.max(at), known, ..self }
+        Self { since: self.since.max(at).max(now.plus_micros(oldest.saturating_neg())), known, ..self }
     }
 }
 

@@ -184,7 +184,7 @@ fn what_was_looked_up_elsewhere_in_the_chain_is_not_taken_for_never_done() {
         bench.sequencer.submit(credit(id));
         bench.go_on();
     }
-    let looked_up = Once::new(Mark::of_credit(id), NOW).looked_up(before.number, before.at);
+    let looked_up = Once::new(Mark::of_credit(id), NOW).looked_up(before.number, before.at, NOW);
     let again = bench.sequencer.submit(Command { once: Some(looked_up), ..credit(id) });
     bench.go_on();
     let reply = &bench.replies[&again];
