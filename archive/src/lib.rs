@@ -13,6 +13,7 @@ mod balances;
 mod chains;
 mod findings;
 mod history;
+mod http;
 mod log;
 mod objects;
 mod owners;

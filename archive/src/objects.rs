@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use ledger::block::Hash;
 use ledger::canonical;
+use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -15,10 +16,9 @@ use topology::{CellId, WalletId};
 use url::Url;
 
 use crate::ArchiveError;
+use crate::http::Connector;
 
 const OWNERS: &str = "owners";
-/// A bucket with Object Lock takes only objects that come with a checksum.
-const CHECKSUM: (&str, &str) = ("aws_checksum_algorithm", "SHA256");
 
 /// How much is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,15 +69,16 @@ impl Archive {
             let objects = LocalFileSystem::new_with_prefix(&directory).map_err(|error| unsound(&error))?;
             return Ok(Self::new(Arc::new(objects.with_fsync(true)), cell));
         }
-        let at = |url: &Url| -> Result<Arc<dyn ObjectStore>, ArchiveError> {
-            let environment = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-            let settings = environment.chain([(CHECKSUM.0.to_owned(), CHECKSUM.1.to_owned())]);
-            let (objects, _) = object_store::parse_url_opts(url, settings).map_err(|error| unsound(&error))?;
-            Ok(Arc::new(PrefixStore::new(objects, path.clone())))
-        };
-        let objects = at(&parsed)?;
-        let owners = owners_url(&parsed).map_or_else(|| Ok(Arc::clone(&objects)), |url| at(&url))?;
-        Ok(Self { objects, owners, cell })
+        if scheme == ObjectStoreScheme::AmazonS3 {
+            let at = |url: &Url| -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+                let bucket = bucket(url).build().map_err(|error| unsound(&error))?;
+                Ok(Arc::new(PrefixStore::new(bucket, path.clone())))
+            };
+            let owners = owners_url(&parsed).ok_or_else(|| unsound(&"it names no bucket"))?;
+            return Ok(Self { objects: at(&parsed)?, owners: at(&owners)?, cell });
+        }
+        let (objects, _) = object_store::parse_url(&parsed).map_err(|error| unsound(&error))?;
+        Ok(Self::new(Arc::new(PrefixStore::new(objects, path)), cell))
     }
 
     pub fn cell(&self) -> &CellId {
@@ -171,6 +172,13 @@ impl Archive {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// With credentials and Region from the environment. A bucket with Object Lock takes only objects with a checksum.
+fn bucket(url: &Url) -> AmazonS3Builder {
+    let settings = std::env::vars().filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)));
+    let builder = settings.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
+    builder.with_url(url.as_str()).with_checksum_algorithm(Checksum::SHA256).with_http_connector(Connector)
 }
 
 /// Where the owners are, if not beside the segments.
