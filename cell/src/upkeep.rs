@@ -46,16 +46,20 @@ pub struct UpkeepArgs {
 }
 
 impl UpkeepArgs {
-    /// The key that checkpoints are signed with, if any.
-    pub fn key(&self) -> Result<Option<SigningKey>> {
+    pub fn records(&self, cell: &CellId) -> Result<Records> {
         ensure!(self.checkpoint_key.is_none() || self.archive.is_some(), "--checkpoint-key needs --archive");
-        self.checkpoint_key.as_deref().map(read_key).transpose()
-    }
-
-    pub fn archive(&self, cell: &CellId) -> Result<Option<Archive>> {
         let open = |url: &str| Archive::open(url, cell.clone()).context("--archive");
-        self.archive.as_deref().map(open).transpose()
+        Ok(Records {
+            key: self.checkpoint_key.as_deref().map(read_key).transpose()?,
+            archive: self.archive.as_deref().map(open).transpose()?,
+        })
     }
+}
+
+/// Where the cell records what it has written, and the key that it signs its checkpoints with; neither has to be.
+pub struct Records {
+    pub key: Option<SigningKey>,
+    pub archive: Option<Archive>,
 }
 
 /// The jobs of this instance; each is done by one instance of the cell at a time.
@@ -65,8 +69,7 @@ pub fn start(
     instance: &mut Instance<DynamoStore, RouterPeers>,
     owner: String,
     args: &UpkeepArgs,
-    key: Option<SigningKey>,
-    archive: Option<Archive>,
+    Records { key, archive }: Records,
     stop: &watch::Receiver<bool>,
 ) {
     if args.feed {

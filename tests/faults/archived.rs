@@ -95,9 +95,8 @@ async fn a_destroyed_cell_is_restored_from_its_archive() {
         let Fixture { fleet, client, ann, bob, ben, leaves, .. } = &fixture;
         let stop = Arc::new(AtomicBool::new(false));
         let (ann, bob, ben) = (*ann, *bob, *ben);
-        let spawn = |call: Box<dyn Fn(u64) -> Call + Send + Sync>| {
-            tokio::spawn(pay(fleet.client(), move |number| call(number), Arc::clone(&stop)))
-        };
+        let spawn =
+            |call: Box<dyn Fn(u64) -> Call + Send + Sync>| tokio::spawn(pay(fleet.client(), call, Arc::clone(&stop)));
         let paying = [
             spawn(Box::new(move |number| Call::deposit(bob, "0.02").key(format!("bob-{number}")))),
             spawn(Box::new(move |number| Call::deposit(ben, "0.03").key(format!("ben-{number}")))),
