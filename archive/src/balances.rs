@@ -30,7 +30,7 @@ pub struct Balance {
 pub struct Balances {
     /// The newest entry that was read; what was written later is not in it.
     pub newest: Option<Entry>,
-    /// Of the wallets whose home was the cell, ordered by their ids. A wallet that is named in the findings is not there.
+    /// Of the wallets that were at home in the cell, ordered by their ids. A wallet that is named in the findings is not there.
     pub wallets: Vec<Balance>,
     pub findings: Findings,
 }

@@ -19,8 +19,8 @@ use super::mistake::Mistake;
 use super::placement::View;
 use super::world::{CELLS, NoAnswer, Service, World};
 
-/// How often a request is sent on: less often than by the router, so that more of them are given up. A wallet whose last
-/// three moves were not published, since their movers died, is still reached.
+/// How often a request is sent on: less often than by the router, so that more of them are given up. A wallet is
+/// still reached after three moves that were not published, since their movers died.
 const HOPS_MAX: usize = 3;
 
 impl World {

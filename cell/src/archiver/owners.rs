@@ -1,4 +1,4 @@
-//! The owners of wallets in the archive: each is there while its wallet lives in this cell. An owner whose data is to be
+//! The owners of wallets in the archive: each is there while its wallet lives in this cell. An owner that is to be
 //! erased is erased in all cells, and in the archive of the cell where the wallet is; so no other archive may have it.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use super::tenure::patiently;
 const AT_ONCE: usize = 32;
 
 /// Before these blocks are archived: puts the owners of wallets that were opened here or have arrived, and erases those
-/// of wallets that have left or whose owner was erased. Safe to repeat.
+/// of wallets that have left or were erased. Safe to repeat.
 pub async fn settle<S: Store>(store: &S, archive: &Archive, blocks: &[Block]) -> Result<(), Failed> {
     let wallets: BTreeSet<WalletId> = blocks.iter().filter(|block| concerns(block)).map(|block| block.wallet).collect();
     let each = stream::iter(wallets).map(|wallet| settle_one(store, archive, wallet));
