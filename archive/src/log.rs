@@ -1,12 +1,12 @@
 //! The log: its entries, how one is appended, and how they are read.
 
 use ledger::block::Hash;
-use ledger::{Block, Timestamp, canonical};
+use ledger::{Timestamp, canonical};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use topology::CellId;
 
-use crate::segment::{self, MAX_SEGMENT_BLOCKS, MAX_SEGMENT_BYTES, Segment};
+use crate::segment::{self, Segment};
 use crate::{Archive, ArchiveError};
 
 /// An entry of the log. It names a segment and all that was archived before.
@@ -123,13 +123,6 @@ impl Entry {
         };
         entry.hash = hash(&entry.to_bytes());
         entry
-    }
-}
-
-impl Draft {
-    /// Whether another block still fits.
-    pub fn has_room(blocks: usize, bytes: usize, block: &Block) -> bool {
-        blocks < MAX_SEGMENT_BLOCKS && bytes.saturating_add(segment::size(block)) < MAX_SEGMENT_BYTES
     }
 }
 

@@ -12,18 +12,11 @@ const MAGIC: &[u8; 8] = b"wallet\0\x01";
 pub const MAX_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Most blocks of a segment.
 pub const MAX_SEGMENT_BLOCKS: usize = 16_384;
-/// The lengths of the canonical bytes and of the personal part.
-const LENGTHS: usize = 8;
 
 /// Blocks in the order in which they were written. Not empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     pub blocks: Vec<Block>,
-}
-
-/// What a block takes in a segment, in bytes.
-pub fn size(block: &Block) -> usize {
-    canonical::size(block).saturating_add(LENGTHS)
 }
 
 impl Segment {
