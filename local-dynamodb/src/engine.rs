@@ -3,10 +3,12 @@
 //! It must never let two processes write the same file: each keeps tables and indexes in memory and would not see the
 //! other's changes.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dynoxide::Database;
 
@@ -38,21 +40,21 @@ impl Engine {
             std::fs::create_dir_all(folder).map_err(|source| OpenError::Io { path: folder.into(), source })?;
         }
         let lock = lock(path)?;
-        let text = path.to_string_lossy();
-        let failed =
-            |error: dynoxide::DynoxideError| OpenError::Engine { path: path.into(), message: error.to_string() };
-        let database = Database::new(&text).map_err(failed)?;
+        let database = tables(path)?;
         // This is what sets `synchronous = NORMAL`: commits are not synced one by one.
-        database.disable_bulk_loading().map_err(failed)?;
-        let incomplete = |error: rusqlite::Error| OpenError::Engine { path: path.into(), message: error.to_string() };
-        stream_records::complete(path).map_err(incomplete)?;
+        database.disable_bulk_loading().map_err(|error| engine_error(path, &error))?;
         let sync = GroupSync::start(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
         Ok(Self { database, sync: Some(sync), _lock: Some(lock) })
     }
 
+    /// A database that ends with this process, under a name by which its other connection finds it.
     pub fn in_memory() -> Result<Self, OpenError> {
-        let database = Database::memory()
-            .map_err(|error| OpenError::Engine { path: ":memory:".into(), message: error.to_string() })?;
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        Self::in_memory_at(Path::new(&format!("file:/tables-{}?vfs=memdb", OPENED.fetch_add(1, Ordering::Relaxed))))
+    }
+
+    pub(crate) fn in_memory_at(name: &Path) -> Result<Self, OpenError> {
+        let database = tables(name)?;
         Ok(Self { database, sync: None, _lock: None })
     }
 
@@ -67,6 +69,17 @@ impl Engine {
             sync.settled(commit.unwrap_or_else(|| sync.newest())).await;
         }
     }
+}
+
+/// Opens the engine's tables and completes them.
+fn tables(path: &Path) -> Result<Database, OpenError> {
+    let database = Database::new(&path.to_string_lossy()).map_err(|error| engine_error(path, &error))?;
+    stream_records::complete(path).map_err(|error| engine_error(path, &error))?;
+    Ok(database)
+}
+
+fn engine_error(path: &Path, error: &dyn Display) -> OpenError {
+    OpenError::Engine { path: path.into(), message: error.to_string() }
 }
 
 /// The lock goes with the process, however it ends: a file left behind never blocks the next start.

@@ -49,12 +49,23 @@ mod tests {
         assert_eq!(count(), 1_999, "none is older than an hour before the newest");
         insert(2_000, NOW);
         assert_eq!(count(), 501);
-        // As the engine asks for the next number.
+        assert_index(&database);
+        drop(engine);
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn a_database_in_memory_has_the_index_too() {
+        let name = Path::new("file:/records?vfs=memdb");
+        let _engine = Engine::in_memory_at(name).expect("opens");
+        assert_index(&Connection::open(name).expect("opens"));
+    }
+
+    /// Holds the plan for the query by which the engine finds the next number.
+    fn assert_index(database: &Connection) {
         let plan = "EXPLAIN QUERY PLAN SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1
             FROM _stream_records WHERE table_name = ?1";
         let plan: String = database.query_row(plan, ["a"], |row| row.get("detail")).expect("answers");
         assert!(plan.contains("INDEX stream_records_in_order"), "{plan}");
-        drop(engine);
-        std::fs::remove_dir_all(&folder).expect("removed");
     }
 }
