@@ -17,6 +17,7 @@ pub mod zones;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use topology::config::Replication;
 use topology::placement::{CellState, InstanceEntry};
 use topology::{CellId, WalletId};
 
@@ -56,6 +57,22 @@ pub struct CellSpec {
     pub max_customers: u64,
     pub instances: Vec<InstanceEntry>,
     pub dynamodb: CellTables,
+    /// Where the cell goes when its Region is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
+    /// How often the cell has changed its Region.
+    #[serde(default)]
+    pub region_epoch: u64,
+}
+
+/// The tables and processes of a cell in its second Region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standby {
+    pub dynamodb: CellTables,
+    pub instances: Vec<InstanceEntry>,
+    #[serde(default)]
+    pub replication: Replication,
 }
 
 fn one() -> u32 {
@@ -115,6 +132,10 @@ pub struct CellView {
     pub customers: Option<u64>,
     pub instances: Vec<InstanceEntry>,
     pub dynamodb: CellTables,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
+    #[serde(default)]
+    pub region_epoch: u64,
     pub created_at: String,
 }
 

@@ -13,7 +13,7 @@ use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use control_api::{Because, Bootstrap, CellSpec, CellTables};
+use control_api::{Because, Bootstrap, CellSpec, CellTables, Standby};
 use control_plane::Connection;
 use control_plane::audit::{conservation, witness};
 use control_plane::cells::instances::Instances;
@@ -33,7 +33,7 @@ use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use topology::placement::InstanceEntry;
-use topology::{Config, InstanceId};
+use topology::{CellId, Config, InstanceConfig, InstanceId};
 
 /// Requests that still run are cut off after this long when the process has to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -234,23 +234,37 @@ fn specs(config: &Config) -> Vec<CellSpec> {
             weight: cell.weight,
             max_tps: cell.max_tps,
             max_customers: cell.max_customers,
-            instances: ('a'..='z')
-                .zip(&cell.instances)
-                .map(|(letter, instance)| InstanceEntry {
-                    id: InstanceId(format!("{}-{letter}", cell.id)),
-                    address: instance.address.clone(),
-                    role: instance.role,
-                    zone: instance.zone.clone(),
-                })
-                .collect(),
+            instances: entries(&cell.id, &cell.instances, 0),
             dynamodb: CellTables {
                 endpoint: cell.endpoint.clone(),
-                region: config.deployment.region.clone(),
+                region: cell.region_in(&config.deployment).to_owned(),
                 table_prefix: format!("{}-", cell.id),
                 role: cell.tables_role(&config.deployment),
             },
+            standby: cell.standby.as_ref().map(|standby| Standby {
+                instances: entries(&cell.id, &standby.instances, cell.instances.len()),
+                dynamodb: CellTables {
+                    endpoint: standby.endpoint.clone(),
+                    region: standby.region.clone(),
+                    table_prefix: format!("{}-", cell.id),
+                    role: cell.tables_role(&config.deployment),
+                },
+                replication: standby.replication,
+            }),
+            region_epoch: 0,
         })
         .collect()
+}
+
+/// Instances with the letters that come after those of the first so many.
+fn entries(cell: &CellId, instances: &[InstanceConfig], before: usize) -> Vec<InstanceEntry> {
+    let entry = |(letter, instance): (char, &InstanceConfig)| InstanceEntry {
+        id: InstanceId(format!("{cell}-{letter}")),
+        address: instance.address.clone(),
+        role: instance.role,
+        zone: instance.zone.clone(),
+    };
+    ('a'..='z').skip(before).zip(instances).map(entry).collect()
 }
 
 /// The API's authentication, and how this process calls the cells.

@@ -157,5 +157,7 @@ fn remote(wanted: &AddCell) -> control_api::CellSpec {
             table_prefix: format!("{}-", wanted.id),
             role: wanted.role_arn.clone(),
         },
+        standby: None,
+        region_epoch: 0,
     }
 }

@@ -147,6 +147,8 @@ mod tests {
                 table_prefix: format!("{id}-"),
                 role: None,
             },
+            standby: None,
+            region_epoch: 0,
             created_at: "2026-01-02T03:04:05Z".into(),
             id,
         }

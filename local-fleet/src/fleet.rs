@@ -183,6 +183,8 @@ impl Fleet {
                 table_prefix: format!("{}-", cell.id),
                 role: None,
             },
+            standby: None,
+            region_epoch: 0,
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod aws;
 pub mod deploys;
 pub mod instances;
+pub mod regions;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use crate::role::Role;
 pub use aws::Aws;
 pub use deploys::Deploys;
 pub use instances::InstanceConfig;
+pub use regions::{Replication, StandbyConfig};
 
 /// Most cells a deployment may have.
 pub const MAX_CELLS: usize = 1_000;
@@ -49,7 +51,7 @@ pub struct Deployment {
     pub name: String,
     /// Wallet ids are UUIDv5 of user ids in this namespace. It can never change: every wallet id would.
     pub namespace: Uuid,
-    /// AWS region of the tables.
+    /// AWS Region of the control plane's tables, and of each cell that names no other.
     pub region: String,
     /// Where instances may stand. Empty: zones are not distinguished.
     #[serde(default)]
@@ -78,6 +80,12 @@ pub struct CellConfig {
     /// AWS account of the cell, twelve digits: its own, and no other cell's.
     #[serde(default)]
     pub account: Option<String>,
+    /// AWS Region of the cell, if not the deployment's.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Where the cell goes when its Region is lost.
+    #[serde(default)]
+    pub standby: Option<StandbyConfig>,
 }
 
 impl CellConfig {
@@ -132,6 +140,7 @@ impl Config {
             return Some("every cell has weight 0: no cell could own a bucket".into());
         }
         self.broken_zones()
+            .or_else(|| regions::broken(&self.deployment, &self.cells))
             .or_else(|| self.deploys.broken(self.cells.iter().map(|cell| &cell.id)))
             .or_else(|| aws::broken(self.aws.as_ref(), &self.cells))
     }

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod endpoint;
 pub mod finding;
+pub mod homed;
 pub mod ids;
 pub mod placement;
 pub mod problem;

@@ -64,6 +64,8 @@ mod tests {
                 zone: None,
             }],
             dynamodb: CellTables { endpoint: None, region: "r".into(), table_prefix: prefix.into(), role: None },
+            standby: None,
+            region_epoch: 0,
         }
     }
 

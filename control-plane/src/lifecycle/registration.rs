@@ -125,6 +125,8 @@ fn view(fleet: &Fleet, cell: &CellEntry, record: &Record, buckets: usize, pins: 
         customers: fleet.counts.of(&cell.id),
         instances: cell.instances.clone(),
         dynamodb: record.spec.dynamodb.clone(),
+        standby: record.spec.standby.clone(),
+        region_epoch: record.spec.region_epoch,
         created_at: record.created_at.clone(),
     }
 }

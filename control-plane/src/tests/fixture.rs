@@ -105,6 +105,8 @@ impl Fixture {
             max_tps: 1_000,
             max_customers: 10,
             dynamodb: tables,
+            standby: None,
+            region_epoch: 0,
         };
         self.cells.push(spec.clone());
         self.stand_ins.push(stand_in);
