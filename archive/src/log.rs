@@ -17,6 +17,8 @@ pub struct Entry {
     pub number: u64,
     /// The hash of the entry before; zero of the first one.
     pub previous: Hash,
+    /// How often the cell had changed its Region. It rises with a fence alone.
+    pub epoch: u64,
     /// The hash of the segment's bytes, which is its name.
     pub segment: Hash,
     pub bytes: u64,
@@ -48,6 +50,7 @@ struct Stored {
     cell: String,
     number: u64,
     previous: String,
+    epoch: u64,
     segment: String,
     bytes: u64,
     blocks: u64,
@@ -75,6 +78,7 @@ impl Entry {
             cell: self.cell.to_string(),
             number: self.number,
             previous: canonical::hex(&self.previous.0),
+            epoch: self.epoch,
             segment: canonical::hex(&self.segment.0),
             bytes: self.bytes,
             blocks: self.blocks,
@@ -93,6 +97,7 @@ impl Entry {
             cell: CellId::parse(&stored.cell).ok()?,
             number: stored.number,
             previous: to_hash(&stored.previous)?,
+            epoch: stored.epoch,
             segment: to_hash(&stored.segment)?,
             bytes: stored.bytes,
             blocks: stored.blocks,
@@ -106,12 +111,13 @@ impl Entry {
     }
 
     /// The entry after `before` that names this segment.
-    fn next(cell: &CellId, before: Option<&Entry>, draft: &Draft, segment: &[u8]) -> Self {
+    fn next(cell: &CellId, before: Option<&Entry>, epoch: u64, draft: &Draft, segment: &[u8]) -> Self {
         let (first_at, last_at) = draft.segment.times().unwrap_or((draft.at, draft.at));
         let mut entry = Self {
             cell: cell.clone(),
             number: before.map_or(0, |before| before.number).saturating_add(1),
             previous: before.map_or(Hash::ZERO, |before| before.hash),
+            epoch,
             segment: segment::hash(segment),
             bytes: segment.len() as u64,
             blocks: draft.segment.blocks.len() as u64,
@@ -132,8 +138,31 @@ impl Archive {
     ///
     /// After a failure it may be there nevertheless: the next attempt finds that, and it is the same then.
     pub async fn append(&self, before: Option<&Entry>, draft: &Draft) -> Result<Option<Entry>, ArchiveError> {
+        self.append_as(before, before.map_or(0, |before| before.epoch), draft).await
+    }
+
+    /// Writes an entry without blocks that begins an epoch: what the cell's former Region has not archived by now is not in
+    /// the log, and never will be. A process of that Region finds this entry where it would write, and archives no more.
+    ///
+    /// `position` is where the new Region's archiver begins. `None`: another process was faster.
+    pub async fn fence(
+        &self,
+        before: Option<&Entry>,
+        epoch: u64,
+        at: Timestamp,
+        position: String,
+    ) -> Result<Option<Entry>, ArchiveError> {
+        self.append_as(before, epoch, &Draft { segment: Segment { blocks: vec![] }, at, position }).await
+    }
+
+    async fn append_as(
+        &self,
+        before: Option<&Entry>,
+        epoch: u64,
+        draft: &Draft,
+    ) -> Result<Option<Entry>, ArchiveError> {
         let bytes = draft.segment.to_bytes();
-        let entry = Entry::next(self.cell(), before, draft, &bytes);
+        let entry = Entry::next(self.cell(), before, epoch, draft, &bytes);
         // Its name is its hash: what is there under it is the same.
         self.create(&self.segment_path(entry.segment), bytes).await?;
         if self.create(&self.entry_path(entry.number), entry.to_bytes()).await? {
@@ -192,7 +221,7 @@ impl Archive {
         if segment.blocks.len() as u64 != entry.blocks {
             return Err(unsound("it has another number of blocks than its entry says"));
         }
-        if segment.times().is_some_and(|times| times != (entry.first_at, entry.last_at)) {
+        if segment.times().unwrap_or((entry.at, entry.at)) != (entry.first_at, entry.last_at) {
             return Err(unsound("its blocks are of another time than its entry says"));
         }
         Ok(segment)

@@ -46,11 +46,17 @@ impl Fetched {
     }
 }
 
+/// What the next entry is held against.
+struct Before {
+    number: u64,
+    hash: Hash,
+    epoch: u64,
+}
+
 /// Some entries of the log with their segments, in order.
 pub struct Reader {
     fetched: BoxStream<'static, Result<Fetched, ArchiveError>>,
-    /// Number and hash of the entry before.
-    before: Option<(u64, Hash)>,
+    before: Option<Before>,
 }
 
 impl Archive {
@@ -61,7 +67,7 @@ impl Archive {
 
     /// The same without the segments in which all blocks are later than `until`.
     pub fn reader_until(&self, numbers: RangeInclusive<u64>, until: Timestamp) -> Reader {
-        let before = (*numbers.start() == 1).then_some((0, Hash::ZERO));
+        let before = (*numbers.start() == 1).then_some(Before { number: 0, hash: Hash::ZERO, epoch: 0 });
         let archive = self.clone();
         let fetched = stream::iter(numbers).map(move |number| fetch(archive.clone(), number, until));
         Reader { fetched: fetched.buffered(FETCHED_AT_ONCE).boxed(), before }
@@ -75,11 +81,16 @@ impl Reader {
         let Fetched { number, entry, faults, .. } = &mut fetched;
         let Some(entry) = entry else { return Ok(Some(fetched)) };
         // The first one that is read shows nothing of the one before, nor does one after a hole.
-        let due = self.before.filter(|(before, _)| before.checked_add(1) == Some(*number));
-        if due.is_some_and(|(_, hash)| hash != entry.previous) {
-            faults.push(format!("entry {number} does not name the hash of the entry before"));
+        if let Some(before) = self.before.take().filter(|before| before.number.checked_add(1) == Some(*number)) {
+            if before.hash != entry.previous {
+                faults.push(format!("entry {number} does not name the hash of the entry before"));
+            }
+            // A fence has no blocks and begins an epoch; nothing else does either.
+            if entry.epoch < before.epoch || (entry.epoch > before.epoch) != (entry.blocks == 0) {
+                faults.push(format!("entry {number} is of epoch {}, after one of {}", entry.epoch, before.epoch));
+            }
         }
-        self.before = Some((*number, entry.hash));
+        self.before = Some(Before { number: *number, hash: entry.hash, epoch: entry.epoch });
         Ok(Some(fetched))
     }
 }

@@ -13,7 +13,7 @@ pub const MAX_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Most blocks of a segment.
 pub const MAX_SEGMENT_BLOCKS: usize = 16_384;
 
-/// Blocks in the order in which they were written. Not empty.
+/// Blocks in the order in which they were written. Only a fence has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     pub blocks: Vec<Block>,

@@ -81,6 +81,33 @@ async fn of_two_writers_one_writes_a_number() {
 }
 
 #[tokio::test]
+async fn a_fence_begins_an_epoch_and_nothing_else_does() {
+    let archive = archive();
+    let first = archive.append(None, &draft(&["ada"], "1")).await.expect("it answers");
+    let at = Timestamp::from_micros(1_760_000_002_000_000);
+    let fence = archive.fence(first.as_ref(), 1, at, "2".to_owned()).await.expect("it answers").expect("alone");
+    assert_eq!(archive.append(first.as_ref(), &draft(&["bob"], "2")).await, Ok(None), "the former Region is late");
+    let next = archive.append(Some(&fence), &draft(&["cyd"], "3")).await.expect("it answers").expect("alone");
+    assert_eq!([first.map(|first| first.epoch), Some(fence.epoch), Some(next.epoch)], [Some(0), Some(1), Some(1)]);
+    let faults = async || {
+        let mut reader = archive.reader(1..=3);
+        let mut faults = Vec::new();
+        while let Some(fetched) = reader.next().await.expect("it answers") {
+            faults.extend(fetched.faults);
+        }
+        faults.into_iter().filter(|fault| fault.contains("epoch")).collect::<Vec<_>>()
+    };
+    assert!(faults().await.is_empty());
+    for forged in [Entry { epoch: 0, ..fence.clone() }, Entry { epoch: 2, ..next.clone() }, Entry { epoch: 0, ..next }] {
+        let path = archive.entry_path(forged.number);
+        let there = archive.read(&path).await.expect("it answers").expect("written");
+        archive.put(&path, forged.to_bytes()).await.expect("it answers");
+        assert!(!faults().await.is_empty(), "{forged:?}");
+        archive.put(&path, there).await.expect("it answers");
+    }
+}
+
+#[tokio::test]
 async fn a_reader_gives_entries_in_order_and_names_what_is_not_sound() {
     let archive = archive();
     let mut last: Option<Entry> = None;

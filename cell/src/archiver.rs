@@ -8,7 +8,6 @@
 
 mod known;
 mod owners;
-mod place;
 mod tenure;
 #[cfg(test)]
 mod tests;
@@ -18,16 +17,18 @@ use std::future::Future;
 use std::time::Duration;
 
 use archive::{Archive, ArchiveError};
+use ledger::Timestamp;
 use metrics::gauge;
 use serde::Serialize;
 use store::{Store, StoreError};
 use tokio::sync::watch;
-use tokio::time::interval;
-use tracing::warn;
+use tokio::time::{Instant, interval, sleep};
+use tracing::{error, warn};
 
 use self::tenure::Tenure;
 use crate::clock::Clock;
 use crate::jobs::{self, Lease, Watch};
+use crate::region;
 
 const JOB: &str = "archive";
 /// How often an instance looks whether the job is free.
@@ -37,12 +38,18 @@ const POLL: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(4);
 /// How often the lease is looked after, also while the archive does not answer.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// At a stop: how long it archives, at most, how long it waits for a further block, and how often it looks.
+const FINISH_MAX: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(1);
+const FINISH_EVERY: Duration = Duration::from_millis(50);
 
 /// The job of one instance.
 pub struct Archiver<S> {
     pub store: S,
     pub archive: Archive,
     pub clock: Clock,
+    /// How often the cell had changed its Region when this process began to serve.
+    pub epoch: u64,
     /// Of this process alone.
     pub owner: String,
 }
@@ -53,6 +60,8 @@ enum Stopped {
     Store(#[from] StoreError),
     #[error("another instance has taken it over")]
     Lost,
+    #[error("another Region has continued the log, in epoch {epoch}")]
+    Fenced { epoch: u64, at: Timestamp },
 }
 
 /// Why a step was not done.
@@ -64,6 +73,8 @@ enum Failed {
     Archive(#[from] ArchiveError),
     #[error("another process has written the next entry")]
     Outpaced,
+    #[error("another Region has continued the log, in epoch {epoch}")]
+    Fenced { epoch: u64, at: Timestamp },
 }
 
 impl<S: Store> Archiver<S> {
@@ -75,6 +86,13 @@ impl<S: Store> Archiver<S> {
                 Ok(()) | Err(Stopped::Lost) => {}
                 Err(Stopped::Store(error)) => {
                     warn!(%error, "archiving was interrupted; it goes on from the newest entry");
+                }
+                // All processes of this Region stop: what they write would be in no archive.
+                Err(Stopped::Fenced { epoch, at }) => {
+                    error!(epoch, %at, "another Region has continued the archive's log; this one serves no more");
+                    if let Err(error) = region::leave(&self.store, epoch, at.to_string()).await {
+                        warn!(%error, "this cannot be said in the tables; it is tried again");
+                    }
                 }
             }
         }
@@ -97,9 +115,24 @@ impl<S: Store> Archiver<S> {
             publish_lag(tenure.lag());
             held(lease.keep().await?)?;
             if !jobs::pause(pause.min(KEEP_EVERY), stop).await {
-                return Ok(());
+                return self.finish(lease, &mut tenure).await;
             }
         }
+    }
+
+    /// The process stops. What it writes meanwhile is archived too, if it can be soon: a cell that stops in one Region to
+    /// serve in another has all of it there.
+    async fn finish(&self, lease: &mut Lease<S, ()>, tenure: &mut Tenure<'_, S>) -> Result<(), Stopped> {
+        tenure.hurry();
+        let (latest, mut busy) = (Instant::now() + FINISH_MAX, Instant::now());
+        while Instant::now() < latest && busy.elapsed() < QUIET {
+            keeping(lease, tenure.step()).await??;
+            if tenure.waiting() > 0 {
+                busy = Instant::now();
+            }
+            sleep(FINISH_EVERY).await;
+        }
+        Ok(())
     }
 }
 

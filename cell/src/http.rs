@@ -22,6 +22,7 @@ mod note;
 mod problem;
 mod proof;
 mod server;
+mod standby;
 mod statement;
 mod views;
 mod wallets;
@@ -57,6 +58,7 @@ pub use callers::Places;
 pub use events::{MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH};
 pub use problem::Fault;
 pub use server::{CALLERS, Patience, serve};
+pub use standby::standby_routes;
 pub use statement::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
 
 /// Largest request body but that of a batch: the API's own are below 1 KB.

@@ -21,6 +21,7 @@ pub mod meters;
 pub mod peers;
 pub mod reads;
 mod receiving;
+pub mod region;
 pub mod sequencer;
 mod stop;
 pub mod wallets;

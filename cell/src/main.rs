@@ -1,6 +1,7 @@
 //! The cell's binary: reads flags and environment, puts the parts together, serves until a signal
 //! stops it.
 
+mod standby;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -15,9 +16,10 @@ use anyhow::{Context, Result, bail};
 use cell::admission::Admission;
 use cell::clock::Clock;
 use cell::http::{Bodies, CALLERS, Edge, MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH, Patience, Places, routes, serve};
-use cell::http::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH};
+use cell::http::{MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH, standby_routes};
 use cell::peers::RouterPeers;
 use cell::reads::tail::Tail;
+use cell::region::Region;
 use cell::sequencer::Limits;
 use clap::{Args, Parser, Subcommand};
 use ledger::limits::{GROUP_COMMIT_ENTRIES, MAX_GROUP_COMMIT_ENTRIES};
@@ -36,6 +38,8 @@ use topology::version::Running;
 use topology::{CellId, Config, Role, Version, WalletId, restoring};
 use tracing::{info, warn};
 use uuid::Uuid;
+
+use self::standby::Standby;
 
 /// From the first signal to the end of the process, but for [`DRAIN_NOTICE`].
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(9);
@@ -134,6 +138,9 @@ struct ServeArgs {
     /// sources]
     #[arg(long, env = "CELL_BUILD_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     build_version: Version,
+    /// This Region is the cell's second one: wait until the tables say that it serves
+    #[arg(long, env = "CELL_STANDBY")]
+    standby: bool,
     /// What this process does: all, accounts (creating and keeping wallets) or transactions (moving money)
     #[arg(long, env = "CELL_ROLE", default_value_t = Role::All)]
     role: Role,
@@ -207,22 +214,29 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     }
     let streams = connect_streams(&connection).await;
     let store = DynamoStore::new(client, &args.database.table_prefix).with_streams(streams);
+    let running =
+        Running { version: args.build_version.clone(), instance: instance_name.clone(), started_ms: started_ms() };
+    let server = || mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose();
+    let region = Region { name: connection.region.clone(), is_standby: args.standby };
+    let standby = Standby { region: &region, store: &store, server: server()?, listen: args.listen, descriptors };
+    let Some(epoch) = standby.wait(standby_routes(running.clone(), metrics.clone())).await? else { return Ok(()) };
     not_being_restored(&store).await?;
     not_rewound(&store, &args.cell).await?;
-    let server = mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose()?;
+    let server = server()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener = bind(args.listen).await?;
 
     let records = args.upkeep.records(&args.cell)?;
     let archive = records.archive.clone();
     let (stopper, stop) = watch::channel(false);
+    let (homed, until_stopped) = (store.clone(), stop.clone());
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
     let peers = RouterPeers::new(&args.router, client);
     let clock = clock_beside(&store);
     let mut instance =
         cell::instance::start(args.cell.clone(), namespace, store.clone(), peers, clock.clone(), limits, stop.clone());
     let owner = format!("{instance_name}/{}", Uuid::new_v4());
-    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, records, &stop);
+    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, records, epoch, &stop);
     let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
     let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
     let edge = Arc::new(Edge {
@@ -237,11 +251,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         bodies: Bodies::default(),
         role: args.role,
         draining: stop.clone(),
-        running: Running {
-            version: args.build_version.clone(),
-            instance: instance_name.clone(),
-            started_ms: started_ms(),
-        },
+        running,
     });
     drop(instance.wallets);
     let (listen, version) = (listener.local_addr()?, args.build_version);
@@ -253,7 +263,11 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         let collector = Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
         background.spawn(spans.run(move |body| collector.clone().post(body)));
     }
-    let signals = tokio::spawn(stop_on_signal(stopper));
+    let signals = tokio::spawn(stop_on_signal(stopper.clone()));
+    background.spawn(async move {
+        region.left(&homed, until_stopped).await;
+        stopper.send_replace(true);
+    });
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
     // process goes, so that nothing is served by half of it, and starts again from the tables.
     tokio::select! {
@@ -307,6 +321,10 @@ async fn not_rewound(store: &DynamoStore, cell: &CellId) -> Result<()> {
         "these tables hold what other tables of {cell} held at an earlier time: run `ctl cell restore {cell} --in-place`"
     );
     Ok(())
+}
+
+async fn bind(listen: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))
 }
 
 /// Milliseconds since 1970; the wall clock at the edge.

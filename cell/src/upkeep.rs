@@ -70,13 +70,15 @@ pub fn start(
     owner: String,
     args: &UpkeepArgs,
     Records { key, archive }: Records,
+    epoch: u64,
     stop: &watch::Receiver<bool>,
 ) {
     if args.feed {
         start_feed(cell, store, instance, owner.clone(), stop);
     }
     if let Some(archive) = archive.clone().filter(|_| args.feed) {
-        let archiver = Archiver { store: store.clone(), archive, clock: clock_beside(store), owner: owner.clone() };
+        let (store, clock, owner) = (store.clone(), clock_beside(store), owner.clone());
+        let archiver = Archiver { store, archive, clock, epoch, owner };
         instance.tasks.spawn(archiver.run(stop.clone()));
     }
     if args.integrity_seconds > 0 {

@@ -11,6 +11,7 @@ mod homes;
 pub mod log;
 pub mod memory;
 mod owners;
+pub mod place;
 pub mod retry;
 pub mod verify;
 

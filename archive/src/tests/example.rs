@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ledger::{Block, canonical};
+use ledger::{Block, Timestamp, canonical};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use topology::CellId;
@@ -40,7 +40,12 @@ async fn the_example_of_the_format_is_what_is_written() {
             assert_eq!(example.read(&path).await, written.read(&path).await, "{path}");
         }
     }
+    let at = Timestamp::from_micros(1_795_989_241_000_000);
+    let fence = written.fence(last.as_ref(), 1, at, String::new()).await.expect("it answers").expect("alone");
+    for path in [written.entry_path(3), written.segment_path(fence.segment)] {
+        assert_eq!(example.read(&path).await, written.read(&path).await, "{path}");
+    }
     let report = example.verify(Verify::default()).await.expect("it answers");
     assert!(report.findings.is_empty(), "{:?}", report.findings);
-    assert_eq!((report.entries, report.blocks, report.repeated_blocks, report.unnamed_segments), (2, 7, 1, 0));
+    assert_eq!((report.entries, report.blocks, report.repeated_blocks, report.unnamed_segments), (3, 7, 1, 0));
 }

@@ -46,6 +46,8 @@ async fn every_change_of_an_archive_is_found() {
     let mut worlds = (0..).map(|seed| World::new(&mut Rng::with_seed(seed), 2, 6));
     let (world, mut rng) = (worlds.find(is_here).expect("one of them"), Rng::with_seed(4));
     world.archive(&mut rng, &archive).await;
+    let last = archive.newest(0).await.expect("it answers").expect("written");
+    archive.fence(Some(&last), 1, last.at, String::new()).await.expect("it answers").expect("alone");
     let newest = archive.newest(0).await.expect("it answers").expect("written");
     let wanted = Verify { receipt: Some(Receipt { number: newest.number, hash: newest.hash }), owners: true };
     let found = async || archive.verify(wanted).await.expect("it answers").findings;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use archive::{ArchiveError, Draft, Entry, MAX_SEGMENT_BLOCKS, MAX_SEGMENT_BYTES, Segment};
 use ledger::{Block, canonical};
 use metrics::{counter, gauge};
+use store::place::{Place, Walk};
 use store::{MAX_BATCH_BLOCKS, MAX_BATCH_BYTES, Store, retry};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::known::Known;
-use super::place::{Place, Walk};
 use super::walking::Walking;
 use super::{Archiver, Failed, Stopped, owners};
 
@@ -62,6 +62,7 @@ pub struct Tenure<'a, S> {
     /// Nothing is tried before this.
     rests_until: Instant,
     rest: Duration,
+    hurries: bool,
 }
 
 impl<'a, S: Store> Tenure<'a, S> {
@@ -83,6 +84,7 @@ impl<'a, S: Store> Tenure<'a, S> {
             behind: Duration::ZERO,
             rests_until: now,
             rest: FIRST_REST,
+            hurries: false,
         }
     }
 
@@ -105,6 +107,7 @@ impl<'a, S: Store> Tenure<'a, S> {
                 return Ok(soon);
             }
             Err(Failed::Outpaced) => return Err(Stopped::Lost),
+            Err(Failed::Fenced { epoch, at }) => return Err(Stopped::Fenced { epoch, at }),
             Err(Failed::Archive(error)) => failed(&error),
             Err(Failed::Store(error)) => warn!(%error, "the archiver could not read; it tries again"),
         }
@@ -129,6 +132,9 @@ impl<'a, S: Store> Tenure<'a, S> {
 
     async fn start(&mut self) -> Result<Duration, Failed> {
         self.newest = patiently(self.archiver.archive.newest(0)).await?;
+        if let Some(later) = self.newest.as_ref().filter(|newest| newest.epoch > self.archiver.epoch) {
+            return Err(Failed::Fenced { epoch: later.epoch, at: later.at });
+        }
         let place = self.newest.as_ref().map(|entry| (entry.number, Place::parse(&entry.position)));
         match place {
             Some((number, Some(place))) => {
@@ -245,13 +251,18 @@ impl<'a, S: Store> Tenure<'a, S> {
     }
 
     /// Blocks that wait here.
-    #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.blocks.len() + self.pending.as_ref().map_or(0, |draft| draft.segment.blocks.len())
     }
 
     fn until_due(&self) -> Duration {
-        self.oldest_since.map_or(Duration::MAX, |since| SEAL_AFTER.saturating_sub(since.elapsed()))
+        let seal_after = if self.hurries { Duration::ZERO } else { SEAL_AFTER };
+        self.oldest_since.map_or(Duration::MAX, |since| seal_after.saturating_sub(since.elapsed()))
+    }
+
+    /// From now on, no block waits for others.
+    pub fn hurry(&mut self) {
+        self.hurries = true;
     }
 
     fn is_due(&self) -> bool {

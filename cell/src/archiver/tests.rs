@@ -9,15 +9,16 @@ use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Owner, Timestamp, Wa
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use store::memory::{MAX_LOG_BLOCKS, MemoryStore};
+use store::place::{Place, Walk};
 use store::{Chains, Genesis, Owners};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use topology::{Bucket, CellId, UserId, WalletId};
 use uuid::Uuid;
 
-use super::place::{Place, Walk};
 use super::*;
 use crate::feed::tests::{HERE, START, cell, wallet};
+use crate::region::{Region, Standing};
 
 /// Until an instance has the job and has archived all there is.
 const SOON: Duration = Duration::from_secs(3);
@@ -68,7 +69,7 @@ impl Cell {
         let began = self.began;
         let now = move || START.plus_micros(i64::try_from(began.elapsed().as_micros()).expect("small"));
         let (store, clock) = (self.store.clone(), Clock::new(1, now));
-        Archiver { store, archive: self.archive(), clock, owner: owner.to_owned() }
+        Archiver { store, archive: self.archive(), clock, epoch: 0, owner: owner.to_owned() }
     }
 
     fn start(&self, owner: &str) -> Instance {
@@ -201,6 +202,39 @@ async fn a_process_that_lost_the_job_archives_nothing() {
         sleep(next.step().await.expect("it archives")).await;
     }
     assert_eq!((cell.audit().await, cell.entries().await.len()), (0, 3), "{block:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_region_that_was_left_archives_nothing_and_serves_no_more() {
+    let cell = Cell::new();
+    let here = Region { name: "here".into(), is_standby: false };
+    let instance = cell.start("a");
+    cell.write(wallet(1)).await;
+    sleep(SOON).await;
+    let newest = cell.entries().await.pop().expect("archived");
+    let fence = cell.archive().fence(Some(&newest), 1, cell.now(), String::new()).await.expect("it answers");
+    assert!(fence.is_some());
+    assert_eq!(here.look(&cell.store).await, Ok(Standing::Home { epoch: 0 }), "it does not know yet");
+    cell.write(wallet(1)).await;
+    sleep(LATER).await;
+    assert_eq!(cell.entries().await.len(), 2);
+    assert!(matches!(here.look(&cell.store).await, Ok(Standing::Standby { .. })));
+    instance.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_while_an_instance_stops_is_archived() {
+    let cell = Cell::new();
+    let instance = cell.start("a");
+    cell.write(wallet(1)).await;
+    sleep(LATER).await;
+    let (ended, ()) = tokio::join!(instance.end(), async {
+        for _ in 0..5 {
+            cell.write(wallet(1)).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert_eq!((ended, cell.audit().await), ((), 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use store::place::Walk;
 use store::{BlockRange, MAX_BATCH_BLOCKS, Store, StoreError, retry};
 use topology::{Bucket, WalletId};
 use tracing::error;
 
 use super::Failed;
 use super::known::Missing;
-use super::place::Walk;
 use super::tenure::Tenure;
 
 /// Wallets listed at once, and when the next ones are: 1,000 wallets a second, at most.

@@ -77,6 +77,7 @@ pub enum Fault {
     WrongRole,
     /// This process is about to stop.
     Draining,
+    Standby,
     Failure(Failure),
 }
 
@@ -118,7 +119,10 @@ impl IntoResponse for Rejected {
             Fault::AtLimit => {
                 headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static(wire::AT_LIMIT));
             }
-            Fault::WrongRole | Fault::Draining | Fault::Failure(Failure::Overloaded | Failure::Expired) => {
+            Fault::WrongRole
+            | Fault::Draining
+            | Fault::Standby
+            | Fault::Failure(Failure::Overloaded | Failure::Expired) => {
                 headers.insert(wire::NOT_PROCESSED, HeaderValue::from_static("true"));
             }
             _ => {}
@@ -131,7 +135,7 @@ fn log(fault: &Fault, problem: &Problem) {
     match fault {
         Fault::Failure(Failure::Corrupt(what)) => error!(what, request_id = problem.request_id, "corrupt ledger"),
         // Counted where it is decided; a line for each would be one more load.
-        Fault::AtLimit | Fault::Draining => {}
+        Fault::AtLimit | Fault::Draining | Fault::Standby => {}
         _ if problem.status >= 500 => {
             warn!(code = problem.code, detail = problem.detail, request_id = problem.request_id, "request failed");
         }
@@ -229,6 +233,7 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::AtLimit => Problem::new(503, code::OVERLOADED, "More than this cell takes at once; nothing was done"),
         Fault::Draining => Problem::new(503, code::DRAINING, "This process is about to stop; nothing was done"),
+        Fault::Standby => Problem::new(503, "standby", "Another Region serves this cell; nothing was done"),
         Fault::WrongRole => Problem::new(421, "wrong_role", "This process of the cell is not there for this"),
         Fault::Failure(failure) => problem_of_failure(failure),
     }

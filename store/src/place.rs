@@ -1,8 +1,10 @@
-//! How far archiving has come, as an entry of the log says it: all blocks up to there are in this entry and those before.
+//! How far archiving has come, as an entry of an archive's log says it: all blocks up to there are in this entry and those
+//! before.
 
 use serde::{Deserialize, Serialize};
-use store::Position;
 use topology::WalletId;
+
+use crate::Position;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,11 @@ pub enum Walk {
 }
 
 impl Place {
+    /// Of tables of which all that they hold is archived.
+    pub fn after_walk(stream: Position) -> Self {
+        Self { stream, walk: Walk::Done }
+    }
+
     /// Before a walk over all wallets.
     pub fn before_walk(stream: Position) -> Self {
         Self { stream, walk: Walk::After(None) }
