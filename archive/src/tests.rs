@@ -98,7 +98,8 @@ async fn a_fence_begins_an_epoch_and_nothing_else_does() {
         faults.into_iter().filter(|fault| fault.contains("epoch")).collect::<Vec<_>>()
     };
     assert!(faults().await.is_empty());
-    for forged in [Entry { epoch: 0, ..fence.clone() }, Entry { epoch: 2, ..next.clone() }, Entry { epoch: 0, ..next }] {
+    for forged in [Entry { epoch: 0, ..fence.clone() }, Entry { epoch: 2, ..next.clone() }, Entry { epoch: 0, ..next }]
+    {
         let path = archive.entry_path(forged.number);
         let there = archive.read(&path).await.expect("it answers").expect("written");
         archive.put(&path, forged.to_bytes()).await.expect("it answers");

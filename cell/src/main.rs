@@ -214,12 +214,20 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     }
     let streams = connect_streams(&connection).await;
     let store = DynamoStore::new(client, &args.database.table_prefix).with_streams(streams);
-    let running =
-        Running { version: args.build_version.clone(), instance: instance_name.clone(), started_ms: started_ms() };
+    let running = Running {
+        version: args.build_version.clone(),
+        instance: instance_name.clone(),
+        started_ms: started_ms(),
+        standby: false,
+    };
     let server = || mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose();
     let region = Region { name: connection.region.clone(), is_standby: args.standby };
     let standby = Standby { region: &region, store: &store, server: server()?, listen: args.listen, descriptors };
-    let Some(epoch) = standby.wait(standby_routes(running.clone(), metrics.clone())).await? else { return Ok(()) };
+    let Some(epoch) =
+        standby.wait(standby_routes(Running { standby: true, ..running.clone() }, metrics.clone())).await?
+    else {
+        return Ok(());
+    };
     not_being_restored(&store).await?;
     not_rewound(&store, &args.cell).await?;
     let server = server()?;

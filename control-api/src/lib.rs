@@ -11,6 +11,7 @@ pub mod ledgers;
 pub mod logs;
 mod operations;
 mod refusal;
+pub mod regions;
 pub mod restore;
 pub mod zones;
 

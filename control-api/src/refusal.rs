@@ -73,6 +73,7 @@ refusals! {
     NoRoom, 503, "no_room", "No cell takes new customers";
     NoSuchInstance, 404, "no_such_instance", "There is no such instance";
     NoWeight, 422, "no_weight", "No cell has a weight";
+    NoStandby, 409, "no_standby", "The cell has no standby in that Region";
     NobodyNamed, 400, "nobody_named", "No process is named";
     NotAMove, 422, "not_a_move", "The operation moved no wallets";
     NotConfirmed, 422, "not_confirmed", "The name was not typed";

@@ -8,6 +8,7 @@ mod deploys;
 mod ledgers;
 mod operations;
 pub(crate) mod problem;
+mod regions;
 mod restore;
 mod zones;
 
@@ -74,6 +75,7 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: MetricsPage, gate: Option<Ga
         .merge(deploys::routes())
         .merge(operations::routes())
         .merge(ledgers::routes())
+        .merge(regions::routes())
         .merge(restore::routes())
         .merge(zones::routes())
         .route_layer(from_fn(measured))

@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod operations;
 pub mod page;
 pub mod placement;
+pub mod regions;
 pub mod restore;
 pub mod service;
 pub mod zones;

@@ -24,6 +24,7 @@ use control_plane::deploys::replacer::local::Local;
 use control_plane::deploys::{canaries, worker};
 use control_plane::lifecycle::bootstrap::bootstrap;
 use control_plane::operations::{leftovers, reconciler};
+use control_plane::regions::mirror;
 use control_plane::service::{ControlPlane, Settings, create_tables};
 use control_plane::zones::dns;
 use control_plane::zones::dns::{Dns, DnsFlags};
@@ -325,7 +326,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
 fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Common) {
     let count_every = Duration::from_secs(common.count_seconds.max(1));
     let conservation_every = Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs);
-    let ControlPlane { fleet, operations, deploys, witness, zones, .. } = control;
+    let ControlPlane { fleet, operations, deploys, witness, zones, refills } = control;
     let of = || Arc::clone(fleet);
     let (placed, counted, measured, audited, watched, asked) = (of(), of(), of(), of(), of(), of());
     tasks.spawn(async move { placed.placements.watch_store().await });
@@ -337,6 +338,8 @@ fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Co
     tasks.spawn(async move { witness::keep_watching(&watched, &keeper).await });
     let canaries = Arc::clone(&deploys.canaries);
     tasks.spawn(async move { canaries::keep_asking(&asked, &canaries).await });
+    let (followed, refills) = (of(), Arc::clone(refills));
+    tasks.spawn(async move { mirror::keep_following(&followed, &refills).await });
     let settling = Arc::clone(operations);
     tasks.spawn(async move { leftovers::keep_settling(&settling).await });
     let operations = Arc::clone(operations);

@@ -35,6 +35,7 @@ use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::operations;
 use crate::operations::service::Operations;
 use crate::placement::placements::Delta;
+use crate::regions;
 
 /// One answer comes after about this long; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
@@ -79,6 +80,7 @@ pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore
                 done: false,
                 again,
                 incomplete: false,
+                mirror: false,
                 in_place: *in_place,
                 since: now_rfc3339(),
                 actor,
@@ -171,6 +173,7 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
     // Before it may serve: a process that starts compares them.
     store.adopt_tables().await?;
     put_stand(&store, Some(version), &Restoring { done: true, ..state }).await?;
+    regions::says_home(fleet, cell, &wanted.because).await?;
     Ok(page)
 }
 
@@ -195,7 +198,7 @@ async fn others(fleet: &Fleet, placement: &Placement, cell: &CellId) -> Result<V
 /// A process remembers heads that the restored chains may lack, and could append above a hole.
 async fn check_stopped(fleet: &Fleet, entry: &CellEntry) -> Result<()> {
     for instance in &entry.instances {
-        if fleet.instances.is_there(instance).await {
+        if fleet.instances.may_write(instance).await {
             let detail = format!("{} answers: stop all processes of {} first", instance.id, entry.id);
             return Err(refused(Refusal::CellRunning, detail));
         }
@@ -208,13 +211,13 @@ pub async fn is_under_way(store: &DynamoStore) -> Result<bool> {
     Ok(stand(store).await?.is_some_and(|(_, state)| !state.done))
 }
 
-async fn stand(store: &DynamoStore) -> Result<Option<(u64, Restoring)>> {
+pub(crate) async fn stand(store: &DynamoStore) -> Result<Option<(u64, Restoring)>> {
     let Some(row) = store.cell_row(LIST, KEY).await? else { return Ok(None) };
     let state = serde_json::from_slice(&row.bytes).map_err(|error| Error::Unsound(format!("{LIST}: {error}")))?;
     Ok(Some((row.version, state)))
 }
 
-async fn put_stand(store: &DynamoStore, version: Option<u64>, state: &Restoring) -> Result<()> {
+pub(crate) async fn put_stand(store: &DynamoStore, version: Option<u64>, state: &Restoring) -> Result<()> {
     let bytes = serde_json::to_vec(state).expect("plain data");
     let row = CellRow { version: version.unwrap_or(0) + 1, bytes };
     match store.put_cell_row(LIST, KEY, version, &row).await? {

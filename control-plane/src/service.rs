@@ -49,7 +49,7 @@ pub struct ControlPlane {
     pub deploys: Arc<Deploys>,
     pub witness: Arc<Witness>,
     pub zones: Arc<Zones>,
-    pub refills: Refills,
+    pub refills: Arc<Refills>,
 }
 
 impl ControlPlane {
@@ -77,7 +77,7 @@ impl ControlPlane {
             operations: Arc::new(operations),
             deploys: Arc::new(deploys),
             witness: Arc::new(witness),
-            refills: Refills::new(settings.archive),
+            refills: Arc::new(Refills::new(settings.archive)),
         })
     }
 }

@@ -11,4 +11,5 @@ mod onboarding;
 mod operations;
 mod page;
 mod placement;
+mod regions;
 mod restore;

@@ -13,7 +13,7 @@ use crate::api::{because, client};
 use crate::flags::operations::{Change, Waiting};
 use crate::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Placement, Transfer, Wallet};
 use crate::output::show;
-use crate::{archive, deploys, drill, ledger, load, local, log, operations, recovery, tables, token, zones};
+use crate::{archive, deploys, drill, ledger, load, local, log, operations, recovery, regions, tables, token, zones};
 
 pub async fn run(flags: Flags) -> Result<()> {
     let common = &flags.common;
@@ -52,6 +52,8 @@ pub async fn run(flags: Flags) -> Result<()> {
         Noun::Cell(Cell::Remove(wanted)) => operations::remove_cell(common, &api, &wanted).await,
         Noun::Cell(Cell::Export(wanted)) => recovery::export(common, &api, &wanted).await,
         Noun::Cell(Cell::Restore(wanted)) => recovery::restore(common, &api, &wanted).await,
+        Noun::Cell(Cell::Failover(wanted)) => regions::fail_over(common, &api, wanted).await,
+        Noun::Cell(Cell::Reconcile { id }) => regions::reconcile(common, &api, &id).await,
         Noun::Migrate(wanted) => operations::migrate(common, &api, *wanted).await,
         Noun::Rebalance(wanted) => operations::rebalance(common, &api, wanted.max_moves, &wanted.change).await,
         Noun::Deploy(verb) => deploys::run(common, &api, verb).await,

@@ -25,7 +25,7 @@ use ledger::Ledger;
 use load::LoadArgs;
 use log::LogVerb;
 use operations::{Audit, Evacuate, Migrate, Op, Rebalance, Remove};
-use recovery::{ExportCell, RestoreCell};
+use recovery::{ExportCell, FailOver, RestoreCell};
 use token::TokenArgs;
 use zones::Zone;
 
@@ -246,6 +246,13 @@ pub enum Cell {
     /// Write them back into empty tables of the same cell, with its processes stopped; needs a
     /// --reason.
     Restore(RestoreCell),
+    /// Serve it in its other Region, where its tables follow its archive; needs a --reason. The former Region stops first,
+    /// if it can be reached.
+    Failover(FailOver),
+    /// Name each block that only the Region has that the cell has left, and what it did to the balance.
+    Reconcile {
+        id: CellId,
+    },
 }
 
 #[derive(Args)]

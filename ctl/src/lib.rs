@@ -18,6 +18,7 @@ mod log;
 pub mod operations;
 mod output;
 mod recovery;
+mod regions;
 mod tables;
 mod token;
 mod zones;

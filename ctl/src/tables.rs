@@ -9,6 +9,7 @@ pub mod deploys;
 pub mod ledger;
 pub mod operations;
 pub mod recovery;
+pub mod regions;
 pub mod zones;
 
 use command_line::columns;

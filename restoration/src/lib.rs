@@ -7,6 +7,7 @@
 pub mod around;
 pub mod chains;
 pub mod creation_rights;
+pub mod diverged;
 mod holes;
 pub mod owners;
 pub mod refill;

@@ -16,7 +16,7 @@ mod progress;
 mod writing;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -29,12 +29,13 @@ use mover::Pace;
 use store::{Store, StoreError};
 use tokio::time::{Instant, sleep};
 use topology::WalletId;
+use topology::restoring::Restoring;
 
 use self::ahead::Ahead;
 use self::batches::{Batch, Batches};
 use self::chain::Chain;
 use self::progress::Saved;
-pub use self::progress::is_half_read;
+pub use self::progress::{is_half_read, progress};
 use self::writing::{Work, Written};
 use crate::around::Around;
 use crate::{Error, Result, holes};
@@ -59,6 +60,8 @@ pub struct Refill {
     saved: Saved,
     /// It did not begin at the first entry.
     is_resumed: bool,
+    /// Chains of wallets that live elsewhere are written, too: they may come back.
+    is_mirror: bool,
     /// Later passes read again what could not be held, for these wallets only.
     again: Option<BTreeSet<WalletId>>,
     /// Blocks written in this pass.
@@ -68,8 +71,8 @@ pub struct Refill {
 impl Refill {
     /// Goes on with the restore of this name (the time when it began). Where the tables were not empty, all of them is
     /// held against the archive: so that begins at the first entry.
-    pub async fn resume(archive: Archive, store: &impl Store, restore: &str, in_place: bool) -> Result<Self> {
-        let mut saved = Saved::read(store, restore, in_place).await?;
+    pub async fn resume(archive: Archive, store: &impl Store, restore: &Restoring) -> Result<Self> {
+        let mut saved = Saved::read(store, &restore.since, restore.in_place).await?;
         // From now on the cell cannot be said to be whole before all is read.
         saved.write(store).await?;
         let last = patiently(|| archive.last_number()).await?;
@@ -83,6 +86,7 @@ impl Refill {
             ahead: Ahead::default(),
             pace: Pace::new(PUTS_AT_ONCE, None),
             is_resumed: saved.entry > 0,
+            is_mirror: restore.mirror,
             saved,
             again: None,
             written_now: 0,
@@ -115,6 +119,29 @@ impl Refill {
             }
         }
         Ok(())
+    }
+
+    /// Goes on up to the entry that is the newest now, or until `deadline`; whether there is more. A block that is missing is
+    /// waited for: the archive may still get it. After an error it must not be used any more.
+    pub async fn follow<S: Store>(&mut self, around: &Around<'_, S>, deadline: Instant) -> Result<bool> {
+        let known = self.saved.report.last_entry;
+        let newest = patiently(|| self.archive.newest(known)).await?.map_or(0, |newest| newest.number);
+        if newest > known {
+            self.saved.report.last_entry = newest;
+            self.batches.extend(newest);
+        }
+        loop {
+            let batch = match self.fetched.take() {
+                Some(batch) => Some(batch),
+                None => self.batches.next(&self.archive).await?,
+            };
+            let Some(batch) = batch else { return Ok(false) };
+            self.write(around, batch).await?;
+            self.saved.write(around.store).await?;
+            if Instant::now() >= deadline {
+                return Ok(true);
+            }
+        }
     }
 
     /// Writes one batch while the next one is read.
@@ -165,7 +192,8 @@ impl Refill {
             blocks.sort_unstable_by_key(|block| block.number);
             let entry = held_entry.map_or(batch.first, |held| held.min(batch.first));
             let known = self.wallets.remove(&wallet);
-            work.push(Work { known, wallet, blocks, entry, is_resumed: self.is_resumed });
+            let (is_resumed, is_mirror) = (self.is_resumed, self.is_mirror);
+            work.push(Work { known, wallet, blocks, entry, is_resumed, is_mirror });
         }
         work.sort_unstable_by_key(|work| std::cmp::Reverse(work.blocks.len()));
         work
@@ -219,7 +247,7 @@ impl Refill {
         let (mut blocks, entry) = self.ahead.take(wallet);
         blocks.sort_unstable_by_key(|block| block.number);
         let entry = entry.unwrap_or(self.saved.report.last_entry);
-        let work = Work { known: Some(chain), wallet, blocks, entry, is_resumed: false };
+        let work = Work { known: Some(chain), wallet, blocks, entry, is_resumed: false, is_mirror: self.is_mirror };
         let written = writing::one(around, &self.archive, &self.pace, work).await?;
         self.keep(written, false);
         Ok(())

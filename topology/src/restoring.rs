@@ -18,6 +18,9 @@ pub struct Restoring {
     /// Blocks of some wallets are missing: further exports may have them.
     #[serde(default)]
     pub incomplete: bool,
+    /// The tables follow the archive of a cell that serves in another Region, and hold every chain of it.
+    #[serde(default)]
+    pub mirror: bool,
     /// The tables hold what they held at an earlier time; other cells know what came after.
     #[serde(default)]
     pub in_place: bool,

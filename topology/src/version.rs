@@ -68,6 +68,9 @@ pub struct Running {
     pub instance: String,
     /// When the process began, in milliseconds since 1970: another number is another process.
     pub started_ms: u64,
+    /// Another Region serves the cell: the process waits, and reads and writes nothing of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Running {
             bodies: Bodies::default(),
             role: Role::All,
             draining: self.stopper.subscribe(),
-            running: topology::version::Running { version, instance: "cell-1-a".into(), started_ms: 0 },
+            running: topology::version::Running { version, instance: "cell-1-a".into(), started_ms: 0, standby: false },
         }))
     }
 

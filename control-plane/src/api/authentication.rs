@@ -16,6 +16,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use control_api::regions::Failover;
 use control_api::restore::{BeginRestore, FinishRestore, FromArchive};
 use control_api::zones::EvacuateZone;
 use control_api::{
@@ -143,7 +144,7 @@ impl Asked for Because {
 }
 
 macro_rules! asked {
-    ($($name:ty),*) => {
+    ($($name:ty),* $(,)?) => {
         $(impl Asked for $name {
             fn because(&mut self) -> &mut Because {
                 &mut self.because
@@ -152,7 +153,18 @@ macro_rules! asked {
     };
 }
 
-asked!(AddCell, SetAddresses, Bootstrap, Onboard, BeginRestore, FinishRestore, FromArchive, SetLog, StartDeploy);
+asked!(
+    AddCell,
+    SetAddresses,
+    Bootstrap,
+    Onboard,
+    BeginRestore,
+    FinishRestore,
+    FromArchive,
+    Failover,
+    SetLog,
+    StartDeploy
+);
 
 impl Asked for StartOperation {
     fn because(&mut self) -> &mut Because {

@@ -79,6 +79,12 @@ impl Fleet {
         DynamoStore::new(client, &tables.table_prefix)
     }
 
+    /// The same, with the way to their change stream.
+    pub async fn store_with_stream(&self, tables: &CellTables) -> DynamoStore {
+        let streams = store::dynamodb::connect_streams(&connection(tables)).await;
+        self.store(tables).await.with_streams(streams)
+    }
+
     /// A cell's chains and rows, as the registry says now where they are.
     pub async fn side(&self, cell: &CellId) -> Result<Side<DynamoStore>> {
         let record = self.registry.get(cell).await?.ok_or_else(|| unknown_cell(cell))?;

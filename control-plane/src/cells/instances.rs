@@ -97,8 +97,13 @@ impl Instances {
         InstanceHealth { id: instance.id.to_string(), ready, why }
     }
 
+    /// Whether the process is there and may write to the cell's tables: one that waits for its Region does not.
+    pub async fn may_write(&self, instance: &InstanceEntry) -> bool {
+        self.is_there(instance).await && !self.running(instance).await.is_ok_and(|running| running.standby)
+    }
+
     /// Whether the process answers anything at all.
-    pub async fn is_there(&self, instance: &InstanceEntry) -> bool {
+    async fn is_there(&self, instance: &InstanceEntry) -> bool {
         let url = format!("{}://{}/livez", self.http.scheme(), instance.address);
         match self.http.ask(Method::GET, &url, &[], vec![], PROBE_TIMEOUT).await {
             Ok(_) => true,
@@ -112,7 +117,7 @@ impl Instances {
         let reply = self.page(instance, "/version").await?;
         if reply.status.as_u16() == 404 {
             let version = Version::parse(UNVERSIONED).expect("sound");
-            return Ok(Running { version, instance: instance.id.to_string(), started_ms: 0 });
+            return Ok(Running { version, instance: instance.id.to_string(), started_ms: 0, standby: false });
         }
         let running = serde_json::from_slice(&reply.body);
         running.map_err(|_| format!("{} answers {} when asked what it runs", instance.id, reply.status.as_u16()))

@@ -13,7 +13,6 @@ use restoration::around::Around;
 use restoration::refill::Refill;
 use tokio::time::Instant;
 use topology::CellId;
-use topology::restoring::Restoring;
 
 use super::{PAGE_TIME, check_stopped, not_under_way, others, remember_lack, stand};
 use crate::because::check_meant;
@@ -33,7 +32,7 @@ impl Refills {
         Self { url, under_way: Mutex::default() }
     }
 
-    fn archive(&self, cell: &CellId) -> Result<Archive> {
+    pub(crate) fn archive(&self, cell: &CellId) -> Result<Archive> {
         let none = || refused(Refusal::NoArchive, "start the control plane with --archive URL, or restore from a file");
         let url = self.url.as_ref().ok_or_else(none)?;
         Ok(Archive::open_to_read(url, cell.clone()).map_err(restoration::Error::from)?)
@@ -50,22 +49,22 @@ impl Refills {
         let archive = self.archive(cell)?;
         let store = fleet.side(cell).await?.store;
         let under_way = stand(&store).await?.map(|(_, state)| state).filter(|state| !state.done);
-        let Restoring { since, in_place, .. } = under_way.ok_or_else(|| not_under_way(cell))?;
+        let restoring = under_way.ok_or_else(|| not_under_way(cell))?;
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
         check_stopped(fleet, entry).await?;
         let others = others(fleet, &now.placement, cell).await?;
         let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
-        let known = self.under_way().remove(cell).filter(|(of, _)| *of == since);
+        let known = self.under_way().remove(cell).filter(|(of, _)| *of == restoring.since);
         let mut refill = match known {
             Some((_, refill)) => refill,
-            None => Refill::resume(archive, &store, &since, in_place).await?,
+            None => Refill::resume(archive, &store, &restoring).await?,
         };
         Box::pin(refill.run(&around, deadline)).await?;
         let report = refill.report().clone();
         remember_lack(&store, report.damages > 0 || !report.missing.is_empty()).await?;
         if !report.done {
-            self.under_way().insert(cell.clone(), (since, refill));
+            self.under_way().insert(cell.clone(), (restoring.since, refill));
         }
         Ok(report)
     }

@@ -19,20 +19,20 @@ use crate::error::Result;
 use crate::restore;
 
 /// A folder for the archives, which ends with the test.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("{name}-{}", Uuid::new_v4()));
         std::fs::create_dir_all(&path).expect("made");
         Self(path)
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("file://{}", self.0.display())
     }
 
-    fn archive(&self) -> Archive {
+    pub(super) fn archive(&self) -> Archive {
         Archive::open(&self.url(), cell_id(1)).expect("a folder")
     }
 }
@@ -43,11 +43,11 @@ impl Drop for Folder {
     }
 }
 
-fn owner() -> Owner {
+pub(super) fn owner() -> Owner {
     Owner { user: UserId::parse("ada").expect("sound"), key: WalletKey::from_bytes([3; 32]) }
 }
 
-async fn archive(archive: &Archive, parts: &[Vec<Block>]) {
+pub(super) async fn archive(archive: &Archive, parts: &[Vec<Block>]) {
     let mut last = archive.newest(0).await.expect("answers");
     for blocks in parts {
         let draft = Draft { segment: Segment { blocks: blocks.clone() }, at: wall_clock(), position: String::new() };
@@ -56,7 +56,7 @@ async fn archive(archive: &Archive, parts: &[Vec<Block>]) {
     }
 }
 
-async fn refilled(plane: &Plane) -> Result<Refilled> {
+pub(super) async fn refilled(plane: &Plane) -> Result<Refilled> {
     let control = &plane.control;
     loop {
         let wanted = FromArchive { because: because() };
@@ -116,7 +116,7 @@ async fn a_cell_is_not_whole_while_its_archive_is_half_read() {
     lose_tables(&fixture, 1).await;
     let begun = restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
     let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
-    let _half = restoration::refill::Refill::resume(folder.archive(), &store, &begun.since, false).await.expect("read");
+    let _half = restoration::refill::Refill::resume(folder.archive(), &store, &begun).await.expect("read");
     let wanted = control_api::restore::FinishRestore { from: None, because: because() };
     let ended = restore::finish(&plane.control.fleet, &plane.control.witness, &cell_id(1), &wanted).await;
     assert_eq!(code(ended.map(|_| ())), "half_read");

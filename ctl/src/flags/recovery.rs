@@ -46,3 +46,15 @@ pub struct RestoreCell {
     #[arg(long, value_name = "FILE")]
     pub events: Vec<PathBuf>,
 }
+
+#[derive(Args)]
+pub struct FailOver {
+    pub id: CellId,
+    /// The Region of the cell's standby: `ctl cell list`.
+    #[arg(long, value_name = "REGION")]
+    pub to: String,
+    /// Answers of `GET /api/v1/events?cell=…` that were kept: to name what is lost. May be given
+    /// more than once.
+    #[arg(long, value_name = "FILE")]
+    pub events: Vec<PathBuf>,
+}

@@ -35,6 +35,11 @@ impl Batches {
         Self { next: first, last, reader: None }
     }
 
+    /// Up to a later entry.
+    pub fn extend(&mut self, last: u64) {
+        (self.last, self.reader) = (last, None);
+    }
+
     /// `None`: that was all.
     pub async fn next(&mut self, archive: &Archive) -> Result<Option<Batch>> {
         if self.next > self.last {

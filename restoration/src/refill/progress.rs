@@ -39,6 +39,11 @@ pub async fn is_half_read(store: &impl Store, restore: &str) -> Result<bool> {
     Ok(stored(store).await?.is_some_and(|(_, saved)| saved.restore == restore && !saved.ended))
 }
 
+/// The version of the row: another one after each step of whatever restores the cell. `None`: nothing has begun.
+pub async fn progress(store: &impl Store) -> Result<Option<u64>> {
+    Ok(stored(store).await?.map(|(version, _)| version))
+}
+
 impl Saved {
     /// Where this restore has come to. It begins at the first entry if `from_start`.
     pub async fn read(store: &impl Store, restore: &str, from_start: bool) -> Result<Self> {

@@ -1,6 +1,6 @@
 //! Cells that are refilled from archives: over the store and the object store in memory.
 
-mod fixture;
+pub(crate) mod fixture;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +53,36 @@ async fn an_empty_cell_gets_all_blocks_rows_and_owners() {
         assert_eq!(world.refill("first").await.expect("refilled").written, blocks, "nothing is written twice");
         let again = world.refill("second").await.expect("refilled");
         assert_eq!((again.written, again.there), (0, blocks));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_region_follows_a_log_that_grows() {
+    for seed in 0..12 {
+        let mut world = World::new(seed);
+        // Of all cells: those that live elsewhere may come back.
+        let mut chains = world.chains(1..30, 1..60);
+        let away =
+            (0..5).map(|number| wallet(0xf000_0000 + number)).map(|wallet| (wallet, fixture::a_chain(wallet, 9)));
+        chains.extend(away);
+        let mut random = world.random.fork();
+        let half = |(wallet, blocks): (&WalletId, &Vec<Block>)| (*wallet, blocks[..blocks.len().div_ceil(2)].to_vec());
+        let first: AllChains = chains.iter().map(half).collect();
+        for part in [&first, &chains] {
+            world.archive_all(part).await;
+            // Some processes die on the way.
+            for _ in 0..random.usize(0..4) {
+                let is_behind = world.follow(Instant::now()).await.expect("followed");
+                assert!(is_behind || world.store.chains().len() >= part.len(), "seed {seed}");
+            }
+            let later = Instant::now() + Duration::from_secs(60);
+            assert!(!world.follow(later).await.expect("followed"));
+            check_whole(&world.store, part).await;
+        }
+        // When the cell comes here, there is nothing left to write.
+        let report = world.refill_as(&fixture::restoring("first", false, true)).await.expect("refilled");
+        assert_eq!((report.missing, report.damages), (vec![], 0), "seed {seed}");
+        check_whole(&world.store, &chains).await;
     }
 }
 

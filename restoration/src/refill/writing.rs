@@ -37,6 +37,8 @@ pub(super) struct Work {
     pub entry: u64,
     /// Whether what was in the log before it is in the tables, but for what is missing.
     pub is_resumed: bool,
+    /// Whether it is written wherever the wallet lives.
+    pub is_mirror: bool,
 }
 
 /// What became of one wallet's blocks.
@@ -55,12 +57,18 @@ pub(super) async fn one<S: Store>(
     pace: &Pace,
     work: Work,
 ) -> Result<Written> {
-    let Work { known, wallet, blocks, entry, is_resumed } = work;
+    let Work { known, wallet, blocks, entry, is_resumed, is_mirror } = work;
     let begins = blocks.first().is_some_and(|first| first.number == 0)
         && known.as_ref().is_none_or(|known| known.next() == Some(0));
     let chain = match (known, blocks.first()) {
         (Some(chain), _) => chain,
-        (None, Some(first)) => meet(around, archive, first, is_resumed).await?,
+        (None, Some(first)) => {
+            if !is_mirror && lives_elsewhere(around, wallet).await? {
+                Chain::Elsewhere
+            } else {
+                meet(around, archive, first, is_resumed).await?
+            }
+        }
         (None, None) => Chain::Ours(Ours::default()),
     };
     let counts = Counts { begins, ..Counts::default() };
@@ -83,20 +91,25 @@ pub(super) async fn one<S: Store>(
     Ok(written)
 }
 
-/// What the tables hold of a wallet, and whether it is still the cell's own. Its owner comes before its chain.
-async fn meet<S: Store>(around: &Around<'_, S>, archive: &Archive, first: &Block, is_resumed: bool) -> Result<Chain> {
-    let (wallet, cell) = (first.wallet, &around.entry.id);
-    let home = owner(around.placement, wallet)?;
-    if home.id != *cell {
-        let side = around.others.iter().find(|side| side.cell == home.id);
-        let side = side.ok_or_else(|| Error::Unsound(format!("no tables of {}", home.id)))?;
-        // A move to the restored cell may be ahead of the placement.
-        let comes = patiently(|| side.store.head(wallet)).await?.is_some_and(|head| head.home == *cell);
-        if !comes {
-            patiently(|| chains::leave_elsewhere(cell, around.store, side, wallet)).await?;
-            return Ok(Chain::Elsewhere);
-        }
+/// Whether the wallet is another cell's own by now. Then the block by which it left is in the tables afterwards.
+async fn lives_elsewhere<S: Store>(around: &Around<'_, S>, wallet: WalletId) -> Result<bool> {
+    let (home, cell) = (owner(around.placement, wallet)?, &around.entry.id);
+    if home.id == *cell {
+        return Ok(false);
     }
+    let side = around.others.iter().find(|side| side.cell == home.id);
+    let side = side.ok_or_else(|| Error::Unsound(format!("no tables of {}", home.id)))?;
+    // A move to the restored cell may be ahead of the placement.
+    if patiently(|| side.store.head(wallet)).await?.is_some_and(|head| head.home == *cell) {
+        return Ok(false);
+    }
+    patiently(|| chains::leave_elsewhere(cell, around.store, side, wallet)).await?;
+    Ok(true)
+}
+
+/// What the tables hold of a wallet. Its owner comes before its chain.
+async fn meet<S: Store>(around: &Around<'_, S>, archive: &Archive, first: &Block, is_resumed: bool) -> Result<Chain> {
+    let wallet = first.wallet;
     match patiently(|| archive.owner(wallet)).await {
         Ok(Some(owner)) => patiently(|| owners::put(around.store, around.others, wallet, &owner)).await?,
         // Erased, or lost: the cell serves the wallet without it, and says so.

@@ -64,6 +64,7 @@ async fn cell_of_one() -> (Router, WalletId, impl Sized) {
             version: version.expect("sound"),
             instance: "cell-1-a".into(),
             started_ms: 0,
+            standby: false,
         },
     };
     (routes(Arc::new(edge)), WalletId::for_user(namespace, &ann), (instance.tasks, stopper))

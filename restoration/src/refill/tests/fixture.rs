@@ -181,14 +181,54 @@ impl World {
     }
 
     pub async fn refill_through(&self, store: &MemoryStore, restore: &str, in_place: bool) -> Result<Refilled> {
-        let entry = &self.placement.cells()[0];
+        self.refill_into(store, &restoring(restore, in_place, false)).await
+    }
+
+    pub async fn refill_as(&self, restoring: &Restoring) -> Result<Refilled> {
+        self.refill_into(&self.store, restoring).await
+    }
+
+    async fn refill_into(&self, store: &MemoryStore, restoring: &Restoring) -> Result<Refilled> {
         let clock = || Timestamp::from_micros(BEGAN * 2);
-        let around = Around { placement: &self.placement, entry, store, others: &self.others, clock: &clock };
-        let mut refill = Refill::resume(self.archive.clone(), store, restore, in_place).await?;
+        let around = self.around(store, &clock);
+        let mut refill = Refill::resume(self.archive.clone(), store, restoring).await?;
         refill.ahead.bytes_max = self.bytes_max;
         while !refill.report().done {
             refill.run(&around, Instant::now()).await?;
         }
         Ok(refill.report().clone())
+    }
+
+    /// As a process that ends afterwards.
+    pub async fn follow(&self, deadline: Instant) -> Result<bool> {
+        let clock = || Timestamp::from_micros(BEGAN * 2);
+        let around = Around { others: &[], ..self.around(&self.store, &clock) };
+        let restoring = restoring("first", false, true);
+        let mut refill = Refill::resume(self.archive.clone(), &self.store, &restoring).await?;
+        refill.ahead.bytes_max = self.bytes_max;
+        refill.follow(&around, deadline).await
+    }
+
+    fn around<'a>(
+        &'a self,
+        store: &'a MemoryStore,
+        clock: &'a (dyn Fn() -> Timestamp + Send + Sync),
+    ) -> Around<'a, MemoryStore> {
+        let entry = &self.placement.cells()[0];
+        Around { placement: &self.placement, entry, store, others: &self.others, clock }
+    }
+}
+
+/// A restore that began at `since`.
+pub fn restoring(since: &str, in_place: bool, mirror: bool) -> Restoring {
+    Restoring {
+        done: false,
+        again: false,
+        incomplete: false,
+        mirror,
+        in_place,
+        since: since.to_owned(),
+        actor: String::new(),
+        reason: String::new(),
     }
 }

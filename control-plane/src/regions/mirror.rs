@@ -1,0 +1,151 @@
+//! Keeps the tables of each cell's second Region up with the cell's archive, so that a failover has little left to do.
+//!
+//! The same code restores a lost cell; here it never comes to an end. Of two control planes, the one whose progress moves
+//! goes on, and the other one watches. It must never write into tables that hold anything else than what it wrote there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use control_api::{Because, CellSpec, Refusal, Standby, now_rfc3339};
+use metrics::gauge;
+use mover::wall_clock;
+use restoration::around::Around;
+use restoration::refill::{self, Refill};
+use store::Homes;
+use store::dynamodb::DynamoStore;
+use tokio::time::{Instant, sleep};
+use topology::config::Replication;
+use topology::restoring::Restoring;
+use topology::{Bucket, CellId};
+use tracing::{info, warn};
+
+use super::{briefly, say};
+use crate::cells::fleet::Fleet;
+use crate::error::{Result, no_placement, refused, unknown_cell};
+use crate::restore::archived::Refills;
+use crate::restore::{put_stand, stand};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// How long one cell is followed before the next one's turn.
+const TURN: Duration = Duration::from_secs(5);
+/// A control plane that finds the progress of another one goes on when it has watched that unchanged for so long.
+const LEASE: Duration = Duration::from_secs(15);
+/// Between two attempts at tables that cannot be followed into.
+const REST: Duration = Duration::from_secs(10);
+
+/// What this process knows of one cell's second Region.
+struct Mirror {
+    /// Of this epoch of the cell.
+    epoch: u64,
+    refill: Option<Refill>,
+    rests_until: Instant,
+    /// The progress of another process, and since when it has been that.
+    watched: Option<(Option<u64>, Instant)>,
+    /// Whether the tables that the cell has left say so.
+    is_fenced: bool,
+}
+
+/// For ever, cell after cell.
+pub async fn keep_following(fleet: &Fleet, refills: &Arc<Refills>) {
+    let mut mirrors: HashMap<CellId, Mirror> = HashMap::new();
+    loop {
+        match fleet.registry.all().await {
+            Ok(records) => {
+                for record in records.into_values().filter(|record| record.spec.standby.is_some()) {
+                    let spec = record.spec;
+                    let mirror = mirrors.entry(spec.id.clone()).or_insert_with(|| Mirror::of(spec.region_epoch));
+                    if mirror.epoch != spec.region_epoch {
+                        *mirror = Mirror::of(spec.region_epoch);
+                    }
+                    mirror.turn(fleet, refills, &spec).await;
+                }
+            }
+            Err(error) => warn!(%error, "the registry does not answer; no second Region is followed"),
+        }
+        sleep(EVERY).await;
+    }
+}
+
+impl Mirror {
+    fn of(epoch: u64) -> Self {
+        Self { epoch, refill: None, rests_until: Instant::now(), watched: None, is_fenced: epoch == 0 }
+    }
+
+    async fn turn(&mut self, fleet: &Fleet, refills: &Refills, spec: &CellSpec) {
+        let Some(standby) = spec.standby.as_ref().filter(|_| self.rests_until <= Instant::now()) else { return };
+        if !self.is_fenced {
+            let because = Because { actor: "control-plane".into(), reason: "the cell has left this Region".into() };
+            let said = say(fleet, &standby.dynamodb, &spec.dynamodb.region, spec.region_epoch, &because);
+            self.is_fenced = briefly(said).await.is_some();
+        }
+        if standby.replication == Replication::GlobalTable {
+            return;
+        }
+        if let Err(error) = self.follow(fleet, refills, spec, standby).await {
+            info!(cell = %spec.id, region = standby.dynamodb.region, %error, "the second Region is not followed into");
+            (self.refill, self.rests_until) = (None, Instant::now() + REST);
+        }
+    }
+
+    async fn follow(&mut self, fleet: &Fleet, refills: &Refills, spec: &CellSpec, standby: &Standby) -> Result<()> {
+        let store = fleet.store(&standby.dynamodb).await;
+        let restoring = begun(&store, &spec.id).await?;
+        let archive = refills.archive(&spec.id)?;
+        let refill = match &mut self.refill {
+            Some(refill) => refill,
+            None => {
+                let progress = refill::progress(&store).await?;
+                let (seen, since) = *self.watched.get_or_insert((progress, Instant::now()));
+                if seen != progress {
+                    self.watched = Some((progress, Instant::now()));
+                    return Ok(());
+                }
+                if progress.is_some() && since.elapsed() < LEASE {
+                    return Ok(());
+                }
+                self.watched = None;
+                self.refill.insert(Refill::resume(archive.clone(), &store, &restoring).await?)
+            }
+        };
+        let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
+        let entry = now.placement.cell_named(&spec.id).ok_or_else(|| unknown_cell(&spec.id))?;
+        let around = Around { placement: &now.placement, entry, store: &store, others: &[], clock: &wall_clock };
+        let is_behind = Box::pin(refill.follow(&around, Instant::now() + TURN)).await?;
+        let behind = match refill.report().newest_at.as_deref().map(ledger::Timestamp::parse) {
+            Some(Ok(at)) if is_behind => wall_clock().micros().saturating_sub(at.micros()) as f64 / 1e6,
+            _ => 0.0,
+        };
+        gauge!("control_plane_standby_lag_seconds", "cell" => spec.id.to_string()).set(behind);
+        Ok(())
+    }
+}
+
+/// The state that says that these tables follow an archive: begun now, if they are empty.
+async fn begun(store: &DynamoStore, cell: &CellId) -> Result<Restoring> {
+    match stand(store).await? {
+        Some((_, state)) if state.mirror && !state.done => Ok(state),
+        None if store.members((Bucket(0), Bucket(u16::MAX)), None, 1).await?.is_empty()
+            && store.genesis().await?.is_none() =>
+        {
+            let state = Restoring {
+                done: false,
+                again: false,
+                incomplete: false,
+                mirror: true,
+                in_place: false,
+                since: now_rfc3339(),
+                actor: "control-plane".into(),
+                reason: "the tables of the second Region follow the archive".into(),
+            };
+            put_stand(store, None, &state).await?;
+            Ok(state)
+        }
+        _ => {
+            let todo = format!(
+                "the tables hold what {cell} left there: compare it with `ctl cell reconcile {cell}`, then replace the tables"
+            );
+            Err(refused(Refusal::NotEmpty, todo))
+        }
+    }
+}
