@@ -17,6 +17,7 @@ use control_api::restore::{
     WalletsPage,
 };
 use control_api::{Because, Refusal, now_rfc3339};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use ledger::{Block, Owner, WalletKey, canonical};
 use mover::{Side, wall_clock};
 use restoration::around::{Around, Completed};
@@ -40,6 +41,7 @@ use crate::regions;
 /// One answer comes after about this long; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 const WALLETS: usize = 256;
+const WALLETS_AT_ONCE: usize = 32;
 
 /// Wallets of which a cell's tables hold anything, in the order of their ids.
 pub async fn wallets(fleet: &Fleet, cell: &CellId, after: Option<WalletId>) -> Result<WalletsPage> {
@@ -142,8 +144,13 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
         loop {
             let wallets = other.store.members((Bucket(0), Bucket(u16::MAX)), after, WALLETS).await?;
             let Some(last) = wallets.last().copied() else { break };
-            for wallet in wallets {
-                match Box::pin(around.complete(other, wallet)).await? {
+            let completed = wallets.into_iter().map(|wallet| {
+                let around = &around;
+                async move { around.complete(other, wallet).await.map(|completed| (wallet, completed)) }
+            });
+            let completed = stream::iter(completed).buffer_unordered(WALLETS_AT_ONCE).try_collect::<Vec<_>>();
+            for (wallet, completed) in Box::pin(completed).await? {
+                match completed {
                     Completed::Nothing => {}
                     Completed::Whole => page.completed.push(wallet),
                     Completed::LivesThere => {

@@ -246,8 +246,8 @@ pub enum Cell {
     /// Write them back into empty tables of the same cell, with its processes stopped; needs a
     /// --reason.
     Restore(RestoreCell),
-    /// Serve it in its other Region, where its tables follow its archive; needs a --reason. The former Region stops first,
-    /// if it can be reached.
+    /// Serve cells in their other Region, where tables follow their archives; needs a --reason. The former Region stops
+    /// first, if it can be reached.
     Failover(FailOver),
     /// Name each block that only the Region has that the cell has left, and what it did to the balance.
     Reconcile {

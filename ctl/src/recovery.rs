@@ -5,7 +5,7 @@ mod archived;
 mod file;
 pub mod lost;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use command_line::{FAILED, USAGE, failure};
@@ -15,6 +15,7 @@ use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, Refilled, RestoreChain,
     RestoredChain, WalletsPage,
 };
+use futures_util::future::try_join_all;
 use http::Method;
 use ledger::{Block, Timestamp, canonical};
 use serde::Serialize;
@@ -114,9 +115,7 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
     };
     let until = wanted.until.as_deref().map(timestamp).transpose()?;
     let mut evidence = Evidence::default();
-    let because = because(common);
-    let begin = BeginRestore { in_place: wanted.in_place, because: because.clone() };
-    let _: Restoring = api.send(Method::POST, &["v1", "cells", cell, "restore", "begin"], Some(&begin)).await?;
+    begin(common, api, &wanted.id, wanted.in_place).await?;
     let exported_at = export.as_ref().map_or_else(String::new, |export| export.exported_at.clone());
     let mut report = Report { exported_at, ..Report::default() };
     for chain in export.iter().flat_map(Export::chains) {
@@ -142,37 +141,90 @@ pub async fn restore(common: &Common, api: &Client, wanted: &RestoreCell) -> Res
         }
     }
     if wanted.from == Some(Source::Archive) {
-        let refilled = archived::refill(common, api, &wanted.id).await?;
-        report.missing.extend(refilled.missing.iter().cloned());
-        (report.wallets, report.elsewhere) = (refilled.wallets, refilled.elsewhere);
-        report.blocks = refilled.written + refilled.there;
-        report.archive = Some(refilled);
+        report.read(archived::refill(common, api, &wanted.id).await?);
     }
+    finish(common, api, &wanted.id, &mut report, &mut evidence).await?;
+    name_lost(api, &wanted.id, &wanted.events, &mut report, evidence).await?;
+    show(common, &report, tables::recovery::report)?;
+    archived::check(&report)
+}
+
+impl Report {
+    /// Takes in what was read of the archive.
+    fn read(&mut self, refilled: Refilled) {
+        self.missing.extend(refilled.missing.iter().cloned());
+        (self.wallets, self.elsewhere) = (refilled.wallets, refilled.elsewhere);
+        self.blocks = refilled.written + refilled.there;
+        self.archive = Some(refilled);
+    }
+}
+
+async fn begin(common: &Common, api: &Client, cell: &CellId, in_place: bool) -> Result<()> {
+    let begin = BeginRestore { in_place, because: because(common) };
+    let path = ["v1", "cells", cell.as_str(), "restore", "begin"];
+    api.send(Method::POST, &path, Some(&begin)).await.map(|_: Restoring| ())
+}
+
+/// Takes from the other cells what they hold of this one's wallets. Then it serves.
+async fn finish(
+    common: &Common,
+    api: &Client,
+    cell: &CellId,
+    report: &mut Report,
+    evidence: &mut Evidence,
+) -> Result<()> {
     let mut from: Option<FinishFrom> = None;
     for _ in 0..PAGES_MAX {
-        let body = FinishRestore { from, because: because.clone() };
-        let page: FinishedPage =
-            api.send(Method::POST, &["v1", "cells", cell, "restore", "finish"], Some(&body)).await?;
+        let body = FinishRestore { from, because: because(common) };
+        let path = ["v1", "cells", cell.as_str(), "restore", "finish"];
+        let page: FinishedPage = api.send(Method::POST, &path, Some(&body)).await?;
         report.completed += page.completed.len() as u64;
         report.pinned += page.pinned.len() as u64;
         report.missing.extend(page.missing);
         page.completed.iter().for_each(|wallet| evidence.completed(*wallet));
         from = page.next;
         if from.is_none() {
-            break;
+            return Ok(());
         }
     }
-    for events in &wanted.events {
+    Err(failure(FAILED, "there is no end to the wallets of the other cells"))
+}
+
+async fn name_lost(
+    api: &Client,
+    cell: &CellId,
+    all: &[PathBuf],
+    report: &mut Report,
+    mut evidence: Evidence,
+) -> Result<()> {
+    for events in all {
         if report.archive.is_some() {
-            archived::look_up(api, events, &wanted.id, &mut evidence).await?;
+            archived::look_up(api, events, cell, &mut evidence).await?;
         }
-        evidence.events(events, &wanted.id)?;
+        evidence.events(events, cell)?;
     }
     report.lost = evidence.lost();
     report.missing.sort_by_key(|missing| missing.wallet);
     report.missing.dedup_by_key(|missing| missing.wallet);
-    show(common, &report, tables::recovery::report)?;
-    archived::check(&report)
+    Ok(())
+}
+
+/// Restores cells from their archives, each step for all of them before the next: a cell needs the tables of the others.
+pub async fn restore_all(common: &Common, api: &Client, cells: &[CellId], events: &[PathBuf]) -> Result<()> {
+    try_join_all(cells.iter().map(|cell| begin(common, api, cell, false))).await?;
+    let refilled = try_join_all(cells.iter().map(|cell| archived::refill(common, api, cell))).await?;
+    let finished = cells.iter().zip(refilled).map(|(cell, refilled)| async move {
+        let (mut report, mut evidence) = (Report::default(), Evidence::default());
+        report.read(refilled);
+        finish(common, api, cell, &mut report, &mut evidence).await?;
+        name_lost(api, cell, events, &mut report, evidence).await?;
+        anyhow::Ok(report)
+    });
+    for report in try_join_all(finished).await? {
+        show(common, &report, tables::recovery::report)?;
+        archived::check(&report)?;
+    }
+    Ok(())
 }
 
 /// The whole chain, page by page; what was written before is there already.

@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use command_line::{FAILED, MISMATCH, failure};
-use control_api::Client;
+use command_line::{FAILED, MISMATCH, USAGE, failure};
 use control_api::regions::{FailedOver, Failover, LostBlock, ReconciledPage, Step};
+use control_api::{CellView, Client};
+use futures_util::future::try_join_all;
 use http::Method;
 use serde::Serialize;
 use topology::{CellId, WalletId};
 
 use crate::api::because;
 use crate::flags::Common;
-use crate::flags::recovery::{FailOver, RestoreCell, Source};
+use crate::flags::recovery::FailOver;
 use crate::output::show;
 use crate::{recovery, tables};
 
@@ -22,17 +23,43 @@ const POLL: Duration = Duration::from_millis(500);
 const WAITS_MAX: usize = 600;
 const PAGES_MAX: usize = 10_000_000;
 
-/// The former Region stops, if it answers; then the cell is restored in the new one, from its archive.
+/// The former Region stops, if it answers; then the cells are restored in the new one, from their archives.
 pub async fn fail_over(common: &Common, api: &Client, wanted: FailOver) -> Result<()> {
-    let FailOver { id, to, events } = wanted;
-    let mut state = ask(common, api, &id, &to).await?;
-    if state.step == Step::Restore {
-        let restore = RestoreCell { id: id.clone(), from: Some(Source::Archive), in_place: false, until: None, events };
-        recovery::restore(common, api, &restore).await?;
-        // The tables name the Region, if a crash came before that.
-        state = ask(common, api, &id, &to).await?;
+    let FailOver { ids, all_of, to, events } = wanted;
+    let ids = match &all_of {
+        None => ids,
+        Some(region) => cells_of(api, region, &to).await?,
+    };
+    let states = try_join_all(ids.iter().map(|id| ask(common, api, id, &to))).await?;
+    let restored: Vec<_> = ids.iter().zip(&states).filter(|(_, state)| state.step == Step::Restore).collect();
+    let restored: Vec<CellId> = restored.into_iter().map(|(id, _)| id.clone()).collect();
+    recovery::restore_all(common, api, &restored, &events).await?;
+    // The tables name the Region, if a crash came before that.
+    let states = try_join_all(ids.iter().map(|id| ask(common, api, id, &to))).await?;
+    let cells: Vec<_> = ids.into_iter().zip(states).map(|(id, state)| Taken { id, state }).collect();
+    show(common, &cells, |cells| cells.iter().map(|cell| tables::regions::failed_over(cell, &to)).collect())
+}
+
+#[derive(Debug, Serialize)]
+pub struct Taken {
+    pub id: CellId,
+    #[serde(flatten)]
+    pub state: FailedOver,
+}
+
+/// The cells of a Region that can go to another one, or have gone there: the command may be repeated.
+async fn cells_of(api: &Client, region: &str, to: &str) -> Result<Vec<CellId>> {
+    let cells: Vec<CellView> = api.get(&["v1", "cells"]).await?;
+    let goes = |cell: &CellView| {
+        let Some(standby) = &cell.standby else { return false };
+        let [here, there] = [&cell.dynamodb.region, &standby.dynamodb.region];
+        [here, there] == [region, to] || (cell.region_epoch > 0 && [there, here] == [region, to])
+    };
+    let found: Vec<CellId> = cells.iter().filter(|cell| goes(cell)).map(|cell| cell.id.clone()).collect();
+    match found.is_empty() {
+        true => Err(failure(USAGE, format!("no cell of {region} has its standby in {to}: `ctl cell list`"))),
+        false => Ok(found),
     }
-    show(common, &state, |state| tables::regions::failed_over(&id, &to, state))
 }
 
 async fn ask(common: &Common, api: &Client, id: &CellId, to: &str) -> Result<FailedOver> {

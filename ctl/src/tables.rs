@@ -32,20 +32,30 @@ fn state(cell: &CellView) -> String {
     format!("{:?}", cell.state).to_lowercase()
 }
 
+/// With Regions, if any cell has a second one.
 pub fn cells(cells: &[CellView]) -> String {
+    let has_regions = cells.iter().any(|cell| cell.standby.is_some());
     let row = |cell: &CellView| {
         let addresses: Vec<_> = cell.instances.iter().map(address).collect();
-        vec![
-            cell.id.to_string(),
-            state(cell),
-            cell.weight.to_string(),
-            cell.buckets.to_string(),
-            cell.pins.to_string(),
-            customers(cell.customers),
+        let regions = || {
+            let standby = cell.standby.as_ref().map_or("-", |standby| standby.dynamodb.region.as_str());
+            [cell.dynamodb.region.clone(), standby.to_owned()]
+        };
+        let (before, after) = (
+            vec![
+                cell.id.to_string(),
+                state(cell),
+                cell.weight.to_string(),
+                cell.buckets.to_string(),
+                cell.pins.to_string(),
+                customers(cell.customers),
+            ],
             addresses.join(","),
-        ]
+        );
+        before.into_iter().chain(has_regions.then(regions).into_iter().flatten()).chain([after]).collect()
     };
-    let header = ["CELL", "STATE", "WEIGHT", "BUCKETS", "PINS", "CUSTOMERS", "INSTANCES"];
+    let regions = if has_regions { &["REGION", "STANDBY"][..] } else { &[] };
+    let header = [&["CELL", "STATE", "WEIGHT", "BUCKETS", "PINS", "CUSTOMERS"], regions, &["INSTANCES"]].concat();
     columns(&header, &cells.iter().map(row).collect::<Vec<_>>())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use control_api::{CellSpec, Refusal};
+use control_api::{CellSpec, CellTables, Refusal};
 
 use crate::error::{Result, refused};
 
@@ -13,13 +13,13 @@ const INSTANCE_MAX_BYTES: usize = 64;
 pub fn check<'a>(cells: impl IntoIterator<Item = &'a CellSpec>) -> Result<()> {
     let mut taken: HashMap<String, &CellSpec> = HashMap::new();
     for cell in cells {
-        let tables = &cell.dynamodb;
-        let (endpoint, role) = (tables.endpoint.as_deref().unwrap_or("AWS"), tables.role.as_deref().unwrap_or("none"));
-        let place = format!("tables {} in {} at {endpoint}, role {role}", tables.table_prefix, tables.region);
-        let instances = cell.instances.iter().flat_map(|instance| {
+        let standby = cell.standby.iter();
+        let places = [&cell.dynamodb].into_iter().chain(standby.clone().map(|standby| &standby.dynamodb)).map(place);
+        let all = || cell.instances.iter().chain(standby.clone().flat_map(|standby| &standby.instances));
+        let instances = all().flat_map(|instance| {
             [format!("an instance {}", instance.id), format!("an instance at {}", instance.address)]
         });
-        for what in std::iter::once(place).chain(instances) {
+        for what in places.chain(instances) {
             match taken.insert(what.clone(), cell) {
                 Some(other) if other.id != cell.id => {
                     let detail = format!("{} and {} both have {what}: each cell has its own", other.id, cell.id);
@@ -28,12 +28,17 @@ pub fn check<'a>(cells: impl IntoIterator<Item = &'a CellSpec>) -> Result<()> {
                 _ => {}
             }
         }
-        if let Some(instance) = cell.instances.iter().find(|instance| !is_name(&instance.id.0)) {
+        if let Some(instance) = all().find(|instance| !is_name(&instance.id.0)) {
             let detail = format!("{:?}: 1 to {INSTANCE_MAX_BYTES} of letters, digits, '-', '_' and '.'", instance.id.0);
             return Err(refused(Refusal::BadId, detail));
         }
     }
     Ok(())
+}
+
+fn place(tables: &CellTables) -> String {
+    let (endpoint, role) = (tables.endpoint.as_deref().unwrap_or("AWS"), tables.role.as_deref().unwrap_or("none"));
+    format!("tables {} in {} at {endpoint}, role {role}", tables.table_prefix, tables.region)
 }
 
 fn is_name(text: &str) -> bool {
@@ -49,7 +54,6 @@ mod tests {
 
     use super::*;
     use crate::tests::fixture::code;
-    use control_api::CellTables;
 
     fn cell(id: &str, instance: &str, address: &str, prefix: &str) -> CellSpec {
         CellSpec {

@@ -75,7 +75,7 @@ impl Mirror {
     async fn turn(&mut self, fleet: &Fleet, refills: &Refills, spec: &CellSpec) {
         let Some(standby) = spec.standby.as_ref().filter(|_| self.rests_until <= Instant::now()) else { return };
         if !self.is_fenced {
-            let because = Because { actor: "control-plane".into(), reason: "the cell has left this Region".into() };
+            let because = by_itself("the cell has left this Region");
             let said = say(fleet, &standby.dynamodb, &spec.dynamodb.region, spec.region_epoch, &because);
             self.is_fenced = briefly(said).await.is_some();
         }
@@ -90,7 +90,7 @@ impl Mirror {
 
     async fn follow(&mut self, fleet: &Fleet, refills: &Refills, spec: &CellSpec, standby: &Standby) -> Result<()> {
         let store = fleet.store(&standby.dynamodb).await;
-        let restoring = begun(&store, &spec.id).await?;
+        let restoring = begun(fleet, &store, spec, standby).await?;
         let archive = refills.archive(&spec.id)?;
         let refill = match &mut self.refill {
             Some(refill) => refill,
@@ -122,12 +122,16 @@ impl Mirror {
 }
 
 /// The state that says that these tables follow an archive: begun now, if they are empty.
-async fn begun(store: &DynamoStore, cell: &CellId) -> Result<Restoring> {
+async fn begun(fleet: &Fleet, store: &DynamoStore, spec: &CellSpec, standby: &Standby) -> Result<Restoring> {
+    let cell = &spec.id;
     match stand(store).await? {
         Some((_, state)) if state.mirror && !state.done => Ok(state),
         None if store.members((Bucket(0), Bucket(u16::MAX)), None, 1).await?.is_empty()
             && store.genesis().await?.is_none() =>
         {
+            let because = by_itself("the tables of the second Region follow the archive");
+            // A process over these tables that was started as that of a home waits, too.
+            say(fleet, &standby.dynamodb, &spec.dynamodb.region, spec.region_epoch, &because).await?;
             let state = Restoring {
                 done: false,
                 again: false,
@@ -135,8 +139,8 @@ async fn begun(store: &DynamoStore, cell: &CellId) -> Result<Restoring> {
                 mirror: true,
                 in_place: false,
                 since: now_rfc3339(),
-                actor: "control-plane".into(),
-                reason: "the tables of the second Region follow the archive".into(),
+                actor: because.actor,
+                reason: because.reason,
             };
             put_stand(store, None, &state).await?;
             Ok(state)
@@ -148,4 +152,8 @@ async fn begun(store: &DynamoStore, cell: &CellId) -> Result<Restoring> {
             Err(refused(Refusal::NotEmpty, todo))
         }
     }
+}
+
+fn by_itself(reason: &str) -> Because {
+    Because { actor: "control-plane".into(), reason: reason.into() }
 }

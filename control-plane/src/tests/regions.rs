@@ -81,7 +81,7 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
         assert!(began.elapsed() < SOON, "it does not follow");
         sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(home(&plane, &there).await, None, "it waits");
+    assert_eq!(home(&plane, &there).await, Some(("us-east-1".into(), 0)), "it waits");
     deposited(&plane, 1, wallet).await;
     archive(&archived, &[blocks(&plane, 1, wallet).await[2..].to_vec()]).await;
     let kept = blocks(&plane, 1, wallet).await;
@@ -101,7 +101,7 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
         sleep(Duration::from_millis(200)).await;
     };
     assert_eq!((state.step, state.epoch), (Step::Restore, 1));
-    assert_eq!(home(&plane, &there).await, None, "it is not whole yet");
+    assert_eq!(home(&plane, &there).await, Some(("us-east-1".into(), 0)), "it is not whole yet");
     let fence = archived.newest(0).await.expect("answers").expect("written");
     assert_eq!((fence.epoch, fence.blocks), (1, 0));
     assert_eq!(Place::parse(&fence.position).map(|place| place.walk), Some(Walk::Done));

@@ -49,8 +49,13 @@ pub struct RestoreCell {
 
 #[derive(Args)]
 pub struct FailOver {
-    pub id: CellId,
-    /// The Region of the cell's standby: `ctl cell list`.
+    /// Cells that go there together.
+    #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+    pub ids: Vec<CellId>,
+    /// Every cell of this Region, which is lost, that has its standby in --to.
+    #[arg(long, value_name = "REGION")]
+    pub all_of: Option<String>,
+    /// The Region of the cells' standby: `ctl cell list`.
     #[arg(long, value_name = "REGION")]
     pub to: String,
     /// Answers of `GET /api/v1/events?cell=…` that were kept: to name what is lost. May be given

@@ -1,12 +1,11 @@
 //! A cell that changed its Region, as people read it.
 
 use command_line::columns;
-use control_api::regions::{FailedOver, Step};
-use topology::CellId;
+use control_api::regions::Step;
 
-use crate::regions::Reconciled;
+use crate::regions::{Reconciled, Taken};
 
-pub fn failed_over(id: &CellId, to: &str, state: &FailedOver) -> String {
+pub fn failed_over(Taken { id, state }: &Taken, to: &str) -> String {
     let does = match state.step {
         Step::Serving => "serves in",
         Step::Restore => "is being restored in",
