@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::{briefly, say};
 use crate::cells::fleet::Fleet;
+use crate::clock::now_s;
 use crate::error::{Result, no_placement, refused, unknown_cell};
 use crate::restore::archived::Refills;
 use crate::restore::{put_stand, stand};
@@ -33,6 +34,9 @@ const TURN: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(15);
 /// Between two attempts at tables that cannot be followed into.
 const REST: Duration = Duration::from_secs(10);
+
+/// When the second Region last had all of a cell's archive, in seconds since 1970; 0 until it has.
+const CURRENT: &str = "control_plane_standby_current_timestamp_seconds";
 
 /// What this process knows of one cell's second Region.
 struct Mirror {
@@ -54,9 +58,9 @@ pub async fn keep_following(fleet: &Fleet, refills: &Arc<Refills>) {
             Ok(records) => {
                 for record in records.into_values().filter(|record| record.spec.standby.is_some()) {
                     let spec = record.spec;
-                    let mirror = mirrors.entry(spec.id.clone()).or_insert_with(|| Mirror::of(spec.region_epoch));
+                    let mirror = mirrors.entry(spec.id.clone()).or_insert_with(|| Mirror::of(&spec));
                     if mirror.epoch != spec.region_epoch {
-                        *mirror = Mirror::of(spec.region_epoch);
+                        *mirror = Mirror::of(&spec);
                     }
                     mirror.turn(fleet, refills, &spec).await;
                 }
@@ -68,7 +72,9 @@ pub async fn keep_following(fleet: &Fleet, refills: &Arc<Refills>) {
 }
 
 impl Mirror {
-    fn of(epoch: u64) -> Self {
+    fn of(spec: &CellSpec) -> Self {
+        let epoch = spec.region_epoch;
+        gauge!(CURRENT, "cell" => spec.id.to_string()).set(0.0);
         Self { epoch, refill: None, rests_until: Instant::now(), watched: None, is_fenced: epoch == 0 }
     }
 
@@ -111,12 +117,9 @@ impl Mirror {
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let entry = now.placement.cell_named(&spec.id).ok_or_else(|| unknown_cell(&spec.id))?;
         let around = Around { placement: &now.placement, entry, store: &store, others: &[], clock: &wall_clock };
-        let is_behind = Box::pin(refill.follow(&around, Instant::now() + TURN)).await?;
-        let behind = match refill.report().newest_at.as_deref().map(ledger::Timestamp::parse) {
-            Some(Ok(at)) if is_behind => wall_clock().micros().saturating_sub(at.micros()) as f64 / 1e6,
-            _ => 0.0,
-        };
-        gauge!("control_plane_standby_lag_seconds", "cell" => spec.id.to_string()).set(behind);
+        if !Box::pin(refill.follow(&around, Instant::now() + TURN)).await? {
+            gauge!(CURRENT, "cell" => spec.id.to_string()).set(now_s() as f64);
+        }
         Ok(())
     }
 }
