@@ -66,6 +66,14 @@ pub struct CellSpec {
     pub region_epoch: u64,
 }
 
+impl CellSpec {
+    /// The Region that the cell's customers belong to: the one where the cell was before it ever changed its Region.
+    pub fn first_region(&self) -> &str {
+        let away = self.standby.as_ref().filter(|_| !self.region_epoch.is_multiple_of(2));
+        away.map_or(&self.dynamodb.region, |standby| &standby.dynamodb.region)
+    }
+}
+
 /// The tables and processes of a cell in its second Region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,6 +168,9 @@ pub struct Onboard {
     pub user_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<CellId>,
+    /// A cell of this Region. Operations that choose cells by themselves keep the customer in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     #[serde(flatten)]
     pub because: Because,
 }

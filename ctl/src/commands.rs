@@ -86,8 +86,8 @@ pub async fn run(flags: Flags) -> Result<()> {
             let query: Vec<_> = meant.map(|meant| ("as", meant.to_owned())).into_iter().collect();
             show(common, &api.get_with::<control_api::Where>(&["v1", "where", &id], &query).await?, tables::place)
         }
-        Noun::Customer(Customer::Onboard { user, cell }) => {
-            let body = control_api::Onboard { user_id: user, cell, because: because(common) };
+        Noun::Customer(Customer::Onboard { user, cell, region }) => {
+            let body = control_api::Onboard { user_id: user, cell, region, because: because(common) };
             let done: control_api::Customer = api.send(Method::POST, &["v1", "customers"], Some(&body)).await?;
             show(common, &done, tables::customer)
         }

@@ -297,8 +297,11 @@ pub enum Customer {
         #[arg(long)]
         user: String,
         /// Default: the cell of the user's bucket.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "region")]
         cell: Option<CellId>,
+        /// A cell of this Region.
+        #[arg(long)]
+        region: Option<String>,
     },
     Show {
         user: String,

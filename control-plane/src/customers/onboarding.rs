@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::cells::fleet::Fleet;
 use crate::cells::instances::Answer;
+use crate::cells::registry::Record;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::placement::placements::Delta;
 use restoration::creation_rights::{self, Denied};
@@ -58,7 +59,7 @@ pub async fn onboard(fleet: &Fleet, wanted: &Onboard) -> Result<Customer> {
     let wallet = WalletId::for_user(fleet.namespace, &user);
     for _ in 0..HOME_CHANGES_MAX {
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
-        let plan = plan(fleet, &now.placement, wallet, wanted.cell.as_ref()).await?;
+        let plan = plan(fleet, &now.placement, wallet, wanted).await?;
         let Some(created) = carry_out(fleet, &plan, &user, wallet, &wanted.because).await? else { continue };
         fleet.counts.add_one(&plan.target.id);
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
@@ -76,7 +77,8 @@ struct Plan {
     pinned_already: bool,
 }
 
-async fn plan(fleet: &Fleet, placement: &Placement, wallet: WalletId, asked: Option<&CellId>) -> Result<Plan> {
+async fn plan(fleet: &Fleet, placement: &Placement, wallet: WalletId, wanted: &Onboard) -> Result<Plan> {
+    let asked = wanted.cell.as_ref();
     let owner = entry(placement, wallet)?;
     // A cell without running instances does not stop this: the denial's condition finds a wallet in
     // the home's tables.
@@ -101,7 +103,7 @@ async fn plan(fleet: &Fleet, placement: &Placement, wallet: WalletId, asked: Opt
         }
         (Some(begun), _) => placement.cell_named(&begun).ok_or_else(|| unknown_cell(&begun))?,
         (None, Some(asked)) => open_cell(placement.cell_named(asked).ok_or_else(|| unknown_cell(asked))?)?,
-        (None, None) => chosen(fleet, placement, owner).await?,
+        (None, None) => chosen(fleet, placement, owner, wanted.region.as_deref()).await?,
     };
     let pinned_already = placement.pins().get(&wallet) == Some(&target.index);
     Ok(Plan { home: home.clone(), target: target.clone(), pinned_already })
@@ -192,12 +194,18 @@ pub async fn pin(fleet: &Fleet, wallet: WalletId, target: &CellEntry, because: &
 }
 
 /// The bucket's owner, unless it takes no more customers; then the cell with the most room for its weight.
-async fn chosen<'a>(fleet: &Fleet, placement: &'a Placement, owner: &'a CellEntry) -> Result<&'a CellEntry> {
+async fn chosen<'a>(
+    fleet: &Fleet,
+    placement: &'a Placement,
+    owner: &'a CellEntry,
+    region: Option<&str>,
+) -> Result<&'a CellEntry> {
     let records = fleet.registry.all().await?;
     let room = |cell: &CellEntry| -> f64 {
-        let most = records.get(&cell.id).map_or(0, |record| record.spec.max_customers);
-        let free = most.saturating_sub(fleet.counts.of(&cell.id).unwrap_or(0));
-        if cell.state == CellState::Active { free as f64 } else { 0.0 }
+        let Some(Record { spec, .. }) = records.get(&cell.id) else { return 0.0 };
+        let free = spec.max_customers.saturating_sub(fleet.counts.of(&cell.id).unwrap_or(0));
+        let is_there = region.is_none_or(|region| spec.first_region() == region);
+        if is_there && cell.state == CellState::Active { free as f64 } else { 0.0 }
     };
     if room(owner) > 0.0 {
         return Ok(owner);

@@ -39,6 +39,16 @@ impl Room {
 
 pub type Rooms = HashMap<CellId, Room>;
 
+/// The Region that each cell's customers belong to. What chooses cells by itself moves no customer out of it.
+#[derive(Debug, Default)]
+pub struct Regions(pub HashMap<CellId, String>);
+
+impl Regions {
+    fn of(&self, cell: &CellEntry) -> &str {
+        self.0.get(&cell.id).map_or("", String::as_str)
+    }
+}
+
 /// One wallet to another cell.
 pub fn migrate_wallet(placement: &Placement, wallet: WalletId, to: &CellId) -> Result<Plan> {
     let target = receiver(placement, to)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use topology::{CellId, CellState, Placement};
 
-use super::plan::{Room, Rooms};
+use super::plan::{Regions, Room, Rooms};
 use crate::cells::counting;
 use crate::cells::fleet::Fleet;
 use crate::error::Result;
@@ -21,4 +21,10 @@ pub async fn rooms(fleet: &Fleet, placement: &Placement) -> Result<Rooms> {
         (id, room)
     };
     Ok(records.into_iter().map(room).collect::<HashMap<_, _>>())
+}
+
+/// The Region that each cell's customers belong to.
+pub async fn regions(fleet: &Fleet) -> Result<Regions> {
+    let records = fleet.registry.all().await?;
+    Ok(Regions(records.into_iter().map(|(id, record)| (id, record.spec.first_region().to_owned())).collect()))
 }

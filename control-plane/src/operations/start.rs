@@ -15,7 +15,7 @@ use topology::{CellId, Placement, UserId, WalletId};
 
 use super::claims::{Claim, overlap};
 use super::record::{Operation, StoredPlan};
-use super::rooms::rooms;
+use super::rooms::{regions, rooms};
 use super::table::{ACTIVE_MAX, Register};
 use super::{estimate, get, limits, plan, unpinned};
 use crate::because::check_meant;
@@ -113,9 +113,10 @@ async fn planned(
             let wallet = WalletId::for_user(operations.fleet.namespace, &UserId::parse(user.as_str())?);
             wallet_plan(operations, placement, wallet, to).await?
         }
-        Wanted::Rebalance { max_moves } => plan::rebalance(placement, *max_moves)?,
+        Wanted::Rebalance { max_moves } => plan::rebalance(placement, &regions(&operations.fleet).await?, *max_moves)?,
         Wanted::Evacuate { cell, force } => {
-            plan::evacuate(placement, &rooms(&operations.fleet, placement).await?, cell, *force)?
+            let fleet = &*operations.fleet;
+            plan::evacuate(placement, &rooms(fleet, placement).await?, &regions(fleet).await?, cell, *force)?
         }
         Wanted::Reverse { operation } => {
             let (_, steps) = completed(operations, *operation).await?;

@@ -12,7 +12,7 @@ use crate::placement::placements::Delta;
 use restoration::creation_rights::{Denied, deny, grant};
 
 fn request(user: &UserId, cell: Option<CellId>) -> Onboard {
-    Onboard { user_id: user.to_string(), cell, because: because() }
+    Onboard { user_id: user.to_string(), cell, region: None, because: because() }
 }
 
 /// Does the first `steps` steps of bringing a customer of cell 1 to cell 2.

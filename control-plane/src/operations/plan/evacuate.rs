@@ -8,15 +8,17 @@ use topology::placement::CellState;
 use topology::shares::fair_shares_of;
 use topology::{Bucket, CellEntry, CellId, CellIndex, Placement, WalletId};
 
-use super::{Rooms, SINGLE_WALLETS_MAX, bucket_steps, name, plan_of};
+use super::{Regions, Rooms, SINGLE_WALLETS_MAX, bucket_steps, name, plan_of};
 use crate::error::{Result, refused, unknown_cell};
 
-pub fn evacuate(placement: &Placement, rooms: &Rooms, cell: &CellId, force: bool) -> Result<Plan> {
+pub fn evacuate(placement: &Placement, rooms: &Rooms, regions: &Regions, cell: &CellId, force: bool) -> Result<Plan> {
     let source = placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     if source.state == CellState::Removed {
         return Err(refused(Refusal::CellRemoved, format!("{cell} owns nothing")));
     }
-    let others = placement.cells().iter().filter(|other| other.index != source.index);
+    let region = regions.of(source);
+    let is_other = |other: &&CellEntry| other.index != source.index && regions.of(other) == region;
+    let others = placement.cells().iter().filter(is_other);
     let receivers: Vec<_> = others.filter(|other| other.state == CellState::Active && other.weight > 0).collect();
     let buckets: Vec<Bucket> = Bucket::all().filter(|&bucket| placement.owner_of(bucket) == source.index).collect();
     let pinned = pinned_to(placement, source.index);
@@ -27,7 +29,7 @@ pub fn evacuate(placement: &Placement, rooms: &Rooms, cell: &CellId, force: bool
     if buckets.is_empty() && pinned.is_empty() {
         return Ok(plan_of(placement, vec![], |_, _| String::new()));
     }
-    let weights = weights(&receivers, rooms, cell, force)?;
+    let weights = weights(&receivers, rooms, source, region, force)?;
     let moves = spread(&buckets, &weights);
     let mut steps = bucket_steps(placement, moves)?;
     let best = weights.iter().max_by_key(|&&(_, weight)| weight).expect("a cell has room").0;
@@ -54,9 +56,17 @@ fn pinned_to(placement: &Placement, cell: CellIndex) -> Vec<WalletId> {
 }
 
 /// Each receiver with its room; if that is too little and it is meant anyway, with its weight.
-fn weights(receivers: &[&CellEntry], rooms: &Rooms, cell: &CellId, force: bool) -> Result<Vec<(CellIndex, u32)>> {
+fn weights(
+    receivers: &[&CellEntry],
+    rooms: &Rooms,
+    source: &CellEntry,
+    region: &str,
+    force: bool,
+) -> Result<Vec<(CellIndex, u32)>> {
+    let cell = &source.id;
     if receivers.is_empty() {
-        let detail = format!("no other active cell has a weight above 0: add one before {cell} is evacuated");
+        let there = if region.is_empty() { String::new() } else { format!(" of {region}") };
+        let detail = format!("no other active cell{there} has a weight above 0: add one before {cell} is evacuated");
         return Err(refused(Refusal::NoReceiver, detail));
     }
     let free = |other: &CellEntry| rooms.get(&other.id).and_then(|room| room.free());

@@ -3,39 +3,46 @@
 //! It must never give a bucket to a cell that takes no new customers, nor take one from a cell that is drained: a
 //! drained cell keeps what it has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use control_api::{Plan, Refusal};
 use topology::placement::CellState;
 use topology::shares::{fair_shares_of, moves_to_shares};
-use topology::{BUCKETS, CellIndex, Placement};
+use topology::{CellEntry, CellIndex, Placement};
 
-use super::{bucket_steps, plan_of};
+use super::{Regions, bucket_steps, plan_of};
 use crate::error::{Error, Result};
 
-/// `max_moves`: most buckets moved by this run; the rest is another run's.
-pub fn rebalance(placement: &Placement, max_moves: Option<usize>) -> Result<Plan> {
+/// `max_moves`: most buckets moved by this run; the rest is another run's. Each Region keeps the buckets that it has.
+pub fn rebalance(placement: &Placement, regions: &Regions, max_moves: Option<usize>) -> Result<Plan> {
     let mut owned: HashMap<CellIndex, usize> = HashMap::new();
     for &owner in placement.owners() {
         *owned.entry(owner).or_default() += 1;
     }
     let owned_by = |cell| owned.get(&cell).copied().unwrap_or(0);
     let cells = placement.cells();
-    let keeps = cells.iter().filter(|cell| cell.state == CellState::Draining).map(|cell| cell.index);
-    let kept: Vec<(CellIndex, usize)> = keeps.map(|cell| (cell, owned_by(cell))).collect();
-    let weighed = cells.iter().filter(|cell| matches!(cell.state, CellState::Active | CellState::Joining));
-    let weights: Vec<(CellIndex, u32)> = weighed.map(|cell| (cell.index, cell.weight)).collect();
-    if weights.iter().all(|&(_, weight)| weight == 0) {
+    let takes = |cell: &CellEntry| matches!(cell.state, CellState::Active | CellState::Joining);
+    if cells.iter().all(|cell| !takes(cell) || cell.weight == 0) {
         let todo = "no active cell has a weight above 0";
         return Err(Error::Refused(
             Refusal::NoWeight.detail(todo).titled("There is no cell to share the buckets among"),
         ));
     }
-    let pool = BUCKETS - kept.iter().map(|&(_, buckets)| buckets).sum::<usize>();
-    let mut shares = fair_shares_of(pool, &weights, owned_by);
-    let share_of: HashMap<_, _> = shares.iter().copied().collect();
-    shares.extend(kept);
-    let mut moves = moves_to_shares(placement.owners(), &shares);
+    let (mut moves, mut share_of) = (Vec::new(), HashMap::new());
+    for region in cells.iter().map(|cell| regions.of(cell)).collect::<BTreeSet<_>>() {
+        let is_here = |cell: &&CellEntry| regions.of(cell) == region && cell.state != CellState::Draining;
+        let weights: Vec<_> =
+            cells.iter().filter(is_here).filter(|cell| takes(cell)).map(|cell| (cell.index, cell.weight)).collect();
+        if weights.iter().all(|&(_, weight)| weight == 0) {
+            continue;
+        }
+        let pool = cells.iter().filter(is_here).map(|cell| owned_by(cell.index)).sum();
+        let mut shares = fair_shares_of(pool, &weights, owned_by);
+        share_of.extend(shares.iter().copied());
+        let others = cells.iter().filter(|cell| !is_here(cell));
+        shares.extend(others.map(|cell| (cell.index, owned_by(cell.index))));
+        moves.extend(moves_to_shares(placement.owners(), &shares));
+    }
     moves.truncate(max_moves.unwrap_or(usize::MAX));
     let steps = bucket_steps(placement, moves.into_iter().map(|step| (step.bucket, step.to)))?;
     let stands = |id: &topology::CellId| {

@@ -80,20 +80,24 @@ fn a_rebalance_moves_only_what_it_takes() {
         (vec![(Active, 1, 4 * QUARTER), (Empty, 1, 0), (Active, 0, 0)], None, vec![]),
     ];
     for (cells, max_moves, expected) in cases {
-        let plan = rebalance(&placement(&cells, &[]), max_moves).expect("planned");
+        let plan = rebalance(&placement(&cells, &[]), &Regions::default(), max_moves).expect("planned");
         let expected: Vec<_> =
             expected.into_iter().map(|(from, to, n)| (id(from).to_string(), id(to).to_string(), n, 0)).collect();
         assert_eq!(moved(&plan), expected, "{cells:?}");
         assert!(plan.steps.iter().all(|step| sizes([step]).0 <= GROUP_BUCKETS));
         assert_eq!(sizes(&plan.steps).0, expected.iter().map(|step| step.2).sum::<usize>());
     }
-    assert_eq!(code(rebalance(&placement(&[(Draining, 1, BUCKETS), (Active, 0, 0)], &[]), None)), "no_weight");
+    assert_eq!(
+        code(rebalance(&placement(&[(Draining, 1, BUCKETS), (Active, 0, 0)], &[]), &Regions::default(), None)),
+        "no_weight"
+    );
 }
 
 #[test]
 fn a_rebalance_says_why_and_leaves_pins_alone() {
     let cells = [(Active, 1, 4 * QUARTER), (Joining, 1, 0)];
-    let plan = rebalance(&placement(&cells, &[(wallet(5), 2), (wallet(0xffff), 1)]), None).expect("planned");
+    let plan = rebalance(&placement(&cells, &[(wallet(5), 2), (wallet(0xffff), 1)]), &Regions::default(), None)
+        .expect("planned");
     assert_eq!(plan.moves[0].why, "cell-1 owns 65536 of its share of 32768; cell-2 owns 0 of its share of 32768");
     assert!(plan.steps.iter().all(|step| matches!(step.piece, Piece::Buckets(_))));
 }
@@ -104,7 +108,7 @@ fn an_evacuation_spreads_buckets_and_sends_pins_home() {
     // One wallet of cell 2's buckets, one of the evacuated cell's own, and one of its own that lives elsewhere.
     let pins = [(wallet(0x8001), 1), (wallet(1), 1), (wallet(2), 3)];
     let rooms = rooms(&[(1, 100, Some(40)), (2, 100, Some(70)), (3, 100, Some(90)), (4, 100, Some(0))]);
-    let plan = evacuate(&placement(&cells, &pins), &rooms, &id(1), false).expect("planned");
+    let plan = evacuate(&placement(&cells, &pins), &rooms, &Regions::default(), &id(1), false).expect("planned");
     let expected = [(2, 3 * QUARTER / 2, 1), (3, QUARTER / 2, 0)];
     let expected = expected.map(|(to, buckets, wallets)| ("cell-1".to_owned(), id(to).to_string(), buckets, wallets));
     assert_eq!(moved(&plan), expected);
@@ -121,12 +125,39 @@ fn an_evacuation_without_room_is_refused_unless_it_is_forced() {
         rooms(&[(1, 100, Some(0)), (2, 100, Some(100)), (3, 100, Some(100))]),
     ];
     for rooms in cases {
-        assert_eq!(code(evacuate(&cells, &rooms, &id(1), false)), "headroom_lacking", "{rooms:?}");
-        let forced = evacuate(&cells, &rooms, &id(1), true).expect("forced");
+        assert_eq!(code(evacuate(&cells, &rooms, &Regions::default(), &id(1), false)), "headroom_lacking", "{rooms:?}");
+        let forced = evacuate(&cells, &rooms, &Regions::default(), &id(1), true).expect("forced");
         assert_eq!(moved(&forced).iter().map(|m| m.2).collect::<Vec<_>>(), [QUARTER / 2, 3 * QUARTER / 2]);
     }
     let alone = placement(&[(Active, 1, BUCKETS), (Active, 0, 0), (Joining, 1, 0)], &[]);
-    assert_eq!(code(evacuate(&alone, &rooms(&[]), &id(1), true)), "no_receiver");
+    assert_eq!(code(evacuate(&alone, &rooms(&[]), &Regions::default(), &id(1), true)), "no_receiver");
+}
+
+#[test]
+fn no_customer_leaves_its_region_by_itself() {
+    let cells = [(Active, 1, 2 * QUARTER), (Active, 1, QUARTER), (Joining, 2, 0), (Active, 1, QUARTER), (Active, 1, 0)];
+    let in_regions = |names: [&str; 5]| Regions((1..).zip(names).map(|(cell, name)| (id(cell), name.into())).collect());
+    let regions = in_regions(["north", "south", "north", "south", "south"]);
+    // A wallet of the south, pinned to the north.
+    let placement = placement(&cells, &[(wallet(0x9000), 1)]);
+    let is_inside = |plan: &Plan| {
+        let region = |cell: &CellId| regions.0[cell].clone();
+        plan.steps.iter().all(|step| region(&step.from) == region(&step.to))
+    };
+    let plan = rebalance(&placement, &regions, None).expect("planned");
+    assert!(is_inside(&plan));
+    let to_third: usize = moved(&plan).iter().filter(|part| part.1 == "cell-3").map(|part| part.2).sum();
+    assert_eq!(to_third, 2 * QUARTER * 2 / 3, "two thirds of what the north has");
+
+    let free = rooms(&[(1, 100, Some(40)), (2, 100, Some(1)), (3, 100, Some(1)), (4, 100, Some(1)), (5, 100, Some(1))]);
+    assert_eq!(
+        code(evacuate(&placement, &free, &regions, &id(1), true)),
+        "no_receiver",
+        "a joining cell takes nothing"
+    );
+    let plan = evacuate(&placement, &free, &in_regions(["north", "south", "south", "north", "south"]), &id(1), false);
+    let plan = plan.expect("planned");
+    assert_eq!(moved(&plan), [("cell-1".into(), "cell-4".into(), 2 * QUARTER, 1)], "the pinned wallet, too");
 }
 
 #[test]
