@@ -301,6 +301,25 @@ impl FaultPlan for Slow {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_was_interrupted_below_a_tombstone_is_completed() {
+    let (a, lost) = (side("a"), side("b"));
+    let wallet = wallet_of(&lost, 40).await;
+    moves(&lost, &a, wallet).await.expect("moved");
+    deposit(&a, wallet).await;
+    let chain = a.store.chains().remove(&wallet).expect("there");
+    // The newest tables of cell b got the beginning of a copy, the last blocks in any order, and then the tombstone.
+    let stone = chain.iter().position(|block| moving::is_tombstone(&lost.cell, block)).expect("it left");
+    for holes in [vec![17], vec![30], vec![16, 31], vec![17, 19, 20, 30], (16..31).collect()] {
+        let (a, b) = (copy_of(&a).await, side("b"));
+        for number in (0..32).filter(|number| !holes.contains(number)).chain([stone]) {
+            b.store.append(&Append::next(chain[number].clone())).await.expect("free");
+        }
+        assert_eq!(moves(&a, &b, wallet).await.expect("moved"), Moved::Done, "{holes:?}");
+        assert_eq!(numbers(&b, wallet), (0..=chain.len() as u64).collect::<Vec<_>>(), "{holes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wallet_that_is_written_faster_than_it_is_copied_moves() {
     let (a, b) = (side("a"), side("b"));
     let wallet = wallet_of(&a, 100).await;

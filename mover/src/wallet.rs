@@ -187,7 +187,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             let written = match is_first_stay {
                 true => self.put_all(wallet, chunk, seen.at + self.head_lifetime).await?,
                 // What is left of the earlier stay may be purged at this moment.
-                false => self.append_at(&self.route.to.store, wallet, Append::onto(chunk.to_vec())).await?,
+                false => self.refill(wallet, chunk).await?,
             };
             if let Written::No = written {
                 return self.look(wallet).await;
@@ -214,6 +214,29 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let written = join_all(puts).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let is_whole = written.iter().all(|written| matches!(written, Written::Yes));
         Ok(if is_whole { Written::Yes } else { Written::No })
+    }
+
+    /// Writes blocks below a tombstone. A copy may have been interrupted before a restored cell got the tombstone: then some
+    /// of them are there, with others missing in between.
+    async fn refill(&self, wallet: WalletId, blocks: &[Block]) -> Result<Written, MoveError> {
+        let target = &self.route.to.store;
+        if let Written::Yes = self.append_at(target, wallet, Append::onto(blocks.to_vec())).await? {
+            return Ok(Written::Yes);
+        }
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(Written::Yes) };
+        let range = BlockRange { first: first.number, last: last.number, newest_first: false };
+        let there = retry::read(random(wallet), || target.blocks(wallet, range, blocks.len())).await?;
+        let is_there = |block: &Block| there.iter().any(|found| found.hash == block.hash);
+        if !blocks.iter().any(is_there) {
+            return Ok(Written::No);
+        }
+        for part in blocks.chunk_by(|one, next| is_there(one) == is_there(next)).filter(|part| !is_there(&part[0])) {
+            // The block below is named by each, so that nothing is written above what is purged at this moment.
+            if let Written::No = self.append_at(target, wallet, Append::onto(part.to_vec())).await? {
+                return Ok(Written::No);
+            }
+        }
+        Ok(Written::Yes)
     }
 
     /// The two cells are seen one after the other, so that two true views can contradict each other. A fault is one only
