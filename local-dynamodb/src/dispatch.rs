@@ -56,6 +56,14 @@ macro_rules! written {
 
 /// Runs `operation` (one of [`crate::consumed::OPERATIONS`]) with the JSON `body`.
 pub fn run(engine: &Engine, operation: &str, body: &[u8]) -> Result<Answer, DynoxideError> {
+    let answer = answered(engine, operation, body);
+    if matches!(operation, "CreateTable" | "UpdateTable" | "DeleteTable") {
+        engine.forget_descriptions();
+    }
+    answer
+}
+
+fn answered(engine: &Engine, operation: &str, body: &[u8]) -> Result<Answer, DynoxideError> {
     let database = &engine.database;
     match operation {
         "PutItem" => written!(engine: metered!(database.put_item(parse::<put_item::PutItemRequest>(body)?))),
@@ -83,7 +91,10 @@ pub fn run(engine: &Engine, operation: &str, body: &[u8]) -> Result<Answer, Dyno
             written!(engine: metered!(database.batch_write_item(parse::<batch_write_item::BatchWriteItemRequest>(body)?)))
         }
         "CreateTable" => written!(engine: plain!(database.create_table(parse(body)?))),
-        "DescribeTable" => plain!(database.describe_table(parse(body)?)),
+        "DescribeTable" => {
+            let describe = || plain!(database.describe_table(parse(body)?)).map(|answer| answer.json);
+            engine.described(body, describe).map(|json| Answer { json, units: 0.0, commit: None })
+        }
         "DeleteTable" => written!(engine: plain!(database.delete_table(parse(body)?))),
         "ListTables" => plain!(database.list_tables(parse(body)?)),
         "UpdateTable" => written!(engine: plain!(database.update_table(parse(body)?))),

@@ -3,17 +3,22 @@
 //! It must never let two processes write the same file: each keeps tables and indexes in memory and would not see the
 //! other's changes.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use dynoxide::Database;
 
 use crate::group_sync::{GroupSync, Turn};
 use crate::stream_records;
+
+/// A description of a table is kept for so many times as long as it took to make.
+const DESCRIBED_FOR: u32 = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -30,6 +35,9 @@ pub struct Engine {
     pub database: Database,
     /// Of a database in a file.
     sync: Option<Arc<GroupSync>>,
+    /// Answers to requests that describe a table, each until it is made again: the engine reads all items of the table to
+    /// count them. DynamoDB counts every six hours.
+    descriptions: Mutex<HashMap<Vec<u8>, (String, Instant)>>,
     _lock: Option<File>,
 }
 
@@ -44,7 +52,7 @@ impl Engine {
         // This is what sets `synchronous = NORMAL`: commits are not synced one by one.
         database.disable_bulk_loading().map_err(|error| engine_error(path, &error))?;
         let sync = GroupSync::start(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
-        Ok(Self { database, sync: Some(sync), _lock: Some(lock) })
+        Ok(Self { database, sync: Some(sync), descriptions: Mutex::default(), _lock: Some(lock) })
     }
 
     /// A database that ends with this process, under a name by which its other connection finds it.
@@ -55,7 +63,29 @@ impl Engine {
 
     pub(crate) fn in_memory_at(name: &Path) -> Result<Self, OpenError> {
         let database = tables(name)?;
-        Ok(Self { database, sync: None, _lock: None })
+        Ok(Self { database, sync: None, descriptions: Mutex::default(), _lock: None })
+    }
+
+    /// The description that a request asks for: one that is known, or what `describe` answers. Others wait meanwhile.
+    pub(crate) fn described<E>(
+        &self,
+        request: &[u8],
+        describe: impl FnOnce() -> Result<String, E>,
+    ) -> Result<String, E> {
+        let mut known = self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((description, _)) = known.get(request).filter(|(_, until)| now < *until) {
+            return Ok(description.clone());
+        }
+        let description = describe()?;
+        let until = Instant::now() + now.elapsed().saturating_mul(DESCRIBED_FOR);
+        known.insert(request.to_vec(), (description.clone(), until));
+        Ok(description)
+    }
+
+    /// After a table was changed.
+    pub(crate) fn forget_descriptions(&self) {
+        self.descriptions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// To be held while something is written.
@@ -103,4 +133,30 @@ fn lock(data: &Path) -> Result<File, OpenError> {
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_description_is_kept_until_a_table_changes() {
+        let engine = Engine::in_memory().expect("opens");
+        let mut asked = 0;
+        let mut described = |request: &[u8]| {
+            let describe = || {
+                asked += 1;
+                std::thread::sleep(Duration::from_millis(50));
+                Ok::<_, String>(asked.to_string())
+            };
+            engine.described(request, describe)
+        };
+        assert_eq!(described(b"a"), Ok("1".to_owned()));
+        assert_eq!(described(b"a"), Ok("1".to_owned()));
+        assert_eq!(described(b"b"), Ok("2".to_owned()));
+        engine.forget_descriptions();
+        assert_eq!(described(b"a"), Ok("3".to_owned()));
+    }
 }
