@@ -13,6 +13,7 @@ use ledger::block::Hash;
 use ledger::checkpoint::{Checkpoint, LEAF_BYTES, Leaf, SigningKey};
 use ledger::merkle::{self, Edge, Tile};
 use ledger::time::Timestamp;
+use tokio::task::JoinSet;
 use topology::{CellId, WalletId};
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ const TILES: &str = "tiles";
 const ONCE: u64 = 1;
 /// How often the row of a wallet's latest leaf is tried to be brought up to date: others write the same.
 const MAX_RACES: usize = 4;
+/// Rows of latest leaves that are brought up to date at the same time.
+const RECORDED_AT_ONCE: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -281,8 +284,17 @@ impl<S: Store> Log<S> {
             let row = CellRow { version: ONCE, bytes };
             self.store.put_cell_row(TILES, &tile_key(tile.level, tile.place), None, &row).await?;
         }
-        for (index, leaf) in (first..).zip(leaves) {
-            self.record_latest(Latest { index, checkpoint: number, leaf }).await?;
+        let latest: Vec<Latest> =
+            (first..).zip(leaves).map(|(index, leaf)| Latest { index, checkpoint: number, leaf }).collect();
+        for some in latest.chunks(RECORDED_AT_ONCE) {
+            let mut recording = JoinSet::new();
+            for latest in some.iter().copied() {
+                let log = self.clone();
+                recording.spawn(async move { log.record_latest(latest).await });
+            }
+            for recorded in recording.join_all().await {
+                recorded?;
+            }
         }
         Ok(())
     }
