@@ -4,27 +4,53 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+use ledger::Block;
 use store::place::Walk;
 use store::{BlockRange, MAX_BATCH_BLOCKS, Store, StoreError, retry};
 use topology::{Bucket, WalletId};
 use tracing::error;
 
-use super::Failed;
 use super::known::Missing;
 use super::tenure::Tenure;
+use super::{Archiver, Failed};
 
 /// Wallets listed at once, and when the next ones are: 1,000 wallets a second, at most.
 const PAGE: usize = 64;
 const PAGE_EVERY: Duration = Duration::from_millis(64);
+/// Heads that are read at the same time.
+const HEADS_AT_ONCE: usize = 32;
 /// Blocks of a chain that are read at once.
 const PAGE_BLOCKS: usize = 256;
 const _: () = assert!(PAGE_BLOCKS <= MAX_BATCH_BLOCKS);
 
+/// Wallets, each with its newest block when it was listed. What is written later is in the stream.
+type Listed = VecDeque<(WalletId, Result<Option<Block>, StoreError>)>;
+
 #[derive(Default)]
 pub struct Walking {
-    listed: VecDeque<WalletId>,
+    listed: Listed,
     /// Of the first of them, what is not read yet.
     missing: Option<Missing>,
+}
+
+impl<S: Store> Archiver<S> {
+    /// The next wallets, with their heads. One that is broken is for the walk to pass over.
+    async fn list(&self, after: Option<WalletId>) -> Result<Listed, StoreError> {
+        let everything = (Bucket(0), Bucket(u16::MAX));
+        let mut random = self.clock.random();
+        let wallets = retry::read(|| random.f64(), || self.store.members(everything, after, PAGE)).await?;
+        let each = stream::iter(wallets).map(|wallet| async move {
+            let mut random = self.clock.random();
+            (wallet, retry::read(|| random.f64(), || self.store.head(wallet)).await)
+        });
+        let listed: Listed = each.buffered(HEADS_AT_ONCE).collect().await;
+        let mut failed = listed.iter().filter_map(|(_, head)| head.as_ref().err());
+        match failed.find(|error| !matches!(error, StoreError::Corrupt(_))) {
+            Some(error) => Err(error.clone()),
+            None => Ok(listed),
+        }
+    }
 }
 
 impl<S: Store> Tenure<'_, S> {
@@ -32,15 +58,12 @@ impl<S: Store> Tenure<'_, S> {
     pub(super) async fn walk_on(&mut self) -> Result<Duration, Failed> {
         let Walk::After(after) = self.place.walk else { return Ok(Duration::ZERO) };
         if self.walking.listed.is_empty() {
-            let everything = (Bucket(0), Bucket(u16::MAX));
-            let mut random = self.archiver.clock.random();
-            let list = || self.archiver.store.members(everything, after, PAGE);
-            self.walking.listed = retry::read(|| random.f64(), list).await?.into();
+            self.walking.listed = self.archiver.list(after).await?;
         }
         if self.walking.listed.is_empty() {
             self.place.walk = Walk::Done;
         }
-        while let Some(wallet) = self.walking.listed.front().copied() {
+        while let Some(wallet) = self.walking.listed.front().map(|(wallet, _)| *wallet) {
             if !self.has_room() {
                 return Ok(Duration::ZERO);
             }
@@ -67,8 +90,17 @@ impl<S: Store> Tenure<'_, S> {
         let store = &self.archiver.store;
         let (known, missing) = (self.known.get_or_insert_default(), &mut self.walking.missing);
         if missing.is_none() {
-            let head = retry::read(|| random.f64(), || store.head(wallet)).await?;
-            *missing = head.and_then(|head| known.missing(&head));
+            let head = self.walking.listed.front().map(|(_, head)| head.clone()).transpose()?.flatten();
+            *missing = head.as_ref().and_then(|head| known.missing(head));
+            let is_the_one = |head: &Block| {
+                missing.is_some_and(|missing| {
+                    missing.first == head.number && missing.after.is_none_or(|after| after == head.previous)
+                })
+            };
+            if let Some(head) = head.filter(is_the_one) {
+                self.take(head);
+                return Ok(true);
+            }
         }
         let Some(wanted) = missing else { return Ok(true) };
         let range = BlockRange { first: wanted.first, last: wanted.last, newest_first: false };
