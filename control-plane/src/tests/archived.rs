@@ -129,6 +129,8 @@ async fn a_cell_is_not_whole_while_its_archive_is_half_read() {
 
 const WALLETS: u32 = 400;
 const BLOCKS: u64 = 50;
+/// Milliseconds that `scripts/measure/transfer-latency` adds too, and 5 to each read.
+const AS_DYNAMODB: &str = r#"{"latency_ms":5,"latency_ms_by_operation":{"PutItem":7,"TransactWriteItems":25}}"#;
 
 /// Chains of wallets in the cell's buckets, each block with a key.
 fn chains() -> Vec<Vec<Block>> {
@@ -151,7 +153,7 @@ fn chains() -> Vec<Vec<Block>> {
     .collect()
 }
 
-/// Prints how fast a cell is restored block by block as from a file, and from its archive. Run it with `--ignored`.
+/// Prints how fast a cell is restored chain by chain as from a file, and from its archive. Run it with `--ignored`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn how_fast_a_cell_is_restored() {
@@ -162,20 +164,40 @@ async fn how_fast_a_cell_is_restored() {
         (0..BLOCKS as usize).flat_map(|number| chains.iter().map(move |chain| chain[number].clone())).collect();
     archive(&folder.archive(), &in_order.chunks(1_000).map(<[Block]>::to_vec).collect::<Vec<_>>()).await;
     let count = in_order.len() as f64;
-    for (name, archived) in [("a file", false), ("the archive", true)] {
-        lose_tables(&fixture, 1).await;
-        restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
-        let began = Instant::now();
-        if archived {
-            println!("{:?}", refilled(&plane).await.expect("refilled"));
-        } else {
-            for chain in &chains {
-                let blocks = chain.iter().map(canonical::to_text).collect();
-                let wanted = RestoreChain { wallet: chain[0].wallet, owner: None, blocks };
-                restore::take(&plane.control.fleet, &cell_id(1), &wanted).await.expect("taken");
+    let endpoint = fixture.cells[0].dynamodb.endpoint.as_deref().expect("given");
+    let slow_down = async |plan: &'static str| {
+        let put = reqwest::Client::new().put(format!("{endpoint}/_faults")).body(plan).send().await;
+        assert!(put.expect("answers").status().is_success());
+    };
+    for (how, plan) in [("as fast as it is", "{}"), ("as slow as DynamoDB", AS_DYNAMODB)] {
+        let mut rates = Vec::new();
+        for archived in [false, true] {
+            lose_tables(&fixture, 1).await;
+            restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+            slow_down(plan).await;
+            let began = Instant::now();
+            if archived {
+                refilled(&plane).await.expect("refilled");
+            } else {
+                from_file(&plane, &chains).await;
             }
+            rates.push(count / began.elapsed().as_secs_f64());
+            slow_down("{}").await;
+            finish(&plane).await;
         }
-        println!("from {name}: {:.0} blocks/s", count / began.elapsed().as_secs_f64());
-        finish(&plane).await;
+        let [file, archive] = rates[..] else { unreachable!("two ways") };
+        println!(
+            "a database {how}: {file:.0} blocks/s from a file, {archive:.0} from the archive, ratio {:.1}",
+            archive / file
+        );
+    }
+}
+
+/// Chain by chain, as `ctl` sends them.
+async fn from_file(plane: &Plane, chains: &[Vec<Block>]) {
+    for chain in chains {
+        let blocks = chain.iter().map(canonical::to_text).collect();
+        let wanted = RestoreChain { wallet: chain[0].wallet, owner: None, blocks };
+        restore::take(&plane.control.fleet, &cell_id(1), &wanted).await.expect("taken");
     }
 }
