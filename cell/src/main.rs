@@ -234,7 +234,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = bind(args.listen).await?;
 
-    let records = args.upkeep.records(&args.cell)?;
+    let records = args.upkeep.records(&args.cell, epoch)?;
     let archive = records.archive.clone();
     let (stopper, stop) = watch::channel(false);
     let (homed, until_stopped) = (store.clone(), stop.clone());
@@ -244,7 +244,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let mut instance =
         cell::instance::start(args.cell.clone(), namespace, store.clone(), peers, clock.clone(), limits, stop.clone());
     let owner = format!("{instance_name}/{}", Uuid::new_v4());
-    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, records, epoch, &stop);
+    upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, records, &stop);
     let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
     let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
     let edge = Arc::new(Edge {

@@ -46,12 +46,13 @@ pub struct UpkeepArgs {
 }
 
 impl UpkeepArgs {
-    pub fn records(&self, cell: &CellId) -> Result<Records> {
+    pub fn records(&self, cell: &CellId, epoch: u64) -> Result<Records> {
         ensure!(self.checkpoint_key.is_none() || self.archive.is_some(), "--checkpoint-key needs --archive");
         let open = |url: &str| Archive::open(url, cell.clone()).context("--archive");
         Ok(Records {
             key: self.checkpoint_key.as_deref().map(read_key).transpose()?,
             archive: self.archive.as_deref().map(open).transpose()?,
+            epoch,
         })
     }
 }
@@ -60,6 +61,8 @@ impl UpkeepArgs {
 pub struct Records {
     pub key: Option<SigningKey>,
     pub archive: Option<Archive>,
+    /// How often the cell had changed its Region.
+    pub epoch: u64,
 }
 
 /// The jobs of this instance; each is done by one instance of the cell at a time.
@@ -69,8 +72,7 @@ pub fn start(
     instance: &mut Instance<DynamoStore, RouterPeers>,
     owner: String,
     args: &UpkeepArgs,
-    Records { key, archive }: Records,
-    epoch: u64,
+    Records { key, archive, epoch }: Records,
     stop: &watch::Receiver<bool>,
 ) {
     if args.feed {
