@@ -54,7 +54,9 @@ impl<'a> Watched<'a> {
             let missing = metric.processes.iter().filter(|process| !shown(process, metric.name));
             missing.map(|process| format!("{} of {process}", metric.name)).collect::<Vec<_>>()
         };
-        catalogue::all().iter().flat_map(of).collect()
+        // What only a cell with a second Region shows.
+        let is_of_regions = |metric: &&Metric| metric.name == "control_plane_standby_current_timestamp_seconds";
+        catalogue::all().iter().filter(|metric| !is_of_regions(metric)).flat_map(of).collect()
     }
 }
 
