@@ -7,32 +7,31 @@ use control_api::regions::{LostBlock, LostEntry};
 use ledger::flow::{Flow, Leg};
 use ledger::{Block, Entry};
 use store::{BlockRange, Chains};
-use topology::WalletId;
+use topology::{CellId, WalletId};
 
 use crate::Result;
 
 /// Blocks that are compared at once.
 const PAGE: usize = 64;
 
-/// The blocks of a wallet that only `left` has, in their order. Empty where the chain of `kept` holds all of them.
-pub async fn lost(left: &impl Chains, kept: &impl Chains, wallet: WalletId) -> Result<Vec<LostBlock>> {
+/// The blocks of a wallet of `cell` that only `left` has, in their order. Empty where the chain of `kept` holds all of them.
+pub async fn lost(cell: &CellId, left: &impl Chains, kept: &impl Chains, wallet: WalletId) -> Result<Vec<LostBlock>> {
     let (Some(last), Some(goes_on)) = (left.head(wallet).await?, kept.head(wallet).await?) else {
-        return all(left, wallet).await;
+        return Ok(read(left, wallet, 0, u64::MAX).await?.iter().map(view).collect());
     };
     if last.number == goes_on.number && last.hash == goes_on.hash {
         return Ok(vec![]);
     }
     let (mut lost, mut upto) = (Vec::new(), last.number);
     'pages: loop {
-        let range = BlockRange { first: 0, last: upto, newest_first: true };
-        let page = left.blocks(wallet, range, PAGE).await?;
+        let page = left.blocks(wallet, BlockRange { first: 0, last: upto, newest_first: true }, PAGE).await?;
         let Some(lowest) = page.last().map(|block| block.number) else { break };
-        let same = kept.blocks(wallet, BlockRange { first: lowest, last: upto, newest_first: true }, PAGE).await?;
+        let same = read(kept, wallet, lowest, upto).await?;
         for block in page {
             match same.iter().find(|same| same.number == block.number) {
                 Some(same) if same.hash == block.hash => break 'pages,
                 // Below a tombstone, what has been purged is in other tables.
-                None if block.number < goes_on.number => break 'pages,
+                None if block.number < goes_on.number && goes_on.home != *cell => break 'pages,
                 _ => lost.push(view(&block)),
             }
         }
@@ -43,17 +42,16 @@ pub async fn lost(left: &impl Chains, kept: &impl Chains, wallet: WalletId) -> R
     Ok(lost)
 }
 
-/// Where `kept` has nothing of the wallet. Where `left` has nothing, neither does this.
-async fn all(left: &impl Chains, wallet: WalletId) -> Result<Vec<LostBlock>> {
-    let mut all: Vec<LostBlock> = Vec::new();
-    loop {
-        let first = all.last().map_or(0, |last| last.number.saturating_add(1));
-        let page = left.blocks(wallet, BlockRange { first, last: u64::MAX, newest_first: false }, PAGE).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page.iter().map(view));
+/// All blocks of a range, both inclusive: a page of the store ends early where blocks are large.
+async fn read(store: &impl Chains, wallet: WalletId, first: u64, last: u64) -> Result<Vec<Block>> {
+    let (mut all, mut first) = (Vec::new(), first);
+    while first <= last {
+        let page = store.blocks(wallet, BlockRange { first, last, newest_first: false }, PAGE).await?;
+        let Some(next) = page.last().and_then(|block| block.number.checked_add(1)) else { break };
+        first = next;
+        all.extend(page);
     }
+    Ok(all)
 }
 
 fn view(block: &Block) -> LostBlock {
@@ -86,14 +84,14 @@ fn change(entry: &Entry) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use ledger::Append;
+    use ledger::{Append, moving};
     use store::Genesis;
     use store::memory::MemoryStore;
     use topology::WalletId;
     use uuid::Uuid;
 
     use super::*;
-    use crate::refill::tests::fixture::{a_chain, deposit, fork};
+    use crate::refill::tests::fixture::{a_chain, cell, deposit, fork};
 
     async fn holding(blocks: &[Block]) -> MemoryStore {
         let store = MemoryStore::new(Genesis::of([]));
@@ -118,7 +116,7 @@ mod tests {
                 kept.push(if number == 0 { fork(before) } else { deposit(before) });
             }
             let (former, now) = (holding(&left).await, holding(&kept).await);
-            let found = lost(&former, &now, wallet).await.expect("answers");
+            let found = lost(&cell(1), &former, &now, wallet).await.expect("answers");
             let expected: Vec<_> = left[common..].iter().map(|block| (block.number, block.hash.to_string())).collect();
             let named: Vec<_> = found.iter().map(|block| (block.number, block.hash.clone())).collect();
             assert_eq!(named, expected, "{common} {lost_there} {went_on}");
@@ -126,16 +124,21 @@ mod tests {
             assert_eq!(minor, i64::try_from(lost_there).expect("small"));
             // A wallet that is in one of them alone.
             let empty = holding(&[]).await;
-            assert_eq!(lost(&former, &empty, wallet).await.expect("answers").len(), left.len());
-            assert_eq!(lost(&empty, &now, wallet).await.expect("answers"), []);
+            assert_eq!(lost(&cell(1), &former, &empty, wallet).await.expect("answers").len(), left.len());
+            assert_eq!(lost(&cell(1), &empty, &now, wallet).await.expect("answers"), []);
         }
     }
 
     #[tokio::test]
     async fn what_was_purged_below_a_tombstone_is_not_lost() {
         let wallet = WalletId::from_uuid(Uuid::from_u128(1));
-        let chain = a_chain(wallet, 9);
-        let (former, now) = (holding(&chain[..7]).await, holding(&chain[8..]).await);
-        assert_eq!(lost(&former, &now, wallet).await.expect("answers"), []);
+        let chain = a_chain(wallet, 8);
+        let head = chain[7].head();
+        let stone = moving::moved_block(&head, &cell(2), 1, Uuid::from_u128(9), Default::default(), head.at);
+        let (former, now) = (holding(&chain[..7]).await, holding(&[stone]).await);
+        assert_eq!(lost(&cell(1), &former, &now, wallet).await.expect("answers"), []);
+        // Without a tombstone, it is missing.
+        let now = holding(&chain[7..]).await;
+        assert_eq!(lost(&cell(1), &former, &now, wallet).await.expect("answers").len(), 7);
     }
 }

@@ -32,7 +32,7 @@ pub async fn reconcile(fleet: &Fleet, cell: &CellId, after: Option<WalletId>) ->
             return Ok(page);
         }
         for wallet in wallets {
-            page.lost.extend(diverged::lost(&former, &now, wallet).await?);
+            page.lost.extend(diverged::lost(cell, &former, &now, wallet).await?);
             page.wallets += 1;
             after = Some(wallet);
             if Instant::now() >= deadline || page.lost.len() >= LOST_MAX {

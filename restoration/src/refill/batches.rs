@@ -94,7 +94,8 @@ impl Batch {
             self.damaged.push(Damage { entry: number, why: faults.join("; "), segment: lost });
         }
         if let (Some(entry), Some(segment)) = (entry, segment) {
-            self.newest_at = self.newest_at.max(Some(entry.last_at));
+            // The time of a fence is of no block.
+            self.newest_at = self.newest_at.max((entry.blocks > 0).then_some(entry.last_at));
             self.blocks.extend(segment.blocks);
         }
     }
