@@ -35,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use topology::version::Running;
-use topology::{CellId, Config, Role, Version, WalletId, restoring};
+use topology::{CellConfig, CellId, Config, Role, Version, WalletId, restoring};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -207,7 +207,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     if !(1..=GROUP_COMMIT_ENTRIES).contains(&args.max_entries_per_block) {
         bail!("--max-entries-per-block is 1 to {GROUP_COMMIT_ENTRIES}");
     }
-    let connection = args.database.connection(config.as_ref().map(|config| config.deployment.region.as_str()));
+    let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
+    let connection = args.database.connection(config.as_ref().map(|config| region_of(config, declared, args.standby)));
     let client = connect(&connection).await;
     if let Err(error) = check_reachable(&client, &args.database.table_prefix).await {
         warn!(%error, "the tables do not answer yet; /readyz will tell when they do");
@@ -222,21 +223,26 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     };
     let server = || mesh.as_ref().map(|files| tls::Server::mesh_and_others("cell", files, CALLERS)).transpose();
     let region = Region { name: connection.region.clone(), is_standby: args.standby };
+    let (stopper, stop) = watch::channel(false);
+    let signals = tokio::spawn(stop_on_signal(stopper.clone()));
     let standby = Standby { region: &region, store: &store, server: server()?, listen: args.listen, descriptors };
-    let Some(epoch) =
-        standby.wait(standby_routes(Running { standby: true, ..running.clone() }, metrics.clone())).await?
-    else {
-        return Ok(());
+    let home = async {
+        let epoch = standby.wait(standby_routes(Running { standby: true, ..running.clone() }, metrics.clone())).await?;
+        not_being_restored(&store).await?;
+        not_rewound(&store, &args.cell).await?;
+        anyhow::Ok(epoch)
     };
-    not_being_restored(&store).await?;
-    not_rewound(&store, &args.cell).await?;
+    let mut asked_to_stop = stop.clone();
+    let epoch = tokio::select! {
+        epoch = home => epoch?,
+        _ = asked_to_stop.wait_for(|stop| *stop) => return Ok(()),
+    };
     let server = server()?;
     let client = mesh.as_ref().map(tls::Client::mesh).transpose()?;
     let listener = bind(args.listen).await?;
 
     let records = args.upkeep.records(&args.cell, epoch)?;
     let archive = records.archive.clone();
-    let (stopper, stop) = watch::channel(false);
     let (homed, until_stopped) = (store.clone(), stop.clone());
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
     let peers = RouterPeers::new(&args.router, client);
@@ -245,7 +251,6 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         cell::instance::start(args.cell.clone(), namespace, store.clone(), peers, clock.clone(), limits, stop.clone());
     let owner = format!("{instance_name}/{}", Uuid::new_v4());
     upkeep::start(&args.cell, &store, &mut instance, owner, &args.upkeep, records, &stop);
-    let declared = config.iter().flat_map(|config| &config.cells).find(|cell| cell.id == args.cell);
     let max_tps = args.max_tps.or(declared.map(|cell| cell.tps_of_one(args.role))).unwrap_or(0);
     let edge = Arc::new(Edge {
         wallets: instance.wallets.clone(),
@@ -271,9 +276,8 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         let collector = Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
         background.spawn(spans.run(move |body| collector.clone().post(body)));
     }
-    let signals = tokio::spawn(stop_on_signal(stopper.clone()));
     background.spawn(async move {
-        region.left(&homed, until_stopped).await;
+        region.left(epoch, &homed, until_stopped).await;
         stopper.send_replace(true);
     });
     // The driver and the courier end only after the stop. One that ends earlier has met a broken invariant: the whole
@@ -329,6 +333,13 @@ async fn not_rewound(store: &DynamoStore, cell: &CellId) -> Result<()> {
         "these tables hold what other tables of {cell} held at an earlier time: run `ctl cell restore {cell} --in-place`"
     );
     Ok(())
+}
+
+/// The Region of this process's tables, as `cells.toml` says it.
+fn region_of<'a>(config: &'a Config, cell: Option<&'a CellConfig>, is_standby: bool) -> &'a str {
+    let standby = cell.and_then(|cell| cell.standby.as_ref()).filter(|_| is_standby);
+    let home = || cell.map_or(config.deployment.region.as_str(), |cell| cell.region_in(&config.deployment));
+    standby.map_or_else(home, |standby| standby.region.as_str())
 }
 
 async fn bind(listen: SocketAddr) -> Result<TcpListener> {

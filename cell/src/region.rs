@@ -67,16 +67,18 @@ impl Region {
         }
     }
 
-    /// Resolves when another Region has become the cell's home, or when the process stops.
-    pub async fn left(&self, store: &impl CellRows, mut stop: watch::Receiver<bool>) {
+    /// Resolves when another Region has become the cell's home since this epoch, or when the process stops. If the cell has
+    /// come back meanwhile, its tables are others than those that this process knows.
+    pub async fn left(&self, epoch: u64, store: &impl CellRows, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 () = stopped(&mut stop) => return,
                 () = sleep(LOOK_EVERY) => {}
             }
-            if let Ok(Standing::Standby { home }) = self.look(store).await {
-                let home = home.unwrap_or_default();
-                warn!(region = self.name, home, "another Region serves this cell now; this process stops");
+            if let Ok(standing) = self.look(store).await
+                && standing != (Standing::Home { epoch })
+            {
+                warn!(region = self.name, ?standing, "the cell has left this Region; this process stops");
                 return;
             }
         }
@@ -149,7 +151,7 @@ mod tests {
         let (_stopper, stop) = watch::channel(false);
         let left = tokio::spawn({
             let store = store.clone();
-            async move { region("here", false).left(&store, stop).await }
+            async move { region("here", false).left(0, &store, stop).await }
         });
         sleep(LOOK_EVERY * 5).await;
         assert!(!left.is_finished());
@@ -160,5 +162,8 @@ mod tests {
         says(&store, "here", 2).await;
         leave(&store, 1, String::new()).await.expect("it answers");
         assert_eq!(region("here", false).look(&store).await, Ok(Standing::Home { epoch: 2 }));
+        // A process that slept while the cell left and came back knows what the tables of before held.
+        let (_stopper, stop) = watch::channel(false);
+        region("here", false).left(0, &store, stop).await;
     }
 }

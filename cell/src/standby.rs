@@ -10,7 +10,7 @@ use cell::region::{Region, Standing};
 use store::dynamodb::DynamoStore;
 use tokio::sync::watch;
 
-use super::{PATIENCE, bind, stop_on_signal};
+use super::{PATIENCE, bind};
 
 pub struct Standby<'a> {
     pub region: &'a Region,
@@ -21,26 +21,19 @@ pub struct Standby<'a> {
 }
 
 impl Standby<'_> {
-    /// Answers with these routes until the Region serves; how often that has changed. `None`: a signal came first.
-    pub async fn wait(self, routes: Router) -> Result<Option<u64>> {
+    /// Answers with these routes until the Region serves; how often that has changed.
+    pub async fn wait(self, routes: Router) -> Result<u64> {
         let Self { region, store, server, listen, descriptors } = self;
         if let Ok(Standing::Home { epoch }) = region.look(store).await {
-            return Ok(Some(epoch));
+            return Ok(epoch);
         }
         let (stopper, stop) = watch::channel(false);
-        let listener = bind(listen).await?;
-        let signals = tokio::spawn(stop_on_signal(stopper.clone()));
-        let serving = serve(listener, server, routes, stop.clone(), PATIENCE, descriptors);
-        tokio::pin!(serving);
-        let home = tokio::select! {
-            () = &mut serving => None,
-            epoch = region.home(store) => Some(epoch),
-        };
-        if home.is_some() {
+        let serving = serve(bind(listen).await?, server, routes, stop, PATIENCE, descriptors);
+        let ((), epoch) = tokio::join!(serving, async {
+            let epoch = region.home(store).await;
             stopper.send_replace(true);
-            serving.await;
-        }
-        signals.abort();
-        Ok(home)
+            epoch
+        });
+        Ok(epoch)
     }
 }

@@ -233,7 +233,7 @@ fn problem_of(fault: &Fault) -> Problem {
         }
         Fault::AtLimit => Problem::new(503, code::OVERLOADED, "More than this cell takes at once; nothing was done"),
         Fault::Draining => Problem::new(503, code::DRAINING, "This process is about to stop; nothing was done"),
-        Fault::Standby => Problem::new(503, "standby", "Another Region serves this cell; nothing was done"),
+        Fault::Standby => Problem::new(503, "standby", "This process waits until its Region serves the cell; nothing was done"),
         Fault::WrongRole => Problem::new(421, "wrong_role", "This process of the cell is not there for this"),
         Fault::Failure(failure) => problem_of_failure(failure),
     }

@@ -13,7 +13,12 @@ use super::problem::{Fault, Rejected, request_id};
 pub fn standby_routes(running: Running, metrics: MetricsPage) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "another Region serves this cell\n") }))
+        .route(
+            "/readyz",
+            get(|| async {
+                (StatusCode::SERVICE_UNAVAILABLE, "waits until the tables say that this Region serves the cell\n")
+            }),
+        )
         .route("/version", get(move || async move { Json(running) }))
         .route("/metrics", get(move || async move { metrics.render() }))
         .fallback(refused)
