@@ -22,8 +22,8 @@ pub struct FailedOver {
     /// How often the cell has changed its Region, with this change.
     pub epoch: u64,
     pub step: Step,
-    /// Whether the tables of the former Region say by now that the cell has left. If not, its processes go on, for whoever
-    /// still reaches them, until the control plane reaches the tables.
+    /// Whether the tables of the former Region say by now that the cell has left. If not, its processes go on, for callers
+    /// that still reach them, until the control plane reaches the tables.
     pub fenced: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A cell whose database is destroyed under load gets its chains back from its archive, up to the last segment. Each
+//! After its database was destroyed under load, a cell gets its chains back from its archive, up to the last segment. Each
 //! payment that was confirmed and is lost is named.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 pub struct Record {
     pub spec: CellSpec,
     pub created_at: String,
+    /// The specification as it is stored.
+    stored: String,
 }
 
 pub struct Registry {
@@ -60,14 +62,27 @@ impl Registry {
         };
         let json = serde_json::to_string(spec).expect("a cell's record is plain data");
         let put = self.client.put_item().table_name(&self.table).item("id", s(spec.id.as_str()));
-        let put = put.item("spec", s(json)).item("created_at", s(&created_at));
+        let put = put.item("spec", s(&json)).item("created_at", s(&created_at));
         put.send().await.map_err(Error::storage("writing a cell's record"))?;
-        Ok(Record { spec: spec.clone(), created_at })
+        Ok(Record { spec: spec.clone(), created_at, stored: json })
+    }
+
+    /// Writes another specification in place of the one that was read; `false`: it is another one by now.
+    pub async fn replace(&self, before: &Record, spec: &CellSpec) -> Result<bool> {
+        let json = serde_json::to_string(spec).expect("a cell's record is plain data");
+        let put = self.client.put_item().table_name(&self.table).item("id", s(spec.id.as_str()));
+        let put = put.item("spec", s(json)).item("created_at", s(&before.created_at));
+        let put = put.condition_expression("spec = :before").expression_attribute_values(":before", s(&before.stored));
+        match put.send().await.map_err(Error::storage("writing a cell's record")) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_condition_failed() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
 fn record(item: &Item) -> Result<Record> {
-    let spec = serde_json::from_str(&text(item, "spec")?)
-        .map_err(|error| Error::Unsound(format!("a cell's record: {error}")))?;
-    Ok(Record { spec, created_at: text(item, "created_at")? })
+    let stored = text(item, "spec")?;
+    let spec = serde_json::from_str(&stored).map_err(|error| Error::Unsound(format!("a cell's record: {error}")))?;
+    Ok(Record { spec, created_at: text(item, "created_at")?, stored })
 }

@@ -77,9 +77,12 @@ pub async fn failover(
         dynamodb: standby.dynamodb,
         standby: Some(former),
         region_epoch: epoch,
-        ..record.spec
+        ..record.spec.clone()
     };
-    fleet.registry.put(&spec).await?;
+    // A process that slept since it read the record must not undo a later change.
+    if !fleet.registry.replace(&record, &spec).await? {
+        return Err(refused(Refusal::TryAgain, format!("the record of {cell} was changed meanwhile")));
+    }
     go_on(fleet, &spec, wanted).await
 }
 

@@ -1,7 +1,7 @@
 //! Keeps the tables of each cell's second Region up with the cell's archive, so that a failover has little left to do.
 //!
-//! The same code restores a lost cell; here it never comes to an end. Of two control planes, the one whose progress moves
-//! goes on, and the other one watches. It must never write into tables that hold anything else than what it wrote there.
+//! The same code restores a lost cell; here it never comes to an end. Of two control planes, one makes progress and goes on;
+//! the other one watches. It must never write into tables that hold anything else than what it wrote there.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -91,6 +91,7 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
     let all = blocks(&plane, 1, wallet).await;
 
     assert_eq!(code(asked(&plane, "us-west-2").await), "no_standby");
+    let before = plane.control.fleet.registry.get(&cell_id(1)).await.expect("answers").expect("registered");
     let state = loop {
         let state = asked(&plane, THERE).await.expect("begun");
         assert!(state.fenced && began.elapsed() < SOON, "{state:?}");
@@ -107,7 +108,9 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
     assert_eq!(Place::parse(&fence.position).map(|place| place.walk), Some(Walk::Done));
 
     restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
-    assert_eq!(refilled(&plane).await.expect("refilled").missing, vec![]);
+    let report = refilled(&plane).await.expect("refilled");
+    assert_eq!(report.missing, vec![]);
+    assert_eq!(report.newest_at, kept.last().map(|block| block.at.to_string()), "the fence is no block");
     finish(&plane).await;
     assert_eq!(blocks(&plane, 1, wallet).await, kept);
     assert_eq!(home(&plane, &there).await, Some((THERE.into(), 1)));
@@ -115,6 +118,11 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
     assert_eq!((state.step, state.epoch), (Step::Serving, 1));
     let now = plane.control.fleet.placements.refresh().await.expect("answers").expect("published");
     assert_eq!(now.placement.cell_named(&cell_id(1)).expect("listed").instances[0].id.0, "cell-1-b");
+
+    // A process that read the record before, and slept, undoes nothing.
+    let registry = &plane.control.fleet.registry;
+    assert!(!registry.replace(&before, &before.spec).await.expect("answers"));
+    assert_eq!(registry.get(&cell_id(1)).await.expect("answers").expect("registered").spec.region_epoch, 1);
 
     // The Region that was left keeps what it has, and all of it is named.
     let page = reconcile(&plane.control.fleet, &cell_id(1), None).await.expect("compared");
