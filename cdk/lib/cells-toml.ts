@@ -43,6 +43,14 @@ const Instance = z.union([
   }),
 ]);
 
+/** As `StandbyConfig` in topology/src/config/regions.rs. */
+const Standby = z.strictObject({
+  region: z.string(),
+  replication: z.enum(['archive', 'global-table']).default('archive'),
+  instances: z.array(Instance).default([]),
+  endpoint: z.string().optional(),
+});
+
 const Cell = z.strictObject({
   id: cellId,
   weight: count(U32_MAX).default(1),
@@ -51,6 +59,8 @@ const Cell = z.strictObject({
   instances: z.array(Instance).default([]),
   endpoint: z.string().optional(),
   account: z.string().optional(),
+  region: z.string().optional(),
+  standby: Standby.optional(),
 });
 
 const Deploys = z.strictObject({
@@ -82,6 +92,10 @@ const File = z.strictObject({
 export type Config = z.infer<typeof File>;
 export type CellConfig = z.infer<typeof Cell>;
 export type DeploysConfig = z.infer<typeof Deploys>;
+
+/** Where the cell's tables and processes are. */
+export const regionOf = ({ deployment }: Pick<Config, 'deployment'>, cell: Pick<CellConfig, 'region'>) =>
+  cell.region ?? deployment.region;
 
 export function read(path: string): Config {
   return parseCells(readFileSync(path, 'utf8'));
@@ -125,7 +139,7 @@ function broken(config: Config): string | undefined {
   const again = twice(cells.map((cell) => cell.id));
   if (again !== undefined) return `cell ${again} is listed twice`;
   if (cells.every((cell) => cell.weight === 0)) return 'every cell has weight 0: no cell could own a bucket';
-  return brokenZones(config) ?? brokenDeploys(config) ?? brokenAws(config);
+  return brokenZones(config) ?? brokenRegions(config) ?? brokenDeploys(config) ?? brokenAws(config);
 }
 
 function brokenZones({ deployment: { zones }, cells }: Config): string | undefined {
@@ -138,6 +152,20 @@ function brokenZones({ deployment: { zones }, cells }: Config): string | undefin
   }
   return undefined;
 }
+
+function brokenRegions(config: Config): string | undefined {
+  for (const cell of config.cells) {
+    const region = regionOf(config, cell);
+    const standby = cell.standby?.region;
+    const unsound = [region, standby].find((name) => name !== undefined && !isRegion(name));
+    if (unsound !== undefined) return `${cell.id}: not the name of a Region: ${JSON.stringify(unsound)}`;
+    if (standby === region) return `${cell.id}: its standby is in its own Region, ${region}`;
+  }
+  return undefined;
+}
+
+/** As AWS names Regions. */
+const isRegion = (name: string) => /^[a-z0-9-]{1,32}$/.test(name);
 
 function brokenDeploys({ deploys: { canary, shares, bake_seconds }, cells }: Config): string | undefined {
   if (canary !== undefined && !cells.some((cell) => cell.id === canary)) {

@@ -1,4 +1,5 @@
 /** A cells.toml that describes a deployment on AWS: what AWS asks for beyond what the processes do. */
+import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
 
 const MIN_ZONES = 2;
@@ -25,6 +26,8 @@ export function onAws(config: Config): AwsConfig {
   if (stray !== undefined) throw new Error(`zone ${stray} is not of region ${region}`);
   const taken = config.cells.find(({ id }) => RESERVED.includes(id));
   if (taken) throw new Error(`a cell cannot be called ${taken.id}: a stack is`);
+  const elsewhere = config.cells.find((cell) => regionOf(config, cell) !== region);
+  if (elsewhere) throw new Error(`${elsewhere.id} is in ${elsewhere.region}: clusters are built in ${region} alone`);
   return config as AwsConfig;
 }
 

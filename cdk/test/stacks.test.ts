@@ -318,6 +318,7 @@ describe('accounts', () => {
     ['no [aws]', /\[aws\][^[]*/, ''],
     ['at least 2', /zones = .*/, "zones = ['eu-west-1a']"],
     ['is not of region', /region = .*/, 'region = "us-east-1"'],
+    ['clusters are built in eu-west-1 alone', /max_tps = 5000/, "region = 'eu-central-1'"],
     ['part of names on AWS', /name = "wallet"/, 'name = "The Wallet"'],
     ['router is no cell id', /cell-3"/, 'router"'],
   ])('%s', (words, is, becomes) => {
