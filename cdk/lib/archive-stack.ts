@@ -2,6 +2,9 @@
  * The archive: all that the cells have written, in an account in which nothing of ours runs. Segments are locked for as
  * long as `archive_days` says: nothing, not even this account's root user, can change or delete one before. The owners of
  * wallets are in a bucket without versions, since they have to be gone when a person is erased.
+ *
+ * It is in one Region, `archive_region`, which is not that of a cell with a standby: when the cell's Region is lost, the
+ * archive is what the cell is restored from.
  */
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
@@ -11,8 +14,9 @@ import type { BucketProps } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
 import { byCell, byControlPlane } from './archive-uses.ts';
 import type { ArchiveUse } from './archive-uses.ts';
+import { archiveRegion } from './cells-toml.ts';
 import type { Settings } from './deployment-config.ts';
-import { archiveBucket, cellRole, controlPlaneRole, ownersBucket } from './names.ts';
+import { archiveBucket, cellRole, controlPlaneRole, ownersBucket, standbyStack } from './names.ts';
 
 /** What is older is read when a cell is restored, or by an auditor. */
 const COLD_AFTER = Duration.days(90);
@@ -31,7 +35,7 @@ export class ArchiveStack extends Stack {
     super(scope, id, {
       ...props,
       description: `What the cells of ${deployment.name} have archived`,
-      env: { account: aws.archive_account, region: deployment.region },
+      env: { account: aws.archive_account, region: archiveRegion(config) },
       tags: { deployment: deployment.name },
       terminationProtection: true,
     });
@@ -50,7 +54,11 @@ export class ArchiveStack extends Stack {
       admits(segments, account, role, uses.segments);
       admits(owners, account, role, uses.owners);
     };
-    for (const cell of cells) admit(cell.account, cellRole(config, cell.id), byCell(config, cell.id));
+    for (const { account, id, standby } of cells) {
+      // Both Regions of a cell write to one log, which decides which of them goes on.
+      const stacks = standby ? [id, standbyStack(id, standby.region)] : [id];
+      for (const stack of stacks) admit(account, cellRole(config, stack), byCell(config, id));
+    }
     admit(aws.control_plane_account, controlPlaneRole(config), byControlPlane(config));
     for (const bucket of [segments, owners]) {
       Validations.of(bucket).acknowledge({

@@ -1,6 +1,6 @@
 /**
  * Each process's actions on the archive (archive/src). A cell writes what is its own, and changes or deletes no segment;
- * the control plane reads. The bucket and the role have to agree: both are made of these.
+ * the control plane reads, and creates what ends a Region's log. The bucket and the role have to agree: both are made of these.
  */
 import { Validations } from 'aws-cdk-lib';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
@@ -43,10 +43,19 @@ export function byCell(config: AwsConfig, cell: string): ArchiveUses {
   };
 }
 
-/** What the control plane does: restore a cell, and add up the books. */
+/**
+ * What the control plane does: restore a cell, add up the books, and end the log of a Region that a cell leaves: with an
+ * object that is not there yet, never in place of one. S3 itself refuses a request that does not say so.
+ */
 export function byControlPlane(config: AwsConfig): ArchiveUses {
+  const [segments, owners] = [archiveBucket(config), ownersBucket(config)];
   const reading = (bucket: string) => [{ actions: [READ], resources: [arn(bucket, '/*')] }, listing(bucket, '')];
-  return { segments: reading(archiveBucket(config)), owners: reading(ownersBucket(config)) };
+  const fencing = {
+    actions: ['s3:PutObject'],
+    resources: [arn(segments, '/*/log/*'), arn(segments, '/*/segments/*')],
+    conditions: { Null: { 's3:if-none-match': 'false' } },
+  };
+  return { segments: [...reading(segments), fencing], owners: reading(owners) };
 }
 
 export const statements = ({ segments, owners }: ArchiveUses): PolicyStatement[] =>

@@ -3,6 +3,7 @@ import type { StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import { byCell, ownPartOnly, statements } from './archive-uses.ts';
+import { archiveRegion } from './cells-toml.ts';
 import { Cluster } from './cluster.ts';
 import type { Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
@@ -25,7 +26,10 @@ export class CellStack extends ZonedStack {
     super(scope, id, config, entry.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
 
     const tables = new DurableTables(this, 'Tables', CELL_TABLES, `${cell}-`);
-    const network = new Network(this, 'Network', config.deployment.zones.length, { followsTables: true });
+    const network = new Network(this, 'Network', config.deployment.zones.length, {
+      followsTables: true,
+      ...(archiveRegion(config) !== this.region && { bucketsIn: archiveRegion(config) }),
+    });
     const cluster = new Cluster(this, 'Cluster', config, cell, network);
     const own = byCell(config, cell);
     const role = cluster.identity('cell', [...tables.statements(BY_CELL), ...statements(own)], cellRole(config, cell));

@@ -74,6 +74,7 @@ const Aws = z.strictObject({
   control_plane_account: z.string(),
   archive_account: z.string(),
   archive_days: count(Number.MAX_SAFE_INTEGER).default(4_026),
+  archive_region: z.string().optional(),
   domain: z.string(),
 });
 
@@ -96,6 +97,10 @@ export type DeploysConfig = z.infer<typeof Deploys>;
 /** Where the cell's tables and processes are. */
 export const regionOf = ({ deployment }: Pick<Config, 'deployment'>, cell: Pick<CellConfig, 'region'>) =>
   cell.region ?? deployment.region;
+
+/** Where the archive is; the deployment's Region, if nothing else is said. */
+export const archiveRegion = ({ aws, deployment }: Pick<Config, 'aws' | 'deployment'>) =>
+  aws?.archive_region ?? deployment.region;
 
 export function read(path: string): Config {
   return parseCells(readFileSync(path, 'utf8'));
@@ -178,7 +183,8 @@ function brokenDeploys({ deploys: { canary, shares, bake_seconds }, cells }: Con
   return undefined;
 }
 
-function brokenAws({ aws, cells }: Config): string | undefined {
+function brokenAws(config: Config): string | undefined {
+  const { aws, cells } = config;
   const shared: [string, string][] =
     aws === undefined
       ? []
@@ -204,6 +210,11 @@ function brokenAws({ aws, cells }: Config): string | undefined {
   if (without) return `${without.id} has no account; with [aws], each cell has its own`;
   if (aws.archive_days === 0 || aws.archive_days > MAX_ARCHIVE_DAYS)
     return `aws.archive_days is ${aws.archive_days}; 1 to ${MAX_ARCHIVE_DAYS}`;
+  const region = archiveRegion(config);
+  if (!isRegion(region)) return `aws.archive_region: not the name of a Region: ${JSON.stringify(region)}`;
+  const together = cells.find((cell) => cell.standby !== undefined && regionOf(config, cell) === region);
+  if (together)
+    return `${together.id} has a standby, and the archive is in its own Region, ${region}: set aws.archive_region`;
   const labels = aws.domain.split('.');
   const sound = labels.length >= 2 && labels.every((label) => /^[a-z0-9-]{1,63}$/.test(label));
   return sound && aws.domain.length <= 253

@@ -14,14 +14,14 @@ import {
   EndpointAccess,
   KubernetesVersion,
 } from 'aws-cdk-lib/aws-eks-v2';
-import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { PolicyStatement, Role } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Construct } from 'constructs';
 import { SERVICE_CIDR } from './network/addresses.ts';
 import type { AwsConfig } from './deployment-config.ts';
 import { COLLECTOR, KUBERNETES_NAMESPACE, clusterName, deployRole, pipelineRole } from './names.ts';
 import type { Network } from './network/network.ts';
-import { roleForAnother } from './roles.ts';
+import { podRole, roleForAnother } from './roles.ts';
 
 const OF_AUTO_MODE = [
   'AmazonEC2ContainerRegistryReadOnly',
@@ -82,18 +82,7 @@ export class Cluster extends Construct {
 
   /** Lets pods of this service account act with these statements, and no others. */
   identity(serviceAccount: string, statements: PolicyStatement[], roleName?: string): Role {
-    const { account, region } = Stack.of(this);
-    const role = new Role(this, `${serviceAccount}-role`, {
-      roleName,
-      description: `Pods of ${KUBERNETES_NAMESPACE}/${serviceAccount} in ${this.clusterName}`,
-      assumedBy: new ServicePrincipal('pods.eks.amazonaws.com', {
-        conditions: {
-          StringEquals: { 'aws:SourceAccount': account },
-          ArnEquals: { 'aws:SourceArn': `arn:aws:eks:${region}:${account}:cluster/${this.clusterName}` },
-        },
-      }).withSessionTags(),
-      inlinePolicies: { use: new PolicyDocument({ statements }) },
-    });
+    const role = podRole(this, `${serviceAccount}-role`, serviceAccount, this.clusterName, statements, roleName);
     const association = new CfnPodIdentityAssociation(this, `${serviceAccount}-association`, {
       clusterName: this.clusterName,
       namespace: KUBERNETES_NAMESPACE,

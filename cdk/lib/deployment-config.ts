@@ -1,8 +1,10 @@
 /** A cells.toml that describes a deployment on AWS: what AWS asks for beyond what the processes do. */
 import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
+import { deployRole, standbyStack } from './names.ts';
 
 const MIN_ZONES = 2;
+const LONGEST_ROLE = 64;
 /** The longest name made of it and a cell's id is that of a role, of 64 characters. */
 const NAME = /^[a-z][a-z0-9-]{0,23}$/;
 /** Stacks of these names are there already. */
@@ -12,6 +14,18 @@ export type AwsConfig = Omit<Config, 'aws' | 'cells'> & {
   aws: NonNullable<Config['aws']>;
   cells: (CellConfig & { account: string })[];
 };
+
+/** The second Region of a cell. */
+export interface Standby {
+  readonly cell: string;
+  readonly account: string;
+  readonly region: string;
+}
+
+export const standbys = ({ cells }: AwsConfig) =>
+  cells.flatMap(({ account, id, standby }): Standby[] =>
+    standby ? [{ cell: id, account, region: standby.region }] : [],
+  );
 
 /** The configuration, if it is one for AWS. */
 export function onAws(config: Config): AwsConfig {
@@ -28,7 +42,23 @@ export function onAws(config: Config): AwsConfig {
   if (taken) throw new Error(`a cell cannot be called ${taken.id}: a stack is`);
   const elsewhere = config.cells.find((cell) => regionOf(config, cell) !== region);
   if (elsewhere) throw new Error(`${elsewhere.id} is in ${elsewhere.region}: clusters are built in ${region} alone`);
+  const what = brokenStandbys(config as AwsConfig);
+  if (what !== undefined) throw new Error(what);
   return config as AwsConfig;
+}
+
+function brokenStandbys(config: AwsConfig): string | undefined {
+  // Wallets are created, buckets handed over and wallets purged in transactions, over all four tables of a cell. A table
+  // with multi-Region strong consistency refuses these; one without it can lose a block and keep the one after it.
+  const global = config.cells.find(({ standby }) => standby?.replication === 'global-table');
+  if (global) return `${global.id}: replication = "global-table" cannot be built on AWS yet: cdk/README.md says why`;
+  const stacks = standbys(config).map(({ cell, region }) => standbyStack(cell, region));
+  const taken = config.cells.find(({ id }) => stacks.includes(id));
+  if (taken) return `a cell cannot be called ${taken.id}: a stack is`;
+  const again = stacks.find((stack, at) => stacks.indexOf(stack) < at);
+  if (again !== undefined) return `two stacks would be called ${again}`;
+  const long = stacks.map((stack) => deployRole(config, stack)).find((role) => role.length > LONGEST_ROLE);
+  return long && `a role would be called ${long}, with more than ${LONGEST_ROLE} characters: shorten the cell's id`;
 }
 
 /**

@@ -16,12 +16,14 @@ export const KUBERNETES_NAMESPACE = 'wallet';
 export const COLLECTOR = 'collector';
 
 export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
-/** Of a cell's own processes. */
-export const cellRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-cell`;
+/** Of a cell's second Region. A cell may be called so, too: `onAws` refuses that. */
+export const standbyStack = (cell: string, region: string) => `${cell}-${region}`;
+/** Of a cell's own processes in one Region, by its stack there. */
+export const cellRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-cell`;
 export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
 /** Of a cell, `router` or `control-plane`: the role that may put manifests there, and watch its alarms. */
 export const deployRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-deploy`;
-/** What the control plane becomes to work on a cell's tables. */
+/** What the control plane becomes to work on a cell's tables, in both of its Regions. */
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;

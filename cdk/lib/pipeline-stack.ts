@@ -1,7 +1,7 @@
 /**
- * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the routers. Each part is its stack,
- * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It
- * must never begin a wave before the one before it has baked.
+ * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the routers, then what is in
+ * the cells' second Regions. Each part is its stack, then its manifests; each wave ends with a bake, and a wave that fails
+ * in anything goes back to what it ran before. It must never begin a wave before the one before it has baked.
  */
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,8 @@ import { CfnBucket } from 'aws-cdk-lib/aws-s3';
 import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
 import type { Construct } from 'constructs';
 import { waves } from './cells-toml.ts';
-import { archive, cell, controlPlane, router } from './deployment.ts';
+import { archive, cell, controlPlane, router, standby } from './deployment.ts';
+import { standbys } from './deployment-config.ts';
 import type { Settings } from './deployment-config.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './network/zonal-service.ts';
@@ -101,9 +102,16 @@ export class PipelineStack extends Stack {
       }
       wave.addPost(this.bake(parts, role, checkedOut));
     });
+    const seconds = standbys(config);
+    if (seconds.length > 0) {
+      const last = new Stage(this, 'standbys-stage', { stageName: 'standbys' });
+      for (const one of seconds) standby(last, this.props, one);
+      pipeline.addStage(last);
+    }
     pipeline.buildPipeline();
-    this.deploying = rollBack(pipeline, all.length + 1);
+    this.deploying = rollBack(pipeline, all.length + (seconds.length > 0 ? 2 : 1));
     this.acknowledge([pipeline, role]);
+    this.acknowledgeOtherRegions(pipeline);
   }
 
   /** The parts that are deployed together, in order. */
@@ -251,6 +259,28 @@ export class PipelineStack extends Stack {
         reason: 'DescribeStacks and ListBuckets, by which the pipeline updates itself.',
       },
     );
+  }
+
+  /** Artifacts are copied to each Region in which a stack is deployed; the CDK makes a bucket and a key there. */
+  private acknowledgeOtherRegions({ pipeline }: CodePipeline): void {
+    const elsewhere = Object.entries(pipeline.crossRegionSupport).filter(([region]) => region !== this.region);
+    for (const [region, { stack, replicationBucket }] of elsewhere) {
+      Validations.of(stack).acknowledge({
+        id: 'AwsSolutions-S1',
+        reason: `The bucket holds copies of artifacts for ${region}; the pipeline itself records who started what.`,
+      });
+      Validations.of(pipeline).acknowledge(
+        {
+          id: `AwsSolutions-IAM5[Resource::arn:aws:s3:::${String(this.resolve(replicationBucket.bucketName))}/*]`,
+          reason: `Copies of the artifacts of this pipeline for ${region}.`,
+        },
+        {
+          id: 'AwsSolutions-IAM5[Resource::*]',
+          reason:
+            'The CDK writes it: the key of another Region has no name here. Policies of keys say which may be used.',
+        },
+      );
+    }
   }
 }
 

@@ -1,7 +1,16 @@
-/** Roles that another account's role may become. Trusted by name: the other need not exist yet. */
-import { AccountPrincipal, PolicyDocument, PrincipalWithConditions, Role } from 'aws-cdk-lib/aws-iam';
+/** Roles of pods, and those that another account's role may become. Trusted by name: the other need not exist yet. */
+import { Stack } from 'aws-cdk-lib';
+import {
+  AccountPrincipal,
+  CfnPolicy,
+  PolicyDocument,
+  PrincipalWithConditions,
+  Role,
+  ServicePrincipal,
+} from 'aws-cdk-lib/aws-iam';
 import type { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
+import { KUBERNETES_NAMESPACE } from './names.ts';
 
 export interface RoleForAnother {
   readonly roleName: string;
@@ -23,4 +32,36 @@ export function roleForAnother(
     assumedBy: new PrincipalWithConditions(new AccountPrincipal(account), who),
     inlinePolicies: { use: new PolicyDocument({ statements }) },
   });
+}
+
+/** For pods of a service account in a cluster of this account and Region, which need not exist yet. */
+export function podRole(
+  scope: Construct,
+  id: string,
+  serviceAccount: string,
+  cluster: string,
+  statements: PolicyStatement[],
+  roleName?: string,
+): Role {
+  const { account, region } = Stack.of(scope);
+  return new Role(scope, id, {
+    roleName,
+    description: `Pods of ${KUBERNETES_NAMESPACE}/${serviceAccount} in ${cluster}`,
+    assumedBy: new ServicePrincipal('pods.eks.amazonaws.com', {
+      conditions: {
+        StringEquals: { 'aws:SourceAccount': account },
+        ArnEquals: { 'aws:SourceArn': `arn:aws:eks:${region}:${account}:cluster/${cluster}` },
+      },
+    }).withSessionTags(),
+    inlinePolicies: { use: new PolicyDocument({ statements }) },
+  });
+}
+
+/**
+ * Adds to a role that the same account's stack in another Region makes: roles are of all Regions, the keys of tables are
+ * not. That stack has to be there first.
+ */
+export function alsoForRole(scope: Construct, id: string, roleName: string, statements: PolicyStatement[]): void {
+  const policyName = `in-${Stack.of(scope).region}`;
+  new CfnPolicy(scope, id, { policyName, roles: [roleName], policyDocument: new PolicyDocument({ statements }) });
 }

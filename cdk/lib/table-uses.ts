@@ -13,6 +13,9 @@ const DESCRIBE = 'dynamodb:DescribeTable';
 /** How its feed follows the changes of a table. The name of the stream is in the table's description. */
 const FOLLOW = ['dynamodb:DescribeStream', 'dynamodb:GetShardIterator', 'dynamodb:GetRecords'];
 
+/** A failover notes from where on the new Region archives. */
+const WHERE_IT_ENDS = 'dynamodb:DescribeStream';
+
 /** A cell's own processes. They delete nothing. */
 export const BY_CELL: readonly Use[] = [
   { table: 'ledger', actions: [...READ, DESCRIBE, ...WRITE], indexActions: ['dynamodb:Query'], streamActions: FOLLOW },
@@ -21,12 +24,13 @@ export const BY_CELL: readonly Use[] = [
   { table: 'owners', actions: ['dynamodb:GetItem', 'dynamodb:PutItem', DESCRIBE] },
 ];
 
-/** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers. */
+/** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers, and taking it to another Region. */
 export const BY_CONTROL_PLANE: readonly Use[] = [
   {
     table: 'ledger',
     actions: [...READ, DESCRIBE, ...WRITE, DELETE],
     indexActions: ['dynamodb:Query', 'dynamodb:Scan'],
+    streamActions: [WHERE_IT_ENDS],
   },
   { table: 'snapshots', actions: [...READ, DESCRIBE, ...WRITE, DELETE] },
   { table: 'homes', actions: [...READ, DESCRIBE, ...WRITE, 'dynamodb:BatchGetItem'] },

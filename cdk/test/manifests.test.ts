@@ -104,6 +104,13 @@ describe('what is wrong is found', () => {
       'reads no CELL_X',
     ],
     [
+      'the archive is looked for in another Region',
+      ({ get }) => {
+        pod(cell(get)).containers[0].env.at(-1).value = 'us-east-1';
+      },
+      'looks for the archive in us-east-1, not eu-west-1',
+    ],
+    [
       'an image by tag',
       ({ get }) => {
         pod(cell(get)).containers[0].image = 'wallet/cell:latest';

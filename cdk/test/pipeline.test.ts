@@ -8,7 +8,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { afterAll, describe, expect, it } from 'vitest';
 import { PipelineStack } from '../lib/pipeline-stack.ts';
 import { EXAMPLE } from '../lib/settings.ts';
-import { exampleText, settingsOf } from './synthesized.ts';
+import { exampleText, settingsOf, twoRegionsText } from './synthesized.ts';
 
 const source = {
   repository: 'a/b',
@@ -83,6 +83,13 @@ describe('the pipeline', () => {
     expect(of).toContain(
       'arn:aws:iam::300000000004:role/wallet-cell-4-deploy=cell-4-unwell arn:aws:iam::300000000005:role/wallet-cell-5-deploy=cell-5-unwell',
     );
+  });
+
+  it('makes the second Regions of cells at the end', () => {
+    const two = pipeline(twoRegionsText);
+    expect(two.deploying.at(-1)).toContain('standbys');
+    const last = (two.properties['Stages'] as MadeStage[]).at(-1)!;
+    expect([last.Name, last.OnFailure]).toEqual([two.deploying.at(-1), { Result: 'ROLLBACK' }]);
   });
 
   it('refuses a bake that CodeBuild would cut off', () => {

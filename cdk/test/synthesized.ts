@@ -9,6 +9,8 @@ import type { Settings } from '../lib/deployment-config.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 
 export const exampleText = readFileSync(EXAMPLE, 'utf8');
+/** The same with a second Region for one cell, and the archive in a third. */
+export const twoRegionsText = readFileSync(new URL('../cells.two-regions.toml', import.meta.url), 'utf8');
 
 export const services = {
   router: 'com.amazonaws.vpce.eu-west-1.vpce-svc-1',
@@ -21,6 +23,7 @@ export const settingsOf = (text: string): Settings => ({ config: onAws(parseCell
 export interface Synthesized {
   readonly template: Template;
   readonly account: string;
+  readonly region: string;
 }
 
 /** By stack name. */
@@ -29,7 +32,10 @@ export function synthesized(text: string): Map<string, Synthesized> {
   all(app, settingsOf(text));
   const stacks = app.node.children.filter((one): one is Stack => one instanceof Stack);
   return new Map(
-    stacks.map((stack) => [stack.stackName, { template: Template.fromStack(stack), account: stack.account }]),
+    stacks.map((stack) => {
+      const { account, region } = stack;
+      return [stack.stackName, { template: Template.fromStack(stack), account, region }];
+    }),
   );
 }
 

@@ -1,4 +1,5 @@
 /** What runs in a cell's cluster. It names no other cell. */
+import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, PRIVATE_DOMAIN, archiveUrl } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Cell, Settings } from './settings.ts';
@@ -45,6 +46,7 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
           '--log-format=json',
           ...MESH,
         ],
+        env: { AWS_REGION: archiveRegion(config) },
         ports: { mesh: PORTS.cell },
         mounts: [
           { name: 'mesh', from: 'secret' },

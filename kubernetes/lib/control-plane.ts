@@ -1,6 +1,7 @@
 /**
  * What runs in the control plane's cluster: a process in each zone; which of them does a step is decided in its tables.
  */
+import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
@@ -38,6 +39,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
           `--auth-audience=${tokens.audience}`,
           'serve',
         ],
+        env: { AWS_REGION: archiveRegion(config) },
         ports: { api: PORTS.controlPlane },
         mounts: [
           { name: 'mesh', from: 'secret' },

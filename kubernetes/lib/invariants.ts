@@ -11,6 +11,8 @@ export interface Expected {
   /** `cell`, `router` or `control-plane`. */
   readonly component: string;
   readonly zones: readonly string[];
+  /** The Region of the archive. */
+  readonly archive: string;
   /** Writes a second that all zones but one have to take; 0: none given. */
   readonly peak: number;
   /** Named outputs of the stack, which bindings may refer to. */
@@ -35,6 +37,7 @@ export function findings(documents: Parsed[], expected: Expected): string[] {
       ...ending(one, expected),
       ...probes(one),
       ...starting(one, expected),
+      ...archiving(one, expected),
     ]),
     ...of('Deployment').flatMap((one) => [...rights(one), ...mounted(one, of('ConfigMap'))]),
     ...budgets(of('PodDisruptionBudget'), expected),
@@ -105,6 +108,18 @@ function probes(one: Parsed): string[] {
   ]);
 }
 
+/** Not read by the sources of a process: by its own arguments, and by the client of S3. */
+const OTHERS = ['POD_NAME', 'AWS_REGION'];
+
+/** The client of S3 takes the bucket's Region from the environment, which EKS would fill with the cluster's. */
+function archiving(one: Parsed, { archive }: Expected): string[] {
+  const of = (container(one).env as { name: string; value?: string }[]).find(({ name }) => name === 'AWS_REGION');
+  return when(
+    flag(one, 'archive') !== undefined && of?.value !== archive,
+    `${named(one)}: looks for the archive in ${of?.value}, not ${archive}`,
+  );
+}
+
 /** What the process is started with: an image by digest, and only what its source takes. */
 function starting(one: Parsed, { component }: Expected): string[] {
   const { flags, variables, subcommands, isListed } = binary(component);
@@ -113,7 +128,7 @@ function starting(one: Parsed, { component }: Expected): string[] {
     const name = /^--([\w-]+)=./.exec(arg)?.[1];
     return name === undefined ? !subcommands.has(arg) : !flags.has(name);
   });
-  const strays = env.map(({ name }) => name).filter((name) => name !== 'POD_NAME' && !variables.has(name));
+  const strays = env.map(({ name }) => name).filter((name) => !OTHERS.includes(name) && !variables.has(name));
   return [
     ...when(!isListed, `${component} is no binary of the workspace`),
     ...unknown.map((arg) => `${named(one)}: ${component} takes no ${arg}`),

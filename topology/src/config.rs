@@ -142,7 +142,7 @@ impl Config {
         self.broken_zones()
             .or_else(|| regions::broken(&self.deployment, &self.cells))
             .or_else(|| self.deploys.broken(self.cells.iter().map(|cell| &cell.id)))
-            .or_else(|| aws::broken(self.aws.as_ref(), &self.cells))
+            .or_else(|| aws::broken(self.aws.as_ref(), &self.deployment, &self.cells))
     }
 
     fn broken_zones(&self) -> Option<String> {

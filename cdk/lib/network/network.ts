@@ -7,6 +7,7 @@ import {
   FlowLogTrafficType,
   GatewayVpcEndpointAwsService,
   InterfaceVpcEndpointAwsService,
+  InterfaceVpcEndpointService,
   IpAddresses,
   Peer,
   Port,
@@ -40,6 +41,8 @@ export interface NetworkProps {
   readonly callsOut?: boolean;
   /** Whether processes follow the change streams of tables. */
   readonly followsTables?: boolean;
+  /** Another Region, with buckets that processes use: the gateway endpoint of S3 serves those of its own alone. */
+  readonly bucketsIn?: string;
 }
 
 export class Network extends Construct {
@@ -51,7 +54,7 @@ export class Network extends Construct {
     scope: Construct,
     id: string,
     zones: number,
-    { isPublic = false, callsOut = false, followsTables = false }: NetworkProps = {},
+    { isPublic = false, callsOut = false, followsTables = false, bucketsIn }: NetworkProps = {},
   ) {
     super(scope, id);
     this.inside = callsOut ? SubnetType.PRIVATE_WITH_EGRESS : SubnetType.PRIVATE_ISOLATED;
@@ -79,6 +82,15 @@ export class Network extends Construct {
         open: false,
       });
     }
+    if (bucketsIn === undefined) return;
+    this.vpc.addInterfaceEndpoint('BucketsElsewhere', {
+      service: new InterfaceVpcEndpointService(`com.amazonaws.${bucketsIn}.s3`),
+      serviceRegion: bucketsIn,
+      subnets: { subnetType: this.inside },
+      securityGroups: [group],
+      privateDnsEnabled: true,
+      open: false,
+    });
   }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CellConfig, Deployment};
+use super::{CellConfig, Deployment, regions};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +17,10 @@ pub struct Aws {
     /// default is as long as books are kept in most countries of the EU: ten years, and the one that they end in.
     #[serde(default = "archive_days")]
     pub archive_days: u64,
+    /// Region of the archive, if it is not the deployment's. It is restored from if a cell's Region is lost, so a cell with
+    /// a standby has to be in another one.
+    #[serde(default)]
+    pub archive_region: Option<String>,
     /// The name that clients use; its zone is in the router's account.
     pub domain: String,
 }
@@ -47,7 +51,7 @@ impl CellConfig {
 
 /// The first rule that is broken, and by what. Each cell has an account of its own, so that what goes wrong with an account
 /// (its quotas, its keys, its bill) is one cell's.
-pub(super) fn broken(aws: Option<&Aws>, cells: &[CellConfig]) -> Option<String> {
+pub(super) fn broken(aws: Option<&Aws>, deployment: &Deployment, cells: &[CellConfig]) -> Option<String> {
     let shared = aws.map(|aws| {
         [
             ("aws.router_account", &aws.router_account),
@@ -71,6 +75,14 @@ pub(super) fn broken(aws: Option<&Aws>, cells: &[CellConfig]) -> Option<String> 
     }
     if !(1..=MAX_ARCHIVE_DAYS).contains(&aws.archive_days) {
         return Some(format!("aws.archive_days is {}; 1 to {MAX_ARCHIVE_DAYS}", aws.archive_days));
+    }
+    let archive = aws.archive_region.as_ref().unwrap_or(&deployment.region);
+    if !regions::is_sound(archive) {
+        return Some(format!("aws.archive_region: not the name of a Region: {archive:?}"));
+    }
+    if let Some(cell) = cells.iter().find(|cell| cell.standby.is_some() && cell.region_in(deployment) == archive) {
+        let together = format!("{} has a standby, and the archive is in its own Region, {archive}", cell.id);
+        return Some(format!("{together}: set aws.archive_region"));
     }
     let labels: Vec<&str> = aws.domain.split('.').collect();
     let sound = |label: &&str| {

@@ -64,7 +64,7 @@ fn sound_files_are_taken_and_make_the_waves_that_they_say() {
 #[test]
 fn roles_on_aws_have_the_names_that_cdk_gives_them() {
     let (path, text) =
-        fixtures("valid").into_iter().find(|(path, _)| path.ends_with("on-aws.toml")).expect("it is there");
+        fixtures("valid").into_iter().find(|(path, _)| path.ends_with("/on-aws.toml")).expect("it is there");
     let config = Config::parse(&text).expect(&path);
     let zones = config.aws.as_ref().map(|aws| aws.zones_role(&config.deployment));
     assert_eq!(zones.as_deref(), said(&text, "role of the zones"));

@@ -1,0 +1,43 @@
+/** What roles and buckets let each other do, as the templates have it. */
+import { expect } from 'vitest';
+import { list, resources, statementsOf } from './synthesized.ts';
+import type { Statement, Synthesized } from './synthesized.ts';
+
+/** Resource → actions, as one line each; of DynamoDB only. */
+export function byTable(statements: Statement[]): Record<string, string[]> {
+  const found: Record<string, string[]> = {};
+  for (const { Effect, Action, Resource } of statements) {
+    const actions = list(Action)
+      .map(String)
+      .filter((action) => action.startsWith('dynamodb:'));
+    if (Effect !== 'Allow' || actions.length === 0) continue;
+    for (const resource of list(Resource)) {
+      const text = JSON.stringify(resource);
+      // The name of a stream is known once it is made.
+      const stream = text.match(/"Tables([a-z]+)[0-9A-F]{8}","StreamArn"/);
+      const key = stream ? `the stream of ${stream[1]}` : text.match(/table\/([a-z0-9/-]+)/)![1]!;
+      found[key] = [...(found[key] ?? []), ...actions.map((action) => action.slice('dynamodb:'.length))].sort();
+    }
+  }
+  return found;
+}
+
+export const policyOf = (archive: Synthesized): Statement[] =>
+  resources(archive, 'AWS::S3::BucketPolicy').flatMap(({ Properties }) => Properties['PolicyDocument'].Statement);
+export const forRole = (statements: Statement[], role: string) =>
+  statements.filter((one) => JSON.stringify(one.Condition)?.includes(`role/${role}"`));
+
+/** What the buckets let a role do is what its own stack lets it do, under the same conditions. */
+export function agree(all: Map<string, Synthesized>, name: string, role: string): void {
+  const strip = ({ Action, Resource, Condition: { ArnEquals: _, ...more } = {} }: Statement) =>
+    JSON.stringify([list(Action), list(Resource), more]);
+  const admitted = forRole(policyOf(all.get('wallet-archive')!), role).map(strip);
+  const mine = statementsOf(all.get(`wallet-${name}`)!, new RegExp(`"${role}"`));
+  expect(admitted.length).toBeGreaterThan(0);
+  expect(admitted.sort()).toEqual(
+    mine
+      .filter(({ Action }) => JSON.stringify(Action).includes('s3:'))
+      .map(strip)
+      .sort(),
+  );
+}
