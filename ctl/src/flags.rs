@@ -219,6 +219,14 @@ pub enum Local {
         #[arg(long)]
         keep_down: bool,
     },
+    /// Cut a Region off, such as local-1, or an instance that has a relay: nothing arrives, not even an error.
+    Cut {
+        name: String,
+    },
+    /// Undo a cut. What was sent meanwhile arrives late.
+    Mend {
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]

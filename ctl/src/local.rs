@@ -6,6 +6,7 @@ use anyhow::Result;
 use command_line::{PRECONDITION, columns, failure};
 use local_fleet::builds;
 use local_fleet::fleet::{Fleet, FleetCell};
+use local_fleet::relay::Line;
 use local_fleet::secrets::Secrets;
 use local_fleet::socket::{self, NewCell, Request};
 use local_fleet::supervisor::{State, View};
@@ -17,6 +18,8 @@ use crate::output::show;
 pub async fn run(common: &Common, verb: &Local) -> Result<()> {
     let request = match verb {
         Local::RenewCertificates => return renew(common),
+        Local::Cut { name } => return line(common, name, Line::Silent).await,
+        Local::Mend { name } => return line(common, name, Line::Whole).await,
         Local::Status => Request::Status,
         Local::Stop { name } => Request::Stop { name: name.clone() },
         Local::Start { name } => Request::Start { name: name.clone() },
@@ -35,6 +38,10 @@ async fn replace(common: &Common, name: &str, version: &Version, binary: Option<
     let request = Request::Replace { name: name.to_owned(), version: version.clone(), order: None };
     let views: Vec<View> = socket::ask(&common.data, &request).await?;
     show(common, &views, |views| table(views))
+}
+
+async fn line(common: &Common, name: &str, line: Line) -> Result<()> {
+    socket::ask(&common.data, &Request::Line { names: vec![name.to_owned()], line }).await
 }
 
 fn renew(common: &Common) -> Result<()> {

@@ -43,7 +43,7 @@ pub fn choose(fleet: &mut Fleet, layout: &Layout, name: &str, version: Version, 
         false => bail!("the fleet has no build of version {version}: give it one with --binary"),
     };
     let names: Vec<Vec<String>> =
-        fleet.cells.iter().map(|cell| fleet.instances_of(cell).map(|(name, _)| name).collect()).collect();
+        fleet.cells.iter().map(|cell| fleet.processes_of(cell).map(|one| one.name).collect()).collect();
     let cell = names.iter().position(|names| names.iter().any(|own| own == name));
     let versions = &mut fleet.cells[cell.with_context(|| format!("no cell has a process {name:?}"))?].versions;
     let before = versions.get(name).map_or(0, |chosen| chosen.order);

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use control_api::{CellSpec, CellTables};
+use control_api::{CellSpec, CellTables, Standby};
 use serde::{Deserialize, Serialize};
-use topology::config::part_of;
+use topology::config::{Replication, part_of};
 use topology::placement::InstanceEntry;
 use topology::{CellConfig, CellId, Config, InstanceId, Role, Version, ZoneId};
 
 use crate::ports::Ports;
+use crate::regions::{Regions, Side};
 
 /// Of a fleet that is new.
 pub const FIRST_PORT: u16 = 8080;
@@ -25,6 +26,9 @@ pub struct Fleet {
     /// Processes per cell, for cells still to come.
     pub instances: u16,
     pub region: String,
+    /// Absent: everything is in one Region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Regions>,
     /// Whether there is a relay before each instance.
     #[serde(default)]
     pub relays: bool,
@@ -116,6 +120,7 @@ impl Fleet {
             port: FIRST_PORT,
             instances: INSTANCES,
             region: config.deployment.region.clone(),
+            regions: None,
             relays: false,
             split_roles: false,
             secure: false,
@@ -163,55 +168,77 @@ impl Fleet {
         self.cells.iter().map(|cell| cell.number + 1).max().unwrap_or(1)
     }
 
+    /// Of the processes and tables of this side of a cell.
+    pub fn ports_of(&self, side: Side) -> Ports {
+        match side {
+            Side::Home => self.ports(),
+            Side::Standby => self.ports().second(),
+        }
+    }
+
     /// The cell as it is registered at the control plane.
     pub fn spec(&self, cell: &FleetCell) -> CellSpec {
-        let entry = |((name, address), member): ((String, String), Member)| InstanceEntry {
-            id: InstanceId(name),
-            address,
-            role: member.role,
-            zone: member.zone,
-        };
+        let (instances, dynamodb) = self.registered(cell, Side::Home);
+        let standby = self.regions.map(|_| {
+            let (instances, dynamodb) = self.registered(cell, Side::Standby);
+            Standby { dynamodb, instances, replication: Replication::Archive }
+        });
         CellSpec {
             id: cell.id.clone(),
             weight: cell.weight,
             max_tps: cell.max_tps,
             max_customers: cell.max_customers,
-            instances: self.reached_at(cell).zip(self.members_of(cell)).map(entry).collect(),
-            dynamodb: CellTables {
-                endpoint: Some(format!("http://{}", self.ports().cell_db(cell.number))),
-                region: self.region.clone(),
-                table_prefix: format!("{}-", cell.id),
-                role: None,
-            },
-            standby: None,
+            instances,
+            dynamodb,
+            standby,
             region_epoch: 0,
         }
     }
 
-    /// Names of a cell's processes, and where others reach them.
-    pub fn reached_at<'a>(&'a self, cell: &'a FleetCell) -> impl Iterator<Item = (String, String)> + 'a {
-        let instances = self.instances_of(cell).zip(0..);
-        let (relays, ports) = (self.relays, self.ports());
-        instances.map(move |((name, address), j)| (name, if relays { ports.relay(cell.number, j) } else { address }))
+    fn registered(&self, cell: &FleetCell, side: Side) -> (Vec<InstanceEntry>, CellTables) {
+        let entry = |member: Member| InstanceEntry {
+            id: InstanceId(member.name),
+            address: if self.relays { member.relay } else { member.address },
+            role: member.role,
+            zone: member.zone,
+        };
+        let ports = self.ports_of(side);
+        let database =
+            if self.regions.is_some() { ports.cell_db_relay(cell.number) } else { ports.cell_db(cell.number) };
+        let tables = CellTables {
+            endpoint: Some(format!("http://{database}")),
+            region: self.region_of(cell, side).to_owned(),
+            table_prefix: format!("{}-", cell.id),
+            role: None,
+        };
+        (self.members_of(cell, side).map(entry).collect(), tables)
     }
 
-    /// Names and addresses of a cell's processes.
+    /// Names and addresses of a cell's processes at its home.
     pub fn instances_of<'a>(&self, cell: &'a FleetCell) -> impl Iterator<Item = (String, String)> + 'a {
-        self.members_of(cell).map(|member| (member.name, member.address))
+        self.members_of(cell, Side::Home).map(|member| (member.name, member.address))
     }
 
-    /// A cell's processes. With separate roles those that move money come first.
-    pub fn members_of<'a>(&self, cell: &'a FleetCell) -> impl Iterator<Item = Member> + 'a {
-        let (ports, zones) = (self.ports(), self.zones.clone());
+    /// All processes of a cell, those of its standby last.
+    pub fn processes_of<'a>(&self, cell: &'a FleetCell) -> impl Iterator<Item = Member> + 'a {
+        let sides: Vec<_> = self.sides().iter().map(|side| self.members_of(cell, *side)).collect();
+        sides.into_iter().flatten()
+    }
+
+    /// A cell's processes on one side. With separate roles those that move money come first.
+    pub fn members_of<'a>(&self, cell: &'a FleetCell, side: Side) -> impl Iterator<Item = Member> + use<'a> {
+        let (ports, zones) = (self.ports_of(side), self.zones.clone());
         let roles: &[Role] = if self.split_roles { &[Role::Transactions, Role::Accounts] } else { &[Role::All] };
         let roles =
             roles.iter().flat_map(move |role| ('a'..).zip(0..cell.instances).map(|(letter, _)| (*role, letter)));
+        let set = side.set_of(&cell.id);
         roles.zip(0..).map(move |((role, letter), number)| Member {
             name: match role {
-                Role::All => format!("{}-{letter}", cell.id),
-                role => format!("{}-{role}-{letter}", cell.id),
+                Role::All => format!("{set}-{letter}"),
+                role => format!("{set}-{role}-{letter}"),
             },
             address: ports.instance(cell.number, number),
+            relay: ports.relay(cell.number, number),
             zone: zones.get(usize::from(number) % zones.len().max(1)).cloned(),
             role,
             // Processes of one role share what the cell takes; each role may take all of it.
@@ -225,6 +252,8 @@ impl Fleet {
 pub struct Member {
     pub name: String,
     pub address: String,
+    /// Where others reach it, if there is a relay before it.
+    pub relay: String,
     pub role: Role,
     pub zone: Option<ZoneId>,
     /// Writes a second that it takes; 0: no limit.

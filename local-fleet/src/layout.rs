@@ -7,6 +7,8 @@ use url::Url;
 
 use crate::fleet::{Fleet, FleetCell, Member};
 use crate::observe;
+use crate::ports::Ports;
+use crate::regions::{REGIONS, Side, archive_in};
 use crate::secrets::{self, Secrets};
 
 /// Processes stop in this order, so that nothing is taken from under what still serves.
@@ -50,8 +52,9 @@ pub struct Layout {
     pub config: PathBuf,
 }
 
-/// Where a process of ours says that it is ready.
+/// Where a process of ours says that it is ready, and where that it runs at all.
 pub const READY: &str = "/readyz";
+pub const LIVE: &str = "/livez";
 /// Folder of the cells' checkpoint keys: `<cell>.pem`, to sign with, and `<cell>.pub`, to verify with.
 pub const KEYS: &str = "keys";
 /// Folder of the archive of all cells.
@@ -60,7 +63,8 @@ pub const ARCHIVE: &str = "archive";
 pub const VERSIONS: &str = "versions";
 pub const CONTROL_PLANE_DB: &str = "control-plane-db";
 pub const CONTROL_PLANE: &str = "control-plane";
-pub const ROUTER: &str = "router";
+/// The router of each Region; without Regions there is only the first.
+pub const ROUTERS: [&str; 2] = ["router", "router-2"];
 /// Between two audits of an observed fleet: it is small.
 const CONSERVATION_SECONDS: &str = "10";
 
@@ -180,13 +184,24 @@ impl Layout {
         [self.control_plane_storage(fleet), words(["tables", "create"])].concat()
     }
 
-    pub fn router(&self, fleet: &Fleet) -> Spec {
-        let ports = fleet.ports();
+    /// One of each Region.
+    pub fn routers(&self, fleet: &Fleet) -> Vec<Spec> {
+        if fleet.regions.is_none() {
+            return vec![self.router(fleet, ROUTERS[0], fleet.ports(), &fleet.control_plane())];
+        }
+        let router = |(name, region)| {
+            let ports = fleet.router_ports(region);
+            let control_plane = format!("{}://{}", fleet.scheme(), ports.control_plane_relay());
+            self.router(fleet, name, ports, &control_plane)
+        };
+        ROUTERS.into_iter().zip(REGIONS).map(router).collect()
+    }
+
+    fn router(&self, fleet: &Fleet, name: &str, ports: Ports, control_plane: &str) -> Spec {
         let (public, internal, admin) = (ports.router(), ports.router_internal(), ports.router_admin());
-        let control_plane = fleet.control_plane();
-        let (data, config) = (Self::text(&self.data.join("router")), Self::text(&self.config));
+        let (data, config) = (Self::text(&self.data.join(name)), Self::text(&self.config));
         let listen = words(["--listen", &public, "--internal-listen", &internal, "--admin-listen", &admin]);
-        let rest = words(["--control-plane", &control_plane, "--data-dir", &data, "--config", &config]);
+        let rest = words(["--control-plane", control_plane, "--data-dir", &data, "--config", &config]);
         let mut args = [listen, rest, self.mesh(fleet, secrets::ROUTER), self.auth(fleet)].concat();
         if let Some(zone) = &fleet.router_zone {
             args.extend(words(["--zone", zone.as_str()]));
@@ -196,35 +211,59 @@ impl Layout {
             let (certificate, key) = (secrets.certificate(secrets::PUBLIC), secrets.key(secrets::PUBLIC));
             args.extend(words(["--tls-cert", &Self::text(&certificate), "--tls-key", &Self::text(&key)]));
         }
-        self.spec(ROUTER, Kind::Router, "router", args, &[&public, &internal, &admin])
+        self.spec(name, Kind::Router, "router", args, &[&public, &internal, &admin])
     }
 
-    pub fn cell_database(&self, fleet: &Fleet, cell: &FleetCell) -> Spec {
-        self.database(&format!("{}-db", cell.id), &fleet.ports().cell_db(cell.number))
+    pub fn cell_database(&self, fleet: &Fleet, cell: &FleetCell, side: Side) -> Spec {
+        self.database(&format!("{}-db", side.set_of(&cell.id)), &fleet.ports_of(side).cell_db(cell.number))
     }
 
+    /// The processes of a cell, those of its standby last.
     pub fn cell_instances(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<Spec> {
-        let storage = self.cell_storage(fleet, cell);
-        let router = format!("{}://{}", fleet.scheme(), fleet.ports().router_internal());
+        fleet.sides().iter().flat_map(|side| self.instances_on(fleet, cell, *side)).collect()
+    }
+
+    fn instances_on(&self, fleet: &Fleet, cell: &FleetCell, side: Side) -> Vec<Spec> {
+        let storage = self.cell_storage(fleet, cell, side);
+        let region = fleet.region_of(cell, side);
+        let router = format!("{}://{}", fleet.scheme(), fleet.router_ports(region).router_internal());
         let mesh = self.mesh(fleet, cell.id.as_str());
         let config = Self::text(&self.config);
         let key = Self::text(&self.checkpoint_key(cell));
-        let instances = fleet.members_of(cell).map(|Member { name, address: listen, role, max_tps, .. }| {
+        let standby = match (fleet.regions, side) {
+            (None, _) => vec![],
+            (Some(_), Side::Home) => words(["--region", region]),
+            (Some(_), Side::Standby) => words(["--region", region, "--standby"]),
+        };
+        let instances = fleet.members_of(cell, side).map(|Member { name, address: listen, role, max_tps, .. }| {
             let who = words(["serve", "--id", cell.id.as_str(), "--instance", &name, "--listen", &listen]);
             let what = words(["--role", role.name(), "--max-tps", &max_tps.to_string()]);
             let rest = words(["--router", &router, "--config", &config, "--checkpoint-key", &key]);
-            let args = [who, what, rest, storage.clone(), mesh.clone()].concat();
-            let environment = vec![self.archive()];
+            let args = [who, what, rest, storage.clone(), standby.clone(), mesh.clone()].concat();
+            let environment = vec![self.archive_of(fleet, region)];
             let spec = self.spec(&name, Kind::Cell, "cell", args, &[&listen]);
-            let spec = Spec { tls: fleet.secure, environment, ..spec };
+            // What waits is not ready before its Region is the home.
+            let ready_path = if side == Side::Standby { LIVE } else { READY };
+            let spec = Spec { tls: fleet.secure, environment, ready_path, ..spec };
             self.built_as(spec, cell.versions.get(&name).and_then(|chosen| chosen.version.as_ref()))
         });
         instances.collect()
     }
 
-    /// In the environment: earlier builds know of no archive.
     fn archive(&self) -> (String, String) {
-        let folder = Url::from_directory_path(self.data.join(ARCHIVE)).expect("the fleet's folder is absolute");
+        Self::archive_at(&self.data.join(ARCHIVE))
+    }
+
+    /// In the environment: earlier builds know of no archive.
+    fn archive_of(&self, fleet: &Fleet, region: &str) -> (String, String) {
+        match fleet.regions {
+            Some(_) => Self::archive_at(&archive_in(&self.data, region)),
+            None => self.archive(),
+        }
+    }
+
+    fn archive_at(folder: &Path) -> (String, String) {
+        let folder = Url::from_directory_path(folder).expect("the fleet's folder is absolute");
         ("CELL_ARCHIVE".to_owned(), folder.to_string())
     }
 
@@ -232,31 +271,34 @@ impl Layout {
         self.data.join(KEYS).join(format!("{}.pem", cell.id))
     }
 
-    fn cell_storage(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {
-        let endpoint = format!("http://{}", fleet.ports().cell_db(cell.number));
+    fn cell_storage(&self, fleet: &Fleet, cell: &FleetCell, side: Side) -> Vec<String> {
+        let endpoint = format!("http://{}", fleet.ports_of(side).cell_db(cell.number));
         words(["--dynamodb-endpoint", &endpoint, "--table-prefix", &format!("{}-", cell.id)])
     }
 
-    pub fn cell_tables(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<String> {
-        let region = words(["--region", &fleet.region]);
-        [words(["tables", "create"]), self.cell_storage(fleet, cell), region].concat()
+    pub fn cell_tables(&self, fleet: &Fleet, cell: &FleetCell, side: Side) -> Vec<String> {
+        let region = words(["--region", fleet.region_of(cell, side)]);
+        [words(["tables", "create"]), self.cell_storage(fleet, cell, side), region].concat()
+    }
+
+    /// Databases and processes of a cell.
+    pub fn of_cell(&self, fleet: &Fleet, cell: &FleetCell) -> Vec<Spec> {
+        let databases = fleet.sides().iter().map(|side| self.cell_database(fleet, cell, *side));
+        databases.chain(self.cell_instances(fleet, cell)).collect()
     }
 
     /// Every process of the fleet, for the check that all ports are free.
     pub fn all(&self, fleet: &Fleet) -> Vec<Spec> {
-        let own = [
-            self.router(fleet),
-            self.control_plane(fleet),
-            self.database(CONTROL_PLANE_DB, &fleet.ports().control_plane_db()),
-        ];
-        let cells = fleet
-            .cells
-            .iter()
-            .flat_map(|cell| std::iter::once(self.cell_database(fleet, cell)).chain(self.cell_instances(fleet, cell)));
-        own.into_iter().chain(cells).chain(observe::spec(self, fleet)).collect()
+        let own = [self.control_plane(fleet), self.database(CONTROL_PLANE_DB, &fleet.ports().control_plane_db())];
+        let cells = fleet.cells.iter().flat_map(|cell| self.of_cell(fleet, cell));
+        let routers = self.routers(fleet).into_iter();
+        routers.chain(own).chain(cells).chain(observe::spec(self, fleet)).collect()
     }
 }
 
 fn words_of(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@
 
 pub mod builds;
 pub mod child;
+mod connections;
 pub mod fleet;
 mod keys;
 pub mod layout;
 mod observe;
 pub mod ports;
+pub mod regions;
 pub mod relay;
 mod running;
 pub mod secrets;

@@ -13,7 +13,8 @@ use command_line::{PRECONDITION, failure};
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
-use crate::layout::{CONTROL_PLANE, Kind, Layout, ROUTER, Spec};
+use crate::layout::{CONTROL_PLANE, Kind, Layout, ROUTERS, Spec};
+use crate::regions::REGIONS;
 use crate::secrets::{MONITOR, Secrets};
 
 const CONFIGURATION: &str = include_str!("../../ops/prometheus/prometheus.yml");
@@ -99,12 +100,16 @@ pub fn targets(data: &Path, fleet: &Fleet) -> Result<()> {
     };
     let cells = fleet.cells.iter().flat_map(|cell| {
         let labels = |name: String| json!({ "cell": cell.id, "instance": name });
-        fleet.instances_of(cell).map(move |(name, address)| target(&address, fleet.scheme(), labels(name)))
+        fleet.processes_of(cell).map(move |one| target(&one.address, fleet.scheme(), labels(one.name)))
     });
     // On loopback the router's admin pages are open.
-    let router = target(&ports.router_admin(), "http", json!({ "instance": ROUTER }));
+    let router =
+        |(name, region)| target(&fleet.router_ports(region).router_admin(), "http", json!({ "instance": name }));
+    let routers = ROUTERS.into_iter().zip(REGIONS).take(fleet.sides().len()).map(router);
     let control_plane = target(&ports.control_plane(), fleet.scheme(), json!({ "instance": CONTROL_PLANE }));
-    for (job, of_job) in [(ROUTER, vec![router]), ("cell", cells.collect()), (CONTROL_PLANE, vec![control_plane])] {
+    for (job, of_job) in
+        [("router", routers.collect()), ("cell", cells.collect()), (CONTROL_PLANE, vec![control_plane])]
+    {
         let path = data.join(PROMETHEUS).join("targets").join(format!("{job}.json"));
         write(&path, &serde_json::to_string_pretty(&of_job)?)?;
     }

@@ -1,15 +1,18 @@
 //! Which process listens where: everything follows from the first port. Loopback only.
 
 use std::net::TcpListener;
-use std::path::Path;
 
 use anyhow::Result;
 use command_line::{PRECONDITION, failure};
+
+use crate::connections;
 
 /// Ports of one cell: its database and at most eight instances.
 const CELL_STRIDE: u32 = 10;
 /// Relays stand this far above the instances they carry to, so that a small fleet keeps to one hundred ports.
 const RELAY_OFFSET: u32 = 50;
+/// What a second Region adds stands this far above the first one.
+const REGION_OFFSET: u16 = 100;
 /// Cells that fit below the relays.
 pub const RELAYED_CELLS_MAX: u16 = 4;
 
@@ -36,6 +39,11 @@ impl Ports {
         self.at(3)
     }
 
+    /// Before the control plane, for the router of a Region.
+    pub fn control_plane_relay(self) -> String {
+        self.at(RELAY_OFFSET + 3)
+    }
+
     pub fn control_plane_db(self) -> String {
         self.at(4)
     }
@@ -49,6 +57,11 @@ impl Ports {
         self.at(u32::from(cell) * CELL_STRIDE)
     }
 
+    /// Before the database, for the control plane.
+    pub fn cell_db_relay(self, cell: u16) -> String {
+        self.at(RELAY_OFFSET + u32::from(cell) * CELL_STRIDE)
+    }
+
     /// Instances count from 0.
     pub fn instance(self, cell: u16, instance: u16) -> String {
         self.at(u32::from(cell) * CELL_STRIDE + 1 + u32::from(instance))
@@ -57,6 +70,11 @@ impl Ports {
     /// Before the instance of the same numbers; cells up to [`RELAYED_CELLS_MAX`].
     pub fn relay(self, cell: u16, instance: u16) -> String {
         self.at(RELAY_OFFSET + u32::from(cell) * CELL_STRIDE + 1 + u32::from(instance))
+    }
+
+    /// Ports of the second router, and of the standby of each cell.
+    pub fn second(self) -> Self {
+        Self(self.0 + REGION_OFFSET)
     }
 
     fn at(self, offset: u32) -> String {
@@ -84,22 +102,9 @@ pub fn check_free(addresses: &[(String, String)]) -> Result<()> {
 
 /// "process 123 (name)" that listens on `port`, as far as /proc shows it to this user.
 fn holder_of(port: u16) -> Option<String> {
-    const LISTENING: &str = "0A";
-    let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let inode = sockets.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let local = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
-        (local == port && fields.get(3) == Some(&LISTENING)).then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
-    })?;
-    let wanted = format!("socket:[{inode}]");
-    let holds = |process: &Path| {
-        let files = std::fs::read_dir(process.join("fd")).ok()?;
-        let is_it =
-            |file: std::fs::DirEntry| std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str());
-        files.flatten().any(is_it).then_some(())
-    };
-    let process =
-        std::fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path()).find(|path| holds(path).is_some())?;
+    let inode = connections::socket_at(|local, state| local == port && state == connections::LISTENING)?;
+    let mut processes = std::fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
+    let process = processes.find(|process| connections::holds(process, &inode))?;
     let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
     Some(format!("process {} ({})", process.file_name()?.to_string_lossy(), name.trim()))
 }

@@ -12,7 +12,7 @@ use access::http::{Connector, Http};
 use access::tls;
 use anyhow::{Context, Result, bail};
 use control_api::client::{Client, Credentials};
-use control_api::{Because, Bootstrap, Bootstrapped, CellView, SetAddresses};
+use control_api::{Because, Bootstrap, Bootstrapped, CellSpec, CellView, SetAddresses, Standby};
 use http::Method;
 use serde_json::Value;
 use tokio::process::Command;
@@ -23,9 +23,12 @@ use topology::{CellId, Version};
 
 use super::supervisor::{State, Supervisor, View};
 use crate::fleet::{Fleet, FleetCell};
-use crate::layout::{CONTROL_PLANE, CONTROL_PLANE_DB, Layout, Spec};
-use crate::ports::{RELAYED_CELLS_MAX, SPLIT_INSTANCES_MAX, check_free};
-use crate::relay::Relays;
+use crate::layout::{CONTROL_PLANE, CONTROL_PLANE_DB, LIVE, Layout, READY, Spec};
+use crate::ports::{SPLIT_INSTANCES_MAX, check_free};
+use crate::regions::{self, REGIONS};
+use crate::relay::crossing::Borders;
+use crate::relay::places::places;
+use crate::relay::{Line, Relays};
 use crate::secrets::{self, Secrets};
 use crate::socket::{NewCell, Request, Started};
 use crate::{builds, keys, observe};
@@ -40,7 +43,7 @@ const LOG_LINES: usize = 8;
 
 pub struct Running {
     pub layout: Layout,
-    pub supervisor: Supervisor,
+    pub supervisor: Arc<Supervisor>,
     pub fleet: Mutex<Fleet>,
     relays: Relays,
     /// One replacement at a time: the second one finds what the first one did.
@@ -54,12 +57,16 @@ impl Running {
         let monitor = Secrets::of(&layout.data).mesh(secrets::MONITOR);
         let tls = if fleet.secure { Some(tls::Client::mesh(&monitor)?) } else { None };
         let http = Http::new(Connector::new(tls, None));
-        let supervisor = Supervisor::new(restart);
+        let supervisor = Arc::new(Supervisor::new(restart));
+        let relays = fleet.regions.map_or_else(Relays::default, |regions| {
+            let (one_way, supervisor) = (Duration::from_millis(regions.latency_ms.into()) / 2, supervisor.clone());
+            Relays::across(|lines| Borders { one_way, lines, supervisor }, &REGIONS)
+        });
         Ok(Self {
             layout,
             supervisor,
             fleet: Mutex::new(fleet),
-            relays: Relays::default(),
+            relays,
             replacing: Mutex::default(),
             http,
             began: Instant::now(),
@@ -70,7 +77,8 @@ impl Running {
     pub async fn start(self: &std::sync::Arc<Self>, because: Because) -> Result<Vec<CellId>> {
         let fleet = self.fleet.lock().await.clone();
         self.start_relays(&fleet).await?;
-        self.supervisor.add(self.layout.router(&fleet));
+        let routers = self.layout.routers(&fleet);
+        routers.iter().for_each(|router| self.supervisor.add(router.clone()));
         let mut storages = JoinSet::new();
         for cell in fleet.cells.clone() {
             let (this, fleet) = (self.clone(), fleet.clone());
@@ -94,7 +102,9 @@ impl Running {
         for cell in &fleet.cells {
             self.cell_ready(&fleet, cell).await?;
         }
-        self.ready(&self.layout.router(&fleet)).await?;
+        for router in &routers {
+            self.ready(router).await?;
+        }
         if let Some(prometheus) = observe::spec(&self.layout, &fleet) {
             self.up(prometheus).await?;
         }
@@ -102,17 +112,20 @@ impl Running {
     }
 
     async fn start_relays(&self, fleet: &Fleet) -> Result<()> {
-        for (name, listen, to) in relays_of(fleet)? {
-            self.relays.add(&name, &listen, to).await?;
+        regions::open_archives(&self.layout.data, fleet)?;
+        for place in places(fleet)? {
+            self.relays.add(place).await?;
         }
         Ok(())
     }
 
-    /// The cell's database and tables, then its processes, which need not be ready yet.
+    /// The cell's databases and tables, then its processes, which need not be ready yet.
     async fn start_cell(&self, fleet: &Fleet, cell: &FleetCell) -> Result<()> {
         keys::create(&self.layout.checkpoint_key(cell))?;
-        self.up(self.layout.cell_database(fleet, cell)).await?;
-        self.run_once(cell.id.as_str(), "cell", &self.layout.cell_tables(fleet, cell)).await?;
+        for side in fleet.sides() {
+            self.up(self.layout.cell_database(fleet, cell, *side)).await?;
+            self.run_once(cell.id.as_str(), "cell", &self.layout.cell_tables(fleet, cell, *side)).await?;
+        }
         for instance in self.layout.cell_instances(fleet, cell) {
             self.supervisor.add(instance);
         }
@@ -120,8 +133,25 @@ impl Running {
     }
 
     async fn cell_ready(&self, fleet: &Fleet, cell: &FleetCell) -> Result<()> {
-        for instance in self.layout.cell_instances(fleet, cell) {
-            self.ready(&instance).await?;
+        let instances = self.layout.cell_instances(fleet, cell);
+        if fleet.regions.is_none() {
+            return self.all_ready(&instances).await;
+        }
+        let (home, standby) = instances.split_at(instances.len() / 2);
+        // Those that serve are the others since the cell has failed over.
+        let waiting = tokio::select! {
+            ready = self.all_ready(home) => ready.map(|()| standby),
+            ready = self.all_ready(standby) => ready.map(|()| home),
+        };
+        for instance in waiting? {
+            self.ready(&Spec { ready_path: LIVE, ..instance.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn all_ready(&self, instances: &[Spec]) -> Result<()> {
+        for instance in instances {
+            self.ready(&Spec { ready_path: READY, ..instance.clone() }).await?;
         }
         Ok(())
     }
@@ -136,7 +166,8 @@ impl Running {
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
             if self.is_ready(&spec.health, spec.ready_path, spec.tls).await {
-                self.say(&format!("{:18} ready on {}", spec.name, spec.listens[0]));
+                let how = if spec.ready_path == LIVE { "waits" } else { "ready" };
+                self.say(&format!("{:18} {how} on {}", spec.name, spec.listens[0]));
                 return Ok(());
             }
             let (deaths, state) = {
@@ -193,7 +224,7 @@ impl Running {
             Request::Pause { name } => (name, Command::Pause),
             Request::Resume { name } => (name, Command::Resume),
             Request::Replace { name, version, order } => return self.replace(&name, version, order).await,
-            Request::Line { names, line } => return Ok(serde_json::to_value(self.relays.set(&names, line)?)?),
+            Request::Line { names, line } => return Ok(serde_json::to_value(self.set_lines(&names, line).await?)?),
         };
         if self.supervisor.watch(&name).is_none() {
             let names: Vec<_> = self.supervisor.views().into_iter().map(|view| view.name).collect();
@@ -210,6 +241,14 @@ impl Running {
             }
         }
         Ok(serde_json::to_value([view])?)
+    }
+
+    /// What is named may be a Region: its way to the archive is cut or mended with it.
+    async fn set_lines(&self, names: &[String], line: Line) -> Result<()> {
+        self.relays.set(names, line)?;
+        let fleet = self.fleet.lock().await;
+        let mut regions = names.iter().filter(|name| REGIONS.contains(&name.as_str()));
+        regions.try_for_each(|region| regions::set_archive(&self.layout.data, &fleet, region, line == Line::Whole))
     }
 
     /// Remembers first what the process is to be, then makes it so: after a death in between, the
@@ -256,9 +295,8 @@ impl Running {
                     bail!("{} with {instances} processes: at most {SPLIT_INSTANCES_MAX} of each role", wanted.id);
                 }
                 let cell = FleetCell { number: fleet.next_number(), instances, ..wanted };
-                let listens = std::iter::once(self.layout.cell_database(&fleet, &cell))
-                    .chain(self.layout.cell_instances(&fleet, &cell))
-                    .map(|spec| (spec.name, spec.health));
+                let specs = self.layout.of_cell(&fleet, &cell);
+                let listens = specs.into_iter().map(|spec| (spec.name, spec.health));
                 check_free(&listens.collect::<Vec<_>>())?;
                 cell
             }
@@ -298,6 +336,7 @@ async fn register(fleet: &Fleet, data: &Path, because: Because) -> Result<Vec<Ce
     let registered: Vec<CellView> = api.get(&["v1", "cells"]).await?;
     for spec in specs {
         let Some(before) = registered.iter().find(|cell| cell.id == spec.id) else { continue };
+        let spec = at_home(spec, &before.dynamodb.region);
         if before.instances == spec.instances && before.dynamodb == spec.dynamodb {
             continue;
         }
@@ -308,17 +347,16 @@ async fn register(fleet: &Fleet, data: &Path, because: Because) -> Result<Vec<Ce
     Ok(done.not_registered)
 }
 
-/// Name, address and destination of each relay of the fleet.
-pub fn relays_of(fleet: &Fleet) -> Result<Vec<(String, String, String)>> {
-    if !fleet.relays {
-        return Ok(vec![]);
+/// The cell as it is since it failed over, if its home is the Region of its standby now.
+fn at_home(spec: CellSpec, region: &str) -> CellSpec {
+    match spec.standby {
+        Some(standby) if standby.dynamodb.region == region => {
+            let (instances, dynamodb) = (spec.instances, spec.dynamodb);
+            let other = Standby { instances, dynamodb, replication: standby.replication };
+            CellSpec { instances: standby.instances, dynamodb: standby.dynamodb, standby: Some(other), ..spec }
+        }
+        standby => CellSpec { standby, ..spec },
     }
-    if let Some(cell) = fleet.cells.iter().find(|cell| cell.number > RELAYED_CELLS_MAX) {
-        bail!("{} is cell number {}: there are ports for relays of {RELAYED_CELLS_MAX} cells", cell.id, cell.number);
-    }
-    let relay = |((name, to), (_, listen))| (name, listen, to);
-    let of_cell = |cell| fleet.instances_of(cell).zip(fleet.reached_at(cell)).map(relay);
-    Ok(fleet.cells.iter().flat_map(of_cell).collect())
 }
 
 /// The last lines of a log.

@@ -16,9 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use topology::{CellId, Config, ZoneId};
 
 use crate::fleet::{FIRST_PORT, Fleet, INSTANCES, Observed};
-use crate::layout::{KEYS, Layout};
+use crate::layout::{KEYS, Layout, ROUTERS};
 use crate::ports::{SPLIT_INSTANCES_MAX, check_free};
-use crate::running::{Running, relays_of};
+use crate::regions::{REGIONS, Regions, Side};
+use crate::relay::places::places;
+use crate::running::Running;
 use crate::secrets::{ISSUER, Secrets};
 use crate::{observe, socket};
 
@@ -68,6 +70,12 @@ pub struct Up {
     /// `ctl deploy`.
     #[arg(long, env = "CTL_CANARIES")]
     pub canaries: bool,
+    /// With 2, give each cell a standby in a second Region, which the control plane can make its home; at most four cells.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2))]
+    pub regions: u16,
+    /// By how much a round trip between Regions takes longer.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub region_latency_ms: u16,
     /// Put a relay before each instance, so that its network can be cut; at most four cells.
     #[arg(long, hide = true)]
     pub relays: bool,
@@ -92,7 +100,8 @@ pub async fn run(data: &Path, because: Because, wanted: &Up) -> Result<()> {
     let mut fleet = earlier.unwrap_or_else(|| Fleet::new(&config));
     fleet.adjust(wanted.port, wanted.instances);
     fleet.limit(wanted.max_tps);
-    fleet.relays = wanted.relays;
+    fleet.regions = (wanted.regions > 1).then_some(Regions { latency_ms: wanted.region_latency_ms });
+    fleet.relays = wanted.relays || fleet.regions.is_some();
     fleet.split_roles = wanted.split_roles;
     let crowded = fleet.cells.iter().find(|cell| fleet.split_roles && cell.instances > SPLIT_INSTANCES_MAX);
     if let Some(cell) = crowded {
@@ -116,9 +125,9 @@ pub async fn run(data: &Path, because: Because, wanted: &Up) -> Result<()> {
         let name = spec.name;
         spec.listens.into_iter().map(move |listen| (name.clone(), listen))
     });
-    let relays = relays_of(&fleet)?.into_iter().map(|(name, listen, _)| (format!("relay of {name}"), listen));
+    let relays = places(&fleet)?.into_iter().map(|place| (format!("relay of {}", place.name), place.listen));
     check_free(&listens.chain(relays).collect::<Vec<_>>())?;
-    for folder in ["db", "logs", "router", KEYS] {
+    for folder in ["db", "logs", KEYS].into_iter().chain(ROUTERS.into_iter().take(fleet.sides().len())) {
         std::fs::create_dir_all(data.join(folder))?;
     }
     if fleet.secure {
@@ -190,14 +199,21 @@ fn greet<'a>(fleet: &Fleet, data: &Path, actor: &str, unknown: impl Iterator<Ite
     }
     let ports = fleet.ports();
     println!("router         {scheme}://{}", ports.router());
+    if fleet.regions.is_some() {
+        println!("{:13}  {scheme}://{}", ROUTERS[1], fleet.router_ports(REGIONS[1]).router());
+    }
     println!("router admin   http://{}", ports.router_admin());
     println!("control plane  {scheme}://{}", ports.control_plane());
     if fleet.observed.is_some() {
         println!("prometheus     http://{}", ports.prometheus());
     }
     for cell in &fleet.cells {
-        let addresses: Vec<_> = fleet.instances_of(cell).map(|(_, address)| format!("{scheme}://{address}")).collect();
-        println!("{:13}  {}", cell.id.to_string(), addresses.join(" "));
+        for side in fleet.sides() {
+            let urls: Vec<_> = fleet.members_of(cell, *side).map(|one| format!("{scheme}://{}", one.address)).collect();
+            let region = fleet.regions.map_or_else(String::new, |_| format!(" in {}", fleet.region_of(cell, *side)));
+            let name = if *side == Side::Home { cell.id.to_string() } else { "  standby".to_owned() };
+            println!("{name:13}  {}{region}", urls.join(" "));
+        }
     }
     let secrets = Secrets::of(data);
     if fleet.secure {
