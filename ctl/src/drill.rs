@@ -7,7 +7,7 @@ use command_line::{FAILED, MISMATCH, USAGE, columns, failure};
 use drills::check::About;
 use drills::report::{Report, blast_line, checks_table, report, save};
 use drills::runner::{self, Played, Size};
-use drills::table::{DRILLS, Drill, named};
+use drills::table::{DRILLS, Drill, Network, named};
 use load_generator::running;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +19,9 @@ use crate::output::show;
 const DEFAULT_OUT: &str = ".drills";
 impl RunArgs {
     fn size(&self, drill: &Drill) -> Size {
-        let small = (60, 6_000, 60, drill.small_cells);
+        // Both Regions are written to for some seconds.
+        let small_ms = if drill.network == Network::Regions { 10_000 } else { 6_000 };
+        let small = (60, small_ms, 60, drill.small_cells);
         let (rate, duration_ms, wallets, cells) = if self.small { small } else { (150, 16_000, 90, 3) };
         let duration = self.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
         Size {

@@ -65,6 +65,7 @@ async fn settings(common: &Common, wanted: &LoadArgs) -> Result<Settings> {
         rate: wanted.rate,
         duration: wanted.duration,
         wallets: wanted.wallets as usize,
+        customers: None,
         mix: wanted.mix,
         cross_percent: wanted.cross_share,
         seed: wanted.seed.unwrap_or_else(|| fastrand::u64(..)),

@@ -5,10 +5,12 @@
 //! What it keeps is bounded by the number of wallets, of transfers still open and of remembered requests; never by the
 //! length of a chain.
 
+pub mod branches;
 mod copies;
+mod halves;
 mod journal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail};
 use ledger::Block;
@@ -20,7 +22,10 @@ use store::dynamodb::DynamoStore;
 use topology::{CellId, WalletId};
 
 use crate::check::Check;
+use crate::losses::LostOperation;
+use crate::victims::Victims;
 use copies::Copies;
+use halves::Halves;
 use journal::Journal;
 
 /// Pages of one listing, of up to 1 MB each.
@@ -75,19 +80,28 @@ pub struct Audit {
     pub totals: Totals,
     /// Wallets by their home.
     pub homes: BTreeMap<CellId, u64>,
+    /// Acknowledged, and in no chain.
+    pub lost: Vec<LostOperation>,
+    /// Transfers of which one half was lost.
+    pub halves: Halves,
     pub checks: Vec<Check>,
 }
 
-/// No client may send money meanwhile, and nothing may be in flight (see [`open_transfers`]).
-pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
-    let mut journal = Journal::new(outcome);
+/// No client may send money meanwhile, and nothing may be in flight (see [`open_transfers`]). `bereft`: cells that may have
+/// lost what they wrote last.
+pub async fn audit(tables: &[Tables], outcomes: &[&Outcome], bereft: Option<&Victims>) -> Result<Audit> {
+    let mut journal = Journal::new(outcomes);
+    let mut places = HashMap::new();
     let (mut transfers, mut totals, mut homes) = (Transfers::default(), Totals::default(), BTreeMap::new());
     let mut sums = Sums::default();
     let (mut broken, mut homeless) = (Faults::default(), Faults::default());
     for (wallet, holders) in wallets(tables).await? {
         let mut copies = Copies::open(wallet, &holders, tables).await.context("the tables do not answer")?;
         match copies.home() {
-            Ok(home) => *homes.entry(home.clone()).or_default() += 1,
+            Ok(home) => {
+                places.insert(wallet, home.clone());
+                *homes.entry(home.clone()).or_default() += 1;
+            }
             Err(what) => homeless.add(what),
         }
         totals.wallets += 1;
@@ -113,11 +127,16 @@ pub async fn audit(tables: &[Tables], outcome: &Outcome) -> Result<Audit> {
             format!("{} blocks of {} wallets, {} of which moved", totals.blocks, totals.wallets, totals.moved_wallets),
         ),
         homeless.check("every wallet has exactly one home", counts(&homes)),
-        conserved(&sums),
     ];
-    checks.push(complete(&transfers));
-    checks.extend(journal.checks());
-    Ok(Audit { totals, homes, checks })
+    let mut halves = Halves::default();
+    if let Some(victims) = bereft {
+        halves = Halves::of(&transfers, |wallet| places.get(&wallet).is_none_or(|cell| victims.have(cell)));
+    }
+    checks.push(conserved(&sums, &halves));
+    checks.push(complete(&transfers, &halves));
+    let (of_answers, lost) = journal.checks(bereft);
+    checks.extend(of_answers);
+    Ok(Audit { totals, homes, lost, halves, checks })
 }
 
 fn counts(homes: &BTreeMap<CellId, u64>) -> String {
@@ -129,25 +148,32 @@ fn count(block: &Block, totals: &mut Totals) {
     totals.entries += block.entries.len() as u64;
 }
 
-fn conserved(sums: &Sums) -> Check {
+/// What arrived of transfers whose paying half was lost has been made; nothing else may have been.
+fn conserved(sums: &Sums, halves: &Halves) -> Check {
     let &Sums { balances, in_flight, came_in, went_out } = sums;
-    let text =
+    let mut text =
         format!("in cents: balances {balances} + in flight {in_flight}, deposits {came_in} - withdrawals {went_out}");
+    let made = halves.made();
+    if !halves.is_empty() {
+        text = format!("{text}; lost with their paying half: {made}; never to arrive: {}", halves.stuck());
+    }
     Check::books(
         "balances and money in flight are what was paid in less what was paid out",
-        sums.difference() == 0,
+        sums.difference() == i128::from(made),
         text,
     )
 }
 
 /// Passes if every transfer is complete: none may be in flight when the books are read.
-fn complete(transfers: &Transfers) -> Check {
+fn complete(transfers: &Transfers, halves: &Halves) -> Check {
     let mut wrong = Faults::default();
-    for (transfer, legs) in &transfers.open {
+    for (transfer, legs) in transfers.open.iter().filter(|(transfer, _)| !halves.have(transfer)) {
         let what = legs.fault().unwrap_or_else(|| format!("is open: {legs:?}"));
         wrong.add(format!("transfer {transfer} {what}"));
     }
-    let sound = format!("{} transfers, none in flight", transfers.complete);
+    let lost =
+        if halves.is_empty() { String::new() } else { format!(", {} of which one half is lost", halves.count()) };
+    let sound = format!("{} transfers, none in flight{lost}", transfers.complete);
     wrong.check("every transfer left once and arrived or came back once", sound)
 }
 

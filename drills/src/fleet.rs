@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use command_line::{PRECONDITION, failure};
 use local_fleet::child;
 use local_fleet::fleet::{Fleet, FleetCell};
+use local_fleet::regions::Side;
 use local_fleet::socket::{self, Request};
 use local_fleet::supervisor::View;
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +18,8 @@ use store::dynamodb::{Connection, DynamoStore, connect};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
+
+use crate::table::{Network, OTHER_REGION};
 
 /// Namespace of the wallet ids of a drill's fleet.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6f1a_0c52_9f35_4d0e_8a3d_3c1c_6a6b_1f10);
@@ -49,7 +52,7 @@ pub struct Shape {
     pub port: u16,
     pub cells: u16,
     pub instances: u16,
-    pub relays: bool,
+    pub network: Network,
 }
 
 impl DrillFleet {
@@ -66,7 +69,12 @@ impl DrillFleet {
         let mut args = vec!["--data".to_owned(), text(&fleet_data), "--reason".into(), "drill".into(), "up".into()];
         args.extend(["--config".to_owned(), text(&config), "--port".into(), port]);
         args.extend(["--instances".to_owned(), instances, "--fresh".into()]);
-        args.extend(shape.relays.then(|| "--relays".to_owned()));
+        let network: &[&str] = match shape.network {
+            Network::Plain => &[],
+            Network::Relays => &["--relays"],
+            Network::Regions => &["--regions", "2"],
+        };
+        args.extend(network.iter().map(|word| (*word).to_owned()));
         let process = child::spawn(&program, &args, &[], &log).context("cannot start `ctl up`")?;
         let mut up = Up { process, data: data.to_owned(), keep };
         up.until_ready(&log).await?;
@@ -78,8 +86,16 @@ impl DrillFleet {
         self.up.data.join("fleet")
     }
 
+    /// The one that clients use: of two Regions, that of the one that is not lost.
     pub fn router(&self) -> String {
-        format!("http://{}", self.fleet.ports().router())
+        match self.fleet.regions {
+            Some(_) => self.router_of(OTHER_REGION),
+            None => format!("http://{}", self.fleet.ports().router()),
+        }
+    }
+
+    pub fn router_of(&self, region: &str) -> String {
+        format!("http://{}", self.fleet.router_ports(region).router())
     }
 
     pub fn control_plane(&self) -> String {
@@ -113,14 +129,26 @@ impl DrillFleet {
         }
     }
 
+    /// What a database has stored is gone. It must have been killed.
+    pub fn remove_database(&self, name: &str) -> Result<()> {
+        let folder = self.fleet_data().join("db");
+        for file in std::fs::read_dir(&folder)?.flatten() {
+            if file.file_name().to_string_lossy().starts_with(&format!("{name}.sqlite")) {
+                std::fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Names of a cell's processes.
     pub fn instances(&self, id: &str) -> Result<Vec<String>> {
         Ok(self.fleet.instances_of(self.cell(id)?).map(|(name, _)| name).collect())
     }
 
     /// A cell's tables, read past its processes.
-    pub async fn store(&self, cell: &FleetCell) -> DynamoStore {
-        let connection = Connection { endpoint: Some(self.cell_db(cell)), region: REGION.into(), role: None };
+    pub async fn store(&self, cell: &FleetCell, side: Side) -> DynamoStore {
+        let endpoint = format!("http://{}", self.fleet.ports_of(side).cell_db(cell.number));
+        let connection = Connection { endpoint: Some(endpoint), region: REGION.into(), role: None };
         DynamoStore::new(connect(&connection).await, &format!("{}-", cell.id))
     }
 

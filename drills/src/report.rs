@@ -19,9 +19,11 @@ use serde::Serialize;
 use crate::books::Totals;
 use crate::check::Check;
 use crate::evacuation::EvacuationReport;
+use crate::losses::LostOperation;
 use crate::runner::{Played, Size, StepTaken};
 use crate::table::Drill;
-use crate::verdict::{AFTER, BEFORE, DURING, Slowdown, is_victim, seconds, slowdown, touches_victim};
+use crate::verdict::{AFTER, BEFORE, DURING, Slowdown, seconds, slowdown};
+use crate::victims::Victims;
 
 /// Width of the slices of the chart.
 const SLICE: Duration = Duration::from_millis(250);
@@ -35,6 +37,7 @@ pub struct Report {
     pub passed: bool,
     pub began_at: String,
     pub size: Size,
+    pub victims: Victims,
     pub rate_sent: f64,
     pub not_sent: u64,
     /// By how much the load was late in sending: how busy the machine was with other things.
@@ -50,6 +53,9 @@ pub struct Report {
     pub operation: Option<EvacuationReport>,
     pub settled_ms: Option<u64>,
     pub totals: Option<Totals>,
+    /// Acknowledged, and lost with a Region.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostOperation>,
     pub homes: BTreeMap<String, u64>,
     pub checks: Vec<Check>,
     pub marks: Vec<Phase>,
@@ -93,7 +99,7 @@ pub struct TroubledReport {
 
 #[allow(clippy::cast_precision_loss)]
 pub fn report(drill: &Drill, size: Size, played: Played) -> Report {
-    let Played { outcome, steps, operation, settled_ms, audit, checks } = played;
+    let Played { outcome, victims, steps, operation, settled_ms, audit, lost, checks } = played;
     let troubled = outcome.troubled().into_iter().take(TROUBLED_SHOWN).map(|one| {
         let customer = &outcome.customers[one.customer];
         TroubledReport {
@@ -118,13 +124,15 @@ pub fn report(drill: &Drill, size: Size, played: Played) -> Report {
         machine_load: machine_load(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         steps,
-        phases: [BEFORE, DURING, AFTER].map(|name| phase(&outcome, name)).into(),
-        blast_radius: blast_radius(&outcome),
+        phases: [BEFORE, DURING, AFTER].map(|name| phase(&outcome, &victims, name)).into(),
+        blast_radius: blast_radius(&outcome, &victims),
+        victims,
         troubled: troubled.collect(),
         operation,
         settled_ms,
         totals: audit.as_ref().map(|audit| audit.totals),
         homes: homes.collect(),
+        lost,
         checks,
         marks: outcome.phases.clone(),
         slices: outcome.slices(SLICE),
@@ -135,13 +143,13 @@ fn machine_load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-fn phase(outcome: &Outcome, name: &'static str) -> PhaseReport {
+fn phase(outcome: &Outcome, victims: &Victims, name: &'static str) -> PhaseReport {
     let position = outcome.phases.iter().position(|phase| phase.name == name);
     let begin = position.map_or(0, |position| outcome.phases[position].begin_us);
     let next = position.and_then(|position| outcome.phases.get(position + 1));
     let end = next.map_or(outcome.lasted_us, |phase| phase.begin_us);
     let all: Vec<_> = outcome.in_phase(name).collect();
-    let (victim, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| touches_victim(outcome, one));
+    let (victim, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| victims.are_needed(outcome, one));
     PhaseReport {
         name,
         seconds: seconds(end.saturating_sub(begin)),
@@ -152,16 +160,17 @@ fn phase(outcome: &Outcome, name: &'static str) -> PhaseReport {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn blast_radius(outcome: &Outcome) -> BlastRadius {
+fn blast_radius(outcome: &Outcome, victims: &Victims) -> BlastRadius {
     let harmed: std::collections::BTreeSet<usize> = outcome.troubled().iter().map(|one| one.customer).collect();
-    let elsewhere = |position: &&usize| !outcome.customers[**position].cell.as_ref().is_some_and(is_victim);
+    let elsewhere =
+        |position: &&usize| !outcome.customers[**position].cell.as_ref().is_some_and(|cell| victims.have(cell));
     BlastRadius {
         customers: outcome.customers.len(),
         harmed: harmed.len(),
         harmed_elsewhere: harmed.iter().filter(elsewhere).count(),
         harmed_percent: harmed.len() as f64 * 100.0 / outcome.customers.len().max(1) as f64,
         unharmed: slowdown(outcome, |one| !harmed.contains(&one.customer)),
-        others: slowdown(outcome, |one| !touches_victim(outcome, one)),
+        others: slowdown(outcome, |one| !victims.are_needed(outcome, one)),
     }
 }
 

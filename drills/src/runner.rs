@@ -9,16 +9,21 @@ use anyhow::Result;
 use control_api::client::{Client, Credentials};
 use load_generator::outcome::Outcome;
 use load_generator::{Load, Settings, placement, running};
+use local_fleet::regions::Side;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::books::branches::branches;
 use crate::books::{Audit, Tables, audit, open_transfers};
 use crate::check::Check;
 use crate::evacuation::EvacuationReport;
 use crate::fleet::{DrillFleet, NAMESPACE, Shape};
+use crate::losses::{self, Found, LostOperation};
+use crate::regions::{Regions, await_standbys, side_of};
 use crate::steps::Executor;
-use crate::table::{Drill, Step};
+use crate::table::{Drill, LOST_REGION, Network, Step};
 use crate::verdict::{AFTER, BEFORE, DURING, always, judge};
+use crate::victims::Victims;
 
 /// Of the load, before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -53,15 +58,17 @@ pub struct StepTaken {
 
 pub struct Played {
     pub outcome: Outcome,
+    pub victims: Victims,
     pub steps: Vec<StepTaken>,
     pub operation: Option<EvacuationReport>,
     pub settled_ms: Option<u64>,
     pub audit: Option<Audit>,
+    pub lost: Vec<LostOperation>,
     pub checks: Vec<Check>,
 }
 
 pub async fn run(drill: &Drill, size: Size, port: u16, data: &Path, keep: bool) -> Result<Played> {
-    let shape = Shape { port, cells: size.cells, instances: size.instances, relays: drill.relays };
+    let shape = Shape { port, cells: size.cells, instances: size.instances, network: drill.network };
     eprintln!("starting a fleet of {} cells with {} instances each, port {port}", size.cells, size.instances);
     let fleet = DrillFleet::start(data, shape, keep).await?;
     let played = play(drill, size, &fleet).await;
@@ -77,6 +84,7 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
         rate: size.rate,
         duration: duration + OVERTIME_MAX,
         wallets: size.wallets,
+        customers: None,
         mix: MIX.parse().map_err(anyhow::Error::msg)?,
         cross_percent: Some(CROSS_PERCENT),
         seed: size.seed,
@@ -85,31 +93,75 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
         placement: Some(placement.clone()),
         namespace: Some(NAMESPACE),
     };
-    let load = Load::start(settings).await?;
+    let load = Load::start(settings.clone()).await?;
     eprintln!("load: {} requests a second, {} customers", size.rate, size.wallets);
-    let mut stage = Stage { load, executor: Executor::new(fleet, &placement), steps: vec![], checks: vec![] };
+    let has_regions = drill.network == Network::Regions;
+    if has_regions {
+        await_standbys(fleet, &load.customers).await?;
+    }
+    // Clients in the Region that is cut off, which are those of the other load in another place.
+    let mut inside = None;
+    if drill.begin.contains(&Step::CutRegion) {
+        let customers = Some(load.customers.clone());
+        inside = Some(Load::start(Settings { router: fleet.router_of(LOST_REGION), customers, ..settings }).await?);
+    }
+    let victims = Victims::of(drill, &fleet.fleet);
+    let executor = Executor::new(fleet, &placement, victims.clone());
+    let mut stage = Stage { load, executor, steps: vec![], checks: vec![] };
     stage.perform(drill, duration).await;
     let Stage { load, executor, steps, mut checks } = stage;
-    let operation = executor.done;
+    let (operation, regions) = (executor.done, executor.regions);
     let outcome = load.finish().await?;
-    checks.extend(always(&outcome));
+    let inside = match inside {
+        Some(load) => Some(load.finish().await?),
+        None => None,
+    };
+    let outcomes: Vec<&Outcome> = std::iter::once(&outcome).chain(&inside).collect();
+    outcomes.iter().for_each(|outcome| checks.extend(always(outcome)));
 
     let mut tables = Vec::new();
     for cell in &fleet.fleet.cells {
-        tables.push(Tables { cell: cell.id.clone(), store: fleet.store(cell).await });
+        let side = side_of(cell, victims.cells(), has_regions);
+        tables.push(Tables { cell: cell.id.clone(), store: fleet.store(cell, side).await });
     }
     let settled_ms = settle(&tables, &mut checks).await;
     eprintln!("reading the books");
-    let audit = match audit(&tables, &outcome).await {
+    let audit = match audit(&tables, &outcomes, has_regions.then_some(&victims)).await {
         Ok(audit) => Some(audit),
         Err(error) => {
             checks.push(Check::books("the books can be read", false, format!("{error:#}")));
             None
         }
     };
-    checks.extend(drill.expectations.iter().map(|one| judge(*one, &outcome, audit.as_ref())));
+    checks.extend(drill.expectations.iter().map(|one| judge(*one, &victims, &outcome, audit.as_ref())));
     checks.extend(audit.iter().flat_map(|audit| audit.checks.clone()));
-    Ok(Played { outcome, steps, operation, settled_ms, audit, checks })
+    if let Some(audit) = audit.as_ref().filter(|_| has_regions) {
+        checks.extend([losses::served(&victims, &outcome, &steps), losses::recent(&outcome, audit, &steps)]);
+        checks.extend(after_failover(&regions, &tables, &outcomes, audit, inside.is_some()).await?);
+    }
+    let lost = audit.as_ref().map(|audit| audit.lost.clone()).unwrap_or_default();
+    Ok(Played { outcome, victims, steps, operation, settled_ms, audit, lost, checks })
+}
+
+/// Which Region serves, and what the other one holds beside that, if it is there.
+async fn after_failover(
+    regions: &Regions<'_>,
+    tables: &[Tables],
+    outcomes: &[&Outcome],
+    audit: &Audit,
+    is_there: bool,
+) -> Result<Vec<Check>> {
+    let mut checks = vec![regions.in_one_region().await?];
+    if is_there {
+        let mut found = Found { named: regions.named.clone(), branches: vec![] };
+        for home in tables.iter().filter(|tables| regions.victims.have(&tables.cell)) {
+            let cell = regions.fleet.cell(home.cell.as_str())?;
+            let former = Tables { cell: home.cell.clone(), store: regions.fleet.store(cell, Side::Home).await };
+            found.branches.extend(branches(&former, home).await?);
+        }
+        checks.extend(losses::reconciled(outcomes, audit, &found));
+    }
+    Ok(checks)
 }
 
 /// A drill under way.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use local_fleet::layout::{CONTROL_PLANE, CONTROL_PLANE_DB};
+use local_fleet::regions::Side;
 use local_fleet::relay::Line;
 use local_fleet::socket::Request;
 use serde_json::{Value, json};
@@ -13,7 +14,9 @@ use topology::Placement;
 
 use crate::evacuation::{EvacuationReport, evacuate, migrate};
 use crate::fleet::DrillFleet;
+use crate::regions::Regions;
 use crate::table::{REFUGE, Step, VICTIM};
+use crate::victims::Victims;
 
 const FAULTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// So that a run's lost answers are the same as those of the run before.
@@ -25,11 +28,12 @@ pub struct Executor<'a> {
     placement: &'a Placement,
     operation: JoinSet<Result<EvacuationReport>>,
     pub done: Option<EvacuationReport>,
+    pub regions: Regions<'a>,
 }
 
 impl<'a> Executor<'a> {
-    pub fn new(fleet: &'a DrillFleet, placement: &'a Placement) -> Self {
-        Self { fleet, placement, operation: JoinSet::new(), done: None }
+    pub fn new(fleet: &'a DrillFleet, placement: &'a Placement, victims: Victims) -> Self {
+        Self { fleet, placement, operation: JoinSet::new(), done: None, regions: Regions::new(fleet, victims) }
     }
 
     pub async fn carry_out(&mut self, step: Step) -> Result<()> {
@@ -77,6 +81,13 @@ impl<'a> Executor<'a> {
             Step::ExportCell => fleet.ctl(&["cell", "export", VICTIM, "--to", &fleet.export()]).await,
             Step::LoseTables => self.lose_tables().await,
             Step::RestoreCell => fleet.ctl(&["cell", "restore", VICTIM, "--from", &fleet.export()]).await,
+            Step::LoseRegion => self.regions.lose().await,
+            Step::CutRegion => self.regions.cut().await,
+            Step::MendRegion => self.regions.mend().await,
+            Step::FailOver => self.regions.fail_over().await,
+            Step::AwaitServing => self.regions.await_serving().await,
+            Step::AwaitFormer => self.regions.await_former().await,
+            Step::Reconcile => self.regions.reconcile().await,
             Step::AwaitOperation => {
                 let ended = self.operation.join_next().await.context("no operation was begun")?;
                 self.done = Some(ended.context("the operation's watcher broke")??);
@@ -120,7 +131,7 @@ impl<'a> Executor<'a> {
     }
 
     async fn lose_tables(&self) -> Result<()> {
-        let store = self.fleet.store(self.fleet.cell(VICTIM)?).await;
+        let store = self.fleet.store(self.fleet.cell(VICTIM)?, Side::Home).await;
         let prefix = format!("{VICTIM}-");
         for table in TABLES {
             let name = format!("{prefix}{table}");

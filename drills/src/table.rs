@@ -1,7 +1,12 @@
 //! The drills as data: what is done to the fleet, and what is expected of it meanwhile.
 
+use local_fleet::regions::REGIONS;
+
 /// The cell that things are done to.
 pub const VICTIM: &str = "cell-1";
+/// The Region that is lost or cut off, and the one that its cells go to.
+pub const LOST_REGION: &str = REGIONS[0];
+pub const OTHER_REGION: &str = REGIONS[1];
 /// The cell that wallets are moved to where one is needed.
 pub const REFUGE: &str = "cell-2";
 
@@ -40,6 +45,19 @@ pub enum Step {
     /// The victim's tables are deleted and created again, empty.
     LoseTables,
     RestoreCell,
+    /// SIGKILL to everything in the Region, databases too; their files are removed.
+    LoseRegion,
+    /// The Region reaches neither the others nor the archive; its router and its cells go on.
+    CutRegion,
+    MendRegion,
+    /// Of every cell that has its home in the Region.
+    FailOver,
+    /// The processes in the other Region are ready.
+    AwaitServing,
+    /// Processes of the cells that have left the Region learn of it.
+    AwaitFormer,
+    /// Compares the tables in the Region with those of the cells' new home.
+    Reconcile,
 }
 
 impl Step {
@@ -67,6 +85,13 @@ impl Step {
             Step::ExportCell => format!("export {VICTIM} from its tables"),
             Step::LoseTables => format!("delete the tables of {VICTIM}, and create empty ones"),
             Step::RestoreCell => format!("restore {VICTIM} from the export"),
+            Step::LoseRegion => format!("kill -9 everything in {LOST_REGION}, and remove its databases"),
+            Step::CutRegion => format!("nothing arrives between {LOST_REGION} and the rest, the archive included"),
+            Step::MendRegion => format!("{LOST_REGION} is reached again, and reaches the archive"),
+            Step::FailOver => format!("fail over the cells of {LOST_REGION} to {OTHER_REGION}"),
+            Step::AwaitServing => format!("the processes in {OTHER_REGION} serve"),
+            Step::AwaitFormer => format!("the processes that served in {LOST_REGION} stop"),
+            Step::Reconcile => format!("reconcile what {LOST_REGION} has with {OTHER_REGION}"),
         }
     }
 }
@@ -92,11 +117,20 @@ pub enum Expectation {
     SomeMoved,
 }
 
+/// What a drill's fleet needs between its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    Plain,
+    /// A relay before each instance.
+    Relays,
+    /// Two Regions.
+    Regions,
+}
+
 pub struct Drill {
     pub name: &'static str,
     pub about: &'static str,
-    /// Whether the fleet needs relays before its instances.
-    pub relays: bool,
+    pub network: Network,
     /// Cells at `--small`: the more there are, the fewer buckets the victim has to give away.
     pub small_cells: u16,
     pub begin: &'static [Step],
@@ -110,11 +144,11 @@ pub struct Drill {
 const FLOOR_MS: f64 = 300.0;
 const AS_FAST: Expectation = Expectation::OthersAsFast { times: 5.0, floor_ms: FLOOR_MS };
 
-pub static DRILLS: [Drill; 10] = [
+pub static DRILLS: [Drill; 12] = [
     Drill {
         name: "kill-instance",
         about: "one of a cell's instances dies; the others take over and no customer notices",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[Step::KillInstance],
         middle: &[],
@@ -124,7 +158,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "kill-cell",
         about: "all instances of a cell die; only its customers notice",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[Step::KillCell],
         middle: &[],
@@ -134,7 +168,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "evacuate-live",
         about: "a serving cell is emptied into the others; no customer notices",
-        relays: false,
+        network: Network::Plain,
         small_cells: 4,
         begin: &[Step::StartEvacuation],
         middle: &[Step::AwaitOperation],
@@ -144,7 +178,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "evacuate-dead",
         about: "a cell without a living process is emptied from its tables; its customers are served elsewhere",
-        relays: false,
+        network: Network::Plain,
         small_cells: 4,
         begin: &[Step::KillCell, Step::StartEvacuation],
         middle: &[Step::AwaitOperation],
@@ -160,7 +194,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "control-plane-away",
         about: "the control plane and its database are gone; customers see nothing of it, and new ones come in",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[Step::StopControlPlane],
         middle: &[],
@@ -170,7 +204,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "slow-database",
         about: "a cell's database answers late; the other cells stay as fast as they were",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[Step::SlowDatabase { latency_ms: 400 }],
         middle: &[],
@@ -180,7 +214,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "lost-answers",
         about: "a cell's database commits writes and loses the answers; nothing is done twice",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[Step::LoseAnswers { percent: 30 }],
         middle: &[],
@@ -190,7 +224,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "network-cut",
         about: "the network between the router and a cell is cut, first silently, then audibly",
-        relays: true,
+        network: Network::Relays,
         small_cells: 2,
         begin: &[Step::SilenceNetwork],
         middle: &[Step::RefuseNetwork],
@@ -200,7 +234,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "zombie",
         about: "an instance is suspended while its wallets move to another cell, and wakes up afterwards",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[Step::StartMigration, Step::PauseInstance],
         middle: &[Step::AwaitOperation],
@@ -216,7 +250,7 @@ pub static DRILLS: [Drill; 10] = [
     Drill {
         name: "restore-under-load",
         about: "a cell loses its tables after a part of its customers left, is restored, and they return to it",
-        relays: false,
+        network: Network::Plain,
         small_cells: 2,
         begin: &[
             Step::StartMigration,
@@ -237,6 +271,34 @@ pub static DRILLS: [Drill; 10] = [
             Expectation::Recovered,
         ],
     },
+    Drill {
+        name: "lose-a-region",
+        about: "a Region is lost with its databases; its cells go on in the other one, without their last seconds",
+        network: Network::Regions,
+        small_cells: 2,
+        begin: &[Step::LoseRegion, Step::FailOver, Step::AwaitServing],
+        middle: &[],
+        heal: &[],
+        expectations: REGIONS_EXPECT,
+    },
+    Drill {
+        name: "region-cut-off",
+        about: "a Region that is cut off goes on serving, while its cells fail over; what only it has is named",
+        network: Network::Regions,
+        small_cells: 2,
+        begin: &[Step::CutRegion, Step::FailOver, Step::AwaitServing],
+        middle: &[],
+        heal: &[Step::MendRegion, Step::AwaitFormer, Step::Reconcile],
+        expectations: REGIONS_EXPECT,
+    },
+];
+
+static REGIONS_EXPECT: &[Expectation] = &[
+    Expectation::VictimFelt,
+    Expectation::OnlyTheVictim,
+    // The control plane reads archives and writes tables on the same machine.
+    Expectation::OthersAsFast { times: 5.0, floor_ms: 3.0 * FLOOR_MS },
+    Expectation::Recovered,
 ];
 
 pub fn named(name: &str) -> Option<&'static Drill> {
@@ -257,6 +319,7 @@ mod tests {
             (Step::LoseTables, Step::RestoreCell),
             (Step::RestoreCell, Step::StartCell),
             (Step::StartEvacuation, Step::AwaitOperation),
+            (Step::CutRegion, Step::MendRegion),
         ];
         for drill in &DRILLS {
             assert!(std::ptr::eq(named(drill.name).expect("listed"), drill), "{} twice", drill.name);
@@ -264,7 +327,10 @@ mod tests {
                 let healed = [drill.begin, drill.middle, drill.heal].concat().contains(&heals);
                 assert!(!drill.begin.contains(&breaks) || healed, "{}: {breaks:?}", drill.name);
             }
-            assert_eq!(drill.relays, drill.begin.contains(&Step::SilenceNetwork), "{}", drill.name);
+            let has_relays = drill.network == Network::Relays;
+            assert_eq!(has_relays, drill.begin.contains(&Step::SilenceNetwork), "{}", drill.name);
+            let has_regions = drill.network == Network::Regions;
+            assert_eq!(has_regions, drill.begin.contains(&Step::FailOver), "{}", drill.name);
         }
     }
 }

@@ -10,12 +10,12 @@ use load_generator::operation::Operation;
 use load_generator::outcome::{Outcome, latencies};
 use reconciliation::Reported;
 use serde::Serialize;
-use topology::CellId;
 use topology::wire::code;
 
 use crate::books::Audit;
 use crate::check::Check;
-use crate::table::{Expectation, VICTIM};
+use crate::table::Expectation;
+use crate::victims::Victims;
 
 /// Phases of a drill's load. What is due before the first is there to warm the fleet up.
 pub const BEFORE: &str = "before";
@@ -30,16 +30,6 @@ const FELT_TIMES: f64 = 2.0;
 const FELT_MS: f64 = 500.0;
 /// What a healthy service may refuse the load, which sometimes asks for more than there is.
 const USUAL_REFUSALS: [&str; 1] = [code::INSUFFICIENT_BALANCE];
-
-/// Whether an operation needs the victim: its customer lives there, or its payee.
-pub fn touches_victim(outcome: &Outcome, operation: &Operation) -> bool {
-    let there = |position: usize| outcome.customers[position].cell.as_ref().is_some_and(is_victim);
-    there(operation.customer) || operation.payee.is_some_and(there)
-}
-
-pub fn is_victim(cell: &CellId) -> bool {
-    cell.as_str() == VICTIM
-}
 
 /// p99 before and during an event, of the same customers.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -83,7 +73,7 @@ pub fn always(outcome: &Outcome) -> Vec<Check> {
     ]
 }
 
-pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>) -> Check {
+pub fn judge(expectation: Expectation, victims: &Victims, outcome: &Outcome, audit: Option<&Audit>) -> Check {
     let errors = || outcome.operations.iter().filter(|operation| operation.first.is_error());
     match expectation {
         Expectation::NobodySeesAnError => {
@@ -91,20 +81,20 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
             Check::expectation("no customer sees an error", count == 0, summed_up(count, errors().next()))
         }
         Expectation::OnlyTheVictim => {
-            let outside: Vec<&Operation> = errors().filter(|one| !touches_victim(outcome, one)).collect();
+            let outside: Vec<&Operation> = errors().filter(|one| !victims.are_needed(outcome, one)).collect();
             let found = format!(
                 "{} errors, elsewhere: {}",
                 errors().count(),
                 summed_up(outside.len(), outside.first().copied())
             );
             Check::expectation(
-                format!("only customers of {VICTIM}, and their payers, may see errors"),
+                format!("only customers of {victims}, and their payers, may see errors"),
                 outside.is_empty(),
                 found,
             )
         }
         Expectation::VictimFelt => {
-            let of_victim = |phase| outcome.in_phase(phase).filter(|one| touches_victim(outcome, one));
+            let of_victim = |phase| outcome.in_phase(phase).filter(|one| victims.are_needed(outcome, one));
             let times =
                 |phase| latencies(of_victim(phase)).percentiles().map_or((0.0, 0.0), |all| (all.p50_ms, all.max_ms));
             let failed = of_victim(DURING).filter(|one| one.first.is_error()).count();
@@ -114,13 +104,13 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
             );
             // An instance that hangs is soon left out: then only the first requests are slow.
             let felt = failed > 0 || during > before * FELT_TIMES || slowest > FELT_MS;
-            Check::drill(&format!("the event was felt in {VICTIM}"), felt, found)
+            Check::drill(&format!("the event was felt in {victims}"), felt, found)
         }
         Expectation::OthersAsFast { times, floor_ms } => {
             let name = format!(
                 "p99 of customers of other cells during the event: at most {times} times that before, or {floor_ms} ms"
             );
-            match slowdown(outcome, |one| !touches_victim(outcome, one)) {
+            match slowdown(outcome, |one| !victims.are_needed(outcome, one)) {
                 None => Check::expectation(name, false, "nothing to measure".to_owned()),
                 Some(Slowdown { before_p99_ms, during_p99_ms, times: measured }) => {
                     let found =
@@ -150,11 +140,11 @@ pub fn judge(expectation: Expectation, outcome: &Outcome, audit: Option<&Audit>)
             Check::expectation("no customer sees an error in the last second", asked && late.next().is_none(), found)
         }
         Expectation::VictimEmpty => {
-            let left =
-                audit.map(|audit| audit.homes.iter().filter(|(cell, _)| is_victim(cell)).map(|(_, n)| n).sum::<u64>());
+            let left = audit
+                .map(|audit| audit.homes.iter().filter(|(cell, _)| victims.have(cell)).map(|(_, n)| n).sum::<u64>());
             let found =
                 left.map_or_else(|| "the books could not be read".to_owned(), |left| format!("{left} wallets left"));
-            Check::expectation(format!("no wallet lives in {VICTIM} any more"), left == Some(0), found)
+            Check::expectation(format!("no wallet lives in {victims} any more"), left == Some(0), found)
         }
         Expectation::SomeMoved => {
             let moved = audit.map_or(0, |audit| audit.totals.moved_wallets);

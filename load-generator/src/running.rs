@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use topology::{Placement, UserId, WalletId};
 use uuid::Uuid;
 
-use crate::customers::open;
+use crate::customers::{Opened, open};
 use crate::latency::Latencies;
 use crate::mix::{Kind, Mix};
 use crate::operation::{Customer, Operation, key};
@@ -40,6 +40,8 @@ pub struct Settings {
     /// It ends by itself after this long.
     pub duration: Duration,
     pub wallets: usize,
+    /// Of another load: this one shares them, and creates none of its own.
+    pub customers: Option<Vec<Customer>>,
     pub mix: Mix,
     pub cross_percent: Option<u8>,
     pub seed: u64,
@@ -61,6 +63,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
     began: Instant,
     phases: Vec<Phase>,
+    /// Those that had wallets when it began.
+    pub customers: Vec<Customer>,
 }
 
 impl Load {
@@ -69,14 +73,17 @@ impl Load {
         let wire = Wire::new(&settings.router, settings.patience).map_err(|what| failure(USAGE, what))?;
         let wire = Arc::new(wire);
         let run = format!("load-{}", Uuid::new_v4().simple());
-        let opened = open(&wire, &run, settings.wallets).await?;
+        let opened = match settings.customers.clone() {
+            Some(customers) => Opened { customers, operations: vec![], next_number: 0 },
+            None => open(&wire, &run, settings.wallets).await?,
+        };
         let mut customers = opened.customers;
         for customer in &mut customers {
             customer.cell = customer.wallet.and_then(|wallet| cell_of(&settings, wallet));
         }
         let planner = Planner::new(settings.mix, settings.cross_percent, settings.seed, &customers);
         let (stop, stopped) = watch::channel(false);
-        let began = Instant::now();
+        let (began, shared) = (Instant::now(), customers.clone());
         let generator = Generator {
             wallets: customers.len(),
             outcome: Outcome {
@@ -96,7 +103,7 @@ impl Load {
         };
         let mut task = JoinSet::new();
         task.spawn(generator.run(stopped));
-        Ok(Running { task, stop, began, phases: vec![] })
+        Ok(Running { task, stop, began, phases: vec![], customers: shared })
     }
 }
 

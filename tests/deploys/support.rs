@@ -43,6 +43,7 @@ pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
         rate,
         duration: Duration::from_secs(600),
         wallets: 60,
+        customers: None,
         mix: mix.parse().expect("a mix"),
         cross_percent: None,
         seed: 1,

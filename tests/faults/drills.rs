@@ -11,11 +11,12 @@ use crate::fleet::{ports, programs, within};
 const DRILL_MAX_S: u64 = 120;
 /// A drill's fleet has at most four cells.
 const CELLS: u16 = 4;
+const REGION_CELLS: u16 = 2;
 
-async fn passes(name: &str) {
+async fn passes(name: &str, port: u16) {
     let out = std::env::temp_dir().join(format!("wallet-drill-{}-{name}", std::process::id()));
     let _clean = Removed(out.clone());
-    let port = ports::free_block_with_relays(CELLS).first().to_string();
+    let port = port.to_string();
     let mut command = std::process::Command::new(programs::program("ctl"));
     command.args(["drill", "run", name, "--small", "--seed", "1", "--port", &port, "-o", "json", "--out"]).arg(&out);
     command.stdin(Stdio::null());
@@ -45,9 +46,22 @@ macro_rules! drills {
     ($($test:ident $name:literal)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            passes($name).await;
+            passes($name, ports::free_block_with_relays(CELLS).first()).await;
         }
     )*};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lose_a_region() {
+    passes("lose-a-region", ports::free_block_with_regions(REGION_CELLS).first()).await;
+}
+
+/// With `WALLET_REGIONS=1`: it takes a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_a_region_off() {
+    if std::env::var_os("WALLET_REGIONS").is_some() {
+        passes("region-cut-off", ports::free_block_with_regions(REGION_CELLS).first()).await;
+    }
 }
 
 drills! {

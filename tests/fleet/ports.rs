@@ -10,6 +10,8 @@ const STRIDE: u32 = 100;
 const CELL_STRIDE: u16 = 10;
 /// From a cell's ports to those of its relays.
 const RELAY_OFFSET: u16 = 50;
+/// From the ports of the first Region to those of the second one.
+const REGION_OFFSET: u16 = 100;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -64,6 +66,11 @@ pub fn free_block(cells: u16) -> Ports {
 /// A block in which all of `ctl up --relays` fits.
 pub fn free_block_with_relays(cells: u16) -> Ports {
     free_ports(CELL_STRIDE * (cells + 1) + RELAY_OFFSET)
+}
+
+/// A block in which all of `ctl up --regions 2` fits.
+pub fn free_block_with_regions(cells: u16) -> Ports {
+    free_ports(CELL_STRIDE * (cells + 1) + RELAY_OFFSET + REGION_OFFSET)
 }
 
 fn free_ports(count: u16) -> Ports {

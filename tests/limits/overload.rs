@@ -44,6 +44,7 @@ async fn run(fleet: &Fleet, name: &'static str, rate: u64, seconds: u64) -> Phas
         rate: u32::try_from(rate).expect("a rate"),
         duration: Duration::from_secs(seconds),
         wallets: 32,
+        customers: None,
         mix: "deposits:60,withdrawals:40".parse().expect("a sound mix"),
         cross_percent: None,
         seed: 1,

@@ -27,7 +27,7 @@ pub enum DrillVerb {
 pub struct RunArgs {
     /// One of `ctl drill list`.
     pub name: String,
-    /// First port of the drill's fleet, which takes one hundred.
+    /// First port of the drill's fleet, which takes one hundred, with two Regions two hundred.
     #[arg(long, default_value_t = 32_000, value_parser = clap::value_parser!(u16).range(1024..=60_000))]
     pub port: u16,
     /// Requests a second.

@@ -12,9 +12,10 @@ use topology::WalletId;
 
 use super::Faults;
 use crate::check::Check;
+use crate::losses::LostOperation;
+use crate::victims::Victims;
 
 pub struct Journal<'a> {
-    outcome: &'a Outcome,
     operations: HashMap<[u8; 16], Seen<'a>>,
     /// Transfers that came back.
     returned: HashSet<TransactionId>,
@@ -22,19 +23,23 @@ pub struct Journal<'a> {
 }
 
 struct Seen<'a> {
+    outcome: &'a Outcome,
     operation: &'a Operation,
     times: u32,
     id: Option<TransactionId>,
 }
 
 impl<'a> Journal<'a> {
-    pub fn new(outcome: &'a Outcome) -> Self {
-        let writes = outcome.setup.iter().chain(&outcome.operations).filter(|operation| operation.writes());
-        let seen = |operation: &'a Operation| {
-            (key_hash(&key(&outcome.run, operation.number)), Seen { operation, times: 0, id: None })
+    /// Of loads that shared a fleet.
+    pub fn new(outcomes: &[&'a Outcome]) -> Self {
+        let of_one = |outcome: &&'a Outcome| {
+            let outcome = *outcome;
+            let writes = outcome.setup.iter().chain(&outcome.operations).filter(|operation| operation.writes());
+            let seen = |operation| Seen { outcome, operation, times: 0, id: None };
+            writes.map(move |one| (key_hash(&key(&outcome.run, one.number)), seen(one)))
         };
-        let operations = writes.map(seen).collect();
-        Self { outcome, operations, returned: HashSet::new(), strange: Faults::default() }
+        let operations = outcomes.iter().flat_map(of_one).collect();
+        Self { operations, returned: HashSet::new(), strange: Faults::default() }
     }
 
     /// An entry of the wallet's chain.
@@ -48,16 +53,18 @@ impl<'a> Journal<'a> {
         };
         seen.times += 1;
         seen.id = Some(entry.id);
-        if !is_as_asked(self.outcome, seen.operation, wallet, entry) {
+        if !is_as_asked(seen.outcome, seen.operation, wallet, entry) {
             self.strange.add(format!("asked: {:?}; done in {wallet}: {entry:?}", seen.operation));
         }
     }
 
-    pub fn checks(self) -> Vec<Check> {
-        let Self { outcome, operations, returned, strange } = self;
+    /// With what was acknowledged and is in no chain. That is no fault where a cell may have lost what it wrote last.
+    pub fn checks(self, bereft: Option<&Victims>) -> (Vec<Check>, Vec<LostOperation>) {
+        let Self { operations, returned, strange } = self;
+        let mut gone = Vec::new();
         let (mut lost, mut undead, mut doubled) = (Faults::default(), Faults::default(), Faults::default());
         let (mut acknowledged, mut refused, mut unknown, mut unknown_done) = (0, 0, 0, 0);
-        for Seen { operation, times, id } in operations.into_values() {
+        for Seen { outcome, operation, times, id } in operations.into_values() {
             let name =
                 || format!("{} ({:?}, {:?})", key(&outcome.run, operation.number), operation.kind, operation.last);
             if times > 1 {
@@ -71,7 +78,12 @@ impl<'a> Journal<'a> {
                     // A transfer that the answer called under way may have come back since: its
                     // outcome was not known yet.
                     if times == 0 || (is_returned && !came_back) {
-                        lost.add(name());
+                        gone.push(LostOperation::of(outcome, operation));
+                        let cell = outcome.customers[operation.customer].cell.as_ref();
+                        let may_be_lost = bereft.is_some_and(|victims| cell.is_some_and(|cell| victims.have(cell)));
+                        if !may_be_lost {
+                            lost.add(name());
+                        }
                     }
                 }
                 Reported::Refused(_) | Reported::Failed(_) => {
@@ -86,8 +98,11 @@ impl<'a> Journal<'a> {
                 }
             }
         }
-        vec![
-            lost.check("every acknowledged request is in its chain", format!("{acknowledged} acknowledged")),
+        let but = bereft.map_or_else(String::new, |victims| format!(", but for what {victims} lost"));
+        let name = format!("every acknowledged request is in its chain{but}");
+        gone.sort_by_key(|one| one.answered_us);
+        let checks = vec![
+            lost.check(&name, format!("{acknowledged} acknowledged, {} of them lost", gone.len())),
             doubled.check("nothing was done twice", format!("{} requests", acknowledged + refused + unknown)),
             undead.check(
                 "nothing was done of what was answered with \"nothing was done\"",
@@ -97,7 +112,8 @@ impl<'a> Journal<'a> {
                 "everything was done as asked, and nothing else",
                 format!("{unknown} requests of unknown outcome, {unknown_done} of which were done"),
             ),
-        ]
+        ];
+        (checks, gone)
     }
 }
 
@@ -159,9 +175,9 @@ mod tests {
     /// The names of the checks that fail, in order: lost, doubled, undead, strange.
     fn failing(reported: Reported, entries: &[Entry]) -> Vec<bool> {
         let outcome = outcome(reported);
-        let mut journal = Journal::new(&outcome);
+        let mut journal = Journal::new(&[&outcome]);
         entries.iter().for_each(|entry| journal.entry(wallet(), entry));
-        journal.checks().iter().map(|check| !check.passed).collect()
+        journal.checks(None).0.iter().map(|check| !check.passed).collect()
     }
 
     #[test]

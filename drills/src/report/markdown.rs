@@ -6,12 +6,11 @@ use command_line::columns;
 use load_generator::summary::{Row, ms};
 
 use super::{PhaseReport, Report};
-use crate::table::VICTIM;
 use crate::verdict::{Slowdown, seconds};
 
 /// One sentence: how far the trouble reached.
 pub fn blast_line(report: &Report) -> String {
-    let blast = &report.blast_radius;
+    let (blast, victims) = (&report.blast_radius, &report.victims);
     let slower = |slowdown: &Option<Slowdown>| match slowdown {
         None => "not measured".to_owned(),
         Some(Slowdown { before_p99_ms, during_p99_ms, times }) => {
@@ -20,7 +19,7 @@ pub fn blast_line(report: &Report) -> String {
     };
     format!(
         "Blast radius: {:.1} % of customers saw an error ({} of {}; {} of them live in other cells and dealt with \
-         {VICTIM}). p99 during ÷ before: of customers without errors {}; of requests that do not need {VICTIM} {}.",
+         {victims}). p99 during ÷ before: of customers without errors {}; of requests that do not need {victims} {}.",
         blast.harmed_percent,
         blast.harmed,
         blast.customers,
@@ -122,10 +121,11 @@ fn done(text: &mut String, report: &Report) {
 }
 
 fn phases(text: &mut String, report: &Report) {
+    let victims = &report.victims;
     let _ = write!(
         text,
-        "## What customers saw\n\nLatencies in ms, of answers that were no error. \"{VICTIM}\": requests of its customers or to them.\n\n\
-         | phase | requests | refused | errors | p50 | p99 | max | {VICTIM}: errors | p50 | p99 | others: errors | p50 | p99 |\n\
+        "## What customers saw\n\nLatencies in ms, of answers that were no error. \"{victims}\": requests of its customers or to them.\n\n\
+         | phase | requests | refused | errors | p50 | p99 | max | {victims}: errors | p50 | p99 | others: errors | p50 | p99 |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     );
     for PhaseReport { name, seconds, all, victim, others } in &report.phases {
