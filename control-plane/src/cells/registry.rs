@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use control_api::CellSpec;
+use control_api::{CellSpec, Refusal};
 use topology::CellId;
 
 use crate::dynamo::{Item, TableShape, s, text};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, refused};
 
 /// A registered cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,16 +67,18 @@ impl Registry {
         Ok(Record { spec: spec.clone(), created_at, stored: json })
     }
 
-    /// Writes another specification in place of the one that was read; `false`: it is another one by now.
-    pub async fn replace(&self, before: &Record, spec: &CellSpec) -> Result<bool> {
+    /// Writes another specification in place of the one that was read. A process that slept since then must not undo a
+    /// later change: it is refused.
+    pub async fn change(&self, before: &Record, spec: &CellSpec) -> Result<()> {
         let json = serde_json::to_string(spec).expect("a cell's record is plain data");
         let put = self.client.put_item().table_name(&self.table).item("id", s(spec.id.as_str()));
         let put = put.item("spec", s(json)).item("created_at", s(&before.created_at));
         let put = put.condition_expression("spec = :before").expression_attribute_values(":before", s(&before.stored));
         match put.send().await.map_err(Error::storage("writing a cell's record")) {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_condition_failed() => Ok(false),
-            Err(error) => Err(error),
+            Err(error) if error.is_condition_failed() => {
+                Err(refused(Refusal::TryAgain, format!("the record of {} was changed meanwhile", spec.id)))
+            }
+            done => done.map(drop),
         }
     }
 }

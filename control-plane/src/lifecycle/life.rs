@@ -86,7 +86,7 @@ pub async fn remove(operations: &Operations, id: &CellId, wanted: &RemoveCell) -
     fleet.placements.change("cell_removed", &wanted.because, decide).await?;
     reopen(fleet, id).await?;
     if let Some(record) = fleet.registry.get(id).await? {
-        fleet.registry.put(&CellSpec { instances: vec![], ..record.spec }).await?;
+        fleet.registry.change(&record, &CellSpec { instances: vec![], ..record.spec.clone() }).await?;
     }
     show(fleet, id).await
 }

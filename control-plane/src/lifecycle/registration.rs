@@ -66,13 +66,19 @@ fn added(placement: &Placement, spec: &CellSpec) -> Result<Option<Delta>> {
     Ok(Some(Delta { cells: Some(cells), ..Delta::default() }))
 }
 
-/// The cell is the same; its processes or tables have moved.
+/// The cell is the same; its processes or tables have moved, within the Region: to another one it fails over.
 pub async fn set_addresses(fleet: &Fleet, id: &CellId, wanted: &SetAddresses) -> Result<CellView> {
     let record = fleet.registry.get(id).await?.ok_or_else(|| unknown_cell(id))?;
-    let spec = CellSpec { instances: wanted.instances.clone(), dynamodb: wanted.dynamodb.clone(), ..record.spec };
+    let (here, there) = (&record.spec.dynamodb.region, &wanted.dynamodb.region);
+    if here != there {
+        let detail = format!("{id} is in {here}: `ctl cell failover {id} --to {there}` takes it to its second Region");
+        return Err(refused(Refusal::UnsoundChange, detail));
+    }
+    let (instances, dynamodb) = (wanted.instances.clone(), wanted.dynamodb.clone());
+    let spec = CellSpec { instances, dynamodb, ..record.spec.clone() };
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     check_names(fleet, &now.placement, &spec).await?;
-    fleet.registry.put(&spec).await?;
+    fleet.registry.change(&record, &spec).await?;
     let moved = |placement: &Placement| {
         let entry = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
         if entry.instances == wanted.instances {

@@ -79,10 +79,7 @@ pub async fn failover(
         region_epoch: epoch,
         ..record.spec.clone()
     };
-    // A process that slept since it read the record must not undo a later change.
-    if !fleet.registry.replace(&record, &spec).await? {
-        return Err(refused(Refusal::TryAgain, format!("the record of {cell} was changed meanwhile")));
-    }
+    fleet.registry.change(&record, &spec).await?;
     go_on(fleet, &spec, wanted).await
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control_api::regions::{FailedOver, Failover, Step};
-use control_api::{CellTables, Standby};
+use control_api::{CellTables, SetAddresses, Standby};
 use store::place::{Place, Walk};
 use store::{CellRows, Chains};
 use tokio::time::{Instant, sleep};
@@ -19,6 +19,7 @@ use super::moves::{deposited, opened};
 use super::restore::{begin, blocks, finish};
 use crate::dynamo::connect;
 use crate::error::Result;
+use crate::lifecycle::registration::set_addresses;
 use crate::regions::failover::failover;
 use crate::regions::mirror;
 use crate::regions::reconcile::reconcile;
@@ -121,8 +122,11 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
 
     // A process that read the record before, and slept, undoes nothing.
     let registry = &plane.control.fleet.registry;
-    assert!(!registry.replace(&before, &before.spec).await.expect("answers"));
+    assert_eq!(code(registry.change(&before, &before.spec).await), "try_again");
     assert_eq!(registry.get(&cell_id(1)).await.expect("answers").expect("registered").spec.region_epoch, 1);
+
+    let back = SetAddresses { instances: vec![], dynamodb: here.clone(), because: because() };
+    assert_eq!(code(set_addresses(&plane.control.fleet, &cell_id(1), &back).await), "unsound_change");
 
     // The Region that was left keeps what it has, and all of it is named.
     let page = reconcile(&plane.control.fleet, &cell_id(1), None).await.expect("compared");
