@@ -4,17 +4,19 @@
 //! the other one watches. It must never write into tables that hold anything else than what it wrote there.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::future::pending;
 use std::time::Duration;
 
 use control_api::{Because, CellSpec, Refusal, Standby, now_rfc3339};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use metrics::gauge;
 use mover::wall_clock;
 use restoration::around::Around;
 use restoration::refill::{self, Refill};
 use store::Homes;
 use store::dynamodb::DynamoStore;
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 use topology::config::Replication;
 use topology::restoring::Restoring;
 use topology::{Bucket, CellId};
@@ -28,7 +30,7 @@ use crate::restore::archived::Refills;
 use crate::restore::{put_stand, stand};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// How long one cell is followed before the next one's turn.
+/// How long a cell is followed before its record is looked at again.
 const TURN: Duration = Duration::from_secs(5);
 /// A control plane that finds the progress of another one goes on when it has watched that unchanged for so long.
 const LEASE: Duration = Duration::from_secs(15);
@@ -50,23 +52,41 @@ struct Mirror {
     is_fenced: bool,
 }
 
-/// For ever, cell after cell.
-pub async fn keep_following(fleet: &Fleet, refills: &Arc<Refills>) {
-    let mut mirrors: HashMap<CellId, Mirror> = HashMap::new();
+/// For ever, all cells side by side: a Region that does not answer holds up the cells that follow into it, and no other.
+pub async fn keep_following(fleet: &Fleet, refills: &Refills) {
+    let mut specs: HashMap<CellId, watch::Sender<CellSpec>> = HashMap::new();
+    let mut following = FuturesUnordered::new();
     loop {
         match fleet.registry.all().await {
             Ok(records) => {
-                for record in records.into_values().filter(|record| record.spec.standby.is_some()) {
-                    let spec = record.spec;
-                    let mirror = mirrors.entry(spec.id.clone()).or_insert_with(|| Mirror::of(&spec));
-                    if mirror.epoch != spec.region_epoch {
-                        *mirror = Mirror::of(&spec);
-                    }
-                    mirror.turn(fleet, refills, &spec).await;
+                let all = records.into_values().map(|record| record.spec).filter(|spec| spec.standby.is_some());
+                let mut now: HashMap<CellId, CellSpec> = all.map(|spec| (spec.id.clone(), spec)).collect();
+                specs.retain(|cell, known| now.remove(cell).is_some_and(|spec| known.send(spec).is_ok()));
+                for (cell, spec) in now {
+                    let (known, changes) = watch::channel(spec);
+                    specs.insert(cell, known);
+                    following.push(follow_one(fleet, refills, changes));
                 }
             }
-            Err(error) => warn!(%error, "the registry does not answer; no second Region is followed"),
+            Err(error) => warn!(%error, "the registry does not answer; new second Regions are not followed"),
         }
+        let until_changed = async {
+            while following.next().await.is_some() {}
+            pending::<()>().await;
+        };
+        let _ = timeout(EVERY, until_changed).await;
+    }
+}
+
+/// Until the cell has no second Region any more.
+async fn follow_one(fleet: &Fleet, refills: &Refills, mut changes: watch::Receiver<CellSpec>) {
+    let mut mirror = Mirror::of(&changes.borrow());
+    while changes.has_changed().is_ok() {
+        let spec = changes.borrow_and_update().clone();
+        if mirror.epoch != spec.region_epoch {
+            mirror = Mirror::of(&spec);
+        }
+        mirror.turn(fleet, refills, &spec).await;
         sleep(EVERY).await;
     }
 }
@@ -79,13 +99,13 @@ impl Mirror {
     }
 
     async fn turn(&mut self, fleet: &Fleet, refills: &Refills, spec: &CellSpec) {
-        let Some(standby) = spec.standby.as_ref().filter(|_| self.rests_until <= Instant::now()) else { return };
+        let Some(standby) = &spec.standby else { return };
         if !self.is_fenced {
             let because = by_itself("the cell has left this Region");
             let said = say(fleet, &standby.dynamodb, &spec.dynamodb.region, spec.region_epoch, &because);
             self.is_fenced = briefly(said).await.is_some();
         }
-        if standby.replication == Replication::GlobalTable {
+        if standby.replication == Replication::GlobalTable || self.rests_until > Instant::now() {
             return;
         }
         if let Err(error) = self.follow(fleet, refills, spec, standby).await {
