@@ -22,6 +22,8 @@ use crate::error::{Error, Result, refused};
 
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a process that is slow to answer is asked whether it waits for its Region.
+const ASKS_MAX: u32 = 3;
 /// What a build is called that does not tell its version.
 pub const UNVERSIONED: &str = "unversioned";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,9 +99,17 @@ impl Instances {
         InstanceHealth { id: instance.id.to_string(), ready, why }
     }
 
-    /// Whether the process is there and may write to the cell's tables: one that waits for its Region does not.
+    /// Whether the process is there and may write to the cell's tables: one that waits for its Region does not. It may
+    /// for all that is known if it is there and does not say, several times.
     pub async fn may_write(&self, instance: &InstanceEntry) -> bool {
-        self.is_there(instance).await && !self.running(instance).await.is_ok_and(|running| running.standby)
+        for _ in 0..ASKS_MAX {
+            match self.running(instance).await {
+                Ok(running) => return !running.standby,
+                Err(_) if !self.is_there(instance).await => return false,
+                Err(_) => {}
+            }
+        }
+        true
     }
 
     /// Whether the process answers anything at all.
