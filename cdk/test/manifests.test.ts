@@ -263,8 +263,8 @@ it.each([
   ['root', 'USER 65532:65532', '', 'does not run as 65532'],
   [
     'a base that cannot be pinned',
-    'FROM ${RUNTIME} AS runtime',
-    'FROM debian AS runtime',
+    'FROM ${RUNTIME} AS packages',
+    'FROM debian AS packages',
     'debian cannot be given by digest',
   ],
   ['probes without curl', ' curl', '', 'has no curl'],
@@ -292,6 +292,7 @@ describe('what the two halves agree on', () => {
   it('every target group of a stack has an output, by which its binding finds it', () => {
     for (const [stack, { outputs }] of expected) {
       const { template } = stacks.get(`wallet-${stack}`)!;
+  ['a shell', 'FROM scratch AS runtime', 'FROM ${RUNTIME} AS runtime', 'has more than its processes need'],
       const made = Object.keys(template.findOutputs('*')).filter(
         (name) => name.endsWith('Targets') || name.startsWith('PublicTargets'),
       );

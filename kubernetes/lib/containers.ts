@@ -14,6 +14,7 @@ export function containerFindings(text: string, ignored: string, members: readon
       return { base: base!, name: name!, stage };
     });
   const runtime = stages.find(({ name }) => name === 'runtime')?.stage ?? '';
+  const packages = stages.find(({ name }) => name === 'packages')?.stage ?? '';
   const images = stages.filter(({ base }) => base === 'runtime');
   const builder = stages.find(({ name }) => name === 'builder')?.stage ?? '';
   return [
@@ -23,14 +24,17 @@ export function containerFindings(text: string, ignored: string, members: readon
     ...images.flatMap(({ name, stage }) => [
       ...(binary(name).isListed ? [] : [`${name} is no binary of the workspace`]),
       ...(stage.includes(`ENTRYPOINT ["/usr/local/bin/${name}"]`) ? [] : [`${name} does not start ${name}`]),
-      ...(stage.includes(`COPY --from=builder /out/${name} /usr/local/bin/${name}`) ? [] : [`${name} is not copied`]),
+      ...(stage.includes(`COPY --from=binaries /out/${name} /usr/local/bin/${name}`) ? [] : [`${name} is not copied`]),
       ...(builder.includes(`--package ${name} `) && builder.includes(`--bin ${name}`) ? [] : [`${name} is not built`]),
     ]),
     ...stages
-      .filter(({ base, name }) => !images.some((image) => image.name === name) && !/^\$\{[A-Z]+\}$/.test(base))
+      .filter(
+        ({ base, name }) => !images.some((image) => image.name === name) && !/^(\$\{[A-Z]+\}|scratch)$/.test(base),
+      )
       .map(({ base }) => `${base} cannot be given by digest`),
     ...(runtime.includes(`USER ${USER}:${USER}`) ? [] : [`does not run as ${USER}`]),
-    ...(runtime.includes(' curl') ? [] : ['has no curl, which the probes start']),
+    ...(runtime.startsWith('scratch ') ? [] : ['has more than its processes need']),
+    ...(packages.includes(' curl') ? [] : ['has no curl, which the probes start']),
     ...members
       .filter((member) => !ignored.split('\n').includes(`!${member}`))
       .map((member) => `${member} is left out of the build`),
