@@ -1,11 +1,12 @@
 /**
- * What runs in the control plane's cluster: a process in each zone; which of them does a step is decided in its tables.
+ * What runs in the control plane's cluster: a process in each zone; which of them does a step is
+ * decided in its tables. Its configuration and its account are made before, for bootstrap.ts.
  */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
-import { MESH, asKubelet, at, binding, everyone, inZones, metadata, service, serviceAccount } from './workload.ts';
+import { MESH, asKubelet, at, binding, everyone, inZones, service } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 export function controlPlane({ config, images, text, tokens, switches }: Settings): Manifest[] {
@@ -13,13 +14,6 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
   const checks = Object.entries(switches).map(([zone, check]) => `${zone}=${check}`);
   const served = { component: 'control-plane', port: 'api', number: PORTS.controlPlane };
   return [
-    serviceAccount('control-plane'),
-    {
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: metadata('config', 'control-plane'),
-      data: { 'cells.toml': text },
-    },
     ...inZones(
       {
         component: 'control-plane',

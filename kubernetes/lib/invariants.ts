@@ -29,6 +29,7 @@ const ENUMS: Record<string, readonly string[]> = {
 
 export function findings(documents: Parsed[], expected: Expected): string[] {
   const of = (kind: string): Parsed[] => documents.filter((one) => one.kind === kind);
+  const pods = [...of('Deployment'), ...of('Job')];
   const ours = of('Deployment').filter((one) => one.metadata.labels['app.kubernetes.io/name'] === expected.component);
   return [
     ...zones(ours, expected),
@@ -39,9 +40,10 @@ export function findings(documents: Parsed[], expected: Expected): string[] {
       ...starting(one, expected),
       ...archiving(one, expected),
     ]),
-    ...of('Deployment').flatMap((one) => [...rights(one), ...mounted(one, of('ConfigMap'))]),
+    ...of('Job').flatMap((one) => [...job(one, expected), ...starting(one, expected)]),
+    ...pods.flatMap((one) => [...rights(one), ...mounted(one, of('ConfigMap'))]),
     ...budgets(of('PodDisruptionBudget'), expected),
-    ...policies(of('NetworkPolicy'), of('Deployment')),
+    ...policies(of('NetworkPolicy'), pods),
     ...services(of('Service'), of('Deployment'), of('NetworkPolicy')),
     ...bindings(of('TargetGroupBinding'), of('Service'), expected),
     ...documents.flatMap((one) => enums(one, named(one))),
@@ -137,6 +139,21 @@ function starting(one: Parsed, { component }: Expected): string[] {
     ...when(
       args.some((arg) => arg.includes('$(POD_NAME)')) && !env.some(({ name }) => name === 'POD_NAME'),
       `${named(one)}: POD_NAME is not set`,
+    ),
+  ];
+}
+
+/** A deploy waits for it; services and budgets are for what serves. */
+function job(one: Parsed, { component }: Expected): string[] {
+  const { activeDeadlineSeconds, backoffLimit, template } = one.spec;
+  return [
+    ...when(
+      !(activeDeadlineSeconds > 0 && backoffLimit >= 0) || template.spec.restartPolicy !== 'Never',
+      `${named(one)}: may go on without end`,
+    ),
+    ...when(
+      podLabels(one)['app.kubernetes.io/name'] === component,
+      `${named(one)}: is taken for a process of ${component}`,
     ),
   ];
 }

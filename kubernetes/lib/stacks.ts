@@ -1,6 +1,7 @@
 /** Which manifests belong into which stack's cluster. */
 import { KUBERNETES_NAMESPACE, PORTS } from '../../cdk/lib/names.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
+import { bootstrap } from './bootstrap.ts';
 import { cell } from './cell.ts';
 import { collector } from './collector.ts';
 import type { Collected } from './collector.ts';
@@ -14,12 +15,18 @@ import type { Manifest } from './workload.ts';
 export type Manifests = Map<string, Map<string, Manifest[]>>;
 
 export function manifests(settings: Settings): Manifests {
-  const stack = (file: string, own: Manifest[], collected: Collected): [string, Map<string, Manifest[]>] => {
+  const stack = (
+    file: string,
+    own: Manifest[],
+    collected: Collected,
+    before: [string, Manifest[]][] = [],
+  ): [string, Map<string, Manifest[]>] => {
     const isBinding = (one: Manifest) => one['kind'] === 'TargetGroupBinding';
     return [
       collected.stack,
       new Map([
         ['0-namespace.yaml', ground()],
+        ...before,
         [file, own.filter((one) => !isBinding(one))],
         ['bindings.yaml', own.filter(isBinding)],
         ['collector.yaml', collector(settings, collected)],
@@ -27,16 +34,39 @@ export function manifests(settings: Settings): Manifests {
     ];
   };
   return new Map([
-    stack('control-plane.yaml', controlPlane(settings), {
-      component: 'control-plane',
-      port: PORTS.controlPlane,
-      stack: 'control-plane',
-    }),
+    stack(
+      'control-plane.yaml',
+      controlPlane(settings),
+      { component: 'control-plane', port: PORTS.controlPlane, stack: 'control-plane' },
+      [['1-bootstrap.yaml', bootstrap(settings)]],
+    ),
     stack('router.yaml', router(settings), { component: 'router', port: PORTS.admin, stack: 'router' }),
     ...settings.config.cells.map((one) =>
       stack('cell.yaml', cell(settings, one), { component: 'cell', port: PORTS.cell, stack: one.id }),
     ),
   ]);
+}
+
+/** Names what has to be there before, a line each; cdk/scripts/apply looks. */
+const NEEDS = 'needs';
+
+/** What pods cannot start without and the manifests do not make. */
+function needs(documents: Manifest[]): string {
+  // Shapes that this folder itself has made.
+  const all = documents as any[];
+  const made = all.filter((one) => one.kind === 'ConfigMap').map((one) => `configmap/${one.metadata.name}`);
+  const wanted = all
+    .flatMap((one) => (one.spec?.template?.spec?.volumes ?? []) as any[])
+    .filter(({ secret, configMap }) => (secret ?? configMap)?.optional !== true)
+    .flatMap(({ secret, configMap }) => [
+      ...(secret ? [`secret/${secret.secretName}`] : []),
+      ...(configMap ? [`configmap/${configMap.name}`] : []),
+    ])
+    .filter((one) => !made.includes(one));
+  return [...new Set(wanted)]
+    .sort()
+    .map((one) => `${one}\n`)
+    .join('');
 }
 
 /** Files as they are written. */
@@ -47,11 +77,15 @@ export function written(all: Manifests): Map<string, string> {
       const text = documents.map((one) => stringify(one, { lineWidth: 0, aliasDuplicateObjects: false })).join('---\n');
       files.set(`${stack}/${file}`, `# Generated from cells.toml by kubernetes/generate.ts: do not edit.\n${text}`);
     }
+    files.set(`${stack}/${NEEDS}`, needs([...ofStack.values()].flat()));
   }
   return files;
 }
 
-/** Applied before the rest, by the order of names: the namespace, and that nothing is let through in it. */
+/**
+ * Applied before the rest, by the order of names: the namespace, and that nothing is let through in
+ * it.
+ */
 const ground = (): Manifest[] => [
   {
     apiVersion: 'v1',

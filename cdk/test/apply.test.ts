@@ -1,0 +1,99 @@
+import { rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { Sandbox } from './scripts.ts';
+
+/** There is no cluster: `kubectl` notes what it is given, and answers as the test says. */
+describe('scripts/apply', () => {
+  const sandbox = new Sandbox();
+  afterAll(() => rmSync(sandbox.folder, { recursive: true }));
+  const manifests = (stack: string) => fileURLToPath(new URL(`../../kubernetes/example/${stack}`, import.meta.url));
+  const arn = 'arn:aws:elasticloadbalancing:eu-west-1:300000000001:targetgroup/a/0123';
+  // The cluster is in another account: only the role's credentials find it.
+  sandbox.program(
+    'aws',
+    `case "$1" in
+        sts) echo id secret token ;;
+        eks) [ "$AWS_SESSION_TOKEN" = token ] && [[ "$*" == *"--role-arn r" ]] ;;
+    esac`,
+  );
+  sandbox.program(
+    'kubectl',
+    `echo "$*" | sed 's| /[^ ]*/| |' >> $kept/calls
+    case "$*" in
+        apply*/manifests) cat "\${!#}"/*.yaml > $kept/applied ;;
+        *'get secret'* | *'get configmap'*) exit $MISSING ;;
+        *'get job'*) echo "$JOB" ;;
+        *'get deployments'*) echo deployment.apps/cell-a; echo deployment.apps/cell-b ;;
+        *rollout*) exit $ROLLOUT ;;
+    esac`,
+  );
+  const apply = (stack: string, env: Record<string, string> = {}) => {
+    for (const file of ['applied', 'calls']) sandbox.keep(file, '');
+    const all = {
+      CLUSTER: 'c',
+      ROLE: 'r',
+      TARGETS: 'CellTargets',
+      MISSING: '0',
+      ROLLOUT: '0',
+      JOB: 'Complete',
+      ...env,
+    };
+    const { status, said } = sandbox.run('apply', [manifests(stack)], all);
+    return { status, said, applied: sandbox.kept('applied'), calls: sandbox.kept('calls').trim().split('\n') };
+  };
+
+  it('fills target groups in, applies everything, and waits for every deployment', () => {
+    const { status, applied, calls } = apply('cell-1', { CellTargets: arn });
+    expect(status).toBe(0);
+    expect(applied).toContain(`targetGroupARN: ${arn}`);
+    expect(applied).not.toContain('${');
+    expect(applied).toContain('kind: NetworkPolicy');
+    expect(calls.filter((call) => call.includes('rollout status'))).toHaveLength(2);
+  });
+
+  it('fails where a deployment does not come to run', () => {
+    expect(apply('cell-1', { CellTargets: arn, ROLLOUT: '1' }).status).not.toBe(0);
+  });
+
+  it.each([
+    ['is not given', {}],
+    ['is none', { CellTargets: 'arn:aws:s3:::bucket' }],
+    ['has another name', { TARGETS: 'RouterTargets', RouterTargets: arn }],
+  ])('applies nothing where a target group %s', (_, targets) => {
+    const { status, applied } = apply('cell-1', targets);
+    expect([status, applied]).toEqual([1, '']);
+  });
+
+  it('makes the namespace, and stops where what operators put there is missing', () => {
+    const { status, said, applied, calls } = apply('cell-1', { CellTargets: arn, MISSING: '1' });
+    expect([status, applied]).toEqual([1, '']);
+    expect(said).toContain('put these into namespace wallet of c');
+    expect(calls).toEqual([
+      'apply --server-side --force-conflicts -f 0-namespace.yaml',
+      '--namespace wallet get secret/checkpoint secret/mesh secret/monitor --output name',
+    ]);
+  });
+
+  const control = { TARGETS: 'ControlPlaneTargets', ControlPlaneTargets: arn, JOB_PERIOD: '0.05' };
+
+  it('runs the bootstrap again before the control plane, whatever became of it before', () => {
+    const { status, calls } = apply('control-plane', control);
+    expect(status).toBe(0);
+    expect(calls.slice(0, 6)).toEqual([
+      'apply --server-side --force-conflicts -f 0-namespace.yaml',
+      '--namespace wallet get configmap/tokens secret/mesh secret/monitor --output name',
+      '--namespace wallet delete job bootstrap --ignore-not-found',
+      'apply --server-side --force-conflicts -f 1-bootstrap.yaml',
+      expect.stringContaining('get job bootstrap'),
+      'apply --server-side --force-conflicts -f manifests',
+    ]);
+  });
+
+  it('applies no control plane where the bootstrap has failed, and shows its log', () => {
+    const { status, said, applied, calls } = apply('control-plane', { ...control, JOB: 'FailureTarget Failed' });
+    expect([status, applied]).toEqual([1, '']);
+    expect(said).toContain('the job bootstrap has failed');
+    expect(calls.at(-1)).toContain('logs job/bootstrap');
+  });
+});
