@@ -1,8 +1,9 @@
 /**
- * What tells that something is unwell, in CloudWatch, and one alarm over all of it: `<name>-unwell`, which pages and
- * which a deploy is watched with. It must never count what customers do wrong as something of ours.
+ * What tells that something is unwell, in CloudWatch, and one alarm over all of it:
+ * `<name>-unwell`, which pages. A deploy is watched with each of them. It must never count what
+ * customers do wrong as something of ours.
  */
-import { Duration } from 'aws-cdk-lib';
+import { Duration, Stack } from 'aws-cdk-lib';
 import {
   Alarm,
   AlarmRule,
@@ -15,7 +16,7 @@ import type { IMetric } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { Operation } from 'aws-cdk-lib/aws-dynamodb';
 import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
-import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
@@ -23,7 +24,12 @@ import { NAMESPACE } from './own-metrics.ts';
 import type { DurableTables } from './durable-tables.ts';
 
 const MINUTE = Duration.minutes(1);
-/** DynamoDB answers a single item in a few milliseconds; a quarter of what the processes give one attempt. */
+/** How late a minute's figures may be in CloudWatch. */
+const LATE_MINUTES = 2;
+/**
+ * DynamoDB answers a single item in a few milliseconds; a quarter of what the processes give one
+ * attempt.
+ */
 const SLOW_MS = 500;
 const USED = [
   Operation.GET_ITEM,
@@ -39,13 +45,33 @@ export interface Limit {
   readonly below?: number;
   readonly minutes: number;
   readonly why: string;
-  /** Silence is unwell too: for what is there as long as anything is. */
-  readonly silenceIsUnwell?: boolean;
+  /**
+   * What it means that there are no figures: that all is well, if only what is unwell is counted;
+   * that it is unwell, for what is there as long as anything is; or that it is not known, which a
+   * deploy does not pass.
+   */
+  readonly silence?: 'well' | 'unwell' | 'unknown';
+}
+
+const MISSING = {
+  well: TreatMissingData.NOT_BREACHING,
+  unwell: TreatMissingData.BREACHING,
+  unknown: TreatMissingData.MISSING,
+};
+
+/** What a deploy is watched with (scripts/bake). */
+export interface Watched {
+  /** How the names of the stack's alarms begin. */
+  readonly prefix: string;
+  /** After which each of them speaks of what runs now. */
+  readonly settleSeconds: number;
 }
 
 export class Alarms extends Construct {
-  readonly topic: Topic;
+  private readonly topic: Topic;
+  private readonly key: Key;
   private readonly all: Alarm[] = [];
+  private longestMinutes = 0;
 
   constructor(
     scope: Construct,
@@ -53,13 +79,32 @@ export class Alarms extends Construct {
     private readonly prefix: string,
   ) {
     super(scope, id);
-    const key = new Key(this, 'Key', { enableKeyRotation: true, description: `Encrypts the pages of ${prefix}` });
-    key.grantEncryptDecrypt(new ServicePrincipal('cloudwatch.amazonaws.com'));
-    this.topic = new Topic(this, 'Pages', { topicName: `${prefix}-pages`, masterKey: key, enforceSSL: true });
+    this.key = new Key(this, 'Key', { enableKeyRotation: true, description: `Encrypts the pages of ${prefix}` });
+    this.topic = new Topic(this, 'Pages', { topicName: `${prefix}-pages`, masterKey: this.key, enforceSSL: true });
+    this.pagedBy('cloudwatch.amazonaws.com');
+  }
+
+  /**
+   * The topic by which a service of AWS pages: with a policy of its own, a topic takes nothing that
+   * this does not name.
+   */
+  pagedBy(service: string): Topic {
+    const principal = new ServicePrincipal(service);
+    this.key.grantEncryptDecrypt(principal);
+    this.topic.addToResourcePolicy(
+      new PolicyStatement({
+        principals: [principal],
+        actions: ['sns:Publish'],
+        resources: [this.topic.topicArn],
+        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
+      }),
+    );
+    return this.topic;
   }
 
   add(name: string, metric: IMetric, limit: Limit): void {
     const isAbove = limit.above !== undefined;
+    this.longestMinutes = Math.max(this.longestMinutes, limit.minutes);
     this.all.push(
       new Alarm(this, name, {
         alarmName: `${this.prefix}-${name}`,
@@ -71,7 +116,7 @@ export class Alarms extends Construct {
           : ComparisonOperator.LESS_THAN_THRESHOLD,
         evaluationPeriods: limit.minutes,
         datapointsToAlarm: limit.minutes,
-        treatMissingData: limit.silenceIsUnwell ? TreatMissingData.BREACHING : TreatMissingData.NOT_BREACHING,
+        treatMissingData: MISSING[limit.silence ?? 'well'],
       }),
     );
   }
@@ -125,7 +170,7 @@ export class Alarms extends Construct {
   }
 
   /** All of them as one; call it last. */
-  unwell(): string {
+  unwell(): Watched {
     const compositeAlarmName = `${this.prefix}-unwell`;
     const whole = new CompositeAlarm(this, 'Unwell', {
       compositeAlarmName,
@@ -133,6 +178,6 @@ export class Alarms extends Construct {
       alarmRule: AlarmRule.anyOf(...this.all),
     });
     whole.addAlarmAction(new SnsAction(this.topic));
-    return compositeAlarmName;
+    return { prefix: `${this.prefix}-`, settleSeconds: (this.longestMinutes + LATE_MINUTES) * 60 };
   }
 }

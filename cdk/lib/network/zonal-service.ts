@@ -1,7 +1,7 @@
 /**
- * A load balancer before the processes of a stack: TCP, since TLS ends in the processes. What comes to a zone stays in
- * it (cross-zone is off), so a zone can be left without the others noticing. kubernetes/ binds the pods to its target
- * group.
+ * A load balancer before the processes of a stack: TCP, since TLS ends in the processes. What comes
+ * to a zone stays in it (cross-zone is off), so a zone can be left without the others noticing.
+ * kubernetes/ binds the pods to its target group.
  */
 import { CfnOutput, Duration, Tags, Validations } from 'aws-cdk-lib';
 import { Peer, Port, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
@@ -13,7 +13,10 @@ import type { Alarms } from '../alarms.ts';
 import type { Cluster } from '../cluster.ts';
 import type { Network } from './network.ts';
 
-/** Longer than a process drains, shorter than the grace that its pod has (kubernetes/lib/workload.ts). */
+/**
+ * Longer than a process drains, shorter than the grace that its pod has
+ * (kubernetes/lib/workload.ts).
+ */
 const DEREGISTRATION = Duration.seconds(30);
 
 export interface ZonalServiceProps {
@@ -71,8 +74,9 @@ export class ZonalService extends Construct {
       crossZoneEnabled: false,
       preserveClientIp: isPublic,
       deregistrationDelay: DEREGISTRATION,
-      // The port asks for a client's certificate: that it is open is what can be seen from here. Whether a process is ready
-      // Kubernetes knows, which takes it out of the group where it is not.
+      // The port asks for a client's certificate: that it is open is what can be seen from here.
+      // Whether a process is ready Kubernetes knows, which takes it out of the group where it is
+      // not.
       healthCheck: {
         protocol: Protocol.TCP,
         interval: Duration.seconds(10),
@@ -106,7 +110,7 @@ export class ZonalService extends Construct {
     alarms.add(
       `${name}-nobody`,
       this.targets.metrics.healthyHostCount({ statistic: 'Minimum', period: Duration.minutes(1) }),
-      { below: 1, minutes: 2, silenceIsUnwell: true, why: `No process behind the load balancer of ${name}` },
+      { below: 1, minutes: 2, silence: 'unwell', why: `No process behind the load balancer of ${name}` },
     );
     alarms.add(
       `${name}-unhealthy`,
