@@ -1,26 +1,25 @@
 /**
  * Holds written manifests against kubernetes/lib/invariants.ts, and containers/Containerfile against what they start.
  *
- *   npx tsx ../kubernetes/check.ts --cells cells.toml --in FOLDER      (in cdk/)
+ *   npx tsx ../kubernetes/check.ts --deployment FOLDER --in FOLDER      (in cdk/)
  */
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { read } from '../cdk/lib/cells-toml.ts';
-import { onAws } from '../cdk/lib/deployment-config.ts';
+import { deployment } from '../cdk/lib/settings.ts';
 import { parseAllDocuments } from '../cdk/lib/yaml.ts';
 import { checkContainers } from './lib/containers.ts';
 import { expectations } from './lib/expectations.ts';
 import { findings } from './lib/invariants.ts';
 
 const {
-  values: { cells, in: folder },
-} = parseArgs({ options: { cells: { type: 'string' }, in: { type: 'string' } } });
-if (!cells || !folder) {
-  console.error('say --cells FILE --in FOLDER');
+  values: { deployment: named, in: folder },
+} = parseArgs({ options: { deployment: { type: 'string' }, in: { type: 'string' } } });
+if (!named || !folder) {
+  console.error('say --deployment FOLDER --in FOLDER');
   process.exit(2);
 }
-const expected = expectations(onAws(read(cells)));
+const expected = expectations(deployment(named).config);
 const found = [...expected].flatMap(([stack, one]) => {
   const files = readdirSync(join(folder, stack)).filter((file) => file.endsWith('.yaml'));
   const documents = files.flatMap((file) =>

@@ -1,8 +1,8 @@
 /**
  * Writes the manifests of every stack, a folder for each.
  *
- *   npx tsx ../kubernetes/generate.ts --cells cells.toml --settings settings.json --out FOLDER      (in cdk/)
- *   … --check          writes nothing; fails where FOLDER holds anything else
+ *   npx tsx ../kubernetes/generate.ts --deployment FOLDER --out FOLDER      (in cdk/)
+ *   … --check          writes nothing; fails where the second folder holds anything else
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,22 +11,15 @@ import { load } from './lib/settings.ts';
 import { manifests, written } from './lib/stacks.ts';
 
 const {
-  values: { cells, settings, out, check },
-} = parseArgs({
-  options: {
-    cells: { type: 'string' },
-    settings: { type: 'string' },
-    out: { type: 'string' },
-    check: { type: 'boolean' },
-  },
-});
-if (!cells || !settings || !out) {
-  console.error('say --cells FILE --settings FILE --out FOLDER');
+  values: { deployment, out, check },
+} = parseArgs({ options: { deployment: { type: 'string' }, out: { type: 'string' }, check: { type: 'boolean' } } });
+if (!deployment || !out) {
+  console.error('say --deployment FOLDER --out FOLDER');
   process.exit(2);
 }
-const files = written(manifests(load(cells, settings)));
+const files = written(manifests(load(deployment)));
 const there = existsSync(out)
-  ? readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.yaml'))
+  ? readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((path) => /\.yaml$|\/needs$/.test(path))
   : [];
 const stale = [
   ...there.filter((path) => !files.has(path)),

@@ -1,13 +1,18 @@
-/** A cell: everything it needs, in an account that has nothing else. It must never name another cell. */
+/**
+ * A cell: everything it needs, in an account that has nothing else. It must never name another
+ * cell.
+ */
 import type { StackProps } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
+import type { Watched } from './alarms.ts';
 import { byCell, ownPartOnly, statements } from './archive-uses.ts';
+import { budget } from './budget.ts';
 import { archiveRegion } from './cells-toml.ts';
 import { Cluster } from './cluster.ts';
 import type { Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { PORTS, cellRole, controlPlaneRole, tablesRole } from './names.ts';
+import { PORTS, cellRole, clusterName, controlPlaneRole, tablesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { roleForAnother } from './roles.ts';
@@ -18,9 +23,10 @@ import { ZonedStack } from './zoned-stack.ts';
 
 export class CellStack extends ZonedStack {
   readonly service: ZonalService;
-  readonly alarmName: string;
+  readonly watched: Watched;
 
-  constructor(scope: Construct, id: string, { config, services }: Settings, cell: string, props: StackProps) {
+  constructor(scope: Construct, id: string, settings: Settings, cell: string, props: StackProps) {
+    const { cellBudgetUsd, config, privateServices } = settings;
     const entry = config.cells.find((one) => one.id === cell);
     if (!entry) throw new Error(`cells.toml has no cell ${cell}`);
     super(scope, id, config, entry.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
@@ -30,7 +36,7 @@ export class CellStack extends ZonedStack {
       followsTables: true,
       ...(archiveRegion(config) !== this.region && { bucketsIn: archiveRegion(config) }),
     });
-    const cluster = new Cluster(this, 'Cluster', config, cell, network);
+    const cluster = new Cluster(this, 'Cluster', settings, cell, network);
     const own = byCell(config, cell);
     const role = cluster.identity('cell', [...tables.statements(BY_CELL), ...statements(own)], cellRole(config, cell));
     ownPartOnly(role, own);
@@ -50,13 +56,14 @@ export class CellStack extends ZonedStack {
       output: 'CellTargets',
     });
     offer(this, this.service, [config.aws.router_account, config.aws.control_plane_account]);
-    new PrivateLinks(this, 'Reaches', { network, services, wanted: [['router', PORTS.internal]] });
+    new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted: [['router', PORTS.internal]] });
 
     const alarms = new Alarms(this, 'Alarms', cell);
     alarms.tables(tables);
     this.service.watch(alarms, 'cell');
     ownAlarms(alarms, cell);
-    this.alarmName = alarms.unwell();
+    if (cellBudgetUsd !== undefined) budget(this, clusterName(config, cell), cellBudgetUsd, alarms);
+    this.watched = alarms.unwell();
   }
 }
 
@@ -72,11 +79,13 @@ function ownAlarms(alarms: Alarms, cell: string): void {
     above: 0,
     minutes: 1,
     why: 'Money has been in flight for more than an hour; the courier still carries it',
+    silence: 'unknown',
   });
   alarms.own('transfers-late', 'cell_transfer_in_flight_oldest_seconds', of, 'Maximum', {
     above: 60,
     minutes: 5,
     why: 'Money has been in flight for more than a minute',
+    silence: 'unknown',
   });
   alarms.own('integrity-breaks', 'cell_integrity_pass_breaks', of, 'Maximum', {
     above: 0,

@@ -1,12 +1,14 @@
 /**
- * The control plane, the images, and what it may do in the accounts of others. No request of a customer passes here.
+ * The control plane, the images, and what it may do in the accounts of others. No request of a
+ * customer passes here.
  */
 import { RemovalPolicy } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
 import { Repository, TagMutability } from 'aws-cdk-lib/aws-ecr';
-import { AccountPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { AccountPrincipal, CompositePrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
+import type { Watched } from './alarms.ts';
 import { byControlPlane, ownPartOnly, statements } from './archive-uses.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
@@ -23,9 +25,10 @@ const IMAGES = ['cell', 'router', 'control-plane', 'collector'];
 
 export class ControlPlaneStack extends ZonedStack {
   readonly service: ZonalService;
-  readonly alarmName: string;
+  readonly watched: Watched;
 
-  constructor(scope: Construct, id: string, { config, services }: Settings, props: StackProps) {
+  constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
+    const { config, privateServices } = settings;
     const { aws, cells, deployment } = config;
     super(scope, id, config, aws.control_plane_account, {
       ...props,
@@ -35,7 +38,7 @@ export class ControlPlaneStack extends ZonedStack {
 
     const tables = new DurableTables(this, 'Tables', CONTROL_PLANE_TABLES, 'control-');
     const network = new Network(this, 'Network', deployment.zones.length, { callsOut: true });
-    const cluster = new Cluster(this, 'Cluster', config, 'control-plane', network);
+    const cluster = new Cluster(this, 'Cluster', settings, 'control-plane', network);
     const elsewhere = [
       ...cells.map((cell) => roleArn(cell.account, tablesRole(config, cell.id))),
       roleArn(aws.router_account, zonesRole(config)),
@@ -63,7 +66,7 @@ export class ControlPlaneStack extends ZonedStack {
     offer(this, this.service, [aws.router_account]);
     new PrivateLinks(this, 'Reaches', {
       network,
-      services,
+      services: privateServices,
       byZone: true,
       wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
     });
@@ -83,7 +86,7 @@ export class ControlPlaneStack extends ZonedStack {
       minutes: 2,
       why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
     });
-    this.alarmName = alarms.unwell();
+    this.watched = alarms.unwell();
   }
 
   /** Tags never move, and what runs an image names it by its digest. */
@@ -94,9 +97,10 @@ export class ControlPlaneStack extends ZonedStack {
         repositoryName: `${deployment.name}/${image}`,
         imageTagMutability: TagMutability.IMMUTABLE,
         imageScanOnPush: true,
-        removalPolicy: RemovalPolicy.RETAIN,
+        removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
       });
-      for (const account of accounts) repository.grantPull(new AccountPrincipal(account));
+      // One statement: a policy of a repository has at most 10,240 characters.
+      repository.grantPull(new CompositePrincipal(...accounts.map((account) => new AccountPrincipal(account))));
     }
   }
 }

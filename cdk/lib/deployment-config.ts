@@ -1,4 +1,6 @@
-/** A cells.toml that describes a deployment on AWS: what AWS asks for beyond what the processes do. */
+/**
+ * A cells.toml that describes a deployment on AWS: what AWS asks for beyond what the processes do.
+ */
 import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
 import { deployRole, standbyStack } from './names.ts';
@@ -48,8 +50,9 @@ export function onAws(config: Config): AwsConfig {
 }
 
 function brokenStandbys(config: AwsConfig): string | undefined {
-  // Wallets are created, buckets handed over and wallets purged in transactions, over all four tables of a cell. A table
-  // with multi-Region strong consistency refuses these; one without it can lose a block and keep the one after it.
+  // Wallets are created, buckets handed over and wallets purged in transactions, over all four
+  // tables of a cell. A table with multi-Region strong consistency refuses these; one without it
+  // can lose a block and keep the one after it.
   const global = config.cells.find(({ standby }) => standby?.replication === 'global-table');
   if (global) return `${global.id}: replication = "global-table" cannot be built on AWS yet: cdk/README.md says why`;
   const stacks = standbys(config).map(({ cell, region }) => standbyStack(cell, region));
@@ -62,12 +65,50 @@ function brokenStandbys(config: AwsConfig): string | undefined {
 }
 
 /**
- * Names of the endpoint services behind which the others' private addresses are: of each cell, of `router` and of
- * `control-plane`. They exist once the stack that offers one has been deployed; until then nothing connects to it.
+ * Names of the endpoint services behind which the others' private addresses are: of each cell, of
+ * `router` and of `control-plane`. They exist once the stack that offers one has been deployed;
+ * until then nothing connects to it.
  */
 export type PrivateServices = Readonly<Record<string, string>>;
 
 export interface Settings {
   readonly config: AwsConfig;
-  readonly services: PrivateServices;
+  readonly privateServices: PrivateServices;
+  /**
+   * ARN of the role that operators have. From it they become the role that each cluster admits;
+   * without it, none is.
+   */
+  readonly operators?: string | undefined;
+  /** What a cell may cost in a month before that is said. */
+  readonly cellBudgetUsd?: number | undefined;
+}
+
+/** Where the pipeline finds what it deploys. */
+export interface Source {
+  /** `owner/name`. */
+  readonly repository: string;
+  readonly branch: string;
+  /** ARN of a CodeConnections connection. */
+  readonly connection: string;
+}
+
+export type Image = 'cell' | 'router' | 'control-plane' | 'collector';
+
+/**
+ * All of a deployment's folder. What is missing is not known yet, and needed only by what comes
+ * later.
+ */
+export interface Deployment extends Settings {
+  readonly folder: string;
+  /** The text of cells.toml, which the control plane reads itself. */
+  readonly text: string;
+  readonly pipeline?: Source | undefined;
+  /** Digests. */
+  readonly images?: Readonly<Record<Image, string>> | undefined;
+  readonly tokens?: { readonly issuer: string; readonly audience: string } | undefined;
+  /**
+   * The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack.
+   * None before that is there: zones are then left by routers alone.
+   */
+  readonly switches: Readonly<Record<string, string>>;
 }

@@ -1,10 +1,14 @@
-/** Routers in every zone, each zone with an address of its own behind one name, and a door inside for the cells. */
+/**
+ * Routers in every zone, each zone with an address of its own behind one name, and a door inside
+ * for the cells.
+ */
 import { Fn, Validations } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
 import { Peer, Port, SubnetType } from 'aws-cdk-lib/aws-ec2';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
+import type { Watched } from './alarms.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
 import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
@@ -18,13 +22,14 @@ import { ZoneRecords } from './network/zone-records.ts';
 export class RouterStack extends ZonedStack {
   /** By zone, then the one inside. */
   readonly services: ZonalService[] = [];
-  readonly alarmName: string;
+  readonly watched: Watched;
 
-  constructor(scope: Construct, id: string, { config, services }: Settings, props: StackProps) {
+  constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
+    const { config, privateServices } = settings;
     const { aws, cells, deployment } = config;
     super(scope, id, config, aws.router_account, { ...props, description: `Routers of ${deployment.name}` });
     const network = new Network(this, 'Network', deployment.zones.length, { isPublic: true });
-    const cluster = new Cluster(this, 'Cluster', config, 'router', network);
+    const cluster = new Cluster(this, 'Cluster', settings, 'router', network);
     cluster.collector('router');
     const alarms = new Alarms(this, 'Alarms', 'router');
 
@@ -72,16 +77,19 @@ export class RouterStack extends ZonedStack {
     );
     new PrivateLinks(this, 'Reaches', {
       network,
-      services,
+      services: privateServices,
       byZone: true,
       wanted: [['control-plane', PORTS.controlPlane], ...cells.map((cell) => [cell.id, PORTS.cell] as const)],
     });
     this.evacuator(config, records);
     ownAlarms(alarms);
-    this.alarmName = alarms.unwell();
+    this.watched = alarms.unwell();
   }
 
-  /** What the control plane may do to leave a zone: flip its switches, and set the weights of this one name. */
+  /**
+   * What the control plane may do to leave a zone: flip its switches, and set the weights of this
+   * one name.
+   */
   private evacuator(config: AwsConfig, { zone, switches }: ZoneRecords): void {
     roleForAnother(this, 'Zones', {
       roleName: zonesRole(config),
@@ -120,6 +128,7 @@ function ownAlarms(alarms: Alarms): void {
     above: 300,
     minutes: 1,
     why: 'Routers have heard nothing of the control plane for five minutes; they serve from what they know',
+    silence: 'unknown',
   });
   alarms.own('server-errors', 'router_requests_total', of, 'Sum', {
     above: 10,

@@ -1,23 +1,72 @@
 /**
- * The inputs of an app: which cells.toml (CELLS_TOML, or the context `cells`), and the private services known so far.
+ * A deployment is a folder: `cells.toml`, which the processes read too, and `settings.json`, which
+ * has what only AWS asks for, and what is known once a part of it is there. It is in the repository
+ * that deploys itself, so that a pipeline finds it in its checkout. An example is never taken for
+ * one: the folder has to be there, or be named by the variable DEPLOYMENT.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { App } from 'aws-cdk-lib';
-import { read } from './cells-toml.ts';
+import { z } from 'zod';
+import { read as readCells } from './cells-toml.ts';
 import { onAws } from './deployment-config.ts';
-import type { PrivateServices, Settings } from './deployment-config.ts';
+import type { AwsConfig, Deployment } from './deployment-config.ts';
 
-export const EXAMPLE = fileURLToPath(new URL('../cells.example.toml', import.meta.url));
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+export const EXAMPLE = join(ROOT, 'cdk/example');
+const CONNECTION = /^arn:aws:codeconnections:[a-z0-9-]+:([0-9]{12}):connection\/[0-9a-f-]{36}$/;
 
-export function settings(app: App): Settings & { readonly path: string } {
-  const path = resolve(process.env['CELLS_TOML'] ?? (app.node.tryGetContext('cells') as string | undefined) ?? EXAMPLE);
-  return { config: onAws(read(path)), services: beside(path), path };
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, "an image is named by its digest, 'sha256:' and 64 of 0-9a-f");
+
+const File = z.strictObject({
+  pipeline: z
+    .strictObject({
+      repository: z.string().regex(/^[\w.-]+\/[\w.-]+$/, 'a repository is owner/name'),
+      branch: z.string().min(1),
+      connection: z.string().regex(CONNECTION, 'not the ARN of a CodeConnections connection'),
+    })
+    .optional(),
+  operators: z
+    .string()
+    .regex(/^arn:aws:iam::[0-9]{12}:role\/[\w+=,.@/-]+$/, 'not the ARN of a role')
+    .optional(),
+  cellBudgetUsd: z.number().positive().optional(),
+  images: z.strictObject({ cell: digest, router: digest, 'control-plane': digest, collector: digest }).optional(),
+  tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
+  switches: z.record(z.string(), z.string()).default({}),
+  privateServices: z.record(z.string(), z.string().startsWith('com.amazonaws.vpce.')).default({}),
+});
+
+/** The folder of the deployment: DEPLOYMENT, or else `deployment/` in the repository. */
+export function deployment(named = process.env['DEPLOYMENT']): Deployment {
+  const folder = resolve(named ?? join(ROOT, 'deployment'));
+  const [cells, file] = [join(folder, 'cells.toml'), join(folder, 'settings.json')];
+  const missing = [cells, file].find((path) => !existsSync(path));
+  if (missing !== undefined)
+    throw new Error(`there is no ${missing}: copy cdk/example to deployment/, or name a folder by DEPLOYMENT`);
+  const text = readFileSync(cells, 'utf8');
+  const config = onAws(readCells(cells));
+  return { folder, text, config, ...settingsOf(file, config) };
 }
 
-/** `private-services.json` beside cells.toml: name → endpoint service, as the stacks' outputs say. */
-function beside(path: string): PrivateServices {
-  const file = join(dirname(path), path === EXAMPLE ? 'private-services.example.json' : 'private-services.json');
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as PrivateServices) : {};
+function settingsOf(file: string, config: AwsConfig): z.infer<typeof File> {
+  const shaped = File.safeParse(JSON.parse(readFileSync(file, 'utf8')));
+  if (!shaped.success) throw new Error(`${file}: ${z.prettifyError(shaped.error)}`);
+  const what = broken(shaped.data, config);
+  if (what !== undefined) throw new Error(`${file}: ${what}`);
+  return shaped.data;
+}
+
+/** The first rule that is broken, and by what. */
+function broken(file: z.infer<typeof File>, { aws, cells, deployment: { zones } }: AwsConfig): string | undefined {
+  const { pipeline, privateServices, switches } = file;
+  const account = pipeline && CONNECTION.exec(pipeline.connection)![1]!;
+  if (account !== undefined && account !== aws.control_plane_account)
+    return `pipeline.connection is of account ${account}, the pipeline of ${aws.control_plane_account}`;
+  const switched = Object.keys(switches);
+  if (switched.length > 0 && switched.sort().join() !== [...zones].sort().join())
+    return `switches are of ${switched.join(', ')}, the zones ${zones.join(', ')}`;
+  const known = ['router', 'control-plane', ...cells.map(({ id }) => id)];
+  const stray = Object.keys(privateServices).find((name) => !known.includes(name));
+  return stray && `privateServices has ${stray}, which is no cell`;
 }

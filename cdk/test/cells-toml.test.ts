@@ -41,7 +41,7 @@ describe('unsound files are refused for what they say', () => {
 });
 
 it("the local fleet's own file is sound, and so is the example", () => {
-  for (const file of ['../../cells.toml', '../cells.example.toml']) {
+  for (const file of ['../../cells.toml', '../example/cells.toml']) {
     expect(read(fileURLToPath(new URL(file, import.meta.url))).cells).toHaveLength(3);
   }
 });

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { containerFindings } from '../../kubernetes/lib/containers.ts';
 import { expectations } from '../../kubernetes/lib/expectations.ts';
@@ -10,7 +9,7 @@ import { manifests } from '../../kubernetes/lib/stacks.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 import { exampleText, resources, synthesized } from './synthesized.ts';
 
-const settings = load(EXAMPLE, fileURLToPath(new URL('../../kubernetes/settings.json', import.meta.url)));
+const settings = load(EXAMPLE);
 const expected = expectations(settings.config);
 type Parsed = any;
 
@@ -241,6 +240,22 @@ describe('what is wrong is found', () => {
     mistake(all);
     expect(findings(all.all, expected.get('cell-1')!).join('\n')).toContain(words);
   });
+});
+
+it.each([
+  ['has no end', (job: Parsed) => delete job.spec.activeDeadlineSeconds, 'may go on without end'],
+  [
+    'is taken for a control plane',
+    (job: Parsed) => {
+      job.spec.template.metadata.labels['app.kubernetes.io/name'] = 'control-plane';
+    },
+    'is taken for a process of control-plane',
+  ],
+  ['is another command', (job: Parsed) => pod(job).containers[0].args.push('boot'), 'takes no boot'],
+])('a job that %s is found', (_, mistake, words) => {
+  const all = copy('control-plane');
+  mistake(all.get('Job', 'bootstrap'));
+  expect(findings(all.all, expected.get('control-plane')!).join('\n')).toContain(words);
 });
 
 it('flags are read off the sources', () => {

@@ -6,11 +6,22 @@ import { parseCells } from '../lib/cells-toml.ts';
 import { onAws } from '../lib/deployment-config.ts';
 import { all } from '../lib/deployment.ts';
 import type { Settings } from '../lib/deployment-config.ts';
-import { EXAMPLE } from '../lib/settings.ts';
+import { EXAMPLE, deployment } from '../lib/settings.ts';
 
-export const exampleText = readFileSync(EXAMPLE, 'utf8');
+export const example = deployment(EXAMPLE);
+export const exampleText = example.text;
 /** The same with a second Region for one cell, and the archive in a third. */
-export const twoRegionsText = readFileSync(new URL('../cells.two-regions.toml', import.meta.url), 'utf8');
+export const twoRegionsText = readFileSync(new URL('../example-two-regions/cells.toml', import.meta.url), 'utf8');
+
+/** The example with so many cells, and nothing said of their instances. */
+export function manyCells(count: number): string {
+  const [start] = exampleText.split('[[cells]]');
+  const cells = Array.from({ length: count }, (_, at) => {
+    const account = 300_000_000_001 + at;
+    return `[[cells]]\nid = "cell-${at + 1}"\naccount = "${account}"\n`;
+  });
+  return start + cells.join('');
+}
 
 export const services = {
   router: 'com.amazonaws.vpce.eu-west-1.vpce-svc-1',
@@ -18,23 +29,30 @@ export const services = {
   'cell-1': 'com.amazonaws.vpce.eu-west-1.vpce-svc-3',
 };
 
-export const settingsOf = (text: string): Settings => ({ config: onAws(parseCells(text)), services });
+export const settingsOf = (text: string): Settings => ({
+  config: onAws(parseCells(text)),
+  privateServices: services,
+  operators: example.operators,
+  cellBudgetUsd: example.cellBudgetUsd,
+});
 
 export interface Synthesized {
   readonly template: Template;
   readonly account: string;
   readonly region: string;
+  readonly tags: Record<string, string>;
 }
 
 /** By stack name. */
-export function synthesized(text: string): Map<string, Synthesized> {
+export function synthesized(text: string, changed: Partial<Settings> = {}): Map<string, Synthesized> {
   const app = new App();
-  all(app, settingsOf(text));
+  all(app, { ...settingsOf(text), ...changed });
   const stacks = app.node.children.filter((one): one is Stack => one instanceof Stack);
   return new Map(
     stacks.map((stack) => {
       const { account, region } = stack;
-      return [stack.stackName, { template: Template.fromStack(stack), account, region }];
+      const tags = stack.tags.tagValues();
+      return [stack.stackName, { template: Template.fromStack(stack), account, region, tags }];
     }),
   );
 }
