@@ -1,22 +1,24 @@
 /**
- * The archive: all that the cells have written, in an account in which nothing of ours runs. Segments are locked for as
- * long as `archive_days` says: nothing, not even this account's root user, can change or delete one before. The owners of
- * wallets are in a bucket without versions, since they have to be gone when a person is erased.
+ * The archive: all that the cells have written, in an account in which nothing of ours runs.
+ * Segments are locked for as long as `archive_days` says: nothing, not even this account's root
+ * user, can change or delete one before. The owners of wallets are in a bucket without versions,
+ * since they have to be gone when a person is erased.
  *
- * It is in one Region, `archive_region`, which is not that of a cell with a standby: when the cell's Region is lost, the
- * archive is what the cell is restored from.
+ * It is in one Region, `archive_region`, which is not that of a cell with a standby: when the
+ * cell's Region is lost, the archive is what the cell is restored from.
  */
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
-import { AccountPrincipal, PolicyStatement, PrincipalWithConditions } from 'aws-cdk-lib/aws-iam';
+import { ArnPrincipal, PolicyStatement, PrincipalWithConditions } from 'aws-cdk-lib/aws-iam';
 import { BlockPublicAccess, Bucket, BucketEncryption, ObjectLockRetention, StorageClass } from 'aws-cdk-lib/aws-s3';
 import type { BucketProps } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
-import { byCell, byControlPlane } from './archive-uses.ts';
+import { byCell, byControlPlane, isListing } from './archive-uses.ts';
 import type { ArchiveUse } from './archive-uses.ts';
+import { ceilings } from './ceilings.ts';
 import { archiveRegion } from './cells-toml.ts';
 import type { Settings } from './deployment-config.ts';
-import { archiveBucket, cellRole, controlPlaneRole, ownersBucket, standbyStack } from './names.ts';
+import { archiveBucket, cellRole, controlPlaneRole, ownersBucket, roleArn, standbyStack, tags } from './names.ts';
 
 /** What is older is read when a cell is restored, or by an auditor. */
 const COLD_AFTER = Duration.days(90);
@@ -26,7 +28,7 @@ const PRIVATE: BucketProps = {
   blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
   enforceSSL: true,
   minimumTLSVersion: 1.2,
-  removalPolicy: RemovalPolicy.RETAIN,
+  removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
 };
 
 export class ArchiveStack extends Stack {
@@ -36,7 +38,7 @@ export class ArchiveStack extends Stack {
       ...props,
       description: `What the cells of ${deployment.name} have archived`,
       env: { account: aws.archive_account, region: archiveRegion(config) },
-      tags: { deployment: deployment.name },
+      tags: tags(config, 'archive'),
       terminationProtection: true,
     });
     const segments = new Bucket(this, 'Segments', {
@@ -50,16 +52,24 @@ export class ArchiveStack extends Stack {
       ],
     });
     const owners = new Bucket(this, 'Owners', { ...PRIVATE, bucketName: ownersBucket(config) });
-    const admit = (account: string, role: string, uses: ReturnType<typeof byCell>) => {
-      admits(segments, account, role, uses.segments);
-      admits(owners, account, role, uses.owners);
-    };
-    for (const { account, id, standby } of cells) {
-      // Both Regions of a cell write to one log, which decides which of them goes on.
-      const stacks = standby ? [id, standbyStack(id, standby.region)] : [id];
-      for (const stack of stacks) admit(account, cellRole(config, stack), byCell(config, id));
+    const buckets = { segments, owners };
+    for (const kind of ['segments', 'owners'] as const) {
+      for (const { account, id, standby } of cells) {
+        // Both Regions of a cell write to one log, which decides which of them goes on.
+        const stacks = standby ? [id, standbyStack(id, standby.region)] : [id];
+        const uses = byCell(config, id)[kind].filter((use) => !isListing(use));
+        admits(
+          buckets[kind],
+          account,
+          stacks.map((stack) => cellRole(config, stack)),
+          uses,
+        );
+      }
+      const accounts = cells.map(({ account }) => account);
+      lists(buckets[kind], accounts, `arn:aws:iam::*:role/${cellRole(config, '*')}`);
+      admits(buckets[kind], aws.control_plane_account, [controlPlaneRole(config)], byControlPlane(config)[kind]);
     }
-    admit(aws.control_plane_account, controlPlaneRole(config), byControlPlane(config));
+    ceilings(this);
     for (const bucket of [segments, owners]) {
       Validations.of(bucket).acknowledge({
         id: 'AwsSolutions-S1',
@@ -69,17 +79,34 @@ export class ArchiveStack extends Stack {
   }
 }
 
-/** By the name of the role: it need not exist yet. */
-function admits(bucket: Bucket, account: string, role: string, uses: readonly ArchiveUse[]): void {
-  const who = { ArnEquals: { 'aws:PrincipalArn': `arn:aws:iam::${account}:role/${role}` } };
+/** By the names of the roles: they need not exist yet. */
+function admits(bucket: Bucket, account: string, roles: string[], uses: readonly ArchiveUse[]): void {
+  const arns = roles.map((role) => roleArn(account, role));
+  const who = { ArnEquals: { 'aws:PrincipalArn': arns.length === 1 ? arns[0] : arns } };
   for (const { actions, resources, conditions } of uses) {
     bucket.addToResourcePolicy(
       new PolicyStatement({
-        principals: [new PrincipalWithConditions(new AccountPrincipal(account), who)],
+        principals: [new PrincipalWithConditions(new ArnPrincipal(account), who)],
         actions,
         resources,
         ...(conditions && { conditions }),
       }),
     );
   }
+}
+
+/**
+ * One statement for all cells, since a policy of a bucket has at most 20 KB. It lets a cell see
+ * which objects there are; its role says that these are its own (archive-uses.ts). What is in them,
+ * each cell reads by a statement of its own.
+ */
+function lists(bucket: Bucket, accounts: string[], roles: string): void {
+  const who = { ArnLike: { 'aws:PrincipalArn': roles } };
+  bucket.addToResourcePolicy(
+    new PolicyStatement({
+      principals: accounts.map((account) => new PrincipalWithConditions(new ArnPrincipal(account), who)),
+      actions: ['s3:ListBucket'],
+      resources: [bucket.bucketArn],
+    }),
+  );
 }

@@ -1,6 +1,7 @@
 /**
- * Each process's actions on the archive (archive/src). A cell writes what is its own, and changes or deletes no segment;
- * the control plane reads, and creates what ends a Region's log. The bucket and the role have to agree: both are made of these.
+ * Each process's actions on the archive (archive/src). A cell writes what is its own, and changes
+ * or deletes no segment; the control plane reads, and creates what ends a Region's log. The bucket
+ * and the role have to agree: both are made of these.
  */
 import { Validations } from 'aws-cdk-lib';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
@@ -13,6 +14,8 @@ export interface ArchiveUse {
   readonly resources: string[];
   readonly conditions?: Record<string, Record<string, string>>;
 }
+
+export const isListing = ({ actions }: ArchiveUse) => actions.includes('s3:ListBucket');
 
 export type ArchiveUses = Record<'segments' | 'owners', ArchiveUse[]>;
 
@@ -29,13 +32,7 @@ const listing = (bucket: string, prefix: string): ArchiveUse => ({
 export function byCell(config: AwsConfig, cell: string): ArchiveUses {
   const [segments, owners] = [archiveBucket(config), ownersBucket(config)];
   return {
-    segments: [
-      {
-        actions: [READ, 's3:PutObject'],
-        resources: [arn(segments, `/${cell}/log/*`), arn(segments, `/${cell}/segments/*`)],
-      },
-      listing(segments, cell),
-    ],
+    segments: [{ actions: [READ, 's3:PutObject'], resources: [arn(segments, `/${cell}/*`)] }, listing(segments, cell)],
     owners: [
       { actions: [READ, 's3:PutObject', 's3:DeleteObject'], resources: [arn(owners, `/${cell}/owners/*`)] },
       listing(owners, cell),
@@ -44,8 +41,9 @@ export function byCell(config: AwsConfig, cell: string): ArchiveUses {
 }
 
 /**
- * What the control plane does: restore a cell, add up the books, and end the log of a Region that a cell leaves: with an
- * object that is not there yet, never in place of one. S3 itself refuses a request that does not say so.
+ * What the control plane does: restore a cell, add up the books, and end the log of a Region that a
+ * cell leaves: with an object that is not there yet, never in place of one. S3 itself refuses a
+ * request that does not say so.
  */
 export function byControlPlane(config: AwsConfig): ArchiveUses {
   const [segments, owners] = [archiveBucket(config), ownersBucket(config)];

@@ -1,50 +1,55 @@
 /**
- * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the routers, then what is in
- * the cells' second Regions. Each part is its stack, then its manifests; each wave ends with a bake, and a wave that fails
- * in anything goes back to what it ran before. It must never begin a wave before the one before it has baked.
+ * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the
+ * routers, then what is in the cells' second Regions. Each part is its stack, then its manifests;
+ * each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It
+ * must never begin a wave before the one before it has baked.
+ *
+ * What goes back is a stage of CodePipeline as a whole. So a wave of more cells than a stage has
+ * room for is several, each with a bake of its own: a bake apart from what it watches could not
+ * take it back.
  */
 import { relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Duration, Stack, Stage, Validations } from 'aws-cdk-lib';
 import type { CfnOutput } from 'aws-cdk-lib';
 import { CfnProject } from 'aws-cdk-lib/aws-codebuild';
-import { PipelineType } from 'aws-cdk-lib/aws-codepipeline';
-import type { CfnPipeline } from 'aws-cdk-lib/aws-codepipeline';
+import { ActionCategory, PipelineType } from 'aws-cdk-lib/aws-codepipeline';
+import type { CfnPipeline, IStage } from 'aws-cdk-lib/aws-codepipeline';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { CfnBucket } from 'aws-cdk-lib/aws-s3';
 import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
 import type { Construct } from 'constructs';
+import type { Watched } from './alarms.ts';
 import { waves } from './cells-toml.ts';
 import { archive, cell, controlPlane, router, standby } from './deployment.ts';
 import { standbys } from './deployment-config.ts';
-import type { Settings } from './deployment-config.ts';
+import type { Deployment } from './deployment-config.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './network/zonal-service.ts';
+import { ROOT } from './settings.ts';
 
-/** A bake waits in a build, which in a pipeline may take eight hours; some of it is for everything else. */
+/**
+ * A bake waits in a build, which in a pipeline may take eight hours; some of it is for everything
+ * else.
+ */
 const LONGEST_BAKE_SECONDS = 7 * 3_600;
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-
-export interface Source {
-  /** `owner/name`. */
-  readonly repository: string;
-  readonly branch: string;
-  /** ARN of a CodeConnections connection. */
-  readonly connection: string;
-}
-
-export interface PipelineProps extends Settings {
-  readonly source: Source;
-  /** Where cells.toml is. */
-  readonly path: string;
-}
+/** What a build may take beyond what it waits for. */
+const SLACK = Duration.minutes(15);
+/** Of CodePipeline. */
+const ACTIONS_PER_STAGE_MAX = 50;
+const STAGES_MAX = 50;
+/**
+ * A stack is a change set that is made and one that is carried out; a part is that and its
+ * manifests; a wave also bakes.
+ */
+const STACKS_PER_STAGE = Math.floor(ACTIONS_PER_STAGE_MAX / 2);
+const PARTS_PER_STAGE = Math.floor((ACTIONS_PER_STAGE_MAX - 1) / 3);
 
 /** What a wave deploys. */
 interface Part {
   readonly stack: string;
   readonly stage: Stage;
   readonly account: string;
-  readonly alarm: string;
+  readonly watched: Watched;
   readonly targets: CfnOutput[];
 }
 
@@ -55,9 +60,9 @@ export class PipelineStack extends Stack {
   constructor(
     scope: Construct,
     id: string,
-    private readonly props: PipelineProps,
+    private readonly props: Deployment,
   ) {
-    const { config, source, path } = props;
+    const { config, folder, pipeline: source } = props;
     super(scope, id, {
       stackName: `${config.deployment.name}-pipeline`,
       description: `Deploys ${config.deployment.name}`,
@@ -69,16 +74,20 @@ export class PipelineStack extends Stack {
         `deploys.bake_seconds is ${config.deploys.bake_seconds}; the pipeline bakes at most ${LONGEST_BAKE_SECONDS}`,
       );
     }
+    if (!source) throw new Error(`${folder}/settings.json has no pipeline: a repository, a branch and a connection`);
+    const inCheckout = relative(ROOT, folder);
+    if (inCheckout.startsWith('..'))
+      throw new Error(`${folder} is not in the repository, where the pipeline looks for it`);
     const checkedOut = CodePipelineSource.connection(source.repository, source.branch, {
       connectionArn: source.connection,
     });
     const synth = new ShellStep('Synth', {
       input: checkedOut,
-      env: { CELLS_TOML: relative(`${ROOT}/cdk`, path), CDK_DISABLE_VERSION_CHECK: '1' },
+      env: { DEPLOYMENT: `../${inCheckout}`, CDK_DISABLE_VERSION_CHECK: '1' },
       installCommands: ['cd cdk', 'npm ci'],
       commands: [
         'npx cdk synth --quiet --app "npx tsx bin/pipeline.ts"',
-        'npx tsx ../kubernetes/generate.ts --cells "$CELLS_TOML" --settings ../kubernetes/settings.json --out ../manifests',
+        'npx tsx ../kubernetes/generate.ts --deployment "$DEPLOYMENT" --out ../manifests',
       ],
       primaryOutputDirectory: 'cdk/cdk.out',
     });
@@ -102,14 +111,14 @@ export class PipelineStack extends Stack {
       }
       wave.addPost(this.bake(parts, role, checkedOut));
     });
-    const seconds = standbys(config);
-    if (seconds.length > 0) {
-      const last = new Stage(this, 'standbys-stage', { stageName: 'standbys' });
-      for (const one of seconds) standby(last, this.props, one);
+    const seconds = inGroups(standbys(config), STACKS_PER_STAGE);
+    seconds.forEach((group, at) => {
+      const last = new Stage(this, `standbys-stage-${at + 1}`, { stageName: `standbys-${at + 1}` });
+      for (const one of group) standby(last, this.props, one);
       pipeline.addStage(last);
-    }
+    });
     pipeline.buildPipeline();
-    this.deploying = rollBack(pipeline, all.length + (seconds.length > 0 ? 2 : 1));
+    this.deploying = rollBack(pipeline, 1 + all.length + seconds.length);
     this.acknowledge([pipeline, role]);
     this.acknowledgeOtherRegions(pipeline);
   }
@@ -122,11 +131,12 @@ export class PipelineStack extends Stack {
     const control = controlPlane(first, this.props);
     const last = new Stage(this, 'router-stage', { stageName: 'router' });
     const routers = router(last, this.props);
-    const inWaves = waves(config).map((ids) =>
+    const groups = waves(config).flatMap((ids) => inGroups(ids, PARTS_PER_STAGE));
+    const inWaves = groups.map((ids) =>
       ids.map((id): Part => {
         const stage = new Stage(this, `${id}-stage`, { stageName: id });
-        const stack = cell(stage, this.props, id);
-        return { stack: id, stage, account: stack.account, alarm: stack.alarmName, targets: outputs([stack.service]) };
+        const { account, service, watched } = cell(stage, this.props, id);
+        return { stack: id, stage, account, watched, targets: outputs([service]) };
       }),
     );
     return [
@@ -135,7 +145,7 @@ export class PipelineStack extends Stack {
           stack: 'control-plane',
           stage: first,
           account: aws.control_plane_account,
-          alarm: control.alarmName,
+          watched: control.watched,
           targets: outputs([control.service]),
         },
       ],
@@ -145,7 +155,7 @@ export class PipelineStack extends Stack {
           stack: 'router',
           stage: last,
           account: aws.router_account,
-          alarm: routers.alarmName,
+          watched: routers.watched,
           targets: outputs(routers.services),
         },
       ],
@@ -178,18 +188,20 @@ export class PipelineStack extends Stack {
     });
   }
 
-  /** Watches the alarms of all parts for as long as cells.toml says. */
+  /** Lets the alarms of all parts settle, and watches them for as long as cells.toml says. */
   private bake(parts: Part[], role: Role, input: CodePipelineSource) {
     const seconds = this.props.config.deploys.bake_seconds;
+    const settling = Math.max(...parts.map(({ watched }) => watched.settleSeconds));
     return new CodeBuildStep(`Bake-${parts.map((part) => part.stack).join('-')}`.slice(0, 90), {
       input,
       role,
       env: {
+        SETTLE_SECONDS: String(settling),
         BAKE_SECONDS: String(seconds),
-        ALARMS: parts.map((part) => `${this.roleArn(part)}=${part.alarm}`).join(' '),
+        ALARMS: parts.map((part) => `${this.roleArn(part)}=${part.watched.prefix}`).join(' '),
       },
       commands: ['cdk/scripts/bake'],
-      timeout: Duration.seconds(seconds).plus(Duration.minutes(15)),
+      timeout: Duration.seconds(settling + seconds).plus(SLACK),
     });
   }
 
@@ -212,7 +224,10 @@ export class PipelineStack extends Stack {
     });
   }
 
-  /** What CDK Pipelines writes by itself; not of the stages below, which are judged as the cells' own app. */
+  /**
+   * What CDK Pipelines writes by itself; not of the stages below, which are judged as the cells'
+   * own app.
+   */
   private acknowledge(scopes: Construct[]): void {
     const projects = this.node
       .findAll()
@@ -261,7 +276,10 @@ export class PipelineStack extends Stack {
     );
   }
 
-  /** Artifacts are copied to each Region in which a stack is deployed; the CDK makes a bucket and a key there. */
+  /**
+   * Artifacts are copied to each Region in which a stack is deployed; the CDK makes a bucket and a
+   * key there.
+   */
   private acknowledgeOtherRegions({ pipeline }: CodePipeline): void {
     const elsewhere = Object.entries(pipeline.crossRegionSupport).filter(([region]) => region !== this.region);
     for (const [region, { stack, replicationBucket }] of elsewhere) {
@@ -287,14 +305,29 @@ export class PipelineStack extends Stack {
 const outputs = (services: ZonalService[]) => services.map((service) => service.targetGroupArn);
 const outputName = (output: CfnOutput) => Stack.of(output).resolve(output.logicalId) as string;
 
+function inGroups<T>(all: readonly T[], most: number): T[][] {
+  return Array.from({ length: Math.ceil(all.length / most) }, (_, at) => all.slice(at * most, (at + 1) * most));
+}
+
+const deploys = (stage: IStage) =>
+  stage.actions.some(({ actionProperties: { category } }) => category === ActionCategory.DEPLOY);
+
 /**
- * Every stage that deploys goes back by itself when it fails. The stages are counted from the end, not found by name:
- * a wave of one stage is not named after the wave. Returns their names; a test asks for them in the template.
+ * Every stage from the first that deploys goes back by itself when it fails. There must be exactly
+ * `count` of them: the CDK cuts a stage that has too many actions in two, of which neither could
+ * take the other back. Returns their names.
  */
 function rollBack({ pipeline }: CodePipeline, count: number): string[] {
+  const { stages } = pipeline;
+  const first = stages.findIndex(deploys);
+  if (stages.length - first !== count)
+    throw new Error(`${stages.length - first} stages deploy, not ${count}: one was cut in two`);
+  if (stages.length > STAGES_MAX)
+    throw new Error(
+      `the pipeline has ${stages.length} stages, of which CodePipeline takes ${STAGES_MAX}: use fewer cells or shares`,
+    );
   const resource = pipeline.node.defaultChild as CfnPipeline;
-  const first = pipeline.stages.length - count;
-  return pipeline.stages.slice(first).map((stage, at) => {
+  return stages.slice(first).map((stage, at) => {
     resource.addPropertyOverride(`Stages.${first + at}.OnFailure.Result`, 'ROLLBACK');
     return stage.stageName;
   });

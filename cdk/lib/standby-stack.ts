@@ -1,6 +1,6 @@
 /**
- * The second Region of a cell, in the cell's account: its tables under the same names, and the rights to them. There are
- * no processes here yet (README.md). It must never name another cell.
+ * The second Region of a cell, in the cell's account: its tables under the same names, and the
+ * rights to them. There are no processes here yet (README.md). It must never name another cell.
  */
 import { Stack } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
@@ -9,7 +9,7 @@ import { Alarms } from './alarms.ts';
 import { byCell, ownPartOnly, statements } from './archive-uses.ts';
 import type { Settings, Standby } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { cellRole, clusterName, standbyStack, tablesRole } from './names.ts';
+import { cellRole, clusterName, standbyStack, tablesRole, tags } from './names.ts';
 import { alsoForRole, podRole } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
 import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
@@ -21,7 +21,7 @@ export class StandbyStack extends Stack {
       ...props,
       description: `Second Region of cell ${cell} of ${config.deployment.name}`,
       env: { account, region },
-      tags: { deployment: config.deployment.name },
+      tags: tags(config, cell),
       terminationProtection: true,
     });
     const tables = new DurableTables(this, 'Tables', CELL_TABLES, `${cell}-`);

@@ -1,16 +1,22 @@
 /**
- * Each process's actions on each table, as in the code that performs them (store/src/dynamodb, control-plane/src).
- * Only the control plane may delete a block: it purges what has moved away.
+ * Each process's actions on each table, as in the code that performs them (store/src/dynamodb,
+ * control-plane/src). Only the control plane may delete a block: it purges what has moved away.
  */
 import type { Use } from './durable-tables.ts';
 
 const READ = ['dynamodb:GetItem', 'dynamodb:Query'];
 const WRITE = ['dynamodb:PutItem', 'dynamodb:ConditionCheckItem'];
 const DELETE = 'dynamodb:DeleteItem';
-/** What `ctl capacity` asks for: how many bytes a table holds. And the id by which a cell knows its own tables. */
+/**
+ * What `ctl capacity` asks for: how many bytes a table holds. And the id by which a cell knows its
+ * own tables.
+ */
 const DESCRIBE = 'dynamodb:DescribeTable';
 
-/** How its feed follows the changes of a table. The name of the stream is in the table's description. */
+/**
+ * How its feed follows the changes of a table. The name of the stream is in the table's
+ * description.
+ */
 const FOLLOW = ['dynamodb:DescribeStream', 'dynamodb:GetShardIterator', 'dynamodb:GetRecords'];
 
 /** A failover notes from where on the new Region archives. */
@@ -24,7 +30,10 @@ export const BY_CELL: readonly Use[] = [
   { table: 'owners', actions: ['dynamodb:GetItem', 'dynamodb:PutItem', DESCRIBE] },
 ];
 
-/** The control plane, to a cell's tables: moving, forgetting, auditing, counting customers, and taking it to another Region. */
+/**
+ * The control plane, to a cell's tables: to move, forget, audit, count customers, and take it to
+ * another Region.
+ */
 export const BY_CONTROL_PLANE: readonly Use[] = [
   {
     table: 'ledger',
@@ -37,7 +46,10 @@ export const BY_CONTROL_PLANE: readonly Use[] = [
   { table: 'owners', actions: ['dynamodb:GetItem', 'dynamodb:PutItem', DESCRIBE, DELETE] },
 ];
 
-/** The control plane, to its own. Only a lost log's checkpoints are ever deleted, once they are kept under another name. */
+/**
+ * The control plane, to its own. Only checkpoints of a lost log are ever deleted, once they have
+ * another name.
+ */
 export const OWN_OF_CONTROL_PLANE: readonly Use[] = [
   { table: 'placement', actions: [...READ, ...WRITE] },
   { table: 'operations', actions: [...READ, ...WRITE, 'dynamodb:UpdateItem'] },

@@ -1,23 +1,13 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { App } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import type { Deployment } from '../lib/deployment-config.ts';
 import { PipelineStack } from '../lib/pipeline-stack.ts';
-import { EXAMPLE } from '../lib/settings.ts';
-import { exampleText, settingsOf, twoRegionsText } from './synthesized.ts';
+import { example, exampleText, manyCells, settingsOf, twoRegionsText } from './synthesized.ts';
 
-const source = {
-  repository: 'a/b',
-  branch: 'main',
-  connection: 'arn:aws:codeconnections:eu-west-1:200000000000:connection/c',
-};
-
-function pipeline(text: string) {
-  const stack = new PipelineStack(new App(), 'pipeline', { ...settingsOf(text), source, path: EXAMPLE });
+function pipeline(text: string, changed: Partial<Deployment> = {}) {
+  const stack = new PipelineStack(new App(), 'pipeline', { ...example, ...settingsOf(text), ...changed });
   const template = Template.fromStack(stack);
   const [made] = Object.values(template.findResources('AWS::CodePipeline::Pipeline'));
   return { deploying: stack.deploying, properties: made!.Properties, template };
@@ -81,8 +71,10 @@ describe('the pipeline', () => {
     const of = texts + JSON.stringify(stages);
     expect(of).toMatch(/BAKE_SECONDS[^}]*900/);
     expect(of).toContain(
-      'arn:aws:iam::300000000004:role/wallet-cell-4-deploy=cell-4-unwell arn:aws:iam::300000000005:role/wallet-cell-5-deploy=cell-5-unwell',
+      'arn:aws:iam::300000000004:role/wallet-cell-4-deploy=cell-4- arn:aws:iam::300000000005:role/wallet-cell-5-deploy=cell-5-',
     );
+    // Five minutes that the slowest alarm looks back, and two by which figures are late.
+    expect(of).toMatch(/SETTLE_SECONDS[^}]*420/);
   });
 
   it('makes the second Regions of cells at the end', () => {
@@ -97,93 +89,35 @@ describe('the pipeline', () => {
       'bakes at most 25200',
     );
   });
-});
-
-/** Nor can a cluster: `kubectl` keeps what it is given, and `aws` does nothing. */
-describe('scripts/apply', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'apply-'));
-  afterAll(() => rmSync(folder, { recursive: true }));
-  const manifests = fileURLToPath(new URL('../../kubernetes/example/cell-1', import.meta.url));
-  const arn = 'arn:aws:elasticloadbalancing:eu-west-1:300000000001:targetgroup/a/0123';
-  const apply = (targets: Record<string, string>, rollout: number) => {
-    const kubectl = `#!/bin/bash
-      case "$*" in
-        apply*) cat "\${!#}"/*.yaml > ${folder}/applied ;;
-        *'get deployments'*) echo deployment.apps/cell-a; echo deployment.apps/cell-b ;;
-        *rollout*) echo "$*" >> ${folder}/rollouts; exit ${rollout} ;;
-      esac`;
-    writeFileSync(join(folder, 'kubectl'), kubectl, { mode: 0o755 });
-    writeFileSync(join(folder, 'aws'), '#!/bin/bash\n', { mode: 0o755 });
-    for (const kept of ['applied', 'rollouts']) writeFileSync(join(folder, kept), '');
-    const { status } = spawnSync(fileURLToPath(new URL('../scripts/apply', import.meta.url)), [manifests], {
-      env: { PATH: `${folder}:${process.env['PATH']}`, CLUSTER: 'c', ROLE: 'r', TARGETS: 'CellTargets', ...targets },
-    });
-    const read = (file: string) => readFileSync(join(folder, file), 'utf8');
-    return { status, applied: read('applied'), rollouts: read('rollouts').trim().split('\n').length };
-  };
-
-  it('fills target groups in, applies everything, and waits for every deployment', () => {
-    const { status, applied, rollouts } = apply({ CellTargets: arn }, 0);
-    expect([status, rollouts]).toEqual([0, 2]);
-    expect(applied).toContain(`targetGroupARN: ${arn}`);
-    expect(applied).not.toContain('${');
-    expect(applied).toContain('kind: NetworkPolicy');
-  });
-
-  it('fails where a deployment does not come to run', () => {
-    expect(apply({ CellTargets: arn }, 1).status).not.toBe(0);
-  });
 
   it.each([
-    ['is not given', {}],
-    ['is none', { CellTargets: 'arn:aws:s3:::bucket' }],
-    ['has another name', { TARGETS: 'RouterTargets', RouterTargets: arn }],
-  ])('applies nothing where a target group %s', (_, targets) => {
-    const { status, applied } = apply(targets, 0);
-    expect([status, applied]).toEqual([1, '']);
+    ['no source', { pipeline: undefined }, 'settings.json has no pipeline'],
+    ['a folder outside of the repository', { folder: tmpdir() }, 'is not in the repository'],
+  ])('is refused with %s', (_, changed, words) => {
+    expect(() => pipeline(exampleText, changed)).toThrow(words);
   });
 });
 
-/** AWS cannot be asked here: `aws` is a script that answers with a state for each look at an alarm. */
-describe('scripts/bake', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'bake-'));
-  afterAll(() => rmSync(folder, { recursive: true }));
-  const bake = (answers: string, seconds: number) => {
-    writeFileSync(
-      join(folder, 'aws'),
-      `#!/bin/bash
-      [ "$1" = sts ] && { echo id secret token; exit; }
-      [ "$AWS_SESSION_TOKEN" = token ] || exit 9
-      count=$(cat ${folder}/count); echo $((count + 1)) > ${folder}/count
-      answers=(${answers}); answer=\${answers[$count]:-\${answers[-1]}}
-      [ "$answer" = FAIL ] && exit 1
-      echo "$answer"`,
-    );
-    chmodSync(join(folder, 'aws'), 0o755);
-    writeFileSync(join(folder, 'count'), '0');
-    return spawnSync(fileURLToPath(new URL('../scripts/bake', import.meta.url)), {
-      encoding: 'utf8',
-      env: {
-        PATH: `${folder}:${process.env['PATH']}`,
-        BAKE_SECONDS: String(seconds),
-        BAKE_PERIOD: '0.05',
-        ALARMS: 'arn:r=cell-1-unwell',
-      },
-    });
-  };
+describe.each([34, 60])('the pipeline of %i cells', (count) => {
+  const made = pipeline(manyCells(count)).properties['Stages'] as MadeStage[];
+  const stages = made.slice(made.findIndex(({ Name }) => Name.includes('archive')));
+  const named = (stage: MadeStage, what: RegExp) =>
+    stage.Actions.flatMap(({ Name }) => (what.exec(Name)?.[1] ? [what.exec(Name)![1]!] : []));
 
-  it.each([
-    ['nothing rings', 'OK', 1, 0],
-    ['one rings at once', 'ALARM', 60, 1],
-    ['one rings later', 'OK OK OK ALARM', 60, 1],
-    ['there is no such alarm', 'None', 60, 1],
-    ['it cannot be asked for a moment', 'OK FAIL FAIL OK', 1, 0],
-    ['it cannot be asked at all', 'OK FAIL', 60, 1],
-  ])('%s', (_, answers, seconds, code) => {
-    const { status, stderr, stdout } = bake(answers, seconds);
-    expect([status, stdout + stderr]).toEqual([
-      code,
-      expect.stringContaining(code === 0 ? 'no alarm' : 'cell-1-unwell'),
-    ]);
+  it('fits what CodePipeline takes', () => {
+    expect(made.length).toBeLessThanOrEqual(50);
+    expect(Math.max(...made.map(({ Actions }) => Actions.length))).toBeLessThanOrEqual(50);
+  });
+
+  it('takes back, in one stage, all that the bake of this stage has watched', () => {
+    const cells = stages.flatMap((stage) => {
+      expect([stage.Name, stage.OnFailure]).toEqual([stage.Name, { Result: 'ROLLBACK' }]);
+      const deployed = named(stage, /(?:^|\.)wallet-(cell-\d+)\.Deploy$/).sort();
+      expect([stage.Name, named(stage, /(?:^|\.)Apply-(cell-\d+)$/).sort()]).toEqual([stage.Name, deployed]);
+      if (deployed.length > 0) expect([stage.Name, named(stage, /(Bake)-/)]).toEqual([stage.Name, ['Bake']]);
+      return deployed;
+    });
+    expect(new Set(cells).size).toBe(count);
+    expect(cells).toHaveLength(count);
   });
 });

@@ -27,17 +27,42 @@ export const policyOf = (archive: Synthesized): Statement[] =>
 export const forRole = (statements: Statement[], role: string) =>
   statements.filter((one) => JSON.stringify(one.Condition)?.includes(`role/${role}"`));
 
-/** What the buckets let a role do is what its own stack lets it do, under the same conditions. */
+/**
+ * What the buckets let a role do with objects is what its own stack lets it do, under the same
+ * conditions. To list them, a cell is let by a statement for all cells; whose objects these are,
+ * its own stack says.
+ */
 export function agree(all: Map<string, Synthesized>, name: string, role: string): void {
   const strip = ({ Action, Resource, Condition: { ArnEquals: _, ...more } = {} }: Statement) =>
     JSON.stringify([list(Action), list(Resource), more]);
-  const admitted = forRole(policyOf(all.get('wallet-archive')!), role).map(strip);
-  const mine = statementsOf(all.get(`wallet-${name}`)!, new RegExp(`"${role}"`));
+  const archive = policyOf(all.get('wallet-archive')!);
+  const { account } = all.get(`wallet-${name}`)!;
+  const mine = statementsOf(all.get(`wallet-${name}`)!, new RegExp(`"${role}"`)).filter(({ Action }) =>
+    JSON.stringify(Action).includes('s3:'),
+  );
+  const lists = mine.filter(({ Condition }) => Condition?.['StringLike'] !== undefined);
+  const admitted = forRole(archive, role);
   expect(admitted.length).toBeGreaterThan(0);
-  expect(admitted.sort()).toEqual(
+  expect(admitted.map(strip).sort()).toEqual(
     mine
-      .filter(({ Action }) => JSON.stringify(Action).includes('s3:'))
+      .filter((one) => !lists.includes(one))
       .map(strip)
       .sort(),
   );
+  for (const { Action, Resource, Condition } of lists) {
+    expect(Action).toBe('s3:ListBucket');
+    // A role in a second Region lists what its cell has written in both.
+    expect(name).toContain(String(Condition!['StringLike']!['s3:prefix']).replace('/*', ''));
+    const common = archive.filter((one) => one.Condition?.['ArnLike'] && bucketOf(one.Resource) === bucketOf(Resource));
+    expect(common).toEqual([
+      expect.objectContaining({
+        Action,
+        Principal: { AWS: expect.arrayContaining([account]) },
+        Condition: { ArnLike: { 'aws:PrincipalArn': 'arn:aws:iam::*:role/wallet-*-cell' } },
+      }),
+    ]);
+  }
 }
+
+/** A bucket is named in its own stack by reference, elsewhere by its name. */
+const bucketOf = (resource: unknown) => (/[Oo]wners/.test(JSON.stringify(resource)) ? 'owners' : 'segments');

@@ -6,6 +6,7 @@
  */
 import { CfnOutput, Duration, Fn, Stack } from 'aws-cdk-lib';
 import { InterfaceVpcEndpoint, InterfaceVpcEndpointService, VpcEndpointService } from 'aws-cdk-lib/aws-ec2';
+import type { SecurityGroup } from 'aws-cdk-lib/aws-ec2';
 import { ArnPrincipal } from 'aws-cdk-lib/aws-iam';
 import { CnameRecord, PrivateHostedZone } from 'aws-cdk-lib/aws-route53';
 import { Construct } from 'constructs';
@@ -27,7 +28,7 @@ export function offer(scope: Construct, service: ZonalService, accounts: string[
   });
   new CfnOutput(scope, 'PrivateService', {
     value: offered.vpcEndpointServiceName,
-    description: 'For private-services.json',
+    description: 'For privateServices in settings.json',
   }).overrideLogicalId('PrivateService');
 }
 
@@ -44,15 +45,20 @@ export class PrivateLinks extends Construct {
   constructor(scope: Construct, id: string, { network, services, wanted, byZone = false }: PrivateLinksProps) {
     super(scope, id);
     const zone = new PrivateHostedZone(this, 'Zone', { zoneName: PRIVATE_DOMAIN, vpc: network.vpc });
+    // One for each port, not one for each peer: a stack has at most 500 resources, and there may be
+    // many cells.
+    const groups = new Map<number, SecurityGroup>();
     for (const [name, port] of wanted) {
       const service = services[name];
       if (service === undefined) continue;
+      const group = groups.get(port) ?? reachable(this, `To-${port}`, network.vpc, port);
+      groups.set(port, group);
       const endpoint = new InterfaceVpcEndpoint(this, name, {
         vpc: network.vpc,
         service: new InterfaceVpcEndpointService(service, port),
         subnets: { subnetType: network.inside },
         privateDnsEnabled: false,
-        securityGroups: [reachable(this, `To-${name}`, network.vpc, port)],
+        securityGroups: [group],
         open: false,
       });
       // The first entry is `<hosted zone>:<name>`, the name being the one for all zones.
@@ -68,7 +74,10 @@ export class PrivateLinks extends Construct {
   }
 }
 
-/** `vpce-0a-xy.vpce-svc-1.region.vpce.amazonaws.com` → `vpce-0a-xy-<zone>.vpce-svc-1.region.vpce.amazonaws.com`. */
+/**
+ * `vpce-0a-xy.vpce-svc-1.region.vpce.amazonaws.com` →
+ * `vpce-0a-xy-<zone>.vpce-svc-1.region.vpce.amazonaws.com`.
+ */
 function zonal(everywhere: string, place: string): string {
   const parts = Fn.split(SERVICE_ID, everywhere);
   return Fn.join('', [Fn.select(0, parts), `-${place}${SERVICE_ID}`, Fn.select(1, parts)]);
