@@ -1,6 +1,6 @@
 /**
- * A Kubernetes cluster for one stack, in EKS Auto Mode: AWS keeps its nodes. It must never know what runs on it: that
- * is in kubernetes/, generated from the same cells.toml.
+ * A Kubernetes cluster for one stack, in EKS Auto Mode: AWS keeps its nodes. It must never know
+ * what runs on it: that is in kubernetes/, generated from the same cells.toml.
  */
 import { CfnResource, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
@@ -18,8 +18,8 @@ import { PolicyStatement, Role } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { Construct } from 'constructs';
 import { SERVICE_CIDR } from './network/addresses.ts';
-import type { AwsConfig } from './deployment-config.ts';
-import { COLLECTOR, KUBERNETES_NAMESPACE, clusterName, deployRole, pipelineRole } from './names.ts';
+import type { AwsConfig, Settings } from './deployment-config.ts';
+import { COLLECTOR, KUBERNETES_NAMESPACE, clusterName, deployRole, operatorsRole, pipelineRole } from './names.ts';
 import type { Network } from './network/network.ts';
 import { podRole, roleForAnother } from './roles.ts';
 
@@ -37,7 +37,13 @@ export class Cluster extends Construct {
   readonly securityGroup: ISecurityGroup;
   readonly clusterName: string;
 
-  constructor(scope: Construct, id: string, config: AwsConfig, stack: string, network: Network) {
+  constructor(
+    scope: Construct,
+    id: string,
+    { config, operators }: Pick<Settings, 'config' | 'operators'>,
+    stack: string,
+    network: Network,
+  ) {
     super(scope, id);
     this.clusterName = clusterName(config, stack);
     const secrets = new Key(this, 'Secrets', {
@@ -55,7 +61,7 @@ export class Cluster extends Construct {
       secretsEncryptionKey: secrets,
       bootstrapClusterCreatorAdminPermissions: false,
       clusterLogging: Object.values(ClusterLoggingTypes),
-      removalPolicy: RemovalPolicy.RETAIN,
+      removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
     });
     // Lets a zonal shift take the nodes of a zone out of service, as it does the load balancer's.
     const resource = cluster.node.defaultChild as CfnResource;
@@ -78,6 +84,7 @@ export class Cluster extends Construct {
       });
     }
     this.deployer(config, stack, cluster);
+    if (operators !== undefined) this.operators(operators, operatorsRole(config, stack), cluster);
   }
 
   /** Lets pods of this service account act with these statements, and no others. */
@@ -88,7 +95,8 @@ export class Cluster extends Construct {
       namespace: KUBERNETES_NAMESPACE,
       serviceAccount,
       roleArn: role.roleArn,
-      // They would go along to every role that is assumed further, each of which would have to allow it.
+      // They would go along to every role that is assumed further, each of which would have to
+      // allow it.
       disableSessionTags: true,
     });
     association.node.addDependency(this.node.findChild('Eks'));
@@ -126,9 +134,28 @@ export class Cluster extends Construct {
       id: 'AwsSolutions-IAM5[Resource::*]',
       reason: 'DescribeAlarms of composite alarms can be given for all alarms only; it reads.',
     });
-    // Namespaces and bindings of target groups are not of a namespace's own editor.
-    cluster.grantAccess('DeployAccess', role.roleArn, [
-      AccessPolicy.fromAccessPolicyName('AmazonEKSClusterAdminPolicy', { accessScopeType: AccessScopeType.CLUSTER }),
-    ]);
+    administers(cluster, 'DeployAccess', role);
   }
+
+  /**
+   * They put Secrets in and look at pods. From their own role, wherever that is, they become one of
+   * this account.
+   */
+  private operators(arn: string, roleName: string, cluster: EksCluster): void {
+    const [, account, trusted] = /^arn:aws:iam::([0-9]{12}):role\/(.+)$/.exec(arn)!;
+    const role = roleForAnother(this, 'Operators', {
+      roleName,
+      account: account!,
+      trusted: trusted!,
+      statements: [new PolicyStatement({ actions: ['eks:DescribeCluster'], resources: [cluster.clusterArn] })],
+    });
+    administers(cluster, 'OperatorsAccess', role);
+  }
+}
+
+/** Namespaces and bindings of target groups are not of a namespace's own editor. */
+function administers(cluster: EksCluster, id: string, role: Role): void {
+  cluster.grantAccess(id, role.roleArn, [
+    AccessPolicy.fromAccessPolicyName('AmazonEKSClusterAdminPolicy', { accessScopeType: AccessScopeType.CLUSTER }),
+  ]);
 }

@@ -1,5 +1,6 @@
 /**
- * Names that more than one stack has to agree on: roles are trusted by name, since a stack must not wait for another's.
+ * Names that more than one stack has to agree on: roles are trusted by name, since a stack must not
+ * wait for another's.
  */
 import type { Config as Whole } from './cells-toml.ts';
 import type { AwsConfig } from './deployment-config.ts';
@@ -21,8 +22,13 @@ export const standbyStack = (cell: string, region: string) => `${cell}-${region}
 /** Of a cell's own processes in one Region, by its stack there. */
 export const cellRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-cell`;
 export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
-/** Of a cell, `router` or `control-plane`: the role that may put manifests there, and watch its alarms. */
+/**
+ * Of a cell, `router` or `control-plane`: the role that may put manifests there, and watch its
+ * alarms.
+ */
 export const deployRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-deploy`;
+/** What operators become to work in its cluster. */
+export const operatorsRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-operators`;
 /** What the control plane becomes to work on a cell's tables, in both of its Regions. */
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */
@@ -30,9 +36,18 @@ export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
 export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
 
-/** Where cells archive what they write. Names of buckets are of all accounts, so the account is in it. */
+/** By which costs are told apart: the cell, or the part that all have in common. */
+export const tags = (config: Config, part: string) => ({ deployment: config.deployment.name, part });
+
+/**
+ * Where cells archive what they write. Names of buckets are of all accounts, so the account is in
+ * it.
+ */
 export const archiveBucket = ({ aws, deployment }: AwsConfig) => `${deployment.name}-archive-${aws.archive_account}`;
-/** Of the owners of wallets, which are deleted when a person is erased: `Archive::open` knows the rule. */
+/**
+ * Of the owners of wallets, which are deleted when a person is erased: `Archive::open` knows the
+ * rule.
+ */
 export const ownersBucket = (config: AwsConfig) => `${archiveBucket(config)}-owners`;
 export const archiveUrl = (config: AwsConfig) => `s3://${archiveBucket(config)}`;
 

@@ -1,7 +1,8 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { agree, byTable, forRole, policyOf } from './rights.ts';
-import { exampleText, list, resources, statementsOf, synthesized } from './synthesized.ts';
+import { exampleText, list, manyCells, resources, statementsOf, synthesized } from './synthesized.ts';
+import type { Statement } from './synthesized.ts';
 
 const stacks = synthesized(exampleText);
 const stack = (name: string) => stacks.get(`wallet-${name}`)!;
@@ -130,9 +131,9 @@ describe('the archive', () => {
 
   it('takes from each cell what is its own, and lets no process delete a segment', () => {
     const uses = of('wallet-cell-2-cell');
-    expect(uses.flatMap(({ Resource }) => list(Resource)).filter((one) => !String(one).includes('/cell-2/'))).toEqual([
-      'arn:aws:s3:::wallet-archive-400000000000',
-      'arn:aws:s3:::wallet-archive-400000000000-owners',
+    expect(uses.flatMap(({ Resource }) => list(Resource))).toEqual([
+      'arn:aws:s3:::wallet-archive-400000000000/cell-2/*',
+      'arn:aws:s3:::wallet-archive-400000000000-owners/cell-2/owners/*',
     ]);
     const deleting = statements.filter(({ Effect, Action }) => Effect === 'Allow' && /Delete/.test(String(Action)));
     expect(deleting.flatMap(({ Resource }) => list(Resource))).toEqual(
@@ -253,6 +254,25 @@ describe('alarms', () => {
     expect(whole!.Properties['AlarmActions']).toHaveLength(1);
     const rule = JSON.stringify(whole!.Properties['AlarmRule']);
     expect(alarms.filter((alarm) => !rule.includes(`"${alarm}"`))).toEqual([]);
+    // By how their names begin, a bake finds them.
+    for (const { Properties } of resources(stack(name), 'AWS::CloudWatch::Alarm'))
+      expect(Properties['AlarmName']).toMatch(new RegExp(`^${name}-`));
+  });
+
+  it('have no data where a process that always reports is silent, so that no deploy passes', () => {
+    const of = (name: string) =>
+      resources(stack(name), 'AWS::CloudWatch::Alarm')
+        .filter(({ Properties }) => Properties['TreatMissingData'] === 'missing')
+        .map(({ Properties }) => Properties['AlarmName']);
+    expect(of('cell-1')).toEqual(['cell-1-transfers-stuck', 'cell-1-transfers-late']);
+    expect(of('router')).toEqual(['router-placement-old']);
+  });
+
+  it.each(FIVE)('those of %s may page: the topic takes nothing that its policy does not name', (name) => {
+    const [policy] = resources(stack(name), 'AWS::SNS::TopicPolicy');
+    const statements = policy!.Properties['PolicyDocument'].Statement as Statement[];
+    const pages = statements.filter(({ Effect, Action }) => Effect === 'Allow' && Action === 'sns:Publish');
+    expect(JSON.stringify(pages)).toContain('cloudwatch.amazonaws.com');
   });
 
   it('every table of a cell has its own for throttling, errors and latency', () => {
@@ -310,6 +330,58 @@ describe('accounts', () => {
   ])('%s', (words, is, becomes) => {
     const text = exampleText.replace(/instances = \[\n[^\]]*\]/g, '');
     expect(() => synthesized(text.replace(is, becomes))).toThrow(words);
+  });
+});
+
+describe('what settings.json says', () => {
+  const without = synthesized(exampleText, { operators: undefined, cellBudgetUsd: undefined });
+  const operators = (of: typeof stacks, name: string) =>
+    resources(of.get(`wallet-${name}`)!, 'AWS::IAM::Role').filter(({ Properties }) =>
+      /-operators$/.test(Properties['RoleName'] ?? ''),
+    );
+
+  it.each(FIVE)('operators administer the cluster of %s, and none does where none are named', (name) => {
+    const [role, ...more] = operators(stacks, name);
+    expect(more).toEqual([]);
+    expect(role!.Properties['RoleName']).toBe(`wallet-${name}-operators`);
+    expect(role!.Properties['AssumeRolePolicyDocument'].Statement[0].Condition).toEqual({
+      ArnEquals: { 'aws:PrincipalArn': 'arn:aws:iam::200000000000:role/operators' },
+    });
+    const entries = (of: typeof stacks) => resources(of.get(`wallet-${name}`)!, 'AWS::EKS::AccessEntry');
+    const own = entries(stacks).filter(({ Properties }) =>
+      JSON.stringify(Properties['PrincipalArn']).includes('Operators'),
+    );
+    expect(own).toHaveLength(1);
+    expect(JSON.stringify(own[0]!.Properties['AccessPolicies'])).toContain('AmazonEKSClusterAdminPolicy');
+    expect([operators(without, name), entries(without).length]).toEqual([[], entries(stacks).length - 1]);
+  });
+
+  it('a cell has a budget, which pages; nothing else has one', () => {
+    const [{ Properties }, ...more] = resources(stack('cell-1'), 'AWS::Budgets::Budget') as [any];
+    expect(more).toEqual([]);
+    expect(Properties.Budget).toMatchObject({
+      BudgetName: 'wallet-cell-1',
+      BudgetType: 'COST',
+      TimeUnit: 'MONTHLY',
+      BudgetLimit: { Amount: 3000, Unit: 'USD' },
+    });
+    const notified = Properties.NotificationsWithSubscribers.map((one: any) => one.Subscribers[0].SubscriptionType);
+    expect(notified).toEqual(['SNS', 'SNS']);
+    const policy = JSON.stringify(resources(stack('cell-1'), 'AWS::SNS::TopicPolicy'));
+    expect(policy).toContain('budgets.amazonaws.com');
+    const others = [...stacks].filter(([name]) => !name.startsWith('wallet-cell-'));
+    for (const [name, one] of [...others, ['none', without.get('wallet-cell-1')!] as const])
+      expect(resources(one, 'AWS::Budgets::Budget'), name).toEqual([]);
+  });
+
+  it('costs are told apart by the tags of stacks', () => {
+    expect([...stacks.values()].map(({ tags }) => tags)).toEqual(
+      ['archive', ...FIVE].map((part) => ({ deployment: 'wallet', part })),
+    );
+  });
+
+  it('a deployment that is too large is refused in words', () => {
+    expect(() => synthesized(manyCells(70))).toThrow(/the policy of a bucket is \d+, and AWS takes 20480/);
   });
 });
 
