@@ -43,36 +43,36 @@ impl Drop for Removed {
 }
 
 macro_rules! drills {
-    ($($test:ident $name:literal)*) => {$(
+    ($ports:expr, $($test:ident $name:literal)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            passes($name, ports::free_block_with_relays(CELLS).first()).await;
+            passes($name, $ports.first()).await;
         }
     )*};
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lose_a_region() {
-    passes("lose-a-region", ports::free_block_with_regions(REGION_CELLS).first()).await;
-}
-
-/// With `WALLET_REGIONS=1`: it takes a minute.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cut_a_region_off() {
-    if std::env::var_os("WALLET_REGIONS").is_some() {
-        passes("region-cut-off", ports::free_block_with_regions(REGION_CELLS).first()).await;
-    }
+drills! {
+    ports::free_block_with_relays(CELLS),
+    kill_a_cell "kill-cell"
+    evacuate_a_dead_cell "evacuate-dead"
+    wake_a_zombie "zombie"
+    restore_a_lost_cell "restore-under-load"
 }
 
 drills! {
-    kill_an_instance "kill-instance"
-    kill_a_cell "kill-cell"
-    evacuate_a_live_cell "evacuate-live"
-    evacuate_a_dead_cell "evacuate-dead"
-    do_without_the_control_plane "control-plane-away"
-    slow_a_database "slow-database"
-    lose_answers "lost-answers"
-    cut_a_network "network-cut"
-    wake_a_zombie "zombie"
-    restore_a_lost_cell "restore-under-load"
+    ports::free_block_with_regions(REGION_CELLS),
+    lose_a_region "lose-a-region"
+}
+
+/// With `WALLET_DRILLS=all`: other suites do the same to a fleet in less time, without an operator's commands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_others() {
+    if std::env::var_os("WALLET_DRILLS").is_none() {
+        return;
+    }
+    for name in ["kill-instance", "evacuate-live", "control-plane-away", "slow-database", "lost-answers", "network-cut"]
+    {
+        passes(name, ports::free_block_with_relays(CELLS).first()).await;
+    }
+    passes("region-cut-off", ports::free_block_with_regions(REGION_CELLS).first()).await;
 }
