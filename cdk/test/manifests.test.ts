@@ -72,7 +72,32 @@ describe('what is wrong is found', () => {
       ({ get }) => {
         delete pod(cell(get)).containers[0].lifecycle;
       },
-      'no time for load balancers',
+      'stops after undefined s',
+    ],
+    [
+      'a pause shorter than load balancers need',
+      ({ get }) => {
+        pod(cell(get)).containers[0].lifecycle.preStop.sleep.seconds = 20;
+      },
+      'load balancers need 120 s to leave it, and it stops after 20 s',
+    ],
+    [
+      'ready before load balancers know it',
+      ({ get }) => {
+        delete get('Namespace', 'wallet').metadata.labels['eks.amazonaws.com/pod-readiness-gate-inject'];
+      },
+      'before load balancers know them',
+    ],
+    [
+      'bound after its pods are made',
+      ({ all }) =>
+        all.push(
+          ...all.splice(
+            all.findIndex((one) => one.kind === 'TargetGroupBinding'),
+            1,
+          ),
+        ),
+      'TargetGroupBinding cell: comes after',
     ],
     [
       'alive only when ready',
@@ -282,6 +307,7 @@ it.each([
     'FROM debian AS packages',
     'debian cannot be given by digest',
   ],
+  ['a shell', 'FROM scratch AS runtime', 'FROM ${RUNTIME} AS runtime', 'has more than its processes need'],
   ['probes without curl', ' curl', '', 'has no curl'],
 ])('the containers: %s', (_, is, becomes, words) => {
   const source = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -307,7 +333,6 @@ describe('what the two halves agree on', () => {
   it('every target group of a stack has an output, by which its binding finds it', () => {
     for (const [stack, { outputs }] of expected) {
       const { template } = stacks.get(`wallet-${stack}`)!;
-  ['a shell', 'FROM scratch AS runtime', 'FROM ${RUNTIME} AS runtime', 'has more than its processes need'],
       const made = Object.keys(template.findOutputs('*')).filter(
         (name) => name.endsWith('Targets') || name.startsWith('PublicTargets'),
       );
@@ -315,6 +340,20 @@ describe('what the two halves agree on', () => {
       expect(resources(stacks.get(`wallet-${stack}`)!, 'AWS::ElasticLoadBalancingV2::TargetGroup')).toHaveLength(
         outputs.length,
       );
+    }
+  });
+
+  it('a process outlives the delay with which every target group lets go of it', () => {
+    const stops = pod(cell(copy('cell-1').get)).containers[0].lifecycle.preStop.sleep.seconds;
+    for (const stack of expected.keys()) {
+      for (const { Properties } of resources(
+        stacks.get(`wallet-${stack}`)!,
+        'AWS::ElasticLoadBalancingV2::TargetGroup',
+      )) {
+        const attributes = Properties['TargetGroupAttributes'] as { Key: string; Value: string }[];
+        const delay = attributes.find(({ Key }) => Key === 'deregistration_delay.timeout_seconds')?.Value;
+        expect(Number(delay), stack).toBeLessThan(stops);
+      }
     }
   });
 

@@ -4,6 +4,12 @@
  */
 import { binary } from './sources.ts';
 
+/**
+ * For so long a network load balancer opens connections to a target that was taken out of its group, as others measured
+ * (kubernetes-sigs/aws-load-balancer-controller, issue 2366). The delay of our target groups is below it.
+ */
+const DEREGISTRATION_SECONDS = 120;
+
 // Objects as they were parsed: their shape was judged by the schema before.
 type Parsed = any;
 
@@ -23,6 +29,7 @@ const ENUMS: Record<string, readonly string[]> = {
   protocol: ['TCP', 'UDP'],
   scheme: ['HTTPS', 'HTTP'],
   whenUnsatisfiable: ['DoNotSchedule'],
+  nodeTaintsPolicy: ['Honor'],
   unhealthyPodEvictionPolicy: ['AlwaysAllow'],
   trafficDistribution: ['PreferClose'],
 };
@@ -33,6 +40,7 @@ export function findings(documents: Parsed[], expected: Expected): string[] {
   const ours = of('Deployment').filter((one) => one.metadata.labels['app.kubernetes.io/name'] === expected.component);
   return [
     ...zones(ours, expected),
+    ...gates(documents, ours),
     ...ours.flatMap((one) => [
       ...capacity(one, expected),
       ...ending(one, expected),
@@ -69,6 +77,23 @@ function zones(ours: Parsed[], expected: Expected): string[] {
   ];
 }
 
+/** A pod that is made is ready only when its target is: the namespace asks for it, and what binds is there before. */
+function gates(documents: Parsed[], ours: Parsed[]): string[] {
+  const [space] = documents.filter((one) => one.kind === 'Namespace');
+  const first = documents.indexOf(ours[0]);
+  const bound = documents.filter((one) => one.kind === 'TargetGroupBinding');
+  const served = documents.filter((one) => bound.some(({ spec }) => spec.serviceRef.name === one.metadata.name));
+  return [
+    ...when(
+      space?.metadata.labels['eks.amazonaws.com/pod-readiness-gate-inject'] !== 'enabled',
+      'pods are ready before load balancers know them',
+    ),
+    ...[...bound, ...served.filter((one) => one.kind === 'Service')]
+      .filter((one) => documents.indexOf(one) > first)
+      .map((one) => `${named(one)}: comes after the pods that it is to gate`),
+  ];
+}
+
 /** What all zones but one take, by the flags of their processes. */
 function capacity(one: Parsed, { zones: { length }, peak }: Expected): string[] {
   if (peak === 0) return [];
@@ -82,7 +107,10 @@ function ending(one: Parsed, { component }: Expected): string[] {
   const sleep = container(one).lifecycle?.preStop?.sleep?.seconds;
   const drain = binary(component).drainSeconds;
   return [
-    ...when(!(sleep >= 10), `${named(one)}: no time for load balancers before it gets the signal to stop`),
+    ...when(
+      !(sleep > DEREGISTRATION_SECONDS),
+      `${named(one)}: load balancers need ${DEREGISTRATION_SECONDS} s to leave it, and it stops after ${sleep} s`,
+    ),
     ...when(
       !(grace > sleep + drain),
       `${named(one)}: killed ${grace} s after a pause of ${sleep} s and up to ${drain} s of draining`,
@@ -182,8 +210,12 @@ function rights(one: Parsed): string[] {
 
 /** Every file that a flag names is in something mounted, and ConfigMaps that we write ourselves hold it. */
 function mounted(one: Parsed, maps: Parsed[]): string[] {
-  const { volumeMounts = [], args = [], readinessProbe } = container(one);
-  const { volumes = [] } = one.spec.template.spec;
+  const { volumes = [], containers } = one.spec.template.spec;
+  return (containers as Parsed[]).flatMap((each) => mountedIn(one, each, volumes, maps));
+}
+
+function mountedIn(one: Parsed, each: Parsed, volumes: Parsed[], maps: Parsed[]): string[] {
+  const { volumeMounts = [], args = [], readinessProbe } = each;
   const words: string[] = [...args, ...(readinessProbe?.exec?.command ?? [])];
   const files = words.map((word) => /(?:^|=)(\/etc\/wallet\/.*)$/.exec(word)?.[1]).filter((file) => file !== undefined);
   return [

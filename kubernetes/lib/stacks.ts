@@ -21,14 +21,16 @@ export function manifests(settings: Settings): Manifests {
     collected: Collected,
     before: [string, Manifest[]][] = [],
   ): [string, Map<string, Manifest[]>] => {
-    const isBinding = (one: Manifest) => one['kind'] === 'TargetGroupBinding';
+    const are = (kind: string) => own.filter((one) => one['kind'] === kind);
     return [
       collected.stack,
       new Map([
         ['0-namespace.yaml', ground()],
         ...before,
-        [file, own.filter((one) => !isBinding(one))],
-        ['bindings.yaml', own.filter(isBinding)],
+        // Both before any process: a pod gets the gate of a target group only if it is bound when the pod is made.
+        ['1-services.yaml', are('Service')],
+        ['bindings.yaml', are('TargetGroupBinding')],
+        [file, own.filter((one) => !['Service', 'TargetGroupBinding'].includes(String(one['kind'])))],
         ['collector.yaml', collector(settings, collected)],
       ]),
     ];
@@ -95,6 +97,8 @@ const ground = (): Manifest[] => [
       labels: {
         'pod-security.kubernetes.io/enforce': 'restricted',
         'pod-security.kubernetes.io/enforce-version': 'latest',
+        // EKS Auto Mode lets a pod be ready only when its load balancer's target is.
+        'eks.amazonaws.com/pod-readiness-gate-inject': 'enabled',
       },
     },
   },

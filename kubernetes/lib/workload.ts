@@ -7,10 +7,13 @@ import { KUBERNETES_NAMESPACE as NAMESPACE } from '../../cdk/lib/names.ts';
 
 export type Manifest = Record<string, unknown>;
 
-/** Before a process is stopped: until load balancers have noticed that it is leaving. */
-export const PRE_STOP_SECONDS = 20;
+/**
+ * Before a process is stopped: until no load balancer opens a connection to it any more. A network load balancer does so
+ * for two minutes after a target was taken out of its group, however short the group's delay is.
+ */
+export const PRE_STOP_SECONDS = 130;
 /** Longer than that and the 9 s that cells and routers drain. */
-export const GRACE_SECONDS = 45;
+export const GRACE_SECONDS = 160;
 export const USER = 65_532;
 const SECRETS = '/etc/wallet';
 
@@ -134,6 +137,8 @@ function deployment(work: Workload, zone: string): Manifest {
               maxSkew: 1,
               topologyKey: 'kubernetes.io/hostname',
               whenUnsatisfiable: 'DoNotSchedule',
+              // A node that is being drained takes none, so it must not count as one with room.
+              nodeTaintsPolicy: 'Honor',
               labelSelector: { matchLabels: selector },
             },
           ],
@@ -213,7 +218,7 @@ export function service(name: string, { component, port, number, zone }: Service
   return {
     apiVersion: 'v1',
     kind: 'Service',
-    metadata: metadata(name, component),
+    metadata: metadata(name, component, zone === undefined ? {} : { zone }),
     spec: {
       type: 'ClusterIP',
       trafficDistribution: 'PreferClose',
@@ -224,11 +229,11 @@ export function service(name: string, { component, port, number, zone }: Service
 }
 
 /** Keeps the pods behind a service in a target group that the stack made; its ARN is put in when it is applied. */
-export function binding(name: string, { component, number }: ServiceProps, output: string): Manifest {
+export function binding(name: string, { component, number, zone }: ServiceProps, output: string): Manifest {
   return {
     apiVersion: 'eks.amazonaws.com/v1',
     kind: 'TargetGroupBinding',
-    metadata: metadata(name, component),
+    metadata: metadata(name, component, zone === undefined ? {} : { zone }),
     spec: { serviceRef: { name, port: number }, targetGroupARN: `\${${output}}`, targetType: 'ip' },
   };
 }
