@@ -11,7 +11,7 @@ import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
 import { byControlPlane, ownPartOnly, statements } from './archive-uses.ts';
 import { Cluster } from './cluster.ts';
-import type { AwsConfig, Settings } from './deployment-config.ts';
+import type { AwsConfig, Image, Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
 import { PORTS, controlPlaneRole, roleArn, tablesRole, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
@@ -21,7 +21,7 @@ import { OWN_OF_CONTROL_PLANE } from './table-uses.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 
-const IMAGES = ['cell', 'router', 'control-plane', 'collector'];
+const IMAGES: Image[] = ['cell', 'router', 'control-plane', 'collector', 'prometheus', 'alertmanager'];
 
 export class ControlPlaneStack extends ZonedStack {
   readonly service: ZonalService;

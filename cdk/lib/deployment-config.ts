@@ -92,7 +92,7 @@ export interface Source {
   readonly connection: string;
 }
 
-export type Image = 'cell' | 'router' | 'control-plane' | 'collector';
+export type Image = 'cell' | 'router' | 'control-plane' | 'collector' | 'prometheus' | 'alertmanager';
 
 /**
  * All of a deployment's folder. What is missing is not known yet, and needed only by what comes
@@ -106,6 +106,8 @@ export interface Deployment extends Settings {
   /** Digests. */
   readonly images?: Readonly<Record<Image, string>> | undefined;
   readonly tokens?: { readonly issuer: string; readonly audience: string } | undefined;
+  /** Where alerts are posted that wake an operator, and those that can wait; the clusters have to reach it. */
+  readonly alerts?: { readonly page: string; readonly ticket: string } | undefined;
   /**
    * The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack.
    * None before that is there: zones are then left by routers alone.

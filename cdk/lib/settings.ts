@@ -31,7 +31,17 @@ const File = z.strictObject({
     .regex(/^arn:aws:iam::[0-9]{12}:role\/[\w+=,.@/-]+$/, 'not the ARN of a role')
     .optional(),
   cellBudgetUsd: z.number().positive().optional(),
-  images: z.strictObject({ cell: digest, router: digest, 'control-plane': digest, collector: digest }).optional(),
+  images: z
+    .strictObject({
+      cell: digest,
+      router: digest,
+      'control-plane': digest,
+      collector: digest,
+      prometheus: digest,
+      alertmanager: digest,
+    })
+    .optional(),
+  alerts: z.strictObject({ page: z.url(), ticket: z.url() }).optional(),
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
   switches: z.record(z.string(), z.string()).default({}),
   privateServices: z.record(z.string(), z.string().startsWith('com.amazonaws.vpce.')).default({}),

@@ -68,7 +68,7 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
       usesAws: true,
       from: [
         { to: 'network', port: PORTS.cell },
-        { to: 'collector', port: PORTS.cell },
+        { to: 'monitors', port: PORTS.cell },
       ],
       // Its tables: the network has no other way out than to AWS.
       to: [

@@ -57,7 +57,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
       usesAws: true,
       from: [
         { to: 'network', port: PORTS.controlPlane },
-        { to: 'collector', port: PORTS.controlPlane },
+        { to: 'monitors', port: PORTS.controlPlane },
       ],
       to: [
         { to: 'network', port: PORTS.cell },

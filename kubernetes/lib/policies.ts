@@ -7,11 +7,14 @@ import { COLLECTOR } from '../../cdk/lib/names.ts';
 import { metadata } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
+/** Of the processes that look after ours (monitoring.ts). */
+export const MONITORING = 'monitoring';
+
 /** Where EKS hands pods their credentials. */
 const POD_IDENTITY = '169.254.170.23/32';
 
 export interface Peer {
-  readonly to: 'network' | 'anywhere' | 'collector' | { readonly component: string };
+  readonly to: 'network' | 'anywhere' | 'monitors' | { readonly component: string };
   readonly port: number;
 }
 
@@ -63,6 +66,9 @@ export function allow(component: string, { from, to, usesAws }: Rules): Manifest
 function selector({ to }: Peer): Manifest {
   if (to === 'network') return { ipBlock: { cidr: VPC_CIDR } };
   if (to === 'anywhere') return { ipBlock: { cidr: '0.0.0.0/0' } };
-  const component = to === 'collector' ? COLLECTOR : to.component;
-  return { podSelector: { matchLabels: { 'app.kubernetes.io/name': component } } };
+  if (to === 'monitors') {
+    const named = { key: 'app.kubernetes.io/name', operator: 'In', values: [COLLECTOR, MONITORING] };
+    return { podSelector: { matchExpressions: [named] } };
+  }
+  return { podSelector: { matchLabels: { 'app.kubernetes.io/name': to.component } } };
 }

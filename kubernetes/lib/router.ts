@@ -76,7 +76,7 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
       from: [
         { to: 'anywhere', port: PORTS.public },
         { to: 'network', port: PORTS.internal },
-        { to: 'collector', port: PORTS.admin },
+        { to: 'monitors', port: PORTS.admin },
       ],
       to: [
         { to: 'network', port: PORTS.cell },

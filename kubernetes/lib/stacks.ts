@@ -6,6 +6,7 @@ import { cell } from './cell.ts';
 import { collector } from './collector.ts';
 import type { Collected } from './collector.ts';
 import { controlPlane } from './control-plane.ts';
+import { monitoring } from './monitoring.ts';
 import { denyAll } from './policies.ts';
 import { router } from './router.ts';
 import type { Settings } from './settings.ts';
@@ -32,6 +33,7 @@ export function manifests(settings: Settings): Manifests {
         ['bindings.yaml', are('TargetGroupBinding')],
         [file, own.filter((one) => !['Service', 'TargetGroupBinding'].includes(String(one['kind'])))],
         ['collector.yaml', collector(settings, collected)],
+        ['monitoring.yaml', monitoring(settings, collected)],
       ]),
     ];
   };

@@ -1,0 +1,202 @@
+/**
+ * Prometheus and Alertmanager beside the processes of one cluster, with those of ops/prometheus' rules that this cluster's
+ * metrics alone can answer: no network leads from one account's cluster into another's. Two of them, in two zones, of which
+ * either may be lost; what they have measured goes with them. It must never be asked before a request is answered.
+ */
+import { readFileSync } from 'node:fs';
+import { KUBERNETES_NAMESPACE } from '../../cdk/lib/names.ts';
+import { parseAllDocuments, stringify } from '../../cdk/lib/yaml.ts';
+import type { Collected } from './collector.ts';
+import { MONITORING, allow } from './policies.ts';
+import type { Settings } from './settings.ts';
+import { at, metadata, podSecurity, restricted, serviceAccount } from './workload.ts';
+import type { Manifest } from './workload.ts';
+
+const OPS = new URL('../../ops/prometheus/', import.meta.url);
+const DATA = '/var/lib/wallet';
+const PORTS = { prometheus: 9090, alertmanager: 9093, gossip: 9094 } as const;
+
+interface Rule {
+  readonly expr: string;
+  readonly [key: string]: unknown;
+}
+
+export function monitoring({ images, alerts }: Settings, collected: Collected): Manifest[] {
+  const labels = { 'app.kubernetes.io/name': MONITORING };
+  const peers = `${MONITORING}.${KUBERNETES_NAMESPACE}.svc.cluster.local:${PORTS.gossip}`;
+  return [
+    serviceAccount(MONITORING),
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: metadata(MONITORING, MONITORING),
+      data: {
+        'prometheus.yml': text(prometheus(collected)),
+        'recording.yml': text(rules('recording.yml', collected.component)),
+        'alerts.yml': text(rules('alerts.yml', collected.component)),
+        'alertmanager.yml': text(alertmanager(alerts)),
+      },
+    },
+    {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: metadata(MONITORING, MONITORING),
+      spec: {
+        replicas: 2,
+        selector: { matchLabels: labels },
+        template: {
+          metadata: { labels },
+          spec: {
+            serviceAccountName: MONITORING,
+            automountServiceAccountToken: false,
+            enableServiceLinks: false,
+            securityContext: podSecurity(),
+            topologySpreadConstraints: [
+              {
+                maxSkew: 1,
+                topologyKey: 'topology.kubernetes.io/zone',
+                whenUnsatisfiable: 'DoNotSchedule',
+                labelSelector: { matchLabels: labels },
+              },
+            ],
+            containers: [
+              container('alertmanager', images.alertmanager, PORTS.alertmanager, '128Mi', { gossip: PORTS.gossip }, [
+                `--config.file=${at(MONITORING, 'alertmanager.yml')}`,
+                `--storage.path=${DATA}/alertmanager`,
+                `--cluster.listen-address=0.0.0.0:${PORTS.gossip}`,
+                `--cluster.peer=${peers}`,
+              ]),
+              container('prometheus', images.prometheus, PORTS.prometheus, '2Gi', {}, [
+                `--config.file=${at(MONITORING, 'prometheus.yml')}`,
+                `--storage.tsdb.path=${DATA}/prometheus`,
+                // The longest window of a rule is three days.
+                '--storage.tsdb.retention.time=4d',
+                '--storage.tsdb.retention.size=8GB',
+              ]),
+            ],
+            volumes: [
+              { name: 'monitor', secret: { secretName: 'monitor', defaultMode: 0o440 } },
+              { name: MONITORING, configMap: { name: MONITORING } },
+              { name: 'data', emptyDir: { sizeLimit: '10Gi' } },
+            ],
+          },
+        },
+      },
+    },
+    allow(MONITORING, {
+      usesAws: false,
+      from: [{ to: { component: MONITORING }, port: PORTS.gossip }],
+      to: [
+        { to: { component: collected.component }, port: collected.port },
+        { to: { component: MONITORING }, port: PORTS.gossip },
+        { to: 'network', port: 443 },
+      ],
+    }),
+    // For each to find the other: they agree on which of them reports an alert.
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: metadata(MONITORING, MONITORING),
+      spec: {
+        clusterIP: 'None',
+        publishNotReadyAddresses: true,
+        selector: labels,
+        ports: [{ name: 'gossip', port: PORTS.gossip, targetPort: 'gossip', protocol: 'TCP' }],
+      },
+    },
+  ];
+}
+
+function container(
+  name: string,
+  image: string,
+  port: number,
+  memory: string,
+  others: Readonly<Record<string, number>>,
+  args: string[],
+): Manifest {
+  const probe = (path: string) => ({
+    httpGet: { path, port },
+    periodSeconds: 10,
+    failureThreshold: 6,
+    timeoutSeconds: 3,
+  });
+  return {
+    name,
+    image,
+    args,
+    ports: Object.entries(others).map(([port, containerPort]) => ({ name: port, containerPort, protocol: 'TCP' })),
+    resources: { requests: { cpu: '100m', memory }, limits: { memory } },
+    livenessProbe: probe('/-/healthy'),
+    readinessProbe: probe('/-/ready'),
+    securityContext: restricted(),
+    volumeMounts: [
+      ...['monitor', MONITORING].map((volume) => ({
+        name: volume,
+        mountPath: `/etc/wallet/${volume}`,
+        readOnly: true,
+      })),
+      { name: 'data', mountPath: DATA },
+    ],
+  };
+}
+
+/** The job of ops/prometheus for these processes, which are found by DNS: no right to ask the cluster is needed. */
+function prometheus({ component, port, stack }: Collected): Manifest {
+  const given = parsed('prometheus.yml') as { global: Manifest; rule_files: string[]; scrape_configs: Manifest[] };
+  const { file_sd_configs: _, ...job } = given.scrape_configs.find((one) => one['job_name'] === component)!;
+  return {
+    global: { ...given.global, external_labels: { stack } },
+    rule_files: given.rule_files,
+    alerting: { alertmanagers: [{ static_configs: [{ targets: [`127.0.0.1:${PORTS.alertmanager}`] }] }] },
+    scrape_configs: [
+      {
+        ...job,
+        tls_config: {
+          ca_file: at('monitor', 'ca.crt'),
+          cert_file: at('monitor', 'tls.crt'),
+          key_file: at('monitor', 'tls.key'),
+          server_name: `${component}.wallet.internal`,
+        },
+        dns_sd_configs: [{ names: [`everyone.${KUBERNETES_NAMESPACE}.svc.cluster.local`], type: 'A', port }],
+        // Whether a process answers has to be known by cell also while it says nothing.
+        ...(component === 'cell' && { relabel_configs: [{ target_label: 'cell', replacement: stack }] }),
+      },
+    ],
+  };
+}
+
+/** The rules that are about no other component: those of two are for the two of them together, which no cluster has. */
+export function rules(file: string, component: string): Manifest {
+  const { groups } = parsed(file) as { groups: { name: string; rules: Rule[] }[] };
+  const kept = groups.map((group) => ({
+    ...group,
+    rules: group.rules.filter(({ expr }) => [...about(expr)].every((one) => one === component)),
+  }));
+  return { groups: kept.filter((group) => group.rules.length > 0) };
+}
+
+/** Whose metrics an expression reads; none of them if they are metrics that every process has. */
+export function about(expression: string): Set<string> {
+  const metrics = [...expression.matchAll(/\b(router|cell|control_plane)_\w/g)].map(([, name]) => name!);
+  const jobs = [...expression.matchAll(/\bjob="([\w-]+)"/g)].map(([, name]) => name!);
+  // Recorded by recording.yml of what routers count.
+  const recorded = /\bcell:\w/.test(expression) ? ['router'] : [];
+  return new Set([...metrics.map((name) => name.replace('_', '-')), ...jobs, ...recorded]);
+}
+
+function alertmanager({ page, ticket }: Settings['alerts']): Manifest {
+  const receiver = (name: string, url: string) => ({ name, webhook_configs: [{ url, send_resolved: true }] });
+  return {
+    route: {
+      receiver: 'ticket',
+      group_by: ['alertname', 'cell'],
+      repeat_interval: '1d',
+      routes: [{ receiver: 'page', matchers: ['severity="page"'], group_wait: '10s', repeat_interval: '1h' }],
+    },
+    receivers: [receiver('page', page), receiver('ticket', ticket)],
+  };
+}
+
+const parsed = (file: string): unknown => parseAllDocuments(readFileSync(new URL(file, OPS), 'utf8'))[0]!.toJS();
+const text = (value: Manifest) => stringify(value, { lineWidth: 0, aliasDuplicateObjects: false });
