@@ -36,7 +36,7 @@ export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
 export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
 
-/** By which costs are told apart: the cell, or the part that all have in common. */
+/** By which costs are kept apart: the cell, or the part that all have in common. */
 export const tags = (config: Config, part: string) => ({ deployment: config.deployment.name, part });
 
 /**

@@ -374,7 +374,7 @@ describe('what settings.json says', () => {
       expect(resources(one, 'AWS::Budgets::Budget'), name).toEqual([]);
   });
 
-  it('costs are told apart by the tags of stacks', () => {
+  it('costs are kept apart by the tags of stacks', () => {
     expect([...stacks.values()].map(({ tags }) => tags)).toEqual(
       ['archive', ...FIVE].map((part) => ({ deployment: 'wallet', part })),
     );
