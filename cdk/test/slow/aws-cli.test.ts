@@ -124,6 +124,33 @@ describe.skipIf(!isThere)("the scripts with Amazon's command line", () => {
     const { status, said } = sandbox.run('bake', [], { ...env, ...times, ALARMS: `${DEPLOY}=cell-1-` });
     expect([status, said]).toEqual([code, expect.stringContaining(words)]);
   });
+
+  it('clear-failed-create removes a protected table, but none with an item', () => {
+    // The emulator has no stacks: what is said of one is made up, and all else is real.
+    sandbox.program(
+      'aws',
+      `[ "$1" = cloudformation ] || exec ${cli.stdout.trim()}/aws "$@"
+      case "$2" in
+        describe-stacks) echo ROLLBACK_COMPLETE ;;
+        list-stack-resources) printf 'AWS::DynamoDB::GlobalTable\\tcell-1-ledger\\n' ;;
+      esac`,
+    );
+    const there = become(DEPLOY);
+    const named = ['--table-name', 'cell-1-ledger'];
+    const shape = ['--attribute-definitions', 'AttributeName=id,AttributeType=S', '--billing-mode', 'PAY_PER_REQUEST'];
+    const key = ['--key-schema', 'AttributeName=id,KeyType=HASH', '--deletion-protection-enabled'];
+    const item = JSON.stringify({ id: { S: 'a' } });
+    aws(['dynamodb', 'create-table', ...named, ...shape, ...key], there);
+    aws(['dynamodb', 'put-item', ...named, '--item', item], there);
+    const clear = () => sandbox.run('clear-failed-create', ['wallet-cell-1'], there);
+    expect(clear()).toMatchObject({ status: 1, said: expect.stringContaining('has items: nothing is removed') });
+    aws(['dynamodb', 'delete-item', ...named, '--key', item], there);
+    expect(clear()).toMatchObject({
+      status: 0,
+      said: expect.stringContaining('removed the empty table cell-1-ledger'),
+    });
+    expect(aws(['dynamodb', 'list-tables', '--query', 'length(TableNames)'], there)).toBe('0');
+  });
 });
 
 async function freePort(): Promise<number> {
