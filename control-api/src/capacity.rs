@@ -1,8 +1,10 @@
-//! What travels when capacity is asked for.
+//! What travels when capacity is asked for, or declared.
 
 use serde::{Deserialize, Serialize};
 use topology::wire::HotWallet;
 use topology::{CellId, CellState};
+
+use crate::{Because, CellSpec};
 
 /// `GET /v1/capacity`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,4 +40,33 @@ pub struct CellCapacity {
     pub bytes: Option<u64>,
     /// Hottest first; of a wallet that several processes write, their sum.
     pub hot: Vec<HotWallet>,
+}
+
+/// Body of `PUT /v1/cells/{id}/capacity`: what the cell declares from now on. What is absent stays as it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetCapacity {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tps: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_customers: Option<u64>,
+    #[serde(flatten)]
+    pub because: Because,
+}
+
+impl SetCapacity {
+    pub fn is_empty(&self) -> bool {
+        self.weight.is_none() && self.max_tps.is_none() && self.max_customers.is_none()
+    }
+
+    pub fn applied_to(&self, before: &CellSpec) -> CellSpec {
+        CellSpec {
+            weight: self.weight.unwrap_or(before.weight),
+            max_tps: self.max_tps.unwrap_or(before.max_tps),
+            max_customers: self.max_customers.unwrap_or(before.max_customers),
+            ..before.clone()
+        }
+    }
 }

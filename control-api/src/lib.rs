@@ -6,6 +6,7 @@
 pub mod capacity;
 pub mod client;
 mod deploys;
+mod drift;
 pub mod flows;
 pub mod ledgers;
 pub mod logs;
@@ -24,6 +25,7 @@ use topology::{CellId, WalletId};
 
 pub use client::Client;
 pub use deploys::*;
+pub use drift::Difference;
 pub use operations::*;
 pub use refusal::{Refusal, Refused};
 
@@ -69,8 +71,23 @@ pub struct CellSpec {
 impl CellSpec {
     /// The Region that the cell's customers belong to: the one where the cell was before it ever changed its Region.
     pub fn first_region(&self) -> &str {
-        let away = self.standby.as_ref().filter(|_| !self.region_epoch.is_multiple_of(2));
-        away.map_or(&self.dynamodb.region, |standby| &standby.dynamodb.region)
+        self.home().map_or(&self.dynamodb.region, |home| &home.dynamodb.region)
+    }
+
+    /// The other one, where it goes when that one is lost.
+    pub fn second_region(&self) -> Option<String> {
+        let standby = self.standby.as_ref().map(|standby| standby.dynamodb.region.clone());
+        if self.home().is_some() { Some(self.dynamodb.region.clone()) } else { standby }
+    }
+
+    /// The processes of its first Region.
+    pub fn first_instances(&self) -> &[InstanceEntry] {
+        self.home().map_or(&self.instances, |home| &home.instances)
+    }
+
+    /// Where it came from, while it is away.
+    fn home(&self) -> Option<&Standby> {
+        self.standby.as_ref().filter(|_| !self.region_epoch.is_multiple_of(2))
     }
 }
 
@@ -215,6 +232,9 @@ pub struct Status {
     pub cells: Vec<CellStatus>,
     /// In the configuration but not in the registry: `ctl cell add` registers them.
     pub not_registered: Vec<CellId>,
+    /// What cells.toml and the registry say differently of cells that both have.
+    #[serde(default)]
+    pub drift: Vec<Difference>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

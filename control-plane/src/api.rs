@@ -36,11 +36,11 @@ use tracing::Instrument;
 
 use self::authentication::{Authenticator, By};
 use self::body::Query;
-use crate::cells::{capacity, log_filters};
+use crate::cells::{capacity, drift, log_filters};
 use crate::customers::onboarding;
 use crate::customers::whereabouts::{self, Meant};
 use crate::error::{Error, Result, no_placement, refused};
-use crate::lifecycle::{bootstrap, registration};
+use crate::lifecycle::{bootstrap, declared, registration};
 use crate::page;
 use crate::service::ControlPlane;
 
@@ -66,6 +66,8 @@ pub fn guarded(control: Arc<ControlPlane>, metrics: MetricsPage, gate: Option<Ga
         .route("/v1/cells", get(list_cells).post(add_cell))
         .route("/v1/cells/{id}", get(show_cell))
         .route("/v1/cells/{id}/addresses", put(set_addresses))
+        .route("/v1/cells/{id}/capacity", put(set_capacity))
+        .route("/v1/drift", get(show_drift))
         .route("/v1/where/{id}", get(locate))
         .route("/v1/customers", post(onboard))
         .route("/v1/customers/{user}", get(show_customer))
@@ -243,6 +245,14 @@ async fn show_cell(State(control): Control, Path(id): Path<String>) -> Answer {
 
 async fn set_addresses(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
     Ok(Json(registration::set_addresses(&control.fleet, &CellId::parse(id)?, &by.read(&body)?).await?).into_response())
+}
+
+async fn set_capacity(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
+    Ok(Json(declared::set(&control.fleet, &CellId::parse(id)?, &by.read(&body)?).await?).into_response())
+}
+
+async fn show_drift(State(control): Control) -> Answer {
+    Ok(Json(drift::find(&control.fleet).await?).into_response())
 }
 
 #[derive(Deserialize)]

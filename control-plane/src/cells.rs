@@ -1,8 +1,10 @@
 //! The cells: what is known of them, how they are reached, and what they take.
 
 pub mod capacity;
+pub mod configured;
 pub mod counting;
 pub mod counts;
+pub mod drift;
 pub mod fleet;
 pub mod holds;
 pub mod instances;

@@ -13,11 +13,11 @@ use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use control_api::{Because, Bootstrap, CellSpec, CellTables, Standby};
+use control_api::{Because, Bootstrap};
 use control_plane::Connection;
 use control_plane::audit::{conservation, witness};
 use control_plane::cells::instances::Instances;
-use control_plane::cells::{counting, measuring};
+use control_plane::cells::{configured, counting, measuring};
 use control_plane::deploys::replacer::Replacer;
 use control_plane::deploys::replacer::command::Configured;
 use control_plane::deploys::replacer::local::Local;
@@ -33,8 +33,7 @@ use telemetry::flags::{LogFormat, TelemetryFlags};
 use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use topology::placement::InstanceEntry;
-use topology::{CellId, Config, InstanceConfig, InstanceId};
+use topology::Config;
 
 /// Requests that still run are cut off after this long when the process has to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -217,55 +216,13 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         None | Some(Task::Serve) => serve(common, settings).await,
         Some(Task::Tables(Tables::Create)) => Ok(create_tables(&settings.connection, &settings.table_prefix).await?),
         Some(Task::Bootstrap { actor, reason }) => {
-            let wanted = Bootstrap { cells: specs(&settings.config), because: Because { actor, reason } };
+            let wanted = Bootstrap { cells: configured::specs(&settings.config), because: Because { actor, reason } };
             let control = ControlPlane::new(settings, Instances::new()).await;
             let done = bootstrap(&control.fleet, &wanted).await?;
             println!("{}", serde_json::to_string(&done)?);
             Ok(())
         }
     }
-}
-
-/// The configuration's cells as they are registered: instances a, b, … at the addresses that it lists.
-fn specs(config: &Config) -> Vec<CellSpec> {
-    let cells = config.cells.iter();
-    cells
-        .map(|cell| CellSpec {
-            id: cell.id.clone(),
-            weight: cell.weight,
-            max_tps: cell.max_tps,
-            max_customers: cell.max_customers,
-            instances: entries(&cell.id, &cell.instances, 0),
-            dynamodb: CellTables {
-                endpoint: cell.endpoint.clone(),
-                region: cell.region_in(&config.deployment).to_owned(),
-                table_prefix: format!("{}-", cell.id),
-                role: cell.tables_role(&config.deployment),
-            },
-            standby: cell.standby.as_ref().map(|standby| Standby {
-                instances: entries(&cell.id, &standby.instances, cell.instances.len()),
-                dynamodb: CellTables {
-                    endpoint: standby.endpoint.clone(),
-                    region: standby.region.clone(),
-                    table_prefix: format!("{}-", cell.id),
-                    role: cell.tables_role(&config.deployment),
-                },
-                replication: standby.replication,
-            }),
-            region_epoch: 0,
-        })
-        .collect()
-}
-
-/// Instances with the letters that come after those of the first so many.
-fn entries(cell: &CellId, instances: &[InstanceConfig], before: usize) -> Vec<InstanceEntry> {
-    let entry = |(letter, instance): (char, &InstanceConfig)| InstanceEntry {
-        id: InstanceId(format!("{cell}-{letter}")),
-        address: instance.address.clone(),
-        role: instance.role,
-        zone: instance.zone.clone(),
-    };
-    ('a'..='z').skip(before).zip(instances).map(entry).collect()
 }
 
 /// The API's authentication, and how this process calls the cells.

@@ -3,6 +3,7 @@
 mod archived;
 mod bootstrap;
 mod cell;
+mod declared;
 pub(crate) mod deploys;
 pub(crate) mod fixture;
 mod leftovers;

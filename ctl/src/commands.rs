@@ -2,18 +2,16 @@
 
 use anyhow::Result;
 use command_line::columns;
-use control_api::Client;
 use http::Method;
-use local_fleet::socket::{self, Started};
 use local_fleet::up;
-use topology::placement::InstanceEntry;
-use topology::{InstanceId, PlacementUpdate};
+use topology::PlacementUpdate;
 
 use crate::api::{because, client};
-use crate::flags::operations::{Change, Waiting};
-use crate::flags::{AddCell, Cell, Common, Customer, Flags, Noun, Placement, Transfer, Wallet};
+use crate::flags::{Cell, Customer, Flags, Noun, Placement, Transfer, Wallet};
 use crate::output::show;
-use crate::{archive, deploys, drill, ledger, load, local, log, operations, recovery, regions, tables, token, zones};
+use crate::{
+    archive, cells, deploys, drill, ledger, load, local, log, operations, recovery, regions, tables, token, zones,
+};
 
 pub async fn run(flags: Flags) -> Result<()> {
     let common = &flags.common;
@@ -38,7 +36,7 @@ pub async fn run(flags: Flags) -> Result<()> {
         | Noun::Archive(_) => {
             unreachable!("handled above")
         }
-        Noun::Cell(Cell::Add(wanted)) => add_cell(common, &api, &wanted).await,
+        Noun::Cell(Cell::Add(wanted)) => cells::add(common, &api, &wanted).await,
         Noun::Cell(Cell::List) => {
             show(common, &api.get::<Vec<control_api::CellView>>(&["v1", "cells"]).await?, |c| tables::cells(c))
         }
@@ -46,6 +44,8 @@ pub async fn run(flags: Flags) -> Result<()> {
             let cell: control_api::CellView = api.get(&["v1", "cells", id.as_str()]).await?;
             show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
         }
+        Noun::Cell(Cell::Set(wanted)) => cells::set(common, &api, wanted).await,
+        Noun::Cell(Cell::Drift) => cells::drift(common, &api).await,
         Noun::Cell(Cell::Drain { id }) => operations::set_cell(common, &api, &id, "drain").await,
         Noun::Cell(Cell::Undrain { id }) => operations::set_cell(common, &api, &id, "undrain").await,
         Noun::Cell(Cell::Evacuate(wanted)) => operations::evacuate(common, &api, wanted).await,
@@ -118,48 +118,4 @@ fn placement_table(placement: &PlacementUpdate) -> String {
     let pins = placement.pins.iter().filter_map(|pin| Some(vec![pin.wallet.to_string(), name(pin.cell?)]));
     let rows: Vec<_> = runs.chain(pins).collect();
     format!("{}placement version {}\n", columns(&["BUCKETS OR WALLET", "CELL"], &rows), placement.version)
-}
-
-async fn add_cell(common: &Common, api: &Client, wanted: &AddCell) -> Result<()> {
-    let spec = match wanted.address.is_empty() {
-        true => {
-            let started: Started =
-                socket::ask(&common.data, &socket::Request::AddCell(local::new_cell(wanted))).await?;
-            started.cell
-        }
-        false => remote(wanted),
-    };
-    let body = control_api::AddCell { cell: spec, because: because(common) };
-    let cell: control_api::CellView = api.send(Method::POST, &["v1", "cells"], Some(&body)).await?;
-    show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))?;
-    if !wanted.rebalance {
-        return Ok(());
-    }
-    let wait = Waiting { detach: wanted.detach, wait: None };
-    operations::rebalance(common, api, None, &Change { yes: wanted.yes, wait, ..Change::default() }).await
-}
-
-fn remote(wanted: &AddCell) -> control_api::CellSpec {
-    let instances = ('a'..='z').zip(&wanted.address);
-    let instances = instances.map(|(letter, address)| InstanceEntry {
-        id: InstanceId(format!("{}-{letter}", wanted.id)),
-        address: address.address.clone(),
-        role: address.role,
-        zone: address.zone.clone(),
-    });
-    control_api::CellSpec {
-        id: wanted.id.clone(),
-        weight: wanted.weight,
-        max_tps: wanted.max_tps,
-        max_customers: wanted.max_customers,
-        instances: instances.collect(),
-        dynamodb: control_api::CellTables {
-            endpoint: wanted.dynamodb_endpoint.clone(),
-            region: wanted.region.clone(),
-            table_prefix: format!("{}-", wanted.id),
-            role: wanted.role_arn.clone(),
-        },
-        standby: None,
-        region_epoch: 0,
-    }
 }

@@ -13,7 +13,7 @@ pub mod zones;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use local_fleet::up::{DEFAULT_DATA, Up};
 use topology::config::DEFAULT_MAX_TPS;
 use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
@@ -237,6 +237,11 @@ pub enum Cell {
     Show {
         id: CellId,
     },
+    /// Change what a cell declares: its share of buckets, and what it takes. Nothing moves before `ctl rebalance`; its
+    /// processes take their limit from cells.toml when they start.
+    Set(SetCell),
+    /// What cells.toml and the registry say differently; exit code 3 if there is anything.
+    Drift,
     /// Take no new customers; those that are there stay.
     Drain {
         id: CellId,
@@ -298,6 +303,21 @@ pub struct AddCell {
     pub detach: bool,
 }
 
+#[derive(Args)]
+#[command(group = ArgGroup::new("declared").required(true).multiple(true).args(["weight", "max_tps", "max_customers"]))]
+pub struct SetCell {
+    pub id: CellId,
+    /// Share of the buckets, relative to the other cells' weights; 0: none. Default: as it is.
+    #[arg(long)]
+    pub weight: Option<u32>,
+    /// Writes a second; 0: without limit. Default: as it is.
+    #[arg(long)]
+    pub max_tps: Option<u32>,
+    /// Customers; 0: no new ones. Default: as it is.
+    #[arg(long)]
+    pub max_customers: Option<u64>,
+}
+
 #[derive(Subcommand)]
 pub enum Customer {
     /// Give a new user a wallet.
@@ -330,6 +350,13 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn a_cell_is_set_to_something() {
+        let parsed = |words: &str| Flags::try_parse_from(format!("ctl cell set {words}").split(' ')).is_ok();
+        assert!(parsed("cell-1 --weight 2") && parsed("cell-1 --max-tps 5 --max-customers 7"));
+        assert!(!parsed("cell-1") && !parsed("--weight 2") && !parsed("cell-1 --max-customers -1"));
+    }
 
     #[test]
     fn the_help_of_ctl_up_says_what_a_new_fleet_is_like() {

@@ -6,6 +6,7 @@
 
 mod api;
 mod archive;
+mod cells;
 mod commands;
 mod conservation;
 mod deploys;

@@ -13,7 +13,7 @@ pub mod regions;
 pub mod zones;
 
 use command_line::columns;
-use control_api::{CellView, Change, Customer, Status, Where};
+use control_api::{CellView, Change, Customer, Difference, Status, Where};
 use topology::{InstanceEntry, Role};
 
 fn customers(count: Option<u64>) -> String {
@@ -59,6 +59,23 @@ pub fn cells(cells: &[CellView]) -> String {
     columns(&header, &cells.iter().map(row).collect::<Vec<_>>())
 }
 
+/// What one cell declares.
+pub fn declared(cell: &CellView) -> String {
+    let row = [cell.id.to_string(), cell.weight.to_string(), cell.max_tps.to_string(), cell.max_customers.to_string()];
+    columns(&["CELL", "WEIGHT", "MAX TPS", "MAX CUSTOMERS"], &[row.to_vec()])
+}
+
+pub fn drift(differences: &[Difference]) -> String {
+    if differences.is_empty() {
+        return "cells.toml and the registry say the same\n".to_owned();
+    }
+    let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let row = |one: &Difference| {
+        vec![one.cell.to_string(), one.what.clone(), or_none(&one.configured), or_none(&one.registered)]
+    };
+    columns(&["CELL", "WHAT", "CELLS.TOML", "REGISTRY"], &differences.iter().map(row).collect::<Vec<_>>())
+}
+
 pub fn status(status: &Status) -> String {
     let row = |one: &control_api::CellStatus| {
         let ready = one.health.iter().filter(|instance| instance.ready).count();
@@ -79,6 +96,9 @@ pub fn status(status: &Status) -> String {
     text.push_str(&format!("placement version {}\n", status.placement_version));
     for id in &status.not_registered {
         text.push_str(&format!("{id} is in cells.toml but not registered: `ctl cell add {id}`\n"));
+    }
+    if !status.drift.is_empty() {
+        text.push_str("cells.toml and the registry differ: `ctl cell drift`\n");
     }
     text
 }
@@ -175,6 +195,34 @@ cell-2  active  1       32768    0     unknown    127.0.0.1:1,127.0.0.1:1
         assert_eq!(cells(&[cell(1, Some(7)), cell(2, None)]), golden);
     }
 
+    fn difference() -> Difference {
+        let id = CellId::parse("cell-1").expect("sound");
+        Difference {
+            cell: id,
+            what: "max_tps".into(),
+            configured: Some("10000".into()),
+            registered: Some("500".into()),
+        }
+    }
+
+    #[test]
+    fn what_a_cell_declares_and_how_the_file_differs_are_tables() {
+        let golden = "\
+CELL    WEIGHT  MAX TPS  MAX CUSTOMERS
+cell-1  1       1000     10
+";
+        assert_eq!(declared(&cell(1, None)), golden);
+        let golden = "\
+CELL    WHAT     CELLS.TOML  REGISTRY
+cell-1  max_tps  10000       500
+cell-1  cell     listed      -
+";
+        let absent =
+            Difference { what: "cell".into(), configured: Some("listed".into()), registered: None, ..difference() };
+        assert_eq!(drift(&[difference(), absent]), golden);
+        assert_eq!(drift(&[]), "cells.toml and the registry say the same\n");
+    }
+
     #[test]
     fn status_names_what_is_not_ready_and_what_is_not_registered() {
         let health = |letter: &str, why: Option<&str>| InstanceHealth {
@@ -191,12 +239,14 @@ cell-2  active  1       32768    0     unknown    127.0.0.1:1,127.0.0.1:1
             placement_version: 3,
             cells: vec![one],
             not_registered: vec![CellId::parse("cell-4").expect("sound")],
+            drift: vec![difference()],
         });
         let golden = "\
 CELL    STATE   WEIGHT  SHARE    CUSTOMERS  READY  TROUBLE
 cell-1  active  1       50.00 %  7          1/2    cell-1-b not reachable
 placement version 3
 cell-4 is in cells.toml but not registered: `ctl cell add cell-4`
+cells.toml and the registry differ: `ctl cell drift`
 ";
         assert_eq!(shown, golden);
     }

@@ -21,6 +21,9 @@ pub use regions::{Replication, StandbyConfig};
 pub const MAX_CELLS: usize = 1_000;
 /// Most zones of a region that instances may stand in.
 pub const MAX_ZONES: usize = 6;
+/// Most customers that a cell may declare: what every JSON reader takes as a whole number, and a sum over all cells holds.
+pub const MAX_CUSTOMERS: u64 = (1 << 53) - 1;
+const _: () = assert!((u64::MAX / MAX_CUSTOMERS) as usize > MAX_CELLS);
 /// Writes a second of a cell of which nothing else is said.
 pub const DEFAULT_MAX_TPS: u32 = 10_000;
 
@@ -138,6 +141,9 @@ impl Config {
         }
         if self.cells.iter().all(|cell| cell.weight == 0) {
             return Some("every cell has weight 0: no cell could own a bucket".into());
+        }
+        if let Some(cell) = self.cells.iter().find(|cell| cell.max_customers > MAX_CUSTOMERS) {
+            return Some(format!("{}: max_customers {}; at most {MAX_CUSTOMERS}", cell.id, cell.max_customers));
         }
         self.broken_zones()
             .or_else(|| regions::broken(&self.deployment, &self.cells))

@@ -16,6 +16,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use control_api::capacity::SetCapacity;
 use control_api::regions::Failover;
 use control_api::restore::{BeginRestore, FinishRestore, FromArchive};
 use control_api::zones::EvacuateZone;
@@ -156,6 +157,7 @@ macro_rules! asked {
 asked!(
     AddCell,
     SetAddresses,
+    SetCapacity,
     Bootstrap,
     Onboard,
     BeginRestore,

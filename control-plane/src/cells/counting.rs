@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::Client;
 use control_api::CellSpec;
 use topology::{CellIndex, CellState, Placement, WalletId};
 
-use crate::cells::capacity;
 use crate::cells::fleet::Fleet;
+use crate::cells::{capacity, drift};
 use crate::dynamo::text;
 use crate::error::{Error, Result};
 
@@ -38,6 +38,7 @@ pub async fn count_all(fleet: &Fleet) -> Result<bool> {
     let mut all_counted = !records.is_empty();
     let specs: Vec<CellSpec> = records.values().map(|record| record.spec.clone()).collect();
     let Some(known) = fleet.placements.known() else { return Ok(false) };
+    drift::show(fleet, &records, &known.placement);
     for (id, record) in records {
         let Some(cell) = known.placement.cell_named(&id) else { continue };
         // Its tables may be gone.

@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use control_api::CellTables;
+use control_api::{CellSpec, CellTables};
 use mover::Side;
 use store::dynamodb::DynamoStore;
 use tokio::sync::Mutex;
 use topology::{CellId, Config, ZoneId};
 use uuid::Uuid;
 
+use crate::cells::configured;
 use crate::cells::counts::Counts;
 use crate::cells::instances::Instances;
 use crate::cells::loads::Loads;
@@ -23,8 +24,8 @@ use crate::placement::placements::Placements;
 pub struct Fleet {
     /// Wallet ids derive from it.
     pub namespace: Uuid,
-    /// Cells that the configuration names.
-    pub configured: Vec<CellId>,
+    /// Cells as the configuration has them; the registry is the truth.
+    pub configured: Vec<CellSpec>,
     /// Zones that the configuration names.
     pub zones: Vec<ZoneId>,
     pub placements: Placements,
@@ -42,7 +43,7 @@ impl Fleet {
     pub fn new(client: &Client, table_prefix: &str, config: &Config, instances: Instances) -> Self {
         Self {
             namespace: config.deployment.namespace,
-            configured: config.cells.iter().map(|cell| cell.id.clone()).collect(),
+            configured: configured::specs(config),
             zones: config.deployment.zones.clone(),
             placements: Placements::new(client.clone(), table_prefix),
             registry: Registry::new(client.clone(), table_prefix),

@@ -1,8 +1,9 @@
-//! What cells may not have in common: tables, addresses, names of instances. Pure.
+//! What cells may not have in common: tables, addresses, names of instances; and what one may declare. Pure.
 
 use std::collections::HashMap;
 
 use control_api::{CellSpec, CellTables, Refusal};
+use topology::config::MAX_CUSTOMERS;
 
 use crate::error::{Result, refused};
 
@@ -13,6 +14,7 @@ const INSTANCE_MAX_BYTES: usize = 64;
 pub fn check<'a>(cells: impl IntoIterator<Item = &'a CellSpec>) -> Result<()> {
     let mut taken: HashMap<String, &CellSpec> = HashMap::new();
     for cell in cells {
+        check_declared(cell)?;
         let standby = cell.standby.iter();
         let places = [&cell.dynamodb].into_iter().chain(standby.clone().map(|standby| &standby.dynamodb)).map(place);
         let all = || cell.instances.iter().chain(standby.clone().flat_map(|standby| &standby.instances));
@@ -32,6 +34,15 @@ pub fn check<'a>(cells: impl IntoIterator<Item = &'a CellSpec>) -> Result<()> {
             let detail = format!("{:?}: 1 to {INSTANCE_MAX_BYTES} of letters, digits, '-', '_' and '.'", instance.id.0);
             return Err(refused(Refusal::BadId, detail));
         }
+    }
+    Ok(())
+}
+
+/// As `cells.toml` may say it.
+pub fn check_declared(cell: &CellSpec) -> Result<()> {
+    if cell.max_customers > MAX_CUSTOMERS {
+        let detail = format!("{}: maxCustomers {}; at most {MAX_CUSTOMERS}", cell.id, cell.max_customers);
+        return Err(refused(Refusal::BadLimit, detail));
     }
     Ok(())
 }
@@ -84,6 +95,7 @@ mod tests {
             (cell("cell-2", "cell-2-a", "h:2", "cell-1-"), "cell_collides"),
             (cell("cell-2", "../cell-2-a", "h:2", "cell-2-"), "bad_id"),
             (cell("cell-2", "", "h:2", "cell-2-"), "bad_id"),
+            (CellSpec { max_customers: u64::MAX, ..cell("cell-2", "cell-2-a", "h:2", "cell-2-") }, "bad_limit"),
         ] {
             assert_eq!(code(check([&first, &second])), expected, "{second:?}");
         }

@@ -10,6 +10,7 @@ use store::{Genesis, Homes};
 use topology::placement::CellState;
 use topology::{BUCKETS, CellEntry, CellId, CellIndex, Placement};
 
+use crate::cells::drift;
 use crate::cells::fleet::Fleet;
 use crate::cells::registry::Record;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
@@ -158,10 +159,12 @@ pub async fn status(fleet: &Arc<Fleet>) -> Result<Status> {
         statuses.push(CellStatus { cell, share_percent, health });
     }
     let known = fleet.placements.known();
-    let missing = fleet.configured.iter().filter(|id| !statuses.iter().any(|status| &status.cell.id == *id));
+    let is_there = |id: &CellId| statuses.iter().any(|status| &status.cell.id == id);
+    let drift = if known.is_some() { drift::find(fleet).await? } else { vec![] };
     Ok(Status {
         placement_version: known.map_or(0, |known| known.placement.version()),
-        not_registered: missing.cloned().collect(),
+        not_registered: fleet.configured.iter().map(|cell| &cell.id).filter(|id| !is_there(id)).cloned().collect(),
+        drift: drift.into_iter().filter(|one| is_there(&one.cell)).collect(),
         cells: statuses,
     })
 }

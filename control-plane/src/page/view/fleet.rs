@@ -132,6 +132,10 @@ fn grid(snapshot: &Snapshot, status: &Status, visitor: &Visitor) -> Markup {
             p.quiet { "In the configuration, but not registered: "
                 @for id in &status.not_registered { code { (id) } " " } }
         }
+        @if !status.drift.is_empty() {
+            p.quiet { (plural(status.drift.len(), "difference")) " between cells.toml and the registry: "
+                code { "ctl cell drift" } }
+        }
     }
 }
 
