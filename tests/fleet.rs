@@ -3,6 +3,7 @@
 //!
 //! It must never touch a process that it did not start, nor listen beyond the loopback interface.
 
+pub mod alone;
 pub mod books;
 pub mod client;
 pub mod engines;

@@ -2,6 +2,7 @@
 //! wallets are gone.
 
 mod bulkheads;
+mod exhausted;
 mod overload;
 mod roles;
 mod slow;

@@ -6,3 +6,4 @@ mod logs;
 mod metrics;
 mod ops;
 mod traces;
+mod unread;

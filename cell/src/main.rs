@@ -190,6 +190,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         labels: vec![("cell", args.cell.to_string()), ("instance", instance_name.clone())],
     };
     let _log = telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
+    telemetry::process::outlive_full_files()?;
     // Before anything is counted.
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;

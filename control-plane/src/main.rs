@@ -194,6 +194,7 @@ fn start(flags: Flags) -> anyhow::Result<()> {
 }
 
 async fn run(flags: Flags) -> anyhow::Result<()> {
+    telemetry::process::outlive_full_files()?;
     let common = &flags.common;
     let text = std::fs::read_to_string(&common.config)
         .with_context(|| format!("cannot read {} (--config)", common.config.display()))?;

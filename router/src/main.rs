@@ -17,6 +17,7 @@ fn main() -> anyhow::Result<()> {
     let spans = export::start(&identity, &args.telemetry).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
     runtime.block_on(async {
+        telemetry::process::outlive_full_files()?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut running = server::start(&settings, metrics, spans).await?;

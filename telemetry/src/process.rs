@@ -4,8 +4,12 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::metrics::Identity;
 
+/// "File size limit exceeded", on every architecture of Linux but MIPS.
+const SIGXFSZ: i32 = 25;
 /// Clock ticks a second in /proc; fixed in the kernel's interface for every architecture that this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -23,6 +27,13 @@ struct Taken {
     cpu_seconds: Option<f64>,
     open_fds: Option<f64>,
     max_fds: Option<f64>,
+}
+
+/// Beyond the limit of a file's size, which a log may reach, a write fails from now on, as on a full disk; by itself the
+/// system ends the process. Called within the runtime.
+pub fn outlive_full_files() -> std::io::Result<()> {
+    // Its handler stays for as long as the process runs.
+    signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
 /// Whether a metric is written here, and not by the recorder.

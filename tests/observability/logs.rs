@@ -1,15 +1,7 @@
 //! What is logged, line by line, and that it can be changed while processes run.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::fleet::ports::{Ports, free_block};
-use crate::fleet::programs::{die_with_this_thread, program};
 use crate::fleet::{Call, Fleet, until, within};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -90,48 +82,6 @@ async fn what_is_logged_is_changed_while_processes_run() {
         assert!(shown.as_array().is_some_and(|all| all.iter().all(|one| one["filter"] == "warn")), "{shown}");
         let said = fleet.try_ctl(&["log", "set", "x=y=z", "--cell", "cell-1"]).await.expect_err("no filter");
         assert!(said.contains("bad_filter"), "{said}");
-    })
-    .await;
-}
-
-/// A router alone, that logs everything to a pipe which nothing reads.
-fn start_unread(ports: Ports, data: &Path) -> Child {
-    let address = |url: String| url.trim_start_matches("http://").to_owned();
-    let mut command = Command::new(program("router"));
-    command.args(["--listen", &address(ports.router()), "--internal-listen", &address(ports.router_internal())]);
-    command.args(["--admin-listen", &address(ports.router_admin()), "--control-plane", &ports.control_plane()]);
-    command.args(["--namespace", "00000000-0000-0000-0000-000000000007", "--log-format", "json", "--log", "trace"]);
-    command.arg("--data-dir").arg(data).stderr(Stdio::piped());
-    die_with_this_thread(&mut command);
-    command.spawn().expect("the router starts")
-}
-
-#[tokio::test]
-async fn a_log_that_nothing_reads_holds_up_no_request() {
-    within(60, "the test", async {
-        let (ports, data) = (free_block(1), std::env::temp_dir().join(format!("wallet-unread-{}", std::process::id())));
-        let mut router = start_unread(ports, &data);
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().expect("a client");
-        let get = async |url: String| Some(client.get(url).send().await.ok()?.text().await.expect("a body"));
-        let live = async || get(format!("{}/livez", ports.router_admin())).await.is_some();
-        until(10, "the router serves", live).await;
-        let dropped = async || {
-            let page = get(format!("{}/metrics", ports.router_admin())).await.expect("the router answers");
-            let line = page.lines().find(|line| line.starts_with("log_lines_dropped_total")).expect("a metric");
-            !line.ends_with(" 0")
-        };
-        until(40, "lines are dropped", async || {
-            for _ in 0..100 {
-                let url = format!("{}/api/v1/wallets?userId=ann", ports.router());
-                assert!(get(url).await.is_some(), "the router hangs");
-            }
-            dropped().await
-        })
-        .await;
-        assert!(live().await);
-        nix::sys::signal::kill(Pid::from_raw(router.id().cast_signed()), Signal::SIGTERM).expect("it runs");
-        until(10, "it ends all the same", async || router.try_wait().expect("a child").is_some()).await;
-        let _ = std::fs::remove_dir_all(data);
     })
     .await;
 }

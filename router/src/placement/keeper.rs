@@ -146,12 +146,40 @@ impl Keeper {
                 }
             };
             whole = false;
+            self.look_at_disk();
             if !pause.is_zero() {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = poll_now.notified() => tokio::time::sleep(pause.min(limits::POLL_WAKE_SPACING)).await,
                 }
             }
+        }
+    }
+
+    /// A disk that took nothing is tried again: what it holds is better than no placement, what is in use better than that.
+    fn look_at_disk(&mut self) {
+        if self.store.is_open() {
+            return;
+        }
+        let current = self.routes.load_full();
+        let stored = match (self.store.reopen(), &current) {
+            (Ok(stored), None) => stored,
+            (Ok(_), Some(routes)) if self.store.is_open() => {
+                self.keep(&routes.placement.to_full(), &routes.placement);
+                None
+            }
+            (Ok(_), Some(_)) => None,
+            (Err(error), _) => {
+                tracing::error!(error = format!("{error:#}"), "the stored placement cannot be opened");
+                None
+            }
+        };
+        stored.into_iter().for_each(|placement| self.publish(placement));
+    }
+
+    fn keep(&mut self, update: &PlacementUpdate, placement: &Placement) {
+        if let Err(error) = self.store.keep(update, placement) {
+            tracing::error!(%error, version = update.version, "the placement is in use but not stored");
         }
     }
 
@@ -177,9 +205,7 @@ impl Keeper {
         };
         match next {
             Ok(placement) => {
-                if let Err(error) = self.store.keep(update, &placement) {
-                    tracing::error!(%error, version = update.version, "the placement is in use but not stored");
-                }
+                self.keep(update, &placement);
                 self.standing.from_control_plane.store(true, Ordering::Relaxed);
                 self.counters.placement_updates.increment(1);
                 tracing::info!(version = update.version, whole = update.base.is_none(), "new placement");

@@ -98,8 +98,11 @@ fn write_all(mut output: impl Write, queue: &Receiver<Message>, waiting_bytes: &
             let is_full = batch.len() >= WRITE_MAX_BYTES || flushed.is_some();
             next = if is_full { None } else { queue.try_recv().ok() };
         }
-        // Where not even this can be written, nothing else can tell.
-        let _ = output.write_all(&batch);
+        if output.write_all(&batch).is_err() {
+            // The log cannot tell; a metric can.
+            let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+            metrics::counter!("log_lines_dropped_total").increment(lines as u64);
+        }
         waiting_bytes.fetch_sub(batch.len(), Ordering::Relaxed);
         batch.clear();
         if let Some(done) = flushed {
