@@ -6,3 +6,4 @@ mod exhausted;
 mod overload;
 mod roles;
 mod slow;
+mod sockets;

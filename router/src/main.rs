@@ -21,16 +21,17 @@ fn main() -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut running = server::start(&settings, metrics, spans).await?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            failed = running.failed() => tracing::error!(reason = failed, "a part of the router ended by itself"),
-        }
+        let failed = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            failed = running.failed() => Some(failed),
+        };
         tracing::info!("stopping; a second signal ends it at once");
         tokio::select! {
-            finished = running.stop() => finished,
+            finished = running.stop() => finished?,
             _ = terminate.recv() => anyhow::bail!("ended by a second signal"),
             _ = interrupt.recv() => anyhow::bail!("ended by a second signal"),
         }
+        failed.map_or(Ok(()), |reason| Err(anyhow::anyhow!("a part of the router ended by itself: {reason}")))
     })
 }
