@@ -34,6 +34,8 @@ pub const DAY_S: i64 = 24 * HOUR_S;
 /// A certificate that ends within this time is warned of.
 pub const CERTIFICATE_WARN_S: i64 = 21 * DAY_S;
 
+/// Descriptors that a process keeps for what it asks others, and for files.
+pub const DESCRIPTORS_RESERVE: usize = 256;
 /// From an accepted connection to the end of its TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes of one listener at once, and those of one peer; for one more, the oldest is given up: a sound one takes

@@ -22,7 +22,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use crate::limits::{HEAD_MAX_BYTES, HEAD_TIMEOUT};
+use crate::limits::{DESCRIPTORS_RESERVE, HEAD_MAX_BYTES, HEAD_TIMEOUT};
 use crate::role::Role;
 use crate::tls::{Accepted, Acceptor};
 use io::Bounded;
@@ -42,6 +42,17 @@ pub struct Peer {
 pub struct Bounds {
     pub connections_max: usize,
     pub peer_connections_max: usize,
+}
+
+impl Bounds {
+    /// The same, where a process may have so many descriptors: it keeps some for what it asks others.
+    pub fn within(self, descriptors: usize) -> Self {
+        let room = descriptors.saturating_sub(DESCRIPTORS_RESERVE).max(descriptors / 2);
+        Self {
+            connections_max: self.connections_max.min(room),
+            peer_connections_max: self.peer_connections_max.min(room),
+        }
+    }
 }
 
 /// Serves until `closing` is over, then ends what is idle and waits for requests under way; false if they took longer than

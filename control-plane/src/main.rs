@@ -250,7 +250,7 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
 }
 
 async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
-    access::descriptors::raise();
+    let descriptors = access::descriptors::raise();
     let listen = common.listen;
     let doors = doors(common, &settings).await?;
     let identity = control_plane::identity();
@@ -272,7 +272,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
         told_to_stop().await;
         control.fleet.placements.release_readers();
     };
-    if !listener::serve(Acceptor::new(listener, doors.tls), app, BOUNDS, stopped, DRAIN_MAX).await {
+    if !listener::serve(Acceptor::new(listener, doors.tls), app, BOUNDS.within(descriptors), stopped, DRAIN_MAX).await {
         tracing::info!("requests that still ran were cut off");
     }
     background.shutdown().await;

@@ -20,11 +20,8 @@ use super::problem::{self, Fault};
 
 /// The roles that may call a cell over TLS.
 pub const CALLERS: &[Role] = &[Role::Router, Role::ControlPlane, Role::Monitor];
-/// Connections of one peer: a router keeps up to 256 of each of its threads.
-const PEER_CONNECTIONS_MAX: usize = 8 * 1024;
-const CONNECTIONS_MAX: usize = 32 * 1024;
-/// Descriptors that are kept for the store, the router and files.
-const DESCRIPTORS_RESERVE: usize = 256;
+/// A router keeps up to 256 connections of each of its threads.
+const BOUNDS: Bounds = Bounds { connections_max: 32 * 1024, peer_connections_max: 8 * 1024 };
 
 /// How long an instance goes on after the signal to stop.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +46,10 @@ pub async fn serve(
         crate::stop::stopped(&mut stop).await;
         sleep(patience.notice).await;
     };
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVE).max(descriptors / 2);
-    let bounds =
-        Bounds { connections_max: CONNECTIONS_MAX.min(room), peer_connections_max: PEER_CONNECTIONS_MAX.min(room) };
     let is_open = tls.is_none();
     let routes = routes.layer(from_fn(move |request, next| admit(is_open, request, next)));
     let acceptor = Acceptor::new(listener, tls);
-    if !listener::serve(acceptor, routes, bounds, closing, patience.requests).await {
+    if !listener::serve(acceptor, routes, BOUNDS.within(descriptors), closing, patience.requests).await {
         warn!("requests were still in flight when the patience of the shutdown ended");
     }
 }
