@@ -18,7 +18,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("command-line", &[]),
     ("control-api", &["topology", "access", "ledger", "command-line"]),
     ("restoration", &["topology", "ledger", "store", "archive", "mover", "control-api"]),
-    ("deploy-analysis", &["control-api"]),
+    ("deploy-analysis", &["topology", "control-api"]),
     ("reconciliation", &["topology", "ledger", "control-api"]),
     ("local-fleet", &["topology", "access", "ledger", "control-api", "command-line"]),
     ("load-generator", &["topology", "ledger", "control-api", "reconciliation", "command-line"]),

@@ -45,6 +45,12 @@ impl Counts {
         self.classes.values().sum()
     }
 
+    /// Of those with a measured time, how many took longer: as far as their classes tell.
+    pub fn slower_than(&self, micros: u64) -> Errors {
+        let slower = self.classes.iter().filter(|(class, _)| **class > micros).map(|(_, count)| count).sum();
+        Errors { errors: slower, requests: self.timed() }
+    }
+
     pub fn mean_ms(&self) -> f64 {
         match self.timed() {
             0 => 0.0,

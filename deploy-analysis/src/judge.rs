@@ -4,9 +4,10 @@
 //! It must never call a version sound for want of requests: it says how many it needs.
 
 use control_api::{DeployLimits, Says, Verdict};
+use topology::slo::Slo;
 
 use super::figures::{Counts, Figures};
-use super::statistics::{NEEDED_MAX, more_errors, requests_needed, slower};
+use super::statistics::{Errors, NEEDED_MAX, more_errors, requests_needed, slower};
 
 /// A version that is no worse is taken back by chance in one wave of so many, at most: 1 in 100.
 const ALPHA: f64 = 0.01;
@@ -14,12 +15,14 @@ const ALPHA: f64 = 0.01;
 const POWER: f64 = 0.9;
 /// The figures of one wave are looked at so often, at most.
 pub const LOOKS_MAX: u32 = 200;
-/// Routes, each compared in two ways with two controls: each look is so many tests at most.
-const TESTS_MAX: f64 = 4.0 * 32.0;
+/// Routes, each compared in three ways with two controls: each look is so many tests at most.
+const TESTS_MAX: f64 = 6.0 * 32.0;
 /// Of two controls one has to show it beyond doubt, and the other one at least so much.
 const AGREES: f64 = 0.1;
 /// Of the rise that has to be noticed, a rise of a route below this part is ignored.
 const RISE_PART: f64 = 0.1;
+/// Of the answers to a route so many percent may be later than its objective, and a rise by as many is a rise.
+const LATE_PERCENT: f64 = 1.0;
 /// In the mean at least so many times as long, to be called slower.
 const SLOWER_TIMES: f64 = 1.3;
 /// Fewer measured times than this tell nothing.
@@ -77,7 +80,11 @@ fn needed(others: &Counts, before: &Counts, limits: &DeployLimits) -> u64 {
 }
 
 fn compared(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Vec<String> {
-    let found = [errors(route, wave, controls, limits), times(route, wave, controls, limits)];
+    let found = [
+        errors(route, wave, controls, limits),
+        times(route, wave, controls, limits),
+        late(route, wave, controls, limits),
+    ];
     found.into_iter().flatten().collect()
 }
 
@@ -120,6 +127,31 @@ fn times(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimi
         };
         let [others, before] = controls.map(mean);
         format!("{route}: {} in the mean of {}; other cells {others}, before {before}", mean(wave), wave.timed())
+    })
+}
+
+/// Answers later than the objective of the route, and than what counts as slower at all: more of them than before, and
+/// more than the objective leaves room for.
+fn late(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Option<String> {
+    let after_ms = u64::from(Slo::own().late_after_ms(route)?).max(limits.slower_by_ms);
+    let late = |counts: &Counts| counts.slower_than(after_ms.saturating_mul(1_000));
+    let percent = |counts: &Counts| {
+        let Errors { errors, requests } = late(counts);
+        if requests == 0 { 0.0 } else { errors as f64 * 100.0 / requests as f64 }
+    };
+    if wave.timed() < TIMED_MIN || percent(wave) <= LATE_PERCENT {
+        return None;
+    }
+    let tests = controls.map(|control| {
+        (control.timed() >= TIMED_MIN).then(|| match percent(wave) - percent(control) >= LATE_PERCENT {
+            true => more_errors(late(wave), late(control)),
+            false => 1.0,
+        })
+    });
+    beyond_doubt(tests).then(|| {
+        let [others, before] = controls.map(percent);
+        let found = percent(wave);
+        format!("{route}: {found:.2} % took longer than {after_ms} ms; other cells {others:.2} %, before {before:.2} %")
     })
 }
 

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use telemetry::catalogue::{self, Kind};
+use telemetry::metrics::SECONDS;
+use topology::endpoint::Class;
+use topology::slo::Slo;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above this crate").to_owned()
@@ -46,6 +49,26 @@ fn every_alert_names_a_section_of_the_runbook_and_has_a_test() {
         let anchor = section.strip_prefix("docs/runbook.md#").unwrap_or_else(|| panic!("{name}: {section}"));
         assert!(anchors.contains(anchor), "{name}: the runbook has no section {anchor}");
         assert!(tests.contains(&format!("alertname: {name}\n")), "{name} has no unit test");
+    }
+}
+
+#[test]
+fn rules_and_documents_say_what_slo_toml_promises() {
+    let slo = Slo::own();
+    for (path, wanted) in [("ops/prometheus/recording.yml", slo.rules()), ("docs/objectives.md", slo.table())] {
+        assert!(text(path).contains(&wanted), "{path} has to hold:\n{wanted}");
+    }
+    let alerts = text("ops/prometheus/alerts.yml");
+    let burns: Vec<_> = alerts.lines().filter(|line| line.contains(" > ") && line.contains(" * 0.0")).collect();
+    assert!(burns.len() >= 8, "{burns:?}");
+    for line in burns {
+        let budget = if line.contains("requests_late") { 0.01 } else { slo.budget() };
+        assert!(line.ends_with(&format!(" * {budget}")), "not the budget of slo.toml, {budget}: {line}");
+    }
+    for class in Class::ALL {
+        let Some(latency) = slo.latency(class) else { continue };
+        let bound = f64::from(latency.p99_ms) / 1_000.0;
+        assert!(SECONDS.contains(&bound), "{}: no histogram has a bound at {bound} s", class.name());
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the components agree on: ids, `cells.toml`, placement, and the types that travel between them.
+//! What the components agree on: ids, `cells.toml`, `slo.toml`, placement, and the types that travel between them.
 //!
 //! Pure: no I/O, no clock, no async. Everything else in the workspace may import this crate; it imports none of them.
 
@@ -12,6 +12,7 @@ pub mod problem;
 pub mod restoring;
 pub mod role;
 pub mod shares;
+pub mod slo;
 pub mod version;
 pub mod wire;
 

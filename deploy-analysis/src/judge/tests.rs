@@ -56,6 +56,29 @@ fn a_version_is_judged_by_what_it_is_compared_with() {
     assert_eq!(verdict.findings, [golden]);
 }
 
+/// 50 ms slower for a few, which the mean hardly shows.
+#[test]
+fn a_version_that_is_late_more_often_than_it_may_is_worse() {
+    const DEPOSIT: &str = "/api/v1/wallets/{id}/deposit";
+    let figures = |route: &str, late: u64| {
+        let classes = BTreeMap::from([(100_000, 2_000 - late), (250_000, late)]);
+        let seconds = (2_000 - late) as f64 * 0.08 + late as f64 * 0.12;
+        Figures(BTreeMap::from([(route.to_owned(), Counts { requests: 2_000, errors: 0, classes, seconds })]))
+    };
+    for (what, route, late, others, before, says) in [
+        ("5 % are late", DEPOSIT, 100, 2, 2, Says::Worse),
+        ("as many as elsewhere", DEPOSIT, 100, 100, 2, Says::Sound),
+        ("no more than may be", DEPOSIT, 20, 0, 0, Says::Sound),
+        ("there is no objective", "/unheard-of", 100, 2, 2, Says::Sound),
+    ] {
+        let verdict = verdict(&figures(route, late), &figures(route, others), &figures(route, before));
+        assert_eq!(verdict.says, says, "{what}: {verdict:?}");
+    }
+    let found = verdict(&figures(DEPOSIT, 100), &figures(DEPOSIT, 2), &figures(DEPOSIT, 2)).findings;
+    let golden = "/api/v1/wallets/{id}/deposit: 5.00 % took longer than 100 ms; other cells 0.10 %, before 0.10 %";
+    assert_eq!(found, [golden]);
+}
+
 #[test]
 fn a_version_that_fails_a_rare_route_is_found() {
     let wave = figures(counts(40, 40, 0), counts(100_000, 0, 0));
