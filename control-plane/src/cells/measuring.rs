@@ -30,6 +30,10 @@ pub async fn keep_measuring(fleet: &Fleet) {
     let mut before = HashMap::new();
     loop {
         let cells = fleet.placements.known().map(|known| known.placement.cells().to_vec()).unwrap_or_default();
+        for cell in &cells {
+            let instances = metrics::gauge!("control_plane_cell_instances", "cell" => cell.id.to_string());
+            instances.set(cell.instances.len() as f64);
+        }
         let looks = cells.iter().filter(|cell| cell.state != CellState::Removed).map(|cell| look(fleet, cell));
         let mut now = HashMap::new();
         for (cell, found) in join_all(looks).await {
