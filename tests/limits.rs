@@ -4,6 +4,7 @@
 mod bulkheads;
 mod exhausted;
 mod overload;
+mod placed;
 mod roles;
 mod slow;
 mod sockets;

@@ -71,7 +71,7 @@ pub struct CellConfig {
     /// Writes a second that the cell is tested for; its processes, each for its part, refuse what comes beyond.
     #[serde(default = "default_max_tps")]
     pub max_tps: u32,
-    /// Customers that the cell is tested for; onboarding goes elsewhere above it.
+    /// Customers that the cell is tested for; onboarding goes elsewhere above it. No wallet is refused for it.
     #[serde(default = "default_max_customers")]
     pub max_customers: u64,
     /// Where each instance is; the local fleet assigns them itself.

@@ -87,13 +87,19 @@ fn summed(cells: Vec<CellCapacity>) -> Capacity {
     Capacity { advice, ..capacity }
 }
 
-/// Of what all serving cells take, the part that is used: what trends are made of.
+/// Of what all serving cells take, the part that is used, which trends are made of; and of each, its customers.
 pub fn show_used(fleet: &Fleet, specs: &[CellSpec], placement: &Placement) {
     let serving =
         || specs.iter().filter(|spec| placement.cell_named(&spec.id).is_some_and(|cell| is_serving(cell.state)));
     let customers = serving().map(|spec| fleet.counts.of(&spec.id)).sum::<Option<u64>>();
     let writes = serving().map(|spec| Some(fleet.loads.of(&spec.id)?.writes_per_second)).sum::<Option<f64>>();
     let most = serving().map(|spec| spec.max_customers).sum();
+    for spec in serving() {
+        let held = fleet.counts.of(&spec.id).and_then(|held| percent(held as f64, spec.max_customers));
+        if let Some(held) = held {
+            metrics::gauge!("control_plane_cell_customers_ratio", "cell" => spec.id.to_string()).set(held / 100.0);
+        }
+    }
     show("customers", customers.map(|customers| customers as f64), most);
     show("writes", writes, serving().map(|spec| u64::from(spec.max_tps)).sum());
 }
