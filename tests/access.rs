@@ -4,5 +4,6 @@
 mod callers;
 mod certificates;
 mod listeners;
+mod load;
 pub mod support;
 mod tokens;

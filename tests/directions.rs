@@ -21,7 +21,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("deploy-analysis", &["topology", "control-api"]),
     ("reconciliation", &["topology", "ledger", "control-api"]),
     ("local-fleet", &["topology", "access", "ledger", "control-api", "command-line"]),
-    ("load-generator", &["topology", "ledger", "control-api", "reconciliation", "command-line"]),
+    ("load-generator", &["topology", "access", "ledger", "control-api", "reconciliation", "command-line"]),
     (
         "drills",
         &[

@@ -1,5 +1,6 @@
 //! A client of the control plane's HTTP API, which turns problems into exit codes.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Once;
 use std::time::Duration;
@@ -27,12 +28,41 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Where a control plane listens by default.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8083";
 
-/// What a client shows the control plane, and by whom it expects to be answered.
-#[derive(Default)]
+/// What a client shows, and by whom it expects to be answered.
+#[derive(Clone, Default)]
 pub struct Credentials {
     /// PEM file of the authorities to trust; else those that the machine trusts.
     pub authority: Option<PathBuf>,
     pub token: Option<String>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "…");
+        f.debug_struct("Credentials").field("authority", &self.authority).field("token", &token).finish()
+    }
+}
+
+impl Credentials {
+    /// How to connect to this server.
+    pub fn connector(&self, url: &str) -> Result<Connector> {
+        let tls = match &self.authority {
+            _ if !url.starts_with("https://") => None,
+            Some(authority) => Some(tls::Client::believing(authority)?),
+            None => Some(tls::Client::public()?),
+        };
+        Ok(Connector::new(tls, None))
+    }
+
+    /// The token as a header's value, for a server that may have it; `flag` names the server.
+    pub fn authorization(&self, flag: &str, url: &str) -> Result<Option<HeaderValue>> {
+        let Some(token) = &self.token else { return Ok(None) };
+        check_plain(flag, url).map_err(|error| failure(USAGE, error.to_string()))?;
+        let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+        let mut value = value.map_err(|_| failure(USAGE, "the token is not a token"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
 }
 
 pub struct Client {
@@ -43,18 +73,8 @@ pub struct Client {
 impl Client {
     /// `server`: `http://` or `https://host:port`.
     pub fn new(server: &str, credentials: &Credentials) -> Result<Self> {
-        let is_tls = server.starts_with("https://");
-        let tls = match &credentials.authority {
-            _ if !is_tls => None,
-            Some(authority) => Some(tls::Client::believing(authority).context("--ca")?),
-            None => Some(tls::Client::public()?),
-        };
-        let mut http = Http::new(Connector::new(tls, None));
-        if let Some(token) = &credentials.token {
-            check_plain("--server", server).map_err(|error| failure(USAGE, error.to_string()))?;
-            let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
-            let mut value = value.map_err(|_| failure(USAGE, "--token is not a token"))?;
-            value.set_sensitive(true);
+        let mut http = Http::new(credentials.connector(server).context("--ca")?);
+        if let Some(value) = credentials.authorization("--server", server)? {
             http = http.with(AUTHORIZATION, value);
         }
         Ok(Self { http, server: server.trim_end_matches('/').to_owned() })

@@ -81,9 +81,12 @@ async fn play(drill: &Drill, size: Size, fleet: &DrillFleet) -> Result<Played> {
     let duration = Duration::from_millis(size.duration_ms);
     let settings = Settings {
         router: fleet.router(),
+        credentials: Credentials::default(),
         rate: size.rate,
         duration: duration + OVERTIME_MAX,
         wallets: size.wallets,
+        customers_max: usize::MAX,
+        users: vec![],
         customers: None,
         mix: MIX.parse().map_err(anyhow::Error::msg)?,
         cross_percent: Some(CROSS_PERCENT),

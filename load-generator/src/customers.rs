@@ -30,15 +30,16 @@ pub struct Opened {
     pub next_number: u64,
 }
 
-pub async fn open(wire: &Arc<Wire>, run: &str, count: usize) -> Result<Opened> {
-    let mut opened = Vec::with_capacity(count);
+pub async fn open(wire: &Arc<Wire>, run: &str, users: impl Iterator<Item = String>) -> Result<Opened> {
+    let (mut opened, mut count) = (Vec::new(), 0);
     let mut working = JoinSet::new();
-    for position in 0..count {
+    for (position, user) in users.enumerate() {
+        count += 1;
         if working.len() == CONCURRENT_MAX {
             opened.extend(working.join_next().await.expect("there are some").context("a task broke")?);
         }
         let (wire, run) = (Arc::clone(wire), run.to_owned());
-        working.spawn(async move { open_one(&wire, &run, position).await });
+        working.spawn(async move { open_one(&wire, &run, user, position).await });
     }
     while let Some(done) = working.join_next().await {
         opened.extend(done.context("a task broke")?);
@@ -53,8 +54,7 @@ pub async fn open(wire: &Arc<Wire>, run: &str, count: usize) -> Result<Opened> {
 }
 
 /// `None`: it could not be done.
-async fn open_one(wire: &Wire, run: &str, position: usize) -> Option<(usize, Customer, Vec<Operation>)> {
-    let user = format!("{run}-{position}");
+async fn open_one(wire: &Wire, run: &str, user: String, position: usize) -> Option<(usize, Customer, Vec<Operation>)> {
     let first = position as u64 * STEPS;
     let (created, wallet) = insist(wire, &Call::create(&user, key(run, first))).await?;
     let wallet = wallet?;

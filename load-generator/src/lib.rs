@@ -5,6 +5,7 @@
 pub mod customers;
 pub mod latency;
 pub mod mix;
+pub mod objectives;
 pub mod operation;
 pub mod outcome;
 pub mod planner;

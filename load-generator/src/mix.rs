@@ -34,6 +34,10 @@ impl Kind {
 pub struct Mix([u32; KINDS.len()]);
 
 impl Mix {
+    pub fn has(&self, kind: Kind) -> bool {
+        KINDS.iter().zip(self.0).any(|(one, weight)| *one == kind && weight > 0)
+    }
+
     pub fn draw(&self, dice: &mut fastrand::Rng) -> Kind {
         let mut left = dice.u32(0..self.0.iter().sum());
         for (kind, weight) in KINDS.into_iter().zip(self.0) {

@@ -48,13 +48,15 @@ impl Planner {
         Self { mix, cross_percent, dice: Rng::with_seed(seed), cells }
     }
 
-    /// `count` customers have wallets: at least two, so that one can pay the other.
-    pub fn next(&mut self, customers: &[Customer], count: usize) -> Intent {
+    /// `count` customers have wallets: at least two, so that one can pay the other. Where there may be no more, a creation
+    /// is a read.
+    pub fn next(&mut self, customers: &[Customer], count: usize, may_create: bool) -> Intent {
         let kind = self.mix.draw(&mut self.dice);
         let customer = self.dice.usize(0..count);
         let intent = Intent { kind, customer: Some(customer), payee: None, amount: Money::ZERO };
         match kind {
-            Kind::Creates => Intent { customer: None, ..intent },
+            Kind::Creates if may_create => Intent { customer: None, ..intent },
+            Kind::Creates => Intent { kind: Kind::Reads, ..intent },
             Kind::Reads => intent,
             Kind::Deposits => Intent { amount: Money::from_minor(self.dice.u64(1..=DEPOSIT_MAX_MINOR)), ..intent },
             Kind::Withdrawals => Intent { amount: self.payment(), ..intent },
@@ -98,10 +100,18 @@ mod tests {
         let (customers, mix): (_, Mix) = (customers(), "transfers:1,deposits:1".parse().expect("sound"));
         let ask = || {
             let mut planner = Planner::new(mix, Some(50), 9, &customers);
-            let next = |_| planner.next(&customers, customers.len());
+            let next = |_| planner.next(&customers, customers.len(), true);
             (0..100).map(next).map(|intent| (intent.customer, intent.payee, intent.amount)).collect::<Vec<_>>()
         };
         assert_eq!(ask(), ask());
+    }
+
+    #[test]
+    fn creations_end_where_there_may_be_no_more_customers() {
+        let (customers, mix): (_, Mix) = (customers(), "creates:1".parse().expect("sound"));
+        let mut planner = Planner::new(mix, None, 3, &customers);
+        let asked = [true, false].map(|may| planner.next(&customers, customers.len(), may).kind);
+        assert_eq!(asked, [Kind::Creates, Kind::Reads]);
     }
 
     #[test]
@@ -109,7 +119,7 @@ mod tests {
         let (customers, mix): (_, Mix) = (customers(), "transfers:1".parse().expect("sound"));
         for (percent, expected) in [(0, 0..=60), (50, 400..=600), (100, 1_000..=1_000)] {
             let mut planner = Planner::new(mix, Some(percent), 1, &customers);
-            let pairs = (0..1_000).map(|_| planner.next(&customers, customers.len()));
+            let pairs = (0..1_000).map(|_| planner.next(&customers, customers.len(), true));
             let pairs: Vec<_> =
                 pairs.map(|intent| (intent.customer.expect("a payer"), intent.payee.expect("a payee"))).collect();
             assert!(pairs.iter().all(|(from, to)| from != to));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use command_line::{USAGE, failure};
+use control_api::client::Credentials;
 use reconciliation::Reported;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,13 +33,19 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `http://host:port` of a router.
+    /// `http://` or `https://host:port` of a router.
     pub router: String,
+    /// What it is shown, and how it is known.
+    pub credentials: Credentials,
     /// Requests a second.
     pub rate: u32,
     /// It ends by itself after this long.
     pub duration: Duration,
     pub wallets: usize,
+    /// Customers that there may be in the end; what would be one more creation is a read.
+    pub customers_max: usize,
+    /// What the first customers are called; any names if there are none.
+    pub users: Vec<String>,
     /// Of another load: this one shares them, and creates none of its own.
     pub customers: Option<Vec<Customer>>,
     pub mix: Mix,
@@ -70,12 +76,15 @@ pub struct Running {
 impl Load {
     /// Creates and funds the wallets, then starts the clock.
     pub async fn start(settings: Settings) -> Result<Running> {
-        let wire = Wire::new(&settings.router, settings.patience).map_err(|what| failure(USAGE, what))?;
-        let wire = Arc::new(wire);
+        let wire = Arc::new(Wire::new(&settings.router, &settings.credentials, settings.patience)?);
         let run = format!("load-{}", Uuid::new_v4().simple());
         let opened = match settings.customers.clone() {
             Some(customers) => Opened { customers, operations: vec![], next_number: 0 },
-            None => open(&wire, &run, settings.wallets).await?,
+            None => {
+                let named = |position| format!("{run}-{position}");
+                let users = settings.users.iter().cloned().chain((settings.users.len()..).map(named));
+                open(&wire, &run, users.take(settings.wallets)).await?
+            }
         };
         let mut customers = opened.customers;
         for customer in &mut customers {
@@ -197,7 +206,8 @@ impl Generator {
             return;
         }
         self.late.add(micros(self.began.elapsed().saturating_sub(due)));
-        let intent = self.planner.next(&self.outcome.customers, self.wallets);
+        let may_create = self.outcome.customers.len() < self.settings.customers_max;
+        let intent = self.planner.next(&self.outcome.customers, self.wallets, may_create);
         let number = self.next_number;
         self.next_number += 1;
         let customer = intent.customer.unwrap_or_else(|| self.newcomer(number));

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::latency::Percentiles;
 use crate::mix::{KINDS, Kind};
+use crate::objectives::{self, Objective};
 use crate::operation::Operation;
 use crate::outcome::{Outcome, Slice, latencies};
 
@@ -45,6 +46,9 @@ pub struct Summary {
     pub kinds: BTreeMap<Kind, Row>,
     pub all: Row,
     pub slices: Vec<Slice>,
+    /// Each objective, if the load is judged by them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<Objective>,
 }
 
 pub fn row<'a>(operations: impl Iterator<Item = &'a Operation> + Clone) -> Row {
@@ -85,6 +89,7 @@ pub fn summary(outcome: &Outcome) -> Summary {
         kinds: kinds.collect(),
         all,
         slices: outcome.slices(SLICE),
+        objectives: vec![],
     }
 }
 
@@ -134,6 +139,9 @@ pub fn table(summary: &Summary) -> String {
             ms(late.p99_ms),
             ms(late.max_ms)
         ));
+    }
+    if !summary.objectives.is_empty() {
+        text.push_str(&objectives::table(&summary.objectives));
     }
     text
 }

@@ -4,11 +4,15 @@
 
 use std::time::Duration;
 
+use access::http::Connector;
+use anyhow::{Context, Result};
 use bytes::Bytes;
+use command_line::{USAGE, failure};
+use control_api::client::Credentials;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ledger::Money;
 use reconciliation::Reported;
@@ -19,7 +23,6 @@ use uuid::Uuid;
 
 use crate::operation::reported;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Below the router's keep-alive timeout.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -83,27 +86,30 @@ struct Success {
 }
 
 pub struct Wire {
-    client: Client<HttpConnector, Full<Bytes>>,
-    authority: String,
+    client: Client<Connector, Full<Bytes>>,
+    /// Scheme and authority.
+    base: String,
+    authorization: Option<HeaderValue>,
     patience: Duration,
     deadline_ms: String,
 }
 
 impl Wire {
-    /// `url`: `http://host:port`. `patience`: how long one attempt may take.
-    pub fn new(url: &str, patience: Duration) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{url:?}: {error}"))?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
-        let authority = authority.ok_or_else(|| format!("{url:?} is not http://host:port"))?.to_string();
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    /// `url`: `http://` or `https://host:port`. `patience`: how long one attempt may take.
+    pub fn new(url: &str, credentials: &Credentials, patience: Duration) -> Result<Self> {
+        let is_base = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some();
+        url.parse()
+            .ok()
+            .filter(is_base)
+            .ok_or_else(|| failure(USAGE, format!("{url:?} is not http(s)://host:port")))?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .retry_canceled_requests(false)
-            .build(connector);
-        Ok(Self { client, authority, patience, deadline_ms: patience.as_millis().to_string() })
+            .build(credentials.connector(url).context("--router-ca")?);
+        let authorization = credentials.authorization("--router", url)?;
+        let (base, deadline_ms) = (url.trim_end_matches('/').to_owned(), patience.as_millis().to_string());
+        Ok(Self { client, base, authorization, patience, deadline_ms })
     }
 
     /// One attempt. It always has an answer: that there was none is one.
@@ -116,9 +122,11 @@ impl Wire {
     }
 
     async fn exchange(&self, call: &Call) -> Result<(u16, Bytes), &'static str> {
-        let uri = format!("http://{}{}", self.authority, call.path);
-        let mut request = Request::builder().method(call.method.clone()).uri(uri);
+        let mut request = Request::builder().method(call.method.clone()).uri(format!("{}{}", self.base, call.path));
         request = request.header(wire::DEADLINE_MS, &self.deadline_ms).header(header::USER_AGENT, "ctl load");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         if let Some(key) = &call.key {
             request = request.header(wire::IDEMPOTENCY_KEY, key).header(header::CONTENT_TYPE, "application/json");
         }

@@ -40,9 +40,12 @@ pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
     let api = Client::new(&fleet.ports.control_plane(), &Credentials::default()).expect("an address");
     let settings = Settings {
         router: fleet.ports.router(),
+        credentials: Credentials::default(),
         rate,
         duration: Duration::from_secs(600),
         wallets: 60,
+        customers_max: usize::MAX,
+        users: vec![],
         customers: None,
         mix: mix.parse().expect("a mix"),
         cross_percent: None,

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use control_api::client::Credentials;
 use load_generator::operation::Operation;
 use load_generator::outcome::{Outcome, Slice, latencies};
 use load_generator::{Load, Settings};
@@ -41,9 +42,12 @@ struct Phase {
 async fn run(fleet: &Fleet, name: &'static str, rate: u64, seconds: u64) -> Phase {
     let load = Load::start(Settings {
         router: fleet.ports.router(),
+        credentials: Credentials::default(),
         rate: u32::try_from(rate).expect("a rate"),
         duration: Duration::from_secs(seconds),
         wallets: 32,
+        customers_max: usize::MAX,
+        users: vec![],
         customers: None,
         mix: "deposits:60,withdrawals:40".parse().expect("a sound mix"),
         cross_percent: None,

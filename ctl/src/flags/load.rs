@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use load_generator::mix::{self, Mix};
+use topology::CellId;
 
 #[derive(Args)]
 pub struct LoadArgs {
@@ -31,9 +32,27 @@ pub struct LoadArgs {
     /// How long one attempt may take.
     #[arg(long, default_value = "10s", value_parser = mix::duration)]
     pub patience: Duration,
-    /// Base URL of the router; default: that of the local fleet in --data.
+    /// Base URL of the router, http:// or https://; default: that of the local fleet in --data. One on another machine
+    /// needs --most-customers.
     #[arg(long)]
     pub router: Option<String>,
+    /// Token of a service that may create and read wallets, deposit, withdraw and transfer; on a secure fleet of your own
+    /// in --data one is made.
+    #[arg(long, env = "CTL_ROUTER_TOKEN", hide_env_values = true, requires = "router")]
+    pub router_token: Option<String>,
+    /// PEM file of the authorities to believe when --router is https.
+    #[arg(long, env = "CTL_ROUTER_CA", requires = "router")]
+    pub router_ca: Option<PathBuf>,
+    /// How many customers it may create; they stay. Default, on this machine: as many as it takes.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+    pub most_customers: Option<u32>,
+    /// Only with customers of these cells, separated by commas; needs a mix without creates.
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<CellId>,
+    /// Judge the load by the objectives in this file [default: those that ctl was built with]; exit code 6 if one is not
+    /// kept, or could not be told.
+    #[arg(long, num_args = 0..=1, value_name = "FILE")]
+    pub slo: Option<Option<PathBuf>>,
     /// Write the summary and its course in time as JSON.
     #[arg(long)]
     pub report: Option<PathBuf>,
