@@ -1,0 +1,86 @@
+"""Follows the pods of namespace `wallet`, for scripts/check-cluster.
+
+    pods.py count COMPONENT     a line for each change: how many pods of each zone are ready and stay
+    pods.py balance             plays the load balancers: opens the gates of a pod whose process is up, two seconds later
+
+The server is given by SERVER, CA (a file) and TOKEN.
+"""
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+TARGET_HEALTHY_SECONDS = 2
+CONTEXT = ssl.create_default_context(cafile=os.environ["CA"])
+PODS = "/api/v1/namespaces/wallet/pods"
+
+
+def ask(path, body=None):
+    headers = {"authorization": f"Bearer {os.environ['TOKEN']}"}
+    if body is not None:
+        headers["content-type"] = "application/strategic-merge-patch+json"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(os.environ["SERVER"] + path, data, headers, method="PATCH" if body else "GET")
+    return urllib.request.urlopen(request, context=CONTEXT, timeout=3600)
+
+
+def follow():
+    """Every state of every pod, the present ones first; None after them."""
+    listed = json.load(ask(PODS))
+    for pod in listed["items"]:
+        yield "ADDED", pod
+    yield "LISTED", None
+    for line in ask(f"{PODS}?watch=1&resourceVersion={listed['metadata']['resourceVersion']}&timeoutSeconds=3600"):
+        event = json.loads(line)
+        if event["type"] == "ERROR":
+            sys.exit(f"the watch ended: {event['object']}")
+        yield event["type"], event["object"]
+
+
+def true_conditions(pod):
+    return {one["type"] for one in pod["status"].get("conditions", []) if one["status"] == "True"}
+
+
+def count(component):
+    zones, began, said, listed = {}, time.monotonic(), None, False
+    for kind, pod in follow():
+        listed = listed or kind == "LISTED"
+        if pod and pod["metadata"]["labels"].get("app.kubernetes.io/name") == component:
+            meta = pod["metadata"]
+            stays = "Ready" in true_conditions(pod) and "deletionTimestamp" not in meta and kind != "DELETED"
+            ready = zones.setdefault(meta["labels"]["zone"], set())
+            ready.add(meta["uid"]) if stays else ready.discard(meta["uid"])
+        now = " ".join(f"{zone}={len(zones[zone])}" for zone in sorted(zones))
+        if listed and now != said:
+            print(f"{time.monotonic() - began:.1f} {now}", flush=True)
+            said = now
+
+
+def open_gates(meta, gates):
+    conditions = [{"type": gate, "status": "True"} for gate in gates]
+    try:
+        ask(f"{PODS}/{meta['name']}/status", {"status": {"conditions": conditions}}).read()
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+
+
+def balance():
+    under_way = set()
+    for kind, pod in follow():
+        if pod is None or kind == "DELETED" or "deletionTimestamp" in pod["metadata"]:
+            continue
+        true = true_conditions(pod)
+        gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates", [])]
+        closed = [gate for gate in gates if gate not in true]
+        if closed and "ContainersReady" in true and pod["metadata"]["uid"] not in under_way:
+            under_way.add(pod["metadata"]["uid"])
+            threading.Timer(TARGET_HEALTHY_SECONDS, open_gates, (pod["metadata"], closed)).start()
+
+
+if __name__ == "__main__":
+    count(sys.argv[2]) if sys.argv[1] == "count" else balance()
