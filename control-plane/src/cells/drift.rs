@@ -18,10 +18,15 @@ pub async fn find(fleet: &Fleet) -> Result<Vec<Difference>> {
     Ok(of(fleet, &fleet.registry.all().await?, &now.placement))
 }
 
-/// The same, from records that have been read. A removed cell is in the registry no more.
+/// The same, from records that have been read. A removed cell is in the registry no more; a weight is what the placement
+/// says, by which buckets are shared.
 pub fn of(fleet: &Fleet, records: &HashMap<CellId, Record>, placement: &Placement) -> Vec<Difference> {
     let cells = placement.cells().iter().filter(|cell| cell.state != CellState::Removed);
-    let registered: Vec<&CellSpec> = cells.filter_map(|cell| Some(&records.get(&cell.id)?.spec)).collect();
+    let registered = cells.filter_map(|cell| {
+        let spec = records.get(&cell.id)?.spec.clone();
+        Some(CellSpec { weight: cell.weight, ..spec })
+    });
+    let registered: Vec<CellSpec> = registered.collect();
     between(&fleet.configured, &registered)
 }
 
@@ -30,7 +35,7 @@ pub fn show(fleet: &Fleet, records: &HashMap<CellId, Record>, placement: &Placem
     metrics::gauge!("control_plane_registry_differences").set(of(fleet, records, placement).len() as f64);
 }
 
-fn between(configured: &[CellSpec], registered: &[&CellSpec]) -> Vec<Difference> {
+fn between(configured: &[CellSpec], registered: &[CellSpec]) -> Vec<Difference> {
     let mut all = Vec::new();
     for file in configured {
         match registered.iter().find(|registry| registry.id == file.id) {
@@ -38,7 +43,7 @@ fn between(configured: &[CellSpec], registered: &[&CellSpec]) -> Vec<Difference>
             None => all.push(difference(file, "cell", Some("listed".to_owned()), None)),
         }
     }
-    let is_listed = |registry: &&&CellSpec| configured.iter().any(|file| file.id == registry.id);
+    let is_listed = |registry: &&CellSpec| configured.iter().any(|file| file.id == registry.id);
     let unlisted = registered.iter().filter(|registry| !is_listed(registry));
     all.extend(unlisted.map(|registry| difference(registry, "cell", None, Some("registered".to_owned()))));
     all
@@ -97,7 +102,7 @@ mod tests {
             let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
             format!("{} {} {} {}", one.cell, one.what, or_none(one.configured), or_none(one.registered))
         };
-        between(&cells(file), &registry.iter().collect::<Vec<_>>()).into_iter().map(shown).collect()
+        between(&cells(file), registry).into_iter().map(shown).collect()
     }
 
     #[test]

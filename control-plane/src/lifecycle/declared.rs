@@ -27,7 +27,7 @@ pub async fn set(fleet: &Fleet, id: &CellId, wanted: &SetCapacity) -> Result<Cel
     let after = wanted.applied_to(&before);
     names::check_declared(&after)?;
     let decide = |placement: &Placement| {
-        let weighed = weighed(placement, id, after.weight)?;
+        let weighed = weighed(placement, id, wanted.weight)?;
         Ok((weighed.is_some() || after != before).then_some(Delta { cells: weighed, ..Delta::default() }))
     };
     fleet.placements.change("cell_capacity", &noted(wanted, &before, &after), decide).await?;
@@ -45,9 +45,10 @@ pub async fn set(fleet: &Fleet, id: &CellId, wanted: &SetCapacity) -> Result<Cel
     registration::show(fleet, id).await
 }
 
-/// All cells with this one's new weight; `None`: it has it.
-fn weighed(placement: &Placement, id: &CellId, weight: u32) -> Result<Option<Vec<CellEntry>>> {
+/// All cells with this one's new weight; `None`: it has it. Where none is asked for, another operator's is left alone.
+fn weighed(placement: &Placement, id: &CellId, weight: Option<u32>) -> Result<Option<Vec<CellEntry>>> {
     let cell = placement.cell_named(id).ok_or_else(|| unknown_cell(id))?;
+    let weight = weight.unwrap_or(cell.weight);
     if cell.state == CellState::Removed {
         return Err(refused(Refusal::CellRemoved, format!("{id} declares nothing any more")));
     }
