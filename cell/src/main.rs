@@ -186,7 +186,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let instance_name = args.instance.clone().unwrap_or_else(|| format!("{}-{}", args.cell, args.listen.port()));
     let identity = Identity {
         process: telemetry::catalogue::CELL,
-        version: env!("CARGO_PKG_VERSION"),
+        version: args.build_version.to_string(),
         labels: vec![("cell", args.cell.to_string()), ("instance", instance_name.clone())],
     };
     let _log = telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;

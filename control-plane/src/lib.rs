@@ -27,7 +27,7 @@ pub use dynamo::Connection;
 /// What this process calls itself in its metrics, logs and traces.
 pub fn identity() -> telemetry::metrics::Identity {
     let process = telemetry::catalogue::CONTROL_PLANE;
-    telemetry::metrics::Identity { process, version: env!("CARGO_PKG_VERSION"), labels: vec![] }
+    telemetry::metrics::Identity { process, version: env!("CARGO_PKG_VERSION").to_owned(), labels: vec![] }
 }
 
 #[cfg(test)]

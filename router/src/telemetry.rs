@@ -129,5 +129,5 @@ impl Default for Counters {
 
 /// This process's name in its metrics, logs and traces.
 pub fn identity() -> Identity {
-    Identity { process: telemetry::catalogue::ROUTER, version: env!("CARGO_PKG_VERSION"), labels: vec![] }
+    Identity { process: telemetry::catalogue::ROUTER, version: env!("CARGO_PKG_VERSION").to_owned(), labels: vec![] }
 }

@@ -22,7 +22,8 @@ const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, N
 pub struct Identity {
     /// As the catalogue calls it.
     pub process: &'static str,
-    pub version: &'static str,
+    /// What the build is called.
+    pub version: String,
     /// What tells it from others of its kind; on every metric and every line of the log.
     pub labels: Vec<(&'static str, String)>,
 }

@@ -1,7 +1,7 @@
 //! A good version goes all the way, and no customer notices.
 
 use super::support::{DEPLOY_MAX_S, complaints, customers, deploy, fleet, in_cells, same_build, took, versions};
-use crate::fleet::within;
+use crate::fleet::{Call, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_deploy_under_load_loses_no_request() {
@@ -26,6 +26,9 @@ async fn a_rolling_deploy_under_load_loses_no_request() {
         let outcome = load.finish().await.expect("it was sent");
         assert_eq!(status["state"], "done", "{status:#}");
         assert_eq!(versions(&fleet).await, ["next"; 4]);
+        let metrics = fleet.instance_client(1, 0).send(&Call::get("/metrics")).await.expect(200).text;
+        let info = metrics.lines().find(|line| line.starts_with("cell_build_info{")).unwrap_or_default();
+        assert!(info.contains("version=\"next\""), "{info}");
         let complaints = complaints(outcome.operations.iter());
         let sent = outcome.in_phase("deploy").count();
         eprintln!(

@@ -78,7 +78,7 @@ pub fn request(identity: &Identity, spans: &[Span]) -> Vec<u8> {
         of_resource.message(1, |resource| {
             let text = |text: &str| Value::Text(text.to_owned().into());
             resource.attribute(1, "service.name", &text(identity.process));
-            resource.attribute(1, "service.version", &text(identity.version));
+            resource.attribute(1, "service.version", &text(&identity.version));
             for (name, value) in &identity.labels {
                 let name = if *name == "instance" { "service.instance.id" } else { name };
                 resource.attribute(1, name, &text(value));
