@@ -25,7 +25,7 @@ const LET_IN_MAX: u64 = FLOODERS as u64 / 2;
 const SLOWER_MAX: f64 = 20.0;
 /// As long takes anything on two cores that as many clients keep busy with the cheapest requests there are: what is held up
 /// by a flood's own work waits for seconds.
-const FLOOR: Duration = Duration::from_millis(250);
+const FLOOR: Duration = Duration::from_secs(1);
 /// A refused client asks again after this long: ten times as soon as the answer asks for.
 const PAUSE: Duration = Duration::from_millis(100);
 
