@@ -285,7 +285,7 @@ export class PipelineStack extends Stack {
     for (const [region, { stack, replicationBucket }] of elsewhere) {
       Validations.of(stack).acknowledge({
         id: 'AwsSolutions-S1',
-        reason: `The bucket holds copies of artifacts for ${region}; the pipeline itself records who started what.`,
+        reason: `The bucket holds copies of artifacts for ${region}; the pipeline itself records each start and its caller.`,
       });
       Validations.of(pipeline).acknowledge(
         {

@@ -40,7 +40,7 @@ describe('scripts/clear-failed-create', () => {
 
   it.each([
     ['a stack that was created', { STATE: 'UPDATE_ROLLBACK_COMPLETE', ITEMS: '0' }, 'is UPDATE_ROLLBACK_COMPLETE'],
-    ['a stack whose table has an item', { STATE: 'ROLLBACK_COMPLETE', ITEMS: '1' }, 'cell-1-ledger has items'],
+    ['a stack with an item in a table', { STATE: 'ROLLBACK_COMPLETE', ITEMS: '1' }, 'cell-1-ledger has items'],
   ])('changes nothing of %s', (_, env, words) => {
     const { status, said, changes } = clear(env);
     expect([status, said, changes]).toEqual([1, expect.stringContaining(words), ['']]);

@@ -148,7 +148,7 @@ fn count(block: &Block, totals: &mut Totals) {
     totals.entries += block.entries.len() as u64;
 }
 
-/// What arrived of transfers whose paying half was lost has been made; nothing else may have been.
+/// What arrived of transfers without their paying half has been made; nothing else may have been.
 fn conserved(sums: &Sums, halves: &Halves) -> Check {
     let &Sums { balances, in_flight, came_in, went_out } = sums;
     let mut text =

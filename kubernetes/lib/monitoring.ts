@@ -176,7 +176,7 @@ export function rules(file: string, component: string): Manifest {
   return { groups: kept.filter((group) => group.rules.length > 0) };
 }
 
-/** Whose metrics an expression reads; none of them if they are metrics that every process has. */
+/** The processes that have the metrics of an expression; none of them if every process has them. */
 export function about(expression: string): Set<string> {
   const metrics = [...expression.matchAll(/\b(router|cell|control_plane)_\w/g)].map(([, name]) => name!);
   const jobs = [...expression.matchAll(/\bjob="([\w-]+)"/g)].map(([, name]) => name!);

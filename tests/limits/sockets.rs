@@ -74,7 +74,7 @@ async fn half_a_connection_gets_its_answer_and_a_lost_one_leaves_nothing() {
             assert!(is_followed(&router).await, "each of them vanishes at once");
         }
         for number in 0..VANISH {
-            // Half of a request, a request, and a request whose client has the connection reset.
+            // Half of a request, a request, and a request of a client that has the connection reset.
             let text = if number % 3 == 0 { &deposit[..deposit.len() - 3] } else { &deposit };
             let stream = sent(&router, text).await;
             if number % 3 == 2 {
@@ -92,7 +92,7 @@ async fn half_a_connection_gets_its_answer_and_a_lost_one_leaves_nothing() {
     .await;
 }
 
-/// Blocks whose events are more than sockets take.
+/// Blocks with more events than sockets take.
 async fn filled(client: &Client, wallet: WalletId) {
     let operations = vec![serde_json::json!({ "type": "deposit", "amount": "1.00" }); IN_A_BATCH];
     for number in 0..BATCHES {

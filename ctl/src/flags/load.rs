@@ -50,7 +50,7 @@ pub struct LoadArgs {
     #[arg(long, value_delimiter = ',')]
     pub cells: Vec<CellId>,
     /// Judge the load by the objectives in this file [default: those that ctl was built with]; exit code 6 if one is not
-    /// kept, or could not be told.
+    /// kept, or is not known.
     #[arg(long, num_args = 0..=1, value_name = "FILE")]
     pub slo: Option<Option<PathBuf>>,
     /// Write the summary and its course in time as JSON.
