@@ -108,7 +108,7 @@ export function read(path: string): Config {
 
 /** Parses and checks; the error says which rule is broken and by what. */
 export function parseCells(text: string): Config {
-  const shaped = File.safeParse(parse(text));
+  const shaped = File.safeParse(table(text));
   if (!shaped.success) {
     throw new Error(`cells.toml: ${z.prettifyError(shaped.error)}`);
   }
@@ -117,6 +117,14 @@ export function parseCells(text: string): Config {
     throw new Error(`cells.toml: ${what}`);
   }
   return shaped.data;
+}
+
+function table(text: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    throw new Error(`cells.toml: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** Cell ids in the order in which they get a new version: each inner list together, as `Deploys::waves` has it. */
