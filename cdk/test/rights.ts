@@ -29,7 +29,7 @@ export const forRole = (statements: Statement[], role: string) =>
 
 /**
  * What the buckets let a role do with objects is what its own stack lets it do, under the same
- * conditions. To list them, a cell is let by a statement for all cells; whose objects these are,
+ * conditions. To list them, a cell is let by a statement for all cells; which objects are its own,
  * its own stack says.
  */
 export function agree(all: Map<string, Synthesized>, name: string, role: string): void {

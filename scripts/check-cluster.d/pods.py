@@ -1,7 +1,7 @@
 """Follows the pods of namespace `wallet`, for scripts/check-cluster.
 
     pods.py count COMPONENT     a line for each change: how many pods of each zone are ready and stay
-    pods.py balance             plays the load balancers: opens the gates of a pod whose process is up, two seconds later
+    pods.py balance             plays the load balancers: opens the gates of a pod two seconds after its process is up
 
 The server is given by SERVER, CA (a file) and TOKEN.
 """
