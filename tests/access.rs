@@ -5,5 +5,6 @@ mod callers;
 mod certificates;
 mod listeners;
 mod load;
+mod new_router;
 pub mod support;
 mod tokens;

@@ -34,6 +34,7 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
       `--internal-listen=0.0.0.0:${PORTS.internal}`,
       `--admin-listen=0.0.0.0:${PORTS.admin}`,
       `--control-plane=https://control-plane.${PRIVATE_DOMAIN}:${PORTS.controlPlane}`,
+      `--peers=https://everyone:${PORTS.admin}`,
       `--data-dir=${DATA}/router`,
       `--namespace=${namespace}`,
       `--threads=${THREADS}`,
@@ -77,10 +78,12 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
         { to: 'anywhere', port: PORTS.public },
         { to: 'network', port: PORTS.internal },
         { to: 'monitors', port: PORTS.admin },
+        { to: { component: 'router' }, port: PORTS.admin },
       ],
       to: [
         { to: 'network', port: PORTS.cell },
         { to: 'network', port: PORTS.controlPlane },
+        { to: { component: 'router' }, port: PORTS.admin },
       ],
     }),
   ];

@@ -238,7 +238,7 @@ export function binding(name: string, { component, number, zone }: ServiceProps,
   };
 }
 
-/** Every process by itself, ready or not, for the collector of metrics. */
+/** Every process by itself, ready or not, for what collects metrics, and for routers that look for another one. */
 export function everyone(component: string, port: string, number: number): Manifest {
   return {
     apiVersion: 'v1',

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use topology::Problem;
 use topology::problem::PROBLEM_JSON;
 
+use crate::placement::fetch::IN_USE;
 use crate::placement::keeper::{Source, Standing};
 use crate::routes::SharedRoutes;
 use crate::telemetry::Counters;
@@ -46,7 +47,8 @@ async fn admit(is_open: bool, request: Request, next: Next) -> Response {
         Some(Role::ControlPlane) => true,
         Some(Role::Monitor) => request.method().is_safe(),
         None => request.uri().path() == "/livez",
-        Some(Role::Router | Role::Cell) => false,
+        Some(Role::Router) => request.uri().path() == IN_USE,
+        Some(Role::Cell) => false,
     };
     let problem = match access::origin::check(request.headers(), is_open) {
         Err(foreign) => {
@@ -87,6 +89,7 @@ pub fn pages(admin: Admin) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/v1/placement", get(placement))
+        .route(IN_USE, get(in_use))
         .route("/v1/log", get(async || telemetry::log::filter()).put(set_log))
         .with_state(admin)
 }
@@ -132,6 +135,14 @@ async fn placement(State(admin): State<Admin>) -> axum::Json<PlacementView> {
     })
 }
 
+/// The whole placement, for a router that has none.
+async fn in_use(State(admin): State<Admin>) -> Response {
+    match admin.routes.load().as_ref() {
+        Some(routes) => axum::Json(routes.placement.to_full()).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
@@ -149,9 +160,12 @@ mod tests {
             (true, None, Method::PUT, "/v1/log", 200),
             (false, None, Method::GET, "/v1/log", 403),
             (false, None, Method::GET, "/livez", 200),
+            (false, Some(Role::Router), Method::GET, IN_USE, 200),
+            (false, Some(Role::Router), Method::GET, "/v1/log", 403),
+            (false, Some(Role::Cell), Method::GET, IN_USE, 403),
         ] {
-            let pages =
-                Router::new().route("/v1/log", get(async || "").put(async || "")).route("/livez", get(async || ""));
+            let pages = Router::new().route("/v1/log", get(async || "").put(async || ""));
+            let pages = pages.route("/livez", get(async || "")).route(IN_USE, get(async || ""));
             let mut pages = pages.layer(from_fn(move |request, next| admit(is_open, request, next)));
             let request = Request::builder().method(method.clone()).uri(path).extension(Peer { address, role });
             let request = request.body(axum::body::Body::empty()).expect("sound");

@@ -33,6 +33,10 @@ pub struct Args {
     /// Where placements come from, `http://host:port`, or `https://host:port` with the --mesh flags.
     #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8083")]
     pub control_plane: Uri,
+    /// Admin address of the other routers, `http://host:port` or `https://host:port`: a name that may lead to many. They are
+    /// asked for their placement while this router has none, so that it starts without a control plane.
+    #[arg(long, env = "ROUTER_PEERS")]
+    pub peers: Option<Uri>,
     /// Keeps the last placement across restarts.
     #[arg(long, env = "ROUTER_DATA_DIR", default_value = "router-data")]
     pub data_dir: PathBuf,
@@ -80,8 +84,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub internal_listen: SocketAddr,
     pub admin_listen: SocketAddr,
-    /// `host:port`.
-    pub control_plane: String,
+    pub control_plane: Place,
+    pub peers: Option<Place>,
     pub data_dir: PathBuf,
     pub namespace: Uuid,
     pub zone: Option<ZoneId>,
@@ -90,14 +94,21 @@ pub struct Settings {
     pub access: Access,
 }
 
+/// Where another process listens.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `host:port`.
+    pub address: String,
+    /// Whether it is asked over mutual TLS.
+    pub is_tls: bool,
+}
+
 /// How the router authenticates callers, and itself. Empty: it does neither.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// Certificate and key of the public listener.
     pub public_tls: Option<(PathBuf, PathBuf)>,
     pub mesh: Option<MeshFiles>,
-    /// Whether the control plane is asked over TLS.
-    pub control_plane_tls: bool,
     pub auth: AuthFlags,
     pub trusted_proxies: Vec<Network>,
 }
@@ -124,6 +135,20 @@ impl Default for Bounds {
     }
 }
 
+impl Place {
+    fn parse(flag: &str, uri: &Uri, has_mesh: bool) -> anyhow::Result<Self> {
+        let is_tls = uri.scheme_str() == Some("https");
+        ensure!(
+            is_tls || uri.scheme_str() == Some("http"),
+            "{flag} has to be http://host:port or https://host:port, not {uri}"
+        );
+        ensure!(!is_tls || has_mesh, "{flag} with https needs the --mesh flags");
+        let authority = uri.authority().with_context(|| format!("{flag} names no host"))?;
+        let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        Ok(Self { address: format!("{}:{port}", authority.host()), is_tls })
+    }
+}
+
 impl Args {
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let namespace = match (&self.namespace, &self.config) {
@@ -134,15 +159,10 @@ impl Args {
             }
             (None, None) => anyhow::bail!("give --namespace or --config"),
         };
-        let control_plane_tls = self.control_plane.scheme_str() == Some("https");
-        ensure!(
-            control_plane_tls || self.control_plane.scheme_str() == Some("http"),
-            "--control-plane has to be http://host:port or https://host:port, not {}",
-            self.control_plane
-        );
         let mesh = self.mesh.files_of(access::Role::Router, None)?;
-        ensure!(!control_plane_tls || mesh.is_some(), "--control-plane with https needs the --mesh flags");
-        let authority = self.control_plane.authority().context("--control-plane names no host")?;
+        let place = |flag, uri| Place::parse(flag, uri, mesh.is_some());
+        let control_plane = place("--control-plane", &self.control_plane)?;
+        let peers = self.peers.as_ref().map(|uri| place("--peers", uri)).transpose()?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
         ensure!((1..=limits::THREADS_MAX).contains(&threads), "--threads is 1 to {}", limits::THREADS_MAX);
@@ -150,11 +170,8 @@ impl Args {
             listen: self.listen,
             internal_listen: self.internal_listen,
             admin_listen: self.admin_listen,
-            control_plane: format!(
-                "{}:{}",
-                authority.host(),
-                authority.port_u16().unwrap_or(if control_plane_tls { 443 } else { 80 })
-            ),
+            control_plane,
+            peers,
             data_dir: self.data_dir.clone(),
             namespace,
             zone: self.zone.clone(),
@@ -163,7 +180,6 @@ impl Args {
             access: Access {
                 public_tls: self.tls_cert.clone().zip(self.tls_key.clone()),
                 mesh,
-                control_plane_tls,
                 auth: self.auth.clone(),
                 trusted_proxies: self.trusted_proxies.clone(),
             },

@@ -105,6 +105,10 @@ pub const POLL_BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const POLL_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Polls forced by wallets in motion come no faster than this.
 pub const POLL_WAKE_SPACING: Duration = Duration::from_millis(100);
+/// Other routers that one without a placement asks at once, how long each may take, and the time between two such rounds.
+pub const PEERS_ASKED_MAX: usize = 3;
+pub const PEER_TIMEOUT: Duration = Duration::from_millis(800);
+pub const PEERS_PERIOD: Duration = Duration::from_millis(500);
 /// Largest placement update: 65,536 runs and some 100,000 pins.
 pub const PLACEMENT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How often the router looks whether the time of an avoided zone is over.

@@ -5,4 +5,5 @@
 pub mod expiry;
 pub mod fetch;
 pub mod keeper;
+pub mod peers;
 pub mod store;

@@ -16,10 +16,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, pages, serve};
-use crate::config::Settings;
+use crate::config::{Place, Settings};
 use crate::limits;
 use crate::placement::expiry;
-use crate::placement::fetch::ControlPlane;
+use crate::placement::fetch::Origin;
 use crate::placement::keeper::Keeper;
 use crate::placement::store::Store;
 use crate::proxy::worker::{Shared, run};
@@ -69,7 +69,8 @@ async fn doors(settings: &Settings) -> anyhow::Result<Doors> {
         doors.internal = Some(Server::mesh("internal", files, &[Role::Cell, Role::ControlPlane])?);
         doors.mesh = Some(Client::mesh(files)?);
         if !settings.admin_listen.ip().is_loopback() {
-            doors.admin = Some(Server::mesh_and_others("admin", files, &[Role::Monitor, Role::ControlPlane])?);
+            doors.admin =
+                Some(Server::mesh_and_others("admin", files, &[Role::Monitor, Role::ControlPlane, Role::Router])?);
         }
     }
     Ok(doors)
@@ -83,14 +84,13 @@ pub async fn start(settings: &Settings, metrics: MetricsPage, spans: Option<Expo
     let poll_now = Arc::new(Notify::new());
     let (drain, draining) = watch::channel(false);
     let (store, stored) = Store::open(&settings.data_dir)?;
-    let control_plane = ControlPlane {
-        address: settings.control_plane.clone(),
-        tls: doors.mesh.clone().filter(|_| settings.access.control_plane_tls),
-    };
+    let origin =
+        |place: &Place| Origin { address: place.address.clone(), tls: doors.mesh.clone().filter(|_| place.is_tls) };
     let keeper = Keeper::new(
         store,
         stored,
-        control_plane,
+        origin(&settings.control_plane),
+        settings.peers.as_ref().map(origin),
         Arc::clone(&routes),
         settings.zone.clone(),
         Arc::clone(&poll_now),

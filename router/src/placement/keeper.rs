@@ -1,15 +1,17 @@
 //! The one task that owns the placement: reads the stored one at start, polls for newer ones, publishes them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use topology::{Placement, PlacementError, PlacementUpdate, ZoneId};
 
 use crate::limits;
-use crate::placement::fetch::{ControlPlane, FetchError, update_since};
+use crate::placement::fetch::{FetchError, Origin, update_since};
+use crate::placement::peers::first_known;
 use crate::placement::store::Store;
 use crate::routes::{Routes, SharedRoutes};
 use crate::telemetry::Counters;
@@ -20,6 +22,8 @@ use crate::wall_clock::now_s;
 pub enum Source {
     None,
     Stored,
+    /// Another router.
+    Peer,
     ControlPlane,
 }
 
@@ -29,7 +33,7 @@ pub struct Standing {
     /// Milliseconds from `started`, plus one; 0 is never.
     placed: AtomicU64,
     contact: AtomicU64,
-    from_control_plane: std::sync::atomic::AtomicBool,
+    source: Mutex<Source>,
 }
 
 impl Standing {
@@ -38,7 +42,7 @@ impl Standing {
             started: Instant::now(),
             placed: AtomicU64::new(0),
             contact: AtomicU64::new(0),
-            from_control_plane: false.into(),
+            source: Mutex::new(Source::None),
         })
     }
 
@@ -63,11 +67,7 @@ impl Standing {
     }
 
     pub fn source(&self) -> Source {
-        match (self.age(), self.from_control_plane.load(Ordering::Relaxed)) {
-            (None, _) => Source::None,
-            (Some(_), false) => Source::Stored,
-            (Some(_), true) => Source::ControlPlane,
-        }
+        *self.source.lock().expect("no panic while it is held")
     }
 }
 
@@ -76,7 +76,9 @@ pub struct Keeper {
     /// This router's zone.
     zone: Option<ZoneId>,
     store: Store,
-    control_plane: ControlPlane,
+    control_plane: Origin,
+    /// Asked while there is no placement.
+    peers: Option<Origin>,
     poll_now: Arc<Notify>,
     counters: Counters,
     standing: Arc<Standing>,
@@ -89,16 +91,17 @@ impl Keeper {
     pub fn new(
         store: Store,
         stored: Option<Placement>,
-        control_plane: ControlPlane,
+        control_plane: Origin,
+        peers: Option<Origin>,
         routes: SharedRoutes,
         zone: Option<ZoneId>,
         poll_now: Arc<Notify>,
         counters: Counters,
     ) -> Self {
         let standing = Standing::new();
-        let keeper = Self { routes, zone, store, control_plane, poll_now, counters, standing, refused: None };
+        let keeper = Self { routes, zone, store, control_plane, peers, poll_now, counters, standing, refused: None };
         if let Some(placement) = stored {
-            keeper.publish(placement);
+            keeper.publish(placement, Source::Stored);
         }
         keeper
     }
@@ -111,12 +114,20 @@ impl Keeper {
     pub async fn run(mut self) {
         let mut backoff = limits::POLL_BACKOFF_MIN;
         let mut whole = false;
+        let mut peers = JoinSet::new();
+        if let Some(routers) = self.peers.take() {
+            peers.spawn(first_known(routers, Arc::clone(&self.routes)));
+        }
         loop {
             let poll_now = Arc::clone(&self.poll_now);
             let asked = Instant::now();
             let since = if whole { 0 } else { self.version() };
             let outcome = tokio::select! {
                 outcome = update_since(&self.control_plane, since, limits::POLL_WAIT_S) => outcome,
+                Some(Ok(Some(update))) = peers.join_next() => {
+                    self.take_from_peer(&update);
+                    continue;
+                }
                 // A long poll tells at once anyway; asking again tells if it has been cut off unnoticed.
                 () = async {
                     tokio::time::sleep(limits::POLL_WAKE_SPACING).await;
@@ -128,7 +139,7 @@ impl Keeper {
                     self.standing.mark(&self.standing.contact);
                     backoff = limits::POLL_BACKOFF_MIN;
                     // A control plane that answers at once with nothing must not be asked in a tight loop.
-                    match update.map(|update| self.take(&update)) {
+                    match update.map(|update| self.take(&update, Source::ControlPlane)) {
                         Some(Taken::Published) => Duration::ZERO,
                         Some(Taken::OtherBase) if !whole => {
                             whole = true;
@@ -150,6 +161,7 @@ impl Keeper {
             if !pause.is_zero() {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
+                    Some(Ok(Some(update))) = peers.join_next() => self.take_from_peer(&update),
                     () = poll_now.notified() => tokio::time::sleep(pause.min(limits::POLL_WAKE_SPACING)).await,
                 }
             }
@@ -174,7 +186,7 @@ impl Keeper {
                 None
             }
         };
-        stored.into_iter().for_each(|placement| self.publish(placement));
+        stored.into_iter().for_each(|placement| self.publish(placement, Source::Stored));
     }
 
     fn keep(&mut self, update: &PlacementUpdate, placement: &Placement) {
@@ -192,11 +204,18 @@ impl Keeper {
         // Being without a control plane is a state we are built for: logged when it begins, not for
         // as long as it lasts.
         if backoff == limits::POLL_BACKOFF_MIN {
-            tracing::warn!(%error, version = self.version(), "going on with the placement at hand");
+            tracing::warn!(%error, version = self.version(), "no control plane: going on with the placement at hand");
         }
     }
 
-    fn take(&mut self, update: &PlacementUpdate) -> Taken {
+    /// Whatever came meanwhile, from the control plane or the disk, is as good: it is replaced by the control plane alone.
+    fn take_from_peer(&mut self, update: &PlacementUpdate) {
+        if self.routes.load().is_none() {
+            self.take(update, Source::Peer);
+        }
+    }
+
+    fn take(&mut self, update: &PlacementUpdate, source: Source) -> Taken {
         let current = self.routes.load_full();
         let next = match &current {
             Some(routes) => routes.placement.updated(update),
@@ -206,10 +225,9 @@ impl Keeper {
         match next {
             Ok(placement) => {
                 self.keep(update, &placement);
-                self.standing.from_control_plane.store(true, Ordering::Relaxed);
                 self.counters.placement_updates.increment(1);
-                tracing::info!(version = update.version, whole = update.base.is_none(), "new placement");
-                self.publish(placement);
+                tracing::info!(version = update.version, whole = update.base.is_none(), ?source, "new placement");
+                self.publish(placement, source);
                 Taken::Published
             }
             Err(PlacementError::OtherBase { .. }) => Taken::OtherBase,
@@ -223,9 +241,10 @@ impl Keeper {
         }
     }
 
-    fn publish(&self, placement: Placement) {
+    fn publish(&self, placement: Placement, source: Source) {
         self.counters.placement_version.set(placement.version() as f64);
         self.routes.store(Some(Arc::new(Routes::new(placement, self.zone.clone(), now_s()))));
+        *self.standing.source.lock().expect("no panic while it is held") = source;
         self.standing.mark(&self.standing.placed);
     }
 }

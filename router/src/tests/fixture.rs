@@ -16,7 +16,7 @@ use topology::placement::{BucketRun, CellEntry, CellState, InstanceEntry};
 use topology::{CellId, CellIndex, InstanceId, PlacementUpdate};
 use uuid::Uuid;
 
-use crate::config::{Access, Bounds, Settings};
+use crate::config::{Access, Bounds, Place, Settings};
 use crate::server::{Running, start};
 
 pub const NAMESPACE: Uuid = Uuid::from_u128(7);
@@ -269,6 +269,23 @@ pub fn fresh_dir() -> PathBuf {
     dir
 }
 
+fn settings(control_plane: SocketAddr, data_dir: PathBuf) -> Settings {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Settings {
+        listen: any,
+        internal_listen: any,
+        admin_listen: any,
+        control_plane: Place { address: control_plane.to_string(), is_tls: false },
+        peers: None,
+        data_dir,
+        namespace: NAMESPACE,
+        zone: None,
+        threads: 1,
+        bounds: Bounds::default(),
+        access: Access::default(),
+    }
+}
+
 impl Rig {
     pub async fn start(control_plane: SocketAddr, data_dir: PathBuf) -> Self {
         Self::start_bound(control_plane, data_dir, 1, Bounds::default()).await
@@ -285,20 +302,18 @@ impl Rig {
         bounds: Bounds,
         access: Access,
     ) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let settings = Settings {
-            listen: any,
-            internal_listen: any,
-            admin_listen: any,
-            control_plane: control_plane.to_string(),
-            data_dir: data_dir.clone(),
-            namespace: NAMESPACE,
-            zone: None,
-            threads,
-            bounds,
-            access,
-        };
-        Self { running: start(&settings, metrics(), None).await.expect("the router starts"), data_dir }
+        Self::start_as(Settings { threads, bounds, access, ..settings(control_plane, data_dir) }).await
+    }
+
+    /// A router without a placement of its own, and another that it may ask.
+    pub async fn beside(control_plane: SocketAddr, other: SocketAddr) -> Self {
+        let peers = Some(Place { address: other.to_string(), is_tls: false });
+        Self::start_as(Settings { peers, ..settings(control_plane, fresh_dir()) }).await
+    }
+
+    async fn start_as(settings: Settings) -> Self {
+        let running = start(&settings, metrics(), None).await.expect("the router starts");
+        Self { running, data_dir: settings.data_dir }
     }
 
     /// A router that has learnt `update`.

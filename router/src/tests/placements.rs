@@ -87,6 +87,47 @@ async fn a_restarted_router_serves_without_the_control_plane() {
 }
 
 #[tokio::test]
+async fn a_new_router_takes_the_placement_of_another_while_no_control_plane_answers() {
+    let (low, high) = (Cell::start("low").await, Cell::start("high").await);
+    let cells: [&[std::net::SocketAddr]; 2] = [&[low.address], &[high.address]];
+    let (rig, plane) = Rig::with(halves(1, cells)).await;
+    plane.publish.send_replace(Some(moves_low(2, Some(1), cells)));
+    rig.until_version(2).await;
+    plane.stop();
+    // One that refuses connections, and one that takes them and says nothing.
+    let silent = ControlPlane::start(None).await;
+    for away in [no_listener().await, silent.address] {
+        let new = Rig::beside(away, rig.running.admin).await;
+        new.until_version(2).await;
+        assert_eq!(new.placement().await["source"], "peer");
+        assert_eq!(ask(new.running.admin, "GET", "/readyz", &[], "").await.status, 200);
+        assert_eq!(ask(new.running.public, "GET", &wallet(), &[], "").await.body, "high");
+        // It is stored, and followed by what the control plane publishes.
+        let data_dir = new.data_dir.clone();
+        new.running.stop().await.expect("it stops in time");
+        let plane = ControlPlane::start(None).await;
+        let again = Rig::start(plane.address, data_dir).await;
+        assert_eq!(again.placement().await["source"], "stored");
+        plane.publish.send_replace(Some(halves(3, cells)));
+        again.until_version(3).await;
+        assert_eq!(again.placement().await["source"], "control_plane");
+    }
+}
+
+#[tokio::test]
+async fn routers_without_a_placement_wait_for_the_control_plane() {
+    let plane = ControlPlane::start(None).await;
+    let first = Rig::start(plane.address, fresh_dir()).await;
+    let second = Rig::beside(plane.address, first.running.admin).await;
+    assert_eq!(ask(first.running.admin, "GET", "/v1/placement/in-use", &[], "").await.status, 204);
+    assert_eq!(ask(second.running.admin, "GET", "/readyz", &[], "").await.status, 503);
+    let low = Cell::start("low").await;
+    plane.publish.send_replace(Some(halves(1, [&[low.address], &[low.address]])));
+    second.until_version(1).await;
+    assert_eq!(ask(second.running.public, "GET", &wallet(), &[], "").await.body, "low");
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_moved_aside_and_begun_anew() {
     let low = Cell::start("low").await;
     let update = halves(1, [&[low.address], &[low.address]]);
