@@ -14,6 +14,7 @@ pub mod zones;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use local_fleet::secrets::CERTIFICATE_LIFE_DAYS;
 use local_fleet::up::{DEFAULT_DATA, Up};
 use topology::config::DEFAULT_MAX_TPS;
 use topology::{CellId, InstanceConfig, Version, WalletId, ZoneId};
@@ -212,7 +213,11 @@ pub enum Local {
         binary: Option<PathBuf>,
     },
     /// Of a secure fleet: new certificates for all processes, which go on without a pause.
-    RenewCertificates,
+    RenewCertificates {
+        /// Days that they last
+        #[arg(long, default_value_t = CERTIFICATE_LIFE_DAYS, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: u32,
+    },
     /// Kill a process with SIGKILL; it is started again unless a flag says otherwise.
     Kill {
         name: String,

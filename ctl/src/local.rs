@@ -7,7 +7,7 @@ use command_line::{PRECONDITION, columns, failure};
 use local_fleet::builds;
 use local_fleet::fleet::{Fleet, FleetCell};
 use local_fleet::relay::Line;
-use local_fleet::secrets::Secrets;
+use local_fleet::secrets::{self, Secrets};
 use local_fleet::socket::{self, NewCell, Request};
 use local_fleet::supervisor::{State, View};
 use topology::Version;
@@ -17,7 +17,7 @@ use crate::output::show;
 
 pub async fn run(common: &Common, verb: &Local) -> Result<()> {
     let request = match verb {
-        Local::RenewCertificates => return renew(common),
+        Local::RenewCertificates { days } => return renew(common, *days),
         Local::Cut { name } => return line(common, name, Line::Silent).await,
         Local::Mend { name } => return line(common, name, Line::Whole).await,
         Local::Status => Request::Status,
@@ -44,11 +44,11 @@ async fn line(common: &Common, name: &str, line: Line) -> Result<()> {
     socket::ask(&common.data, &Request::Line { names: vec![name.to_owned()], line }).await
 }
 
-fn renew(common: &Common) -> Result<()> {
+fn renew(common: &Common, days: u32) -> Result<()> {
     let none = || failure(PRECONDITION, "no secure local fleet in --data: start one with `ctl up --secure`");
     let fleet = Fleet::load(&common.data)?.filter(|fleet| fleet.secure).ok_or_else(none)?;
     let cells: Vec<_> = fleet.cells.iter().map(|cell| cell.id.clone()).collect();
-    Secrets::of(&common.data).renew(&cells)
+    Secrets::of(&common.data).renew(&cells, secrets::days(days))
 }
 
 fn table(views: &[View]) -> String {

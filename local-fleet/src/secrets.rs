@@ -27,7 +27,8 @@ use topology::CellId;
 pub const ISSUER: &str = "ctl-up";
 pub const AUDIENCE: &str = "wallet";
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3_650 * 24 * 3_600);
-const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3_600);
+pub const CERTIFICATE_LIFE_DAYS: u32 = 365;
+const CERTIFICATE_LIFE: Duration = days(CERTIFICATE_LIFE_DAYS);
 /// It outlives any one wait of a command.
 const OPERATOR_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3_600);
 const CANARY_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -76,25 +77,25 @@ impl Secrets {
             self.write(&self.folder.join(SIGNING_KEY), SigningKey::generate().pkcs8())?;
         }
         self.write(&self.key_set(), key_set(&[&self.signing_key()?]).as_bytes())?;
-        self.renew(cells)
+        self.renew(cells, CERTIFICATE_LIFE)
     }
 
-    /// New certificates for every process, which notice by themselves.
-    pub fn renew(&self, cells: &[CellId]) -> Result<()> {
+    /// New certificates for every process, which notice by themselves. They end after `length`.
+    pub fn renew(&self, cells: &[CellId], length: Duration) -> Result<()> {
         let roles = [(ROUTER, Role::Router), (CONTROL_PLANE, Role::ControlPlane), (MONITOR, Role::Monitor)];
         for (name, role) in roles {
-            self.issue(name, &[role.dns_name()])?;
+            self.issue_for(name, &[role.dns_name()], life(length))?;
         }
-        self.issue(PUBLIC, &["localhost"])?;
-        cells.iter().try_for_each(|cell| self.issue_cell(cell))
+        self.issue_for(PUBLIC, &["localhost"], life(length))?;
+        cells.iter().try_for_each(|cell| self.issue_for(cell.as_str(), &names_of(cell), life(length)))
     }
 
     pub fn issue_cell(&self, cell: &CellId) -> Result<()> {
-        self.issue(cell.as_str(), &[Role::Cell.dns_name(), &cell_name(cell)])
+        self.issue(cell.as_str(), &names_of(cell))
     }
 
     /// A certificate for this machine with these names, signed by the authority.
-    pub fn issue(&self, file: &str, names: &[&str]) -> Result<()> {
+    pub fn issue(&self, file: &str, names: &[impl AsRef<str>]) -> Result<()> {
         self.issue_for(file, names, life(CERTIFICATE_LIFE))
     }
 
@@ -102,12 +103,12 @@ impl Secrets {
     pub fn issue_for(
         &self,
         file: &str,
-        names: &[&str],
+        names: &[impl AsRef<str>],
         (not_before, not_after): (OffsetDateTime, OffsetDateTime),
     ) -> Result<()> {
         let key = KeyPair::from_pem(&std::fs::read_to_string(self.key(AUTHORITY))?)?;
         let issuer = Issuer::new(authority()?, key);
-        let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
+        let mut params = CertificateParams::new(names.iter().map(|name| name.as_ref().to_owned()).collect::<Vec<_>>())?;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         params.distinguished_name.push(DnType::CommonName, file);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -198,6 +199,14 @@ fn authority() -> Result<CertificateParams> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (params.not_before, params.not_after) = life(AUTHORITY_LIFE);
     Ok(params)
+}
+
+fn names_of(cell: &CellId) -> [String; 2] {
+    [Role::Cell.dns_name().to_owned(), cell_name(cell)]
+}
+
+pub const fn days(number: u32) -> Duration {
+    Duration::from_secs(number as u64 * 24 * 3_600)
 }
 
 fn life(length: Duration) -> (OffsetDateTime, OffsetDateTime) {
