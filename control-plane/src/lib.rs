@@ -25,9 +25,9 @@ pub mod zones;
 pub use dynamo::Connection;
 
 /// What this process calls itself in its metrics, logs and traces.
-pub fn identity() -> telemetry::metrics::Identity {
+pub fn identity(build: &topology::Version) -> telemetry::metrics::Identity {
     let process = telemetry::catalogue::CONTROL_PLANE;
-    telemetry::metrics::Identity { process, version: env!("CARGO_PKG_VERSION").to_owned(), labels: vec![] }
+    telemetry::metrics::Identity { process, version: build.to_string(), labels: vec![] }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use control_plane::cells::instances::Instances;
 use control_plane::cells::{configured, counting, measuring};
 use control_plane::deploys::replacer::Replacer;
 use control_plane::deploys::replacer::command::Configured;
+use control_plane::deploys::replacer::kubernetes::Kubernetes;
 use control_plane::deploys::replacer::local::Local;
 use control_plane::deploys::{canaries, worker};
 use control_plane::lifecycle::bootstrap::bootstrap;
@@ -33,7 +34,7 @@ use telemetry::flags::{LogFormat, TelemetryFlags};
 use telemetry::trace::export;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use topology::Config;
+use topology::{Config, Version};
 
 /// Requests that still run are cut off after this long when the process has to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -81,6 +82,9 @@ struct Common {
     deploys: DeployFlags,
     #[command(flatten)]
     canaries: CanaryFlags,
+    /// What this build is called; shown in metrics [default: the version of the sources]
+    #[arg(long, global = true, env = "CONTROL_PLANE_BUILD_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    build_version: Version,
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
     /// Seconds between two audits of whether all money is there; 0: never. Without `--archive` each of them reads every
@@ -104,21 +108,26 @@ struct Common {
 /// How instances come to run another version. Without one of these, deploys are only planned here.
 #[derive(Args)]
 struct DeployFlags {
-    /// Directory of a local fleet: its running `ctl up` replaces its instances
-    #[arg(long, global = true, env = "CONTROL_PLANE_LOCAL_FLEET", conflicts_with = "deploy_command")]
+    /// Directory of a local fleet: its running `ctl up` replaces its instances, if neither of the two below is given
+    #[arg(long, global = true, env = "CONTROL_PLANE_LOCAL_FLEET")]
     local_fleet: Option<PathBuf>,
     /// JSON file that names the command which has an instance run a version: {"argv": […], "timeoutSeconds": 600}. It is
-    /// run with DEPLOY, CELL, INSTANCE, VERSION and ORDER in its environment, and again after a crash
+    /// run with DEPLOY, CELL, ZONE, INSTANCE, VERSION and ORDER in its environment, and again after a crash
     #[arg(long, global = true, env = "CONTROL_PLANE_DEPLOY_COMMAND")]
     deploy_command: Option<PathBuf>,
+    /// JSON file that names the Kubernetes cluster of each cell, and the image of each version. An instance is a zone of
+    /// its cell there, and its Deployment is given the image
+    #[arg(long, global = true, env = "CONTROL_PLANE_DEPLOY_KUBERNETES", conflicts_with = "deploy_command")]
+    deploy_kubernetes: Option<PathBuf>,
 }
 
 impl DeployFlags {
     fn replacer(&self) -> Option<Arc<dyn Replacer>> {
-        match (&self.local_fleet, &self.deploy_command) {
-            (Some(data), _) => Some(Arc::new(Local(data.clone()))),
-            (None, Some(file)) => Some(Arc::new(Configured(file.clone()))),
-            (None, None) => None,
+        match (&self.deploy_kubernetes, &self.deploy_command, &self.local_fleet) {
+            (Some(file), _, _) => Some(Arc::new(Kubernetes(file.clone()))),
+            (None, Some(file), _) => Some(Arc::new(Configured(file.clone()))),
+            (None, None, Some(data)) => Some(Arc::new(Local(data.clone()))),
+            (None, None, None) => None,
         }
     }
 }
@@ -187,8 +196,8 @@ fn main() -> ExitCode {
 
 fn start(flags: Flags) -> anyhow::Result<()> {
     let log = &flags.common.telemetry.log;
-    let _log = telemetry::log::install(&control_plane::identity(), flags.common.log_format, log)
-        .map_err(anyhow::Error::msg)?;
+    let identity = control_plane::identity(&flags.common.build_version);
+    let _log = telemetry::log::install(&identity, flags.common.log_format, log).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(flags))
 }
@@ -253,7 +262,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     let descriptors = access::descriptors::raise();
     let listen = common.listen;
     let doors = doors(common, &settings).await?;
-    let identity = control_plane::identity();
+    let identity = control_plane::identity(&common.build_version);
     let metrics = telemetry::metrics::install(&identity)?;
     let spans = export::start(&identity, &common.telemetry).map_err(anyhow::Error::msg)?;
     let listener =

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use http::Uri;
 use telemetry::flags::{LogFormat, TelemetryFlags};
-use topology::ZoneId;
+use topology::{Version, ZoneId};
 use uuid::Uuid;
 
 use crate::limits;
@@ -59,6 +59,9 @@ pub struct Args {
     /// The same for one wallet.
     #[arg(long, env = "ROUTER_WALLET_MAX_TPS", default_value_t = limits::WALLET_MAX_TPS)]
     pub wallet_max_tps: u32,
+    /// What this build is called; shown in metrics [default: the version of the sources].
+    #[arg(long, env = "ROUTER_BUILD_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    pub build_version: Version,
     #[arg(long, env = "ROUTER_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// PEM file of the public listener's certificate, with its chain; else it speaks plain HTTP.

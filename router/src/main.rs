@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let identity = own::identity();
+    let identity = own::identity(&args.build_version);
     let _log = telemetry::log::install(&identity, args.log_format, &args.telemetry.log).map_err(anyhow::Error::msg)?;
     let mut settings = args.settings()?;
     settings.bounds.connections_max = limits::connections_max(access::descriptors::raise(), settings.threads);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use telemetry::metrics::Identity;
+use topology::Version;
 
 use crate::failure::Failure;
 use crate::rate::Scope;
@@ -128,6 +129,6 @@ impl Default for Counters {
 }
 
 /// This process's name in its metrics, logs and traces.
-pub fn identity() -> Identity {
-    Identity { process: telemetry::catalogue::ROUTER, version: env!("CARGO_PKG_VERSION").to_owned(), labels: vec![] }
+pub fn identity(build: &Version) -> Identity {
+    Identity { process: telemetry::catalogue::ROUTER, version: build.to_string(), labels: vec![] }
 }

@@ -2,12 +2,15 @@
 
     pods.py count COMPONENT     a line for each change: how many pods of each zone are ready and stay
     pods.py balance             plays the load balancers: opens the gates of a pod two seconds after its process is up
+    pods.py processes BUILDS CTL…   has the process of a local fleet that plays a zone of cell-1 run what the zone's newest
+                                pod runs; the file BUILDS says for each image its version and program
 
 The server is given by SERVER, CA (a file) and TOKEN.
 """
 import json
 import os
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -82,5 +85,32 @@ def balance():
             threading.Timer(TARGET_HEALTHY_SECONDS, open_gates, (pod["metadata"], closed)).start()
 
 
+def processes(builds, ctl):
+    with open(builds) as file:
+        builds = json.load(file)
+    seen, letters = set(), {}
+    for kind, pod in follow():
+        if kind == "LISTED":
+            letters = {zone: "abc"[number] for number, zone in enumerate(sorted(zone for _, zone in seen))}
+        if pod is None or pod["metadata"]["labels"].get("app.kubernetes.io/name") != "cell":
+            continue
+        meta, image = pod["metadata"], pod["spec"]["containers"][0]["image"]
+        one = meta["uid"], meta["labels"]["zone"]
+        if one in seen or "ContainersReady" not in true_conditions(pod) or "deletionTimestamp" in meta:
+            continue
+        seen.add(one)
+        if letters:
+            version, program = builds[image]
+            instance = f"cell-1-{letters[one[1]]}"
+            print(f"{instance} runs {version}", flush=True)
+            subprocess.run([*ctl, "local", "replace", instance, "--version", version, "--binary", program], check=True)
+
+
 if __name__ == "__main__":
-    count(sys.argv[2]) if sys.argv[1] == "count" else balance()
+    match sys.argv[1]:
+        case "count":
+            count(sys.argv[2])
+        case "balance":
+            balance()
+        case "processes":
+            processes(sys.argv[2], sys.argv[3:])

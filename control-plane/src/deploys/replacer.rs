@@ -4,12 +4,13 @@
 //! from two control planes.
 
 pub mod command;
+pub mod kubernetes;
 pub mod local;
 
 use std::future::Future;
 use std::pin::Pin;
 
-use topology::{CellId, InstanceId, Version};
+use topology::{CellId, InstanceId, Version, ZoneId};
 
 /// One instance, and what it is to run from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub struct Order {
     pub deploy: String,
     pub cell: CellId,
     pub instance: InstanceId,
+    pub zone: Option<ZoneId>,
     pub version: Version,
     /// Rises from one order to the next: a receiver of an older one after a newer one need not
     /// obey.
@@ -36,6 +38,6 @@ pub type Replaced<'a> = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send 
 
 pub trait Replacer: Send + Sync {
     /// Has the instance drained and started as that version. It ends when that was done, and need not wait until the
-    /// instance is ready.
+    /// instance is ready. While it goes on, the old version may serve.
     fn replace<'a>(&'a self, order: &'a Order) -> Replaced<'a>;
 }

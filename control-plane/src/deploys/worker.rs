@@ -194,6 +194,7 @@ impl Worker {
             deploy: deploy.id().to_string(),
             cell: cell.clone(),
             instance: instance.clone(),
+            zone: entry.zone.clone(),
             version: version.clone(),
             number: deploy.order(),
         };

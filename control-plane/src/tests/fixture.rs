@@ -147,7 +147,8 @@ impl Fixture {
         let control = ControlPlane::new(settings, Instances::new()).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address: SocketAddr = listener.local_addr().expect("bound");
-        let metrics = telemetry::metrics::detached(&crate::identity()).expect("a page");
+        let metrics = telemetry::metrics::detached(&crate::identity(&topology::Version::parse("test").expect("sound")))
+            .expect("a page");
         let api = crate::api::app(Arc::clone(&control), metrics);
         tokio::spawn(async move { axum::serve(listener, api).await });
         Plane { control, url: format!("http://{address}") }

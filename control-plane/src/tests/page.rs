@@ -46,7 +46,8 @@ impl Secure {
         let secrets = Secrets::of(&folder);
         secrets.prepare(&[]).expect("keys");
         let (fixture, plane) = Fixture::idle(2).await;
-        let metrics = telemetry::metrics::detached(&crate::identity()).expect("a page");
+        let metrics = telemetry::metrics::detached(&crate::identity(&topology::Version::parse("test").expect("sound")))
+            .expect("a page");
         let app = crate::api::guarded(Arc::clone(&plane.control), metrics, Some(gate(&secrets).await));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));

@@ -256,7 +256,8 @@ pub struct Rig {
 
 fn metrics() -> MetricsPage {
     static PAGE: OnceLock<MetricsPage> = OnceLock::new();
-    let install = || telemetry::metrics::install(&crate::telemetry::identity()).expect("the only recorder");
+    let build = topology::Version::parse("test").expect("sound");
+    let install = || telemetry::metrics::install(&crate::telemetry::identity(&build)).expect("the only recorder");
     PAGE.get_or_init(install).clone()
 }
 

@@ -56,6 +56,7 @@ impl Replacer for Configured {
             let mut command = Command::new(&settings.argv[0]);
             command.args(&settings.argv[1..]).stdin(Stdio::null()).kill_on_drop(true);
             command.env("DEPLOY", &order.deploy).env("CELL", order.cell.as_str());
+            command.env("ZONE", order.zone.as_ref().map_or("", |zone| zone.as_str()));
             command.env("INSTANCE", order.instance.to_string()).env("VERSION", order.version.as_str());
             command.env("ORDER", order.number.to_string());
             let bound = Duration::from_secs(settings.timeout_seconds);
@@ -79,7 +80,7 @@ impl Replacer for Configured {
 
 #[cfg(test)]
 mod tests {
-    use topology::{CellId, InstanceId, Version};
+    use topology::{CellId, InstanceId, Version, ZoneId};
 
     use super::*;
 
@@ -92,6 +93,7 @@ mod tests {
             deploy: "deploy-3".into(),
             cell: CellId::parse("cell-1").expect("sound"),
             instance: InstanceId("cell-1-a".into()),
+            zone: Some(ZoneId::parse("z1").expect("sound")),
             version: Version::parse("v2").expect("sound"),
             number: 7,
         };
@@ -100,9 +102,9 @@ mod tests {
             std::fs::write(&file, settings.to_string()).expect("written");
             Configured(file.clone()).replace(&order).await
         };
-        let told = format!("echo $DEPLOY $CELL $INSTANCE $VERSION $ORDER > {}", log.display());
+        let told = format!("echo $DEPLOY $CELL $ZONE $INSTANCE $VERSION $ORDER > {}", log.display());
         assert_eq!(run(told, 5).await, Ok(()));
-        assert_eq!(std::fs::read_to_string(&log).expect("written"), "deploy-3 cell-1 cell-1-a v2 7\n");
+        assert_eq!(std::fs::read_to_string(&log).expect("written"), "deploy-3 cell-1 z1 cell-1-a v2 7\n");
         let failed = run("echo no such image >&2; exit 1".into(), 5).await;
         assert!(matches!(&failed, Err(Trouble::Fatal(why)) if why.ends_with("no such image")), "{failed:?}");
         assert!(matches!(run("exit 75".into(), 5).await, Err(Trouble::Later(_))));

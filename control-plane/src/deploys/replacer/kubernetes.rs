@@ -1,0 +1,77 @@
+//! Instances on Kubernetes: an instance is a zone of its cell, which has one Deployment, `cell-<zone>`, in the cell's own
+//! cluster. It is given the version's image, and Kubernetes replaces its pods: a new one is ready, and its load balancer
+//! knows it, before an old one leaves.
+//!
+//! The API server decides between two control planes: a Deployment is changed only as it was read, and says which order it
+//! has carried out last, so that one that was suspended undoes nothing.
+
+mod api;
+mod eks;
+mod rollout;
+mod settings;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use self::api::{Api, ApiError};
+use self::rollout::{Rollout, Step};
+use self::settings::Settings;
+use super::{Order, Replaced, Replacer, Trouble};
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Each pod of a zone leaves and comes one after the other, and a load balancer takes minutes to notice each.
+const ROLLOUT_MAX: Duration = Duration::from_secs(3_600);
+
+/// The clusters that this file names; it is read for each order.
+pub struct Kubernetes(pub PathBuf);
+
+impl Replacer for Kubernetes {
+    fn replace<'a>(&'a self, order: &'a Order) -> Replaced<'a> {
+        Box::pin(async move {
+            let settings = Settings::read(&self.0).map_err(Trouble::Later)?;
+            let image = settings.images.get(&order.version);
+            let image = image.ok_or_else(|| {
+                Trouble::Fatal(format!("{} has no image of version {}", self.0.display(), order.version))
+            })?;
+            let cluster = settings.clusters.get(&order.cell);
+            let cluster = cluster
+                .ok_or_else(|| Trouble::Fatal(format!("{} has no cluster of cell {}", self.0.display(), order.cell)))?;
+            let zone = order.zone.as_ref().ok_or_else(|| Trouble::Fatal(format!("{} has no zone", order.instance)))?;
+            let mut api = Api::of(cluster).await.map_err(later)?;
+            let wanted = Rollout { image, order: order.number };
+            roll_out(&mut api, &format!("cell-{zone}"), &wanted).await
+        })
+    }
+}
+
+async fn roll_out(api: &mut Api<'_>, name: &str, wanted: &Rollout<'_>) -> Result<(), Trouble> {
+    let began = Instant::now();
+    loop {
+        let deployment = api.deployment(name).await.map_err(later)?;
+        match wanted.next(&deployment).map_err(|error| Trouble::Fatal(format!("deployment {name}: {error}")))? {
+            Step::Change(patch) => match api.patch(name, &patch).await {
+                // It has changed since it was read: it is read again.
+                Ok(()) | Err(ApiError::Conflict) => continue,
+                Err(ApiError::Refused(why)) => return Err(Trouble::Fatal(format!("deployment {name}: {why}"))),
+                Err(error) => return Err(later(error)),
+            },
+            Step::Done => return Ok(()),
+            Step::Outdated(by) => {
+                return Err(Trouble::Later(format!("deployment {name} has carried out order {by} since")));
+            }
+            Step::Failed(why) => return Err(Trouble::Fatal(format!("deployment {name}: {why}"))),
+            Step::Wait(missing) if began.elapsed() > ROLLOUT_MAX => {
+                let waited = ROLLOUT_MAX.as_secs();
+                return Err(Trouble::Fatal(format!("deployment {name} is not there after {waited} s: {missing}")));
+            }
+            Step::Wait(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+fn later(error: impl ToString) -> Trouble {
+    Trouble::Later(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

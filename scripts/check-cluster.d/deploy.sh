@@ -1,0 +1,85 @@
+# A version brought to a cell of three zones by `ctl deploy`, whose control plane changes the Deployments of this API server.
+# kwok plays the pods, so a process of a local fleet runs what the pod of its zone would run. Sourced by scripts/check-cluster.
+
+# deploys STACK: a version that is sound; an image that never starts; and, if scripts/builds/bad-version has made one, a
+# version that fails customers.
+deploys() {
+    local registry old ctl mine=()
+    old=$(images cell | sort -u)
+    registry=${old%@*}
+    sound=$registry@sha256:$(printf '6%.0s' {1..64})
+    failing=$registry@sha256:$(printf '7%.0s' {1..64})
+    stuck=$registry@sha256:$(printf '0%.0s' {1..61})bad
+    kubectl apply --server-side --force-conflicts -f "$1" > /dev/null
+    all_available
+    # Kubernetes waits ten minutes for a pod before it says so.
+    for name in $(wallet get deployments --selector app.kubernetes.io/name=cell --output name); do
+        wallet patch "$name" --patch '{"spec":{"progressDeadlineSeconds":20}}' > /dev/null
+    done
+
+    ctl=(target/debug/ctl --data "$work/fleet" --reason check --actor check)
+    local version
+    version=$(target/debug/cell --version | cut -d ' ' -f 2)
+    printf '[deployment]\nname = "check"\nnamespace = "6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10"\nregion = "eu-west-1"\nzones = [%s]\n[[cells]]\nid = "cell-1"\n' \
+        "$(printf '"%s", ' "${zones[@]}")" > "$work/cells.toml"
+    echo "$TOKEN" > "$work/token"
+    cat > "$work/clusters.json" << JSON
+{ "images": { "$version": "$old", "sound": "$sound", "failing": "$failing", "stuck": "$stuck" },
+  "clusters": { "cell-1": { "server": "$SERVER", "certificateAuthority": "$CA", "credentials": { "tokenFile": "$work/token" } } } }
+JSON
+    local bad=target/bad-versions/debug/cell
+    [ -x "$bad" ] || bad=
+    cat > "$work/builds.json" << JSON
+{ "$old": ["$version", "target/debug/cell"], "$sound": ["sound", "target/debug/cell"], "$failing": ["failing", "$bad"] }
+JSON
+    CELL_BAD=withdrawals CONTROL_PLANE_DEPLOY_KUBERNETES=$work/clusters.json CONTROL_PLANE_CANARY_PAUSE_MS=100 \
+        start fleet "${ctl[@]}" up --config "$work/cells.toml" --instances 3 --port "$(free_block)" --max-tps 0 --canaries
+    mine+=("${pids[-1]}")
+    for _ in {1..300}; do grep -q 'try, in another terminal' "$work/fleet.log" && break; sleep 0.2; done
+    start processes python3 "$source/pods.py" processes "$work/builds.json" "${ctl[@]}"
+    mine+=("${pids[-1]}")
+    start load timeout 900 "${ctl[@]}" load --rate 60 --duration 800s
+    mine+=("${pids[-1]}")
+    sleep 5
+
+    deploy sound 0
+    [ "$(images cell | sort -u)" = "$sound" ] || fail "not every zone has the sound image"
+    deploy stuck 1
+    [ "$(images cell | sort -u)" = "$sound" ] || fail "the image that never starts was not taken back"
+    [ "$(wallet get replicasets --output wide | grep -c "$stuck")" = 1 ] || fail "the image that never starts came to a second zone"
+    if [ -n "$bad" ]; then
+        deploy failing 1
+        [ "$(images cell | sort -u)" = "$sound" ] || fail "the version that fails was not taken back"
+    else
+        echo "  SKIPPED: no version that fails; scripts/builds/bad-version makes it"
+    fi
+    for one in "${mine[2]}" "${mine[1]}" "${mine[0]}"; do
+        kill "$one" 2> /dev/null && wait "$one" 2> /dev/null || true
+    done
+}
+
+# VERSION CODE: from its start to its end.
+deploy() {
+    local code=0 began=$SECONDS
+    count cell
+    timeout 400 "${ctl[@]}" deploy start --version "$1" --yes --baseline-seconds 8 --bake-seconds 20 --wait-seconds 60 --rise-percent 5 \
+        --slower-by-ms 10000 > "$work/deploy-$1.log" 2>&1 || code=$?
+    counted "ctl deploy, $1" "${zones[*]}" 1 "${#zones[@]}"
+    [ "$code" = "$2" ] || { cat "$work/deploy-$1.log" >&2; tail -n 20 "$work/processes.log" >&2; fail "the deploy of $1 ended with $code"; }
+    grep -E '^why' "$work/deploy-$1.log" | tail -n 1 | sed 's/^why */    /' || true
+    echo "    ended as it should after $((SECONDS - began)) s"
+}
+
+# The first of some ports that nothing uses.
+free_block() {
+    python3 -c '
+import random, socket
+for _ in range(50):
+    first = random.randrange(180, 300) * 100
+    try:
+        [socket.create_server(("127.0.0.1", first + n)).close() for n in range(60)]
+    except OSError:
+        continue
+    print(first)
+    break'
+}
