@@ -9,6 +9,9 @@ import type { Settings } from './settings.ts';
 import { MESH, asKubelet, at, binding, everyone, inZones, service } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
+/** Between two audits of whether all money is there: each reads what the archives have that is new. */
+const AUDIT_SECONDS = 60;
+
 export function controlPlane({ config, images, text, tokens, switches }: Settings): Manifest[] {
   const { region, zones } = config.deployment;
   const checks = Object.entries(switches).map(([zone, check]) => `${zone}=${check}`);
@@ -25,6 +28,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
           `--listen=0.0.0.0:${PORTS.controlPlane}`,
           `--archive=${archiveUrl(config)}`,
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
+          `--conservation-seconds=${AUDIT_SECONDS}`,
           ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
           ...MESH,
