@@ -8,17 +8,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use archive::{Archive, ArchiveError};
 use futures_util::{StreamExt, stream};
 use ledger::checkpoint::{Checkpoint, Leaf, SigningKey};
-use ledger::{merkle, moving};
+use ledger::{Block, merkle, moving};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
-use store::log::{Entry, Log, LogError, MAX_LEAVES};
+use store::log::{Addition, Entry, Log, LogError, MAX_LEAVES};
 use store::verify::Break;
 use store::{Store, StoreError, retry};
 use tokio::sync::watch;
@@ -31,11 +31,12 @@ use crate::integrity::Findings;
 use crate::jobs::{self, Lease, Watch};
 
 const JOB: &str = "checkpoints";
-/// Wallets collected from the archive before they are looked at: 16 bytes each. An entry may add [`MAX_SEGMENT_BLOCKS`].
+/// Wallets collected from the archive before they are looked at: about 100 bytes each. An entry may add
+/// [`MAX_SEGMENT_BLOCKS`].
 ///
 /// [`MAX_SEGMENT_BLOCKS`]: archive::MAX_SEGMENT_BLOCKS
 const MAX_COLLECTED: usize = 65_536;
-/// Wallets looked at at the same time: two small reads each.
+/// Wallets looked at at the same time: a small read each.
 const AT_ONCE: usize = 32;
 /// Most wallets that could not be read and are looked at again in each round.
 const MAX_AGAIN: usize = 1_000;
@@ -50,6 +51,23 @@ pub struct Progress {
     /// Up to this checkpoint, all that follows from them is recorded.
     finished: u64,
     completed_micros: Option<i64>,
+}
+
+/// The newest block of a wallet, as far as it is known here.
+#[derive(Debug, Clone, Copy)]
+struct Tip {
+    /// If nothing of the wallet was committed to before.
+    leaf: Leaf,
+    /// A chain that arrives and is not served yet is its old cell's; of one that has left, the block by which it left is
+    /// the last.
+    is_ours: bool,
+}
+
+impl Tip {
+    fn of(cell: &CellId, block: &Block) -> Self {
+        let is_ours = block.home == *cell || moving::is_tombstone(cell, block);
+        Self { leaf: Leaf::of(0, block), is_ours }
+    }
 }
 
 pub struct Checkpoints<S> {
@@ -144,14 +162,15 @@ impl<S: Store> Checkpoints<S> {
         if let Some(entry) = &newest
             && lease.progress.finished < entry.signed.checkpoint.number
         {
-            self.finish(entry, lease).await?;
+            self.log.finish(entry).await.map_err(unsound)?;
+            self.finished(entry, lease).await?;
         }
         let upto = self.newest_archived(lease).await?;
         loop {
             let (wallets, archived) = self.changed(upto, lease).await?;
             for some in wallets.chunks(MAX_LEAVES) {
-                let leaves = self.leaves(some, lease).await?;
-                newest = self.sign(newest, &leaves, lease).await?;
+                let additions = self.additions(some, lease).await?;
+                newest = self.sign(newest, &additions, lease).await?;
                 held(lease.keep().await?)?;
             }
             lease.progress.archived = archived;
@@ -172,29 +191,43 @@ impl<S: Store> Checkpoints<S> {
         Ok(newest.map_or(0, |entry| entry.number))
     }
 
-    /// Wallets with blocks in the next entries of the archive, and up to which entry; each once.
-    async fn changed(&self, upto: u64, lease: &mut Lease<S, Progress>) -> Result<(Vec<WalletId>, u64), Stopped> {
-        let (mut wallets, mut number) = (lease.progress.again.clone(), lease.progress.archived);
+    /// Wallets with blocks in the next entries of the archive, with the newest block of each there, and up to which entry.
+    async fn changed(
+        &self,
+        upto: u64,
+        lease: &mut Lease<S, Progress>,
+    ) -> Result<(Vec<(WalletId, Option<Tip>)>, u64), Stopped> {
+        let mut wallets: BTreeMap<_, _> = lease.progress.again.iter().map(|wallet| (*wallet, None)).collect();
+        let mut number = lease.progress.archived;
         while number < upto && wallets.len() < MAX_COLLECTED {
             number = number.saturating_add(1);
             let missing = || ArchiveError::Unsound(format!("entry {number} is missing"));
             let entry = self.archive.entry(number).await?.ok_or_else(missing)?;
-            wallets.extend(self.archive.segment(&entry).await?.blocks.iter().map(|block| block.wallet));
+            for block in &self.archive.segment(&entry).await?.blocks {
+                let tip: &mut Option<Tip> = wallets.entry(block.wallet).or_default();
+                if tip.is_none_or(|tip| tip.leaf.block <= block.number) {
+                    *tip = Some(Tip::of(&self.cell, block));
+                }
+            }
             held(lease.keep().await?)?;
         }
         Ok((wallets.into_iter().collect(), number))
     }
 
-    /// The heads that the cell has to commit to. A wallet that cannot be read must not keep the others from being
+    /// The blocks that the cell has to commit to. A wallet that cannot be read must not keep the others from being
     /// committed to: the integrity job tells of it, and it is looked at again in the next round.
-    async fn leaves(&self, wallets: &[WalletId], lease: &mut Lease<S, Progress>) -> Result<Vec<Leaf>, StoreError> {
-        let look_at = |wallet| async move { (wallet, self.leaf(wallet).await) };
+    async fn additions(
+        &self,
+        wallets: &[(WalletId, Option<Tip>)],
+        lease: &mut Lease<S, Progress>,
+    ) -> Result<Vec<Addition>, StoreError> {
+        let look_at = |(wallet, tip)| async move { (wallet, self.addition(wallet, tip).await) };
         let mut looked_at = stream::iter(wallets.to_vec()).map(look_at).buffered(AT_ONCE);
-        let (mut leaves, again) = (Vec::new(), &mut lease.progress.again);
-        while let Some((wallet, leaf)) = looked_at.next().await {
-            match leaf {
-                Ok(leaf) => {
-                    leaves.extend(leaf);
+        let (mut additions, again) = (Vec::new(), &mut lease.progress.again);
+        while let Some((wallet, addition)) = looked_at.next().await {
+            match addition {
+                Ok(addition) => {
+                    additions.extend(addition);
                     again.remove(&wallet);
                 }
                 Err(StoreError::Corrupt(what)) => {
@@ -206,7 +239,7 @@ impl<S: Store> Checkpoints<S> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(leaves)
+        Ok(additions)
     }
 
     /// The newest checkpoint, which grows from what this process knows.
@@ -241,45 +274,51 @@ impl<S: Store> Checkpoints<S> {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = checkpoint;
     }
 
-    /// The head of a wallet, if the cell has to commit to it and has not yet. A chain that arrives and is not served
-    /// yet is its old cell's; of one that has left, the block by which it left is the last.
-    async fn leaf(&self, wallet: WalletId) -> Result<Option<Leaf>, StoreError> {
-        let mut random = self.clock.random();
-        let head = retry::read(|| random.f64(), || self.store.head(wallet)).await?;
-        let Some(head) = head.filter(|head| head.home == self.cell || moving::is_tombstone(&self.cell, head)) else {
-            return Ok(None);
+    /// The newest block of a wallet, if the cell has to commit to it and has not yet. It is read where the archive has not
+    /// given it.
+    async fn addition(&self, wallet: WalletId, tip: Option<Tip>) -> Result<Option<Addition>, StoreError> {
+        let tip = match tip {
+            Some(tip) => Some(tip),
+            None => {
+                let mut random = self.clock.random();
+                let head = retry::read(|| random.f64(), || self.store.head(wallet)).await?;
+                head.map(|head| Tip::of(&self.cell, &head))
+            }
         };
+        let Some(Tip { leaf, .. }) = tip.filter(|tip| tip.is_ours) else { return Ok(None) };
         let latest = self.log.latest(wallet).await?;
         // A chain that has become shorter, or another, is for the integrity job to tell.
         let first = latest.as_ref().map_or(0, |latest| latest.leaf.block.saturating_add(1));
-        Ok((first <= head.number).then(|| Leaf::of(first, &head)))
+        let recorded = latest.map(|latest| latest.checkpoint);
+        Ok((first <= leaf.block).then_some(Addition { leaf: Leaf { first, ..leaf }, recorded }))
     }
 
     /// Signs over what was collected, if anything was; the newest checkpoint then.
     async fn sign(
         &self,
         newest: Option<Entry>,
-        leaves: &[Leaf],
+        additions: &[Addition],
         lease: &mut Lease<S, Progress>,
     ) -> Result<Option<Entry>, Stopped> {
-        if leaves.is_empty() {
+        if additions.is_empty() {
             return Ok(newest);
         }
         let now = self.clock.now();
         let batch: Uuid = self.clock.transaction_id();
-        let written = self.log.append(newest.as_ref(), leaves, &self.key, now, batch).await;
+        let leaves: Vec<Leaf> = additions.iter().map(|addition| addition.leaf).collect();
+        let written = self.log.append(newest.as_ref(), &leaves, &self.key, now, batch).await;
         let entry = written.map_err(unsound)?.ok_or(Stopped::Lost)?;
         self.remember(Some(&entry));
         let checkpoint = &entry.signed.checkpoint;
         info!(number = checkpoint.number, size = checkpoint.size, added = leaves.len(), "signed a checkpoint");
         gauge!("cell_checkpoint_number").set(checkpoint.number as f64);
         gauge!("cell_checkpoint_timestamp_seconds").set(checkpoint.at.micros() as f64 / 1e6);
-        self.finish(&entry, lease).await?;
+        self.log.record(newest.as_ref(), &entry, additions).await.map_err(unsound)?;
+        self.finished(&entry, lease).await?;
         Ok(Some(entry))
     }
 
-    async fn finish(&self, entry: &Entry, lease: &mut Lease<S, Progress>) -> Result<(), Stopped> {
-        self.log.finish(entry).await.map_err(unsound)?;
+    async fn finished(&self, entry: &Entry, lease: &mut Lease<S, Progress>) -> Result<(), Stopped> {
         lease.progress.finished = entry.signed.checkpoint.number;
         held(lease.save().await?)
     }

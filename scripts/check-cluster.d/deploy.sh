@@ -38,7 +38,7 @@ JSON
     for _ in {1..300}; do grep -q 'try, in another terminal' "$work/fleet.log" && break; sleep 0.2; done
     start processes python3 "$source/pods.py" processes "$work/builds.json" "${ctl[@]}"
     mine+=("${pids[-1]}")
-    start load timeout 900 "${ctl[@]}" load --rate 60 --duration 800s
+    start load timeout 1000 "${ctl[@]}" load --rate 60 --duration 900s --mix deposits:50,withdrawals:50
     mine+=("${pids[-1]}")
     sleep 5
 
@@ -62,7 +62,7 @@ JSON
 deploy() {
     local code=0 began=$SECONDS
     count cell
-    timeout 400 "${ctl[@]}" deploy start --version "$1" --yes --baseline-seconds 8 --bake-seconds 20 --wait-seconds 60 --rise-percent 5 \
+    timeout 400 "${ctl[@]}" deploy start --version "$1" --yes --baseline-seconds 8 --bake-seconds 20 --wait-seconds 200 --rise-percent 2 \
         --slower-by-ms 10000 > "$work/deploy-$1.log" 2>&1 || code=$?
     counted "ctl deploy, $1" "${zones[*]}" 1 "${#zones[@]}"
     [ "$code" = "$2" ] || { cat "$work/deploy-$1.log" >&2; tail -n 20 "$work/processes.log" >&2; fail "the deploy of $1 ended with $code"; }

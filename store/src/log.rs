@@ -53,6 +53,14 @@ pub struct Proof {
     pub path: Vec<Hash>,
 }
 
+/// A leaf to be added, and what is known of the row of its wallet's latest leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addition {
+    pub leaf: Leaf,
+    /// The checkpoint of that leaf, which is the row's version; None: there is no row.
+    pub recorded: Option<u64>,
+}
+
 /// The log in the tables of one cell.
 #[derive(Clone)]
 pub struct Log<S> {
@@ -266,31 +274,43 @@ impl<S: Store> Log<S> {
         Ok(nodes.chunks_exact(32).map(|node| Hash(node.try_into().expect("32 bytes"))).collect())
     }
 
-    /// Records what follows from a checkpoint: the tiles that are full by it, and each wallet's
-    /// latest leaf. After a death before this was done, another call completes it.
+    /// [`record`](Self::record) after a death: what was added is read again.
     pub async fn finish(&self, entry: &Entry) -> Result<(), LogError> {
-        let leaves = self.leaves(entry).await?;
         let number = entry.signed.checkpoint.number;
-        let mut edge = match number.checked_sub(1).filter(|before| *before > 0) {
-            None => Edge::default(),
-            Some(before) => {
-                let before = self.entry(before).await?;
-                before.ok_or_else(|| LogError::Broken(format!("there is no checkpoint before {number}")))?.edge
-            }
+        let before = match number.checked_sub(1).filter(|before| *before > 0) {
+            None => None,
+            Some(before) => Some(
+                (self.entry(before).await?)
+                    .ok_or_else(|| LogError::Broken(format!("there is no checkpoint before {number}")))?,
+            ),
         };
+        // A row that was not looked at is taken for one that is not there, and read when that shows.
+        let addition = |leaf| Addition { leaf, recorded: None };
+        let additions: Vec<_> = self.leaves(entry).await?.into_iter().map(addition).collect();
+        self.record(before.as_ref(), entry, &additions).await
+    }
+
+    /// Records what follows from a checkpoint: the tiles that are full by it, and each wallet's latest leaf. It may be
+    /// done again, and by several at once. `additions`: its leaves, in their order.
+    pub async fn record(&self, before: Option<&Entry>, entry: &Entry, additions: &[Addition]) -> Result<(), LogError> {
+        let number = entry.signed.checkpoint.number;
+        let mut edge = before.map_or_else(Edge::default, |before| before.edge.clone());
         let first = edge.size();
-        for tile in leaves.iter().flat_map(|leaf| edge.push(leaf.tree_hash())).collect::<Vec<_>>() {
+        let fresh = additions.iter().flat_map(|addition| edge.push(addition.leaf.tree_hash()));
+        for tile in fresh.collect::<Vec<_>>() {
             let bytes = tile.nodes.iter().flat_map(|node| node.0).collect();
             let row = CellRow { version: ONCE, bytes };
             self.store.put_cell_row(TILES, &tile_key(tile.level, tile.place), None, &row).await?;
         }
-        let latest: Vec<Latest> =
-            (first..).zip(leaves).map(|(index, leaf)| Latest { index, checkpoint: number, leaf }).collect();
+        let latest: Vec<_> = (first..)
+            .zip(additions)
+            .map(|(index, &Addition { leaf, recorded })| (Latest { index, checkpoint: number, leaf }, recorded))
+            .collect();
         for some in latest.chunks(RECORDED_AT_ONCE) {
             let mut recording = JoinSet::new();
-            for latest in some.iter().copied() {
+            for (latest, recorded) in some.iter().copied() {
                 let log = self.clone();
-                recording.spawn(async move { log.record_latest(latest).await });
+                recording.spawn(async move { log.record_latest(latest, recorded).await });
             }
             for recorded in recording.join_all().await {
                 recorded?;
@@ -299,19 +319,19 @@ impl<S: Store> Log<S> {
         Ok(())
     }
 
-    async fn record_latest(&self, latest: Latest) -> Result<(), StoreError> {
+    async fn record_latest(&self, latest: Latest, mut expected: Option<u64>) -> Result<(), StoreError> {
         let wallet = latest.leaf.wallet;
         for _ in 0..MAX_RACES {
-            let recorded = self.latest_row(wallet).await?;
-            if recorded.as_ref().is_some_and(|(recorded, _)| recorded.index >= latest.index) {
-                return Ok(());
-            }
-            let expected = recorded.map(|(_, version)| version);
             // Rises, since later leaves are in later checkpoints.
             let row = CellRow { version: latest.checkpoint, bytes: latest.to_bytes() };
             if self.store.put_cell_row(&latest_list(wallet), &wallet.to_string(), expected, &row).await? {
                 return Ok(());
             }
+            let recorded = self.latest_row(wallet).await?;
+            if recorded.as_ref().is_some_and(|(recorded, _)| recorded.index >= latest.index) {
+                return Ok(());
+            }
+            expected = recorded.map(|(_, version)| version);
         }
         Ok(())
     }

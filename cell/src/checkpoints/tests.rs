@@ -57,6 +57,10 @@ impl Cell {
             leaves.extend(job.log.leaves(&entry).await.expect("sound"));
         }
         leaves.sort_by_key(|leaf| leaf.wallet);
+        for leaf in &leaves {
+            let proof = job.log.prove(leaf.wallet).await.expect("it answers").expect("it is committed to");
+            assert_eq!(proof.leaf, *leaf);
+        }
         leaves.iter().map(|leaf| (leaf.wallet, leaf.first, leaf.block)).collect()
     }
 }
@@ -76,10 +80,12 @@ async fn a_round_commits_to_what_the_archive_says_has_changed() {
     assert_eq!(cell.round().await, [leaf(1, 0, 1), leaf(2, 0, 0)]);
     assert_eq!(cell.round().await, []);
     let (more, three) = (cell.write(1).await, cell.write(3).await);
-    // The head counts, even if it is not archived yet.
-    cell.write(1).await;
+    // What is not archived yet is left to the next round.
+    let last = cell.write(1).await;
     cell.archive(vec![more, three.clone()]).await;
-    assert_eq!(cell.round().await, [leaf(1, 2, 3), leaf(3, 0, 0)]);
+    assert_eq!(cell.round().await, [leaf(1, 2, 2), leaf(3, 0, 0)]);
+    cell.archive(vec![last]).await;
+    assert_eq!(cell.round().await, [leaf(1, 3, 3)]);
     // Repeated by the archive.
     cell.archive(vec![three]).await;
     assert_eq!(cell.round().await, []);
