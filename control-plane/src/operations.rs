@@ -23,7 +23,8 @@ mod unpinned;
 pub mod verify;
 pub mod worker;
 
-use control_api::{AbortOperation, Because, OperationId, OperationView, Plan, Refusal};
+use control_api::{AbortOperation, Because, MoveSummary, OperationId, OperationState, OperationView, Plan, Refusal};
+use ledger::Timestamp;
 use topology::CellId;
 
 use crate::because::check_meant;
@@ -36,6 +37,8 @@ use state::Event;
 
 /// Operations looked through for one that is under way.
 const OPERATIONS_LOOKED_AT: i32 = 500;
+/// A cell's archive that has a block of so long after an operation has all that the operation wrote there.
+const ARCHIVED_AFTER_MICROS: i64 = 60_000_000;
 /// Operations or audit entries in one answer.
 pub const LIST_MAX: usize = 500;
 
@@ -99,4 +102,25 @@ pub async fn check_nothing_moves(operations: &Operations, cell: &CellId) -> Resu
             Err(refused(Refusal::OperationUnderWay, detail))
         }
     }
+}
+
+/// An operation between a cell and others of which the cell's archive may lack something. `archived`: the time of its newest
+/// block. One that was taken back may have left a wallet anywhere.
+pub async fn unsettled(
+    operations: &Operations,
+    cell: &CellId,
+    others: &[CellId],
+    archived: Option<Timestamp>,
+) -> Result<Option<OperationId>> {
+    let between = |part: &MoveSummary| {
+        (part.from == *cell && others.contains(&part.to)) || (part.to == *cell && others.contains(&part.from))
+    };
+    let is_archived = |view: &OperationView| {
+        let finished = view.finished_at.as_deref().and_then(|at| Timestamp::parse(at).ok());
+        let until = finished.map(|finished| finished.plus_micros(ARCHIVED_AFTER_MICROS));
+        view.state == OperationState::Done && until.is_some_and(|until| archived.is_some_and(|at| at >= until))
+    };
+    let newest = operations.table.newest(OPERATIONS_LOOKED_AT).await?;
+    let mut views = newest.iter().map(Operation::view);
+    Ok(views.find(|view| view.moves.iter().any(between) && !is_archived(view)).map(|view| view.id))
 }

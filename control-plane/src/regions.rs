@@ -56,7 +56,7 @@ async fn say(fleet: &Fleet, tables: &CellTables, region: &str, epoch: u64, becau
 }
 
 /// Asks something of a Region that may be lost. `None`: it did not answer in time, or with a failure.
-async fn briefly<T>(asked: impl Future<Output = Result<T>>) -> Option<T> {
+pub(crate) async fn briefly<T>(asked: impl Future<Output = Result<T>>) -> Option<T> {
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {

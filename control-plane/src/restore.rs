@@ -8,6 +8,7 @@
 //! the hole: the cell then refuses to serve it until a further export fills the hole.
 
 pub mod archived;
+pub(crate) mod others;
 
 use std::time::Duration;
 
@@ -18,15 +19,16 @@ use control_api::restore::{
 };
 use control_api::{Because, Refusal, now_rfc3339};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use ledger::{Block, Owner, WalletKey, canonical};
+use ledger::{Block, Owner, Timestamp, WalletKey, canonical};
 use mover::{Side, wall_clock};
 use restoration::around::{Around, Completed};
+use restoration::rights::Lost;
 use restoration::{bad_chain, chains, owner, owners, refill, rights, try_again};
 use store::dynamodb::DynamoStore;
 use store::{CellRow, CellRows, Homes};
 use tokio::time::Instant;
 use topology::restoring::{KEY, LIST, Restoring};
-use topology::{Bucket, CellEntry, CellId, CellState, Placement, WalletId};
+use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 
 use crate::audit::witness::Witness;
 use crate::because::check_meant;
@@ -37,6 +39,8 @@ use crate::operations;
 use crate::operations::service::Operations;
 use crate::placement::placements::Delta;
 use crate::regions;
+use archived::Refills;
+use others::Others;
 
 /// One answer comes after about this long; the caller continues from there.
 const PAGE_TIME: Duration = Duration::from_secs(5);
@@ -53,7 +57,12 @@ pub async fn wallets(fleet: &Fleet, cell: &CellId, after: Option<WalletId>) -> R
 
 /// Checks that the cell is dead, and empty or meant to be rewound, says in its tables that it is being restored, and gives
 /// it its rights back.
-pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore) -> Result<Restoring> {
+pub async fn begin(
+    operations: &Operations,
+    refills: &Refills,
+    cell: &CellId,
+    wanted: &BeginRestore,
+) -> Result<Restoring> {
     let fleet = &*operations.fleet;
     let BeginRestore { in_place, because } = wanted;
     check_meant(because)?;
@@ -94,13 +103,26 @@ pub async fn begin(operations: &Operations, cell: &CellId, wanted: &BeginRestore
     };
     // One that began between the first look and the row has not seen the row.
     check_stopped(fleet, entry).await?;
-    let others = others(fleet, &now.placement, cell).await?;
     match (state.in_place, state.again) {
-        (true, _) => rights::reconcile(&now.placement, entry, &side.store, &others).await?,
-        (false, false) => rights::rebuild(&now.placement, entry, &side.store, &others).await?,
+        (true, _) => {
+            let others = others::all(fleet, &now.placement, cell).await?;
+            rights::reconcile(&now.placement, entry, &side.store, &others).await?;
+        }
+        (false, false) => {
+            let Others { sides, lost } = others::within_reach(operations, refills, &now.placement, cell).await?;
+            let lost = Lost { cells: &lost, epoch: millis(&state.since)? };
+            rights::rebuild(&now.placement, entry, &side.store, &sides, lost).await?;
+        }
         (false, true) => {}
     }
     Ok(state)
+}
+
+/// A bucket changes its cell far less often than once in a millisecond.
+fn millis(since: &str) -> Result<u64> {
+    let unsound = |_| Error::Unsound(format!("{LIST}: {since} is no time"));
+    let micros = Timestamp::parse(since).map_err(unsound)?.micros();
+    Ok(u64::try_from(micros).unwrap_or(0) / 1_000)
 }
 
 /// Writes a part of one chain, checked link by link, with the rows that follow from it.
@@ -114,15 +136,22 @@ pub async fn take(fleet: &Fleet, cell: &CellId, wanted: &RestoreChain) -> Result
         return Ok(chains::leave_elsewhere(cell, &store, &other, wanted.wallet).await?);
     }
     if let Some(owner) = &wanted.owner {
-        let others = others(fleet, &now.placement, cell).await?;
+        let others = others::all(fleet, &now.placement, cell).await?;
         owners::put(&store, &others, wanted.wallet, &exported(owner)?).await?;
     }
     Ok(chains::put(&store, wanted.wallet, &blocks).await?)
 }
 
 /// Looks through the other cells for what they hold of the cell's wallets, a page at a time; at the end lets the cell serve.
-pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &FinishRestore) -> Result<FinishedPage> {
+pub async fn finish(
+    operations: &Operations,
+    refills: &Refills,
+    witness: &Witness,
+    cell: &CellId,
+    wanted: &FinishRestore,
+) -> Result<FinishedPage> {
     check_meant(&wanted.because)?;
+    let fleet = &*operations.fleet;
     let store = under_way(fleet, cell).await?;
     let since = stand(&store).await?.map(|(_, state)| state.since).ok_or_else(|| not_under_way(cell))?;
     if refill::is_half_read(&store, &since).await? {
@@ -133,12 +162,14 @@ pub async fn finish(fleet: &Fleet, witness: &Witness, cell: &CellId, wanted: &Fi
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     check_stopped(fleet, entry).await?;
-    let others = others(fleet, &now.placement, cell).await?;
+    let others = others::within_reach(operations, refills, &now.placement, cell).await?.sides;
     let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
     let mut page = FinishedPage::default();
     let deadline = Instant::now() + PAGE_TIME;
     let begin = wanted.from.as_ref();
-    let skipped = |side: &&Side<DynamoStore>| begin.is_some_and(|from| side.cell != from.cell);
+    // The one where it stopped may be left out by now.
+    let place = |id: &CellId| now.placement.cells().iter().position(|other| other.id == *id);
+    let skipped = |side: &&Side<DynamoStore>| begin.is_some_and(|from| place(&side.cell) < place(&from.cell));
     for other in others.iter().skip_while(skipped) {
         let mut after = begin.filter(|from| from.cell == other.cell).and_then(|from| from.after);
         loop {
@@ -192,14 +223,6 @@ async fn remember_lack(store: &DynamoStore, is_incomplete: bool) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-async fn others(fleet: &Fleet, placement: &Placement, cell: &CellId) -> Result<Vec<Side<DynamoStore>>> {
-    let mut sides = Vec::new();
-    for other in placement.cells().iter().filter(|other| other.id != *cell && other.state != CellState::Removed) {
-        sides.push(fleet.side(&other.id).await?);
-    }
-    Ok(sides)
 }
 
 /// A process remembers heads that the restored chains may lack, and could append above a hole.

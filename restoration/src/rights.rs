@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use control_api::Refusal;
 use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mover::Side;
 use store::{Genesis, HomeChange, HomeKey, HomeRow, HomeState, MAX_HOME_CHANGES, Store};
 use topology::{Bucket, CellEntry, CellId, Placement};
@@ -20,6 +21,8 @@ const EPOCHS_ABOVE: u64 = 2;
 
 /// Reads of rows that are under way at once: all buckets of a cell take a thousand.
 const READS_AT_ONCE: usize = 16;
+/// Transactions that write rows and are under way at once.
+const WRITES_AT_ONCE: usize = 8;
 
 /// What the other cells say of one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,28 +44,55 @@ impl Elsewhere {
     }
 }
 
+/// Cells that exist and cannot be read. The placement is right about what they have: what moved between them and the
+/// restored cell was published.
+#[derive(Debug, Clone, Copy)]
+pub struct Lost<'a> {
+    pub cells: &'a [CellId],
+    /// Above any that their rows may have.
+    pub epoch: u64,
+}
+
+impl Lost<'_> {
+    pub const NONE: Self = Self { cells: &[], epoch: u64::MAX };
+
+    /// Whether rows have to be above theirs: also where this was begun while some were lost.
+    async fn is_above<S: Store>(self, store: &S, owned: &BTreeSet<Bucket>) -> Result<bool> {
+        let Some(first) = owned.first().filter(|_| self.cells.is_empty()) else { return Ok(!self.cells.is_empty()) };
+        Ok(store.home(HomeKey::Bucket(*first)).await?.is_some_and(|row| row.epoch >= self.epoch))
+    }
+}
+
 /// Writes genesis and rows. Done again, with the same placement, it writes the same.
-pub async fn rebuild<S: Store>(placement: &Placement, cell: &CellEntry, store: &S, others: &[Side<S>]) -> Result<()> {
-    let elsewhere = elsewhere(others).await?;
-    let owned: BTreeSet<Bucket> = Bucket::all().filter(|b| is_ours(placement, cell, *b, &elsewhere)).collect();
-    let from_start = owned.iter().copied().filter(|bucket| !elsewhere.contains_key(bucket));
-    if !store.put_genesis(&Genesis::of(from_start)).await? {
+pub async fn rebuild<S: Store>(
+    placement: &Placement,
+    cell: &CellEntry,
+    store: &S,
+    others: &[Side<S>],
+    lost: Lost<'_>,
+) -> Result<()> {
+    let mut elsewhere = elsewhere(others).await?;
+    // It may have left there again.
+    elsewhere.retain(|_, row| !lost.cells.contains(row.owner()));
+    let is_lost = |bucket| placement.cell(placement.owner_of(bucket)).is_some_and(|cell| lost.cells.contains(&cell.id));
+    let is_ours = |bucket: &Bucket| !is_lost(*bucket) && is_ours(placement, cell, *bucket, &elsewhere);
+    let owned: BTreeSet<Bucket> = Bucket::all().filter(is_ours).collect();
+    let is_above = lost.is_above(store, &owned).await?;
+    let is_from_start = |bucket: &Bucket| !is_above && !elsewhere.contains_key(bucket);
+    if !store.put_genesis(&Genesis::of(owned.iter().copied().filter(is_from_start))).await? {
         let detail = "its tables hold the buckets of another placement; begin with empty tables";
         return Err(refused(Refusal::NotEmpty, detail));
     }
-    let changes: Vec<HomeChange> = elsewhere
-        .iter()
-        .filter_map(|(bucket, row)| match owned.contains(bucket) {
-            true => Some(served(*bucket, row.epoch)),
-            // By the placement, creations come here, and have to be sent on.
-            false => (placement.owner_of(*bucket) == cell.index).then(|| moved(*bucket, row)),
-        })
-        .collect();
-    for some in changes.chunks(MAX_HOME_CHANGES) {
-        if !store.change_homes(some).await? {
-            check_written(store, some).await?;
-        }
-    }
+    let served = owned.iter().filter(|bucket| !is_from_start(bucket)).map(|bucket| {
+        let known = elsewhere.get(bucket).map_or(0, |row| row.epoch.saturating_add(EPOCHS_ABOVE));
+        served(*bucket, if is_above { known.max(lost.epoch) } else { known })
+    });
+    // By the placement, creations come here, and have to be sent on.
+    let sent_on = |bucket: &Bucket| !owned.contains(bucket) && placement.owner_of(*bucket) == cell.index;
+    let moved = elsewhere.iter().filter(|(bucket, _)| sent_on(bucket)).map(|(bucket, row)| moved(*bucket, row));
+    let changes: Vec<HomeChange> = served.chain(moved).collect();
+    let written: Vec<_> = changes.chunks(MAX_HOME_CHANGES).map(|some| write(store, some)).collect();
+    stream::iter(written).buffer_unordered(WRITES_AT_ONCE).try_collect::<()>().await?;
     pins(placement, cell, store, &owned).await
 }
 
@@ -125,7 +155,7 @@ fn placed(placement: &Placement, bucket: Bucket) -> Result<&CellEntry> {
 }
 
 fn served(bucket: Bucket, epoch: u64) -> HomeChange {
-    let row = HomeRow { state: HomeState::Serving, epoch: epoch.saturating_add(EPOCHS_ABOVE) };
+    let row = HomeRow { state: HomeState::Serving, epoch };
     HomeChange { key: HomeKey::Bucket(bucket), expected: None, row, unless_chain: false, while_served: None }
 }
 
@@ -162,7 +192,10 @@ async fn elsewhere<S: Store>(others: &[Side<S>]) -> Result<BTreeMap<Bucket, Else
 }
 
 /// The rows may stand there already, from a restore that was interrupted.
-async fn check_written(store: &impl Store, wanted: &[HomeChange]) -> Result<()> {
+async fn write<S: Store>(store: &S, wanted: &[HomeChange]) -> Result<()> {
+    if store.change_homes(wanted).await? {
+        return Ok(());
+    }
     let keys: Vec<HomeKey> = wanted.iter().map(|change| change.key).collect();
     let rows = store.homes(&keys).await?;
     let differs = wanted.iter().zip(rows).find(|(change, row)| row.as_ref() != Some(&change.row));
@@ -182,4 +215,74 @@ async fn pins(placement: &Placement, cell: &CellEntry, store: &impl Store, owned
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use store::Homes;
+    use store::memory::MemoryStore;
+    use topology::placement::{BucketRun, PlacementUpdate};
+    use topology::{CellIndex, CellState};
+
+    use super::*;
+
+    fn id(number: u16) -> CellId {
+        CellId::parse(format!("cell-{number}")).expect("sound")
+    }
+
+    /// Three cells, of which each has a third of the buckets.
+    fn placed_in_thirds() -> Placement {
+        let entry = |number: u16| CellEntry {
+            index: CellIndex(number - 1),
+            id: id(number),
+            state: CellState::Active,
+            weight: 1,
+            instances: vec![],
+        };
+        let run = |first, last, cell| BucketRun { first, last, cell: CellIndex(cell) };
+        let buckets = vec![run(0, 0x4fff, 0), run(0x5000, 0x9fff, 1), run(0xa000, 0xffff, 2)];
+        let (cells, pins) = (vec![entry(1), entry(2), entry(3)], vec![]);
+        let update = PlacementUpdate { version: 1, base: None, intended: false, cells, buckets, pins, avoided: vec![] };
+        Placement::from_full(&update).expect("sound")
+    }
+
+    /// The first cell is restored, the second one answers, and the third one is lost.
+    #[tokio::test]
+    async fn the_placement_decides_about_lost_cells() {
+        const EPOCH: u64 = 1_000;
+        let serving = |epoch| Some(HomeRow { state: HomeState::Serving, epoch });
+        let to = |number| HomeState::Moved { to: id(number) };
+        let moved = |number| Some(HomeRow { state: to(number), epoch: 4 });
+        // A bucket, what the second cell says of it, and what the first one says afterwards.
+        let cases = [
+            (0x0000, None, serving(EPOCH)),
+            (0x0001, moved(1), serving(EPOCH)),
+            // It came back from the lost cell; it was published too late; it left for the lost cell, once it was here.
+            (0x0002, moved(3), serving(EPOCH)),
+            (0x0003, serving(4), moved(2)),
+            (0xa000, moved(1), None),
+            (0xa001, None, None),
+            (0x5000, None, None),
+        ];
+        let placement = placed_in_thirds();
+        let (first, second) = (MemoryStore::default(), MemoryStore::default());
+        for (bucket, row, _) in cases.clone() {
+            let Some(row) = row else { continue };
+            let key = HomeKey::Bucket(Bucket(bucket));
+            let change = HomeChange { key, expected: None, row, unless_chain: false, while_served: None };
+            assert!(second.change_homes(&[change]).await.expect("answers"));
+        }
+        let others = [Side { cell: id(2), store: second }];
+        let lost = [id(3)];
+        // Done again, it writes the same.
+        for cells in [&lost[..], &lost[..]] {
+            let lost = Lost { cells, epoch: EPOCH };
+            rebuild(&placement, &placement.cells()[0], &first, &others, lost).await.expect("rebuilt");
+            for (bucket, _, expected) in cases.clone() {
+                let row = first.home(HomeKey::Bucket(Bucket(bucket))).await.expect("answers");
+                assert_eq!(row, expected, "{bucket:#x}");
+            }
+            assert_eq!(first.genesis().await.expect("answers"), Some(Genesis::of([])));
+        }
+    }
 }

@@ -18,6 +18,7 @@ use ledger::{Audit, Block, Note, Owner};
 use mover::Side;
 use restoration::Error;
 use restoration::around::{Around, Completed};
+use restoration::rights::Lost;
 use restoration::{chains, rights};
 use store::memory::{MemoryStore, Tables};
 use store::{Owners, StoreError};
@@ -217,7 +218,7 @@ impl World {
         insist(random, Duration::from_secs(60), || async {
             match kept {
                 Kept::Snapshot(_) => rights::reconcile(&placement, &entry, &store, &quiet).await,
-                Kept::Export(_) => rights::rebuild(&placement, &entry, &store, &quiet).await,
+                Kept::Export(_) => rights::rebuild(&placement, &entry, &store, &quiet, Lost::NONE).await,
             }
         })
         .await?;

@@ -47,7 +47,7 @@ async fn wallets(State(control): Control, Path(id): Path<String>, Query(After { 
 
 async fn begin(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
     let wanted: BeginRestore = by.read(&body)?;
-    Ok(Json(restore::begin(&control.operations, &cell(id)?, &wanted).await?).into_response())
+    Ok(Json(restore::begin(&control.operations, &control.refills, &cell(id)?, &wanted).await?).into_response())
 }
 
 async fn take(State(control): Control, Path(id): Path<String>, body: Bytes) -> Answer {
@@ -56,10 +56,11 @@ async fn take(State(control): Control, Path(id): Path<String>, body: Bytes) -> A
 
 async fn from_archive(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
     let wanted: FromArchive = by.read(&body)?;
-    Ok(Json(control.refills.go_on(&control.fleet, &cell(id)?, &wanted).await?).into_response())
+    Ok(Json(control.refills.go_on(&control.operations, &cell(id)?, &wanted).await?).into_response())
 }
 
 async fn finish(State(control): Control, Path(id): Path<String>, by: By, body: Bytes) -> Answer {
     let wanted: FinishRestore = by.read(&body)?;
-    Ok(Json(restore::finish(&control.fleet, &control.witness, &cell(id)?, &wanted).await?).into_response())
+    let ControlPlane { operations, refills, witness, .. } = &*control;
+    Ok(Json(restore::finish(operations, refills, witness, &cell(id)?, &wanted).await?).into_response())
 }

@@ -21,7 +21,7 @@ use crate::operations;
 use crate::operations::service::Operations;
 use crate::placement::placements::Delta;
 use crate::restore::archived::Refills;
-use crate::restore::stand;
+use crate::restore::{others, stand};
 
 /// The archive of a Region that has stopped is complete when nothing was added to it for so long.
 const QUIET_MICROS: i64 = 3_000_000;
@@ -46,7 +46,10 @@ pub async fn failover(
     operations::check_nothing_moves(operations, cell).await?;
     let epoch = record.spec.region_epoch.saturating_add(1);
     let archive = match standby.replication {
-        Replication::Archive => Some(refills.archive(cell)?),
+        Replication::Archive => {
+            others::check_lost(operations, refills, &record.spec, epoch).await?;
+            Some(refills.archive(cell)?)
+        }
         Replication::GlobalTable => None,
     };
     let fenced = briefly(say(fleet, &record.spec.dynamodb, &wanted.to, epoch, &wanted.because)).await.is_some();

@@ -16,8 +16,8 @@ use topology::CellId;
 
 use super::{PAGE_TIME, check_stopped, not_under_way, others, remember_lack, stand};
 use crate::because::check_meant;
-use crate::cells::fleet::Fleet;
 use crate::error::{Result, no_placement, refused, unknown_cell};
+use crate::operations::service::Operations;
 
 /// The archives of the cells, and the cells that are refilled by this process.
 pub struct Refills {
@@ -43,8 +43,9 @@ impl Refills {
     }
 
     /// Goes on for some seconds. A second request for the same cell finds nothing here, and begins where the row says.
-    pub async fn go_on(&self, fleet: &Fleet, cell: &CellId, wanted: &FromArchive) -> Result<Refilled> {
+    pub async fn go_on(&self, operations: &Operations, cell: &CellId, wanted: &FromArchive) -> Result<Refilled> {
         check_meant(&wanted.because)?;
+        let fleet = &*operations.fleet;
         let deadline = Instant::now() + PAGE_TIME;
         let archive = self.archive(cell)?;
         let store = fleet.side(cell).await?.store;
@@ -53,7 +54,7 @@ impl Refills {
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
         check_stopped(fleet, entry).await?;
-        let others = others(fleet, &now.placement, cell).await?;
+        let others = others::within_reach(operations, self, &now.placement, cell).await?.sides;
         let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
         let known = self.under_way().remove(cell).filter(|(of, _)| *of == restoring.since);
         let mut refill = match known {

@@ -17,6 +17,7 @@ use super::moves::{deposited, done, opened};
 use super::restore::{archived_at, begin, blocks, finish, lose_tables, to};
 use crate::error::Result;
 use crate::restore;
+use crate::service::ControlPlane;
 
 /// A folder for the archives, which ends with the test.
 pub(super) struct Folder(PathBuf);
@@ -60,7 +61,7 @@ pub(super) async fn refilled(plane: &Plane) -> Result<Refilled> {
     let control = &plane.control;
     loop {
         let wanted = FromArchive { because: because() };
-        let page = control.refills.go_on(&control.fleet, &cell_id(1), &wanted).await?;
+        let page = control.refills.go_on(&control.operations, &cell_id(1), &wanted).await?;
         if page.done {
             return Ok(page);
         }
@@ -91,7 +92,7 @@ async fn a_cell_gets_back_what_its_archive_holds() {
     std::fs::remove_file(folder.0.join(format!("cell-1/segments/{}", third.segment))).expect("removed");
 
     assert_eq!(code(refilled(&plane).await), "no_restore");
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false)).await.expect("begun");
     let page = refilled(&plane).await.expect("refilled");
     assert_eq!((page.wallets, page.elsewhere, page.entries, page.damages), (2, 1, 5, 1), "{page:?}");
     assert_eq!(page.damaged[0].segment.as_ref().map(|lost| lost.blocks), Some(1));
@@ -104,7 +105,9 @@ async fn a_cell_gets_back_what_its_archive_holds() {
     assert_eq!(numbers(blocks(&plane, 1, cut).await), [0, 1, 3], "the newest one alone, above the hole");
     assert_eq!(numbers(blocks(&plane, 1, leaves).await), [1], "the block by which it left");
     // The cell takes a further restore while a wallet is not whole.
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun again");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false))
+        .await
+        .expect("begun again");
 }
 
 #[tokio::test]
@@ -114,11 +117,14 @@ async fn a_cell_is_not_whole_while_its_archive_is_half_read() {
     let (_, wallet) = opened(&plane, 0..0x100).await;
     archive(&folder.archive(), &[blocks(&plane, 1, wallet).await]).await;
     lose_tables(&fixture, 1).await;
-    let begun = restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+    let begun = restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false))
+        .await
+        .expect("begun");
     let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
     let _half = restoration::refill::Refill::resume(folder.archive(), &store, &begun).await.expect("read");
     let wanted = control_api::restore::FinishRestore { from: None, because: because() };
-    let ended = restore::finish(&plane.control.fleet, &plane.control.witness, &cell_id(1), &wanted).await;
+    let ControlPlane { operations, refills, witness, .. } = &*plane.control;
+    let ended = restore::finish(operations, refills, witness, &cell_id(1), &wanted).await;
     assert_eq!(code(ended.map(|_| ())), "half_read");
     refilled(&plane).await.expect("refilled");
     finish(&plane).await;
@@ -173,7 +179,9 @@ async fn how_fast_a_cell_is_restored() {
         let mut rates = Vec::new();
         for archived in [false, true] {
             lose_tables(&fixture, 1).await;
-            restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+            restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false))
+                .await
+                .expect("begun");
             slow_down(plan).await;
             let began = Instant::now();
             if archived {

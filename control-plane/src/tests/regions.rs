@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::{Archive, Draft, Segment};
 use control_api::regions::{FailedOver, Failover, Step};
 use control_api::{CellTables, SetAddresses, Standby};
+use ledger::{Block, Entry, EntryKind, Money, chain};
 use store::place::{Place, Walk};
-use store::{CellRows, Chains};
+use store::{CellRows, Chains, Genesis, HomeKey, HomeState, Homes};
 use tokio::time::{Instant, sleep};
 use topology::config::Replication;
 use topology::homed::{Homed, KEY, LIST};
 use topology::placement::InstanceEntry;
-use topology::{InstanceId, Role};
+use topology::{InstanceId, Role, UserId, WalletId};
 
 use super::archived::{Folder, archive, owner, refilled};
+use super::cell::NAMESPACE;
 use super::fixture::{Fixture, Plane, at, because, cell_id, code, database};
-use super::moves::{deposited, opened};
-use super::restore::{begin, blocks, finish};
+use super::moves::{deposited, done, opened};
+use super::restore::{begin, blocks, finish, to};
 use crate::dynamo::connect;
 use crate::error::Result;
 use crate::lifecycle::registration::set_addresses;
@@ -108,7 +111,7 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
     assert_eq!((fence.epoch, fence.blocks), (1, 0));
     assert_eq!(Place::parse(&fence.position).map(|place| place.walk), Some(Walk::Done));
 
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false)).await.expect("begun");
     let report = refilled(&plane).await.expect("refilled");
     assert_eq!(report.missing, vec![]);
     assert_eq!(report.newest_at, kept.last().map(|block| block.at.to_string()), "the fence is no block");
@@ -137,4 +140,79 @@ async fn a_cell_goes_to_its_other_region_with_all_that_was_archived() {
     assert_eq!(blocks(&plane, 1, wallet).await, kept, "nothing follows into the tables that were left");
     assert!(!following.is_finished());
     following.abort();
+}
+
+/// The tables of these cells answer no more.
+async fn lose(plane: &Plane, cells: &[usize]) {
+    for number in cells {
+        let registry = &plane.control.fleet.registry;
+        let record = registry.get(&cell_id(*number)).await.expect("answers").expect("registered");
+        let mut spec = record.spec.clone();
+        spec.dynamodb.endpoint = Some("http://127.0.0.1:9".into());
+        registry.change(&record, &spec).await.expect("changed");
+    }
+}
+
+/// What the archiver of a cell appends that has read all of the stream.
+async fn archive_all(archive: &Archive, blocks: Vec<Block>) {
+    let newest = archive.newest(0).await.expect("answers");
+    let position = Place::after_walk(Default::default()).to_text();
+    let draft = Draft { segment: Segment { blocks }, at: mover::wall_clock(), position };
+    assert!(archive.append(newest.as_ref(), &draft).await.expect("answers").is_some());
+}
+
+#[tokio::test]
+async fn a_lost_cell_without_a_standby_holds_up_no_other() {
+    let folder = Folder::new("lost-beside");
+    let (fixture, plane) = with_standby(&folder).await;
+    let there = fixture.cells[0].standby.clone().expect("given").dynamodb;
+    let (_, wallet) = opened(&plane, 0..0x100).await;
+    deposited(&plane, 1, wallet).await;
+    let kept = blocks(&plane, 1, wallet).await;
+    archive_all(&folder.archive(), kept.clone()).await;
+    lose(&plane, &[1, 2]).await;
+    let state = asked(&plane, THERE).await.expect("begun");
+    assert_eq!((state.step, state.epoch), (Step::Restore, 1));
+    // Twice, as by an operator that repeats the command.
+    for _ in 0..2 {
+        restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false))
+            .await
+            .expect("begun");
+    }
+    assert_eq!(refilled(&plane).await.expect("refilled").missing, vec![]);
+    finish(&plane).await;
+    assert_eq!(blocks(&plane, 1, wallet).await, kept);
+    assert_eq!(home(&plane, &there).await, Some((THERE.into(), 1)));
+    // Above every row that the lost cell may have.
+    let store = plane.control.fleet.store(&there).await;
+    let row = store.home(HomeKey::Bucket(wallet.bucket())).await.expect("answers").expect("a row");
+    assert_eq!(row.state, HomeState::Serving);
+    assert!(row.epoch > 1_000_000_000_000, "{row:?}");
+    assert_eq!(store.genesis().await.expect("answers"), Some(Genesis::of([])));
+}
+
+#[tokio::test]
+async fn no_cell_leaves_behind_what_it_moved_and_did_not_archive() {
+    let folder = Folder::new("lost-moved");
+    let (_fixture, plane) = with_standby(&folder).await;
+    let (_, wallet) = opened(&plane, 0..0x100).await;
+    done(&plane, to(wallet, 2)).await;
+    let moved = blocks(&plane, 1, wallet).await;
+    let archived = folder.archive();
+    archive_all(&archived, moved.clone()).await;
+    lose(&plane, &[1, 2]).await;
+    assert_eq!(code(asked(&plane, THERE).await), "cell_tables_unavailable");
+    assert_eq!(archived.newest(0).await.expect("answers").map(|newest| newest.epoch), Some(0), "nothing has begun");
+
+    // Two minutes later the cell was still archived.
+    let last = moved.last().expect("not empty");
+    let other = WalletId::for_user(NAMESPACE, &UserId::parse("later").expect("sound"));
+    let entry = Entry::new(other.as_uuid(), EntryKind::Opened, Money::ZERO, Money::ZERO);
+    let later = chain::open(other, cell_id(1), last.at.plus_micros(120_000_000), entry, None);
+    archive_all(&archived, vec![later]).await;
+    assert_eq!(asked(&plane, THERE).await.expect("begun").step, Step::Restore);
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false)).await.expect("begun");
+    assert_eq!(refilled(&plane).await.expect("refilled").missing, vec![]);
+    finish(&plane).await;
+    assert_eq!(blocks(&plane, 1, wallet).await, moved, "it says where it went");
 }

@@ -14,6 +14,7 @@ use topology::{Bucket, WalletId};
 use super::fixture::{Fixture, Plane, because, cell_id, code};
 use super::moves::{buckets, deposited, done, opened};
 use crate::restore;
+use crate::service::ControlPlane;
 
 const ALL: BlockRange = BlockRange { first: 0, last: u64::MAX, newest_first: false };
 
@@ -93,9 +94,8 @@ pub(super) async fn finish(plane: &Plane) -> FinishedPage {
 
 async fn finish_cell(plane: &Plane, number: usize) -> FinishedPage {
     let wanted = FinishRestore { from: None, because: because() };
-    let page = restore::finish(&plane.control.fleet, &plane.control.witness, &cell_id(number), &wanted)
-        .await
-        .expect("finished");
+    let ControlPlane { operations, refills, witness, .. } = &*plane.control;
+    let page = restore::finish(operations, refills, witness, &cell_id(number), &wanted).await.expect("finished");
     assert_eq!(page.next, None);
     page
 }
@@ -115,7 +115,7 @@ async fn a_restored_cell_has_tombstones_of_those_who_left_it() {
         deposited(&plane, 2, wallet).await;
     }
     lose_tables(&fixture, 1).await;
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &export).await, RestoredChain::Elsewhere { cell: cell_id(2) });
     finish(&plane).await;
     let store = plane.control.fleet.side(&cell_id(1)).await.expect("registered").store;
@@ -143,7 +143,7 @@ async fn a_wallet_that_came_and_left_is_not_served_again() {
         done(&plane, to(wallet, cell)).await;
     }
     lose_tables(&fixture, 3).await;
-    restore::begin(&plane.control.operations, &cell_id(3), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(3), &begin(false)).await.expect("begun");
     let page = finish_cell(&plane, 3).await;
     assert_eq!((page.completed, page.missing), (vec![], vec![]));
     let held =
@@ -171,7 +171,9 @@ async fn a_bucket_that_was_handed_over_unpublished_stays_there() {
         if !in_place {
             lose_tables(&fixture, 1).await;
         }
-        restore::begin(&plane.control.operations, &first, &begin(in_place)).await.expect("begun");
+        restore::begin(&plane.control.operations, &plane.control.refills, &first, &begin(in_place))
+            .await
+            .expect("begun");
         finish(&plane).await;
         let serves = |rows: Vec<Stand>| rows[0].is_serving();
         assert!(!serves(source.read().await.expect("answers")), "the placement is behind the rows");
@@ -201,7 +203,7 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let first = blocks(&plane, 1, first).await.remove(0);
     lose_tables(&fixture, 1).await;
 
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("begun");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false)).await.expect("begun");
     assert_eq!(take(&plane, &old).await, RestoredChain::Written { last: 0 });
     take(&plane, &export).await;
     let page = finish(&plane).await;
@@ -219,7 +221,9 @@ async fn a_wallet_that_was_purged_elsewhere_does_not_stop_a_restore() {
     let created = Append::of(vec![first.clone()], Some(Guard::Bucket { genesis: true }));
     store.append(&created).await.expect_err("not created again");
 
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await.expect("a further export is taken");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false))
+        .await
+        .expect("a further export is taken");
     assert_eq!(take(&plane, &newer).await, RestoredChain::Written { last: 4 });
     let missing = finish(&plane).await.missing;
     assert_eq!(missing.iter().map(|missing| missing.wallet).collect::<Vec<_>>(), [unseen]);
@@ -246,9 +250,9 @@ async fn rewound_tables_are_noticed_and_reconciled_in_place() {
 
     assert_eq!(side.store.identity().await, Ok(Identity::Copied));
     assert_eq!(side.store.identity().await, Ok(Identity::Copied), "looking is not accepting");
-    let plain = restore::begin(&plane.control.operations, &cell_id(1), &begin(false)).await;
+    let plain = restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(false)).await;
     assert_eq!(code(plain.map(|_| ())), "not_empty");
-    restore::begin(&plane.control.operations, &cell_id(1), &begin(true)).await.expect("begun");
+    restore::begin(&plane.control.operations, &plane.control.refills, &cell_id(1), &begin(true)).await.expect("begun");
     let page = finish(&plane).await;
     assert_eq!((page.completed, page.missing), (vec![returns], vec![]));
     assert_eq!(side.store.identity().await, Ok(Identity::Own));
