@@ -4,7 +4,7 @@
 //! the other one watches. It must never write into tables that hold anything else than what it wrote there.
 
 use std::collections::HashMap;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::time::Duration;
 
 use control_api::{Because, CellSpec, Refusal, Standby, now_rfc3339};
@@ -52,20 +52,31 @@ struct Mirror {
     is_fenced: bool,
 }
 
-/// For ever, all cells side by side: a Region that does not answer holds up the cells that follow into it, and no other.
+/// For ever.
 pub async fn keep_following(fleet: &Fleet, refills: &Refills) {
+    let registered = || async { Ok(fleet.registry.all().await?.into_values().map(|record| record.spec).collect()) };
+    side_by_side(registered, |changes| follow_one(fleet, refills, changes)).await;
+}
+
+/// For ever, all cells with a second Region side by side: a Region that does not answer holds up the cells that follow into
+/// it, and no other.
+async fn side_by_side<R, F>(registered: impl Fn() -> R, follow: impl Fn(watch::Receiver<CellSpec>) -> F)
+where
+    R: Future<Output = Result<Vec<CellSpec>>>,
+    F: Future<Output = ()>,
+{
     let mut specs: HashMap<CellId, watch::Sender<CellSpec>> = HashMap::new();
     let mut following = FuturesUnordered::new();
     loop {
-        match fleet.registry.all().await {
-            Ok(records) => {
-                let all = records.into_values().map(|record| record.spec).filter(|spec| spec.standby.is_some());
+        match registered().await {
+            Ok(all) => {
+                let all = all.into_iter().filter(|spec| spec.standby.is_some());
                 let mut now: HashMap<CellId, CellSpec> = all.map(|spec| (spec.id.clone(), spec)).collect();
                 specs.retain(|cell, known| now.remove(cell).is_some_and(|spec| known.send(spec).is_ok()));
                 for (cell, spec) in now {
                     let (known, changes) = watch::channel(spec);
                     specs.insert(cell, known);
-                    following.push(follow_one(fleet, refills, changes));
+                    following.push(follow(changes));
                 }
             }
             Err(error) => warn!(%error, "the registry does not answer; new second Regions are not followed"),
@@ -179,4 +190,57 @@ async fn begun(fleet: &Fleet, store: &DynamoStore, spec: &CellSpec, standby: &St
 
 fn by_itself(reason: &str) -> Because {
     Because { actor: "control-plane".into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use control_api::CellTables;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::tests::fixture::cell_id;
+
+    /// A cell with or without a second Region.
+    fn spec(number: usize, has_standby: bool) -> CellSpec {
+        let tables = |region: &str| CellTables {
+            endpoint: None,
+            region: region.into(),
+            table_prefix: format!("cell-{number}-"),
+            role: None,
+        };
+        let (dynamodb, instances, replication) = (tables("there"), vec![], Replication::Archive);
+        CellSpec {
+            id: cell_id(number),
+            weight: 1,
+            max_tps: 1,
+            max_customers: 1,
+            instances: vec![],
+            dynamodb: tables("here"),
+            standby: has_standby.then_some(Standby { dynamodb, instances, replication }),
+            region_epoch: 0,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_region_that_does_not_answer_holds_up_no_other() {
+        let (sender, mut turns) = mpsc::unbounded_channel();
+        let registered = || async { Ok(vec![spec(1, true), spec(2, true), spec(3, true), spec(4, false)]) };
+        let follow = |changes: watch::Receiver<CellSpec>| {
+            let sender = sender.clone();
+            async move {
+                let cell = changes.borrow().id.clone();
+                loop {
+                    let _ = sender.send(cell.clone());
+                    // The second Region of the first one never answers.
+                    let answer = if cell == cell_id(1) { Duration::MAX } else { EVERY };
+                    sleep(answer).await;
+                }
+            }
+        };
+        let _ = timeout(TURN, side_by_side(registered, follow)).await;
+        let turns: Vec<CellId> = std::iter::from_fn(|| turns.try_recv().ok()).collect();
+        let of = |number| turns.iter().filter(|turn| **turn == cell_id(number)).count();
+        assert_eq!((of(1), of(4)), (1, 0));
+        assert!(of(2) >= 4 && of(3) >= 4, "{turns:?}");
+    }
 }
