@@ -24,4 +24,5 @@ mod receiving;
 pub mod region;
 pub mod sequencer;
 mod stop;
+mod walk;
 pub mod wallets;

@@ -4,22 +4,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use ledger::Block;
 use store::place::Walk;
 use store::{BlockRange, MAX_BATCH_BLOCKS, Store, StoreError, retry};
-use topology::{Bucket, WalletId};
+use topology::WalletId;
 use tracing::error;
 
 use super::known::Missing;
 use super::tenure::Tenure;
 use super::{Archiver, Failed};
+use crate::walk::{self, PAGE_EVERY};
 
-/// Wallets listed at once, and when the next ones are: 1,000 wallets a second, at most.
-const PAGE: usize = 64;
-const PAGE_EVERY: Duration = Duration::from_millis(64);
-/// Heads that are read at the same time.
-const HEADS_AT_ONCE: usize = 32;
 /// Blocks of a chain that are read at once.
 const PAGE_BLOCKS: usize = 256;
 const _: () = assert!(PAGE_BLOCKS <= MAX_BATCH_BLOCKS);
@@ -34,31 +29,13 @@ pub struct Walking {
     missing: Option<Missing>,
 }
 
-impl<S: Store> Archiver<S> {
-    /// The next wallets, with their heads. One that is broken is for the walk to pass over.
-    async fn list(&self, after: Option<WalletId>) -> Result<Listed, StoreError> {
-        let everything = (Bucket(0), Bucket(u16::MAX));
-        let mut random = self.clock.random();
-        let wallets = retry::read(|| random.f64(), || self.store.members(everything, after, PAGE)).await?;
-        let each = stream::iter(wallets).map(|wallet| async move {
-            let mut random = self.clock.random();
-            (wallet, retry::read(|| random.f64(), || self.store.head(wallet)).await)
-        });
-        let listed: Listed = each.buffered(HEADS_AT_ONCE).collect().await;
-        let mut failed = listed.iter().filter_map(|(_, head)| head.as_ref().err());
-        match failed.find(|error| !matches!(error, StoreError::Corrupt(_))) {
-            Some(error) => Err(error.clone()),
-            None => Ok(listed),
-        }
-    }
-}
-
 impl<S: Store> Tenure<'_, S> {
     /// A page of the walk, or as much of it as there is room for.
     pub(super) async fn walk_on(&mut self) -> Result<Duration, Failed> {
         let Walk::After(after) = self.place.walk else { return Ok(Duration::ZERO) };
         if self.walking.listed.is_empty() {
-            self.walking.listed = self.archiver.list(after).await?;
+            let Archiver { store, clock, .. } = self.archiver;
+            self.walking.listed = walk::page(store, clock, after).await?.into();
         }
         if self.walking.listed.is_empty() {
             self.place.walk = Walk::Done;

@@ -7,11 +7,12 @@ use ledger::Timestamp;
 use store::{Position, Store, StoreError, retry};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use topology::{Bucket, WalletId};
+use topology::WalletId;
 use tracing::{error, info, warn};
 
 use super::{Feed, Open, OpenWallets, Progress, Stopped, Walk, held, publish_lag};
 use crate::jobs::{self, Lease};
+use crate::walk::{self, Heads, PAGE_EVERY};
 
 /// How often the stream is read once all of it was, wallets are handed over, and progress is saved.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,9 +27,6 @@ const STUCK_AFTER_MICROS: i64 = 60 * 60 * 1_000_000;
 const CHECKED_AFTER_MICROS: i64 = 60_000_000;
 /// Wallets read so in a second, at most.
 const CHECKS: usize = 32;
-/// Wallets listed at once in a walk, and when the next ones are: 1,000 wallets a second, at most.
-const WALK_PAGE: usize = 64;
-const WALK_EVERY: Duration = Duration::from_millis(64);
 
 pub struct Following<'a, S> {
     feed: &'a Feed<S>,
@@ -93,7 +91,7 @@ impl<'a, S: Store> Following<'a, S> {
         let is_walking = self.walk_on().await?;
         Ok(match (is_behind, is_walking) {
             (true, _) => Duration::ZERO,
-            (false, true) => WALK_EVERY,
+            (false, true) => PAGE_EVERY,
             (false, false) => TICK,
         })
     }
@@ -145,14 +143,9 @@ impl<'a, S: Store> Following<'a, S> {
             Walk::Done if self.open.take_overflow() => None,
             Walk::Done => return Ok(false),
         };
-        let everything = (Bucket(0), Bucket(u16::MAX));
-        let mut random = self.feed.clock.random();
-        let list = || self.feed.store.members(everything, after, WALK_PAGE);
-        let members = retry::read(|| random.f64(), list).await?;
-        for wallet in &members {
-            self.look_up(*wallet, &mut random).await?;
-        }
-        self.walk = members.last().map_or(Walk::Done, |last| Walk::After(*last));
+        let heads = walk::page(&self.feed.store, &self.feed.clock, after).await?;
+        self.walk = heads.last().map_or(Walk::Done, |(last, _)| Walk::After(*last));
+        self.take(heads);
         self.is_changed = true;
         if self.walk == Walk::Done {
             info!(wallets = self.open.len(), "all wallets were walked");
@@ -160,10 +153,14 @@ impl<'a, S: Store> Following<'a, S> {
         Ok(self.walk != Walk::Done)
     }
 
-    async fn look_up(&mut self, wallet: WalletId, random: &mut fastrand::Rng) -> Result<(), StoreError> {
-        let head = retry::read(|| random.f64(), || self.feed.store.head(wallet)).await?;
-        self.open.read(wallet, head.as_ref());
-        Ok(())
+    /// A wallet that is broken stays as it was seen; the others are carried on.
+    fn take(&mut self, heads: Heads) {
+        for (wallet, head) in heads {
+            match head {
+                Ok(head) => self.open.read(wallet, head.as_ref()),
+                Err(error) => error!(%wallet, %error, "the newest block of a wallet cannot be read"),
+            }
+        }
     }
 
     async fn tick(&mut self) -> Result<(), Stopped> {
@@ -190,12 +187,12 @@ impl<'a, S: Store> Following<'a, S> {
     }
 
     async fn check(&mut self) -> Result<(), StoreError> {
-        let old: Vec<_> = self.open_for(CHECKED_AFTER_MICROS, self.checked).take(CHECKS).collect();
-        let mut random = self.feed.clock.random();
-        for (wallet, _) in old {
-            self.look_up(wallet, &mut random).await?;
-            (self.checked, self.is_changed) = (Some(wallet), true);
+        let old = self.open_for(CHECKED_AFTER_MICROS, self.checked).take(CHECKS).map(|(wallet, _)| wallet).collect();
+        let heads = walk::heads(&self.feed.store, &self.feed.clock, old).await?;
+        if let Some((last, _)) = heads.last() {
+            (self.checked, self.is_changed) = (Some(*last), true);
         }
+        self.take(heads);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! The feed over the store in memory, on a clock that runs with the runtime's paused one.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger::{Append, Block, Hash, Timestamp, WalletState};
-use store::memory::{MAX_LOG_BLOCKS, MemoryStore};
+use store::memory::{Fate, FaultPlan, MAX_LOG_BLOCKS, MemoryStore};
 use store::{CellRows, Chains, Genesis, MAX_CELL_ROW_BYTES, MAX_POSITION_SHARDS};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::jobs::LEASE;
+use crate::walk::HEADS_AT_ONCE;
 
 pub const HERE: &str = "cell-1";
 pub const START: Timestamp = Timestamp::from_micros(1_760_000_000_000_000);
@@ -162,6 +164,37 @@ async fn all_wallets_are_walked_where_the_stream_has_forgotten() {
     sleep(A_WHILE).await;
     assert_eq!(second.finds().await, [wallet(2)]);
     second.end().await;
+}
+
+/// How long each call takes where it is noted when it began.
+const CALL: Duration = Duration::from_millis(100);
+
+/// When each read began.
+#[derive(Default)]
+struct Noted(Mutex<Vec<Instant>>);
+
+impl FaultPlan for Noted {
+    fn next(&self, write: bool) -> Fate {
+        if !write {
+            self.0.lock().expect("no test panics").push(Instant::now());
+        }
+        Fate { before: CALL, ..Fate::default() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_heads_are_read_at_once_and_no_more() {
+    let (store, noted) = (tables(), Arc::new(Noted::default()));
+    let all = 1..=u128::try_from(3 * HEADS_AT_ONCE + 1).expect("small");
+    for number in all.clone() {
+        append(&store, wallet(number), 1, 1).await;
+    }
+    let mut instance = Instance::start(&store.with_faults(Arc::clone(&noted) as Arc<dyn FaultPlan>), "a");
+    assert_eq!(instance.finds().await, all.map(wallet).collect::<Vec<_>>());
+    instance.end().await;
+    let began = noted.0.lock().expect("no test panics").clone();
+    let under_way = |at: Instant| began.iter().filter(|began| **began <= at && at < **began + CALL).count();
+    assert_eq!(began.iter().map(|at| under_way(*at)).max(), Some(HEADS_AT_ONCE));
 }
 
 /// Writes so much that the stream keeps nothing of what was written before.
