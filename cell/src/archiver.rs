@@ -6,6 +6,7 @@
 //! a process that lost the job, and does not know yet, archives nothing. With the archive away nothing more is read of
 //! the stream, which keeps a day: what waits here is never more than a segment.
 
+mod inspecting;
 mod known;
 mod owners;
 mod tenure;
@@ -21,10 +22,11 @@ use ledger::Timestamp;
 use metrics::gauge;
 use serde::Serialize;
 use store::{Store, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep};
 use tracing::{error, warn};
 
+pub use self::inspecting::{Place, QUEUE};
 use self::tenure::Tenure;
 use crate::clock::Clock;
 use crate::jobs::{self, Lease, Watch};
@@ -52,6 +54,8 @@ pub struct Archiver<S> {
     pub epoch: u64,
     /// Of this process alone.
     pub owner: String,
+    /// Gets the new blocks that have to be looked at in the tables.
+    pub doubtful: mpsc::Sender<Place>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -2,38 +2,36 @@
 //! committed to. Records rows that follow from the blocks and are missing. A wallet that is broken
 //! is frozen and an operator is alerted; no other wallet is touched.
 //!
-//! It never repairs: what is wrong may be evidence.
+//! A new block is verified before a pass comes round to it. It never repairs: what is wrong may be evidence.
 
 mod findings;
 mod freezing;
+mod new_blocks;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::checkpoint::PublicKey;
-use ledger::{Intent, Note, Refusal, ShortText, Status, Timestamp};
+use ledger::{Status, Timestamp};
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use store::log::{Audit, Log, Witnessed};
 use store::verify::{self, Break, Pace, Report};
 use store::{BlockRange, Store, StoreError, retry};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use topology::{Bucket, CellId, WalletId};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::failure::Failure;
 use crate::jobs::{self, Lease, Watch};
 use crate::peers::Peers;
-use crate::wallets::{Context, Wallets};
+use crate::wallets::Wallets;
 pub use findings::{Findings, list};
 
 const JOB: &str = "integrity";
 /// Wallets listed at once.
 const PAGE: usize = 64;
-/// How long a freeze is tried before the next pass tries it again.
-const FREEZE_PATIENCE: Duration = Duration::from_secs(5);
 /// The actor in the entries that this job causes.
 pub const ACTOR: &str = "integrity";
 /// Names kept of the instances that worked on one pass.
@@ -100,7 +98,7 @@ enum Stopped {
 }
 
 impl<S: Store, P: Peers> Integrity<S, P> {
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         gauge!("cell_integrity_period_seconds").set(self.settings.every.as_secs_f64());
         let mut watch = Watch::default();
         while jobs::pause(jobs::poll(self.settings.every), &mut stop).await {
@@ -226,7 +224,8 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         for found in &report.breaks {
             error!(%wallet, place = found.place, what = found.what, "a wallet is not what it must be");
         }
-        let response = self.freeze(wallet, &report, lease.progress.pass).await;
+        let request = format!("integrity-pass-{}", lease.progress.pass);
+        let response = self.freeze(wallet, &report, &request).await;
         for found in &report.breaks {
             self.tell(lease, Some(wallet), found, &response).await?;
         }
@@ -276,34 +275,8 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         Ok(())
     }
 
-    /// Has the wallet stand still, through the way of all writes; what came of it. That way loads the wallet's newest
-    /// blocks, and refuses where one of them is broken: but another instance may remember the wallet from before and go
-    /// on writing. So the entry is then appended after the head itself, on the same condition as every block.
-    async fn freeze(&self, wallet: WalletId, report: &Report, pass: u64) -> String {
-        let audit = ledger::Audit {
-            actor: ShortText::cut(ACTOR, ShortText::MAX_BYTES),
-            request_id: ShortText::cut(&format!("integrity-pass-{pass}"), ShortText::MAX_BYTES),
-            ..ledger::Audit::default()
-        };
-        let context = Context {
-            key: None,
-            audit: audit.clone(),
-            note: Note::default(),
-            deadline: Instant::now() + FREEZE_PATIENCE,
-        };
-        match self.wallets.change(wallet, Intent::Freeze, context).await {
-            Ok(_) => "frozen".into(),
-            Err(Failure::Refused { refusal: Refusal::Frozen, .. }) => "was frozen already".into(),
-            Err(Failure::Refused { refusal, .. }) => format!("already takes no writes: {refusal}"),
-            Err(Failure::Corrupt(_)) => {
-                freezing::append(&self.store, &self.cell, &self.clock, wallet, audit.trace()).await
-            }
-            Err(Failure::Misdirected { .. } | Failure::WalletNotFound(_)) => {
-                let home = report.head.as_ref().map_or("unknown", |head| head.home.as_str());
-                format!("not frozen: it does not live here (home: {home})")
-            }
-            Err(failure) => format!("not frozen yet, the next pass tries again: {failure}"),
-        }
+    fn count(&self) {
+        counter!("cell_integrity_breaks_total").increment(1);
     }
 
     async fn tell(
@@ -313,7 +286,7 @@ impl<S: Store, P: Peers> Integrity<S, P> {
         found: &Break,
         response: &str,
     ) -> Result<(), Stopped> {
-        counter!("cell_integrity_breaks_total").increment(1);
+        self.count();
         lease.progress.breaks += 1;
         Ok(Findings::new(&self.store, &self.cell).record(wallet, found, response, self.clock.now()).await?)
     }

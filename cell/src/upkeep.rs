@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use archive::Archive;
-use cell::archiver::Archiver;
+use cell::archiver::{self, Archiver};
 use cell::checkpoints::Checkpoints;
 use cell::feed::{self, Feed};
 use cell::instance::Instance;
@@ -78,9 +78,10 @@ pub fn start(
     if args.feed {
         start_feed(cell, store, instance, owner.clone(), stop);
     }
+    let (doubtful, named) = mpsc::channel(archiver::QUEUE);
     if let Some(archive) = archive.clone().filter(|_| args.feed) {
         let (store, clock, owner) = (store.clone(), clock_beside(store), owner.clone());
-        let archiver = Archiver { store, archive, clock, epoch, owner };
+        let archiver = Archiver { store, archive, clock, epoch, owner, doubtful };
         instance.tasks.spawn(archiver.run(stop.clone()));
     }
     if args.integrity_seconds > 0 {
@@ -96,7 +97,10 @@ pub fn start(
             },
             keys: key.as_ref().map(SigningKey::known).unwrap_or_default(),
         };
-        instance.tasks.spawn(integrity.run(stop.clone()));
+        let (stop, stop_too) = (stop.clone(), stop.clone());
+        instance.tasks.spawn(async move {
+            tokio::join!(integrity.run(stop), integrity.inspect(named, stop_too));
+        });
     }
     if let Some((key, archive)) = key.zip(archive) {
         let every = Duration::from_secs(args.checkpoint_seconds.max(1));

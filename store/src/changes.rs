@@ -9,6 +9,7 @@ use std::future::Future;
 
 use ledger::Block;
 use serde::{Deserialize, Serialize};
+use topology::WalletId;
 
 use crate::errors::StoreError;
 
@@ -64,6 +65,8 @@ pub struct Batch {
 pub struct Unsound {
     /// Its number in the stream.
     pub record: String,
+    /// The block that it should be, by wallet and number, if it says so.
+    pub block: Option<(WalletId, u64)>,
     pub what: String,
 }
 

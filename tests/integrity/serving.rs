@@ -19,6 +19,8 @@ const DEPOSITS: usize = 100;
 const SPOILT_BLOCK: u64 = 5;
 const WALLETS: usize = 60;
 const PATIENCE_S: u64 = 60;
+/// Until a block that was written wrongly is found.
+const NEW_FOUND_S: u64 = 15;
 
 fn jobs_every_second(extra: &[(&str, &str)]) -> Vec<(String, String)> {
     let usual =
@@ -35,6 +37,15 @@ async fn block_item(store: &DynamoStore, wallet: WalletId, number: u64) -> Item 
 async fn put(store: &DynamoStore, item: Item) {
     let put = store.client().put_item().table_name("cell-1-ledger").set_item(Some(item));
     put.send().await.expect("the table answers");
+}
+
+/// Changes one byte of a block.
+async fn spoil(store: &DynamoStore, wallet: WalletId, number: u64) {
+    let mut item = block_item(store, wallet, number).await;
+    let mut bytes = item["b"].as_b().expect("bytes").as_ref().to_vec();
+    bytes[100] ^= 0x10;
+    item.insert("b".into(), AttributeValue::B(Blob::new(bytes)));
+    put(store, item).await;
 }
 
 /// The findings about one wallet, as an operator is shown them.
@@ -93,11 +104,7 @@ async fn a_broken_wallet_is_frozen_while_all_others_are_served() {
         assert_eq!(findings(&fleet, ann).await, Vec::<Value>::new());
 
         // One byte of an old block.
-        let mut item = block_item(&store, ann, SPOILT_BLOCK).await;
-        let mut bytes = item["b"].as_b().expect("bytes").as_ref().to_vec();
-        bytes[100] ^= 0x10;
-        item.insert("b".into(), AttributeValue::B(Blob::new(bytes)));
-        put(&store, item).await;
+        spoil(&store, ann, SPOILT_BLOCK).await;
         // A whole past, hashes and all: eve has a hundred times as much.
         let honest = store.blocks(eve, store::BlockRange { first: 0, last: 1, newest_first: false }, 2).await;
         let honest = honest.expect("sound");
@@ -148,6 +155,42 @@ async fn a_broken_wallet_is_frozen_while_all_others_are_served() {
         let last = job(&store).await["last"].clone();
         assert_eq!(last["workers"].as_array().map(Vec::len), Some(1), "{last}");
         assert_eq!(last["wallets"], 3, "{last}");
+    })
+    .await;
+}
+
+/// The next pass is an hour away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_block_that_was_changed_is_found_between_two_passes() {
+    within(240, "the test", async {
+        let environment = jobs_every_second(&[("CELL_INTEGRITY_SECONDS", "3600")]);
+        let fleet = Fleet::of(Shape { cells: 1, instances: 2, environment, ..Shape::default() }).await;
+        let (client, store) = (fleet.client(), fleet.store(1).await);
+        until(PATIENCE_S, "the first pass is done", async || job(&store).await["last"]["pass"] == 1).await;
+        let (ann, bob) = (client.create("ann").await, client.create("bob").await);
+        for wallet in [ann, bob] {
+            client.insist(&Call::deposit(wallet, "7").key("once")).await.expect(200);
+            client.insist(&Call::deposit(wallet, "1").key("twice")).await.expect(200);
+        }
+        spoil(&store, ann, 1).await;
+        until(NEW_FOUND_S, "the wallet is frozen and the finding is listed", async || {
+            findings(&fleet, ann).await.iter().any(|finding| finding["place"] == "block 1")
+        })
+        .await;
+        for instance in 0..2 {
+            let refused = fleet.instance_client(1, instance).send(&Call::deposit(ann, "1")).await;
+            assert!(matches!(refused.code().as_str(), "wallet_frozen" | "ledger_corrupt"), "{refused:?}");
+        }
+        assert_eq!(job(&store).await["last"]["pass"], 1, "no pass has found it");
+        assert!(metric(&fleet, "cell_integrity_breaks_total").await >= 1.0);
+        // Others are archived, served and not accused.
+        client.send(&Call::deposit(bob, "1").key("later")).await.expect(200);
+        until(PATIENCE_S, "the other wallet's newest block is archived and committed to", async || {
+            let proof = client.send(&Call::get(format!("/api/v1/wallets/{bob}/proof"))).await;
+            proof.is_success() && proof.json()["leaf"]["blockNumber"] == 3
+        })
+        .await;
+        assert_eq!(findings(&fleet, bob).await, Vec::<Value>::new());
     })
     .await;
 }

@@ -11,6 +11,7 @@ use store::{MAX_BATCH_BLOCKS, MAX_BATCH_BYTES, Store, retry};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use super::inspecting::Inspecting;
 use super::known::Known;
 use super::walking::Walking;
 use super::{Archiver, Failed, Stopped, owners};
@@ -55,6 +56,7 @@ pub struct Tenure<'a, S> {
     pub(super) known: Option<Known>,
     walked: Option<Instant>,
     pub(super) walking: Walking,
+    inspecting: Inspecting,
     /// Since when the stream was not read, or a block that was read waits.
     unread_since: Option<Instant>,
     oldest_since: Option<Instant>,
@@ -79,6 +81,7 @@ impl<'a, S: Store> Tenure<'a, S> {
             known: None,
             walked: None,
             walking: Walking::default(),
+            inspecting: Inspecting::new(archiver.doubtful.clone()),
             unread_since: Some(now),
             oldest_since: None,
             behind: Duration::ZERO,
@@ -217,6 +220,7 @@ impl<'a, S: Store> Tenure<'a, S> {
             let (record, what) = (&unsound.record, &unsound.what);
             error!(record, what, "a record of the change stream is no sound block, and is not archived");
         }
+        self.inspecting.see(&batch);
         let newest = batch.blocks.iter().map(|block| block.at).max();
         let age = newest.map(|newest| self.archiver.clock.now().micros().saturating_sub(newest.micros()));
         self.behind = match age {

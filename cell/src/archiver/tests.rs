@@ -69,7 +69,8 @@ impl Cell {
         let began = self.began;
         let now = move || START.plus_micros(i64::try_from(began.elapsed().as_micros()).expect("small"));
         let (store, clock) = (self.store.clone(), Clock::new(1, now));
-        Archiver { store, archive: self.archive(), clock, epoch: 0, owner: owner.to_owned() }
+        let (doubtful, _) = mpsc::channel(1);
+        Archiver { store, archive: self.archive(), clock, epoch: 0, owner: owner.to_owned(), doubtful }
     }
 
     fn start(&self, owner: &str) -> Instance {

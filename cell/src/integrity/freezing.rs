@@ -1,23 +1,55 @@
-//! Freezes a wallet with a sound head and a broken past: a `Frozen` entry after the head,
-//! which makes every instance's memory of the wallet obsolete. The next append meets it.
+//! Freezes a broken wallet. Where its head is sound and its past is not, a `Frozen` entry is put after the head, which makes
+//! every instance's memory of the wallet obsolete: the next append meets it.
 
 use std::time::Duration;
 
 use ledger::fence::HEAD_LIFETIME;
-use ledger::{Append, Entry, EntryKind, Money, Status, Trace, chain};
+use ledger::{Append, Entry, EntryKind, Intent, Money, Note, Refusal, ShortText, Status, Trace, chain};
 use store::commit::{CommitOutcome, commit_before};
+use store::verify::Report;
 use store::{Store, StoreError};
 use tokio::time::Instant;
 use topology::{CellId, WalletId};
 
+use super::{ACTOR, Integrity};
 use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::peers::Peers;
+use crate::wallets::Context;
 
 /// How often the head is read again because another process wrote first.
 const MAX_ATTEMPTS: usize = 32;
+/// How long a freeze is tried before the next pass tries it again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+impl<S: Store, P: Peers> Integrity<S, P> {
+    /// Has the wallet stand still, through the way of all writes; what came of it. That way loads the wallet's newest
+    /// blocks, and refuses where one of them is broken: but another instance may remember the wallet from before and go
+    /// on writing. So the entry is then appended after the head itself, on the same condition as every block.
+    pub(super) async fn freeze(&self, wallet: WalletId, report: &Report, request: &str) -> String {
+        let audit = ledger::Audit {
+            actor: ShortText::cut(ACTOR, ShortText::MAX_BYTES),
+            request_id: ShortText::cut(request, ShortText::MAX_BYTES),
+            ..ledger::Audit::default()
+        };
+        let context =
+            Context { key: None, audit: audit.clone(), note: Note::default(), deadline: Instant::now() + PATIENCE };
+        match self.wallets.change(wallet, Intent::Freeze, context).await {
+            Ok(_) => "frozen".into(),
+            Err(Failure::Refused { refusal: Refusal::Frozen, .. }) => "was frozen already".into(),
+            Err(Failure::Refused { refusal, .. }) => format!("already takes no writes: {refusal}"),
+            Err(Failure::Corrupt(_)) => append(&self.store, &self.cell, &self.clock, wallet, audit.trace()).await,
+            Err(Failure::Misdirected { .. } | Failure::WalletNotFound(_)) => {
+                let home = report.head.as_ref().map_or("unknown", |head| head.home.as_str());
+                format!("not frozen: it does not live here (home: {home})")
+            }
+            Err(failure) => format!("not frozen yet, the next pass tries again: {failure}"),
+        }
+    }
+}
+
 /// What came of it, for the finding.
-pub async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: WalletId, trace: Trace) -> String {
+async fn append<S: Store>(store: &S, cell: &CellId, clock: &Clock, wallet: WalletId, trace: Trace) -> String {
     let mut random = clock.random();
     for _ in 0..MAX_ATTEMPTS {
         let sign_by = Instant::now() + HEAD_LIFETIME;

@@ -52,21 +52,28 @@ impl Page {
     fn take(&mut self, record: StreamRecord) {
         let number = record.sequence_number;
         if let Some(image) = record.new_image {
-            match block(image) {
-                Ok(block) => self.blocks.push(block),
-                Err(error) => {
-                    let record = number.clone().unwrap_or_default();
-                    self.unsound.push(Unsound { record, what: error.to_string() });
-                }
+            let record = || number.clone().unwrap_or_default();
+            match item(image) {
+                Ok(item) => match block(&item) {
+                    Ok(block) => self.blocks.push(block),
+                    Err(error) => {
+                        let place = items::to_wallet(&item).ok().zip(items::to_number(&item).ok());
+                        self.unsound.push(Unsound { record: record(), block: place, what: error.to_string() });
+                    }
+                },
+                Err(error) => self.unsound.push(Unsound { record: record(), block: None, what: error.to_string() }),
             }
         }
         self.upto = number.or(self.upto.take());
     }
 }
 
-fn block(image: HashMap<String, streamed::AttributeValue>) -> Result<Block, StoreError> {
-    let item = image.into_iter().map(|(name, value)| Ok((name, attribute(value)?))).collect::<Result<Item, _>>()?;
-    items::to_block(items::to_wallet(&item)?, &item)
+fn item(image: HashMap<String, streamed::AttributeValue>) -> Result<Item, StoreError> {
+    image.into_iter().map(|(name, value)| Ok((name, attribute(value)?))).collect()
+}
+
+fn block(item: &Item) -> Result<Block, StoreError> {
+    items::to_block(items::to_wallet(item)?, item)
 }
 
 /// The same value in the types of the tables' client. Blocks have no others.
