@@ -62,7 +62,7 @@ JSON
 deploy() {
     local code=0 began=$SECONDS
     count cell
-    timeout 400 "${ctl[@]}" deploy start --version "$1" --yes --baseline-seconds 8 --bake-seconds 20 --wait-seconds 200 --rise-percent 2 \
+    timeout 500 "${ctl[@]}" deploy start --version "$1" --yes --baseline-seconds 30 --bake-seconds 20 --wait-seconds 200 --rise-percent 2 \
         --slower-by-ms 10000 > "$work/deploy-$1.log" 2>&1 || code=$?
     counted "ctl deploy, $1" "${zones[*]}" 1 "${#zones[@]}"
     [ "$code" = "$2" ] || { cat "$work/deploy-$1.log" >&2; tail -n 20 "$work/processes.log" >&2; fail "the deploy of $1 ended with $code"; }
