@@ -109,7 +109,8 @@ pub async fn begin(
             rights::reconcile(&now.placement, entry, &side.store, &others).await?;
         }
         (false, false) => {
-            let Others { sides, lost } = others::within_reach(operations, refills, &now.placement, cell).await?;
+            let Others { sides, lost } =
+                Box::pin(others::within_reach(operations, refills, &now.placement, cell)).await?;
             let lost = Lost { cells: &lost, epoch: millis(&state.since)? };
             rights::rebuild(&now.placement, entry, &side.store, &sides, lost).await?;
         }
@@ -162,7 +163,7 @@ pub async fn finish(
     let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     check_stopped(fleet, entry).await?;
-    let others = others::within_reach(operations, refills, &now.placement, cell).await?.sides;
+    let others = Box::pin(others::within_reach(operations, refills, &now.placement, cell)).await?.sides;
     let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
     let mut page = FinishedPage::default();
     let deadline = Instant::now() + PAGE_TIME;

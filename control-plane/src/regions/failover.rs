@@ -47,7 +47,7 @@ pub async fn failover(
     let epoch = record.spec.region_epoch.saturating_add(1);
     let archive = match standby.replication {
         Replication::Archive => {
-            others::check_lost(operations, refills, &record.spec, epoch).await?;
+            Box::pin(others::check_lost(operations, refills, &record.spec, epoch)).await?;
             Some(refills.archive(cell)?)
         }
         Replication::GlobalTable => None,

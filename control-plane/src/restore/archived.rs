@@ -54,7 +54,7 @@ impl Refills {
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
         check_stopped(fleet, entry).await?;
-        let others = others::within_reach(operations, self, &now.placement, cell).await?.sides;
+        let others = Box::pin(others::within_reach(operations, self, &now.placement, cell)).await?.sides;
         let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
         let known = self.under_way().remove(cell).filter(|(of, _)| *of == restoring.since);
         let mut refill = match known {

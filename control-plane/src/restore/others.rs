@@ -39,7 +39,7 @@ pub(super) async fn all(fleet: &Fleet, placement: &Placement, cell: &CellId) -> 
     Ok(sides)
 }
 
-/// The same, but for those of the Region which this cell has left that do not answer.
+/// The same, but for those of the Region which this cell has left that do not answer. To be boxed: a restore is deep.
 pub(super) async fn within_reach(
     operations: &Operations,
     refills: &Refills,
