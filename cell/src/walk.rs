@@ -40,3 +40,24 @@ pub async fn heads<S: Store>(store: &S, clock: &Clock, wallets: Vec<WalletId>) -
         None => Ok(heads),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use store::Genesis;
+    use store::memory::{FaultPlan, MemoryStore};
+
+    use super::*;
+    use crate::feed::tests::{Noted, START, wallet};
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_heads_are_read_at_once_and_no_more() {
+        let noted = Arc::new(Noted::default());
+        let store = MemoryStore::new(Genesis::of(Bucket::all())).with_faults(Arc::clone(&noted) as Arc<dyn FaultPlan>);
+        let wallets: Vec<_> = (1..=100).map(wallet).collect();
+        let heads = heads(&store, &Clock::new(1, || START), wallets.clone()).await.expect("it answers");
+        assert_eq!(heads.into_iter().map(|(wallet, _)| wallet).collect::<Vec<_>>(), wallets);
+        assert_eq!(noted.most(), HEADS_AT_ONCE);
+    }
+}
