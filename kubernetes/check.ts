@@ -7,12 +7,12 @@
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { MONITORING } from '../cdk/lib/names.ts';
 import { deployment } from '../cdk/lib/settings.ts';
 import { parseAllDocuments } from '../cdk/lib/yaml.ts';
 import { checkContainers } from './lib/containers.ts';
 import { expectations } from './lib/expectations.ts';
 import { findings } from './lib/invariants.ts';
-import { MONITORING } from './lib/policies.ts';
 
 const {
   values: { deployment: named, in: folder, monitoring },

@@ -3,7 +3,7 @@
  * `<name>-unwell`, which pages. A deploy is watched with each of them. It must never count what
  * customers do wrong as something of ours.
  */
-import { Duration, Stack } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import {
   Alarm,
   AlarmRule,
@@ -16,12 +16,10 @@ import type { IMetric } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { Operation } from 'aws-cdk-lib/aws-dynamodb';
 import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
-import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Key } from 'aws-cdk-lib/aws-kms';
-import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
 import { NAMESPACE } from './own-metrics.ts';
 import type { DurableTables } from './durable-tables.ts';
+import type { Topics } from './topics.ts';
 
 const MINUTE = Duration.minutes(1);
 /** How late a minute's figures may be in CloudWatch. */
@@ -68,8 +66,6 @@ export interface Watched {
 }
 
 export class Alarms extends Construct {
-  private readonly topic: Topic;
-  private readonly key: Key;
   private readonly all: Alarm[] = [];
   private longestMinutes = 0;
 
@@ -77,29 +73,9 @@ export class Alarms extends Construct {
     scope: Construct,
     id: string,
     private readonly prefix: string,
+    private readonly topics: Topics,
   ) {
     super(scope, id);
-    this.key = new Key(this, 'Key', { enableKeyRotation: true, description: `Encrypts the pages of ${prefix}` });
-    this.topic = new Topic(this, 'Pages', { topicName: `${prefix}-pages`, masterKey: this.key, enforceSSL: true });
-    this.pagedBy('cloudwatch.amazonaws.com');
-  }
-
-  /**
-   * The topic by which a service of AWS pages: with a policy of its own, a topic takes nothing that
-   * this does not name.
-   */
-  pagedBy(service: string): Topic {
-    const principal = new ServicePrincipal(service);
-    this.key.grantEncryptDecrypt(principal);
-    this.topic.addToResourcePolicy(
-      new PolicyStatement({
-        principals: [principal],
-        actions: ['sns:Publish'],
-        resources: [this.topic.topicArn],
-        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
-      }),
-    );
-    return this.topic;
   }
 
   add(name: string, metric: IMetric, limit: Limit): void {
@@ -177,7 +153,7 @@ export class Alarms extends Construct {
       alarmDescription: 'Something that this stack watches is unwell: see which of its alarms. docs/runbook.md',
       alarmRule: AlarmRule.anyOf(...this.all),
     });
-    whole.addAlarmAction(new SnsAction(this.topic));
+    whole.addAlarmAction(new SnsAction(this.topics.pagedBy('cloudwatch.amazonaws.com')));
     return { prefix: `${this.prefix}-`, settleSeconds: (this.longestMinutes + LATE_MINUTES) * 60 };
   }
 }

@@ -1,13 +1,13 @@
 /**
- * Says, through the alarms' own topic, that a cell costs more than it should. Its account has
+ * Says, through the topic of pages, that a cell costs more than it should. Its account has
  * nothing else.
  */
 import { CfnBudget } from 'aws-cdk-lib/aws-budgets';
 import type { Construct } from 'constructs';
-import type { Alarms } from './alarms.ts';
+import type { Topics } from './topics.ts';
 
-export function budget(scope: Construct, budgetName: string, usd: number, alarms: Alarms): void {
-  const { topicArn } = alarms.pagedBy('budgets.amazonaws.com');
+export function budget(scope: Construct, budgetName: string, usd: number, topics: Topics): void {
+  const { topicArn } = topics.pagedBy('budgets.amazonaws.com');
   const when = (notificationType: 'ACTUAL' | 'FORECASTED', threshold: number) => ({
     notification: { notificationType, threshold, thresholdType: 'PERCENTAGE', comparisonOperator: 'GREATER_THAN' },
     subscribers: [{ subscriptionType: 'SNS', address: topicArn }],

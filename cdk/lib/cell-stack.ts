@@ -18,6 +18,7 @@ import { PrivateLinks, offer } from './network/private-link.ts';
 import { roleForAnother } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
 import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
+import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 
@@ -26,7 +27,7 @@ export class CellStack extends ZonedStack {
   readonly watched: Watched;
 
   constructor(scope: Construct, id: string, settings: Settings, cell: string, props: StackProps) {
-    const { cellBudgetUsd, config, privateServices } = settings;
+    const { alerts, cellBudgetUsd, config, privateServices } = settings;
     const entry = config.cells.find((one) => one.id === cell);
     if (!entry) throw new Error(`cells.toml has no cell ${cell}`);
     super(scope, id, config, entry.account, { ...props, description: `Cell ${cell} of ${config.deployment.name}` });
@@ -58,11 +59,13 @@ export class CellStack extends ZonedStack {
     offer(this, this.service, [config.aws.router_account, config.aws.control_plane_account]);
     new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted: [['router', PORTS.internal]] });
 
-    const alarms = new Alarms(this, 'Alarms', cell);
+    const topics = new Topics(this, 'Topics', cell, alerts);
+    topics.publishedFrom(network, cluster);
+    const alarms = new Alarms(this, 'Alarms', cell, topics);
     alarms.tables(tables);
     this.service.watch(alarms, 'cell');
     ownAlarms(alarms, cell);
-    if (cellBudgetUsd !== undefined) budget(this, clusterName(config, cell), cellBudgetUsd, alarms);
+    if (cellBudgetUsd !== undefined) budget(this, clusterName(config, cell), cellBudgetUsd, topics);
     this.watched = alarms.unwell();
   }
 }

@@ -18,6 +18,7 @@ import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { CONTROL_PLANE_TABLES } from './table-shapes.ts';
 import { OWN_OF_CONTROL_PLANE } from './table-uses.ts';
+import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 
@@ -28,7 +29,7 @@ export class ControlPlaneStack extends ZonedStack {
   readonly watched: Watched;
 
   constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
-    const { config, privateServices } = settings;
+    const { alerts, config, privateServices } = settings;
     const { aws, cells, deployment } = config;
     super(scope, id, config, aws.control_plane_account, {
       ...props,
@@ -71,7 +72,9 @@ export class ControlPlaneStack extends ZonedStack {
       wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
     });
 
-    const alarms = new Alarms(this, 'Alarms', 'control-plane');
+    const topics = new Topics(this, 'Topics', 'control-plane', alerts);
+    topics.publishedFrom(network, cluster);
+    const alarms = new Alarms(this, 'Alarms', 'control-plane', topics);
     alarms.tables(tables);
     this.service.watch(alarms, 'control-plane');
     alarms.own(

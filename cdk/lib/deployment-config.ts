@@ -4,6 +4,7 @@
 import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
 import { deployRole, standbyStack } from './names.ts';
+import type { Urgency } from './names.ts';
 
 const MIN_ZONES = 2;
 const LONGEST_ROLE = 64;
@@ -71,9 +72,20 @@ function brokenStandbys(config: AwsConfig): string | undefined {
  */
 export type PrivateServices = Readonly<Record<string, string>>;
 
+/** What subscribes to a topic. It has to confirm that, in each account. */
+export interface Subscriber {
+  readonly protocol: 'https' | 'email';
+  readonly endpoint: string;
+}
+
+/** To what wakes an operator, and to what can wait. */
+export type Alerts = Readonly<Record<Urgency, Subscriber>>;
+
 export interface Settings {
   readonly config: AwsConfig;
   readonly privateServices: PrivateServices;
+  /** Without it, nothing subscribes. */
+  readonly alerts?: Alerts | undefined;
   /**
    * ARN of the role that operators have. From it they become the role that each cluster admits;
    * without it, none is.
@@ -106,8 +118,6 @@ export interface Deployment extends Settings {
   /** Digests. */
   readonly images?: Readonly<Record<Image, string>> | undefined;
   readonly tokens?: { readonly issuer: string; readonly audience: string } | undefined;
-  /** Where alerts are posted that wake an operator, and those that can wait; the clusters have to reach it. */
-  readonly alerts?: { readonly page: string; readonly ticket: string } | undefined;
   /**
    * The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack.
    * None before that is there: zones are then left by routers alone.

@@ -15,6 +15,8 @@ export const PRIVATE_DOMAIN = 'wallet.internal';
 /** The namespace of Kubernetes in which everything of a stack runs, and its service account. */
 export const KUBERNETES_NAMESPACE = 'wallet';
 export const COLLECTOR = 'collector';
+/** Prometheus and Alertmanager beside our processes. */
+export const MONITORING = 'monitoring';
 
 export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
 /** Of a cell's second Region. A cell may be called so, too: `onAws` refuses that. */
@@ -35,6 +37,20 @@ export const tablesRole = (config: Config, cell: string) => `${config.deployment
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
 export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
+
+/** What a stack says to its operators wakes one of them, or can wait. */
+export const URGENCIES = ['page', 'ticket'] as const;
+export type Urgency = (typeof URGENCIES)[number];
+export const topicName = (stack: string, urgency: Urgency) => `${stack}-${urgency}s`;
+
+/** Of a cell, `router` or `control-plane`. */
+export function accountOf({ aws, cells }: AwsConfig, stack: string): string {
+  if (stack === 'router') return aws.router_account;
+  if (stack === 'control-plane') return aws.control_plane_account;
+  const cell = cells.find(({ id }) => id === stack);
+  if (!cell) throw new Error(`cells.toml has no cell ${stack}`);
+  return cell.account;
+}
 
 /** By which costs are kept apart: the cell, or the part that all have in common. */
 export const tags = (config: Config, part: string) => ({ deployment: config.deployment.name, part });

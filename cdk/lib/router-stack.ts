@@ -15,6 +15,7 @@ import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { roleForAnother } from './roles.ts';
+import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 import { ZoneRecords } from './network/zone-records.ts';
@@ -25,13 +26,15 @@ export class RouterStack extends ZonedStack {
   readonly watched: Watched;
 
   constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
-    const { config, privateServices } = settings;
+    const { alerts, config, privateServices } = settings;
     const { aws, cells, deployment } = config;
     super(scope, id, config, aws.router_account, { ...props, description: `Routers of ${deployment.name}` });
     const network = new Network(this, 'Network', deployment.zones.length, { isPublic: true });
     const cluster = new Cluster(this, 'Cluster', settings, 'router', network);
     cluster.collector('router');
-    const alarms = new Alarms(this, 'Alarms', 'router');
+    const topics = new Topics(this, 'Topics', 'router', alerts);
+    topics.publishedFrom(network, cluster);
+    const alarms = new Alarms(this, 'Alarms', 'router', topics);
 
     // The load balancers keep the clients' addresses, so it is these that reach the pods.
     cluster.securityGroup.connections.allowFrom(

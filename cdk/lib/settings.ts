@@ -18,6 +18,11 @@ const CONNECTION = /^arn:aws:codeconnections:[a-z0-9-]+:([0-9]{12}):connection\/
 
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, "an image is named by its digest, 'sha256:' and 64 of 0-9a-f");
 
+const subscriber = z.discriminatedUnion('protocol', [
+  z.strictObject({ protocol: z.literal('https'), endpoint: z.url({ protocol: /^https$/ }) }),
+  z.strictObject({ protocol: z.literal('email'), endpoint: z.email() }),
+]);
+
 const File = z.strictObject({
   pipeline: z
     .strictObject({
@@ -41,7 +46,7 @@ const File = z.strictObject({
       alertmanager: digest,
     })
     .optional(),
-  alerts: z.strictObject({ page: z.url(), ticket: z.url() }).optional(),
+  alerts: z.strictObject({ page: subscriber, ticket: subscriber }).optional(),
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
   switches: z.record(z.string(), z.string()).default({}),
   privateServices: z.record(z.string(), z.string().startsWith('com.amazonaws.vpce.')).default({}),

@@ -13,9 +13,10 @@ import { cellRole, clusterName, standbyStack, tablesRole, tags } from './names.t
 import { alsoForRole, podRole } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
 import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
+import { Topics } from './topics.ts';
 
 export class StandbyStack extends Stack {
-  constructor(scope: Construct, { config }: Settings, { cell, account, region }: Standby, props: StackProps) {
+  constructor(scope: Construct, { alerts, config }: Settings, { cell, account, region }: Standby, props: StackProps) {
     const stack = standbyStack(cell, region);
     super(scope, stack, {
       ...props,
@@ -31,7 +32,7 @@ export class StandbyStack extends Stack {
     ownPartOnly(role, own);
     // The registry knows one role for both Regions.
     alsoForRole(this, 'ControlPlane', tablesRole(config, cell), tables.statements(BY_CONTROL_PLANE));
-    const alarms = new Alarms(this, 'Alarms', stack);
+    const alarms = new Alarms(this, 'Alarms', stack, new Topics(this, 'Topics', stack, alerts, ['page']));
     alarms.tables(tables);
     alarms.unwell();
   }

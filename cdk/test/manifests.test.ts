@@ -383,7 +383,7 @@ describe('what the two halves agree on', () => {
           `${Namespace}/${ServiceAccount}`,
         );
       }
-      expect(associated).toHaveLength(stack === 'router' ? 1 : 2);
+      expect(associated).toHaveLength(stack === 'router' ? 2 : 3);
     }
   });
 

@@ -32,6 +32,7 @@ export const services = {
 export const settingsOf = (text: string): Settings => ({
   config: onAws(parseCells(text)),
   privateServices: services,
+  alerts: example.alerts,
   operators: example.operators,
   cellBudgetUsd: example.cellBudgetUsd,
 });

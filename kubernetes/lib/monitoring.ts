@@ -4,10 +4,11 @@
  * either may be lost; what they have measured goes with them. It must never be asked before a request is answered.
  */
 import { readFileSync } from 'node:fs';
-import { KUBERNETES_NAMESPACE } from '../../cdk/lib/names.ts';
+import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
+import { KUBERNETES_NAMESPACE, MONITORING, URGENCIES, accountOf, topicName } from '../../cdk/lib/names.ts';
 import { parseAllDocuments, stringify } from '../../cdk/lib/yaml.ts';
 import type { Collected } from './collector.ts';
-import { MONITORING, allow } from './policies.ts';
+import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
 import { at, metadata, podSecurity, restricted, serviceAccount } from './workload.ts';
 import type { Manifest } from './workload.ts';
@@ -21,7 +22,7 @@ interface Rule {
   readonly [key: string]: unknown;
 }
 
-export function monitoring({ images, alerts }: Settings, collected: Collected): Manifest[] {
+export function monitoring({ config, images }: Settings, collected: Collected): Manifest[] {
   const labels = { 'app.kubernetes.io/name': MONITORING };
   const peers = `${MONITORING}.${KUBERNETES_NAMESPACE}.svc.cluster.local:${PORTS.gossip}`;
   return [
@@ -34,7 +35,7 @@ export function monitoring({ images, alerts }: Settings, collected: Collected): 
         'prometheus.yml': text(prometheus(collected)),
         'recording.yml': text(rules('recording.yml', collected.component)),
         'alerts.yml': text(rules('alerts.yml', collected.component)),
-        'alertmanager.yml': text(alertmanager(alerts)),
+        'alertmanager.yml': text(alertmanager(config, collected.stack)),
       },
     },
     {
@@ -84,7 +85,8 @@ export function monitoring({ images, alerts }: Settings, collected: Collected): 
       },
     },
     allow(MONITORING, {
-      usesAws: false,
+      // Alertmanager publishes alerts.
+      usesAws: true,
       from: [{ to: { component: MONITORING }, port: PORTS.gossip }],
       to: [
         { to: { component: collected.component }, port: collected.port },
@@ -185,8 +187,9 @@ export function about(expression: string): Set<string> {
   return new Set([...metrics.map((name) => name.replace('_', '-')), ...jobs, ...recorded]);
 }
 
-function alertmanager({ page, ticket }: Settings['alerts']): Manifest {
-  const receiver = (name: string, url: string) => ({ name, webhook_configs: [{ url, send_resolved: true }] });
+/** To the topics of the stack (cdk/lib/topics.ts), as the pod's own role. */
+function alertmanager(config: AwsConfig, stack: string): Manifest {
+  const { region } = config.deployment;
   return {
     route: {
       receiver: 'ticket',
@@ -194,7 +197,18 @@ function alertmanager({ page, ticket }: Settings['alerts']): Manifest {
       repeat_interval: '1d',
       routes: [{ receiver: 'page', matchers: ['severity="page"'], group_wait: '10s', repeat_interval: '1h' }],
     },
-    receivers: [receiver('page', page), receiver('ticket', ticket)],
+    receivers: URGENCIES.map((name) => ({
+      name,
+      sns_configs: [
+        {
+          topic_arn: `arn:aws:sns:${region}:${accountOf(config, stack)}:${topicName(stack, name)}`,
+          sigv4: { region },
+          // SNS refuses a message with a subject of more than 100 characters; the usual one has every label.
+          subject: `{{ .Status }}: {{ .GroupLabels.alertname }} in ${stack}`,
+          send_resolved: true,
+        },
+      ],
+    })),
   };
 }
 

@@ -3,12 +3,9 @@
  * since they come and are reached through PrivateLink.
  */
 import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/network/addresses.ts';
-import { COLLECTOR } from '../../cdk/lib/names.ts';
+import { COLLECTOR, MONITORING } from '../../cdk/lib/names.ts';
 import { metadata } from './workload.ts';
 import type { Manifest } from './workload.ts';
-
-/** Of the processes that look after ours (monitoring.ts). */
-export const MONITORING = 'monitoring';
 
 /** Where EKS hands pods their credentials. */
 const POD_IDENTITY = '169.254.170.23/32';

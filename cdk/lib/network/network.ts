@@ -16,6 +16,8 @@ import {
   Vpc,
 } from 'aws-cdk-lib/aws-ec2';
 import type { IVpc, SubnetConfiguration } from 'aws-cdk-lib/aws-ec2';
+import { AnyPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import type { IRole } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import { VPC_CIDR } from './addresses.ts';
 
@@ -45,10 +47,17 @@ export interface NetworkProps {
   readonly bucketsIn?: string;
 }
 
+export interface OneUse {
+  readonly actions: string[];
+  readonly resources: string[];
+  readonly role: IRole;
+}
+
 export class Network extends Construct {
   readonly vpc: Vpc;
   /** Where processes run. */
   readonly inside: SubnetType;
+  private readonly endpoints: SecurityGroup;
 
   constructor(
     scope: Construct,
@@ -73,7 +82,8 @@ export class Network extends Construct {
       },
     });
     this.vpc.addFlowLog('Rejected', { trafficType: FlowLogTrafficType.REJECT });
-    const group = reachable(this, 'Endpoints', this.vpc, 443);
+    this.endpoints = reachable(this, 'Endpoints', this.vpc, 443);
+    const group = this.endpoints;
     for (const [name, service] of Object.entries({ ...SERVICES, ...(followsTables && STREAMS) })) {
       this.vpc.addInterfaceEndpoint(name, {
         service,
@@ -91,6 +101,24 @@ export class Network extends Construct {
       privateDnsEnabled: true,
       open: false,
     });
+  }
+
+  /** One more service of AWS, to which the network carries nothing but this use of it, by this role. */
+  reach(name: string, service: InterfaceVpcEndpointAwsService, { actions, resources, role }: OneUse): void {
+    const endpoint = this.vpc.addInterfaceEndpoint(name, {
+      service,
+      subnets: { subnetType: this.inside },
+      securityGroups: [this.endpoints],
+      open: false,
+    });
+    endpoint.addToPolicy(
+      new PolicyStatement({
+        principals: [new AnyPrincipal()],
+        actions,
+        resources,
+        conditions: { ArnEquals: { 'aws:PrincipalArn': role.roleArn } },
+      }),
+    );
   }
 }
 
