@@ -41,7 +41,7 @@ export class CellStack extends ZonedStack {
     const own = byCell(config, cell);
     const role = cluster.identity('cell', [...tables.statements(BY_CELL), ...statements(own)], cellRole(config, cell));
     ownPartOnly(role, own);
-    cluster.collector(cell);
+    cluster.collector(cell, network);
     roleForAnother(this, 'ControlPlane', {
       roleName: tablesRole(config, cell),
       account: config.aws.control_plane_account,

@@ -3,6 +3,7 @@
  * what runs on it: that is in kubernetes/, generated from the same cells.toml.
  */
 import { CfnResource, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { InterfaceVpcEndpointAwsService } from 'aws-cdk-lib/aws-ec2';
 import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
 import { CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
 import {
@@ -103,20 +104,30 @@ export class Cluster extends Construct {
     return role;
   }
 
-  /** The collector writes metrics as log lines, into one group. */
-  collector(stack: string): void {
+  /** The collector writes metrics as log lines, into one group, and spans to X-Ray, of which it can read none. */
+  collector(stack: string, network: Network): void {
     const { account, region } = Stack.of(this);
     const group = `arn:aws:logs:${region}:${account}:log-group:/wallet/${stack}/metrics`;
+    // Takes no resource.
+    const spans = { actions: ['xray:PutTraceSegments'], resources: ['*'] };
     const role = this.identity(COLLECTOR, [
       new PolicyStatement({
         actions: ['logs:CreateLogGroup', 'logs:CreateLogStream', 'logs:PutLogEvents'],
         resources: [`${group}:*`],
       }),
+      new PolicyStatement(spans),
     ]);
-    Validations.of(role).acknowledge({
-      id: `AwsSolutions-IAM5[Resource::${group}:*]`,
-      reason: 'Streams of the one group; each collector names its own.',
-    });
+    network.reach('Traces', InterfaceVpcEndpointAwsService.XRAY, { ...spans, role });
+    Validations.of(role).acknowledge(
+      {
+        id: `AwsSolutions-IAM5[Resource::${group}:*]`,
+        reason: 'Streams of the one group; each collector names its own.',
+      },
+      {
+        id: 'AwsSolutions-IAM5[Resource::*]',
+        reason: 'Spans can be written to X-Ray of this account only; the right can be given for all of them only.',
+      },
+    );
   }
 
   private deployer(config: AwsConfig, stack: string, cluster: EksCluster): void {

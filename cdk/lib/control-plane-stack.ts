@@ -55,7 +55,7 @@ export class ControlPlaneStack extends ZonedStack {
       controlPlaneRole(config),
     );
     ownPartOnly(role, archived);
-    cluster.collector('control-plane');
+    cluster.collector('control-plane', network);
 
     this.service = new ZonalService(this, 'Service', {
       network,

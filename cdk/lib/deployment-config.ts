@@ -117,6 +117,8 @@ export interface Deployment extends Settings {
   readonly pipeline?: Source | undefined;
   /** Digests. */
   readonly images?: Readonly<Record<Image, string>> | undefined;
+  /** Of the requests that say nothing about it, which part is traced. */
+  readonly traceRatio: number;
   readonly tokens?: { readonly issuer: string; readonly audience: string } | undefined;
   /**
    * The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack.

@@ -15,6 +15,8 @@ export const PRIVATE_DOMAIN = 'wallet.internal';
 /** The namespace of Kubernetes in which everything of a stack runs, and its service account. */
 export const KUBERNETES_NAMESPACE = 'wallet';
 export const COLLECTOR = 'collector';
+/** Where it takes spans: OTLP over HTTP. */
+export const OTLP_PORT = 4318;
 /** Prometheus and Alertmanager beside our processes. */
 export const MONITORING = 'monitoring';
 

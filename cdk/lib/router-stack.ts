@@ -31,7 +31,7 @@ export class RouterStack extends ZonedStack {
     super(scope, id, config, aws.router_account, { ...props, description: `Routers of ${deployment.name}` });
     const network = new Network(this, 'Network', deployment.zones.length, { isPublic: true });
     const cluster = new Cluster(this, 'Cluster', settings, 'router', network);
-    cluster.collector('router');
+    cluster.collector('router', network);
     const topics = new Topics(this, 'Topics', 'router', alerts);
     topics.publishedFrom(network, cluster);
     const alarms = new Alarms(this, 'Alarms', 'router', topics);

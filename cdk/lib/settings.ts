@@ -16,6 +16,9 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const EXAMPLE = join(ROOT, 'cdk/example');
 const CONNECTION = /^arn:aws:codeconnections:[a-z0-9-]+:([0-9]{12}):connection\/[0-9a-f-]{36}$/;
 
+/** One request of a thousand: X-Ray asks money for each. */
+const TRACE_RATIO = 0.001;
+
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, "an image is named by its digest, 'sha256:' and 64 of 0-9a-f");
 
 const subscriber = z.discriminatedUnion('protocol', [
@@ -47,6 +50,7 @@ const File = z.strictObject({
     })
     .optional(),
   alerts: z.strictObject({ page: subscriber, ticket: subscriber }).optional(),
+  traceRatio: z.number().min(0).max(1).default(TRACE_RATIO),
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
   switches: z.record(z.string(), z.string()).default({}),
   privateServices: z.record(z.string(), z.string().startsWith('com.amazonaws.vpce.')).default({}),

@@ -7,6 +7,7 @@ import { load } from '../../kubernetes/lib/settings.ts';
 import { binary } from '../../kubernetes/lib/sources.ts';
 import { manifests } from '../../kubernetes/lib/stacks.ts';
 import { EXAMPLE } from '../lib/settings.ts';
+import { parseAllDocuments } from '../lib/yaml.ts';
 import { exampleText, resources, synthesized } from './synthesized.ts';
 
 const settings = load(EXAMPLE);
@@ -133,6 +134,27 @@ describe('what is wrong is found', () => {
         pod(cell(get)).containers[0].env.at(-1).value = 'us-east-1';
       },
       'looks for the archive in us-east-1, not eu-west-1',
+    ],
+    [
+      'spans that are sent nowhere',
+      ({ get }) => {
+        get('Service', 'collector').metadata.name = 'elsewhere';
+      },
+      'sends its spans to no service',
+    ],
+    [
+      'spans that may not leave',
+      ({ get }) => {
+        get('NetworkPolicy', 'allow-cell').spec.egress.splice(2, 1);
+      },
+      'its spans are not let out',
+    ],
+    [
+      'spans that may not arrive',
+      ({ get }) => {
+        get('NetworkPolicy', 'allow-collector').spec.ingress = [];
+      },
+      'its spans are not let in',
     ],
     [
       'an image by tag',
@@ -384,6 +406,34 @@ describe('what the two halves agree on', () => {
         );
       }
       expect(associated).toHaveLength(stack === 'router' ? 2 : 3);
+    }
+  });
+
+  it('the collector takes spans where the processes send them, and exports them to X-Ray', () => {
+    for (const stack of expected.keys()) {
+      const { receivers, exporters, service } = parseAllDocuments(
+        copy(stack).get('ConfigMap', 'collector').data['config.yaml'],
+      )[0]!.toJS();
+      const args = copy(stack).all.flatMap((one) => one.spec?.template?.spec?.containers?.[0]?.args ?? []);
+      expect(receivers.otlp.protocols.http.endpoint).toBe('0.0.0.0:4318');
+      expect(args.filter((arg) => arg === '--otlp-endpoint=http://collector:4318')).toHaveLength(3);
+      expect(args.filter((arg) => arg === `--trace-ratio=${settings.traceRatio}`)).toHaveLength(3);
+      expect(exporters.awsxray).toEqual({ region: 'eu-west-1' });
+      expect(service.pipelines.traces.exporters).toEqual(['awsxray']);
+      const { Properties } = resources(stacks.get(`wallet-${stack}`)!, 'AWS::EC2::VPCEndpoint').find(
+        (one) => one.Properties['ServiceName'] === 'com.amazonaws.eu-west-1.xray',
+      )!;
+      expect(Properties['PolicyDocument'].Statement).toEqual([
+        {
+          Effect: 'Allow',
+          Principal: { AWS: '*' },
+          Action: 'xray:PutTraceSegments',
+          Resource: '*',
+          Condition: {
+            ArnEquals: { 'aws:PrincipalArn': { 'Fn::GetAtt': [expect.stringMatching(/collectorrole/), 'Arn'] } },
+          },
+        },
+      ]);
     }
   });
 

@@ -1,7 +1,7 @@
 /** What runs in a cell's cluster. It names no other cell. */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, PRIVATE_DOMAIN, archiveUrl } from '../../cdk/lib/names.ts';
-import { allow } from './policies.ts';
+import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Cell, Settings } from './settings.ts';
 import {
   MESH,
@@ -14,13 +14,14 @@ import {
   service,
   serviceAccount,
   sized,
+  traced,
 } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 /** Writes a second that one process is sized for: an assumption, far below what one takes on a developer's machine. */
 const OF_ONE = 2_500;
 
-export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manifest[] {
+export function cell({ config, images, traceRatio }: Settings, { id, max_tps }: Cell): Manifest[] {
   const { namespace, region, zones } = config.deployment;
   const { replicas, share } = sized(max_tps, OF_ONE, zones.length, 1);
   const served = { component: 'cell', port: 'mesh', number: PORTS.cell };
@@ -44,6 +45,7 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
           `--archive=${archiveUrl(config)}`,
           `--checkpoint-key=${at('checkpoint', 'key.pem')}`,
           '--log-format=json',
+          ...traced(traceRatio),
           ...MESH,
         ],
         env: { AWS_REGION: archiveRegion(config) },
@@ -71,10 +73,7 @@ export function cell({ config, images }: Settings, { id, max_tps }: Cell): Manif
         { to: 'monitors', port: PORTS.cell },
       ],
       // Its tables: the network has no other way out than to AWS.
-      to: [
-        { to: 'network', port: PORTS.internal },
-        { to: 'anywhere', port: 443 },
-      ],
+      to: [TO_COLLECTOR, { to: 'network', port: PORTS.internal }, { to: 'anywhere', port: 443 }],
     }),
   ];
 }

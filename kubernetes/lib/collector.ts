@@ -1,17 +1,20 @@
 /**
- * Carries those metrics of the processes that alarms are about to CloudWatch (cdk/lib/alarms.ts): an OpenTelemetry
- * collector of AWS's distribution, which shows the monitor's certificate. One, not one a zone: two would count twice.
+ * Carries those metrics of the processes that alarms are about to CloudWatch (cdk/lib/alarms.ts), and their spans to
+ * X-Ray: an OpenTelemetry collector of AWS's distribution, which shows the monitor's certificate. One, not one a zone: two
+ * would count twice.
  */
 import { NAMESPACE as METRICS_NAMESPACE, OWN_METRICS } from '../../cdk/lib/own-metrics.ts';
 import type { Component } from '../../cdk/lib/own-metrics.ts';
-import { COLLECTOR, KUBERNETES_NAMESPACE } from '../../cdk/lib/names.ts';
+import { COLLECTOR, KUBERNETES_NAMESPACE, OTLP_PORT } from '../../cdk/lib/names.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
-import { at, metadata, podSecurity, restricted, serviceAccount } from './workload.ts';
+import { at, metadata, podSecurity, restricted, service, serviceAccount } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 const HEALTH_PORT = 13_133;
+/** Of what its container may have. Above it, spans are refused, and counted by the process that sent them. */
+const MEMORY_PERCENT = 75;
 
 export interface Collected {
   readonly component: Component;
@@ -46,6 +49,7 @@ export function collector({ config, images }: Settings, collected: Collected): M
                 name: COLLECTOR,
                 image: images.collector,
                 args: [`--config=${at(COLLECTOR, 'config.yaml')}`],
+                ports: [{ name: 'otlp', containerPort: OTLP_PORT, protocol: 'TCP' }],
                 resources: { requests: { cpu: '100m', memory: '256Mi' }, limits: { memory: '256Mi' } },
                 livenessProbe: {
                   httpGet: { path: '/', port: HEALTH_PORT },
@@ -77,12 +81,13 @@ export function collector({ config, images }: Settings, collected: Collected): M
     },
     allow(COLLECTOR, {
       usesAws: true,
-      from: [],
+      from: [{ to: { component: collected.component }, port: OTLP_PORT }],
       to: [
         { to: { component: collected.component }, port: collected.port },
         { to: 'network', port: 443 },
       ],
     }),
+    service(COLLECTOR, { component: COLLECTOR, port: 'otlp', number: OTLP_PORT }),
   ];
 }
 
@@ -112,8 +117,11 @@ function configuration(region: string, { component, port, stack }: Collected): M
           ],
         },
       },
+      otlp: { protocols: { http: { endpoint: `0.0.0.0:${OTLP_PORT}` } } },
     },
+    processors: { memory_limiter: { check_interval: '1s', limit_percentage: MEMORY_PERCENT }, batch: {} },
     exporters: {
+      awsxray: { region },
       awsemf: {
         region,
         namespace: METRICS_NAMESPACE,
@@ -131,7 +139,10 @@ function configuration(region: string, { component, port, stack }: Collected): M
     },
     service: {
       extensions: ['health_check'],
-      pipelines: { metrics: { receivers: ['prometheus'], exporters: ['awsemf'] } },
+      pipelines: {
+        metrics: { receivers: ['prometheus'], exporters: ['awsemf'] },
+        traces: { receivers: ['otlp'], processors: ['memory_limiter', 'batch'], exporters: ['awsxray'] },
+      },
     },
   };
 }

@@ -4,15 +4,15 @@
  */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
-import { allow } from './policies.ts';
+import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Settings } from './settings.ts';
-import { MESH, asKubelet, at, binding, everyone, inZones, service } from './workload.ts';
+import { MESH, asKubelet, at, binding, everyone, inZones, service, traced } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 /** Between two audits of whether all money is there: each reads what the archives have that is new. */
 const AUDIT_SECONDS = 60;
 
-export function controlPlane({ config, images, text, tokens, switches }: Settings): Manifest[] {
+export function controlPlane({ config, images, text, tokens, switches, traceRatio }: Settings): Manifest[] {
   const { region, zones } = config.deployment;
   const checks = Object.entries(switches).map(([zone, check]) => `${zone}=${check}`);
   const served = { component: 'control-plane', port: 'api', number: PORTS.controlPlane };
@@ -31,6 +31,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
           `--conservation-seconds=${AUDIT_SECONDS}`,
           ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
+          ...traced(traceRatio),
           ...MESH,
           `--auth-jwks=${at('tokens', 'jwks.json')}`,
           `--auth-issuer=${tokens.issuer}`,
@@ -63,10 +64,7 @@ export function controlPlane({ config, images, text, tokens, switches }: Setting
         { to: 'network', port: PORTS.controlPlane },
         { to: 'monitors', port: PORTS.controlPlane },
       ],
-      to: [
-        { to: 'network', port: PORTS.cell },
-        { to: 'anywhere', port: 443 },
-      ],
+      to: [TO_COLLECTOR, { to: 'network', port: PORTS.cell }, { to: 'anywhere', port: 443 }],
     }),
   ];
 }

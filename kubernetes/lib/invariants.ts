@@ -47,6 +47,7 @@ export function findings(documents: Parsed[], expected: Expected): string[] {
       ...probes(one),
       ...starting(one, expected),
       ...archiving(one, expected),
+      ...tracing(one, documents),
     ]),
     ...of('Job').flatMap((one) => [...job(one, expected), ...starting(one, expected)]),
     ...pods.flatMap((one) => [...rights(one), ...mounted(one, of('ConfigMap'))]),
@@ -148,6 +149,27 @@ function archiving(one: Parsed, { archive }: Expected): string[] {
     flag(one, 'archive') !== undefined && of?.value !== archive,
     `${named(one)}: looks for the archive in ${of?.value}, not ${archive}`,
   );
+}
+
+/** Spans go to a service of this cluster, past the policies at both of its ends. */
+function tracing(one: Parsed, documents: Parsed[]): string[] {
+  const [, name, port] = /^http:\/\/([\w-]+):(\d+)$/.exec(flag(one, 'otlp-endpoint') ?? '') ?? [];
+  const of = (kind: string) => documents.filter((each) => each.kind === kind);
+  const [to] = of('Service').filter((each) => each.metadata.name === name && each.spec.ports[0].port === Number(port));
+  const takes = of('Deployment').find((each) => to && matches(to.spec.selector, podLabels(each)));
+  if (!takes) return [`${named(one)}: sends its spans to no service`];
+  const passes = (from: Parsed, rules: 'egress' | 'ingress', peer: Parsed) =>
+    of('NetworkPolicy')
+      .filter(({ spec }) => spec.podSelector.matchLabels && matches(spec.podSelector.matchLabels, podLabels(from)))
+      .flatMap(({ spec }) => spec[rules] as Parsed[])
+      .filter(({ ports }) => ports?.some((each: Parsed) => each.port === Number(port)))
+      .flatMap((rule) => (rule.from ?? rule.to) as Parsed[])
+      .some(({ podSelector }) => podSelector?.matchLabels && matches(podSelector.matchLabels, podLabels(peer)));
+  return [
+    ...when(!passes(one, 'egress', takes), `${named(one)}: its spans are not let out`),
+    ...when(!passes(takes, 'ingress', one), `${named(one)}: its spans are not let in`),
+    ...when(flag(one, 'trace-ratio') === undefined, `${named(one)}: no part of the requests is traced`),
+  ];
 }
 
 /** What the process is started with: an image by digest, and only what its source takes. */

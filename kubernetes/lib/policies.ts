@@ -3,7 +3,7 @@
  * since they come and are reached through PrivateLink.
  */
 import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/network/addresses.ts';
-import { COLLECTOR, MONITORING } from '../../cdk/lib/names.ts';
+import { COLLECTOR, MONITORING, OTLP_PORT } from '../../cdk/lib/names.ts';
 import { metadata } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
@@ -21,6 +21,9 @@ export interface Rules {
   /** Whether it calls AWS in its own name. */
   readonly usesAws: boolean;
 }
+
+/** Where spans go (workload.ts). */
+export const TO_COLLECTOR: Peer = { to: { component: COLLECTOR }, port: OTLP_PORT };
 
 export function denyAll(): Manifest {
   return {

@@ -1,6 +1,6 @@
 /** What runs in the routers' cluster. */
 import { PORTS, PRIVATE_DOMAIN, targetsOf } from '../../cdk/lib/names.ts';
-import { allow } from './policies.ts';
+import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Settings } from './settings.ts';
 import {
   MESH,
@@ -13,6 +13,7 @@ import {
   service,
   serviceAccount,
   sized,
+  traced,
 } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
@@ -21,7 +22,7 @@ const OF_ONE = 20_000;
 const THREADS = 2;
 const DATA = '/var/lib/wallet';
 
-export function router({ config, images, tokens }: Settings): Manifest[] {
+export function router({ config, images, tokens, traceRatio }: Settings): Manifest[] {
   const { namespace, zones } = config.deployment;
   const peak = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
   const { replicas, share } = sized(peak, OF_ONE, zones.length, 2);
@@ -40,6 +41,7 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
       `--threads=${THREADS}`,
       `--max-tps=${share}`,
       '--log-format=json',
+      ...traced(traceRatio),
       `--tls-cert=${at('public', 'tls.crt')}`,
       `--tls-key=${at('public', 'tls.key')}`,
       ...MESH,
@@ -81,6 +83,7 @@ export function router({ config, images, tokens }: Settings): Manifest[] {
         { to: { component: 'router' }, port: PORTS.admin },
       ],
       to: [
+        TO_COLLECTOR,
         { to: 'network', port: PORTS.cell },
         { to: 'network', port: PORTS.controlPlane },
         { to: { component: 'router' }, port: PORTS.admin },

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 const ROOT = new URL('../../', import.meta.url);
 const source = (path: string) => readFileSync(new URL(path, ROOT), 'utf8');
 
-const COMMON = 'access/src/flags.rs';
+const COMMON = ['access/src/flags.rs', 'telemetry/src/flags.rs'];
 const FLAGS: Record<string, string[]> = {
   cell: ['cell/src/main.rs', 'cell/src/upkeep.rs'],
   router: ['router/src/config.rs'],
@@ -25,7 +25,7 @@ export interface Binary {
 export function binary(name: string): Binary {
   const paths = FLAGS[name];
   if (paths === undefined) throw new Error(`no binary ${name}`);
-  const text = [...paths, COMMON].map(source).join('');
+  const text = [...paths, ...COMMON].map(source).join('');
   const flags = new Set<string>();
   const variables = new Set<string>();
   // An attribute, then doc comments and attributes in between, then the field.

@@ -3,7 +3,7 @@
  * processes, so that nothing has to be started when a zone is lost; no rights; probes; a calm end.
  */
 import { createHash } from 'node:crypto';
-import { KUBERNETES_NAMESPACE as NAMESPACE } from '../../cdk/lib/names.ts';
+import { COLLECTOR, KUBERNETES_NAMESPACE as NAMESPACE, OTLP_PORT } from '../../cdk/lib/names.ts';
 
 export type Manifest = Record<string, unknown>;
 
@@ -50,6 +50,9 @@ export const MESH = [
   `--mesh-cert=${at('mesh', 'tls.crt')}`,
   `--mesh-key=${at('mesh', 'tls.key')}`,
 ];
+
+/** Flags by which a process sends spans to the collector beside it. What that does not take is dropped and counted. */
+export const traced = (ratio: number) => [`--otlp-endpoint=http://${COLLECTOR}:${OTLP_PORT}`, `--trace-ratio=${ratio}`];
 
 /** Kubelet asks whether the process lives, and shows no certificate: none that has ended may get the process killed. */
 export const asKubelet =
