@@ -15,6 +15,7 @@ import { DurableTables } from './durable-tables.ts';
 import { PORTS, cellRole, clusterName, controlPlaneRole, tablesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
+import { ProcessLogs } from './process-logs.ts';
 import { roleForAnother } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
 import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
@@ -39,9 +40,12 @@ export class CellStack extends ZonedStack {
     });
     const cluster = new Cluster(this, 'Cluster', settings, cell, network);
     const own = byCell(config, cell);
-    const role = cluster.identity('cell', [...tables.statements(BY_CELL), ...statements(own)], cellRole(config, cell));
+    const role = cluster.identity('cell', [...tables.statements(BY_CELL), ...statements(own)], {
+      roleName: cellRole(config, cell),
+    });
     ownPartOnly(role, own);
     cluster.collector(cell, network);
+    new ProcessLogs(this, 'Logs', cell, 'cell', cluster);
     roleForAnother(this, 'ControlPlane', {
       roleName: tablesRole(config, cell),
       account: config.aws.control_plane_account,

@@ -89,11 +89,18 @@ export class Cluster extends Construct {
   }
 
   /** Lets pods of this service account act with these statements, and no others. */
-  identity(serviceAccount: string, statements: PolicyStatement[], roleName?: string): Role {
-    const role = podRole(this, `${serviceAccount}-role`, serviceAccount, this.clusterName, statements, roleName);
+  identity(
+    serviceAccount: string,
+    statements: PolicyStatement[],
+    { roleName, namespace = KUBERNETES_NAMESPACE }: { roleName?: string; namespace?: string } = {},
+  ): Role {
+    const role = podRole(this, `${serviceAccount}-role`, `${namespace}/${serviceAccount}`, this.clusterName, {
+      statements,
+      roleName,
+    });
     const association = new CfnPodIdentityAssociation(this, `${serviceAccount}-association`, {
       clusterName: this.clusterName,
-      namespace: KUBERNETES_NAMESPACE,
+      namespace,
       serviceAccount,
       roleArn: role.roleArn,
       // They would go along to every role that is assumed further, each of which would have to

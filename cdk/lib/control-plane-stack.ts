@@ -16,13 +16,14 @@ import { DurableTables } from './durable-tables.ts';
 import { PORTS, controlPlaneRole, roleArn, tablesRole, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
+import { ProcessLogs } from './process-logs.ts';
 import { CONTROL_PLANE_TABLES } from './table-shapes.ts';
 import { OWN_OF_CONTROL_PLANE } from './table-uses.ts';
 import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 
-const IMAGES: Image[] = ['cell', 'router', 'control-plane', 'collector', 'prometheus', 'alertmanager'];
+const IMAGES: Image[] = ['cell', 'router', 'control-plane', 'collector', 'prometheus', 'alertmanager', 'fluent-bit'];
 
 export class ControlPlaneStack extends ZonedStack {
   readonly service: ZonalService;
@@ -52,10 +53,11 @@ export class ControlPlaneStack extends ZonedStack {
         new PolicyStatement({ actions: ['sts:AssumeRole'], resources: elsewhere }),
         ...statements(archived),
       ],
-      controlPlaneRole(config),
+      { roleName: controlPlaneRole(config) },
     );
     ownPartOnly(role, archived);
     cluster.collector('control-plane', network);
+    new ProcessLogs(this, 'Logs', 'control-plane', 'control-plane', cluster);
 
     this.service = new ZonalService(this, 'Service', {
       network,

@@ -104,7 +104,7 @@ export interface Source {
   readonly connection: string;
 }
 
-export type Image = 'cell' | 'router' | 'control-plane' | 'collector' | 'prometheus' | 'alertmanager';
+export type Image = 'cell' | 'router' | 'control-plane' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit';
 
 /**
  * All of a deployment's folder. What is missing is not known yet, and needed only by what comes

@@ -17,6 +17,11 @@ export const KUBERNETES_NAMESPACE = 'wallet';
 export const COLLECTOR = 'collector';
 /** Where it takes spans: OTLP over HTTP. */
 export const OTLP_PORT = 4318;
+/** What carries logs away, in a namespace of its own. */
+export const LOG_CARRIER = 'log-carrier';
+export const LOGS_NAMESPACE = 'wallet-logs';
+/** Where it says what it has carried, and what it has dropped. */
+export const LOG_CARRIER_PORT = 2020;
 /** Prometheus and Alertmanager beside our processes. */
 export const MONITORING = 'monitoring';
 
@@ -44,6 +49,15 @@ export const clusterName = (config: Config, stack: string) => `${config.deployme
 export const URGENCIES = ['page', 'ticket'] as const;
 export type Urgency = (typeof URGENCIES)[number];
 export const topicName = (stack: string, urgency: Urgency) => `${stack}-${urgency}s`;
+
+/** What logs in the cluster of `cell`, `router` or `control-plane`: names of pods begin so. */
+export const loggedComponents = (component: string) => [
+  component,
+  COLLECTOR,
+  MONITORING,
+  ...(component === 'control-plane' ? ['bootstrap'] : []),
+];
+export const logGroup = (stack: string, component: string) => `/wallet/${stack}/${component}`;
 
 /** Of a cell, `router` or `control-plane`. */
 export function accountOf({ aws, cells }: AwsConfig, stack: string): string {

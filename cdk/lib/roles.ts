@@ -10,7 +10,6 @@ import {
 } from 'aws-cdk-lib/aws-iam';
 import type { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
-import { KUBERNETES_NAMESPACE } from './names.ts';
 
 export interface RoleForAnother {
   readonly roleName: string;
@@ -38,15 +37,15 @@ export function roleForAnother(
 export function podRole(
   scope: Construct,
   id: string,
+  /** `namespace/name`. */
   serviceAccount: string,
   cluster: string,
-  statements: PolicyStatement[],
-  roleName?: string,
+  { statements, roleName }: { statements: PolicyStatement[]; roleName?: string | undefined },
 ): Role {
   const { account, region } = Stack.of(scope);
   return new Role(scope, id, {
     roleName,
-    description: `Pods of ${KUBERNETES_NAMESPACE}/${serviceAccount} in ${cluster}`,
+    description: `Pods of ${serviceAccount} in ${cluster}`,
     assumedBy: new ServicePrincipal('pods.eks.amazonaws.com', {
       conditions: {
         StringEquals: { 'aws:SourceAccount': account },

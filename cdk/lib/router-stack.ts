@@ -14,6 +14,7 @@ import type { AwsConfig, Settings } from './deployment-config.ts';
 import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
+import { ProcessLogs } from './process-logs.ts';
 import { roleForAnother } from './roles.ts';
 import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
@@ -32,6 +33,7 @@ export class RouterStack extends ZonedStack {
     const network = new Network(this, 'Network', deployment.zones.length, { isPublic: true });
     const cluster = new Cluster(this, 'Cluster', settings, 'router', network);
     cluster.collector('router', network);
+    new ProcessLogs(this, 'Logs', 'router', 'router', cluster);
     const topics = new Topics(this, 'Topics', 'router', alerts);
     topics.publishedFrom(network, cluster);
     const alarms = new Alarms(this, 'Alarms', 'router', topics);

@@ -47,6 +47,7 @@ const File = z.strictObject({
       collector: digest,
       prometheus: digest,
       alertmanager: digest,
+      'fluent-bit': digest,
     })
     .optional(),
   alerts: z.strictObject({ page: subscriber, ticket: subscriber }).optional(),

@@ -9,7 +9,7 @@ import { Alarms } from './alarms.ts';
 import { byCell, ownPartOnly, statements } from './archive-uses.ts';
 import type { Settings, Standby } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { cellRole, clusterName, standbyStack, tablesRole, tags } from './names.ts';
+import { KUBERNETES_NAMESPACE, cellRole, clusterName, standbyStack, tablesRole, tags } from './names.ts';
 import { alsoForRole, podRole } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
 import { BY_CELL, BY_CONTROL_PLANE } from './table-uses.ts';
@@ -28,7 +28,10 @@ export class StandbyStack extends Stack {
     const tables = new DurableTables(this, 'Tables', CELL_TABLES, `${cell}-`);
     const own = byCell(config, cell);
     const uses = [...tables.statements(BY_CELL), ...statements(own)];
-    const role = podRole(this, 'Cell', 'cell', clusterName(config, stack), uses, cellRole(config, stack));
+    const role = podRole(this, 'Cell', `${KUBERNETES_NAMESPACE}/cell`, clusterName(config, stack), {
+      statements: uses,
+      roleName: cellRole(config, stack),
+    });
     ownPartOnly(role, own);
     // The registry knows one role for both Regions.
     alsoForRole(this, 'ControlPlane', tablesRole(config, cell), tables.statements(BY_CONTROL_PLANE));

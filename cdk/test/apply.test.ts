@@ -49,7 +49,7 @@ describe('scripts/apply', () => {
     expect(applied).toContain(`targetGroupARN: ${arn}`);
     expect(applied).not.toContain('${');
     expect(applied).toContain('kind: NetworkPolicy');
-    expect(calls.filter((call) => call.includes('rollout status'))).toHaveLength(2);
+    expect(calls.filter((call) => call.includes('rollout status'))).toHaveLength(3);
   });
 
   it('fails where a deployment does not come to run', () => {

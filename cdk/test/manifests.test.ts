@@ -192,6 +192,50 @@ describe('what is wrong is found', () => {
       'may write',
     ],
     [
+      'a folder of the node, beside our processes',
+      ({ get }) => {
+        pod(cell(get)).volumes.push({ name: 'node', hostPath: { path: '/var/log/pods' } });
+      },
+      'cell-eu-west-1a: sees a folder of its node',
+    ],
+    [
+      'another folder of the node',
+      ({ get }) => {
+        pod(get('DaemonSet', 'log-carrier')).volumes[1].hostPath.path = '/var/log';
+      },
+      'may do more on its node',
+    ],
+    [
+      'a carrier of logs that may change them',
+      ({ get }) => {
+        delete pod(get('DaemonSet', 'log-carrier')).containers[0].volumeMounts[1].readOnly;
+      },
+      'may do more on its node',
+    ],
+    [
+      'a carrier of logs that may be root',
+      ({ get }) => {
+        pod(get('DaemonSet', 'log-carrier')).securityContext.runAsUser = 0;
+      },
+      'may be root',
+    ],
+    [
+      'the network of the node',
+      ({ get }) => {
+        pod(get('DaemonSet', 'log-carrier')).hostNetwork = true;
+      },
+      'is not apart from its node',
+    ],
+    [
+      'nothing is denied where logs are carried',
+      ({ all }) =>
+        all.splice(
+          all.findIndex((one) => one.metadata.name === 'deny-all' && one.metadata.namespace === 'wallet-logs'),
+          1,
+        ),
+      'not everything is denied',
+    ],
+    [
       'a secret that is not mounted',
       ({ get }) => {
         pod(cell(get)).containers[0].volumeMounts.shift();
@@ -405,7 +449,7 @@ describe('what the two halves agree on', () => {
           `${Namespace}/${ServiceAccount}`,
         );
       }
-      expect(associated).toHaveLength(stack === 'router' ? 2 : 3);
+      expect(associated).toHaveLength(stack === 'router' ? 3 : 4);
     }
   });
 

@@ -88,7 +88,7 @@ describe('who may do what', () => {
   });
 
   it.each(FIVE)(
-    'no role of ours in %s has a wildcard but for alarms, spans, its own log and what it may archive or read',
+    'no role of ours in %s has a wildcard but for alarms, spans, its own logs and what it may archive or read',
     (name) => {
       for (const { Properties } of resources(stack(name), 'AWS::IAM::Role')) {
         for (const { PolicyDocument } of Properties['Policies'] ?? []) {
@@ -100,7 +100,11 @@ describe('who may do what', () => {
               .map((one) => JSON.stringify(one))
               .filter((one) => one.includes('*'));
             const archived = name === 'control-plane' ? '' : `/${name}`;
-            const own = [`/wallet/${name}/metrics:*`, `wallet-archive-400000000000${archived}/`, `-owners${archived}/`];
+            const own = [
+              `log-group:/wallet/${name}/`,
+              `wallet-archive-400000000000${archived}/`,
+              `-owners${archived}/`,
+            ];
             expect(wild.filter((one) => !own.some((part) => one.includes(part)))).toEqual([]);
           }
         }

@@ -36,7 +36,7 @@ const ENUMS: Record<string, readonly string[]> = {
 
 export function findings(documents: Parsed[], expected: Expected): string[] {
   const of = (kind: string): Parsed[] => documents.filter((one) => one.kind === kind);
-  const pods = [...of('Deployment'), ...of('Job')];
+  const pods = [...of('Deployment'), ...of('DaemonSet'), ...of('Job')];
   const ours = of('Deployment').filter((one) => one.metadata.labels['app.kubernetes.io/name'] === expected.component);
   return [
     ...zones(ours, expected),
@@ -50,10 +50,10 @@ export function findings(documents: Parsed[], expected: Expected): string[] {
       ...tracing(one, documents),
     ]),
     ...of('Job').flatMap((one) => [...job(one, expected), ...starting(one, expected)]),
-    ...pods.flatMap((one) => [...rights(one), ...mounted(one, of('ConfigMap'))]),
+    ...pods.flatMap((one) => [...rights(one), ...ofNode(one), ...mounted(one, of('ConfigMap'))]),
     ...budgets(of('PodDisruptionBudget'), expected),
     ...policies(of('NetworkPolicy'), pods),
-    ...services(of('Service'), of('Deployment'), of('NetworkPolicy')),
+    ...services(of('Service'), [...of('Deployment'), ...of('DaemonSet')], of('NetworkPolicy')),
     ...bindings(of('TargetGroupBinding'), of('Service'), expected),
     ...documents.flatMap((one) => enums(one, named(one))),
   ];
@@ -230,6 +230,23 @@ function rights(one: Parsed): string[] {
   ];
 }
 
+/** Only what carries logs sees a folder of its node, and only to read what containers log. */
+function ofNode(one: Parsed): string[] {
+  const { containers, hostNetwork, hostPID, hostIPC, securityContext, volumes = [] } = one.spec.template.spec;
+  const seen = (volumes as Parsed[]).filter(({ hostPath }) => hostPath !== undefined);
+  const mounts = (containers as Parsed[]).flatMap(({ volumeMounts = [] }) => volumeMounts as Parsed[]);
+  const reads = seen.every(
+    ({ name, hostPath }) =>
+      hostPath.path === '/var/log/pods' && mounts.every((each) => each.name !== name || each.readOnly === true),
+  );
+  return [
+    ...when(seen.length > 0 && one.kind !== 'DaemonSet', `${named(one)}: sees a folder of its node`),
+    ...when(!reads, `${named(one)}: may do more on its node than read what containers log`),
+    ...when(Boolean(hostNetwork || hostPID || hostIPC), `${named(one)}: is not apart from its node`),
+    ...when(seen.length === 0 && securityContext?.runAsGroup === 0, `${named(one)}: is of root's group`),
+  ];
+}
+
 /** Every file that a flag names is in something mounted, and ConfigMaps that we write ourselves hold it. */
 function mounted(one: Parsed, maps: Parsed[]): string[] {
   const { volumes = [], containers } = one.spec.template.spec;
@@ -285,9 +302,12 @@ function policies(all: Parsed[], deployments: Parsed[]): string[] {
     (one) => JSON.stringify(one.spec) === '{"podSelector":{},"policyTypes":["Ingress","Egress"]}',
   );
   const others = all.filter((one) => !denies.includes(one));
-  const selects = (one: Parsed, deployment: Parsed) => matches(one.spec.podSelector.matchLabels, podLabels(deployment));
+  const spaces = (of: Parsed[]) => [...new Set(of.map((one) => one.metadata.namespace as string))].sort().join();
+  const selects = (one: Parsed, deployment: Parsed) =>
+    one.metadata.namespace === deployment.metadata.namespace &&
+    matches(one.spec.podSelector.matchLabels, podLabels(deployment));
   return [
-    ...when(denies.length !== 1, 'not everything is denied that is not allowed'),
+    ...when(spaces(denies) !== spaces(deployments), 'not everything is denied that is not allowed'),
     ...others
       .filter((one) => one.spec.podSelector.matchLabels === undefined)
       .map((one) => `${named(one)}: is for all pods`),

@@ -5,7 +5,16 @@
  */
 import { readFileSync } from 'node:fs';
 import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
-import { KUBERNETES_NAMESPACE, MONITORING, URGENCIES, accountOf, topicName } from '../../cdk/lib/names.ts';
+import {
+  KUBERNETES_NAMESPACE,
+  LOGS_NAMESPACE,
+  LOG_CARRIER,
+  LOG_CARRIER_PORT,
+  MONITORING,
+  URGENCIES,
+  accountOf,
+  topicName,
+} from '../../cdk/lib/names.ts';
 import { parseAllDocuments, stringify } from '../../cdk/lib/yaml.ts';
 import type { Collected } from './collector.ts';
 import { allow } from './policies.ts';
@@ -35,6 +44,7 @@ export function monitoring({ config, images }: Settings, collected: Collected): 
         'prometheus.yml': text(prometheus(collected)),
         'recording.yml': text(rules('recording.yml', collected.component)),
         'alerts.yml': text(rules('alerts.yml', collected.component)),
+        'logs.yml': text(LOG_RULES),
         'alertmanager.yml': text(alertmanager(config, collected.stack)),
       },
     },
@@ -91,6 +101,7 @@ export function monitoring({ config, images }: Settings, collected: Collected): 
       to: [
         { to: { component: collected.component }, port: collected.port },
         { to: { component: MONITORING }, port: PORTS.gossip },
+        { to: LOG_CARRIER, port: LOG_CARRIER_PORT },
         { to: 'network', port: 443 },
       ],
     }),
@@ -149,7 +160,7 @@ function prometheus({ component, port, stack }: Collected): Manifest {
   const { file_sd_configs: _, ...job } = given.scrape_configs.find((one) => one['job_name'] === component)!;
   return {
     global: { ...given.global, external_labels: { stack } },
-    rule_files: given.rule_files,
+    rule_files: [...given.rule_files, 'logs.yml'],
     alerting: { alertmanagers: [{ static_configs: [{ targets: [`127.0.0.1:${PORTS.alertmanager}`] }] }] },
     scrape_configs: [
       {
@@ -164,9 +175,46 @@ function prometheus({ component, port, stack }: Collected): Manifest {
         // Whether a process answers has to be known by cell also while it says nothing.
         ...(component === 'cell' && { relabel_configs: [{ target_label: 'cell', replacement: stack }] }),
       },
+      {
+        job_name: LOG_CARRIER,
+        metrics_path: '/api/v2/metrics/prometheus',
+        dns_sd_configs: [
+          { names: [`${LOG_CARRIER}.${LOGS_NAMESPACE}.svc.cluster.local`], type: 'A', port: LOG_CARRIER_PORT },
+        ],
+      },
     ],
   };
 }
+
+/** Only clusters have what these are about, so that they are not in ops/. */
+const LOG_RULES = {
+  groups: [
+    {
+      name: 'logs',
+      rules: [
+        {
+          alert: 'LogsDropped',
+          expr: 'sum(increase(fluentbit_output_dropped_records_total[15m])) > 0',
+          labels: { severity: 'ticket' },
+          annotations: {
+            summary: 'CloudWatch did not take {{ $value }} lines of logs, which are lost',
+            runbook_url: 'docs/runbook.md#logs-do-not-arrive',
+          },
+        },
+        {
+          alert: 'LogsNotCarried',
+          expr: `up{job="${LOG_CARRIER}"} == 0 or absent(up{job="${LOG_CARRIER}"})`,
+          for: '15m',
+          labels: { severity: 'ticket' },
+          annotations: {
+            summary: 'a node, or every node, has nothing that carries its logs away',
+            runbook_url: 'docs/runbook.md#logs-do-not-arrive',
+          },
+        },
+      ],
+    },
+  ],
+};
 
 /** The rules that are about no other component: those of two are for the two of them together, which no cluster has. */
 export function rules(file: string, component: string): Manifest {

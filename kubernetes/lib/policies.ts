@@ -3,7 +3,14 @@
  * since they come and are reached through PrivateLink.
  */
 import { DNS_ADDRESS, VPC_CIDR } from '../../cdk/lib/network/addresses.ts';
-import { COLLECTOR, MONITORING, OTLP_PORT } from '../../cdk/lib/names.ts';
+import {
+  COLLECTOR,
+  KUBERNETES_NAMESPACE,
+  LOGS_NAMESPACE,
+  LOG_CARRIER,
+  MONITORING,
+  OTLP_PORT,
+} from '../../cdk/lib/names.ts';
 import { metadata } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
@@ -11,7 +18,8 @@ import type { Manifest } from './workload.ts';
 const POD_IDENTITY = '169.254.170.23/32';
 
 export interface Peer {
-  readonly to: 'network' | 'anywhere' | 'monitors' | { readonly component: string };
+  /** The last two are in the other of our namespaces. */
+  readonly to: 'network' | 'anywhere' | 'monitors' | 'log-carrier' | 'monitoring' | { readonly component: string };
   readonly port: number;
 }
 
@@ -25,11 +33,11 @@ export interface Rules {
 /** Where spans go (workload.ts). */
 export const TO_COLLECTOR: Peer = { to: { component: COLLECTOR }, port: OTLP_PORT };
 
-export function denyAll(): Manifest {
+export function denyAll(namespace: string): Manifest {
   return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
-    metadata: metadata('deny-all', 'wallet'),
+    metadata: { ...metadata('deny-all', 'wallet'), namespace },
     spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
   };
 }
@@ -70,5 +78,13 @@ function selector({ to }: Peer): Manifest {
     const named = { key: 'app.kubernetes.io/name', operator: 'In', values: [COLLECTOR, MONITORING] };
     return { podSelector: { matchExpressions: [named] } };
   }
-  return { podSelector: { matchLabels: { 'app.kubernetes.io/name': to.component } } };
+  if (to === LOG_CARRIER) return { ...inNamespace(LOGS_NAMESPACE), ...pods(LOG_CARRIER) };
+  if (to === MONITORING) return { ...inNamespace(KUBERNETES_NAMESPACE), ...pods(MONITORING) };
+  return pods(to.component);
+}
+
+const pods = (component: string) => ({ podSelector: { matchLabels: { 'app.kubernetes.io/name': component } } });
+
+function inNamespace(name: string): Manifest {
+  return { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': name } } };
 }

@@ -1,11 +1,12 @@
 /** Which manifests belong into which stack's cluster. */
-import { KUBERNETES_NAMESPACE, PORTS } from '../../cdk/lib/names.ts';
+import { KUBERNETES_NAMESPACE, LOGS_NAMESPACE, PORTS } from '../../cdk/lib/names.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
 import { bootstrap } from './bootstrap.ts';
 import { cell } from './cell.ts';
 import { collector } from './collector.ts';
 import type { Collected } from './collector.ts';
 import { controlPlane } from './control-plane.ts';
+import { logs } from './logs.ts';
 import { monitoring } from './monitoring.ts';
 import { denyAll } from './policies.ts';
 import { router } from './router.ts';
@@ -33,6 +34,7 @@ export function manifests(settings: Settings): Manifests {
         ['bindings.yaml', are('TargetGroupBinding')],
         [file, own.filter((one) => !['Service', 'TargetGroupBinding'].includes(String(one['kind'])))],
         ['collector.yaml', collector(settings, collected)],
+        ['logs.yaml', logs(settings, collected)],
         ['monitoring.yaml', monitoring(settings, collected)],
       ]),
     ];
@@ -87,8 +89,8 @@ export function written(all: Manifests): Map<string, string> {
 }
 
 /**
- * Applied before the rest, by the order of names: the namespace, and that nothing is let through in
- * it.
+ * Applied before the rest, by the order of names: the namespaces, and that nothing is let through in
+ * them.
  */
 const ground = (): Manifest[] => [
   {
@@ -111,5 +113,14 @@ const ground = (): Manifest[] => [
     metadata: { name: 'amazon-vpc-cni', namespace: 'kube-system' },
     data: { 'enable-network-policy-controller': 'true' },
   },
-  denyAll(),
+  {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: {
+      name: LOGS_NAMESPACE,
+      // No narrower level lets a pod read a folder of its node.
+      labels: { 'pod-security.kubernetes.io/enforce': 'privileged' },
+    },
+  },
+  ...[KUBERNETES_NAMESPACE, LOGS_NAMESPACE].map(denyAll),
 ];
