@@ -2,7 +2,7 @@
 //!
 //! The format is that of `aws eks get-token`.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use aws_credential_types::Credentials;
@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use store::dynamodb::{Connection, shared_config};
 
 use super::settings::Eks;
+use crate::clock::now_s;
 
 const PREFIX: &str = "k8s-aws-v1.";
 const CLUSTER: &str = "x-k8s-aws-id";
@@ -25,7 +26,7 @@ pub async fn token(cluster: &Eks) -> Result<String> {
     let config = shared_config(&connection).await;
     let provider = config.credentials_provider().context("no credentials of AWS are configured")?;
     let credentials = provider.provide_credentials().await.context("no credentials of AWS")?;
-    signed(cluster, credentials, SystemTime::now())
+    signed(cluster, credentials, UNIX_EPOCH + Duration::from_secs(now_s()))
 }
 
 pub fn signed(cluster: &Eks, credentials: Credentials, now: SystemTime) -> Result<String> {
