@@ -19,7 +19,7 @@ use crate::admin::{Admin, pages, serve};
 use crate::config::{Place, Settings};
 use crate::limits;
 use crate::placement::expiry;
-use crate::placement::fetch::Origin;
+use crate::placement::fetch::{Origin, Origins};
 use crate::placement::keeper::Keeper;
 use crate::placement::store::Store;
 use crate::proxy::worker::{Shared, run};
@@ -89,8 +89,7 @@ pub async fn start(settings: &Settings, metrics: MetricsPage, spans: Option<Expo
     let keeper = Keeper::new(
         store,
         stored,
-        origin(&settings.control_plane),
-        settings.peers.as_ref().map(origin),
+        Origins { control_plane: origin(&settings.control_plane), peers: settings.peers.as_ref().map(origin) },
         Arc::clone(&routes),
         settings.zone.clone(),
         Arc::clone(&poll_now),

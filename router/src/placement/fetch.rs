@@ -40,6 +40,13 @@ pub struct Origin {
     pub tls: Option<Client>,
 }
 
+/// All that may be asked.
+pub struct Origins {
+    pub control_plane: Origin,
+    /// The other routers, asked while there is no placement.
+    pub peers: Option<Origin>,
+}
+
 /// What the control plane has that is newer than version `since`, or None if nothing became so within `wait_s`.
 pub async fn update_since(at: &Origin, since: u64, wait_s: u64) -> Result<Option<PlacementUpdate>, FetchError> {
     let patience = Duration::from_secs(wait_s) + limits::POLL_GRACE;

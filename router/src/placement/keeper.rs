@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use topology::{Placement, PlacementError, PlacementUpdate, ZoneId};
 
 use crate::limits;
-use crate::placement::fetch::{FetchError, Origin, update_since};
+use crate::placement::fetch::{FetchError, Origins, update_since};
 use crate::placement::peers::first_known;
 use crate::placement::store::Store;
 use crate::routes::{Routes, SharedRoutes};
@@ -76,9 +76,7 @@ pub struct Keeper {
     /// This router's zone.
     zone: Option<ZoneId>,
     store: Store,
-    control_plane: Origin,
-    /// Asked while there is no placement.
-    peers: Option<Origin>,
+    origins: Origins,
     poll_now: Arc<Notify>,
     counters: Counters,
     standing: Arc<Standing>,
@@ -91,15 +89,14 @@ impl Keeper {
     pub fn new(
         store: Store,
         stored: Option<Placement>,
-        control_plane: Origin,
-        peers: Option<Origin>,
+        origins: Origins,
         routes: SharedRoutes,
         zone: Option<ZoneId>,
         poll_now: Arc<Notify>,
         counters: Counters,
     ) -> Self {
         let standing = Standing::new();
-        let keeper = Self { routes, zone, store, control_plane, peers, poll_now, counters, standing, refused: None };
+        let keeper = Self { routes, zone, store, origins, poll_now, counters, standing, refused: None };
         if let Some(placement) = stored {
             keeper.publish(placement, Source::Stored);
         }
@@ -115,7 +112,7 @@ impl Keeper {
         let mut backoff = limits::POLL_BACKOFF_MIN;
         let mut whole = false;
         let mut peers = JoinSet::new();
-        if let Some(routers) = self.peers.take() {
+        if let Some(routers) = self.origins.peers.take() {
             peers.spawn(first_known(routers, Arc::clone(&self.routes)));
         }
         loop {
@@ -123,7 +120,7 @@ impl Keeper {
             let asked = Instant::now();
             let since = if whole { 0 } else { self.version() };
             let outcome = tokio::select! {
-                outcome = update_since(&self.control_plane, since, limits::POLL_WAIT_S) => outcome,
+                outcome = update_since(&self.origins.control_plane, since, limits::POLL_WAIT_S) => outcome,
                 Some(Ok(Some(update))) = peers.join_next() => {
                     self.take_from_peer(&update);
                     continue;
