@@ -118,7 +118,7 @@ mod tests {
             (blocks[..2].to_vec(), 3, None),
             (blocks[2..].to_vec(), 2, None),
             ([&blocks[..1], &blocks[2..]].concat(), 2, None),
-            ([&blocks[..2], &[unlinked.clone()]].concat(), 2, Some(2)),
+            ([&blocks[..2], std::slice::from_ref(&unlinked)].concat(), 2, Some(2)),
             (vec![unlinked], 2, None),
         ];
         for (stored, named, expected) in cases {
