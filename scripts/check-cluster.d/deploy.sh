@@ -1,4 +1,4 @@
-# A version brought to a cell of three zones by `ctl deploy`, whose control plane changes the Deployments of this API server.
+# `ctl deploy` brings versions to a cell of three zones: the control plane changes the Deployments of this API server.
 # kwok plays the pods, so a process of a local fleet runs what the pod of its zone would run. Sourced by scripts/check-cluster.
 
 # deploys STACK: a version that is sound; an image that never starts; and, if scripts/builds/bad-version has made one, a

@@ -102,8 +102,8 @@ mod tests {
             std::fs::write(&file, settings.to_string()).expect("written");
             Configured(file.clone()).replace(&order).await
         };
-        let told = format!("echo $DEPLOY $CELL $ZONE $INSTANCE $VERSION $ORDER > {}", log.display());
-        assert_eq!(run(told, 5).await, Ok(()));
+        let echo = format!("echo $DEPLOY $CELL $ZONE $INSTANCE $VERSION $ORDER > {}", log.display());
+        assert_eq!(run(echo, 5).await, Ok(()));
         assert_eq!(std::fs::read_to_string(&log).expect("written"), "deploy-3 cell-1 z1 cell-1-a v2 7\n");
         let failed = run("echo no such image >&2; exit 1".into(), 5).await;
         assert!(matches!(&failed, Err(Trouble::Fatal(why)) if why.ends_with("no such image")), "{failed:?}");

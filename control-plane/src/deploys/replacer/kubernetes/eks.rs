@@ -1,4 +1,4 @@
-//! The token by which EKS knows a caller: a signed question to AWS, "who am I?", which the cluster asks in the caller's place.
+//! The token by which EKS knows a caller: a signed request for the caller's identity, which the cluster sends to AWS.
 //!
 //! The format is that of `aws eks get-token`.
 
