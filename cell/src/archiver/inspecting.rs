@@ -13,7 +13,7 @@ use topology::WalletId;
 
 /// Blocks that are named and not looked at yet.
 pub const QUEUE: usize = 4_096;
-/// Wallets of each of two generations whose newest block is remembered: about 10 MB together.
+/// Wallets of which the newest block is remembered, in each of two generations: about 10 MB together.
 const REMEMBERED: usize = 50_000;
 
 /// A block by its wallet and number.

@@ -71,7 +71,7 @@ pub(crate) async fn check_lost(
     check_settled(operations, refills, &spec.id, next_epoch, &lost).await
 }
 
-/// The cells whose tables are in a Region and do not answer.
+/// The cells with tables in a Region that do not answer.
 async fn silent(
     fleet: &Fleet,
     placement: &Placement,

@@ -48,24 +48,26 @@ async fn roll_out(api: &mut Api<'_>, name: &str, wanted: &Rollout<'_>) -> Result
     let began = Instant::now();
     loop {
         let deployment = api.deployment(name).await.map_err(later)?;
-        match wanted.next(&deployment).map_err(|error| Trouble::Fatal(format!("deployment {name}: {error}")))? {
-            Step::Change(patch) => match api.patch(name, &patch).await {
-                // It has changed since it was read: it is read again.
-                Ok(()) | Err(ApiError::Conflict) => continue,
-                Err(ApiError::Refused(why)) => return Err(Trouble::Fatal(format!("deployment {name}: {why}"))),
-                Err(error) => return Err(later(error)),
-            },
-            Step::Done => return Ok(()),
-            Step::Outdated(by) => {
-                return Err(Trouble::Later(format!("deployment {name} has carried out order {by} since")));
-            }
-            Step::Failed(why) => return Err(Trouble::Fatal(format!("deployment {name}: {why}"))),
-            Step::Wait(missing) if began.elapsed() > ROLLOUT_MAX => {
-                let waited = ROLLOUT_MAX.as_secs();
-                return Err(Trouble::Fatal(format!("deployment {name} is not there after {waited} s: {missing}")));
-            }
-            Step::Wait(_) => tokio::time::sleep(LOOK_EVERY).await,
+        let missing =
+            match wanted.next(&deployment).map_err(|error| Trouble::Fatal(format!("deployment {name}: {error}")))? {
+                Step::Change(patch) => match api.patch(name, &patch).await {
+                    // It is read again. Where something else sets it back again and again, that ends too.
+                    Ok(()) | Err(ApiError::Conflict) => "it was changed just now".to_owned(),
+                    Err(ApiError::Refused(why)) => return Err(Trouble::Fatal(format!("deployment {name}: {why}"))),
+                    Err(error) => return Err(later(error)),
+                },
+                Step::Done => return Ok(()),
+                Step::Outdated(by) => {
+                    return Err(Trouble::Later(format!("deployment {name} has carried out order {by} since")));
+                }
+                Step::Failed(why) => return Err(Trouble::Fatal(format!("deployment {name}: {why}"))),
+                Step::Wait(missing) => missing,
+            };
+        if began.elapsed() > ROLLOUT_MAX {
+            let waited = ROLLOUT_MAX.as_secs();
+            return Err(Trouble::Fatal(format!("deployment {name} is not there after {waited} s: {missing}")));
         }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -47,7 +47,7 @@ fn a_deployment_is_changed_once_and_only_as_it_was_read() {
     assert_eq!(patch["metadata"]["annotations"][ORDER], "9");
     let containers = json!([{ "name": "cell", "image": NEW }]);
     assert_eq!(patch["spec"]["template"]["spec"]["containers"], containers);
-    // The first order of all; and one whose image runs there already is noted too, so that an older one is not obeyed.
+    // The first order of all. An order for the image that runs already is noted too: an older one is not obeyed then.
     assert!(matches!(next(deployment(OLD, None, 7, [2; 4])), Step::Change(_)));
     assert!(matches!(next(deployment(NEW, Some(8), 7, [2; 4])), Step::Change(_)));
     assert_eq!(next(deployment(NEW, Some(9), 7, [2; 4])), Step::Done);
