@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::ArchiveError;
 use crate::http::Connector;
+use crate::packs::PACK_BLOCKS;
 
 const OWNERS: &str = "owners";
 
@@ -34,6 +35,7 @@ pub struct Archive {
     /// Has the owners of wallets: of S3 another bucket, since those of the segments cannot be deleted.
     owners: Arc<dyn ObjectStore>,
     cell: CellId,
+    pub(crate) pack_blocks: u64,
 }
 
 impl fmt::Debug for Archive {
@@ -44,7 +46,7 @@ impl fmt::Debug for Archive {
 
 impl Archive {
     pub fn new(objects: Arc<dyn ObjectStore>, cell: CellId) -> Self {
-        Self { owners: Arc::clone(&objects), objects, cell }
+        Self { owners: Arc::clone(&objects), objects, cell, pack_blocks: PACK_BLOCKS }
     }
 
     /// The archive of a cell below a URL: `file:///directory`, which is made if it is not there; `s3://bucket` or
@@ -75,10 +77,20 @@ impl Archive {
                 Ok(Arc::new(PrefixStore::new(bucket, path.clone())))
             };
             let owners = owners_url(&parsed).ok_or_else(|| unsound(&"it names no bucket"))?;
-            return Ok(Self { objects: at(&parsed)?, owners: at(&owners)?, cell });
+            return Ok(Self { objects: at(&parsed)?, owners: at(&owners)?, cell, pack_blocks: PACK_BLOCKS });
         }
         let (objects, _) = object_store::parse_url(&parsed).map_err(|error| unsound(&error))?;
         Ok(Self::new(Arc::new(PrefixStore::new(objects, path)), cell))
+    }
+
+    /// The same with shorter packs, which cannot be read with those of the usual length: for simulations.
+    pub fn with_packs_of(self, pack_blocks: u64) -> Self {
+        Self { pack_blocks, ..self }
+    }
+
+    /// The archive of another cell at the same place.
+    pub fn of(&self, cell: CellId) -> Self {
+        Self { cell, ..self.clone() }
     }
 
     pub fn cell(&self) -> &CellId {

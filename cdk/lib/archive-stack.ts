@@ -13,7 +13,7 @@ import { ArnPrincipal, PolicyStatement, PrincipalWithConditions } from 'aws-cdk-
 import { BlockPublicAccess, Bucket, BucketEncryption, ObjectLockRetention, StorageClass } from 'aws-cdk-lib/aws-s3';
 import type { BucketProps } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
-import { byCell, byControlPlane, isListing } from './archive-uses.ts';
+import { byCell, byControlPlane, isCommon, PACKS, READ } from './archive-uses.ts';
 import type { ArchiveUse } from './archive-uses.ts';
 import { ceilings } from './ceilings.ts';
 import { archiveRegion } from './cells-toml.ts';
@@ -57,7 +57,7 @@ export class ArchiveStack extends Stack {
       for (const { account, id, standby } of cells) {
         // Both Regions of a cell write to one log, which decides which of them goes on.
         const stacks = standby ? [id, standbyStack(id, standby.region)] : [id];
-        const uses = byCell(config, id)[kind].filter((use) => !isListing(use));
+        const uses = byCell(config, id)[kind].filter((use) => !isCommon(use));
         admits(
           buckets[kind],
           account,
@@ -66,7 +66,9 @@ export class ArchiveStack extends Stack {
         );
       }
       const accounts = cells.map(({ account }) => account);
-      lists(buckets[kind], accounts, `arn:aws:iam::*:role/${cellRole(config, '*')}`);
+      const roles = `arn:aws:iam::*:role/${cellRole(config, '*')}`;
+      letsAllCells(buckets[kind], accounts, roles, 's3:ListBucket', buckets[kind].bucketArn);
+      if (kind === 'segments') letsAllCells(segments, accounts, roles, READ, segments.arnForObjects(PACKS));
       admits(buckets[kind], aws.control_plane_account, [controlPlaneRole(config)], byControlPlane(config)[kind]);
     }
     ceilings(this);
@@ -97,16 +99,16 @@ function admits(bucket: Bucket, account: string, roles: string[], uses: readonly
 
 /**
  * One statement for all cells, since a policy of a bucket has at most 20 KB. It lets a cell see
- * which objects there are; its role says that these are its own (archive-uses.ts). What is in them,
- * each cell reads by a statement of its own.
+ * which objects there are; its role says that these are its own, or packs (archive-uses.ts). What is
+ * in its own, each cell reads by a statement of its own.
  */
-function lists(bucket: Bucket, accounts: string[], roles: string): void {
+function letsAllCells(bucket: Bucket, accounts: string[], roles: string, action: string, resource: string): void {
   const who = { ArnLike: { 'aws:PrincipalArn': roles } };
   bucket.addToResourcePolicy(
     new PolicyStatement({
       principals: accounts.map((account) => new PrincipalWithConditions(new ArnPrincipal(account), who)),
-      actions: ['s3:ListBucket'],
-      resources: [bucket.bucketArn],
+      actions: [action],
+      resources: [resource],
     }),
   );
 }

@@ -16,10 +16,14 @@ export interface ArchiveUse {
 }
 
 export const isListing = ({ actions }: ArchiveUse) => actions.includes('s3:ListBucket');
+/** What all cells may, so that the bucket's policy says it once: it has at most 20 KB. */
+export const isCommon = (use: ArchiveUse) => isListing(use) || use.resources.every((one) => one.endsWith(`/${PACKS}`));
 
 export type ArchiveUses = Record<'segments' | 'owners', ArchiveUse[]>;
 
-const READ = 's3:GetObject';
+export const READ = 's3:GetObject';
+/** Old blocks of the wallets of all cells. */
+export const PACKS = 'packs/*';
 const arn = (bucket: string, rest = '') => `arn:aws:s3:::${bucket}${rest}`;
 /** Without it, an object that is not there yet is one that may not be read. */
 const listing = (bucket: string, prefix: string): ArchiveUse => ({
@@ -28,11 +32,16 @@ const listing = (bucket: string, prefix: string): ArchiveUse => ({
   ...(prefix && { conditions: { StringLike: { 's3:prefix': `${prefix}/*` } } }),
 });
 
-/** What a cell does with its own part. */
+/** What a cell does with its own part, and with the packs, which belong to no cell. */
 export function byCell(config: AwsConfig, cell: string): ArchiveUses {
   const [segments, owners] = [archiveBucket(config), ownersBucket(config)];
   return {
-    segments: [{ actions: [READ, 's3:PutObject'], resources: [arn(segments, `/${cell}/*`)] }, listing(segments, cell)],
+    segments: [
+      { actions: [READ, 's3:PutObject'], resources: [arn(segments, `/${cell}/*`)] },
+      { actions: [READ], resources: [arn(segments, `/${PACKS}`)] },
+      listing(segments, cell),
+      listing(segments, 'packs'),
+    ],
     owners: [
       { actions: [READ, 's3:PutObject', 's3:DeleteObject'], resources: [arn(owners, `/${cell}/owners/*`)] },
       listing(owners, cell),
@@ -41,19 +50,19 @@ export function byCell(config: AwsConfig, cell: string): ArchiveUses {
 }
 
 /**
- * What the control plane does: restore a cell, add up the books, and end the log of a Region that a
- * cell leaves: with an object that is not there yet, never in place of one. S3 itself refuses a
- * request that does not say so.
+ * What the control plane does: restore a cell, add up the books, write packs, and end the log of a
+ * Region that a cell leaves: with objects that are not there yet, never in place of one. S3 itself
+ * refuses a request that does not say so.
  */
 export function byControlPlane(config: AwsConfig): ArchiveUses {
   const [segments, owners] = [archiveBucket(config), ownersBucket(config)];
   const reading = (bucket: string) => [{ actions: [READ], resources: [arn(bucket, '/*')] }, listing(bucket, '')];
-  const fencing = {
+  const creating = {
     actions: ['s3:PutObject'],
-    resources: [arn(segments, '/*/log/*'), arn(segments, '/*/segments/*')],
+    resources: ['/*/log/*', '/*/segments/*', `/${PACKS}`].map((rest) => arn(segments, rest)),
     conditions: { Null: { 's3:if-none-match': 'false' } },
   };
-  return { segments: [...reading(segments), fencing], owners: reading(owners) };
+  return { segments: [...reading(segments), creating], owners: reading(owners) };
 }
 
 export const statements = ({ segments, owners }: ArchiveUses): PolicyStatement[] =>

@@ -11,6 +11,8 @@ const MAX_CELLS = 1_000;
 const MAX_ZONES = 6;
 const MAX_SHARES = 10;
 const MAX_ARCHIVE_DAYS = 36_500;
+/** As `HISTORY_DAYS` in topology/src/config.rs. */
+const HISTORY_DAYS = { least: 35, most: 36_500 };
 const MAX_BAKE_SECONDS = 86_400;
 const U32_MAX = 0xffff_ffff;
 /** As `RESERVED_CELL_IDS` in topology/src/ids.rs. */
@@ -21,6 +23,7 @@ const RESERVED_CELL_IDS: readonly string[] = [
   'control-plane',
   'jwks',
   'monitor',
+  'packs',
   'public',
   'router',
   'tokens',
@@ -61,6 +64,7 @@ const Cell = z.strictObject({
   account: z.string().optional(),
   region: z.string().optional(),
   standby: Standby.optional(),
+  history_days: count(U32_MAX).optional(),
 });
 
 const Deploys = z.strictObject({
@@ -152,6 +156,9 @@ function broken(config: Config): string | undefined {
   const again = twice(cells.map((cell) => cell.id));
   if (again !== undefined) return `cell ${again} is listed twice`;
   if (cells.every((cell) => cell.weight === 0)) return 'every cell has weight 0: no cell could own a bucket';
+  const { least, most } = HISTORY_DAYS;
+  for (const { id, history_days: days } of cells)
+    if (days !== undefined && (days < least || days > most)) return `${id}: history_days ${days}; ${least} to ${most}`;
   return brokenZones(config) ?? brokenRegions(config) ?? brokenDeploys(config) ?? brokenAws(config);
 }
 

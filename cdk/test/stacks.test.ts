@@ -146,12 +146,15 @@ describe('the archive', () => {
     );
   });
 
-  it('takes from the control plane entries and segments that are not there yet, and nothing else', () => {
+  it('takes from the control plane objects that are not there yet, and nothing else', () => {
     const writing = of('wallet-control-plane').filter(
       ({ Action }) => !/^s3:(GetObject|ListBucket)$/.test(String(Action)),
     );
     expect(writing.map(({ Action, Resource }) => [Action, Resource])).toEqual([
-      ['s3:PutObject', ['log', 'segments'].map((folder) => `arn:aws:s3:::wallet-archive-400000000000/*/${folder}/*`)],
+      [
+        's3:PutObject',
+        ['*/log', '*/segments', 'packs'].map((folder) => `arn:aws:s3:::wallet-archive-400000000000/${folder}/*`),
+      ],
     ]);
     expect(writing[0]!.Condition!['Null']).toEqual({ 's3:if-none-match': 'false' });
   });

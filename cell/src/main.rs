@@ -244,6 +244,10 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
 
     let records = args.upkeep.records(&args.cell, epoch)?;
     let archive = records.archive.clone();
+    let store = match &archive {
+        Some(archive) => store.with_packs(archive.clone()),
+        None => store,
+    };
     let (homed, until_stopped) = (store.clone(), stop.clone());
     let limits = Limits { entries_per_block: args.max_entries_per_block, ..Limits::default() };
     let peers = RouterPeers::new(&args.router, client);

@@ -15,6 +15,7 @@ pub mod error;
 pub mod jobs;
 pub mod lifecycle;
 pub mod operations;
+pub mod packing;
 pub mod page;
 pub mod placement;
 pub mod regions;

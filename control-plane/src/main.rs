@@ -12,6 +12,7 @@ use access::listener::{self, Bounds};
 use access::tls::{Acceptor, Client, Server};
 use access::{Gate, Role};
 use anyhow::Context;
+use archive::Archive;
 use clap::{Args, Parser, Subcommand};
 use control_api::{Because, Bootstrap};
 use control_plane::Connection;
@@ -25,6 +26,7 @@ use control_plane::deploys::replacer::local::Local;
 use control_plane::deploys::{canaries, worker};
 use control_plane::lifecycle::bootstrap::bootstrap;
 use control_plane::operations::{leftovers, reconciler};
+use control_plane::packing;
 use control_plane::regions::mirror;
 use control_plane::service::{ControlPlane, Settings, create_tables};
 use control_plane::zones::dns;
@@ -95,6 +97,10 @@ struct Common {
     /// safe only where no process is ever stopped or suspended: in tests
     #[arg(long, global = true, env = "CONTROL_PLANE_PURGE_AFTER_SECONDS", default_value_t = PURGE_AFTER.as_secs())]
     purge_after_seconds: u64,
+    /// Seconds that blocks stay in the tables of all cells before they are in packs of the archive only, in place of
+    /// `history_days` in the configuration: for tests
+    #[arg(long, global = true, env = "CONTROL_PLANE_HISTORY_SECONDS")]
+    history_seconds: Option<u64>,
     #[command(flatten)]
     telemetry: TelemetryFlags,
     #[command(flatten)]
@@ -213,14 +219,15 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let settings = Settings {
         connection: Connection { endpoint: common.dynamodb_endpoint.clone(), region, role: None },
         table_prefix: common.table_prefix.clone(),
-        config,
         checkpoint_keys: common.checkpoint_keys.clone(),
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
         dns: Dns::of(&common.dns, zones_role).await?,
         replacer: common.deploys.replacer(),
         canaries: common.canaries.settings(),
+        packs: packs(common.archive.as_deref(), &config)?,
         archive: common.archive.clone(),
         purge_after: Duration::from_secs(common.purge_after_seconds),
+        config,
     };
     match flags.task {
         None | Some(Task::Serve) => serve(common, settings).await,
@@ -233,6 +240,12 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Packs belong to no cell, so the archive of any of them finds them.
+fn packs(archive: Option<&str>, config: &Config) -> anyhow::Result<Option<Archive>> {
+    let (Some(url), Some(cell)) = (archive, config.cells.first()) else { return Ok(None) };
+    Ok(Some(Archive::open(url, cell.id.clone()).context("--archive")?))
 }
 
 /// The API's authentication, and how this process calls the cells.
@@ -267,9 +280,10 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     let spans = export::start(&identity, &common.telemetry).map_err(anyhow::Error::msg)?;
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
+    let bounds = packing::bounds(&settings.config, common.history_seconds.map(Duration::from_secs));
     let control = ControlPlane::new(settings, doors.instances).await;
     let mut background = JoinSet::new();
-    start_background(&mut background, &control, common);
+    start_background(&mut background, &control, common, bounds);
     background.spawn(metrics.clone().keep_up());
     if let Some(spans) = spans {
         let collector = Collector::new(spans.url(), export::CONTENT_TYPE).context("--otlp-endpoint")?;
@@ -290,17 +304,18 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Everything that goes on for as long as the process runs.
-fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Common) {
+fn start_background(tasks: &mut JoinSet<()>, control: &ControlPlane, common: &Common, bounds: packing::Bounds) {
     let count_every = Duration::from_secs(common.count_seconds.max(1));
     let conservation_every = Some(common.conservation_seconds).filter(|&every| every > 0).map(Duration::from_secs);
     let ControlPlane { fleet, operations, deploys, witness, zones, refills } = control;
     let of = || Arc::clone(fleet);
-    let (placed, counted, measured, audited, watched, asked) = (of(), of(), of(), of(), of(), of());
+    let (placed, counted, measured, audited, watched, asked, packed) = (of(), of(), of(), of(), of(), of(), of());
     tasks.spawn(async move { placed.placements.watch_store().await });
     tasks.spawn(async move { counting::keep_counting(&counted, count_every).await });
     tasks.spawn(async move { measuring::keep_measuring(&measured).await });
     let archive = common.archive.clone();
     tasks.spawn(async move { conservation::keep_auditing(&audited, archive, conservation_every).await });
+    tasks.spawn(async move { packing::keep_packing(&packed, bounds).await });
     let keeper = Arc::clone(witness);
     tasks.spawn(async move { witness::keep_watching(&watched, &keeper).await });
     let canaries = Arc::clone(&deploys.canaries);

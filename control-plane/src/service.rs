@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::Archive;
 use topology::Config;
 
 use crate::audit::witness::{self, Witness};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub canaries: Option<canaries::Settings>,
     /// The URL below which the cells' archives are; without it, cells are restored from files only.
     pub archive: Option<String>,
+    /// The same place, of any cell: where blocks are that are not in the cells' tables any more.
+    pub packs: Option<Archive>,
     /// How old a tombstone has to be before blocks below it are deleted: [`ledger::fence::PURGE_AFTER`] but in tests.
     pub purge_after: Duration,
 }
@@ -57,7 +60,8 @@ impl ControlPlane {
     pub async fn new(settings: Settings, instances: Instances) -> Arc<Self> {
         let client = dynamo::connect(&settings.connection).await;
         let prefix = settings.table_prefix.as_str();
-        let fleet = Arc::new(Fleet::new(&client, prefix, &settings.config, instances));
+        let fleet = Fleet::new(&client, prefix, &settings.config, instances).with_packs(settings.packs);
+        let fleet = Arc::new(fleet);
         let operations = Operations {
             fleet: Arc::clone(&fleet),
             table: Table::new(client.clone(), prefix),

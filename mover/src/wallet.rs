@@ -212,7 +212,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     /// About how many bytes the wallet's chain has at the source: estimated from its newest blocks.
     pub async fn size_at_source(&self, wallet: WalletId) -> Result<u64, MoveError> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-        let some = self.route.from.store.blocks(wallet, newest, SAMPLE_BLOCKS).await?;
+        let some = self.route.from.store.held_page(wallet, newest, SAMPLE_BLOCKS).await?.blocks;
         let Some(head) = some.first() else { return Ok(0) };
         let bytes: u64 = some.iter().map(|block| canonical::size(block) as u64).sum();
         Ok(bytes.saturating_mul(head.number + 1) / some.len() as u64)
@@ -261,7 +261,7 @@ pub async fn newest_blocks<S: Store>(store: &S, wallet: WalletId) -> Result<Vec<
         let last = newest.last().map_or(Some(u64::MAX), |block| block.number.checked_sub(1));
         let Some(last) = last else { break };
         let range = BlockRange { first: 0, last, newest_first: true };
-        let page = store.page(wallet, range, NEWEST_BLOCKS - newest.len()).await?;
+        let page = store.held_page(wallet, range, NEWEST_BLOCKS - newest.len()).await?;
         newest.extend(page.blocks);
         if !page.more {
             break;

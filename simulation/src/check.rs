@@ -15,6 +15,7 @@ use topology::WalletId;
 
 use super::client::{Log, Operation, What};
 use super::losses::Lost;
+use super::packing;
 use super::report::{Report, Violation, violated};
 use super::world::{Cell, World};
 pub use copies::longest;
@@ -207,6 +208,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
                 check_owner(cell, *wallet, &chains[wallet]).await?;
             }
         }
+        packing::check(world, *wallet, &chains[wallet]).await?;
         if homes != 1 {
             let whereabouts = world.whereabouts(*wallet).await;
             return violated(format!("wallet {wallet} is served by {homes} cells: {whereabouts}"));
@@ -243,6 +245,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         taken_back,
         forgotten,
         settled,
+        packed: world.cells.iter().map(|cell| cell.store.dropped()).sum(),
         restores: lost.restores,
         lost: lost.count(),
     })

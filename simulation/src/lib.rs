@@ -14,6 +14,7 @@ mod losses;
 mod mistake;
 mod movers;
 mod network;
+mod packing;
 mod placement;
 mod report;
 mod restoring;
@@ -50,6 +51,11 @@ impl Default for Size {
 }
 
 impl Size {
+    /// The same operations on few wallets.
+    fn with_long_chains(self) -> Self {
+        Self { wallets: self.wallets.min(3), ..self }
+    }
+
     /// What comes after a part of the wallets' past was forgotten.
     fn second(self) -> Self {
         Self { operations_per_client: self.operations_per_client / 2, kills: self.kills / 2, ..self }
@@ -75,7 +81,9 @@ pub fn run(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation>
 
 async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let world = World::new(&mut random, mistake);
+    let packs = packing::packs(seed);
+    let size = if packs.is_some() { size.with_long_chains() } else { size };
+    let world = World::new(&mut random, mistake, packs);
     let log = Arc::new(Log::default());
     let (first, second) = match Disaster::of(seed) {
         Some(disaster) if disaster.part == 0 => (Some(disaster), None),
@@ -114,6 +122,9 @@ async fn traffic(
         planners.spawn(world.clone().keep_moving(size.wallets, random.fork()));
     }
     planners.spawn(world.clone().keep_settling(random.fork()));
+    // Draws nothing of the seed where there are no packs.
+    let packers = fastrand::Rng::with_seed(random.clone().u64(..));
+    planners.spawn(world.clone().keep_packing(size.wallets, packers));
     let disaster = disaster.map(|disaster| tokio::spawn(world.clone().suffer(disaster, log.clone())));
     kills(world, size.kills, random).await?;
     if let Some(disaster) = disaster {

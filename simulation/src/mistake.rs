@@ -26,6 +26,10 @@ pub enum Mistake {
     RefusalUnrecorded,
     /// The filters of sealed marks lack a part of them.
     FilterForgets,
+    /// Old blocks are deleted although their pack is not where it is looked for.
+    PackLost,
+    /// The newest blocks are packed as well.
+    NewestPacked,
 }
 
 impl Mistake {

@@ -28,6 +28,8 @@ pub struct Report {
     pub forgotten: u64,
     /// Buckets that movers left closed, and that were settled.
     pub settled: u64,
+    /// Blocks that are in packs only.
+    pub packed: usize,
     /// Cells that were restored, and entries that this lost.
     pub restores: usize,
     pub lost: usize,
@@ -37,7 +39,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed, {} restores ({} entries lost)",
+            "{} blocks, {} entries, {} acknowledged, {} refused, {} attempts unanswered, {} transfers ({} returned), {} holds ({} expired), {} reversals, {} batches, {} of {} store calls faulted, {} moves ({} completed by a request), {} groups moved and {} taken back, {} copies forgotten, {} buckets left closed, {} blocks in packs only, {} restores ({} entries lost)",
             self.blocks,
             self.entries,
             self.acknowledged,
@@ -57,6 +59,7 @@ impl fmt::Display for Report {
             self.taken_back,
             self.forgotten,
             self.settled,
+            self.packed,
             self.restores,
             self.lost
         )

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use archive::Archive;
 use cell::clock::Clock;
 use cell::feed::{self, Feed};
 use cell::instance::{self, Instance};
@@ -81,6 +82,14 @@ pub fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn tables_of(cell: usize, packs: Option<Archive>) -> MemoryStore {
+    let store = MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| first_owner(*bucket) == cell)));
+    match packs {
+        Some(packs) => store.with_packs(packs),
+        None => store,
+    }
+}
+
 impl Cell {
     /// The last block of a wallet's chain here, seen by no process in the simulation.
     pub async fn head(&self, wallet: WalletId) -> Option<ledger::Block> {
@@ -105,14 +114,13 @@ impl Cell {
 }
 
 impl World {
-    pub fn new(random: &mut fastrand::Rng, mistake: Mistake) -> Arc<World> {
+    pub fn new(random: &mut fastrand::Rng, mistake: Mistake, packs: Option<Archive>) -> Arc<World> {
         let healed = Arc::new(AtomicBool::new(false));
         let cells = (0..CELLS)
             .map(|number| Cell {
                 id: cell_id(number),
                 is_stopped: AtomicBool::new(false),
-                store: MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| first_owner(*bucket) == number)))
-                    .with_mutation(mistake.in_stores()),
+                store: tables_of(number, packs.clone()).with_mutation(mistake.in_stores()),
                 faults: Arc::new(Faults::new(random.fork(), healed.clone()).with_stalls()),
                 processes: (0..INSTANCES).map(|_| Mutex::new(None)).collect(),
             })

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::ops::RangeInclusive;
 
+use archive::Archive;
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
 use ledger::{Append, Block, Timestamp};
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use topology::WalletId;
 
 use crate::errors::{AppendError, StoreError};
+use crate::whole;
 
 /// How far the deletion of a moved wallet has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,13 +90,31 @@ pub trait Chains: Clone + Send + Sync + 'static {
     /// The last block of a chain; `None` if the cell holds no chain for this wallet.
     fn head(&self, wallet: WalletId) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send;
 
-    /// One page of a chain: at most `limit` blocks and at most about 1 MB.
-    fn page(
+    /// Where old blocks are that are not in the table any more; `None`: all are in the table.
+    fn packs(&self) -> Option<&Archive>;
+
+    /// One page of what the table holds of a chain: at most `limit` blocks and at most about 1 MB.
+    fn held_page(
         &self,
         wallet: WalletId,
         range: BlockRange,
         limit: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// One page of a chain: at most `limit` blocks, and at most about 1 MB of the table. What is in packs is read there.
+    fn page(
+        &self,
+        wallet: WalletId,
+        range: BlockRange,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send {
+        async move {
+            match self.packs() {
+                Some(packs) => whole::page(self, packs, wallet, range, limit).await,
+                None => self.held_page(wallet, range, limit).await,
+            }
+        }
+    }
 
     /// The blocks of one such page. Shorter than asked does not mean the end.
     fn blocks(
@@ -105,6 +125,15 @@ pub trait Chains: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Block>, StoreError>> + Send {
         async move { Ok(self.page(wallet, range, limit).await?.blocks) }
     }
+
+    /// The block of this number, if the table holds it.
+    fn held(&self, wallet: WalletId, number: u64) -> impl Future<Output = Result<Option<Block>, StoreError>> + Send {
+        let range = BlockRange { first: number, last: number, newest_first: false };
+        async move { Ok(self.held_page(wallet, range, 1).await?.blocks.pop()) }
+    }
+
+    /// Deletes blocks that are in a pack, but for block 0, by which the wallet is listed. What differs from the pack stays.
+    fn drop_packed(&self, packed: &[Block]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Writes all blocks, or nothing. Past `sign_by` nothing is sent any more: the head that the append was decided on is
     /// too old then ([`ledger::fence`]), and the answer is [`AppendError::NotApplied`].

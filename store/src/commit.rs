@@ -7,7 +7,7 @@ use ledger::block::Block;
 use ledger::{Append, Conflict};
 use tokio::time::{Instant, sleep};
 
-use super::{AppendError, BlockRange, Store, StoreError};
+use super::{AppendError, Store, StoreError};
 
 /// First pause between attempts; doubles up to [`MAX_BACKOFF`], each time with full jitter.
 const MIN_BACKOFF: Duration = Duration::from_millis(5);
@@ -94,8 +94,7 @@ enum Found {
 /// not: of a part of a chain that several copy at once, another may have written the beginning alone.
 async fn read_back<S: Store>(store: &S, append: &Append) -> Result<Found, StoreError> {
     let Some(Block { wallet, number, hash, .. }) = append.blocks.last() else { return Ok(Found::Nothing) };
-    let range = BlockRange { first: *number, last: *number, newest_first: false };
-    Ok(match store.blocks(*wallet, range, 1).await?.first() {
+    Ok(match store.held(*wallet, *number).await? {
         None => Found::Nothing,
         Some(block) if block.hash == *hash => Found::Ours,
         Some(_) => Found::Other,

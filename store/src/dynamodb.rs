@@ -14,6 +14,7 @@ mod homes;
 mod identity;
 mod items;
 mod owners;
+mod packed;
 mod signed;
 mod stored;
 mod tables;
@@ -22,6 +23,7 @@ mod watched;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use archive::Archive;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::StalledStreamProtectionConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -75,6 +77,7 @@ pub struct DynamoStore {
     clock: DatabaseClock,
     /// Of a store that is followed.
     streams: Option<changes::Streams>,
+    packs: Option<Archive>,
     ledger: String,
     snapshots: String,
     homes: String,
@@ -91,11 +94,17 @@ impl DynamoStore {
             client: Client::from_conf(config.build()),
             clock,
             streams: None,
+            packs: None,
             ledger: name("ledger"),
             snapshots: name("snapshots"),
             homes: name("homes"),
             owners: name("owners"),
         }
+    }
+
+    /// The same, with old blocks in the packs of this archive.
+    pub fn with_packs(self, packs: Archive) -> Self {
+        Self { packs: Some(packs), ..self }
     }
 
     pub fn client(&self) -> &Client {
@@ -199,10 +208,14 @@ impl DynamoStore {
 impl Chains for DynamoStore {
     async fn head(&self, wallet: WalletId) -> Result<Option<Block>, StoreError> {
         let range = BlockRange { first: 0, last: u64::MAX, newest_first: true };
-        Ok(self.blocks(wallet, range, 1).await?.pop())
+        Ok(self.held_page(wallet, range, 1).await?.blocks.pop())
     }
 
-    async fn page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
+    fn packs(&self) -> Option<&Archive> {
+        self.packs.as_ref()
+    }
+
+    async fn held_page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
         let answer = self
             .client
             .query()
@@ -219,6 +232,10 @@ impl Chains for DynamoStore {
             .map_err(|error| errors::read_failed(&error))?;
         let blocks = answer.items().iter().map(|item| items::to_block(wallet, item)).collect::<Result<_, _>>()?;
         Ok(Page { blocks, more: answer.last_evaluated_key.is_some() })
+    }
+
+    async fn drop_packed(&self, packed: &[Block]) -> Result<(), StoreError> {
+        self.delete_packed(packed).await
     }
 
     async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {

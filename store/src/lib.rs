@@ -11,9 +11,11 @@ mod homes;
 pub mod log;
 pub mod memory;
 mod owners;
+pub mod packing;
 pub mod place;
 pub mod retry;
 pub mod verify;
+mod whole;
 
 pub use cell_rows::{CellRow, CellRows, MAX_CELL_ROW_BYTES};
 pub use chains::{BlockRange, Chains, Derived, Forgotten, Page, RunPage, Stored, StoredPage};

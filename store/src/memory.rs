@@ -9,6 +9,7 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use archive::Archive;
 use ledger::block::Block;
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
@@ -61,6 +62,7 @@ pub struct MemoryStore {
     tables: Arc<Mutex<Tables>>,
     log: Arc<Mutex<changes::Log>>,
     faults: Option<Arc<dyn FaultPlan>>,
+    packs: Option<Archive>,
     mutation: Mutation,
 }
 
@@ -93,14 +95,34 @@ impl MemoryStore {
         Self { faults: Some(faults), ..self.clone() }
     }
 
+    /// The same tables, with old blocks in the packs of this archive.
+    pub fn with_packs(&self, packs: Archive) -> Self {
+        Self { packs: Some(packs), ..self.clone() }
+    }
+
     pub fn with_mutation(&self, mutation: Mutation) -> Self {
         Self { mutation, ..self.clone() }
     }
 
-    /// All blocks as they are now, in order: what a checker examines.
+    /// All blocks as they are now, in order: what a checker examines. Blocks that were dropped because they are in a pack
+    /// are among them, unless what the cell holds of the wallet was purged.
     pub fn chains(&self) -> BTreeMap<WalletId, Vec<Block>> {
-        let in_order = |chain: &BTreeMap<u64, Block>| chain.values().cloned().collect();
-        self.lock().chains.iter().map(|(wallet, chain)| (*wallet, in_order(chain))).collect()
+        let tables = self.lock();
+        let whole = |(wallet, held): (&WalletId, &BTreeMap<u64, Block>)| {
+            let head = held.keys().next_back().copied().unwrap_or(0);
+            let dropped = tables.dropped.get(wallet).filter(|_| held.contains_key(&0));
+            let mut chain: BTreeMap<u64, &Block> =
+                dropped.into_iter().flatten().map(|(n, block)| (*n, block)).collect();
+            chain.retain(|number, _| *number < head);
+            chain.extend(held.iter().map(|(number, block)| (*number, block)));
+            (*wallet, chain.into_values().cloned().collect())
+        };
+        tables.chains.iter().map(whole).collect()
+    }
+
+    /// Blocks that were dropped because they are in a pack.
+    pub fn dropped(&self) -> usize {
+        self.lock().dropped.values().map(BTreeMap::len).sum()
     }
 
     /// All recorded runs as they are now.
@@ -194,7 +216,11 @@ impl Chains for MemoryStore {
         self.read(|tables| tables.head(wallet).cloned()).await
     }
 
-    async fn page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
+    fn packs(&self) -> Option<&Archive> {
+        self.packs.as_ref()
+    }
+
+    async fn held_page(&self, wallet: WalletId, range: BlockRange, limit: usize) -> Result<Page, StoreError> {
         let limit = limit.min(PAGE_BLOCKS);
         self.read(|tables| {
             let within = tables.chain(wallet).filter(|block| (range.first..=range.last).contains(&block.number));
@@ -206,6 +232,11 @@ impl Chains for MemoryStore {
             Page { more: blocks.len() == limit, blocks }
         })
         .await
+    }
+
+    async fn drop_packed(&self, packed: &[Block]) -> Result<(), StoreError> {
+        let packed = packed.to_vec();
+        self.write(move |tables| tables.drop_packed(&packed)).await
     }
 
     async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {
@@ -271,7 +302,7 @@ impl Chains for MemoryStore {
     }
 
     async fn stored_blocks(&self, wallet: WalletId, first: u64, limit: usize) -> Result<StoredPage<Block>, StoreError> {
-        let page = self.page(wallet, BlockRange { first, last: u64::MAX, newest_first: false }, limit).await?;
+        let page = self.held_page(wallet, BlockRange { first, last: u64::MAX, newest_first: false }, limit).await?;
         let stored = |block: Block| Stored { key: block.number.to_string(), value: Ok(block) };
         Ok(StoredPage { items: page.blocks.into_iter().map(stored).collect(), more: page.more })
     }

@@ -19,7 +19,7 @@ pub use replayed::Replayed;
 use sha2::{Digest, Sha256};
 use topology::{CellId, WalletId};
 
-use crate::{Derived, Store, StoreError, Stored};
+use crate::{BlockRange, Derived, Store, StoreError, Stored};
 
 /// Blocks or rows asked for in one page.
 const PAGE: usize = 256;
@@ -106,7 +106,9 @@ async fn look<S: Store, P: Pace + Send>(
         let page = store.stored_blocks(wallet, first, PAGE).await?;
         let (count, before) = (page.items.len() as u64, replay.report.bytes);
         for item in page.items {
-            first = item.key.parse::<u64>().unwrap_or(first).saturating_add(1);
+            let number = item.key.parse::<u64>().unwrap_or(first);
+            first = number.saturating_add(1);
+            packed(store, cell, wallet, number, &mut replay, pace).await?;
             replay.block(cell, item);
         }
         pace.took(count, replay.report.bytes.saturating_sub(before)).await;
@@ -114,6 +116,36 @@ async fn look<S: Store, P: Pace + Send>(
             return Ok(replay.end(cell));
         }
     }
+}
+
+/// Goes through the blocks up to `end` that are not in the table but in packs.
+async fn packed<S: Store, P: Pace + Send>(
+    store: &S,
+    cell: &CellId,
+    wallet: WalletId,
+    end: u64,
+    replay: &mut Replay<'_>,
+    pace: &mut P,
+) -> Result<(), StoreError> {
+    while store.packs().is_some() && replay.due < end {
+        let (first, before) = (replay.due, replay.report.bytes);
+        let range = BlockRange { first, last: end.saturating_sub(1), newest_first: false };
+        let blocks = match store.blocks(wallet, range, PAGE).await {
+            Ok(blocks) if blocks.is_empty() => return Ok(()),
+            Ok(blocks) => blocks,
+            Err(StoreError::Corrupt(what)) => {
+                tell(&mut replay.report.breaks, format!("block {first}"), Some(first), what);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let count = blocks.len() as u64;
+        for block in blocks {
+            replay.block(cell, Stored { key: block.number.to_string(), value: Ok(block) });
+        }
+        pace.took(count, replay.report.bytes.saturating_sub(before)).await;
+    }
+    Ok(())
 }
 
 /// The fingerprints of all rows of the wallet. What is not sound is reported right away.

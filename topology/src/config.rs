@@ -7,6 +7,8 @@ pub mod deploys;
 pub mod instances;
 pub mod regions;
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -24,6 +26,9 @@ pub const MAX_ZONES: usize = 6;
 /// Most customers that a cell may declare: what every JSON reader takes as a whole number, and a sum over all cells holds.
 pub const MAX_CUSTOMERS: u64 = (1 << 53) - 1;
 const _: () = assert!((u64::MAX / MAX_CUSTOMERS) as usize > MAX_CELLS);
+/// Least and most days that blocks stay in a cell's table, if they are taken out at all. The least is longer than a hold
+/// may last, so that what a customer may still act on is at hand.
+pub const HISTORY_DAYS: RangeInclusive<u32> = 35..=36_500;
 /// Writes a second of a cell of which nothing else is said.
 pub const DEFAULT_MAX_TPS: u32 = 10_000;
 
@@ -89,6 +94,9 @@ pub struct CellConfig {
     /// Where the cell goes when its Region is lost.
     #[serde(default)]
     pub standby: Option<StandbyConfig>,
+    /// Days that blocks stay in the cell's table, at least; then they are in its archive only. Absent: for ever.
+    #[serde(default)]
+    pub history_days: Option<u32>,
 }
 
 impl CellConfig {
@@ -144,6 +152,13 @@ impl Config {
         }
         if let Some(cell) = self.cells.iter().find(|cell| cell.max_customers > MAX_CUSTOMERS) {
             return Some(format!("{}: max_customers {}; at most {MAX_CUSTOMERS}", cell.id, cell.max_customers));
+        }
+        if let Some((id, days)) = self.cells.iter().find_map(|cell| {
+            let days = cell.history_days.filter(|days| !HISTORY_DAYS.contains(days))?;
+            Some((&cell.id, days))
+        }) {
+            let (least, most) = HISTORY_DAYS.into_inner();
+            return Some(format!("{id}: history_days {days}; {least} to {most}"));
         }
         self.broken_zones()
             .or_else(|| regions::broken(&self.deployment, &self.cells))

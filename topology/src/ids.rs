@@ -18,8 +18,8 @@ pub const CELL_ID_MAX_BYTES: usize = 32;
 
 /// Names of our own processes, and of the files, tables and clusters that are made for them beside those of cells: a cell
 /// of such a name would overwrite them. `cdk/lib/cells-toml.ts` has the same list.
-pub const RESERVED_CELL_IDS: [&str; 9] =
-    ["ca", "canaries", "control", "control-plane", "jwks", "monitor", "public", "router", "tokens"];
+pub const RESERVED_CELL_IDS: [&str; 10] =
+    ["ca", "canaries", "control", "control-plane", "jwks", "monitor", "packs", "public", "router", "tokens"];
 
 /// Longest zone id in bytes.
 pub const ZONE_ID_MAX_BYTES: usize = 32;

@@ -87,7 +87,7 @@ async fn load_whole<S: Store>(store: &S, want: &Want, seed: u64) -> Result<Loade
     let (cell, wallet) = (&want.cell, want.wallet);
     let everything = BlockRange { first: 0, last: u64::MAX, newest_first: true };
     let (page, rows, owner) = tokio::join!(
-        store.page(wallet, everything, NEWEST_BLOCKS),
+        store.held_page(wallet, everything, NEWEST_BLOCKS),
         store.mark_runs(wallet, 0..=u64::MAX),
         store.owner(wallet)
     );

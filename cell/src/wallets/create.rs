@@ -2,7 +2,7 @@
 
 use ledger::{Append, Entry, EntryKind, Guard, Money, Owner, Personal, PersonalPart, chain};
 use store::commit::{CommitOutcome, commit};
-use store::{BlockRange, HomeKey, HomeState, Store};
+use store::{HomeKey, HomeState, Store};
 use topology::{UserId, WalletId};
 
 use super::{Answer, Context, Wallet, Wallets, Written, view};
@@ -77,8 +77,8 @@ impl<S: Store, P: Peers> Wallets<S, P> {
     /// The wallet is there already: by this very request, sent before, or by another.
     async fn existing(&self, wallet: WalletId, context: &Context) -> Result<Answer<Wallet>, Failure> {
         self.head(wallet).await?;
-        let first = self.store.blocks(wallet, BlockRange { first: 0, last: 0, newest_first: false }, 1).await?;
-        let opened = first.first().and_then(|block| Some((block, block.entries.first()?)));
+        let first = self.store.held(wallet, 0).await?;
+        let opened = first.as_ref().and_then(|block| Some((block, block.entries.first()?)));
         match (opened, context.key) {
             (Some((block, entry)), Some(key)) if self.alive(block.at) && entry.key == Some(key) => {
                 Ok(Written::new(block, entry, self.user_now(wallet).await?, true).into_answer())

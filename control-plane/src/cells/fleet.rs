@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use archive::Archive;
 use aws_sdk_dynamodb::Client;
 use control_api::{CellSpec, CellTables};
 use mover::Side;
@@ -33,6 +34,8 @@ pub struct Fleet {
     pub instances: Instances,
     pub counts: Counts,
     pub loads: Loads,
+    /// Where old blocks are; of any cell, since packs belong to none.
+    packs: Option<Archive>,
     cell_clients: Mutex<HashMap<Connection, Client>>,
     /// The ledger's own clients: they never repeat a write by themselves.
     store_clients: Mutex<HashMap<Connection, Client>>,
@@ -50,9 +53,15 @@ impl Fleet {
             instances,
             counts: Counts::default(),
             loads: Loads::default(),
+            packs: None,
             cell_clients: Mutex::default(),
             store_clients: Mutex::default(),
         }
+    }
+
+    /// The same, with old blocks in the packs of this archive.
+    pub fn with_packs(self, packs: Option<Archive>) -> Self {
+        Self { packs, ..self }
     }
 
     /// A client for a cell's tables; one is kept for each place.
@@ -77,7 +86,11 @@ impl Fleet {
                 clients.entry(connection).or_insert(client).clone()
             }
         };
-        DynamoStore::new(client, &tables.table_prefix)
+        let store = DynamoStore::new(client, &tables.table_prefix);
+        match &self.packs {
+            Some(packs) => store.with_packs(packs.clone()),
+            None => store,
+        }
     }
 
     /// The same, with the way to their change stream.

@@ -141,6 +141,7 @@ impl Fixture {
             dns: None,
             replacer: None,
             canaries: None,
+            packs: None,
             archive: self.archive.clone(),
             purge_after: self.purge_after,
         };

@@ -104,6 +104,16 @@ fn a_copy_that_is_served_before_all_of_it_is_there_is_found() {
 }
 
 #[test]
+fn a_pack_that_is_lost_is_found() {
+    finds_in(LONG, Mistake::PackLost);
+}
+
+#[test]
+fn a_newest_block_that_is_packed_is_found() {
+    finds_in(LONG, Mistake::NewestPacked);
+}
+
+#[test]
 fn a_filter_that_forgets_is_found() {
     finds(Mistake::FilterForgets);
 }

@@ -26,6 +26,8 @@ pub struct Tables {
     /// `None`: erased.
     pub(super) owners: BTreeMap<WalletId, Option<Owner>>,
     pub(super) genesis: Option<Genesis>,
+    /// For checkers: what is in no chain above because it is in a pack.
+    pub(super) dropped: BTreeMap<WalletId, BTreeMap<u64, Block>>,
 }
 
 impl Tables {
@@ -81,6 +83,17 @@ impl Tables {
             }
             0 => Forgotten::All,
             deleted => Forgotten::Some(deleted),
+        }
+    }
+
+    /// Deletes blocks that are in a pack: see [`Chains::drop_packed`](crate::Chains::drop_packed).
+    pub(super) fn drop_packed(&mut self, packed: &[Block]) {
+        for block in packed.iter().filter(|block| block.number > 0) {
+            let chain = self.chains.entry(block.wallet).or_default();
+            if chain.get(&block.number) == Some(block) {
+                chain.remove(&block.number);
+                self.dropped.entry(block.wallet).or_default().insert(block.number, block.clone());
+            }
         }
     }
 

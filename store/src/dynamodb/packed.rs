@@ -1,0 +1,39 @@
+//! Deletes blocks that are in a pack of the archive. No condition on other items is needed: what is gone here is read from
+//! the pack, wherever the wallet is by then. The place of an old block is free afterwards, but no write that was decided
+//! before it was taken can still land ([`ledger::fence`]).
+
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use ledger::Block;
+
+use super::{DynamoStore, errors, items};
+use crate::StoreError;
+
+impl DynamoStore {
+    pub(super) async fn delete_packed(&self, packed: &[Block]) -> Result<(), StoreError> {
+        for block in packed.iter().filter(|block| block.number > 0) {
+            self.delete_same(block).await?;
+        }
+        Ok(())
+    }
+
+    /// If the table holds this very block.
+    async fn delete_same(&self, block: &Block) -> Result<(), StoreError> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.ledger)
+            .set_key(Some(items::block_key(block.wallet, block.number)))
+            .condition_expression("attribute_not_exists(w) OR h = :h")
+            .expression_attribute_values(":h", items::hash(block.hash));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Err(StoreError::Corrupt(format!(
+                    "block {} of wallet {} is not the one in its pack",
+                    block.number, block.wallet
+                ))),
+                _ => Err(errors::write_failed(&error)),
+            },
+        }
+    }
+}
