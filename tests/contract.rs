@@ -15,6 +15,7 @@ mod rows;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use archive::Archive;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::block::{Audit, Key, ShortText, Trace};
@@ -52,9 +53,14 @@ fn genesis() -> Genesis {
     Genesis::of(Bucket::all().filter(|bucket| bucket.0 < 0x8000))
 }
 
+/// Where old blocks are, four in a pack.
+fn packs() -> Archive {
+    Archive::open("memory:///", cell()).expect("nothing is needed for it").with_packs_of(4)
+}
+
 impl Subject<MemoryStore> {
     fn memory() -> Self {
-        Self { backdoor: Backdoor::Memory, store: MemoryStore::new(genesis()) }
+        Self { backdoor: Backdoor::Memory, store: MemoryStore::new(genesis()).with_packs(packs()) }
     }
 }
 
@@ -67,6 +73,7 @@ impl Subject<DynamoStore> {
         })
         .await;
         let store = DynamoStore::new(client.clone(), prefix).with_streams(connect_streams(connection).await);
+        let store = store.with_packs(packs());
         assert_eq!(store.put_genesis(&genesis()).await, Ok(true));
         Self { store, backdoor: Backdoor::Tables { client, prefix: prefix.to_owned() } }
     }
@@ -197,6 +204,7 @@ async fn whole_contract<S: Store>(subject: &Subject<S>) {
     changes::a_position_of_another_stream_is_lost(subject).await;
     changes::copies_come_out_and_purges_do_not(subject).await;
     reads::chains_are_read_in_pages_from_either_end(subject).await;
+    reads::packed_blocks_are_read_where_they_are(subject).await;
     reads::what_is_not_there_is_not_found(subject).await;
     reads::a_spoilt_block_is_noticed(subject).await;
 }

@@ -6,6 +6,7 @@ mod bytes;
 mod database;
 mod history;
 mod ledgers;
+mod packed;
 mod rewriting;
 mod serving;
 

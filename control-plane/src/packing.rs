@@ -22,7 +22,7 @@ use crate::cells::fleet::Fleet;
 use crate::error::Result;
 use crate::restore;
 
-/// Between two looks at the archives.
+/// Between two looks at the archives; less where blocks stay for less.
 const EVERY: Duration = Duration::from_secs(60);
 /// Wallets of one entry that are looked at at the same time.
 const AT_ONCE: usize = 8;
@@ -42,14 +42,15 @@ pub fn bounds(config: &Config, same: Option<Duration>) -> Bounds {
 
 /// For ever, if there is anything to do.
 pub async fn keep_packing(fleet: &Fleet, bounds: Bounds) {
-    while !bounds.is_empty() {
+    let Some(shortest) = bounds.iter().map(|(_, bound)| *bound).min() else { return };
+    loop {
+        tokio::time::sleep(shortest.min(EVERY)).await;
         for (cell, bound) in &bounds {
             if let Err(error) = pack_old(fleet, cell, *bound).await {
                 counter!("control_plane_packing_failures_total").increment(1);
                 tracing::warn!(%cell, %error, "old blocks stay in the table; it is tried again");
             }
         }
-        tokio::time::sleep(EVERY).await;
     }
 }
 

@@ -77,6 +77,41 @@ pub async fn chains_are_read_in_pages_from_either_end<S: Store>(subject: &Subjec
     }
 }
 
+pub async fn packed_blocks_are_read_where_they_are<S: Store>(subject: &Subject<S>) {
+    let mut chain = vec![subject.opened().await];
+    for _ in 1..14 {
+        let block = after(chain.last().expect("it has a block"), vec![deposit(1)]);
+        subject.append(&[&block]).await.expect("no other process writes to it");
+        chain.push(block);
+    }
+    let (store, wallet) = (&subject.store, chain[0].wallet);
+    let packs = store.packs().expect("the subject has some");
+    for pack in [&chain[..4], &chain[4..8]] {
+        packs.put_pack(pack).await.expect("it is sound");
+        store.drop_packed(pack).await.expect("they are the same");
+    }
+    let all = store.held_page(wallet, range(0, u64::MAX, false), 100).await.expect("it answers").blocks;
+    assert_eq!(all.iter().map(|block| block.number).collect::<Vec<_>>(), [0, 8, 9, 10, 11, 12, 13]);
+    for (first, last) in [(0, u64::MAX), (0, 3), (2, 9), (5, 5), (9, 20)] {
+        let end = usize::try_from(last.min(13)).expect("small");
+        let mut expected = chain[usize::try_from(first).expect("small")..=end].to_vec();
+        for (newest_first, limit) in [(false, 100), (false, 3), (true, 100), (true, 3)] {
+            let found = read_all(subject, wallet, range(first, last, newest_first), limit).await;
+            if newest_first {
+                expected.reverse();
+            }
+            assert!(found == expected, "{first}..={last}, {newest_first}, {limit}");
+            if newest_first {
+                expected.reverse();
+            }
+        }
+    }
+    let other = Block { hash: chain[3].hash, ..chain[9].clone() };
+    // A store may say that they differ.
+    let _ = store.drop_packed(&[other]).await;
+    assert_eq!(store.held(wallet, 9).await, Ok(Some(chain[9].clone())), "it is another block");
+}
+
 pub async fn what_is_not_there_is_not_found<S: Store>(subject: &Subject<S>) {
     let (absent, head) = (wallet_in(0..0x8000), subject.funded().await);
     let store = &subject.store;

@@ -1,0 +1,73 @@
+//! Old blocks leave the table of a real cell, and nothing that customers and auditors see changes.
+
+use serde_json::Value;
+use store::{BlockRange, Chains};
+use topology::WalletId;
+
+use crate::fleet::{Call, Client, Fleet, Shape, until, within};
+
+/// More than stay in the table, and two packs.
+const DEPOSITS: u64 = 600;
+/// Blocks of two packs, but for block 0.
+const PACKED_AT_LEAST: u64 = 255;
+const PATIENCE_S: u64 = 60;
+const OLD_S: &str = "2";
+
+/// All that the API says of a wallet's past.
+async fn past(client: &Client, wallet: WalletId, at: &str) -> Vec<Value> {
+    let mut said = Vec::new();
+    for path in [
+        format!("/api/v1/wallets/{wallet}/balance/historical?timestamp={at}"),
+        format!("/api/v1/wallets/{wallet}/transactions?limit=100&to={at}"),
+        format!("/api/v1/wallets/{wallet}/transactions?limit=100"),
+    ] {
+        said.push(client.send(&Call::get(path)).await.expect(200).json());
+    }
+    said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_blocks_leave_the_table_and_are_still_served() {
+    within(180, "the test", async {
+        let environment = vec![("CONTROL_PLANE_HISTORY_SECONDS".to_owned(), OLD_S.to_owned())];
+        let fleet = Fleet::of(Shape { cells: 2, instances: 1, environment, ..Shape::default() }).await;
+        let client = fleet.client();
+        let users = fleet.users_in(1, 2).await;
+        let (ann, bob) = (client.create(&users[0]).await, client.create(&users[1]).await);
+        let mut first = Value::Null;
+        for number in 0..DEPOSITS {
+            client.insist(&Call::deposit(ann, "1").key(format!("d{number}"))).await.expect(200);
+            if number == 40 {
+                let newest = format!("/api/v1/wallets/{ann}/transactions?limit=1");
+                first = client.send(&Call::get(newest)).await.expect(200).json()["transactions"][0].clone();
+            }
+        }
+        let at = first["timestamp"].as_str().expect("a time").to_owned();
+        let before = past(&client, ann, &at).await;
+        let store = fleet.store(1).await;
+        let held = async || {
+            let lowest = BlockRange { first: 1, last: u64::MAX, newest_first: false };
+            let page = store.held_page(ann, lowest, 1).await.expect("it answers");
+            page.blocks[0].number
+        };
+        until(PATIENCE_S, "old blocks leave the table", async || held().await > PACKED_AT_LEAST).await;
+
+        assert_eq!(past(&client, ann, &at).await, before);
+        // An old deposit is reversed, and that only once.
+        let transaction = first["transactionId"].as_str().expect("an id").to_owned();
+        let reverse = |key: &str| {
+            let path = format!("/api/v1/wallets/{ann}/transactions/{transaction}/reverse");
+            Call::post(path, "").without("content-type").key(key)
+        };
+        client.send(&reverse("once")).await.expect(200);
+        assert_eq!(client.send(&reverse("twice")).await.code(), "already_reversed");
+        client.send(&Call::transfer(ann, bob, "5").key("pay")).await.expect(200);
+
+        fleet.ctl(&["ledger", "verify"]).await;
+        fleet.ctl(&["migrate", "--user", &users[0], "--to", "cell-2", "--yes"]).await;
+        assert_eq!(past(&client, ann, &at).await[..2], before[..2]);
+        fleet.ctl(&["ledger", "verify"]).await;
+        fleet.ctl(&["audit", "conservation"]).await;
+    })
+    .await;
+}
