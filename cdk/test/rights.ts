@@ -51,19 +51,20 @@ export function agree(all: Map<string, Synthesized>, name: string, role: string)
       .map(strip)
       .sort(),
   );
-  for (const { Action, Resource, Condition } of lists) {
-    expect(Action).toBe('s3:ListBucket');
+  const common = archive.filter((one) => one.Condition?.['ArnLike']);
+  for (const { Action, Resource, Condition } of [...lists, ...packs]) {
+    const folder = Condition && String(Condition['StringLike']!['s3:prefix']).replace('/*', '');
+    expect(Action).toBe(folder ? 's3:ListBucket' : 's3:GetObject');
     // A role in a second Region lists what its cell has written in both.
-    const folder = String(Condition!['StringLike']!['s3:prefix']).replace('/*', '');
-    if (folder !== 'packs') expect(name).toContain(folder);
-    const common = archive.filter((one) => one.Condition?.['ArnLike'] && bucketOf(one.Resource) === bucketOf(Resource));
-    expect(common).toEqual([
+    if (folder && folder !== 'packs') expect(name).toContain(folder);
+    const same = common.filter((one) => one.Action === Action && bucketOf(one.Resource) === bucketOf(Resource));
+    expect(same).toEqual([
       expect.objectContaining({
-        Action,
         Principal: { AWS: expect.arrayContaining([account]) },
         Condition: { ArnLike: { 'aws:PrincipalArn': 'arn:aws:iam::*:role/wallet-*-cell' } },
       }),
     ]);
+    if (!folder) expect(JSON.stringify(same[0]!.Resource)).toContain('/packs/*');
   }
 }
 

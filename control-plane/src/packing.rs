@@ -105,3 +105,19 @@ async fn pack_of_entry(store: &DynamoStore, archive: &Archive, entry: &Entry, pa
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_without_a_bound_keep_their_blocks() {
+        let text = "[deployment]\nname='t'\nnamespace='6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10'\nregion='us-east-1'\n\
+                    [[cells]]\nid='a'\n[[cells]]\nid='b'\nhistory_days=35\n";
+        let config = Config::parse(text).expect("sound");
+        let cell = |id: &str| CellId::parse(id).expect("sound");
+        assert_eq!(bounds(&config, None), [(cell("b"), Duration::from_secs(35 * 24 * 60 * 60))]);
+        let second = Duration::from_secs(1);
+        assert_eq!(bounds(&config, Some(second)), [(cell("a"), second), (cell("b"), second)]);
+    }
+}
