@@ -3,6 +3,7 @@
 
 mod archived;
 mod file;
+pub mod left_behind;
 pub mod lost;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,6 @@ use control_api::restore::{
     BeginRestore, FinishFrom, FinishRestore, FinishedPage, MissingWallet, RESTORE_BLOCKS, Refilled, RestoreChain,
     RestoredChain, WalletsPage,
 };
-use futures_util::future::try_join_all;
 use http::Method;
 use ledger::{Block, Timestamp, canonical};
 use serde::Serialize;
@@ -23,6 +23,7 @@ use topology::restoring::Restoring;
 use topology::{CellId, WalletId};
 
 use self::file::{Export, Exporting};
+use self::left_behind::LeftBehind;
 use self::lost::{Evidence, LostOperation};
 use crate::api::because;
 use crate::flags::Common;
@@ -210,21 +211,28 @@ async fn name_lost(
 }
 
 /// Restores cells from their archives, each step for all of them before the next: a cell needs the tables of the others.
-pub async fn restore_all(common: &Common, api: &Client, cells: &[CellId], events: &[PathBuf]) -> Result<()> {
-    try_join_all(cells.iter().map(|cell| begin(common, api, cell, false))).await?;
-    let refilled = try_join_all(cells.iter().map(|cell| archived::refill(common, api, cell))).await?;
-    let finished = cells.iter().zip(refilled).map(|(cell, refilled)| async move {
+/// A cell of which a step fails is left behind, and holds up no other. Those that are restored.
+pub async fn restore_all(
+    common: &Common,
+    api: &Client,
+    cells: Vec<CellId>,
+    events: &[PathBuf],
+    left: &mut LeftBehind,
+) -> Vec<CellId> {
+    let begin = async |cell: CellId| begin(common, api, &cell, false).await;
+    let begun = left.each(cells.into_iter().map(|cell| (cell.clone(), begin(cell)))).await;
+    let refill = async |cell: CellId| archived::refill(common, api, &cell).await;
+    let refilled = left.each(begun.into_iter().map(|(cell, ())| (cell.clone(), refill(cell)))).await;
+    let finish = async |cell: CellId, refilled| {
         let (mut report, mut evidence) = (Report::default(), Evidence::default());
         report.read(refilled);
-        finish(common, api, cell, &mut report, &mut evidence).await?;
-        name_lost(api, cell, events, &mut report, evidence).await?;
-        anyhow::Ok(report)
-    });
-    for report in try_join_all(finished).await? {
+        finish(common, api, &cell, &mut report, &mut evidence).await?;
+        name_lost(api, &cell, events, &mut report, evidence).await?;
         show(common, &report, tables::recovery::report)?;
-        archived::check(&report)?;
-    }
-    Ok(())
+        archived::check(&report)
+    };
+    let finished = left.each(refilled.into_iter().map(|(cell, refilled)| (cell.clone(), finish(cell, refilled)))).await;
+    finished.into_iter().map(|(cell, ())| cell).collect()
 }
 
 /// The whole chain, page by page; what was written before is there already.

@@ -7,7 +7,6 @@ use anyhow::Result;
 use command_line::{FAILED, MISMATCH, USAGE, failure};
 use control_api::regions::{FailedOver, Failover, LostBlock, ReconciledPage, Step};
 use control_api::{CellView, Client};
-use futures_util::future::try_join_all;
 use http::Method;
 use serde::Serialize;
 use topology::{CellId, WalletId};
@@ -16,6 +15,7 @@ use crate::api::because;
 use crate::flags::Common;
 use crate::flags::recovery::FailOver;
 use crate::output::show;
+use crate::recovery::left_behind::LeftBehind;
 use crate::{recovery, tables};
 
 const POLL: Duration = Duration::from_millis(500);
@@ -30,14 +30,19 @@ pub async fn fail_over(common: &Common, api: &Client, wanted: FailOver) -> Resul
         None => ids,
         Some(region) => cells_of(api, region, &to).await?,
     };
-    let states = try_join_all(ids.iter().map(|id| ask(common, api, id, &to))).await?;
-    let restored: Vec<_> = ids.iter().zip(&states).filter(|(_, state)| state.step == Step::Restore).collect();
-    let restored: Vec<CellId> = restored.into_iter().map(|(id, _)| id.clone()).collect();
-    recovery::restore_all(common, api, &restored, &events).await?;
+    // A cell that is refused holds up no other; all that are left behind are named at the end.
+    let mut left = LeftBehind::default();
+    let fence = async |id: CellId| ask(common, api, &id, &to).await;
+    let fenced = left.each(ids.into_iter().map(|id| (id.clone(), fence(id)))).await;
+    let (restored, others): (Vec<_>, Vec<_>) = fenced.into_iter().partition(|(_, state)| state.step == Step::Restore);
+    let restored = restored.into_iter().map(|(id, _)| id).collect();
+    let restored = recovery::restore_all(common, api, restored, &events, &mut left).await;
+    let ids = restored.into_iter().chain(others.into_iter().map(|(id, _)| id));
     // The tables name the Region, if a crash came before that.
-    let states = try_join_all(ids.iter().map(|id| ask(common, api, id, &to))).await?;
-    let cells: Vec<_> = ids.into_iter().zip(states).map(|(id, state)| Taken { id, state }).collect();
-    show(common, &cells, |cells| cells.iter().map(|cell| tables::regions::failed_over(cell, &to)).collect())
+    let taken = left.each(ids.map(|id| (id.clone(), fence(id)))).await;
+    let cells: Vec<_> = taken.into_iter().map(|(id, state)| Taken { id, state }).collect();
+    show(common, &cells, |cells| cells.iter().map(|cell| tables::regions::failed_over(cell, &to)).collect())?;
+    left.check()
 }
 
 #[derive(Debug, Serialize)]
