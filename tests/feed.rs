@@ -2,6 +2,7 @@
 //! what the archiver does, which follows the same stream: no block is missing.
 
 mod archiver;
+mod hot;
 mod one_cell;
 mod readers;
 mod steps;

@@ -25,7 +25,6 @@ use tracing::{error, warn};
 
 use crate::clock::{Clock, ClockSkew};
 use crate::courier::Courier;
-use crate::hot::Hot;
 use crate::meters;
 use crate::sequencer::{
     Action, Command, CommandId, CommitId, Limits, Loaded, MARGIN_MICROS, Reply, Sealing, Sequencer,
@@ -60,7 +59,7 @@ enum Submission {
 
 /// Gives commands to the sequencer of this instance.
 #[derive(Clone)]
-pub struct Submitter(mpsc::Sender<Submission>, Hot);
+pub struct Submitter(mpsc::Sender<Submission>);
 
 impl Submitter {
     /// The sequencer's answer. When the driver has ended, nothing is done.
@@ -73,11 +72,6 @@ impl Submitter {
         // The driver answers everything it has taken in; without an answer it was killed, and the
         // outcome is unknown.
         answer.await.unwrap_or_else(|_| Reply::Unknown("the instance is shutting down".into()))
-    }
-
-    /// What is written to most.
-    pub fn hot(&self) -> &Hot {
-        &self.1
     }
 
     /// Nothing of the wallet is started any more, until it is released or so much time has passed.
@@ -128,7 +122,6 @@ pub struct Driver<S> {
     courier: Courier,
     /// The last block that this instance wrote of a wallet, where it was a heavy one.
     heavy: HashMap<WalletId, u64>,
-    hot: Hot,
 }
 
 impl<S: Store> Driver<S> {
@@ -137,7 +130,6 @@ impl<S: Store> Driver<S> {
         let (sender, inbox) = mpsc::channel(MAILBOX);
         let (marks_per_wallet, sealing) = (limits.marks_per_wallet, limits.sealing);
         let sequencer = Sequencer::new(cell.clone(), limits);
-        let hot = Hot::default();
         let driver = Self {
             cell,
             store,
@@ -152,9 +144,8 @@ impl<S: Store> Driver<S> {
             sealing,
             courier,
             heavy: HashMap::new(),
-            hot: hot.clone(),
         };
-        (Submitter(sender, hot), driver)
+        (Submitter(sender), driver)
     }
 
     /// Runs until every submitter is gone and all that was taken in is answered.
@@ -240,7 +231,6 @@ impl<S: Store> Driver<S> {
                 }
                 if outcome == CommitOutcome::Applied {
                     meters::appended(&blocks);
-                    self.hot.count(&blocks, self.clock.now());
                     self.take_snapshots(&blocks);
                 }
                 self.sequencer.committed(id, outcome);

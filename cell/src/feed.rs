@@ -21,6 +21,7 @@ use tracing::warn;
 use self::following::Following;
 use self::open_wallets::{Figures, Open, OpenWallets};
 use crate::clock::Clock;
+use crate::hot::Hot;
 use crate::jobs::{self, Watch};
 
 const JOB: &str = "feed";
@@ -71,6 +72,8 @@ pub struct Feed<S> {
     pub clock: Clock,
     /// Of this process alone.
     pub owner: String,
+    /// Which wallets are written to most, by what comes out of the stream.
+    pub hot: Hot,
     /// Gets every second each wallet that has had open transfers for a while, with the number of its newest block.
     pub found: mpsc::Sender<(WalletId, u64)>,
 }

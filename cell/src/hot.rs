@@ -18,7 +18,7 @@ pub const TOLD_MAX: usize = 20;
 const WINDOW_MICROS: i64 = 10_000_000;
 const MICROS: f64 = 1_000_000.0;
 
-/// Shared by writers and readers.
+/// Shared by the feed, which counts, and readers.
 #[derive(Clone, Default)]
 pub struct Hot(Arc<Mutex<Windows>>);
 
@@ -31,11 +31,13 @@ struct Windows {
 }
 
 impl Hot {
-    /// Counts the entries of blocks that were appended.
-    pub fn count(&self, blocks: &[Block], at: Timestamp) {
+    /// Counts the entries of blocks that were written just now. Older ones are those of a wallet that moves in, or the feed
+    /// is behind.
+    pub fn count(&self, blocks: &[Block], now: Timestamp) {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.turn(at);
-        for block in blocks {
+        windows.turn(now);
+        let since = now.plus_micros(-WINDOW_MICROS);
+        for block in blocks.iter().filter(|block| block.at >= since) {
             windows.add(block.wallet, block.entries.len() as u64);
         }
     }

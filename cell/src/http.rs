@@ -50,6 +50,7 @@ use tracing::{Instrument, error_span};
 
 use crate::admission::Admission;
 use crate::clock::Clock;
+use crate::hot::Hot;
 use crate::peers::Peers;
 use crate::reads::tail::Tail;
 use crate::wallets::Wallets;
@@ -80,6 +81,8 @@ pub struct Edge<S, P> {
     pub clock: Clock,
     pub metrics: Option<MetricsPage>,
     pub admission: Arc<Admission>,
+    /// Which wallets are written to most, where this process follows the cell's changes.
+    pub hot: Hot,
     /// Where the cell's events are; without an archive there are none.
     pub events: Option<Tail>,
     /// Places for their followers.

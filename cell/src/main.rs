@@ -243,7 +243,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
     let listener = bind(args.listen).await?;
 
     let records = args.upkeep.records(&args.cell, epoch)?;
-    let archive = records.archive.clone();
+    let (archive, hot) = (records.archive.clone(), records.hot.clone());
     let store = match &archive {
         Some(archive) => store.with_packs(archive.clone()),
         None => store,
@@ -263,6 +263,7 @@ async fn serve_cell(args: ServeArgs) -> Result<()> {
         clock,
         metrics: Some(metrics.clone()),
         admission: Admission::new(max_tps),
+        hot,
         events: archive.map(Tail::new),
         followers: Places::new(MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH),
         statements: Places::new(MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH),

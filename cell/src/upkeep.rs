@@ -8,6 +8,7 @@ use archive::Archive;
 use cell::archiver::{self, Archiver};
 use cell::checkpoints::Checkpoints;
 use cell::feed::{self, Feed};
+use cell::hot::Hot;
 use cell::instance::Instance;
 use cell::integrity::{self, Integrity};
 use cell::peers::RouterPeers;
@@ -53,6 +54,7 @@ impl UpkeepArgs {
             key: self.checkpoint_key.as_deref().map(read_key).transpose()?,
             archive: self.archive.as_deref().map(open).transpose()?,
             epoch,
+            hot: Hot::default(),
         })
     }
 }
@@ -63,6 +65,8 @@ pub struct Records {
     pub archive: Option<Archive>,
     /// How often the cell had changed its Region.
     pub epoch: u64,
+    /// Which wallets are written to most.
+    pub hot: Hot,
 }
 
 /// The jobs of this instance; each is done by one instance of the cell at a time.
@@ -72,11 +76,11 @@ pub fn start(
     instance: &mut Instance<DynamoStore, RouterPeers>,
     owner: String,
     args: &UpkeepArgs,
-    Records { key, archive, epoch }: Records,
+    Records { key, archive, epoch, hot }: Records,
     stop: &watch::Receiver<bool>,
 ) {
     if args.feed {
-        start_feed(cell, store, instance, owner.clone(), stop);
+        start_feed(cell, store, instance, owner.clone(), hot, stop);
     }
     let (doubtful, named) = mpsc::channel(archiver::QUEUE);
     if let Some(archive) = archive.clone().filter(|_| args.feed) {
@@ -114,10 +118,11 @@ fn start_feed(
     store: &DynamoStore,
     instance: &mut Instance<DynamoStore, RouterPeers>,
     owner: String,
+    hot: Hot,
     stop: &watch::Receiver<bool>,
 ) {
     let (found, mut wallets) = mpsc::channel(feed::MAILBOX);
-    let feed = Feed { cell: cell.clone(), store: store.clone(), clock: clock_beside(store), owner, found };
+    let feed = Feed { cell: cell.clone(), store: store.clone(), clock: clock_beside(store), owner, hot, found };
     instance.tasks.spawn(feed.run(stop.clone()));
     let carrier = instance.wallets.clone();
     instance.tasks.spawn(async move {

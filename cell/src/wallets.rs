@@ -17,7 +17,6 @@ use ledger::{Block, Entry, Intent, Money, Note, Status, Timestamp, TransactionId
 use store::{BlockRange, HomeKey, HomeState, Store, retry};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
-use topology::wire::HotWallet;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
@@ -147,11 +146,6 @@ impl<S: Store, P: Peers> Wallets<S, P> {
         let receiver = Receiver::new(cell.clone(), store.clone(), submitter.clone(), clock.clone());
         let (genesis, owners) = (OnceCell::new(), Remembered::default());
         Self { cell, namespace, store, submitter, receiver, courier, peers, clock, genesis, owners }
-    }
-
-    /// What this process writes most, hottest first.
-    pub fn hottest(&self) -> Vec<HotWallet> {
-        self.submitter.hot().hottest(self.clock.now())
     }
 
     pub fn cell(&self) -> &CellId {

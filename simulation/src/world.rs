@@ -8,6 +8,7 @@ use std::time::Duration;
 use archive::Archive;
 use cell::clock::Clock;
 use cell::feed::{self, Feed};
+use cell::hot::Hot;
 use cell::instance::{self, Instance};
 use cell::sequencer::{Limits, Sealing};
 use cell::wallets::Wallets;
@@ -218,7 +219,8 @@ impl World {
         let (stopper, stop) = watch::channel(false);
         let (found, mut wallets) = mpsc::channel(feed::MAILBOX);
         let owner = format!("{id}-{number}-{}", seeds.u64(..));
-        let feed = Feed { cell: id.clone(), store: store.clone(), clock: clock.clone(), owner, found };
+        let feed =
+            Feed { cell: id.clone(), store: store.clone(), clock: clock.clone(), owner, hot: Hot::default(), found };
         let Instance { wallets: service, mut tasks } =
             instance::start(id.clone(), NAMESPACE, store, network, clock, limits, stop.clone());
         tasks.spawn(feed.run(stop));

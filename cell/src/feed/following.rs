@@ -119,6 +119,7 @@ impl<'a, S: Store> Following<'a, S> {
             error!(record, what, "a record of the change stream is no sound block");
         }
         batch.blocks.iter().for_each(|block| self.open.take(block));
+        self.feed.hot.count(&batch.blocks, self.feed.clock.now());
         self.is_changed |= self.position != batch.position;
         self.position = batch.position;
         let newest = batch.blocks.iter().map(|block| block.at).max();

@@ -12,6 +12,7 @@ use topology::Bucket;
 use uuid::Uuid;
 
 use super::*;
+use crate::hot::Hot;
 use crate::jobs::LEASE;
 use crate::walk::HEADS_AT_ONCE;
 
@@ -66,7 +67,7 @@ impl Instance {
         let (began, (stopper, stop), (sender, found)) = (Instant::now(), watch::channel(false), mpsc::channel(MAILBOX));
         let now = move || START.plus_micros(i64::try_from(began.elapsed().as_micros()).expect("small"));
         let (clock, owner) = (Clock::new(1, now), owner.to_owned());
-        let feed = Feed { cell: cell(HERE), store: store.clone(), clock, owner, found: sender };
+        let feed = Feed { cell: cell(HERE), store: store.clone(), clock, owner, hot: Hot::default(), found: sender };
         Self { task: tokio::spawn(feed.run(stop)), found, stopper }
     }
 

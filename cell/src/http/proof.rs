@@ -95,12 +95,13 @@ pub async fn proof<S: Store, P: Peers>(
     .await
 }
 
-/// Which wallets this process writes most, for operators; not behind the router.
+/// Which wallets of the cell are written to most, for operators; not behind the router. Only the process that follows the
+/// cell's changes names any.
 pub async fn hot_wallets<S: Store, P: Peers>(
     State(edge): Shared<S, P>,
     headers: HeaderMap,
 ) -> Result<Response, Rejected> {
-    answered(&headers, async |_| Ok(json(StatusCode::OK, &edge.wallets.hottest()))).await
+    answered(&headers, async |_| Ok(json(StatusCode::OK, &edge.hot.hottest(edge.clock.now())))).await
 }
 
 /// What the cell's integrity jobs have found, for operators; not behind the router.

@@ -23,6 +23,7 @@ use tower_service::Service;
 use super::*;
 use crate::admission::Admission;
 use crate::failure::Failure;
+use crate::hot::Hot;
 use crate::http::{Bodies, Edge, Places, routes};
 use crate::peers::{Credited, PeerError};
 use crate::wallets::{Answer, Context, Wallet};
@@ -66,6 +67,7 @@ impl Running {
             clock,
             metrics: None,
             admission: Admission::new(0),
+            hot: Hot::default(),
             events: None,
             followers: Places::new(1, 1),
             statements: Places::new(1, 1),

@@ -55,11 +55,11 @@ mod tests {
         let done = left.each(cells.iter().map(|cell| (cell.clone(), step(cell.clone())))).await;
         assert_eq!(done, [(cells[0].clone(), 1), (cells[2].clone(), 1)]);
         assert_eq!(
-            LeftBehind(vec![(cells[1].clone(), anyhow!("refused"))]).check().unwrap_err().to_string(),
+            LeftBehind(vec![(cells[1].clone(), anyhow!("refused"))]).check().expect_err("one is left").to_string(),
             "refused"
         );
         left.each(std::iter::once((cells[2].clone(), step(cells[1].clone())))).await;
-        assert_eq!(left.check().unwrap_err().to_string(), "b: refused; c: refused");
+        assert_eq!(left.check().expect_err("one is left").to_string(), "b: refused; c: refused");
         assert!(LeftBehind::default().check().is_ok());
     }
 }

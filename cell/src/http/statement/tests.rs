@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::*;
 use crate::admission::Admission;
 use crate::clock::Clock;
+use crate::hot::Hot;
 use crate::http::{Bodies, MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH, Places, routes};
 use crate::instance;
 use crate::peers::{Credited, PeerError};
@@ -54,6 +55,7 @@ async fn cell_of_one() -> (Router, WalletId, impl Sized) {
         clock,
         metrics: None,
         admission: Admission::new(0),
+        hot: Hot::default(),
         events: None,
         followers: Places::new(MAX_FOLLOWERS, MAX_FOLLOWERS_OF_EACH),
         statements: Places::new(MAX_STATEMENTS, MAX_STATEMENTS_OF_EACH),
