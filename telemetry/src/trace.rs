@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -17,6 +18,13 @@ use tokio::sync::mpsc;
 /// Spans that wait to be sent; what does not fit is dropped and counted.
 const QUEUE: usize = 8_192;
 const VERSION: &str = "00";
+/// Traces that callers from outside may ask of a process each second: what one costs, the deployment pays.
+const ASKED_PER_SECOND: u64 = 20;
+/// Of a count of what was asked for: these bits are the count, those above them the second.
+const COUNT_BITS: u32 = 16;
+
+/// How often callers from outside have asked for a trace in this second.
+static ASKED: AtomicU64 = AtomicU64::new(0);
 
 static COLLECTING: OnceLock<Collecting> = OnceLock::new();
 
@@ -133,6 +141,28 @@ pub fn enter(incoming: Option<Place>, name: impl Into<Cow<'static, str>>) -> (Op
     (Some(place), span)
 }
 
+/// [`enter`] for a caller from outside, which may ask for a trace by its flag only so often.
+pub fn enter_from_outside(said: Option<Place>, name: impl Into<Cow<'static, str>>) -> (Option<Place>, Option<Span>) {
+    let asks = is_on() && said.is_some_and(|place| place.sampled);
+    if asks && !takes_one(&ASKED, now_ns() / 1_000_000_000) {
+        metrics::counter!("trace_spans_dropped_total", "reason" => "asked").increment(1);
+        return enter(said.map(|place| Place { sampled: false, ..place }), name);
+    }
+    enter(said, name)
+}
+
+/// Counts one more in this second, if there is room for it.
+fn takes_one(asked: &AtomicU64, second: u64) -> bool {
+    let one_more = |packed: u64| {
+        let count = packed & ((1 << COUNT_BITS) - 1);
+        match packed >> COUNT_BITS == second {
+            true => (count < ASKED_PER_SECOND).then_some(packed + 1),
+            false => Some(second << COUNT_BITS | 1),
+        }
+    };
+    asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+}
+
 /// A span of work that another process does for the current one; None where that is not recorded.
 pub fn call(name: &'static str) -> Option<Span> {
     COLLECTING.get()?;
@@ -241,5 +271,13 @@ mod tests {
         // Nothing is collected in this process: what came goes on, and no span is made.
         let (on, span) = enter(place, "x");
         assert!(on == place && span.is_none());
+    }
+
+    #[test]
+    fn callers_ask_for_so_many_traces_a_second() {
+        let asked = AtomicU64::new(0);
+        let taken = |second: u64| (0..100).filter(|_| takes_one(&asked, second)).count() as u64;
+        assert_eq!((taken(1_800_000_000), taken(1_800_000_000)), (ASKED_PER_SECOND, 0));
+        assert_eq!(taken(1_800_000_001), ASKED_PER_SECOND);
     }
 }

@@ -70,7 +70,10 @@ pub async fn serve(
 #[cold]
 fn traced(headers: &mut HeaderMap, side: Side, route: Route) -> Option<Span> {
     let said = headers.get(wire::TRACE_PARENT).and_then(|value| Place::parse(value.to_str().ok()?));
-    let (place, mut span) = trace::enter(said, route.name());
+    let (place, mut span) = match side {
+        Side::Public => trace::enter_from_outside(said, route.name()),
+        Side::Internal => trace::enter(said, route.name()),
+    };
     if let Some(place) = place {
         let value = HeaderValue::from_str(&place.to_string()).expect("digits and dashes");
         headers.insert(wire::TRACE_PARENT, value);
