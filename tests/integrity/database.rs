@@ -1,6 +1,7 @@
 //! One cell's DynamoDB for one test, in memory, with the way past the store to spoil what it wrote.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use aws_sdk_dynamodb::Client;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use store::dynamodb::{Connection, DynamoStore, connect, create_tables};
 use store::{Genesis, Homes};
 use topology::Bucket;
+use uuid::Uuid;
 
 use crate::fleet::{ports, programs, until};
 
@@ -19,6 +21,8 @@ const START_PATIENCE_S: u64 = 30;
 
 pub struct Database {
     process: Child,
+    /// Where it is stored, if not in the memory of the process; deleted with it.
+    folder: Option<PathBuf>,
     url: String,
     pub client: Client,
     pub store: DynamoStore,
@@ -28,15 +32,33 @@ impl Drop for Database {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
 
 impl Database {
     pub async fn start() -> Self {
+        Self::stored(None).await
+    }
+
+    /// With room for more than the gigabyte that SQLite takes in the memory of a process: in files in memory.
+    pub async fn start_large() -> Self {
+        let folder = Path::new("/dev/shm").join(format!("wallet-database-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder).expect("there are files in memory");
+        Self::stored(Some(folder)).await
+    }
+
+    async fn stored(folder: Option<PathBuf>) -> Self {
         let port = ports::free_port();
         let listen = format!("127.0.0.1:{port}");
         let mut command = Command::new(programs::program("local-dynamodb"));
-        command.args(["--listen", &listen, "--in-memory"]).stdin(Stdio::null()).stderr(Stdio::null());
+        command.args(["--listen", &listen]).stdin(Stdio::null()).stderr(Stdio::null());
+        match &folder {
+            Some(folder) => command.arg("--data").arg(folder.join("cell.sqlite")),
+            None => command.arg("--in-memory"),
+        };
         programs::die_with_this_thread(&mut command);
         let process = command.spawn().expect("the program can be run");
         let url = format!("http://{listen}");
@@ -44,7 +66,7 @@ impl Database {
         until(START_PATIENCE_S, "the tables are created", async || create_tables(&client, PREFIX).await.is_ok()).await;
         let store = DynamoStore::new(client.clone(), PREFIX);
         assert_eq!(store.put_genesis(&Genesis::of(Bucket::all())).await, Ok(true));
-        Self { process, url, client, store }
+        Self { process, folder, url, client, store }
     }
 
     pub fn table(name: &str) -> String {

@@ -9,6 +9,8 @@ use crate::fleet::{setting, within};
 
 /// Entries of each chain; a million in the nightly run.
 const ENTRIES: u64 = 20_000;
+/// What the database holds in its own memory, with the records of its change stream.
+const MOST_IN_PROCESS: usize = 100_000;
 const ASKED: usize = 100;
 /// Entries of a full block.
 const FULL: usize = 100;
@@ -17,7 +19,7 @@ const FULL: usize = 100;
 async fn a_balance_of_any_time_takes_two_queries() {
     let entries = setting("WALLET_HISTORY", ENTRIES) as usize;
     within(120 + entries as u64 / 500, "the test", async {
-        let database = Database::start().await;
+        let database = if entries > MOST_IN_PROCESS { Database::start_large().await } else { Database::start().await };
         let mut single = Chain::new("blocks of one");
         single.deposits(entries, 1);
         let mut full = Chain::new("full blocks");
