@@ -12,6 +12,7 @@ use http::Method;
 use local_fleet::builds;
 use serde::Serialize;
 use tokio::time::Instant;
+use topology::Version;
 
 use crate::api::because;
 use crate::flags::deploys::{Deploy, Start, Wanted};
@@ -23,6 +24,8 @@ use crate::tables;
 const POLL: Duration = Duration::from_millis(300);
 /// A control plane that restarts is waited for; the deploy is not lost meanwhile.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How many of the newest deploys `--once` looks at.
+const EARLIER_MAX: u32 = 200;
 
 pub async fn run(common: &Common, api: &Client, verb: Deploy) -> Result<()> {
     match verb {
@@ -82,6 +85,17 @@ async fn plan(common: &Common, api: &Client, wanted: &Wanted) -> Result<()> {
 }
 
 async fn start(common: &Common, api: &Client, wanted: &Start) -> Result<()> {
+    if wanted.once
+        && let Some(earlier) = earlier(api, &wanted.wanted.version).await?
+    {
+        if earlier.state == DeployState::RolledBack {
+            return Err(rolled_back_before(&earlier));
+        }
+        // Where one is done, instances may have come since.
+        if !earlier.state.is_over() {
+            return follow(common, api, earlier, &wanted.wait).await;
+        }
+    }
     let plan = planned(common, api, &wanted.wanted).await?;
     eprint!("{}", tables::deploys::plan(&plan));
     if plan.waves.is_empty() {
@@ -96,6 +110,19 @@ async fn start(common: &Common, api: &Client, wanted: &Start) -> Result<()> {
     let body = body(common, &wanted.wanted, false);
     let started: DeployView = api.send(Method::POST, &["v1", "deploys"], Some(&body)).await?;
     follow(common, api, started, &wanted.wait).await
+}
+
+/// The newest deploy of a version.
+async fn earlier(api: &Client, version: &Version) -> Result<Option<DeployView>> {
+    let list: Vec<DeployView> = api.get_with(&["v1", "deploys"], &[("limit", EARLIER_MAX.to_string())]).await?;
+    Ok(list.into_iter().find(|view| view.version == *version))
+}
+
+fn rolled_back_before(earlier: &DeployView) -> anyhow::Error {
+    let DeployView { id, version, .. } = earlier;
+    let why = earlier.why.as_deref().unwrap_or("it does not say why");
+    let todo = "deploy another version, or this one again without --once";
+    failure(FAILED, format!("{version} was rolled back by {id}: {why}\n{todo}"))
 }
 
 fn confirm() -> Result<()> {

@@ -42,6 +42,9 @@ async fn nobody_comes_so_an_operator_decides() {
         let why = status["why"].as_str().unwrap_or_default();
         assert!(verdict["says"] == "too_few" && why.contains("needs") && why.contains("has 0"), "{status:#}");
         assert_eq!(versions(&fleet).await, ["v2", own[1].as_str()]);
+        let once = ["deploy", "start", "--version", "v2", "--yes", "--once", "--reason", "again"];
+        let followed = fleet.try_ctl(&once).await.expect_err("exit code 5");
+        assert!(followed.starts_with("exit status: 5") && followed.contains("deploy-1 is undecided"), "{followed}");
         let meant = fleet.try_ctl(&["deploy", "promote", "--detach"]).await.expect_err("why?");
         assert!(meant.contains("reason_needed"), "{meant}");
         fleet.ctl(&["deploy", "promote", "--detach", "--reason", "a night without customers"]).await;
@@ -56,11 +59,16 @@ async fn nobody_comes_so_an_operator_decides() {
         let done = fleet.ctl(&["deploy", "promote", "--reason", "still night"]).await;
         assert_eq!(done["state"], "done");
         assert_eq!(versions(&fleet).await, ["v2", "v2"]);
+        assert_eq!(fleet.try_ctl(&once).await, Ok(Value::Null), "there is nothing to do");
 
         // Also what is done is taken back, as long as it is the newest.
         let back = fleet.ctl(&["deploy", "rollback", "--reason", "complaints"]).await;
         assert!(back["state"] == "rolled_back" && back["why"] == "complaints", "{back:#}");
         assert_eq!(versions(&fleet).await, own);
+        let refused = fleet.try_ctl(&once).await.expect_err("exit code 1");
+        assert!(refused.starts_with("exit status: 1") && refused.contains("v2 was rolled back by deploy-1"), "{refused}");
+        let deploys = fleet.ctl(&["deploy", "list"]).await;
+        assert_eq!(deploys.as_array().map(Vec::len), Some(1), "{deploys:#}");
 
         // What cannot be started is taken back by itself.
         let broken = fleet.data().join("broken");

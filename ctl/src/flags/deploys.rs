@@ -85,6 +85,9 @@ pub struct Start {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
+    /// Follow the deploy of this version that is under way, if there is one; fail if the version was rolled back before.
+    #[arg(long)]
+    pub once: bool,
     #[command(flatten)]
     pub wait: Waiting,
 }
