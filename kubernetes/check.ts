@@ -23,7 +23,9 @@ if (!named || !folder) {
 }
 const expected = expectations(deployment(named).config);
 const found = [...expected].flatMap(([stack, one]) => {
-  const files = readdirSync(join(folder, stack)).filter((file) => file.endsWith('.yaml'));
+  const files = readdirSync(join(folder, stack), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.yaml'))
+    .sort();
   const documents = files.flatMap((file) =>
     parseAllDocuments(readFileSync(join(folder, stack, file), 'utf8')).map((document) => document.toJS()),
   );

@@ -5,10 +5,10 @@
  *   … --check          writes nothing; fails where the second folder holds anything else
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { load } from './lib/settings.ts';
-import { manifests, written } from './lib/stacks.ts';
+import { BESIDE, written } from './lib/stacks.ts';
 
 const {
   values: { deployment, out, check },
@@ -17,9 +17,11 @@ if (!deployment || !out) {
   console.error('say --deployment FOLDER --out FOLDER');
   process.exit(2);
 }
-const files = written(manifests(load(deployment)));
+const files = written(load(deployment));
 const there = existsSync(out)
-  ? readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((path) => /\.yaml$|\/needs$/.test(path))
+  ? readdirSync(out, { recursive: true, encoding: 'utf8' }).filter(
+      (path) => path.endsWith('.yaml') || (path.includes('/') && BESIDE.includes(basename(path))),
+    )
   : [];
 const stale = [
   ...there.filter((path) => !files.has(path)),

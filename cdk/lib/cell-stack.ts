@@ -12,7 +12,7 @@ import { archiveRegion } from './cells-toml.ts';
 import { Cluster } from './cluster.ts';
 import type { Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { PORTS, cellRole, clusterName, controlPlaneRole, tablesRole } from './names.ts';
+import { PORTS, VERSIONS_GROUP, cellRole, clusterName, controlPlaneRole, tablesRole, versionsRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { ProcessLogs } from './process-logs.ts';
@@ -46,12 +46,14 @@ export class CellStack extends ZonedStack {
     ownPartOnly(role, own);
     cluster.collector(cell, network);
     new ProcessLogs(this, 'Logs', cell, 'cell', cluster);
+    const byControlPlane = { account: config.aws.control_plane_account, trusted: controlPlaneRole(config) };
     roleForAnother(this, 'ControlPlane', {
+      ...byControlPlane,
       roleName: tablesRole(config, cell),
-      account: config.aws.control_plane_account,
-      trusted: controlPlaneRole(config),
       statements: tables.statements(BY_CONTROL_PLANE),
     });
+    const versions = { ...byControlPlane, roleName: versionsRole(config, cell), statements: [] };
+    cluster.admit('VersionsAccess', roleForAnother(this, 'Versions', versions), VERSIONS_GROUP);
 
     this.service = new ZonalService(this, 'Service', {
       network,

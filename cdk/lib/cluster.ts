@@ -5,7 +5,7 @@
 import { CfnResource, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { InterfaceVpcEndpointAwsService } from 'aws-cdk-lib/aws-ec2';
 import type { ISecurityGroup } from 'aws-cdk-lib/aws-ec2';
-import { CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
+import { CfnAccessEntry, CfnPodIdentityAssociation } from 'aws-cdk-lib/aws-eks';
 import {
   AccessPolicy,
   AccessScopeType,
@@ -135,6 +135,16 @@ export class Cluster extends Construct {
         reason: 'Spans can be written to X-Ray of this account only; the right can be given for all of them only.',
       },
     );
+  }
+
+  /** Lets a role in as a member of a group, of which manifests say what it may do. */
+  admit(id: string, role: Role, group: string): void {
+    const entry = new CfnAccessEntry(this, id, {
+      clusterName: this.clusterName,
+      principalArn: role.roleArn,
+      kubernetesGroups: [group],
+    });
+    entry.node.addDependency(this.node.findChild('Eks'));
   }
 
   private deployer(config: AwsConfig, stack: string, cluster: EksCluster): void {

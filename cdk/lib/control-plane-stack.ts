@@ -13,7 +13,7 @@ import { byControlPlane, ownPartOnly, statements } from './archive-uses.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Image, Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { PORTS, controlPlaneRole, roleArn, tablesRole, zonesRole } from './names.ts';
+import { PORTS, controlPlaneRole, roleArn, tablesRole, versionsRole, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { ProcessLogs } from './process-logs.ts';
@@ -23,7 +23,16 @@ import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
 
-const IMAGES: Image[] = ['cell', 'router', 'control-plane', 'collector', 'prometheus', 'alertmanager', 'fluent-bit'];
+const IMAGES: ('cell' | Image)[] = [
+  'cell',
+  'router',
+  'control-plane',
+  'ctl',
+  'collector',
+  'prometheus',
+  'alertmanager',
+  'fluent-bit',
+];
 
 export class ControlPlaneStack extends ZonedStack {
   readonly service: ZonalService;
@@ -42,7 +51,9 @@ export class ControlPlaneStack extends ZonedStack {
     const network = new Network(this, 'Network', deployment.zones.length, { callsOut: true });
     const cluster = new Cluster(this, 'Cluster', settings, 'control-plane', network);
     const elsewhere = [
-      ...cells.map((cell) => roleArn(cell.account, tablesRole(config, cell.id))),
+      ...cells.flatMap((cell) =>
+        [tablesRole, versionsRole].map((named) => roleArn(cell.account, named(config, cell.id))),
+      ),
       roleArn(aws.router_account, zonesRole(config)),
     ];
     const archived = byControlPlane(config);

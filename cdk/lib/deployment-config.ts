@@ -104,7 +104,7 @@ export interface Source {
   readonly connection: string;
 }
 
-export type Image = 'cell' | 'router' | 'control-plane' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit';
+export type Image = 'router' | 'control-plane' | 'ctl' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit';
 
 /**
  * All of a deployment's folder. What is missing is not known yet, and needed only by what comes
@@ -115,7 +115,14 @@ export interface Deployment extends Settings {
   /** The text of cells.toml, which the control plane reads itself. */
   readonly text: string;
   readonly pipeline?: Source | undefined;
-  /** Digests. */
+  /** What the cells are to run: one of the next. */
+  readonly version?: string | undefined;
+  /**
+   * The digest of the cells' image, by version. What runs now is among them until nothing goes back
+   * to it any more.
+   */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Digests of all other images. */
   readonly images?: Readonly<Record<Image, string>> | undefined;
   /** Of the requests that say nothing about it, which part is traced. */
   readonly traceRatio: number;

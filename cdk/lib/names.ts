@@ -42,6 +42,10 @@ export const operatorsRole = (config: Config, stack: string) => `${config.deploy
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
+/** What the control plane becomes to bring versions to a cell: it may change images in the cell's cluster. */
+export const versionsRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-versions`;
+/** The group of Kubernetes that this role is in. */
+export const VERSIONS_GROUP = 'wallet-versions';
 export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
 export const clusterName = (config: Config, stack: string) => `${config.deployment.name}-${stack}`;
 
@@ -55,7 +59,7 @@ export const loggedComponents = (component: string) => [
   component,
   COLLECTOR,
   MONITORING,
-  ...(component === 'control-plane' ? ['bootstrap'] : []),
+  ...(component === 'control-plane' ? ['bootstrap', 'deploy'] : []),
 ];
 export const logGroup = (stack: string, component: string) => `/wallet/${stack}/${component}`;
 

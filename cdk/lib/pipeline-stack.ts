@@ -1,8 +1,11 @@
 /**
- * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the
- * routers, then what is in the cells' second Regions. Each part is its stack, then its manifests;
- * each wave ends with a bake, and a wave that fails in anything goes back to what it ran before. It
- * must never begin a wave before the one before it has baked.
+ * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the cells'
+ * new version, then the routers, then what is in the cells' second Regions. Each part is its stack,
+ * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to
+ * what it ran before. It must never begin a wave before the one before it has baked.
+ *
+ * It never says which image a cell runs: for that it asks the control plane, which brings a version
+ * to one cell after the other, judges it, and takes it back by itself.
  *
  * What goes back is a stage of CodePipeline as a whole. So a wave of more cells than a stage has
  * room for is several, each with a bake of its own: a bake apart from what it watches could not
@@ -32,6 +35,8 @@ import { ROOT } from './settings.ts';
  * else.
  */
 const LONGEST_BAKE_SECONDS = 7 * 3_600;
+/** The longest that CodeBuild lets a build take. The job that it waits for ends before. */
+const DEPLOY_MAX = Duration.hours(8);
 /** What a build may take beyond what it waits for. */
 const SLACK = Duration.minutes(15);
 /** Of CodePipeline. */
@@ -43,6 +48,9 @@ const STAGES_MAX = 50;
  */
 const STACKS_PER_STAGE = Math.floor(ACTIONS_PER_STAGE_MAX / 2);
 const PARTS_PER_STAGE = Math.floor((ACTIONS_PER_STAGE_MAX - 1) / 3);
+
+const CONTROL_PLANE = 'control-plane';
+const VERSION_STAGE = 'Version';
 
 /** What a wave deploys. */
 interface Part {
@@ -105,6 +113,10 @@ export class PipelineStack extends Stack {
     pipeline.addStage(first);
     const all = this.parts();
     all.forEach((parts, at) => {
+      // Routers come last: once the cells run what they may ask for.
+      if (at === all.length - 1) {
+        pipeline.addWave(VERSION_STAGE, { post: [this.deployVersion(role, checkedOut, manifests)] });
+      }
       const wave = pipeline.addWave(`Wave-${at + 1}`);
       for (const part of parts) {
         wave.addStage(part.stage, { post: [this.apply(part, role, checkedOut, manifests)] });
@@ -118,7 +130,7 @@ export class PipelineStack extends Stack {
       pipeline.addStage(last);
     });
     pipeline.buildPipeline();
-    this.deploying = rollBack(pipeline, 1 + all.length + seconds.length);
+    this.deploying = rollBack(pipeline, 2 + all.length + seconds.length);
     this.acknowledge([pipeline, role]);
     this.acknowledgeOtherRegions(pipeline);
   }
@@ -142,7 +154,7 @@ export class PipelineStack extends Stack {
     return [
       [
         {
-          stack: 'control-plane',
+          stack: CONTROL_PLANE,
           stage: first,
           account: aws.control_plane_account,
           watched: control.watched,
@@ -162,8 +174,8 @@ export class PipelineStack extends Stack {
     ];
   }
 
-  private roleArn(part: Part): string {
-    return `arn:aws:iam::${part.account}:role/${deployRole(this.props.config, part.stack)}`;
+  private roleArn({ account, stack }: Pick<Part, 'account' | 'stack'>): string {
+    return `arn:aws:iam::${account}:role/${deployRole(this.props.config, stack)}`;
   }
 
   /** Puts the part's manifests into its cluster and waits until they run. */
@@ -185,6 +197,22 @@ export class PipelineStack extends Stack {
       envFromCfnOutputs: Object.fromEntries(part.targets.map((output) => [outputName(output), output])),
       commands: [`cdk/scripts/apply manifests/${part.stack}`],
       timeout: Duration.minutes(60),
+    });
+  }
+
+  /** Has the control plane bring the version of settings.json, and waits for its verdict. */
+  private deployVersion(role: Role, input: CodePipelineSource, manifests: ReturnType<ShellStep['addOutputDirectory']>) {
+    const { config } = this.props;
+    return new CodeBuildStep('Deploy-version', {
+      input,
+      additionalInputs: { manifests },
+      role,
+      env: {
+        CLUSTER: clusterName(config, CONTROL_PLANE),
+        ROLE: this.roleArn({ account: config.aws.control_plane_account, stack: CONTROL_PLANE }),
+      },
+      commands: [`cdk/scripts/deploy manifests/${CONTROL_PLANE}`],
+      timeout: DEPLOY_MAX,
     });
   }
 
@@ -313,9 +341,10 @@ const deploys = (stage: IStage) =>
   stage.actions.some(({ actionProperties: { category } }) => category === ActionCategory.DEPLOY);
 
 /**
- * Every stage from the first that deploys goes back by itself when it fails. There must be exactly
- * `count` of them: the CDK cuts a stage that has too many actions in two, of which neither could
- * take the other back. Returns their names.
+ * Every stage from the first that deploys goes back by itself when it fails, but for that of the
+ * version, which the control plane has taken back then: the stage's last success would bring an
+ * older one. There must be exactly `count` of them: the CDK cuts a stage that has too many actions in
+ * two, of which neither could take the other back. Returns the names of those that go back.
  */
 function rollBack({ pipeline }: CodePipeline, count: number): string[] {
   const { stages } = pipeline;
@@ -327,8 +356,13 @@ function rollBack({ pipeline }: CodePipeline, count: number): string[] {
       `the pipeline has ${stages.length} stages, of which CodePipeline takes ${STAGES_MAX}: use fewer cells or shares`,
     );
   const resource = pipeline.node.defaultChild as CfnPipeline;
-  return stages.slice(first).map((stage, at) => {
-    resource.addPropertyOverride(`Stages.${first + at}.OnFailure.Result`, 'ROLLBACK');
-    return stage.stageName;
-  });
+  const back = stages
+    .map(({ stageName }) => stageName)
+    .slice(first)
+    .filter((name) => name !== VERSION_STAGE);
+  for (const name of back) {
+    const at = stages.findIndex(({ stageName }) => stageName === name);
+    resource.addPropertyOverride(`Stages.${at}.OnFailure.Result`, 'ROLLBACK');
+  }
+  return back;
 }

@@ -16,6 +16,7 @@ export interface RoleForAnother {
   /** The role that may become this one. */
   readonly account: string;
   readonly trusted: string;
+  /** None: it is known by its name alone, as by a cluster. */
   readonly statements: PolicyStatement[];
 }
 
@@ -29,7 +30,7 @@ export function roleForAnother(
     roleName,
     description: `For ${trusted} of account ${account} alone`,
     assumedBy: new PrincipalWithConditions(new AccountPrincipal(account), who),
-    inlinePolicies: { use: new PolicyDocument({ statements }) },
+    ...(statements.length > 0 && { inlinePolicies: { use: new PolicyDocument({ statements }) } }),
   });
 }
 

@@ -19,6 +19,9 @@ const CONNECTION = /^arn:aws:codeconnections:[a-z0-9-]+:([0-9]{12}):connection\/
 /** One request of a thousand: X-Ray asks money for each. */
 const TRACE_RATIO = 0.001;
 
+/** As `Version` in topology/src/version.rs. */
+const version = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'no name of a version');
+
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, "an image is named by its digest, 'sha256:' and 64 of 0-9a-f");
 
 const subscriber = z.discriminatedUnion('protocol', [
@@ -41,15 +44,17 @@ const File = z.strictObject({
   cellBudgetUsd: z.number().positive().optional(),
   images: z
     .strictObject({
-      cell: digest,
       router: digest,
       'control-plane': digest,
+      ctl: digest,
       collector: digest,
       prometheus: digest,
       alertmanager: digest,
       'fluent-bit': digest,
     })
     .optional(),
+  version: version.optional(),
+  versions: z.record(version, digest).default({}),
   alerts: z.strictObject({ page: subscriber, ticket: subscriber }).optional(),
   traceRatio: z.number().min(0).max(1).default(TRACE_RATIO),
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
@@ -79,7 +84,9 @@ function settingsOf(file: string, config: AwsConfig): z.infer<typeof File> {
 
 /** The first rule that is broken, and by what. */
 function broken(file: z.infer<typeof File>, { aws, cells, deployment: { zones } }: AwsConfig): string | undefined {
-  const { pipeline, privateServices, switches } = file;
+  const { pipeline, privateServices, switches, version, versions } = file;
+  if (version !== undefined && versions[version] === undefined)
+    return `version is ${version}, and versions has no digest of its image`;
   const account = pipeline && CONNECTION.exec(pipeline.connection)![1]!;
   if (account !== undefined && account !== aws.control_plane_account)
     return `pipeline.connection is of account ${account}, the pipeline of ${aws.control_plane_account}`;

@@ -13,14 +13,22 @@ describe('scripts/apply', () => {
   sandbox.program(
     'aws',
     `case "$1" in
-        sts) echo id secret token ;;
-        eks) [ "$AWS_SESSION_TOKEN" = token ] && [[ "$*" == *"--role-arn r" ]] ;;
+        sts) echo "id secret token-of-$4" ;;
+        eks)
+            case "$2 $4 $AWS_SESSION_TOKEN" in
+                'update-kubeconfig c token-of-r') [[ "$*" == *"--role-arn r" ]] ;;
+                describe-cluster*) [[ $AWS_SESSION_TOKEN == */$4-deploy && $4 != "$LOST" ]] &&
+                    printf 'https://%s.eks\\t%s\\n' "$4" "$AUTHORITY" ;;
+                *) exit 9 ;;
+            esac ;;
     esac`,
   );
   sandbox.program(
     'kubectl',
     `echo "$*" | sed 's| /[^ ]*/| |' >> $kept/calls
     case "$*" in
+        *'get deployment cell-eu-west-1b '*) echo "$THERE" ;;
+        create*) cat "\${!#}" >> $kept/created ;;
         apply*/manifests) cat "\${!#}"/*.yaml > $kept/applied ;;
         *'get secret'* | *'get configmap'*) exit $MISSING ;;
         *'get job'*) echo "$JOB" ;;
@@ -29,7 +37,7 @@ describe('scripts/apply', () => {
     esac`,
   );
   const apply = (stack: string, env: Record<string, string> = {}) => {
-    for (const file of ['applied', 'calls']) sandbox.keep(file, '');
+    for (const file of ['applied', 'calls', 'created']) sandbox.keep(file, '');
     const all = {
       CLUSTER: 'c',
       ROLE: 'r',
@@ -37,10 +45,14 @@ describe('scripts/apply', () => {
       MISSING: '0',
       ROLLOUT: '0',
       JOB: 'Complete',
+      LOST: '',
+      THERE: '',
+      AUTHORITY: 'QUJD',
       ...env,
     };
     const { status, said } = sandbox.run('apply', [manifests(stack)], all);
-    return { status, said, applied: sandbox.kept('applied'), calls: sandbox.kept('calls').trim().split('\n') };
+    const [applied, created] = [sandbox.kept('applied'), sandbox.kept('created')];
+    return { status, said, applied, created, calls: sandbox.kept('calls').trim().split('\n') };
   };
 
   it('fills target groups in, applies everything, and waits for every deployment', () => {
@@ -50,6 +62,26 @@ describe('scripts/apply', () => {
     expect(applied).not.toContain('${');
     expect(applied).toContain('kind: NetworkPolicy');
     expect(calls.filter((call) => call.includes('rollout status'))).toHaveLength(3);
+  });
+
+  it('creates a cell with an image, and then applies all that it is but the image', () => {
+    const { created, applied, calls } = apply('cell-1', { CellTargets: arn });
+    expect(created.match(/image: .*\/cell@sha256:/g)).toHaveLength(3);
+    expect(created.match(/replicas: 0/g)).toHaveLength(3);
+    expect(applied).toContain('name: cell-eu-west-1a');
+    expect(applied).not.toContain('/cell@sha256:');
+    const all = calls.indexOf('apply --server-side --force-conflicts -f manifests');
+    expect(calls.slice(0, all).filter((call) => call.startsWith('create'))).toHaveLength(3);
+  });
+
+  it('leaves the image alone that a deployment runs', () => {
+    const { status, created, calls } = apply('cell-1', { CellTargets: arn, THERE: 'deployment.apps/cell-eu-west-1b' });
+    expect(status).toBe(0);
+    expect([...created.matchAll(/^ {2}name: (.*)$/gm)].map(([, name]) => name)).toEqual([
+      'cell-eu-west-1a',
+      'cell-eu-west-1c',
+    ]);
+    expect(calls.join()).not.toMatch(/set image|patch|replace/);
   });
 
   it('fails where a deployment does not come to run', () => {
@@ -82,12 +114,31 @@ describe('scripts/apply', () => {
     expect(status).toBe(0);
     expect(calls.slice(0, 6)).toEqual([
       'apply --server-side --force-conflicts -f 0-namespace.yaml',
-      '--namespace wallet get configmap/tokens secret/mesh secret/monitor --output name',
+      '--namespace wallet get configmap/tokens secret/mesh secret/monitor secret/pipeline --output name',
       '--namespace wallet delete job bootstrap --ignore-not-found',
       'apply --server-side --force-conflicts -f 1-bootstrap.yaml',
       expect.stringContaining('get job bootstrap'),
       'apply --server-side --force-conflicts -f manifests',
     ]);
+  });
+
+  it("gives the control plane the address of each cell's cluster, as EKS says it", () => {
+    const { status, applied } = apply('control-plane', control);
+    expect(status).toBe(0);
+    expect(applied).not.toContain('${');
+    for (const cell of ['cell-1', 'cell-2', 'cell-3']) {
+      expect(applied).toContain(`"server": "https://wallet-${cell}.eks"`);
+      expect(applied).toContain(`${cell}.pem: QUJD\n`);
+    }
+  });
+
+  it.each([
+    ['is not there yet', { LOST: 'wallet-cell-2' }, 'cluster wallet-cell-2 is not found: deploy its stack'],
+    ['is still being made', { AUTHORITY: 'None?' }, 'wallet-cell-1.authority has no such value: None?'],
+  ])('applies no control plane where the cluster of a cell %s', (_, env, words) => {
+    const { status, said, applied } = apply('control-plane', { ...control, ...env });
+    expect([status, applied]).toEqual([1, '']);
+    expect(said).toContain(words);
   });
 
   it('applies no control plane where the bootstrap has failed, and shows its log', () => {

@@ -10,7 +10,7 @@ const generated = manifests(load(EXAMPLE));
 type Parsed = any;
 
 describe.each([
-  ['control-plane', 'control-plane', ['bootstrap']],
+  ['control-plane', 'control-plane', ['bootstrap', 'deploy']],
   ['router', 'router', []],
   ['cell-2', 'cell', []],
 ] as const)('logs of %s', (name, component, more) => {

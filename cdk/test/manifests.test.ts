@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { containerFindings } from '../../kubernetes/lib/containers.ts';
 import { expectations } from '../../kubernetes/lib/expectations.ts';
@@ -27,6 +29,8 @@ function copy(stack: string): { all: Parsed[]; get: (kind: string, name: string)
 
 const cell = (get: ReturnType<typeof copy>['get']) => get('Deployment', 'cell-eu-west-1a');
 const pod = (deployment: Parsed) => deployment.spec.template.spec;
+/** What a deployment of the cell is created as. */
+const first = (all: Parsed[]) => all.find((one) => one.kind === 'Deployment' && one.spec.replicas === 0);
 
 it.each([...expected.keys()])('%s is as it must be', (stack) => {
   expect(findings(copy(stack).all, expected.get(stack)!)).toEqual([]);
@@ -169,6 +173,64 @@ describe('what is wrong is found', () => {
         pod(cell(get)).containers[0].image = settings.images.router;
       },
       'is not cell by digest',
+    ],
+    [
+      'the image of a cell is applied',
+      ({ get }) => {
+        pod(cell(get)).containers[0].image = settings.versions['1.0.0'];
+      },
+      'cell-eu-west-1a: says which image it runs',
+    ],
+    [
+      'a cell is created with no image',
+      ({ all }) =>
+        all.splice(
+          all.findIndex((one) => one.kind === 'Deployment' && one.spec.replicas === 0),
+          1,
+        ),
+      'undefined is not cell by digest',
+    ],
+    [
+      'a cell is created by tag',
+      ({ all }) => {
+        pod(first(all)).containers[0].image = 'wallet/cell:latest';
+      },
+      'image without a digest',
+    ],
+    [
+      'what creates a cell would stay for ever',
+      ({ all }) => {
+        pod(first(all)).containers[0].args = ['serve'];
+      },
+      'is created as something else than it becomes',
+    ],
+    [
+      'what creates a cell is for other pods',
+      ({ all }) => {
+        first(all).spec.selector.matchLabels.zone = 'eu-west-1b';
+      },
+      'is created as something else than it becomes',
+    ],
+    [
+      'the control plane may delete a cell',
+      ({ get }) => {
+        get('Role', 'versions').rules[0].verbs.push('delete');
+      },
+      'rights are',
+    ],
+    [
+      'the control plane may change another deployment',
+      ({ get }) => {
+        get('Role', 'versions').rules[0].resourceNames.push('collector');
+      },
+      'rights are',
+    ],
+    [
+      'another group has the rights',
+      ({ get }) => {
+        get('RoleBinding', 'versions').subjects[0].name = 'system:authenticated';
+      },
+      'rights are given to Group system:authenticated',
     ],
     [
       'root',
@@ -347,6 +409,79 @@ it.each([
   const all = copy('control-plane');
   mistake(all.get('Job', 'bootstrap'));
   expect(findings(all.all, expected.get('control-plane')!).join('\n')).toContain(words);
+});
+
+describe('the job that asks for a version', () => {
+  const { get } = copy('control-plane');
+  const job = get('Job', 'deploy');
+
+  it.each([
+    ['is of another program', (made: Parsed) => (pod(made).containers[0].image = settings.images.router), 'is not ctl'],
+    ['says what ctl does not know', (made: Parsed) => pod(made).containers[0].args.push('--twice'), 'takes no --twice'],
+    ['says nothing of a flag', (made: Parsed) => pod(made).containers[0].args.push('--wait'), 'takes no --wait'],
+    ['is let out by no policy', (made: Parsed) => (made.metadata.namespace = 'other'), 'has not one policy'],
+  ])('is found where it %s', (_, mistake, words) => {
+    const all = copy('control-plane');
+    mistake(all.get('Job', 'deploy'));
+    expect(findings(all.all, expected.get('control-plane')!).join('\n')).toContain(words);
+  });
+
+  it('asks for the version of settings.json, once, and its verdict is its last word', () => {
+    const { args, image } = pod(job).containers[0];
+    expect(args).toEqual(expect.arrayContaining(['deploy', 'start', '--version=1.0.0', '--once', '--yes']));
+    expect(image).toBe(settings.images.ctl);
+    const [{ action, onExitCodes }] = job.spec.podFailurePolicy.rules;
+    expect([action, onExitCodes]).toEqual([
+      'FailJob',
+      { containerName: 'deploy', operator: 'In', values: [1, 2, 3, 4, 5, 6] },
+    ]);
+    const wait = Number(/--wait=(\d+)/.exec(args.join(' '))![1]);
+    expect(job.spec.activeDeadlineSeconds).toBeGreaterThan(wait);
+    const script = readFileSync(new URL('../scripts/deploy', import.meta.url), 'utf8');
+    const minutes = Number(/job_minutes_max=(\d+)/.exec(script)![1]);
+    expect(minutes * 60).toBeGreaterThan(job.spec.activeDeadlineSeconds);
+  });
+
+  it('reaches the control plane under the name of its certificate, and sees no key of it', () => {
+    const [{ ip, hostnames }] = pod(job).hostAliases;
+    expect(get('Service', 'control-plane').spec.clusterIP).toBe(ip);
+    expect(pod(job).containers[0].args).toContain(`--server=https://${hostnames[0]}:8083`);
+    expect(pod(job).volumes.map(({ secret }: Parsed) => secret.items)).toEqual([[{ key: 'ca.crt', path: 'ca.crt' }]]);
+    const from = get('NetworkPolicy', 'allow-control-plane').spec.ingress.flatMap((rule: Parsed) => rule.from);
+    expect(from).toContainEqual({ podSelector: { matchLabels: { 'app.kubernetes.io/name': 'deploy' } } });
+  });
+});
+
+it('the control plane knows an image for each version, and the cluster of each cell', () => {
+  const { data, binaryData } = copy('control-plane').get('ConfigMap', 'clusters');
+  const { images, clusters } = JSON.parse(data['clusters.json']);
+  expect(images).toEqual({ '1.0.0': settings.versions['1.0.0'] });
+  expect(Object.keys(clusters)).toEqual(['cell-1', 'cell-2', 'cell-3']);
+  expect(clusters['cell-2']).toEqual({
+    server: '${wallet-cell-2.endpoint}',
+    certificateAuthority: '/etc/wallet/clusters/cell-2.pem',
+    namespace: 'wallet',
+    credentials: {
+      eks: {
+        name: 'wallet-cell-2',
+        region: 'eu-west-1',
+        role: 'arn:aws:iam::300000000002:role/wallet-cell-2-versions',
+      },
+    },
+  });
+  expect(binaryData['cell-2.pem']).toBe('${wallet-cell-2.authority}');
+});
+
+it.each([
+  ['no image', { version: '2.0.0' }, 'version is 2.0.0, and versions has no digest of its image'],
+  ['no name', { versions: { '.': 'sha256:' } }, 'versions["."]'],
+])('a version of %s is refused', (_, changed, words) => {
+  const folder = mkdtempSync(join(tmpdir(), 'wallet-settings-'));
+  cpSync(EXAMPLE, folder, { recursive: true });
+  const given = JSON.parse(readFileSync(join(folder, 'settings.json'), 'utf8')) as object;
+  writeFileSync(join(folder, 'settings.json'), JSON.stringify({ ...given, ...changed }));
+  expect(() => load(folder)).toThrow(words);
+  rmSync(folder, { recursive: true });
 });
 
 it('flags are read off the sources', () => {

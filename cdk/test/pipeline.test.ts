@@ -26,18 +26,19 @@ describe('the pipeline', () => {
   const { deploying, properties, template } = pipeline(five);
   const stages = properties['Stages'] as MadeStage[];
 
-  it('goes in waves: archive, control plane, canary, growing shares, routers', () => {
+  it('goes in waves: archive, control plane, canary, growing shares, the version, routers', () => {
     expect(properties['PipelineType']).toBe('V2');
     const deployed = stages.map(({ Name: stage, Actions }) =>
       // The one action of a stage without a step after it bears no name of its own.
       Actions.map(({ Name }) => (Name === 'Deploy' ? stage : /(.*)\.Deploy$/.exec(Name)?.[1])).filter(Boolean),
     );
-    expect(deployed.slice(-6)).toEqual([
+    expect(deployed.slice(-7)).toEqual([
       [expect.stringContaining('archive')],
       [expect.stringContaining('control-plane')],
       [expect.stringContaining('cell-1')],
       [expect.stringContaining('cell-2'), expect.stringContaining('cell-3')],
       [expect.stringContaining('cell-4'), expect.stringContaining('cell-5')],
+      [],
       [expect.stringContaining('router')],
     ]);
   });
@@ -52,8 +53,23 @@ describe('the pipeline', () => {
     expect(back).toEqual(deploying);
   });
 
+  it('has the control plane bring the version once, after all cells, and does not go back after it', () => {
+    const { Name, Actions, OnFailure } = stages.at(-2)!;
+    expect([Name, Actions.map((action) => action.Name), OnFailure]).toEqual(['Version', ['Deploy-version'], undefined]);
+    const builds = Object.values(template.findResources('AWS::CodeBuild::Project')).map(({ Properties }) => Properties);
+    const [build, ...more] = builds.filter(({ Source }) => JSON.stringify(Source).includes('cdk/scripts/deploy'));
+    expect(more).toEqual([]);
+    expect(JSON.stringify(build!['Source'])).toContain('cdk/scripts/deploy manifests/control-plane');
+    expect(build!['TimeoutInMinutes']).toBe(480);
+    const variables = build!['Environment'].EnvironmentVariables as { Name: string; Value: string }[];
+    expect(Object.fromEntries(variables.map((one) => [one.Name, one.Value]))).toMatchObject({
+      CLUSTER: 'wallet-control-plane',
+      ROLE: 'arn:aws:iam::200000000000:role/wallet-control-plane-deploy',
+    });
+  });
+
   it('bakes at the end of each wave, once all of it runs', () => {
-    for (const { Name, Actions } of stages.slice(-5)) {
+    for (const { Name, Actions } of stages.slice(-6).filter((one) => one.Name !== 'Version')) {
       const last = Math.max(...Actions.map(({ RunOrder }) => RunOrder));
       const atLast = Actions.filter(({ RunOrder }) => RunOrder === last).map((action) => action.Name);
       expect(atLast, Name).toEqual([expect.stringMatching(/^Bake-/)]);
@@ -110,7 +126,9 @@ describe.each([34, 60])('the pipeline of %i cells', (count) => {
   });
 
   it('takes back, in one stage, all that the bake of this stage has watched', () => {
-    const cells = stages.flatMap((stage) => {
+    const waves = stages.filter(({ Name }) => Name !== 'Version');
+    expect(waves).toHaveLength(stages.length - 1);
+    const cells = waves.flatMap((stage) => {
       expect([stage.Name, stage.OnFailure]).toEqual([stage.Name, { Result: 'ROLLBACK' }]);
       const deployed = named(stage, /(?:^|\.)wallet-(cell-\d+)\.Deploy$/).sort();
       expect([stage.Name, named(stage, /(?:^|\.)Apply-(cell-\d+)$/).sort()]).toEqual([stage.Name, deployed]);

@@ -64,10 +64,36 @@ describe('who may do what', () => {
     );
     expect(assumed.flatMap(({ Resource }) => list(Resource))).toEqual([
       'arn:aws:iam::300000000001:role/wallet-cell-1-tables',
+      'arn:aws:iam::300000000001:role/wallet-cell-1-versions',
       'arn:aws:iam::300000000002:role/wallet-cell-2-tables',
+      'arn:aws:iam::300000000002:role/wallet-cell-2-versions',
       'arn:aws:iam::300000000003:role/wallet-cell-3-tables',
+      'arn:aws:iam::300000000003:role/wallet-cell-3-versions',
       'arn:aws:iam::100000000000:role/wallet-zones',
     ]);
+  });
+
+  it.each(FIVE)('the control plane may enter the cluster of %s only to bring versions to a cell', (name) => {
+    const entries = resources(stack(name), 'AWS::EKS::AccessEntry').map(({ Properties }) => Properties);
+    const grouped = entries.filter((one) => one['KubernetesGroups'] !== undefined);
+    const made = Object.entries(stack(name).template.findResources('AWS::IAM::Role')).filter(
+      ([, { Properties }]) => Properties.RoleName === `wallet-${name}-versions`,
+    );
+    if (!name.startsWith('cell-')) return expect([grouped, made]).toEqual([[], []]);
+    const [[id, { Properties: role }], ...more] = made as [[string, any]];
+    expect(more).toEqual([]);
+    expect(grouped).toEqual([
+      {
+        ClusterName: `wallet-${name}`,
+        KubernetesGroups: ['wallet-versions'],
+        PrincipalArn: { 'Fn::GetAtt': [id, 'Arn'] },
+      },
+    ]);
+    expect(role.AssumeRolePolicyDocument.Statement[0].Condition).toEqual({
+      ArnEquals: { 'aws:PrincipalArn': 'arn:aws:iam::200000000000:role/wallet-control-plane' },
+    });
+    // The group is all that it is: AWS itself lets it do nothing.
+    expect([role.Policies, role.ManagedPolicyArns]).toEqual([undefined, undefined]);
   });
 
   it('who leaves a zone may flip switches and set this one name, and nothing else', () => {

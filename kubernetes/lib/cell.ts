@@ -3,6 +3,7 @@ import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, PRIVATE_DOMAIN, archiveUrl } from '../../cdk/lib/names.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Cell, Settings } from './settings.ts';
+import { versionsRights } from './versions.ts';
 import {
   MESH,
   asKubelet,
@@ -21,7 +22,8 @@ import type { Manifest } from './workload.ts';
 /** Writes a second that one process is sized for: an assumption, far below what one takes on a developer's machine. */
 const OF_ONE = 2_500;
 
-export function cell({ config, images, traceRatio }: Settings, { id, max_tps }: Cell): Manifest[] {
+export function cell(settings: Settings, { id, max_tps }: Cell): Manifest[] {
+  const { config, traceRatio } = settings;
   const { namespace, region, zones } = config.deployment;
   const { replicas, share } = sized(max_tps, OF_ONE, zones.length, 1);
   const served = { component: 'cell', port: 'mesh', number: PORTS.cell };
@@ -30,7 +32,6 @@ export function cell({ config, images, traceRatio }: Settings, { id, max_tps }: 
     ...inZones(
       {
         component: 'cell',
-        image: images.cell,
         args: [
           'serve',
           `--id=${id}`,
@@ -63,6 +64,7 @@ export function cell({ config, images, traceRatio }: Settings, { id, max_tps }: 
       },
       zones,
     ),
+    ...versionsRights(settings),
     service('cell', served),
     binding('cell', served, 'CellTargets'),
     everyone('cell', 'mesh', PORTS.cell),

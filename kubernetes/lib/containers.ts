@@ -18,7 +18,7 @@ export function containerFindings(text: string, ignored: string, members: readon
   const images = stages.filter(({ base }) => base === 'runtime');
   const builder = stages.find(({ name }) => name === 'builder')?.stage ?? '';
   return [
-    ...['cell', 'router', 'control-plane']
+    ...['cell', 'router', 'control-plane', 'ctl']
       .filter((name) => !images.some((image) => image.name === name))
       .map((name) => `no image ${name}`),
     ...images.flatMap(({ name, stage }) => [

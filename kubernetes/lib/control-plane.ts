@@ -4,8 +4,10 @@
  */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
+import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Settings } from './settings.ts';
+import { CLUSTERS_FILE, DEPLOY } from './versions.ts';
 import { MESH, asKubelet, at, binding, everyone, inZones, service, traced } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
@@ -29,6 +31,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
           `--archive=${archiveUrl(config)}`,
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
           `--conservation-seconds=${AUDIT_SECONDS}`,
+          `--deploy-kubernetes=${CLUSTERS_FILE}`,
           ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
           ...traced(traceRatio),
@@ -43,6 +46,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
         mounts: [
           { name: 'mesh', from: 'secret' },
           { name: 'config', from: 'configMap' },
+          { name: 'clusters', from: 'configMap' },
           { name: 'tokens', from: 'configMap' },
           { name: 'checkpoint-keys', from: 'configMap', optional: true },
         ],
@@ -55,7 +59,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
       },
       zones,
     ),
-    service('control-plane', served),
+    service('control-plane', { ...served, address: CONTROL_PLANE_ADDRESS }),
     binding('control-plane', served, 'ControlPlaneTargets'),
     everyone('control-plane', 'api', PORTS.controlPlane),
     allow('control-plane', {
@@ -63,6 +67,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
       from: [
         { to: 'network', port: PORTS.controlPlane },
         { to: 'monitors', port: PORTS.controlPlane },
+        { to: { component: DEPLOY }, port: PORTS.controlPlane },
       ],
       to: [TO_COLLECTOR, { to: 'network', port: PORTS.cell }, { to: 'anywhere', port: 443 }],
     }),

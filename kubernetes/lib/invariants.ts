@@ -2,6 +2,7 @@
  * What must hold of the manifests of one stack, beyond what the schema of Kubernetes says. Judges what was written, not
  * what writes it; each finding says what is wrong with which object.
  */
+import { VERSIONS_GROUP } from '../../cdk/lib/names.ts';
 import { binary } from './sources.ts';
 
 /**
@@ -34,11 +35,16 @@ const ENUMS: Record<string, readonly string[]> = {
   trafficDistribution: ['PreferClose'],
 };
 
-export function findings(documents: Parsed[], expected: Expected): string[] {
+export function findings(written: Parsed[], expected: Expected): string[] {
+  const isFirst = (one: Parsed) => one.kind === 'Deployment' && one.spec.replicas === 0;
+  const firsts = written.filter(isFirst);
+  const documents = written.filter((one) => !isFirst(one)).map((one) => whole(one, firsts));
   const of = (kind: string): Parsed[] => documents.filter((one) => one.kind === kind);
   const pods = [...of('Deployment'), ...of('DaemonSet'), ...of('Job')];
   const ours = of('Deployment').filter((one) => one.metadata.labels['app.kubernetes.io/name'] === expected.component);
   return [
+    ...firstImages(written, firsts, expected),
+    ...versionsRights(documents, ours, expected),
     ...zones(ours, expected),
     ...gates(documents, ours),
     ...ours.flatMap((one) => [
@@ -56,6 +62,61 @@ export function findings(documents: Parsed[], expected: Expected): string[] {
     ...services(of('Service'), [...of('Deployment'), ...of('DaemonSet')], of('NetworkPolicy')),
     ...bindings(of('TargetGroupBinding'), of('Service'), expected),
     ...documents.flatMap((one) => enums(one, named(one))),
+  ];
+}
+
+/** A deployment as it runs at first: with the image that it is created with, where it leaves it out. */
+function whole(one: Parsed, firsts: Parsed[]): Parsed {
+  const first = firsts.find(({ metadata }) => one.kind === 'Deployment' && metadata.name === one.metadata.name);
+  if (!first || container(one).image !== undefined) return one;
+  const copy = structuredClone(one);
+  container(copy).image = container(first).image;
+  return copy;
+}
+
+/**
+ * What is applied again and again must not say which image a cell runs: it would take `ctl deploy`'s back. What is
+ * created first must not own anything else that may change: it would stay for ever.
+ */
+function firstImages(written: Parsed[], firsts: Parsed[], { component }: Expected): string[] {
+  const all = written.filter((one) => one.kind === 'Deployment' && !firsts.includes(one));
+  const stray = firsts.filter(({ metadata, spec }) => {
+    const one = all.find((each) => each.metadata.name === metadata.name);
+    const { name, image } = container({ spec });
+    const only = { containers: [{ name, image }] };
+    return (
+      !one ||
+      name !== container(one).name ||
+      JSON.stringify(spec.selector) !== JSON.stringify(one.spec.selector) ||
+      JSON.stringify(spec.template) !== JSON.stringify({ metadata: { labels: spec.selector.matchLabels }, spec: only })
+    );
+  });
+  const cells = all.filter((one) => component === 'cell' && podLabels(one)['app.kubernetes.io/name'] === component);
+  return [
+    ...stray.map((one) => `${named(one)}: is created as something else than it becomes`),
+    ...cells
+      .filter((one) => container(one).image !== undefined)
+      .map((one) => `${named(one)}: says which image it runs, as ctl deploy alone may`),
+  ];
+}
+
+/** The control plane may read and patch the deployments of a cell, and nothing else in any cluster. */
+function versionsRights(documents: Parsed[], ours: Parsed[], { component }: Expected): string[] {
+  const rights = documents.filter((one) => /^(Cluster)?Role$/.test(one.kind));
+  const bound = documents.filter((one) => /^(Cluster)?RoleBinding$/.test(one.kind));
+  const subjects = bound.flatMap((one) => one.subjects as Parsed[]).map(({ kind, name }) => `${kind} ${name}`);
+  const resourceNames = ours.map((one) => one.metadata.name as string);
+  const rule = { apiGroups: ['apps'], resources: ['deployments'], resourceNames, verbs: ['get', 'patch'] };
+  const wanted = component === 'cell' ? [['Role', [rule]]] : [];
+  return [
+    ...when(
+      JSON.stringify(rights.map(({ kind, rules }) => [kind, rules])) !== JSON.stringify(wanted),
+      `rights are ${JSON.stringify(rights.map(({ rules }) => rules))}`,
+    ),
+    ...when(
+      subjects.join() !== (component === 'cell' ? `Group ${VERSIONS_GROUP}` : ''),
+      `rights are given to ${subjects.join()}`,
+    ),
   ];
 }
 
@@ -172,20 +233,25 @@ function tracing(one: Parsed, documents: Parsed[]): string[] {
   ];
 }
 
+/** Jobs that start another program than the stack's own. */
+const PROGRAMS: Record<string, string> = { deploy: 'ctl' };
+
 /** What the process is started with: an image by digest, and only what its source takes. */
-function starting(one: Parsed, { component }: Expected): string[] {
-  const { flags, variables, subcommands, isListed } = binary(component);
-  const { args, env, image } = container(one) as { args: string[]; env: { name: string }[]; image: string };
+function starting(one: Parsed, expected: Expected): string[] {
+  const component = PROGRAMS[one.metadata.name as string] ?? expected.component;
+  const { flags, switches, variables, subcommands, isListed } = binary(component);
+  const { args, env, image } = container(one) as { args: string[]; env: { name: string }[]; image?: string };
   const unknown = args.filter((arg) => {
-    const name = /^--([\w-]+)=./.exec(arg)?.[1];
-    return name === undefined ? !subcommands.has(arg) : !flags.has(name);
+    const [, name, value] = /^--([\w-]+)(=.)?/.exec(arg) ?? [];
+    if (name === undefined) return !subcommands.has(arg);
+    return value === undefined ? !switches.has(name) : !flags.has(name);
   });
   const strays = env.map(({ name }) => name).filter((name) => !OTHERS.includes(name) && !variables.has(name));
   return [
     ...when(!isListed, `${component} is no binary of the workspace`),
     ...unknown.map((arg) => `${named(one)}: ${component} takes no ${arg}`),
     ...strays.map((name) => `${named(one)}: ${component} reads no ${name}`),
-    ...when(!image.includes(`/${component}@sha256:`), `${named(one)}: ${image} is not ${component} by digest`),
+    ...when(!image?.includes(`/${component}@sha256:`), `${named(one)}: ${image} is not ${component} by digest`),
     ...when(
       args.some((arg) => arg.includes('$(POD_NAME)')) && !env.some(({ name }) => name === 'POD_NAME'),
       `${named(one)}: POD_NAME is not set`,

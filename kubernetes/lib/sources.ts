@@ -11,14 +11,17 @@ const FLAGS: Record<string, string[]> = {
   cell: ['cell/src/main.rs', 'cell/src/upkeep.rs'],
   router: ['router/src/config.rs'],
   'control-plane': ['control-plane/src/main.rs', 'control-plane/src/zones/dns.rs'],
+  ctl: ['ctl/src/flags.rs', 'ctl/src/flags/deploys.rs', 'ctl/src/flags/operations.rs'],
 };
 
 export interface Binary {
   readonly flags: ReadonlySet<string>;
+  /** Those of them that take no value. */
+  readonly switches: ReadonlySet<string>;
   readonly variables: ReadonlySet<string>;
   readonly subcommands: ReadonlySet<string>;
   readonly isListed: boolean;
-  /** From the signal to the end of the process, at most. */
+  /** From the signal to the end of the process, at most; 0 for what does not serve. */
   readonly drainSeconds: number;
 }
 
@@ -27,17 +30,23 @@ export function binary(name: string): Binary {
   if (paths === undefined) throw new Error(`no binary ${name}`);
   const text = [...paths, ...COMMON].map(source).join('');
   const flags = new Set<string>();
+  const switches = new Set<string>();
   const variables = new Set<string>();
   // An attribute, then doc comments and attributes in between, then the field.
-  for (const [, attribute, field] of text.matchAll(/#\[arg\(([^\]]*)\)\]\s*(?:pub )?(?:r#)?(\w+):/g)) {
+  for (const [, attribute, field, type] of text.matchAll(/#\[arg\(([^\]]*)\)\]\s*(?:pub )?(?:r#)?(\w+): (\w+)/g)) {
     if (!/\blong\b/.test(attribute!)) continue;
-    flags.add(/long = "([\w-]+)"/.exec(attribute!)?.[1] ?? field!.replaceAll('_', '-'));
+    const name = /long = "([\w-]+)"/.exec(attribute!)?.[1] ?? field!.replaceAll('_', '-');
+    flags.add(name);
+    if (type === 'bool') switches.add(name);
     const variable = /env = "(\w+)"/.exec(attribute!)?.[1];
     if (variable !== undefined) variables.add(variable);
   }
-  const commands = /#\[derive\(Subcommand\)\]\s*enum (?:Command|Task) \{([\s\S]*?)\n\}/.exec(text)?.[1] ?? '';
-  const subcommands = new Set([...commands.matchAll(/^ {4}([A-Z]\w*)/gm)].map(([, variant]) => variant!.toLowerCase()));
-  return { flags, variables, subcommands, isListed: isListed(name), drainSeconds: drain(name) };
+  const commands = text.matchAll(
+    /#\[derive\(Subcommand\)\]\s*(?:pub )?enum (?:Command|Task|Noun|Deploy) \{([\s\S]*?)\n\}/g,
+  );
+  const variants = [...commands].flatMap(([, body]) => [...body!.matchAll(/^ {4}([A-Z]\w*)/gm)]);
+  const subcommands = new Set(variants.map(([, variant]) => variant!.toLowerCase()));
+  return { flags, switches, variables, subcommands, isListed: isListed(name), drainSeconds: drain(name) };
 }
 
 /** A crate of the workspace with a binary of this name. */
@@ -51,12 +60,14 @@ function isListed(name: string): boolean {
 }
 
 function drain(name: string): number {
-  const [path, constant] = {
-    cell: ['cell/src/main.rs', 'SHUTDOWN_PATIENCE'],
-    router: ['router/src/limits.rs', 'SHUTDOWN_TIMEOUT'],
-    'control-plane': ['control-plane/src/main.rs', 'DRAIN_MAX'],
-  }[name]!;
-  const seconds = new RegExp(`const ${constant}: Duration = Duration::from_secs\\((\\d+)\\)`).exec(source(path!))?.[1];
+  const [path, constant] =
+    {
+      cell: ['cell/src/main.rs', 'SHUTDOWN_PATIENCE'],
+      router: ['router/src/limits.rs', 'SHUTDOWN_TIMEOUT'],
+      'control-plane': ['control-plane/src/main.rs', 'DRAIN_MAX'],
+    }[name] ?? [];
+  if (path === undefined) return 0;
+  const seconds = new RegExp(`const ${constant}: Duration = Duration::from_secs\\((\\d+)\\)`).exec(source(path))?.[1];
   if (seconds === undefined) throw new Error(`${path} has no ${constant}`);
   return Number(seconds);
 }

@@ -1,5 +1,5 @@
 /** Which manifests belong into which stack's cluster. */
-import { KUBERNETES_NAMESPACE, LOGS_NAMESPACE, PORTS } from '../../cdk/lib/names.ts';
+import { KUBERNETES_NAMESPACE, LOGS_NAMESPACE, PORTS, clusterName, deployRole, roleArn } from '../../cdk/lib/names.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
 import { bootstrap } from './bootstrap.ts';
 import { cell } from './cell.ts';
@@ -11,9 +11,10 @@ import { monitoring } from './monitoring.ts';
 import { denyAll } from './policies.ts';
 import { router } from './router.ts';
 import type { Settings } from './settings.ts';
+import { clusters, deployJob, firstImages } from './versions.ts';
 import type { Manifest } from './workload.ts';
 
-/** By stack, by file. */
+/** By stack, by file. What is in a folder of its own is not applied with the rest: `first` before it, `deploy` after. */
 export type Manifests = Map<string, Map<string, Manifest[]>>;
 
 export function manifests(settings: Settings): Manifests {
@@ -21,14 +22,13 @@ export function manifests(settings: Settings): Manifests {
     file: string,
     own: Manifest[],
     collected: Collected,
-    before: [string, Manifest[]][] = [],
+    more: [string, Manifest[]][] = [],
   ): [string, Map<string, Manifest[]>] => {
     const are = (kind: string) => own.filter((one) => one['kind'] === kind);
     return [
       collected.stack,
       new Map([
         ['0-namespace.yaml', ground()],
-        ...before,
         // Both before any process: a pod gets the gate of a target group only if it is bound when the pod is made.
         ['1-services.yaml', are('Service')],
         ['bindings.yaml', are('TargetGroupBinding')],
@@ -36,47 +36,64 @@ export function manifests(settings: Settings): Manifests {
         ['collector.yaml', collector(settings, collected)],
         ['logs.yaml', logs(settings, collected)],
         ['monitoring.yaml', monitoring(settings, collected)],
+        ...more,
       ]),
     ];
   };
+  const first = [...firstImages(settings)].map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
   return new Map([
     stack(
       'control-plane.yaml',
       controlPlane(settings),
       { component: 'control-plane', port: PORTS.controlPlane, stack: 'control-plane' },
-      [['1-bootstrap.yaml', bootstrap(settings)]],
+      [
+        ['1-bootstrap.yaml', bootstrap(settings)],
+        ['1-clusters.yaml', [clusters(settings)]],
+        ['deploy/deploy.yaml', deployJob(settings)],
+      ],
     ),
     stack('router.yaml', router(settings), { component: 'router', port: PORTS.admin, stack: 'router' }),
     ...settings.config.cells.map((one) =>
-      stack('cell.yaml', cell(settings, one), { component: 'cell', port: PORTS.cell, stack: one.id }),
+      stack('cell.yaml', cell(settings, one), { component: 'cell', port: PORTS.cell, stack: one.id }, first),
     ),
   ]);
 }
 
 /** Names what has to be there before, a line each; cdk/scripts/apply looks. */
 const NEEDS = 'needs';
+/** The clusters that cdk/scripts/apply has to look up, each with the role that may. */
+const CLUSTERS = 'clusters';
+/** Files beside the manifests. */
+export const BESIDE: readonly string[] = [NEEDS, CLUSTERS];
 
 /** What pods cannot start without and the manifests do not make. */
 function needs(documents: Manifest[]): string {
   // Shapes that this folder itself has made.
   const all = documents as any[];
   const made = all.filter((one) => one.kind === 'ConfigMap').map((one) => `configmap/${one.metadata.name}`);
-  const wanted = all
-    .flatMap((one) => (one.spec?.template?.spec?.volumes ?? []) as any[])
+  const pods = all.map((one) => one.spec?.template?.spec).filter((pod) => pod !== undefined);
+  const keys = pods
+    .flatMap(({ containers }) => containers as any[])
+    .flatMap(({ env = [] }) => env as any[])
+    .flatMap(({ valueFrom }) => (valueFrom?.secretKeyRef ? [`secret/${valueFrom.secretKeyRef.name}`] : []));
+  const wanted = pods
+    .flatMap(({ volumes = [] }) => volumes as any[])
     .filter(({ secret, configMap }) => (secret ?? configMap)?.optional !== true)
     .flatMap(({ secret, configMap }) => [
       ...(secret ? [`secret/${secret.secretName}`] : []),
       ...(configMap ? [`configmap/${configMap.name}`] : []),
     ])
     .filter((one) => !made.includes(one));
-  return [...new Set(wanted)]
+  return [...new Set([...wanted, ...keys])]
     .sort()
     .map((one) => `${one}\n`)
     .join('');
 }
 
 /** Files as they are written. */
-export function written(all: Manifests): Map<string, string> {
+export function written(settings: Settings): Map<string, string> {
+  const all = manifests(settings);
+  const { config } = settings;
   const files = new Map<string, string>();
   for (const [stack, ofStack] of all) {
     for (const [file, documents] of ofStack) {
@@ -85,6 +102,10 @@ export function written(all: Manifests): Map<string, string> {
     }
     files.set(`${stack}/${NEEDS}`, needs([...ofStack.values()].flat()));
   }
+  const ofCells = config.cells.map(
+    ({ id, account }) => `${clusterName(config, id)} ${roleArn(account, deployRole(config, id))}\n`,
+  );
+  files.set(`control-plane/${CLUSTERS}`, ofCells.join(''));
   return files;
 }
 

@@ -26,7 +26,8 @@ export interface Mount {
 
 export interface Workload {
   readonly component: string;
-  readonly image: string;
+  /** None: `ctl deploy` alone says which (versions.ts). */
+  readonly image?: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly ports: Readonly<Record<string, number>>;
@@ -113,12 +114,18 @@ export const podSecurity = () => ({
   seccompProfile: { type: 'RuntimeDefault' },
 });
 
+/** The name of a zone's deployment, and by what it knows its pods. */
+export const selected = (component: string, zone: string) => ({
+  name: `${component}-${zone}`,
+  selector: { 'app.kubernetes.io/name': component, zone },
+});
+
 function deployment(work: Workload, zone: string): Manifest {
-  const selector = { 'app.kubernetes.io/name': work.component, zone };
+  const { name, selector } = selected(work.component, zone);
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: metadata(`${work.component}-${zone}`, work.component, { zone }),
+    metadata: metadata(name, work.component, { zone }),
     spec: {
       replicas: work.replicas,
       revisionHistoryLimit: 3,
@@ -166,7 +173,7 @@ function container(work: Workload): Manifest {
   const { component, image, args, env = {}, ports, mounts, data, live, ready, cpu, memory } = work;
   return {
     name: component,
-    image,
+    ...(image !== undefined && { image }),
     args: [...args],
     env: [
       { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
@@ -214,16 +221,19 @@ export interface ServiceProps {
   readonly port: string;
   readonly number: number;
   readonly zone?: string;
+  /** Where callers inside the cluster know it by its address. */
+  readonly address?: string;
 }
 
 /** What a target group is bound to; callers inside the cluster are answered nearby. */
-export function service(name: string, { component, port, number, zone }: ServiceProps): Manifest {
+export function service(name: string, { component, port, number, zone, address }: ServiceProps): Manifest {
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: metadata(name, component, zone === undefined ? {} : { zone }),
     spec: {
       type: 'ClusterIP',
+      ...(address !== undefined && { clusterIP: address }),
       trafficDistribution: 'PreferClose',
       selector: { 'app.kubernetes.io/name': component, ...(zone !== undefined && { zone }) },
       ports: [{ name: port, port: number, targetPort: port, protocol: 'TCP' }],

@@ -1,7 +1,7 @@
 # `ctl deploy` brings versions to a cell of three zones: the control plane changes the Deployments of this API server.
 # kwok plays the pods, so a process of a local fleet runs what the pod of its zone would run. Sourced by scripts/check-cluster.
 
-# deploys STACK: a version that is sound; an image that never starts; and, if scripts/builds/bad-version has made one, a
+# deploys: a version that is sound; an image that never starts; and, if scripts/builds/bad-version has made one, a
 # version that fails customers.
 deploys() {
     local registry old ctl mine=()
@@ -10,8 +10,6 @@ deploys() {
     sound=$registry@sha256:$(printf '6%.0s' {1..64})
     failing=$registry@sha256:$(printf '7%.0s' {1..64})
     stuck=$registry@sha256:$(printf '0%.0s' {1..61})bad
-    kubectl apply --server-side --force-conflicts -f "$1" > /dev/null
-    all_available
     # Kubernetes waits ten minutes for a pod before it says so.
     for name in $(wallet get deployments --selector app.kubernetes.io/name=cell --output name); do
         wallet patch "$name" --patch '{"spec":{"progressDeadlineSeconds":20}}' > /dev/null
@@ -22,7 +20,7 @@ deploys() {
     version=$(target/debug/cell --version | cut -d ' ' -f 2)
     printf '[deployment]\nname = "check"\nnamespace = "6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10"\nregion = "eu-west-1"\nzones = [%s]\n[[cells]]\nid = "cell-1"\n' \
         "$(printf '"%s", ' "${zones[@]}")" > "$work/cells.toml"
-    echo "$TOKEN" > "$work/token"
+    echo "$versions_token" > "$work/token"
     cat > "$work/clusters.json" << JSON
 { "images": { "$version": "$old", "sound": "$sound", "failing": "$failing", "stuck": "$stuck" },
   "clusters": { "cell-1": { "server": "$SERVER", "certificateAuthority": "$CA", "credentials": { "tokenFile": "$work/token" } } } }

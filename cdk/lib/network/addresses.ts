@@ -6,5 +6,7 @@ export const VPC_CIDR = '10.0.0.0/16';
 
 /** Inside a cluster. */
 export const SERVICE_CIDR = '172.20.0.0/16';
+/** The control plane's service in its cluster: in the part of the range that is kept for addresses given by hand. */
+export const CONTROL_PLANE_ADDRESS = '172.20.0.83';
 /** Its DNS: by convention of EKS the tenth address of the range. */
 export const DNS_ADDRESS = '172.20.0.10/32';

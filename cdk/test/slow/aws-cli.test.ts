@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { rmSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ROOT } from '../../lib/settings.ts';
@@ -112,6 +112,28 @@ describe.skipIf(!isThere)("the scripts with Amazon's command line", () => {
     const form = { authorization, 'content-type': 'application/x-www-form-urlencoded' };
     const caller = await (await fetch(env['AWS_ENDPOINT_URL']!, { method: 'POST', headers: form, body })).text();
     expect(caller).toContain(`arn:aws:sts::${CELL}:assumed-role/wallet-cell-1-deploy/`);
+  });
+
+  it("apply asks each cell's account where its cluster is, for the control plane", () => {
+    const folder = join(sandbox.folder, 'control-plane');
+    cpSync(join(ROOT, 'kubernetes/example/control-plane'), folder, { recursive: true });
+    const only = 'wallet-cell-1';
+    writeFileSync(join(folder, 'clusters'), `${only} ${DEPLOY}\n`);
+    const map = readFileSync(join(folder, '1-clusters.yaml'), 'utf8');
+    writeFileSync(join(folder, '1-clusters.yaml'), map.replace(/\$\{wallet-cell-[23]\.\w+\}/g, 'left out'));
+    sandbox.program('kubectl', 'cp "$(dirname "${!#}")/1-clusters.yaml" $kept/filled; exit 1');
+    const { said } = sandbox.run('apply', [folder], {
+      ...env,
+      CLUSTER: only,
+      ROLE: DEPLOY,
+      TARGETS: 'ControlPlaneTargets',
+      ControlPlaneTargets: 'arn:aws:elasticloadbalancing:eu-west-1:200000000000:targetgroup/a/0123',
+    });
+    expect(said).not.toContain('no such value');
+    const at = aws(['eks', 'describe-cluster', '--name', only, '--query', 'cluster'], become(DEPLOY));
+    const { endpoint, certificateAuthority } = JSON.parse(at) as Record<string, any>;
+    expect(sandbox.kept('filled')).toContain(`"server": "${endpoint}"`);
+    expect(sandbox.kept('filled')).toContain(`cell-1.pem: ${certificateAuthority.data}\n`);
   });
 
   it.each([

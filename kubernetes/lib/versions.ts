@@ -1,0 +1,166 @@
+/**
+ * How a version of the cells' program reaches them. The control plane brings it (`ctl deploy`): it may change the
+ * deployments of a cell, and knows where each cluster is. No other manifest ever says which image a cell runs.
+ */
+import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
+import {
+  KUBERNETES_NAMESPACE,
+  PORTS,
+  PRIVATE_DOMAIN,
+  VERSIONS_GROUP,
+  clusterName,
+  roleArn,
+  versionsRole,
+} from '../../cdk/lib/names.ts';
+import { allow } from './policies.ts';
+import type { Cell, Settings } from './settings.ts';
+import { at, metadata, podSecurity, restricted, selected } from './workload.ts';
+import type { Manifest } from './workload.ts';
+
+const CLUSTERS = 'clusters';
+export const CLUSTERS_FILE = at(CLUSTERS, 'clusters.json');
+export const DEPLOY = 'deploy';
+/** CodeBuild ends what takes eight hours. */
+const FOLLOWED_SECONDS = 7 * 3_600;
+const SECONDS_MAX = FOLLOWED_SECONDS + 600;
+/** A pod that is lost with its node is made again, and follows the same deploy. */
+const TRIES = 3;
+
+/**
+ * What a cell's deployments are before they run anything: the image of a cell that is new. `cdk/scripts/apply` creates
+ * those that are not there. Everything else is applied over them and leaves the image alone, so that what `ctl deploy`
+ * brings stays, also when both happen at once.
+ */
+export function firstImages({ config, version, versions }: Settings): Map<string, Manifest> {
+  return new Map(
+    config.deployment.zones.map((zone) => {
+      const { name, selector } = selected('cell', zone);
+      const spec = {
+        replicas: 0,
+        selector: { matchLabels: selector },
+        template: {
+          metadata: { labels: selector },
+          spec: { containers: [{ name: 'cell', image: versions[version] }] },
+        },
+      };
+      return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, 'cell', { zone }), spec }];
+    }),
+  );
+}
+
+/** In a cell's cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. */
+export function versionsRights({ config }: Settings): Manifest[] {
+  const resourceNames = config.deployment.zones.map((zone) => selected('cell', zone).name);
+  const group = 'rbac.authorization.k8s.io';
+  return [
+    {
+      apiVersion: `${group}/v1`,
+      kind: 'Role',
+      metadata: metadata('versions', 'cell'),
+      rules: [{ apiGroups: ['apps'], resources: ['deployments'], resourceNames, verbs: ['get', 'patch'] }],
+    },
+    {
+      apiVersion: `${group}/v1`,
+      kind: 'RoleBinding',
+      metadata: metadata('versions', 'cell'),
+      roleRef: { apiGroup: group, kind: 'Role', name: 'versions' },
+      subjects: [{ apiGroup: group, kind: 'Group', name: VERSIONS_GROUP }],
+    },
+  ];
+}
+
+/**
+ * What `--deploy-kubernetes` names. Where a cluster is, `cdk/scripts/apply` fills in: it is known once the stack is
+ * there. Pods see a change within two minutes; the pipeline asks for a version after the bakes of all cells.
+ */
+export function clusters({ config, versions }: Settings): Manifest {
+  const one = ({ id, account }: Cell) => ({
+    server: `\${${clusterName(config, id)}.endpoint}`,
+    certificateAuthority: at(CLUSTERS, `${id}.pem`),
+    namespace: KUBERNETES_NAMESPACE,
+    credentials: {
+      eks: {
+        name: clusterName(config, id),
+        region: config.deployment.region,
+        role: roleArn(account!, versionsRole(config, id)),
+      },
+    },
+  });
+  const all = Object.fromEntries(config.cells.map((cell) => [cell.id, one(cell)]));
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: metadata(CLUSTERS, 'control-plane'),
+    data: { 'clusters.json': JSON.stringify({ images: versions, clusters: all }, undefined, 2) },
+    // EKS says it in base64, as this field wants it.
+    binaryData: Object.fromEntries(
+      config.cells.map(({ id }) => [`${id}.pem`, `\${${clusterName(config, id)}.authority}`]),
+    ),
+  };
+}
+
+/**
+ * The job by which the pipeline has a version brought, and its verdict. It may run again at any time: it follows a
+ * deploy that is under way, and begins none for a version that was taken back. cdk/scripts/deploy makes it again each time.
+ */
+export function deployJob({ images, version }: Settings): Manifest[] {
+  const server = `control-plane.${PRIVATE_DOMAIN}`;
+  return [
+    allow(DEPLOY, { usesAws: false, from: [], to: [{ to: { component: 'control-plane' }, port: PORTS.controlPlane }] }),
+    {
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: metadata(DEPLOY, DEPLOY),
+      spec: {
+        backoffLimit: TRIES,
+        activeDeadlineSeconds: SECONDS_MAX,
+        // What `ctl` says is its last word; a pod that was lost has said nothing.
+        podFailurePolicy: {
+          rules: [
+            { action: 'FailJob', onExitCodes: { containerName: DEPLOY, operator: 'In', values: [1, 2, 3, 4, 5, 6] } },
+          ],
+        },
+        template: {
+          metadata: { labels: { 'app.kubernetes.io/name': DEPLOY, 'app.kubernetes.io/part-of': 'wallet' } },
+          spec: {
+            automountServiceAccountToken: false,
+            enableServiceLinks: false,
+            restartPolicy: 'Never',
+            // Certificates carry the role, not the service's own name.
+            hostAliases: [{ ip: CONTROL_PLANE_ADDRESS, hostnames: [server] }],
+            securityContext: podSecurity(),
+            containers: [
+              {
+                name: DEPLOY,
+                image: images.ctl,
+                args: [
+                  `--server=https://${server}:${PORTS.controlPlane}`,
+                  `--ca=${at('mesh', 'ca.crt')}`,
+                  '--actor=pipeline',
+                  '--reason=the version of settings.json',
+                  'deploy',
+                  'start',
+                  `--version=${version}`,
+                  '--once',
+                  '--yes',
+                  `--wait=${FOLLOWED_SECONDS}`,
+                ],
+                env: [{ name: 'CTL_TOKEN', valueFrom: { secretKeyRef: { name: 'pipeline', key: 'token' } } }],
+                resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '128Mi' } },
+                securityContext: restricted(),
+                volumeMounts: [{ name: 'mesh', mountPath: at('mesh', '').slice(0, -1), readOnly: true }],
+              },
+            ],
+            // The authority alone: the key beside it is the control plane's.
+            volumes: [
+              {
+                name: 'mesh',
+                secret: { secretName: 'mesh', defaultMode: 0o440, items: [{ key: 'ca.crt', path: 'ca.crt' }] },
+              },
+            ],
+          },
+        },
+      },
+    },
+  ];
+}
