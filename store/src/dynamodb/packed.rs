@@ -4,14 +4,24 @@
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use ledger::Block;
+use tokio::task::JoinSet;
 
 use super::{DynamoStore, errors, items};
 use crate::StoreError;
 
+/// Blocks of one wallet that are deleted at the same time.
+const DELETED_AT_ONCE: usize = 16;
+
 impl DynamoStore {
     pub(super) async fn delete_packed(&self, packed: &[Block]) -> Result<(), StoreError> {
-        for block in packed.iter().filter(|block| block.number > 0) {
-            self.delete_same(block).await?;
+        let packed: Vec<_> = packed.iter().filter(|block| block.number > 0).collect();
+        for some in packed.chunks(DELETED_AT_ONCE) {
+            let mut deleting = JoinSet::new();
+            for block in some.iter().copied().cloned() {
+                let store = self.clone();
+                deleting.spawn(async move { store.delete_same(&block).await });
+            }
+            deleting.join_all().await.into_iter().collect::<Result<Vec<()>, _>>()?;
         }
         Ok(())
     }
