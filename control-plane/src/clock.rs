@@ -1,5 +1,9 @@
-//! The wall clock, for what people and other processes read. No lease depends on it.
+//! The wall clock, for what people and other processes read, and the time by which blocks are dated and deleted. No lease
+//! depends on it.
 
+use ledger::Timestamp;
+use mover::wall_clock;
+use store::dynamodb::DynamoStore;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -21,4 +25,11 @@ pub fn seconds_since(then: &str) -> Result<i64> {
     let then = OffsetDateTime::parse(then, &Rfc3339)
         .map_err(|error| Error::Unsound(format!("a stored time {then:?}: {error}")))?;
     Ok((OffsetDateTime::now_utc() - then).whole_seconds())
+}
+
+/// The time for what is dated in a cell's tables, or deleted from them for its age: that of this machine, as far as the
+/// cell's database agrees. With a clock that is wrong, what is deleted could be too young ([`ledger::fence`]).
+pub fn beside(store: &DynamoStore) -> impl Fn() -> Timestamp + Send + Sync + use<> {
+    let database = store.clock();
+    move || database.corrected(wall_clock())
 }

@@ -11,9 +11,7 @@ use std::time::Duration;
 use archive::{Archive, Entry};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use ledger::Timestamp;
 use metrics::counter;
-use mover::wall_clock;
 use store::dynamodb::DynamoStore;
 use store::packing::{KEPT_BLOCKS, Packing};
 use store::{CellRow, CellRows, Chains};
@@ -21,10 +19,11 @@ use topology::{CellConfig, CellId, Config, WalletId};
 
 use crate::cells::fleet::Fleet;
 use crate::error::Result;
-use crate::restore;
+use crate::{clock, restore};
 
 /// Between two looks at the archives; less where blocks stay for less.
 const EVERY: Duration = Duration::from_secs(60);
+const EVERY_LEAST: Duration = Duration::from_secs(1);
 /// Wallets of one entry that are looked at at the same time.
 const AT_ONCE: usize = 16;
 /// The row of a cell, in a list of its own.
@@ -45,7 +44,7 @@ pub fn bounds(config: &Config, same: Option<Duration>) -> Bounds {
 pub async fn keep_packing(fleet: &Fleet, bounds: Bounds) {
     let Some(shortest) = bounds.iter().map(|(_, bound)| *bound).min() else { return };
     loop {
-        tokio::time::sleep(shortest.min(EVERY)).await;
+        tokio::time::sleep(shortest.clamp(EVERY_LEAST, EVERY)).await;
         // Side by side: each has to keep up with what is written in its cell.
         join_all(bounds.iter().map(async |(cell, bound)| {
             if let Err(error) = pack_old(fleet, cell, *bound).await {
@@ -61,8 +60,13 @@ async fn pack_old(fleet: &Fleet, cell: &CellId, bound: Duration) -> Result<()> {
     let store = fleet.side(cell).await?.store;
     let Some(packs) = store.packs().cloned() else { return Ok(()) };
     let archive = packs.of(cell.clone());
-    let before = wall_clock().plus_micros(-i64::try_from(bound.as_micros()).unwrap_or(i64::MAX));
-    while let Some(entry) = next_due(&store, &archive, before).await? {
+    let (now, bound) = (clock::beside(&store), i64::try_from(bound.as_micros()).unwrap_or(i64::MAX));
+    // After an answer, so that the time is the database's.
+    while let Some(entry) = next(&store, &archive).await? {
+        let before = now().plus_micros(-bound);
+        if entry.at >= before {
+            break;
+        }
         if claim(&store, entry.number).await? {
             let packing = Packing { cell, packs: &packs, before, kept: KEPT_BLOCKS };
             pack_of_entry(&store, &archive, &entry, packing).await?;
@@ -71,16 +75,14 @@ async fn pack_old(fleet: &Fleet, cell: &CellId, bound: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The entry after those that were claimed, if all its blocks are old enough. None while the cell is being restored: what
-/// is in its table is not whole.
-async fn next_due(store: &DynamoStore, archive: &Archive, before: Timestamp) -> Result<Option<Entry>> {
+/// The entry after those that were claimed. None while the cell is being restored: what is in its table is not whole.
+async fn next(store: &DynamoStore, archive: &Archive) -> Result<Option<Entry>> {
     let is_restored = restore::stand(store).await?.is_none_or(|(_, state)| state.done);
     if !is_restored {
         return Ok(None);
     }
     let claimed = store.cell_row(ROWS, ROW).await?.map_or(0, |row| row.version);
-    let next = archive.entry(claimed.saturating_add(1)).await?;
-    Ok(next.filter(|entry| entry.at < before))
+    Ok(archive.entry(claimed.saturating_add(1)).await?)
 }
 
 /// `false`: another process has claimed it.

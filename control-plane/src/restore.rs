@@ -20,7 +20,7 @@ use control_api::restore::{
 use control_api::{Because, Refusal, now_rfc3339};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use ledger::{Block, Owner, Timestamp, WalletKey, canonical};
-use mover::{Side, wall_clock};
+use mover::Side;
 use restoration::around::{Around, Completed};
 use restoration::rights::Lost;
 use restoration::{bad_chain, chains, owner, owners, refill, rights, try_again};
@@ -33,6 +33,7 @@ use topology::{Bucket, CellEntry, CellId, Placement, WalletId};
 use crate::audit::witness::Witness;
 use crate::because::check_meant;
 use crate::cells::fleet::Fleet;
+use crate::clock;
 use crate::customers::onboarding;
 use crate::error::{Error, Result, no_placement, refused, unknown_cell};
 use crate::operations;
@@ -164,7 +165,8 @@ pub async fn finish(
     let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
     check_stopped(fleet, entry).await?;
     let others = Box::pin(others::within_reach(operations, refills, &now.placement, cell)).await?.sides;
-    let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
+    let around =
+        Around { placement: &now.placement, entry, store: &store, others: &others, clock: &clock::beside(&store) };
     let mut page = FinishedPage::default();
     let deadline = Instant::now() + PAGE_TIME;
     let begin = wanted.from.as_ref();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use control_api::{Piece, Step};
 use ledger::fence::HEAD_LIFETIME;
-use mover::{Group, MoveError, Moved, Mover, Order, Pace, Returned, Route, wall_clock};
+use mover::{Group, MoveError, Moved, Mover, Order, Pace, Returned, Route};
 use store::dynamodb::DynamoStore;
 use store::{Chains, Homes, StoreError};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use topology::{CellId, WalletId};
 
 use crate::cells::fleet::Fleet;
 use crate::cells::holds::InstanceHolds;
+use crate::clock;
 use crate::error::Result;
 use crate::operations::service::Operations;
 
@@ -108,7 +109,8 @@ async fn carry(operations: &Operations, assignment: &Assignment) -> Carried {
     let route = route(&operations.fleet, &assignment.step).await.map_err(|error| Trouble::Later(error.to_string()))?;
     let holds = InstanceHolds::new(operations.fleet.instances.http(), &assignment.instances);
     let stop = assignment.stop.clone();
-    let (order, pace, clock, head_lifetime) = (&assignment.order, &*assignment.pace, &wall_clock, HEAD_LIFETIME);
+    let clock = &clock::beside(&route.from.store);
+    let (order, pace, head_lifetime) = (&assignment.order, &*assignment.pace, HEAD_LIFETIME);
     let mover = Mover { route: &route, order, pace, holds: &holds, stop, clock, head_lifetime };
     let done = match (&assignment.task, assignment.step.piece) {
         (Task::Move, Piece::Buckets(range)) => {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use control_api::{Because, CellSpec, Refusal, Standby, now_rfc3339};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use metrics::gauge;
-use mover::wall_clock;
 use restoration::around::Around;
 use restoration::refill::{self, Refill};
 use store::Homes;
@@ -24,7 +23,7 @@ use tracing::{info, warn};
 
 use super::{briefly, say};
 use crate::cells::fleet::Fleet;
-use crate::clock::now_s;
+use crate::clock::{self, now_s};
 use crate::error::{Result, no_placement, refused, unknown_cell};
 use crate::restore::archived::Refills;
 use crate::restore::{put_stand, stand};
@@ -147,7 +146,8 @@ impl Mirror {
         };
         let now = fleet.placements.refresh().await?.ok_or_else(no_placement)?;
         let entry = now.placement.cell_named(&spec.id).ok_or_else(|| unknown_cell(&spec.id))?;
-        let around = Around { placement: &now.placement, entry, store: &store, others: &[], clock: &wall_clock };
+        let around =
+            Around { placement: &now.placement, entry, store: &store, others: &[], clock: &clock::beside(&store) };
         if !Box::pin(refill.follow(&around, Instant::now() + TURN)).await? {
             gauge!(CURRENT, "cell" => spec.id.to_string()).set(now_s() as f64);
         }

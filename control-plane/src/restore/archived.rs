@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use archive::Archive;
 use control_api::Refusal;
 use control_api::restore::{FromArchive, Refilled};
-use mover::wall_clock;
 use restoration::around::Around;
 use restoration::refill::Refill;
 use tokio::time::Instant;
@@ -16,6 +15,7 @@ use topology::CellId;
 
 use super::{PAGE_TIME, check_stopped, not_under_way, others, remember_lack, stand};
 use crate::because::check_meant;
+use crate::clock;
 use crate::error::{Result, no_placement, refused, unknown_cell};
 use crate::operations::service::Operations;
 
@@ -55,7 +55,8 @@ impl Refills {
         let entry = now.placement.cell_named(cell).ok_or_else(|| unknown_cell(cell))?;
         check_stopped(fleet, entry).await?;
         let others = Box::pin(others::within_reach(operations, self, &now.placement, cell)).await?.sides;
-        let around = Around { placement: &now.placement, entry, store: &store, others: &others, clock: &wall_clock };
+        let around =
+            Around { placement: &now.placement, entry, store: &store, others: &others, clock: &clock::beside(&store) };
         let known = self.under_way().remove(cell).filter(|(of, _)| *of == restoring.since);
         let mut refill = match known {
             Some((_, refill)) => refill,

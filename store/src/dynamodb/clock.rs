@@ -51,6 +51,12 @@ impl DatabaseClock {
         Some((earliest, latest))
     }
 
+    /// The time of a clock that may be wrong, moved to what the time may be by the database; unchanged before the first
+    /// answer.
+    pub fn corrected(&self, wall: Timestamp) -> Timestamp {
+        self.now().map_or(wall, |(earliest, latest)| wall.clamp(earliest, latest))
+    }
+
     /// No block may be dated in the future: all that follow in its chain would have to be.
     pub(super) fn check(&self, blocks: &[Block]) -> Result<(), AppendError> {
         let Some((_, latest)) = self.now() else { return Ok(()) };
@@ -123,5 +129,17 @@ mod tests {
         let (earliest, latest) = clock.now().expect("there was an answer");
         assert!(date <= earliest && latest >= date.plus_micros(1_000_000), "{earliest} to {latest}");
         assert!(latest < date.plus_micros(3_000_000), "{latest}");
+    }
+
+    #[test]
+    fn a_clock_that_is_an_hour_off_is_corrected() {
+        let (clock, hour) = (DatabaseClock::default(), 3_600_000_000);
+        let date = Timestamp::from_micros(2 * hour);
+        assert_eq!(clock.corrected(date), date, "nothing is known yet");
+        clock.learn(date, Instant::now());
+        for wrong in [-hour, hour] {
+            let corrected = clock.corrected(date.plus_micros(wrong)).micros();
+            assert!((corrected - date.micros()).abs() < 3_000_000, "{corrected}");
+        }
     }
 }
