@@ -4,7 +4,9 @@
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use ledger::Block;
+use ledger::block::Hash;
 use tokio::task::JoinSet;
+use topology::WalletId;
 
 use super::{DynamoStore, errors, items};
 use crate::StoreError;
@@ -17,9 +19,9 @@ impl DynamoStore {
         let packed: Vec<_> = packed.iter().filter(|block| block.number > 0).collect();
         for some in packed.chunks(DELETED_AT_ONCE) {
             let mut deleting = JoinSet::new();
-            for block in some.iter().copied().cloned() {
-                let store = self.clone();
-                deleting.spawn(async move { store.delete_same(&block).await });
+            for block in some {
+                let (store, (wallet, number, hash)) = (self.clone(), (block.wallet, block.number, block.hash));
+                deleting.spawn(async move { store.delete_same(wallet, number, hash).await });
             }
             deleting.join_all().await.into_iter().collect::<Result<Vec<()>, _>>()?;
         }
@@ -27,20 +29,20 @@ impl DynamoStore {
     }
 
     /// If the table holds this very block.
-    async fn delete_same(&self, block: &Block) -> Result<(), StoreError> {
+    async fn delete_same(&self, wallet: WalletId, number: u64, hash: Hash) -> Result<(), StoreError> {
         let delete = self
             .client
             .delete_item()
             .table_name(&self.ledger)
-            .set_key(Some(items::block_key(block.wallet, block.number)))
+            .set_key(Some(items::block_key(wallet, number)))
             .condition_expression("attribute_not_exists(w) OR h = :h")
-            .expression_attribute_values(":h", items::hash(block.hash));
+            .expression_attribute_values(":h", items::hash(hash));
         match delete.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
                 Some(DeleteItemError::ConditionalCheckFailedException(_)) => Err(StoreError::Corrupt(format!(
                     "block {} of wallet {} is not the one in its pack",
-                    block.number, block.wallet
+                    number, wallet
                 ))),
                 _ => Err(errors::write_failed(&error)),
             },
