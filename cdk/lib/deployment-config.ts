@@ -126,6 +126,8 @@ export interface Deployment extends Settings {
   readonly images?: Readonly<Record<Image, string>> | undefined;
   /** Of the requests that say nothing about it, which part is traced. */
   readonly traceRatio: number;
+  /** Whether the certificate of `aws.domain` is from an authority that machines do not believe by themselves. */
+  readonly privateAuthority: boolean;
   readonly tokens?: { readonly issuer: string; readonly audience: string } | undefined;
   /**
    * The health check by which each zone is left: the outputs `Switch-<zone>` of the routers' stack.

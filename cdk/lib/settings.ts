@@ -58,6 +58,7 @@ const File = z.strictObject({
   alerts: z.strictObject({ page: subscriber, ticket: subscriber }).optional(),
   traceRatio: z.number().min(0).max(1).default(TRACE_RATIO),
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
+  privateAuthority: z.boolean().default(false),
   switches: z.record(z.string(), z.string()).default({}),
   privateServices: z.record(z.string(), z.string().startsWith('com.amazonaws.vpce.')).default({}),
 });

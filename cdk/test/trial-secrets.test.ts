@@ -8,7 +8,7 @@ import { Sandbox } from './scripts.ts';
 const sandbox = new Sandbox();
 afterAll(() => rmSync(sandbox.folder, { recursive: true }));
 for (const folder of ['secrets', 'keys']) mkdirSync(join(sandbox.folder, folder));
-const files = ['ca.pem', 'jwks.json', 'pipeline.token'];
+const files = ['ca.pem', 'jwks.json', 'pipeline.token', 'canaries.token'];
 for (const name of ['router', 'control-plane', 'cell-1', 'monitor', 'public']) files.push(`${name}.pem`, `${name}.key`);
 for (const file of files) writeFileSync(join(sandbox.folder, 'secrets', file), `text of ${file}`);
 for (const file of ['cell-1.pem', 'cell-1.pub']) writeFileSync(join(sandbox.folder, 'keys', file), `key in ${file}`);

@@ -5,6 +5,7 @@
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
 import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
+import { CANARIES_MOUNT, canaries } from './canaries.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Settings } from './settings.ts';
 import { CLUSTERS_FILE, DEPLOY } from './versions.ts';
@@ -14,7 +15,8 @@ import type { Manifest } from './workload.ts';
 /** Between two audits of whether all money is there: each reads what the archives have that is new. */
 const AUDIT_SECONDS = 60;
 
-export function controlPlane({ config, images, text, tokens, switches, traceRatio }: Settings): Manifest[] {
+export function controlPlane(settings: Settings): Manifest[] {
+  const { config, images, text, tokens, switches, traceRatio } = settings;
   const { region, zones } = config.deployment;
   const checks = Object.entries(switches).map(([zone, check]) => `${zone}=${check}`);
   const served = { component: 'control-plane', port: 'api', number: PORTS.controlPlane };
@@ -32,6 +34,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
           `--conservation-seconds=${AUDIT_SECONDS}`,
           `--deploy-kubernetes=${CLUSTERS_FILE}`,
+          ...canaries(settings),
           ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
           ...traced(traceRatio),
@@ -46,6 +49,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
         mounts: [
           { name: 'mesh', from: 'secret' },
           { name: 'config', from: 'configMap' },
+          CANARIES_MOUNT,
           { name: 'clusters', from: 'configMap' },
           { name: 'tokens', from: 'configMap' },
           { name: 'checkpoint-keys', from: 'configMap', optional: true },
@@ -69,6 +73,7 @@ export function controlPlane({ config, images, text, tokens, switches, traceRati
         { to: 'monitors', port: PORTS.controlPlane },
         { to: { component: DEPLOY }, port: PORTS.controlPlane },
       ],
+      // AWS, and the public address for canaries.
       to: [TO_COLLECTOR, { to: 'network', port: PORTS.cell }, { to: 'anywhere', port: 443 }],
     }),
   ];
