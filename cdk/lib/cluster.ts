@@ -22,7 +22,7 @@ import { SERVICE_CIDR } from './network/addresses.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
 import { COLLECTOR, KUBERNETES_NAMESPACE, clusterName, deployRole, operatorsRole, pipelineRole } from './names.ts';
 import type { Network } from './network/network.ts';
-import { podRole, roleForAnother } from './roles.ts';
+import { parsedRole, podRole, roleForAnother } from './roles.ts';
 
 const OF_AUTO_MODE = [
   'AmazonEC2ContainerRegistryReadOnly',
@@ -170,11 +170,9 @@ export class Cluster extends Construct {
    * this account.
    */
   private operators(arn: string, roleName: string, cluster: EksCluster): void {
-    const [, account, trusted] = /^arn:aws:iam::([0-9]{12}):role\/(.+)$/.exec(arn)!;
     const role = roleForAnother(this, 'Operators', {
       roleName,
-      account: account!,
-      trusted: trusted!,
+      ...parsedRole(arn),
       statements: [new PolicyStatement({ actions: ['eks:DescribeCluster'], resources: [cluster.clusterArn] })],
     });
     administers(cluster, 'OperatorsAccess', role);

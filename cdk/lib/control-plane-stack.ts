@@ -10,6 +10,7 @@ import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
 import { byControlPlane, ownPartOnly, statements } from './archive-uses.ts';
+import { Bastion } from './bastion.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Image, Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
@@ -39,7 +40,7 @@ export class ControlPlaneStack extends ZonedStack {
   readonly watched: Watched;
 
   constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
-    const { alerts, config, privateServices } = settings;
+    const { alerts, bastion, config, operators, privateServices } = settings;
     const { aws, cells, deployment } = config;
     super(scope, id, config, aws.control_plane_account, {
       ...props,
@@ -84,6 +85,9 @@ export class ControlPlaneStack extends ZonedStack {
       byZone: true,
       wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
     });
+
+    if (bastion && operators !== undefined)
+      new Bastion(this, 'Bastion', { config, vpc: network.vpc, service: this.service, operators });
 
     const topics = new Topics(this, 'Topics', 'control-plane', alerts);
     topics.publishedFrom(network, cluster);

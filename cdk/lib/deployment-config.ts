@@ -91,6 +91,8 @@ export interface Settings {
    * without it, none is.
    */
   readonly operators?: string | undefined;
+  /** Whether operators reach the control plane through an instance in its network. */
+  readonly bastion?: boolean | undefined;
   /** What a cell may cost in a month before that is said. */
   readonly cellBudgetUsd?: number | undefined;
 }

@@ -38,6 +38,8 @@ export const pipelineRole = (config: Config) => `${config.deployment.name}-pipel
 export const deployRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-deploy`;
 /** What operators become to work in its cluster. */
 export const operatorsRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-operators`;
+/** What operators become to reach the control plane through its bastion. */
+export const bastionRole = (config: Config) => `${config.deployment.name}-bastion`;
 /** What the control plane becomes to work on a cell's tables, in both of its Regions. */
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */

@@ -20,6 +20,12 @@ export interface RoleForAnother {
   readonly statements: PolicyStatement[];
 }
 
+/** Account and name in the ARN of a role, which settings.ts has judged. */
+export function parsedRole(arn: string): { account: string; trusted: string } {
+  const [, account, trusted] = /^arn:aws:iam::([0-9]{12}):role\/(.+)$/.exec(arn)!;
+  return { account: account!, trusted: trusted! };
+}
+
 export function roleForAnother(
   scope: Construct,
   id: string,

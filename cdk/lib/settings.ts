@@ -41,6 +41,7 @@ const File = z.strictObject({
     .string()
     .regex(/^arn:aws:iam::[0-9]{12}:role\/[\w+=,.@/-]+$/, 'not the ARN of a role')
     .optional(),
+  bastion: z.boolean().default(false),
   cellBudgetUsd: z.number().positive().optional(),
   images: z
     .strictObject({
@@ -85,9 +86,10 @@ function settingsOf(file: string, config: AwsConfig): z.infer<typeof File> {
 
 /** The first rule that is broken, and by what. */
 function broken(file: z.infer<typeof File>, { aws, cells, deployment: { zones } }: AwsConfig): string | undefined {
-  const { pipeline, privateServices, switches, version, versions } = file;
+  const { bastion, operators, pipeline, privateServices, switches, version, versions } = file;
   if (version !== undefined && versions[version] === undefined)
     return `version is ${version}, and versions has no digest of its image`;
+  if (bastion && operators === undefined) return 'bastion is true, and operators names no role that may use it';
   const account = pipeline && CONNECTION.exec(pipeline.connection)![1]!;
   if (account !== undefined && account !== aws.control_plane_account)
     return `pipeline.connection is of account ${account}, the pipeline of ${aws.control_plane_account}`;

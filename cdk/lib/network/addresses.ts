@@ -4,6 +4,9 @@
 
 export const VPC_CIDR = '10.0.0.0/16';
 
+/** Of the control plane's network: behind all that its subnets take, in any number of zones. */
+export const BASTION_CIDR = '10.0.255.0/28';
+
 /** Inside a cluster. */
 export const SERVICE_CIDR = '172.20.0.0/16';
 /** The control plane's service in its cluster: in the part of the range that is kept for addresses given by hand. */
