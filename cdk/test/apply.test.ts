@@ -114,7 +114,7 @@ describe('scripts/apply', () => {
     expect(status).toBe(0);
     expect(calls.slice(0, 6)).toEqual([
       'apply --server-side --force-conflicts -f 0-namespace.yaml',
-      '--namespace wallet get configmap/tokens secret/mesh secret/monitor secret/pipeline --output name',
+      '--namespace wallet get configmap/tokens secret/canaries secret/mesh secret/monitor secret/pipeline --output name',
       '--namespace wallet delete job bootstrap --ignore-not-found',
       'apply --server-side --force-conflicts -f 1-bootstrap.yaml',
       expect.stringContaining('get job bootstrap'),
