@@ -45,6 +45,10 @@ export function onAws(config: Config): AwsConfig {
   if (taken) throw new Error(`a cell cannot be called ${taken.id}: a stack is`);
   const elsewhere = config.cells.find((cell) => regionOf(config, cell) !== region);
   if (elsewhere) throw new Error(`${elsewhere.id} is in ${elsewhere.region}: clusters are built in ${region} alone`);
+  // One address of a zone leads to one deployment, which `ctl deploy` finds by the zone alone.
+  const split = config.cells.find(({ instances }) => instances.some(({ role }) => role !== 'all'));
+  if (split)
+    throw new Error(`${split.id}: roles cannot be split on AWS yet: kubernetes/README.md says what it would take`);
   const what = brokenStandbys(config as AwsConfig);
   if (what !== undefined) throw new Error(what);
   return config as AwsConfig;

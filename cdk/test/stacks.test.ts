@@ -368,6 +368,13 @@ describe('accounts', () => {
   });
 });
 
+it('a cell with processes for one role alone is refused, since the manifests have none', () => {
+  const address = '{ address = "eu-west-1a.cell-2.wallet.internal:8091",';
+  const text = exampleText.replace(address, `${address} role = "accounts",`);
+  expect(text).not.toBe(exampleText);
+  expect(() => synthesized(text)).toThrow('cell-2: roles cannot be split on AWS yet');
+});
+
 describe('what settings.json says', () => {
   const without = synthesized(exampleText, { operators: undefined, cellBudgetUsd: undefined });
   const operators = (of: typeof stacks, name: string) =>
