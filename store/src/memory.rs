@@ -108,16 +108,7 @@ impl MemoryStore {
     /// are among them, unless what the cell holds of the wallet was purged.
     pub fn chains(&self) -> BTreeMap<WalletId, Vec<Block>> {
         let tables = self.lock();
-        let whole = |(wallet, held): (&WalletId, &BTreeMap<u64, Block>)| {
-            let head = held.keys().next_back().copied().unwrap_or(0);
-            let dropped = tables.dropped.get(wallet).filter(|_| held.contains_key(&0));
-            let mut chain: BTreeMap<u64, &Block> =
-                dropped.into_iter().flatten().map(|(n, block)| (*n, block)).collect();
-            chain.retain(|number, _| *number < head);
-            chain.extend(held.iter().map(|(number, block)| (*number, block)));
-            (*wallet, chain.into_values().cloned().collect())
-        };
-        tables.chains.iter().map(whole).collect()
+        tables.chains.keys().map(|wallet| (*wallet, tables.with_dropped(*wallet))).collect()
     }
 
     /// Blocks that were dropped because they are in a pack.

@@ -1,7 +1,7 @@
 //! Takes old blocks out of a cell's table, once they are in packs of the archive, over any store.
 //!
 //! It must never delete what is read of the table alone: the newest blocks, by which processes and movers see how a chain
-//! ends, and what is above an open transfer. Nor a block whose pack was not read back. It may be interrupted anywhere, and
+//! ends, and what is above an open transfer. Nor a block before its pack was read back. It may be interrupted anywhere, and
 //! run by several processes at once: all of them write the same packs, and delete only what is in one.
 
 use archive::Archive;
