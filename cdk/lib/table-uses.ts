@@ -1,6 +1,7 @@
 /**
  * Each process's actions on each table, as in the code that performs them (store/src/dynamodb,
- * control-plane/src). Only the control plane may delete a block: it purges what has moved away.
+ * control-plane/src). Only the control plane may delete a block: it purges what has moved
+ * away, and packs what is old.
  */
 import type { Use } from './durable-tables.ts';
 

@@ -41,7 +41,8 @@ pub enum Past {
     Hole { number: u64 },
 }
 
-/// What the wallet was at `at`: two queries, unless snapshots are missing.
+/// What the wallet was at `at`: two queries, unless snapshots are missing. A store with packs asks for the head as well where
+/// the chain ends within the page: it has to know that nothing above is in a pack.
 pub async fn past<S: Store>(store: &S, wallet: WalletId, at: Timestamp) -> Result<Past, StoreError> {
     let snapshot = store.snapshot_before(wallet, at).await?;
     let (mut first, mut next) = snapshot.map_or((0, last_of(0)), |snapshot| (snapshot.block, snapshot.next));

@@ -1,4 +1,5 @@
-//! Deletes what is stored of a wallet that has moved away, but for its last block. The only code that deletes blocks.
+//! Deletes what is stored of a wallet that has moved away, but for its last block. Beside `packed.rs`, the only code
+//! that deletes blocks.
 //!
 //! The wallet may come back while this runs, or while a process that was thought dead still runs
 //! it. So every deletion carries conditions which a wallet that is being copied back breaks: blocks
