@@ -1,5 +1,5 @@
 //! Puts the blocks of the log together to the chains of wallets, and holds each against the rules of a chain. It does no
-//! I/O: it takes blocks in the order of the log, in as many passes as it asks for.
+//! I/O: it takes blocks in the order of the log, in as many passes as it asks for, and names what may be in packs.
 //!
 //! It holds one row for each wallet: its head and its open transfers, less than a kilobyte. Blocks may come in any order.
 //! Those that wait for an earlier one take at most [`WAITING_BYTES`] together; of more, the highest ones are dropped, and
@@ -72,6 +72,14 @@ impl Row {
     }
 }
 
+/// Numbers that a chain lacks below a block that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Gap {
+    pub wallet: WalletId,
+    pub due: u64,
+    pub next: u64,
+}
+
 /// What the next pass over the log is for.
 enum Pass {
     First,
@@ -118,8 +126,9 @@ impl Chains {
         &self.cell
     }
 
-    /// Takes the next block of the log in, which `entry` holds.
-    pub fn take(&mut self, entry: u64, block: Block, findings: &mut Findings) {
+    /// Takes the next block of the log in, which `entry` holds. What its chain lacks now may be in packs, or come later.
+    pub fn take(&mut self, entry: u64, block: Block, findings: &mut Findings) -> Option<Gap> {
+        let (wallet, number) = (block.wallet, block.number);
         match &mut self.pass {
             Pass::Compare(windows) => {
                 if windows.differs(&block) {
@@ -144,6 +153,18 @@ impl Chains {
                 self.repeated = repeated;
             }
             Pass::Done => {}
+        }
+        let row = self.rows.get(&wallet).filter(|row| !row.is_broken)?;
+        let waiting = row.waiting.first_key_value().map(|(lowest, _)| *lowest);
+        // It may have been dropped.
+        let next = if number > row.due() { number } else { waiting? };
+        Some(Gap { wallet, due: row.due(), next })
+    }
+
+    /// Takes a block in that is in a pack. What is in the log has been taken, or comes later.
+    pub fn take_packed(&mut self, entry: u64, block: Block, findings: &mut Findings) {
+        if self.rows.get(&block.wallet).is_some_and(|row| block.number == row.due()) {
+            self.link(entry, block, findings);
         }
     }
 

@@ -36,11 +36,40 @@ impl Archive {
                 blocks.entry(number).or_insert(block);
             }
         }
+        if let Err(fault) = self.add_packed(wallet, until, &mut blocks).await {
+            match fault {
+                ArchiveError::Unsound(what) => findings.add(Finding::of_wallet(wallet, None, what)),
+                error @ ArchiveError::Unavailable(_) => return Err(error),
+            }
+        }
         let blocks: Vec<Block> = blocks.into_values().collect();
         if let Some((block, fault)) = first_fault(&blocks) {
             findings.add(Finding::of_wallet(wallet, Some(block), fault.to_string()));
         }
         Ok(History { blocks, findings })
+    }
+
+    /// What the log lacks of a chain and packs have: a wallet that moves leaves them out of the log of its new cell.
+    async fn add_packed(
+        &self,
+        wallet: WalletId,
+        until: Timestamp,
+        blocks: &mut BTreeMap<u64, Block>,
+    ) -> Result<(), ArchiveError> {
+        let Some(beginning) = blocks.first_key_value().map(|(first, _)| *first) else { return Ok(()) };
+        let mut due = beginning;
+        loop {
+            while blocks.contains_key(&due) {
+                due = due.saturating_add(1);
+            }
+            let Some(pack) = self.pack(wallet, self.pack_of(due)).await? else { return Ok(()) };
+            for block in pack.into_iter().filter(|block| block.at <= until) {
+                blocks.entry(block.number).or_insert(block);
+            }
+            if !blocks.contains_key(&due) {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 //! in the table of a cell: a reader finds it by wallet and number, with one request.
 //!
 //! A pack follows from the chain, so everything that writes one writes the same bytes, in whatever cell the wallet lives.
-//! So packs belong to no cell, and stay where they are when a wallet moves.
+//! So packs belong to no cell, and stay where they are when a wallet moves: its new cell gets neither rows nor segments of
+//! these blocks.
 
 use std::fmt::Display;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use ledger::limits::RUN_BLOCKS;
 use ledger::{Block, Head, chain};
@@ -30,6 +31,14 @@ impl Archive {
     pub fn numbers_of(&self, pack: u64) -> RangeInclusive<u64> {
         let first = pack.saturating_mul(self.pack_blocks);
         first..=first.saturating_add(self.pack_blocks.saturating_sub(1))
+    }
+
+    /// The packs of all blocks from `due` up to the one before `next`, if whole packs hold them: those that a wallet left out
+    /// of its log when it moved there (the mover passes over them). Block 0 is never left out.
+    pub fn packs_between(&self, due: u64, next: u64) -> Option<Range<u64>> {
+        let first = if due == 1 { 0 } else { due };
+        let is_whole = [first, next].iter().all(|number| number.is_multiple_of(self.pack_blocks));
+        (due > 0 && due < next && is_whole).then(|| self.pack_of(first)..self.pack_of(next))
     }
 
     /// The blocks of a pack, each linked to the one before; `None`: there is no such pack. What comes before the first one

@@ -5,9 +5,12 @@
 
 mod owners;
 
+use std::collections::HashSet;
+
 use futures_util::TryStreamExt;
 use ledger::block::Hash;
 use ledger::{Timestamp, canonical};
+use topology::WalletId;
 
 use crate::chains::{Bounds, Chains};
 use crate::findings::Findings;
@@ -120,6 +123,7 @@ pub(crate) async fn replay(
 ) -> Result<Chains, ArchiveError> {
     let mut chains = Chains::new(archive.cell().clone(), bounds);
     let mut owners = owners::Owners::default();
+    let mut asked = HashSet::new();
     let mut is_first = true;
     loop {
         let mut reader = archive.reader_until(1..=last, until);
@@ -132,7 +136,14 @@ pub(crate) async fn replay(
             }
             let blocks = fetched.segment.into_iter().flat_map(|segment| segment.blocks);
             for block in blocks.filter(|block| block.at <= until) {
-                chains.take(fetched.number, block, &mut report.findings);
+                let Some(gap) = chains.take(fetched.number, block, &mut report.findings) else { continue };
+                let packs = archive.packs_between(gap.due, gap.next).filter(|_| asked.insert((gap.wallet, gap.due)));
+                for pack in packs.into_iter().flatten() {
+                    let findings = &mut report.findings;
+                    if !pass_over(archive, (fetched.number, gap.wallet, pack), &mut chains, findings).await? {
+                        break;
+                    }
+                }
             }
         }
         is_first = false;
@@ -153,6 +164,27 @@ pub(crate) async fn replay(
         report.findings.add(Finding::of_wallet(*wallet, Some(row.due()), what));
     }
     Ok(chains)
+}
+
+/// Goes on with a chain over the blocks of a pack, which were left out of the log; whether there is this pack.
+async fn pass_over(
+    archive: &Archive,
+    (entry, wallet, pack): (u64, WalletId, u64),
+    chains: &mut Chains,
+    findings: &mut Findings,
+) -> Result<bool, ArchiveError> {
+    match archive.pack(wallet, pack).await {
+        Ok(blocks) => {
+            let is_there = blocks.is_some();
+            blocks.into_iter().flatten().for_each(|block| chains.take_packed(entry, block, findings));
+            Ok(is_there)
+        }
+        Err(ArchiveError::Unsound(what)) => {
+            findings.add(Finding::of_wallet(wallet, None, what));
+            Ok(false)
+        }
+        Err(error @ ArchiveError::Unavailable(_)) => Err(error),
+    }
 }
 
 fn count(report: &mut Report, fetched: &Fetched) {

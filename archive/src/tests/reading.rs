@@ -11,6 +11,8 @@ use crate::{Balance, Verify};
 
 const SMALL: Bounds = Bounds { waiting_bytes: 700, compared_blocks: 3 };
 
+const PACK_BLOCKS: u64 = 4;
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }
@@ -69,6 +71,51 @@ proptest! {
             }
         }
         for (wallet, chain) in &world.chains {
+            let until = time(&mut rng);
+            let history = block_on(archive.history(*wallet, until)).expect("it answers");
+            let due: Vec<_> = chain.iter().filter(|block| block.at <= until).cloned().collect();
+            prop_assert_eq!(history.blocks, due);
+            prop_assert!(history.findings.is_empty());
+        }
+    }
+
+    /// As of wallets that moved here after some of their blocks had left the table.
+    #[test]
+    fn what_was_left_out_of_the_log_is_found_in_packs(seed: u64, is_lost: bool) {
+        let mut rng = Rng::with_seed(seed);
+        let world = World::new(&mut rng, 8, 60);
+        let archive = archive().with_packs_of(PACK_BLOCKS);
+        let mut blocks = world.shuffled(&mut rng);
+        let (mut lost, mut expected) = (None, 0);
+        for (wallet, chain) in &world.chains {
+            let before = chain.iter().take_while(|block| block.home == cells()[1]).count() as u64;
+            let packs = rng.u64(0..=before / PACK_BLOCKS);
+            let end = packs * PACK_BLOCKS;
+            blocks.retain(|block| block.wallet != *wallet || block.number == 0 || block.number >= end);
+            let is_longer = chain.len() as u64 > end && packs > 0;
+            for pack in 0..packs {
+                let numbers = archive.numbers_of(pack);
+                let of_pack: Vec<_> = chain.iter().filter(|block| numbers.contains(&block.number)).cloned().collect();
+                match is_lost && is_longer && lost.is_none() && pack + 1 == packs {
+                    true => lost = Some((*wallet, chain.iter().any(|block| block.home == cells()[0]))),
+                    false => block_on(archive.put_pack(&of_pack)).expect("it answers"),
+                }
+            }
+        }
+        block_on(append(&mut rng, &archive, None, blocks));
+        if let Some((_, is_served)) = lost {
+            expected = u64::from(is_served);
+        }
+        for bounds in [Bounds::default(), SMALL] {
+            let report = block_on(archive.verify_within(Verify::default(), bounds)).expect("it answers");
+            prop_assert_eq!(report.wallets_with_missing_blocks, expected, "{:?}", report.findings);
+            let at = time(&mut rng);
+            let balances = block_on(archive.balances_within(at, bounds)).expect("it answers");
+            let is_sound = |balance: &Balance| lost.is_none_or(|(wallet, _)| balance.wallet != wallet);
+            let of = |balances: Vec<Balance>| balances.into_iter().filter(is_sound).collect::<Vec<_>>();
+            prop_assert_eq!(of(balances.wallets), of(replayed(&world, at)));
+        }
+        for (wallet, chain) in world.chains.iter().filter(|(wallet, _)| lost.is_none_or(|(of, _)| of != **wallet)) {
             let until = time(&mut rng);
             let history = block_on(archive.history(*wallet, until)).expect("it answers");
             let due: Vec<_> = chain.iter().filter(|block| block.at <= until).cloned().collect();
