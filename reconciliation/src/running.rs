@@ -138,6 +138,19 @@ impl Running {
         self.waiting.len()
     }
 
+    /// Wallets of which blocks are missing: each with the number that is due, and the lowest one that waits.
+    pub fn gaps(&self) -> Vec<(WalletId, u64, u64)> {
+        let mut gaps: Vec<(WalletId, u64, u64)> = Vec::new();
+        for &(wallet, number) in self.waiting.keys() {
+            let is_lowest = gaps.last().is_none_or(|(last, ..)| *last != wallet);
+            let due = self.wallets.get(&wallet).map_or(0, |known| known.next);
+            if is_lowest && number > due {
+                gaps.push((wallet, due, number));
+            }
+        }
+        gaps
+    }
+
     /// Wallets that are known.
     pub fn wallets(&self) -> usize {
         self.wallets.len()

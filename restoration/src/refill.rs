@@ -182,8 +182,11 @@ impl Refill {
         let mut work = Vec::with_capacity(of_wallets.len());
         for (wallet, mut blocks) in of_wallets {
             let known = self.wallets.get(&wallet);
-            if known.is_some_and(|chain| !chain.wants_any(&blocks)) {
-                blocks.retain(|block| known.and_then(Chain::next).is_some_and(|next| block.number > next));
+            let next = known.and_then(Chain::next);
+            let lowest = blocks.iter().map(|block| block.number).min();
+            let packs = next.zip(lowest).and_then(|(next, lowest)| self.archive.packs_between(next, lowest));
+            if packs.is_none() && known.is_some_and(|chain| !chain.wants_any(&blocks)) {
+                blocks.retain(|block| next.is_some_and(|next| block.number > next));
                 self.ahead.hold(wallet, blocks, batch.first);
                 continue;
             }
@@ -242,7 +245,7 @@ impl Refill {
             for other in around.others {
                 patiently(|| around.copy_rest(other, wallet)).await?;
             }
-            writing::advance(around.store, wallet, ours).await?;
+            writing::advance(around.store, wallet, ours, u64::MAX).await?;
         }
         let (mut blocks, entry) = self.ahead.take(wallet);
         blocks.sort_unstable_by_key(|block| block.number);
@@ -261,7 +264,7 @@ impl Refill {
                 Chain::Differs(block) => format!("the cell holds another block {block} than the archive"),
                 Chain::Ours(ours) if ours.is_exceeded() => {
                     format!(
-                        "block {} is missing from the tables, which hold later ones, and is in no segment",
+                        "block {} is missing from the tables, which hold later ones, and is in no segment or pack",
                         ours.next()
                     )
                 }
@@ -274,7 +277,10 @@ impl Refill {
             patiently(|| holes::leave_open(around.store, &around.entry.id, newest)).await?;
             let why = match lowest.checked_sub(1).filter(|last| *last >= first) {
                 Some(last) => {
-                    format!("blocks {first} to {last} are in no segment; the archive has block {}", newest.number)
+                    format!(
+                        "blocks {first} to {last} are in no segment or pack; the archive has block {}",
+                        newest.number
+                    )
                 }
                 None => format!("block {first} does not follow on the one below it"),
             };

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 
 /// An archive that is further behind than this has an alert of its own; until then its blocks are there.
 const ARCHIVE_LAG_MICROS: i64 = 90_000_000;
-/// Blocks held until they are counted, at most about so many.
+/// Blocks held until they are counted, about so many: more only of chains of which a block is missing.
 const WAITING_MAX: usize = 50_000;
 
 /// For ever, so often; never where no time is given. `archive` is the URL below which the cells' archives are.
@@ -52,11 +52,13 @@ struct Following {
     /// Each with the number of the last entry that was read.
     archives: BTreeMap<CellId, (Archive, u64)>,
     running: Running,
+    /// So many blocks wait before a look is taken at what they wait for.
+    most_waiting: usize,
 }
 
 impl Following {
     fn new(url: String) -> Self {
-        Self { url, archives: BTreeMap::new(), running: Running::default() }
+        Self { url, archives: BTreeMap::new(), running: Running::default(), most_waiting: WAITING_MAX }
     }
 
     /// Reads what was archived since the last time, and closes the books at a moment before which all is archived.
@@ -65,23 +67,45 @@ impl Following {
         for cell in chains::cells(fleet).await? {
             self.catch_up(&cell, until).await?;
         }
+        // What was read counts first: what is missing after that is in no log.
+        self.running.count_until(until);
+        self.add_packed(until).await?;
         Ok(self.running.close(until))
     }
 
     async fn catch_up(&mut self, cell: &CellId, until: Timestamp) -> Result<()> {
-        if !self.archives.contains_key(cell) {
-            let archive = Archive::open(&self.url, cell.clone())?;
-            self.archives.insert(cell.clone(), (archive, 0));
-        }
-        let Some((archive, read)) = self.archives.get_mut(cell) else { return Ok(()) };
-        let Some(newest) = archive.newest(*read).await? else { return Ok(()) };
-        let mut reader = archive.reader(read.saturating_add(1)..=newest.number);
+        let (archive, mut read) = match self.archives.get(cell) {
+            Some((archive, read)) => (archive.clone(), *read),
+            None => (Archive::open(&self.url, cell.clone())?, 0),
+        };
+        let newest = archive.newest(read).await?.map_or(read, |newest| newest.number);
+        let mut reader = archive.reader(read.saturating_add(1)..=newest);
         while let Some(fetched) = reader.next().await? {
             let fetched = fetched.sound()?;
             let blocks = fetched.segment.into_iter().flat_map(|segment| segment.blocks);
             blocks.for_each(|block| self.running.take(&block));
-            *read = fetched.number;
-            if self.running.waiting() > WAITING_MAX {
+            read = fetched.number;
+            self.archives.insert(cell.clone(), (archive.clone(), read));
+            if self.running.waiting() > self.most_waiting {
+                self.running.count_until(until);
+                self.add_packed(until).await?;
+                self.most_waiting = self.running.waiting().saturating_mul(2).max(WAITING_MAX);
+            }
+        }
+        self.archives.insert(cell.clone(), (archive, read));
+        Ok(())
+    }
+
+    /// What a wallet left out of the log of its new cell, since it was in packs, is in the log of the cell before. If that one
+    /// is removed by now, it is taken from the packs.
+    async fn add_packed(&mut self, until: Timestamp) -> Result<()> {
+        let Some((packs, _)) = self.archives.values().next().cloned() else { return Ok(()) };
+        for (wallet, due, next) in self.running.gaps() {
+            for pack in packs.packs_between(due, next).into_iter().flatten() {
+                let Some(blocks) = packs.pack(wallet, pack).await? else { break };
+                blocks.iter().for_each(|block| self.running.take(block));
+            }
+            if self.running.waiting() > self.most_waiting {
                 self.running.count_until(until);
             }
         }
@@ -163,6 +187,37 @@ mod tests {
             let books = following.running.close(AT);
             assert_eq!((books.balances, books.difference), (number * 50, 0));
         }
+        std::fs::remove_dir_all(directory).expect("made here");
+    }
+
+    #[tokio::test]
+    async fn what_only_packs_have_is_counted_too() {
+        let directory = std::env::temp_dir().join(format!("wallet-books-{}", Uuid::now_v7()));
+        let url = format!("file://{}", directory.display());
+        let (before, cell) = (CellId::parse("cell-1").expect("sound"), CellId::parse("cell-2").expect("sound"));
+        let archive = Archive::open(&url, cell.clone()).expect("a directory");
+        let mut chain: Vec<Block> = wallet(&before, "ann").into();
+        while chain.len() < 300 {
+            let last = &chain[chain.len() - 1];
+            let mut state = last.state.clone();
+            state.balance = state.balance.checked_add(Money::from_minor(1)).expect("small");
+            let deposit = Entry::new(Uuid::now_v7(), EntryKind::Deposit, Money::from_minor(1), state.balance);
+            chain.push(chain::next(&last.head(), state, vec![deposit], AT));
+        }
+        let first = chain[..256].chunks(128);
+        for pack in first {
+            archive.put_pack(pack).await.expect("put");
+        }
+        // The cell that it moved from was removed, with its log.
+        drop(chain.drain(1..256));
+        let draft = Draft { segment: Segment { blocks: chain }, at: AT, position: String::new() };
+        archive.append(None, &draft).await.expect("it answers");
+        let mut following = Following::new(url);
+        following.catch_up(&cell, AT).await.expect("sound");
+        following.running.count_until(AT);
+        following.add_packed(AT).await.expect("sound");
+        let books = following.running.close(AT);
+        assert_eq!((books.balances, books.came_in, books.difference), (348, 348, 0));
         std::fs::remove_dir_all(directory).expect("made here");
     }
 }

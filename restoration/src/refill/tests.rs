@@ -19,6 +19,10 @@ use super::*;
 /// All blocks, rows and owners that must follow from these chains.
 async fn check_whole(store: &MemoryStore, chains: &AllChains) {
     assert_eq!(&store.chains(), chains);
+    check_rows(store, chains).await;
+}
+
+async fn check_rows(store: &MemoryStore, chains: &AllChains) {
     for (&wallet, blocks) in chains {
         let mut rows = Vec::new();
         loop {
@@ -84,6 +88,46 @@ async fn a_second_region_follows_a_log_that_grows() {
         assert_eq!((report.missing, report.damages), (vec![], 0), "seed {seed}");
         check_whole(&world.store, &chains).await;
     }
+}
+
+/// The log lacks what is in packs: so do the tables, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_cell_is_refilled_above_what_is_in_packs() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.shuffles = seed % 2 == 0;
+        let chains = world.chains(1..12, 1..400);
+        let unpacked = world.pack(&chains).await;
+        world.archive_all(&unpacked).await;
+        let is_mirror = seed % 4 < 2;
+        if is_mirror {
+            for _ in 0..world.random.usize(0..30) {
+                world.follow(Instant::now()).await.expect("followed");
+            }
+        } else {
+            let plan = Arc::new(EndsAt(world.random.usize(0..800), AtomicUsize::new(0)));
+            let _ = world.refill_through(&world.store.with_faults(plan), "first", false).await;
+        }
+        if is_mirror && !world.shuffles {
+            while world.follow(Instant::now()).await.expect("followed") {}
+        } else {
+            let report = world.refill_as(&fixture::restoring("first", false, is_mirror)).await.expect("refilled");
+            assert_eq!((report.missing, report.damages), (vec![], 0), "seed {seed}");
+        }
+        assert_eq!(world.store.chains(), unpacked, "seed {seed}");
+        check_rows(&world.store, &chains).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pack_that_is_lost_is_a_hole() {
+    let mut world = World::new(1);
+    let chain = a_chain(wallet(1), 40);
+    // Nothing is packed.
+    world.append(&[&chain[..1], &chain[36..]].concat()).await;
+    let report = world.refill("first").await.expect("refilled");
+    assert_eq!(report.missing.len(), 1);
+    assert!(report.missing[0].why.contains("blocks 1 to 35 are in no segment or pack"), "{report:?}");
 }
 
 /// Refuses every write from one on.

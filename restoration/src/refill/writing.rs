@@ -73,21 +73,28 @@ pub(super) async fn one<S: Store>(
     };
     let counts = Counts { begins, ..Counts::default() };
     let mut written = Written { wallet, chain, too_early: vec![], entry, counts };
-    let Chain::Ours(ours) = &mut written.chain else { return Ok(written) };
-    let (follow, too_early) = ours.split(blocks);
-    written.too_early = too_early;
-    let Some(last) = follow.last() else { return Ok(written) };
     let tables = Tables { store: around.store, wallet, pace };
-    match tables.put_missing(ours.there, &follow, &mut written.counts).await? {
-        Some(differs) => written.chain = Chain::Differs(differs),
-        None => {
+    let mut rest = blocks;
+    while let Chain::Ours(ours) = &mut written.chain {
+        let (follow, too_early) = ours.split(rest);
+        rest = too_early;
+        if let Some(last) = follow.last() {
+            if let Some(differs) = tables.put_missing(ours.there, &follow, &mut written.counts).await? {
+                written.chain = Chain::Differs(differs);
+                break;
+            }
             tables.record(ours, &follow).await?;
             ours.reaches(last);
             if last.state.status == Status::Erased {
                 patiently(|| around.store.erase_owner(wallet)).await?;
             }
         }
+        let Some(next) = rest.first() else { break };
+        if !tables.pass_over(archive, ours, next.number).await? {
+            break;
+        }
     }
+    written.too_early = rest;
     Ok(written)
 }
 
@@ -117,16 +124,23 @@ async fn meet<S: Store>(around: &Around<'_, S>, archive: &Archive, first: &Block
         Err(error) => return Err(error.into()),
     }
     let held = patiently(|| holes::held(around.store, wallet)).await?;
-    Ok(Chain::Ours(if is_resumed { Ours::met(first, &held) } else { Ours::new(&held) }))
+    if !is_resumed {
+        return Ok(Chain::Ours(Ours::new(&held)));
+    }
+    let mut ours = Ours::met(first, &held);
+    // What was passed over is in packs, which the newest blocks do not tell as long as there are few above.
+    advance(around.store, wallet, &mut ours, first.number).await?;
+    Ok(Chain::Ours(ours))
 }
 
-/// Goes on with a chain as far as the tables hold it.
-pub(super) async fn advance(store: &impl Store, wallet: WalletId, ours: &mut Ours) -> Result<()> {
-    loop {
-        let (follow, _) = ours.split(read(store, wallet, ours.next(), u64::MAX).await?);
-        let Some(last) = follow.last() else { return Ok(()) };
+/// Goes on with a chain as far as the tables hold it below `end`.
+pub(super) async fn advance(store: &impl Store, wallet: WalletId, ours: &mut Ours, end: u64) -> Result<()> {
+    while ours.next() < end {
+        let (follow, _) = ours.split(read(store, wallet, ours.next(), end.saturating_sub(1)).await?);
+        let Some(last) = follow.last() else { break };
         ours.reaches(last);
     }
+    Ok(())
 }
 
 async fn read(store: &impl Store, wallet: WalletId, first: u64, last: u64) -> Result<Vec<Block>> {
@@ -168,6 +182,27 @@ impl<S: Store> Tables<'_, S> {
             }
         }
         Ok(None)
+    }
+
+    /// Goes on over the packs up to `next`: their blocks are in the table of no cell. `false`: not all of them are there.
+    async fn pass_over(&self, archive: &Archive, ours: &mut Ours, next: u64) -> Result<bool> {
+        let Some(packs) = archive.packs_between(ours.next(), next) else { return Ok(false) };
+        for pack in packs {
+            let blocks = match patiently(|| archive.pack(self.wallet, pack)).await {
+                Ok(blocks) => blocks.unwrap_or_default(),
+                Err(ArchiveError::Unsound(what)) => {
+                    tracing::error!(wallet = %self.wallet, what, "a chain ends where a pack is not sound");
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (follow, _) = ours.split(blocks.clone());
+            let Some(last) = follow.last() else { return Ok(false) };
+            // With block 0, which was written before.
+            self.record(ours, &blocks).await?;
+            ours.reaches(last);
+        }
+        Ok(true)
     }
 
     /// So many at once that the newest blocks tell, after a crash, where the chain is unbroken.

@@ -23,6 +23,7 @@ pub type Chains = BTreeMap<WalletId, Vec<Block>>;
 const BEGAN: i64 = 1_760_000_000_000_000;
 /// Blocks of a segment, at most.
 const SEGMENT_BLOCKS: usize = 40;
+const PACK_BLOCKS: u64 = 64;
 /// A block comes at most about so many places after its own in the log.
 const DISORDER: usize = 60;
 
@@ -148,6 +149,24 @@ impl World {
         let last = self.log.last().map(|(entry, _)| entry);
         let entry = self.archive.append(last, &draft).await.expect("it answers").expect("nothing else writes");
         self.log.push((entry, blocks.to_vec()));
+    }
+
+    /// Puts the beginning of each long chain into packs; what is left for the log. As if the wallets had moved here
+    /// after that.
+    pub async fn pack(&mut self, chains: &Chains) -> Chains {
+        self.archive = self.archive.clone().with_packs_of(PACK_BLOCKS);
+        self.store = self.store.with_packs(self.archive.clone());
+        let mut rest = chains.clone();
+        for blocks in rest.values_mut() {
+            let packed = self.random.usize(0..=blocks.len() / PACK_BLOCKS as usize) * PACK_BLOCKS as usize;
+            for pack in blocks[..packed].chunks(PACK_BLOCKS as usize) {
+                self.archive.put_pack(pack).await.expect("put");
+            }
+            if packed > 0 && packed < blocks.len() {
+                drop(blocks.drain(1..packed));
+            }
+        }
+        rest
     }
 
     /// The blocks that are in no other segment.
