@@ -204,6 +204,29 @@ impl Fleet {
         self.ctl(&["local", "kill", name]).await;
     }
 
+    /// The database of a cell and everything in it is gone; a new one has empty tables.
+    pub async fn destroy(&self, cell: &str) {
+        self.kill_for_good(&format!("{cell}-a")).await;
+        let database = format!("{cell}-db");
+        self.kill_for_good(&database).await;
+        for entry in std::fs::read_dir(self.data().join("db")).expect("a folder").flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&database) {
+                std::fs::remove_file(entry.path()).expect("removed");
+            }
+        }
+        self.restart(&database).await;
+        let made =
+            Command::new(programs::program("cell")).args(["tables", "create"]).args(self.tables_of(cell)).output();
+        assert!(made.expect("it runs").status.success());
+    }
+
+    /// Which tables are a cell's, as its processes are given them.
+    pub fn tables_of(&self, cell: &str) -> [String; 4] {
+        let number: u16 = cell.trim_start_matches("cell-").parse().expect("its number");
+        let endpoint = self.ports.cell_db(number);
+        ["--dynamodb-endpoint".into(), endpoint, "--table-prefix".into(), format!("{cell}-")]
+    }
+
     /// SIGKILL, and it stays down.
     pub async fn kill_for_good(&self, name: &str) {
         self.ctl(&["local", "kill", name, "--keep-down"]).await;

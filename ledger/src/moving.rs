@@ -30,6 +30,24 @@ impl Copy {
         Copy { prefix: unbroken(newest).map(Block::head), tombstone: is_tombstone(target, head).then(|| head.head()) }
     }
 
+    /// The same of a target that need not hold what is up to `packed`, since that is in packs. `newest` are its newest blocks,
+    /// as before: of a copy that begins above the packs, block 0 is among them for as long as it may have a hole.
+    pub fn above(self, packed: &Head, newest: &[Block]) -> Copy {
+        match self.prefix {
+            Some(prefix) if prefix.number > packed.number => Copy { prefix: Some(prefix), ..self },
+            _ => {
+                let mut last = packed.clone();
+                for block in newest.iter().rev().filter(|block| block.number > packed.number) {
+                    if !follows((last.number, last.hash), block) {
+                        break;
+                    }
+                    last = block.head();
+                }
+                Copy { prefix: Some(last), ..self }
+            }
+        }
+    }
+
     fn newest(&self) -> Option<&Head> {
         self.tombstone.as_ref().or(self.prefix.as_ref())
     }
@@ -46,16 +64,18 @@ pub fn unbroken(newest: &[Block]) -> Option<&Block> {
     if lowest.number > 0 && newest.len() < NEWEST_BLOCKS {
         return None;
     }
-    let follows =
-        |last: &Block, next: &Block| last.number.checked_add(1) == Some(next.number) && next.previous == last.hash;
     let mut last = lowest;
     for next in newest.iter().rev().skip(1) {
-        if !follows(last, next) {
+        if !follows((last.number, last.hash), next) {
             break;
         }
         last = next;
     }
     Some(last)
+}
+
+fn follows((number, hash): (u64, Hash), next: &Block) -> bool {
+    number.checked_add(1) == Some(next.number) && next.previous == hash
 }
 
 /// Whether this block, the last one in `cell`, says that the wallet left from there. An unfinished copy ends otherwise.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use archive::Archive;
 use ledger::fence::HEAD_LIFETIME;
 use ledger::{Append, Block, Entry, EntryKind, Guard, Money, Owner, Timestamp, Trace, WalletKey, chain, moving};
 use store::memory::{Fate, Fault, FaultPlan, MemoryStore};
-use store::{Chains, Forgotten, Genesis, Owners};
+use store::packing::Packing;
+use store::{BlockRange, Chains, Forgotten, Genesis, Owners};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::{Bucket, CellId, UserId, WalletId};
@@ -375,4 +377,119 @@ async fn buckets_left_closed_are_served_where_the_target_says() {
     assert_eq!(serves(), [false, true]);
     assert!(source.read().await.expect("answers").iter().all(|stand| stand.has_moved_to(&to.cell)));
     assert_eq!(settle(&from, &to, group).await.expect("answers"), Settled::default());
+}
+
+/// Cells with the same packs, of a few blocks each.
+fn packed_sides() -> (Side<MemoryStore>, Side<MemoryStore>, Archive) {
+    let packs = Archive::open("memory:///", cell("a")).expect("a store").with_packs_of(PACK_BLOCKS);
+    let with = |side: Side<MemoryStore>| Side { store: side.store.with_packs(packs.clone()), ..side };
+    (with(side("a")), with(side("b")), packs)
+}
+
+const PACK_BLOCKS: u64 = 64;
+const KEPT: u64 = 34;
+
+/// The numbers of the blocks that the table holds.
+fn held(side: &Side<MemoryStore>, wallet: WalletId) -> Vec<u64> {
+    side.store.tables().chain(wallet).map(|block| block.number).collect()
+}
+
+async fn pack(side: &Side<MemoryStore>, packs: &Archive, wallet: WalletId) {
+    let before = Timestamp::from_micros(i64::MAX);
+    let packing = Packing { cell: &side.cell, packs, before, kept: KEPT };
+    packing.pack(&side.store, wallet).await.expect("sound");
+}
+
+/// All blocks of a wallet, and the rows that follow from them, as the cell serves them.
+async fn served(side: &Side<MemoryStore>, wallet: WalletId) -> (Vec<Block>, Vec<String>) {
+    let mut blocks: Vec<Block> = Vec::new();
+    loop {
+        let rest = BlockRange { first: blocks.len() as u64, last: u64::MAX, newest_first: false };
+        let page = side.store.page(wallet, rest, 100).await.expect("answers");
+        blocks.extend(page.blocks);
+        if !page.more {
+            break;
+        }
+    }
+    let rows = side.store.stored_rows(wallet, None, 10_000).await.expect("answers");
+    (blocks, rows.items.into_iter().map(|row| row.key).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_in_packs_are_not_copied() {
+    let (a, b, packs) = packed_sides();
+    let wallet = wallet_of(&a, 300).await;
+    pack(&a, &packs, wallet).await;
+    let kept = held(&a, wallet);
+    assert_eq!(kept[..2], [0, 256]);
+    with_mover(&a, &b, async |mover| {
+        let size = mover.size_at_source(wallet).await.expect("answers");
+        let blocks = kept.len() as u64;
+        assert!(size < blocks * 400, "{size} bytes of {blocks} blocks");
+        assert_eq!(mover.move_wallet(wallet).await.expect("moved"), Moved::Done);
+        assert_eq!(mover.pace.progress.blocks.load(Ordering::Relaxed), blocks);
+    })
+    .await;
+    let moved = a.store.head(wallet).await.expect("answers").expect("there").number;
+    assert_eq!(held(&b, wallet), [kept, vec![moved]].concat());
+    let (blocks, rows) = served(&b, wallet).await;
+    assert_eq!(served(&a, wallet).await.0, blocks);
+    assert_eq!(blocks.len(), 301);
+    // Of the runs and snapshots of all blocks, whether they were copied or not.
+    let runs = rows.iter().filter(|row| row.starts_with("marks")).count();
+    assert_eq!((runs, rows.len() - runs), (4, 4), "{rows:?}");
+    // What is left behind goes, and comes back.
+    forgets(&a, &b, wallet).await.expect("forgotten");
+    assert_eq!(held(&a, wallet), [moved]);
+    deposit(&b, wallet).await;
+    moves(&b, &a, wallet).await.expect("moved back");
+    forgets(&b, &a, wallet).await.expect("forgotten");
+    assert_eq!(served(&a, wallet).await.0.len(), 303);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_above_packs_is_gone_on_with_wherever_it_ended() {
+    let mut ended = 0;
+    for writes in 0.. {
+        let (a, b, packs) = packed_sides();
+        let wallet = wallet_of(&a, 130).await;
+        pack(&a, &packs, wallet).await;
+        let takes = Side { store: b.store.with_faults(Arc::new(Takes(AtomicUsize::new(writes)))), ..b.clone() };
+        let is_done = moves(&a, &takes, wallet).await.is_ok();
+        if writes % 2 == 0 {
+            // More has been packed by the time the next mover comes.
+            for _ in 0..40 {
+                if a.store.head(wallet).await.expect("answers").expect("there").home == a.cell {
+                    deposit(&a, wallet).await;
+                }
+            }
+            pack(&a, &packs, wallet).await;
+        }
+        assert_eq!(moves(&a, &b, wallet).await.expect("moved"), Moved::Done, "after {writes} writes");
+        let whole = served(&b, wallet).await.0;
+        assert_eq!(whole, served(&a, wallet).await.0, "after {writes} writes");
+        assert_eq!(whole.last().map(|block| block.number + 1), Some(whole.len() as u64));
+        forgets(&a, &b, wallet).await.expect("forgotten");
+        if is_done {
+            ended = writes;
+            break;
+        }
+    }
+    assert!(ended > 40, "{ended}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_that_are_in_no_pack_are_never_passed_over() {
+    let (a, b, packs) = packed_sides();
+    let wallet = wallet_of(&a, 100).await;
+    pack(&a, &packs, wallet).await;
+    // Another cell, with other packs, knows nothing of them.
+    let elsewhere = Archive::open("memory:///", cell("a")).expect("a store").with_packs_of(PACK_BLOCKS);
+    let lost = Side { store: a.store.with_packs(elsewhere.clone()), ..a.clone() };
+    let to = Side { store: b.store.with_packs(elsewhere), ..b.clone() };
+    let error = moves(&lost, &to, wallet).await.expect_err("blocks are missing");
+    assert!(matches!(&error, MoveError::Diverged { what, .. } if what.contains("pack")), "{error}");
+    let head = a.store.head(wallet).await.expect("answers").expect("there");
+    assert_eq!(head.home, a.cell);
+    assert_eq!(moves(&a, &b, wallet).await.expect("moved"), Moved::Done);
 }

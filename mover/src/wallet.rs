@@ -1,6 +1,7 @@
 //! One wallet: copy, tail, cut over.
 
 mod copying;
+mod packed;
 
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ struct Seen {
     /// Before either was asked.
     at: Instant,
     copy: Copy,
+    /// The last block that the target does not need to hold, since it and all below are in packs.
+    packed: Option<Head>,
 }
 
 enum Written {
@@ -58,7 +61,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
 
     async fn steps(&self, wallet: WalletId, chase: &mut Chase) -> Result<Moved, MoveError> {
         let (from, to) = (&self.route.from.cell, &self.route.to.cell);
-        let mut seen = self.look(wallet).await?;
+        let mut seen = self.look(wallet, None).await?;
         let (mut counted, mut recounts) = (false, 0);
         let (mut begins_at, mut beginnings) = (0, 0);
         let mut begun: Option<Instant> = None;
@@ -69,7 +72,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 if let Some(prefix) = &seen.copy.prefix
                     && let Err(broken) = self.check_whole(&self.route.to, prefix).await
                 {
-                    let again = self.look(wallet).await?;
+                    let again = self.look(wallet, seen.packed.take()).await?;
                     // It was being purged while it was counted, and may have been filled again since.
                     recounts += 1;
                     if again.copy == seen.copy && recounts > RECOUNTS_MAX {
@@ -112,7 +115,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                     self.check_stop()?;
                     // A block after an old head could land where the chain has been purged since.
                     if seen.at.elapsed() > self.head_lifetime / 2 {
-                        seen = self.look(wallet).await?;
+                        seen = self.look(wallet, seen.packed).await?;
                         continue;
                     }
                     let slows = chase.cuts_over();
@@ -121,7 +124,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                     }
                     if slows {
                         self.holds.hold(wallet).await;
-                        seen = self.look(wallet).await?;
+                        seen = self.look(wallet, seen.packed).await?;
                         continue;
                     }
                     begun.get_or_insert_with(Instant::now);
@@ -137,7 +140,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         Err(MoveError::Contended(wallet))
     }
 
-    async fn look(&self, wallet: WalletId) -> Result<Seen, MoveError> {
+    async fn look(&self, wallet: WalletId, packed: Option<Head>) -> Result<Seen, MoveError> {
         let began = Instant::now();
         // The target first: seen after the source, a copy could be ahead of it because another
         // mover moved the wallet in between, and would look like another chain.
@@ -145,7 +148,13 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let asked = Instant::now();
         let source = retry::read(random(wallet), || self.route.from.store.head(wallet)).await?;
         self.pace.source_answered(asked.elapsed());
-        Ok(Seen { source: source.map(|block| block.head()), at: began, copy: Copy::of(&self.route.to.cell, &target) })
+        let mut copy = Copy::of(&self.route.to.cell, &target);
+        // What was purged below a tombstone is copied again, whether it is in packs or not.
+        let packed = packed.filter(|_| copy.tombstone.is_none() && copy.prefix.is_some());
+        if let Some(packed) = &packed {
+            copy = copy.above(packed, &target);
+        }
+        Ok(Seen { source: source.map(|block| block.head()), at: began, copy, packed })
     }
 
     /// Appends the `Moved` block to the source: the moment from which nothing can be written there.
@@ -160,14 +169,14 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let sign_by = Some(seen.at + self.head_lifetime);
         self.bring_owner(wallet, after).await?;
         if let Written::No = self.append_before(&self.route.from.store, wallet, append.clone(), sign_by).await? {
-            return self.look(wallet).await;
+            return self.look(wallet, seen.packed).await;
         }
         let head = append.blocks[0].head();
         seen.source = Some(head.clone());
         // The one write between the two homes: a request that comes meanwhile is sent on with this very block.
         let written = self.append_at(&self.route.to.store, wallet, append).await?;
         if matches!(written, Written::No) || seen.copy.tombstone.is_some() {
-            return self.look(wallet).await;
+            return self.look(wallet, seen.packed).await;
         }
         seen.copy.prefix = Some(head);
         Ok(seen)
@@ -209,19 +218,20 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         }
     }
 
-    /// About how many bytes the wallet's chain has at the source: estimated from its newest blocks.
+    /// About how many bytes of the wallet's chain are to be copied: estimated from its newest blocks.
     pub async fn size_at_source(&self, wallet: WalletId) -> Result<u64, MoveError> {
         let newest = BlockRange { first: 0, last: u64::MAX, newest_first: true };
         let some = self.route.from.store.held_page(wallet, newest, SAMPLE_BLOCKS).await?.blocks;
         let Some(head) = some.first() else { return Ok(0) };
         let bytes: u64 = some.iter().map(|block| canonical::size(block) as u64).sum();
-        Ok(bytes.saturating_mul(head.number + 1) / some.len() as u64)
+        let copied = head.number.saturating_add(1).saturating_sub(self.first_unpacked(wallet, head.number).await?);
+        Ok(bytes.saturating_mul(copied) / some.len() as u64)
     }
 
     /// Whether the target's chain begins with all of the source's: same block at the number of the source's last one,
     /// and nothing missing before it.
     pub async fn verify_wallet(&self, wallet: WalletId) -> Result<(), MoveError> {
-        let Seen { source: Some(source), copy, .. } = self.look(wallet).await? else { return Ok(()) };
+        let Seen { source: Some(source), copy, .. } = self.look(wallet, None).await? else { return Ok(()) };
         if source.home == self.route.from.cell {
             return Err(diverged(wallet, format!("it has not left {}", source.home)));
         }

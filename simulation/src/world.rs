@@ -83,10 +83,11 @@ pub fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn tables_of(cell: usize, packs: Option<Archive>) -> MemoryStore {
+/// All cells have the same packs.
+fn tables_of(cell: usize, packs: Option<Archive>, all: &MemoryStore) -> MemoryStore {
     let store = MemoryStore::new(Genesis::of(Bucket::all().filter(|bucket| first_owner(*bucket) == cell)));
     match packs {
-        Some(packs) => store.with_packs(packs),
+        Some(packs) => store.with_packs(packs).with_dropped_of(all),
         None => store,
     }
 }
@@ -117,11 +118,12 @@ impl Cell {
 impl World {
     pub fn new(random: &mut fastrand::Rng, mistake: Mistake, packs: Option<Archive>) -> Arc<World> {
         let healed = Arc::new(AtomicBool::new(false));
+        let all = MemoryStore::default();
         let cells = (0..CELLS)
             .map(|number| Cell {
                 id: cell_id(number),
                 is_stopped: AtomicBool::new(false),
-                store: tables_of(number, packs.clone()).with_mutation(mistake.in_stores()),
+                store: tables_of(number, packs.clone(), &all).with_mutation(mistake.in_stores()),
                 faults: Arc::new(Faults::new(random.fork(), healed.clone()).with_stalls()),
                 processes: (0..INSTANCES).map(|_| Mutex::new(None)).collect(),
             })

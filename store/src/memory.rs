@@ -63,8 +63,12 @@ pub struct MemoryStore {
     log: Arc<Mutex<changes::Log>>,
     faults: Option<Arc<dyn FaultPlan>>,
     packs: Option<Archive>,
+    /// For checkers: what is in packs, and was deleted from tables.
+    dropped: Dropped,
     mutation: Mutation,
 }
+
+type Dropped = Arc<Mutex<BTreeMap<WalletId, BTreeMap<u64, Block>>>>;
 
 /// A deliberate mistake, for showing that a simulation would find it. Never set outside tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +104,11 @@ impl MemoryStore {
         Self { packs: Some(packs), ..self.clone() }
     }
 
+    /// The same tables; what is deleted from these or from the other ones since it is in a pack is in the chains of both.
+    pub fn with_dropped_of(&self, other: &Self) -> Self {
+        Self { dropped: other.dropped.clone(), ..self.clone() }
+    }
+
     pub fn with_mutation(&self, mutation: Mutation) -> Self {
         Self { mutation, ..self.clone() }
     }
@@ -107,13 +116,24 @@ impl MemoryStore {
     /// All blocks as they are now, in order: what a checker examines. Blocks that were dropped because they are in a pack
     /// are among them, unless what the cell holds of the wallet was purged.
     pub fn chains(&self) -> BTreeMap<WalletId, Vec<Block>> {
-        let tables = self.lock();
-        tables.chains.keys().map(|wallet| (*wallet, tables.with_dropped(*wallet))).collect()
+        let (tables, dropped) = (self.lock(), self.lock_dropped());
+        let whole = |chain: &BTreeMap<u64, Block>, dropped: &BTreeMap<u64, Block>| {
+            let head = chain.last_key_value().map_or(0, |(number, _)| *number);
+            let mut whole: BTreeMap<u64, Block> = dropped.range(..head).map(|(n, block)| (*n, block.clone())).collect();
+            whole.extend(chain.clone());
+            whole.into_values().collect()
+        };
+        let of = |(wallet, chain): (&WalletId, &BTreeMap<u64, Block>)| {
+            let dropped = dropped.get(wallet).filter(|_| chain.contains_key(&0));
+            let blocks = dropped.map_or_else(|| chain.values().cloned().collect(), |dropped| whole(chain, dropped));
+            (*wallet, blocks)
+        };
+        tables.chains.iter().map(of).collect()
     }
 
     /// Blocks that were dropped because they are in a pack.
     pub fn dropped(&self) -> usize {
-        self.lock().dropped.values().map(BTreeMap::len).sum()
+        self.lock_dropped().values().map(BTreeMap::len).sum()
     }
 
     /// All recorded runs as they are now.
@@ -147,6 +167,10 @@ impl MemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_dropped(&self) -> MutexGuard<'_, BTreeMap<WalletId, BTreeMap<u64, Block>>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fate(&self, write: bool) -> (Fault, Duration) {
@@ -227,7 +251,13 @@ impl Chains for MemoryStore {
 
     async fn drop_packed(&self, packed: &[Block]) -> Result<(), StoreError> {
         let packed = packed.to_vec();
-        self.write(move |tables| tables.drop_packed(&packed)).await
+        let store = self.clone();
+        let drop_all = move |tables: &mut Tables| {
+            for block in tables.drop_packed(&packed) {
+                store.lock_dropped().entry(block.wallet).or_default().insert(block.number, block);
+            }
+        };
+        self.write(drop_all).await
     }
 
     async fn append_before(&self, append: &Append, sign_by: Option<Instant>) -> Result<(), AppendError> {

@@ -156,7 +156,7 @@ async fn a_destroyed_cell_is_restored_from_its_archive() {
             confirmed.extend(one.await.expect("it pays"));
         }
         let before = chains(fleet, 2).await;
-        fixture.destroy().await;
+        fleet.destroy(CELL).await;
         let archived = archived(fleet).await;
 
         let began = Instant::now();

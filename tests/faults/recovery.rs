@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use store::{CellRow, CellRows};
@@ -59,31 +58,12 @@ impl Fixture {
         answer.text
     }
 
-    fn tables(&self) -> [String; 4] {
-        let endpoint = self.fleet.ports.cell_db(2);
-        ["--dynamodb-endpoint".into(), endpoint, "--table-prefix".into(), format!("{CELL}-")]
-    }
-
-    /// The database and everything in it is gone; a new one has empty tables.
-    pub async fn destroy(&self) {
-        self.fleet.kill_for_good("cell-2-a").await;
-        self.fleet.kill_for_good("cell-2-db").await;
-        for entry in std::fs::read_dir(self.path("db")).expect("a folder").flatten() {
-            if entry.file_name().to_string_lossy().starts_with("cell-2-db") {
-                std::fs::remove_file(entry.path()).expect("removed");
-            }
-        }
-        self.fleet.restart("cell-2-db").await;
-        let made = Command::new(program("cell")).args(["tables", "create"]).args(self.tables()).output();
-        assert!(made.expect("it runs").status.success());
-    }
-
     /// What a process of the cell says when it is started now; it must not stay.
     async fn refuses_to_start(&self) -> String {
         let mut command = tokio::process::Command::new(program("cell"));
         let listen = format!("127.0.0.1:{}", ports::free_port());
         command.args(["serve", "--id", CELL, "--listen", &listen, "--config"]).arg(self.fleet.config());
-        let output = within(20, "its end", command.args(self.tables()).kill_on_drop(true).output()).await;
+        let output = within(20, "its end", command.args(self.fleet.tables_of(CELL)).kill_on_drop(true).output()).await;
         let output = output.expect("it runs");
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -142,7 +122,7 @@ async fn a_destroyed_cell_is_restored_and_what_was_lost_is_named() {
 
         let running = fixture.restore(&[]).await.expect_err("it runs");
         assert!(running.contains("cell_running"), "{running}");
-        fixture.destroy().await;
+        fixture.fleet.destroy(CELL).await;
         let because = json!({ "actor": "test", "reason": "to see" });
         let (status, answer) = fixture.operator(&format!("/v1/cells/{CELL}/restore/finish"), because.clone()).await;
         assert_eq!((status, answer["code"].as_str()), (409, Some("no_restore")));
@@ -217,7 +197,7 @@ async fn a_cell_is_restored_to_a_moment_from_a_whole_file_only() {
         let name = file.to_string_lossy().into_owned();
         fixture.fleet.ctl(&["cell", "export", CELL, "--to", &name]).await;
         std::fs::write(fixture.path("events.ndjson"), "").expect("written");
-        fixture.destroy().await;
+        fixture.fleet.destroy(CELL).await;
 
         let whole = std::fs::read_to_string(&file).expect("text");
         let lines: Vec<&str> = whole.lines().collect();

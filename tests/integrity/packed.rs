@@ -1,6 +1,7 @@
 //! Old blocks leave the table of a real cell, and nothing that customers and auditors see changes.
 
 use serde_json::Value;
+use store::dynamodb::DynamoStore;
 use store::{BlockRange, Chains};
 use topology::WalletId;
 
@@ -45,12 +46,11 @@ async fn old_blocks_leave_the_table_and_are_still_served() {
         let at = first["timestamp"].as_str().expect("a time").to_owned();
         let before = past(&client, ann, &at).await;
         let store = fleet.store(1).await;
-        let held = async || {
-            let lowest = BlockRange { first: 1, last: u64::MAX, newest_first: false };
-            let page = store.held_page(ann, lowest, 1).await.expect("it answers");
-            page.blocks[0].number
+        let lowest = async |store: &DynamoStore| {
+            let held = BlockRange { first: 1, last: u64::MAX, newest_first: false };
+            store.held_page(ann, held, 1).await.expect("it answers").blocks[0].number
         };
-        until(PATIENCE_S, "old blocks leave the table", async || held().await > PACKED_AT_LEAST).await;
+        until(PATIENCE_S, "old blocks leave the table", async || lowest(&store).await > PACKED_AT_LEAST).await;
 
         assert_eq!(past(&client, ann, &at).await, before);
         // An old deposit is reversed, and that only once.
@@ -65,6 +65,30 @@ async fn old_blocks_leave_the_table_and_are_still_served() {
 
         fleet.ctl(&["ledger", "verify"]).await;
         fleet.ctl(&["migrate", "--user", &users[0], "--to", "cell-2", "--yes"]).await;
+        assert!(lowest(&fleet.store(2).await).await > PACKED_AT_LEAST, "packs are not copied");
+        client.insist(&Call::deposit(ann, "1").key("d7")).await.expect(200);
+        assert_eq!(past(&client, ann, &at).await[..2], before[..2]);
+        fleet.ctl(&["ledger", "verify"]).await;
+        fleet.ctl(&["audit", "conservation"]).await;
+
+        // The log of its new cell lacks these blocks, and so do the tables that are restored from it.
+        let newest = client.send(&Call::get(format!("/api/v1/wallets/{ann}"))).await.expect(200).json();
+        let archive = format!("file://{}", fleet.data().join("archive").display());
+        until(PATIENCE_S, "all is archived", async || {
+            let verified = fleet.ctl(&["archive", "verify", "--archive", &archive, "--cell", "cell-2"]).await;
+            assert_eq!(verified["findings"], Value::from(Vec::<Value>::new()), "{verified}");
+            let balances = ["archive", "balances", "--archive", &archive, "--cell", "cell-2", "--at"];
+            let balances = fleet.ctl(&[&balances[..], &["2999-01-01T00:00:00Z"]].concat()).await;
+            balances.to_string().contains(&ann.to_string())
+        })
+        .await;
+        fleet.destroy("cell-2").await;
+        let restored = fleet.ctl(&["--reason", "lost", "cell", "restore", "cell-2", "--from", "archive"]).await;
+        assert_eq!(restored["missing"], Value::from(Vec::<Value>::new()), "{restored}");
+        fleet.restart("cell-2-a").await;
+        fleet.until_all_ready(&[]).await;
+        assert!(lowest(&fleet.store(2).await).await > PACKED_AT_LEAST);
+        assert_eq!(client.send(&Call::get(format!("/api/v1/wallets/{ann}"))).await.expect(200).json(), newest);
         assert_eq!(past(&client, ann, &at).await[..2], before[..2]);
         fleet.ctl(&["ledger", "verify"]).await;
         fleet.ctl(&["audit", "conservation"]).await;

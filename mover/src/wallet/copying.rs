@@ -22,13 +22,18 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         last: u64,
     ) -> Result<Seen, MoveError> {
         if seen.at.elapsed() > self.head_lifetime / 2 {
-            return self.look(wallet).await;
+            return self.look(wallet, seen.packed).await;
         }
+        let unpacked = self.copied_from(&seen, first).await?;
+        if first == 1 && unpacked > 1 {
+            return self.pass_over(wallet, seen, unpacked).await;
+        }
+        let last = if first == 0 && unpacked > 1 { 0 } else { last };
         let range = BlockRange { first, last, newest_first: false };
         let page = retry::read(random(wallet), || self.route.from.store.blocks(wallet, range, PAGE_BLOCKS)).await?;
         if page.is_empty() {
             // What was there is gone: purged, after another mover moved it.
-            return self.look(wallet).await;
+            return self.look(wallet, seen.packed).await;
         }
         if let Err(fault) = moving::check_links(seen.copy.prefix.as_ref(), &page) {
             // The same, but for the tombstone: the source was purged after the target was seen.
@@ -45,7 +50,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             // Later it could land below a tombstone, with the blocks there purged since.
             let sign_by = Some(seen.at + self.head_lifetime);
             self.append_before(&self.route.to.store, wallet, append, sign_by).await?;
-            return self.look(wallet).await;
+            return self.look(wallet, seen.packed).await;
         }
         let arrives = |block: &Block| block.number == source.number && block.home == self.route.to.cell;
         let is_first_stay = seen.copy.tombstone.is_none();
@@ -68,7 +73,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
                 false => self.refill(wallet, chunk).await?,
             };
             if let Written::No = written {
-                return self.look(wallet).await;
+                return self.look(wallet, seen.packed).await;
             }
             self.pace.progress.copied(chunk.len() as u64, bytes);
             rest = after;
@@ -77,7 +82,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
         let head = page.last().expect("it is not empty").head();
         // What was refilled reaches up to the tombstone now, or the chain has gone on after it.
         if seen.copy.tombstone.is_some() {
-            return self.look(wallet).await;
+            return self.look(wallet, seen.packed).await;
         }
         seen.copy.prefix = Some(head);
         Ok(seen)
@@ -119,8 +124,8 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
 
     /// The two cells are seen one after the other, so that two true views can contradict each other. A fault is one only
     /// if another look finds the same.
-    async fn unless_changed(&self, wallet: WalletId, seen: Seen, what: String) -> Result<Seen, MoveError> {
-        let again = self.look(wallet).await?;
+    pub(super) async fn unless_changed(&self, wallet: WalletId, seen: Seen, what: String) -> Result<Seen, MoveError> {
+        let again = self.look(wallet, seen.packed).await?;
         let is_same = again.source == seen.source && again.copy == seen.copy;
         if is_same { Err(diverged(wallet, what)) } else { Ok(again) }
     }

@@ -26,8 +26,6 @@ pub struct Tables {
     /// `None`: erased.
     pub(super) owners: BTreeMap<WalletId, Option<Owner>>,
     pub(super) genesis: Option<Genesis>,
-    /// For checkers: what is in no chain above because it is in a pack.
-    pub(super) dropped: BTreeMap<WalletId, BTreeMap<u64, Block>>,
 }
 
 impl Tables {
@@ -86,27 +84,16 @@ impl Tables {
         }
     }
 
-    /// Deletes blocks that are in a pack: see [`Chains::drop_packed`](crate::Chains::drop_packed).
-    pub(super) fn drop_packed(&mut self, packed: &[Block]) {
+    /// Deletes blocks that are in a pack: see [`Chains::drop_packed`](crate::Chains::drop_packed). Those that were there.
+    pub(super) fn drop_packed(&mut self, packed: &[Block]) -> Vec<Block> {
+        let mut dropped = Vec::new();
         for block in packed.iter().filter(|block| block.number > 0) {
             let Some(chain) = self.chains.get_mut(&block.wallet) else { continue };
             if chain.get(&block.number) == Some(block) {
-                chain.remove(&block.number);
-                self.dropped.entry(block.wallet).or_default().insert(block.number, block.clone());
+                dropped.extend(chain.remove(&block.number));
             }
         }
-    }
-
-    /// A chain with what was dropped of it, unless what is held of the wallet was purged.
-    pub(super) fn with_dropped(&self, wallet: WalletId) -> Vec<Block> {
-        let head = self.head(wallet).map_or(0, |head| head.number);
-        let dropped =
-            self.dropped.get(&wallet).filter(|_| self.chain(wallet).next().is_some_and(|one| one.number == 0));
-        let below = dropped.into_iter().flat_map(|dropped| dropped.range(..head)).map(|(_, block)| block);
-        // What is held may have been written again since.
-        let mut chain: BTreeMap<u64, &Block> = below.map(|block| (block.number, block)).collect();
-        chain.extend(self.chain(wallet).map(|block| (block.number, block)));
-        chain.into_values().cloned().collect()
+        dropped
     }
 
     /// Recorded runs, newest first.
