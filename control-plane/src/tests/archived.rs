@@ -1,13 +1,18 @@
 //! A cell gets its chains back from its archive: over real tables, without the cells' processes.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use archive::{Archive, Draft, Segment};
 use control_api::restore::{FromArchive, Refilled, RestoreChain};
 use ledger::{Block, Entry, EntryKind, Key, Money, Owner, WalletKey, canonical, chain};
 use mover::wall_clock;
+use restoration::around::Around;
+use restoration::refill::Refill;
 use store::Owners;
+use store::memory::{Fate, FaultPlan, MemoryStore};
+use topology::restoring::Restoring;
 use topology::{Bucket, UserId, WalletId};
 use uuid::Uuid;
 
@@ -199,6 +204,51 @@ async fn how_fast_a_cell_is_restored() {
             archive / file
         );
     }
+}
+
+/// As slow as DynamoDB, and as little work for the processors here.
+struct Elsewhere;
+
+impl FaultPlan for Elsewhere {
+    fn next(&self, write: bool) -> Fate {
+        Fate { before: Duration::from_millis(if write { 7 } else { 5 }), ..Fate::default() }
+    }
+}
+
+/// Prints the same for tables that are on other machines: all that they would do is left out. 16 blocks of a file that are
+/// written at once cost what one does; DynamoDB takes longer for them. Run it with `--ignored`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn how_fast_tables_elsewhere_are_restored() {
+    let folder = Folder::new("measured");
+    let (_fixture, plane) = archived_at(Some(folder.url())).await;
+    let chains = chains();
+    let in_order: Vec<Block> =
+        (0..BLOCKS as usize).flat_map(|number| chains.iter().map(move |chain| chain[number].clone())).collect();
+    archive(&folder.archive(), &in_order.chunks(1_000).map(<[Block]>::to_vec).collect::<Vec<_>>()).await;
+    let known = plane.control.fleet.placements.refresh().await.expect("answers").expect("there");
+    let entry = known.placement.cell_named(&cell_id(1)).expect("registered");
+    let mut rates = Vec::new();
+    for archived in [false, true] {
+        let store = MemoryStore::new(store::Genesis::of([])).with_faults(Arc::new(Elsewhere));
+        let around = Around { placement: &known.placement, entry, store: &store, others: &[], clock: &wall_clock };
+        let began = Instant::now();
+        if archived {
+            let restoring = serde_json::json!({ "done": false, "since": "now", "actor": "", "reason": "" });
+            let restoring: Restoring = serde_json::from_value(restoring).expect("sound");
+            let mut refill = Refill::resume(folder.archive(), &store, &restoring).await.expect("read");
+            refill.run(&around, tokio::time::Instant::now() + Duration::from_secs(600)).await.expect("refilled");
+        } else {
+            for chain in &chains {
+                restoration::chains::put(&store, chain[0].wallet, chain).await.expect("written");
+            }
+        }
+        assert_eq!(store.chains().values().map(Vec::len).sum::<usize>(), in_order.len());
+        rates.push(in_order.len() as f64 / began.elapsed().as_secs_f64());
+    }
+    let [file, archive] = rates[..] else { unreachable!("two ways") };
+    let ratio = archive / file;
+    println!("tables elsewhere: {file:.0} blocks/s from a file, {archive:.0} from the archive, ratio {ratio:.1}");
 }
 
 /// Chain by chain, as `ctl` sends them.
