@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use topology::{CellId, Version};
+use topology::{CellId, Version, ZoneId};
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
@@ -14,6 +14,19 @@ const FILE_MAX_BYTES: u64 = 1024 * 1024;
 pub struct Settings {
     pub images: BTreeMap<Version, String>,
     pub clusters: BTreeMap<CellId, Cluster>,
+    /// Of cells with a second Region: their cluster there.
+    #[serde(default)]
+    pub standbys: BTreeMap<CellId, Standby>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standby {
+    /// Zones of that Region: an instance in one of them is in this cluster.
+    pub zones: Vec<ZoneId>,
+    /// As that Region's registry has them.
+    pub images: BTreeMap<Version, String>,
+    pub cluster: Cluster,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,6 +64,14 @@ fn usual_namespace() -> String {
 }
 
 impl Settings {
+    /// The cluster with the cell's instances of this zone, and the images there: after a failover they are in the other
+    /// Region.
+    pub fn at(&self, cell: &CellId, zone: &ZoneId) -> Option<(&BTreeMap<Version, String>, &Cluster)> {
+        let standby = self.standbys.get(cell).filter(|standby| standby.zones.contains(zone));
+        let standby = standby.map(|standby| (&standby.images, &standby.cluster));
+        standby.or_else(|| Some((&self.images, self.clusters.get(cell)?)))
+    }
+
     pub fn read(path: &Path) -> Result<Self, String> {
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let size = std::fs::metadata(path).map_err(|error| named(&error))?.len();
@@ -59,7 +80,8 @@ impl Settings {
         }
         let text = std::fs::read(path).map_err(|error| named(&error))?;
         let settings: Self = serde_json::from_slice(&text).map_err(|error| named(&error))?;
-        match settings.images.iter().find(|(_, image)| !image.contains("@sha256:")) {
+        let mut images = settings.images.iter().chain(settings.standbys.values().flat_map(|standby| &standby.images));
+        match images.find(|(_, image)| !image.contains("@sha256:")) {
             // A tag may be moved to another build between two zones.
             Some((version, image)) => Err(named(&format!("the image of {version}, {image}, has no digest"))),
             None => Ok(settings),

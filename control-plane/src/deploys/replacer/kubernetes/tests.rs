@@ -6,6 +6,7 @@ use aws_credential_types::Credentials;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use topology::{CellId, ZoneId};
 
 use super::eks::signed;
 use super::rollout::{ORDER, Rollout, Step};
@@ -110,6 +111,31 @@ fn the_file_says_what_is_wrong_with_it() {
         assert!(error.contains(said), "{of}: {error}");
     }
     let _ = std::fs::remove_file(path);
+}
+
+#[test]
+fn an_instance_is_in_the_cluster_of_its_zone() {
+    let cluster = |server: &str| {
+        let credentials = json!({ "tokenFile": "token" });
+        json!({ "server": server, "certificateAuthority": "ca.pem", "credentials": credentials })
+    };
+    let text = json!({
+        "images": { "v2": OLD }, "clusters": { "cell-1": cluster("home"), "cell-2": cluster("other") },
+        "standbys": { "cell-1": { "zones": ["z4", "z5"], "images": { "v2": NEW }, "cluster": cluster("second") } },
+    });
+    let settings: Settings = serde_json::from_value(text).expect("sound");
+    for (cell, zone, expected) in [
+        ("cell-1", "z1", Some(("home", OLD))),
+        ("cell-1", "z4", Some(("second", NEW))),
+        ("cell-2", "z4", Some(("other", OLD))),
+        ("x", "z1", None),
+    ] {
+        let (cell, zone) = (CellId::parse(cell).expect("sound"), ZoneId::parse(zone).expect("sound"));
+        let found = settings.at(&cell, &zone);
+        let found =
+            found.map(|(images, cluster)| (cluster.server.as_str(), images.values().next().expect("one").as_str()));
+        assert_eq!(found, expected, "{cell} {zone}");
+    }
 }
 
 /// The token was made by `aws eks get-token --cluster-name wallet-cell-1 --region eu-west-1` of aws-cli 1.45.11, with these
