@@ -18,7 +18,8 @@ import type { ArchiveUse } from './archive-uses.ts';
 import { ceilings } from './ceilings.ts';
 import { archiveRegion } from './cells-toml.ts';
 import type { Settings } from './deployment-config.ts';
-import { archiveBucket, cellRole, controlPlaneRole, ownersBucket, roleArn, standbyStack, tags } from './names.ts';
+import { archiveBucket, cellRole, controlPlaneRole, ownersBucket, roleArn, tags } from './names.ts';
+import { placesOf, stackOf } from './places.ts';
 
 /** What is older is read when a cell is restored, or by an auditor. */
 const COLD_AFTER = Duration.days(90);
@@ -54,9 +55,10 @@ export class ArchiveStack extends Stack {
     const owners = new Bucket(this, 'Owners', { ...PRIVATE, bucketName: ownersBucket(config) });
     const buckets = { segments, owners };
     for (const kind of ['segments', 'owners'] as const) {
-      for (const { account, id, standby } of cells) {
+      for (const cell of cells) {
+        const { account, id } = cell;
         // Both Regions of a cell write to one log, which decides which of them goes on.
-        const stacks = standby ? [id, standbyStack(id, standby.region)] : [id];
+        const stacks = placesOf(config, cell).map((place) => stackOf(id, place));
         const uses = byCell(config, id)[kind].filter((use) => !isCommon(use));
         admits(
           buckets[kind],

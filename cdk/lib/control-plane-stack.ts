@@ -2,38 +2,27 @@
  * The control plane, the images, and what it may do in the accounts of others. No request of a
  * customer passes here.
  */
-import { RemovalPolicy } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
-import { Repository, TagMutability } from 'aws-cdk-lib/aws-ecr';
-import { AccountPrincipal, CompositePrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
 import { byControlPlane, ownPartOnly, statements } from './archive-uses.ts';
 import { Bastion } from './bastion.ts';
 import { Cluster } from './cluster.ts';
-import type { AwsConfig, Image, Settings } from './deployment-config.ts';
+import type { Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
+import { copied, repositories } from './images.ts';
 import { PORTS, controlPlaneRole, roleArn, tablesRole, versionsRole, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
-import { PrivateLinks, offer } from './network/private-link.ts';
+import { PrivateLinks, everyCell, offer } from './network/private-link.ts';
+import { home, others, placesOf, stackOf } from './places.ts';
 import { ProcessLogs } from './process-logs.ts';
 import { CONTROL_PLANE_TABLES } from './table-shapes.ts';
 import { OWN_OF_CONTROL_PLANE } from './table-uses.ts';
 import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
-
-const IMAGES: ('cell' | Image)[] = [
-  'cell',
-  'router',
-  'control-plane',
-  'ctl',
-  'collector',
-  'prometheus',
-  'alertmanager',
-  'fluent-bit',
-];
 
 export class ControlPlaneStack extends ZonedStack {
   readonly service: ZonalService;
@@ -42,19 +31,26 @@ export class ControlPlaneStack extends ZonedStack {
   constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
     const { alerts, bastion, config, operators, privateServices } = settings;
     const { aws, cells, deployment } = config;
-    super(scope, id, config, aws.control_plane_account, {
-      ...props,
-      description: `Control plane of ${deployment.name}`,
-    });
-    this.images(config);
+    const place = home(config);
+    const description = `Control plane of ${deployment.name}`;
+    super(
+      scope,
+      id,
+      config,
+      { account: aws.control_plane_account, part: 'control-plane', place },
+      { ...props, description },
+    );
+    repositories(this, config);
+    copied(this, config, others(config, place));
 
     const tables = new DurableTables(this, 'Tables', CONTROL_PLANE_TABLES, 'control-');
     const network = new Network(this, 'Network', deployment.zones.length, { callsOut: true });
     const cluster = new Cluster(this, 'Cluster', settings, 'control-plane', network);
     const elsewhere = [
-      ...cells.flatMap((cell) =>
-        [tablesRole, versionsRole].map((named) => roleArn(cell.account, named(config, cell.id))),
-      ),
+      ...cells.flatMap((cell) => [
+        roleArn(cell.account, tablesRole(config, cell.id)),
+        ...placesOf(config, cell).map((one) => roleArn(cell.account, versionsRole(config, stackOf(cell.id, one)))),
+      ]),
       roleArn(aws.router_account, zonesRole(config)),
     ];
     const archived = byControlPlane(config);
@@ -78,13 +74,8 @@ export class ControlPlaneStack extends ZonedStack {
       target: PORTS.controlPlane,
       output: 'ControlPlaneTargets',
     });
-    offer(this, this.service, [aws.router_account]);
-    new PrivateLinks(this, 'Reaches', {
-      network,
-      services: privateServices,
-      byZone: true,
-      wanted: cells.map((cell) => [cell.id, PORTS.cell] as const),
-    });
+    offer(this, this.service, [aws.router_account], others(config, place));
+    new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted: everyCell(config) });
 
     if (bastion && operators !== undefined)
       new Bastion(this, 'Bastion', { config, vpc: network.vpc, service: this.service, operators });
@@ -107,20 +98,5 @@ export class ControlPlaneStack extends ZonedStack {
       why: 'More than ten requests a minute are answered with 5xx (the collector counts only these)',
     });
     this.watched = alarms.unwell();
-  }
-
-  /** Tags never move, and what runs an image names it by its digest. */
-  private images({ aws, cells, deployment }: AwsConfig): void {
-    const accounts = [aws.router_account, ...cells.map((cell) => cell.account)];
-    for (const image of IMAGES) {
-      const repository = new Repository(this, `Image-${image}`, {
-        repositoryName: `${deployment.name}/${image}`,
-        imageTagMutability: TagMutability.IMMUTABLE,
-        imageScanOnPush: true,
-        removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
-      });
-      // One statement: a policy of a repository has at most 10,240 characters.
-      repository.grantPull(new CompositePrincipal(...accounts.map((account) => new AccountPrincipal(account))));
-    }
   }
 }

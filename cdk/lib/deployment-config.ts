@@ -3,32 +3,22 @@
  */
 import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
-import { deployRole, standbyStack } from './names.ts';
+import { operatorsRole } from './names.ts';
 import type { Urgency } from './names.ts';
+import { placesOf, second, stackOf, zonesOf } from './places.ts';
+import type { Place } from './places.ts';
 
 const MIN_ZONES = 2;
 const LONGEST_ROLE = 64;
 /** The longest name made of it and a cell's id is that of a role, of 64 characters. */
 const NAME = /^[a-z][a-z0-9-]{0,23}$/;
 /** Stacks of these names are there already. */
-const RESERVED = ['archive', 'control-plane', 'router', 'pipeline'];
+const RESERVED = ['archive', 'control-plane', 'copies', 'router', 'pipeline'];
 
 export type AwsConfig = Omit<Config, 'aws' | 'cells'> & {
   aws: NonNullable<Config['aws']>;
   cells: (CellConfig & { account: string })[];
 };
-
-/** The second Region of a cell. */
-export interface Standby {
-  readonly cell: string;
-  readonly account: string;
-  readonly region: string;
-}
-
-export const standbys = ({ cells }: AwsConfig) =>
-  cells.flatMap(({ account, id, standby }): Standby[] =>
-    standby ? [{ cell: id, account, region: standby.region }] : [],
-  );
 
 /** The configuration, if it is one for AWS. */
 export function onAws(config: Config): AwsConfig {
@@ -60,13 +50,30 @@ function brokenStandbys(config: AwsConfig): string | undefined {
   // can lose a block and keep the one after it.
   const global = config.cells.find(({ standby }) => standby?.replication === 'global-table');
   if (global) return `${global.id}: replication = "global-table" cannot be built on AWS yet: cdk/README.md says why`;
-  const stacks = standbys(config).map(({ cell, region }) => standbyStack(cell, region));
-  const taken = config.cells.find(({ id }) => stacks.includes(id));
-  if (taken) return `a cell cannot be called ${taken.id}: a stack is`;
-  const again = stacks.find((stack, at) => stacks.indexOf(stack) < at);
-  if (again !== undefined) return `two stacks would be called ${again}`;
-  const long = stacks.map((stack) => deployRole(config, stack)).find((role) => role.length > LONGEST_ROLE);
+  const other = second(config);
+  if (!other) return undefined;
+  const what = brokenZones(config, other);
+  if (what !== undefined) return what;
+  const stacks = config.cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)));
+  const shared = RESERVED.map((part) => stackOf(part, other));
+  const taken = stacks.find((stack, at) => stacks.indexOf(stack) < at || shared.includes(stack));
+  if (taken !== undefined) return `a cell cannot be called ${taken}: a stack is`;
+  const long = stacks.map((stack) => operatorsRole(config, stack)).find((role) => role.length > LONGEST_ROLE);
   return long && `a role would be called ${long}, with more than ${LONGEST_ROLE} characters: shorten the cell's id`;
+}
+
+/** One second Region is built, with a network in each of its zones. */
+function brokenZones({ cells }: AwsConfig, { region, zones }: Place): string | undefined {
+  const having = cells.flatMap(({ id, standby }) => (standby ? [{ id, standby }] : []));
+  const elsewhere = having.find(({ standby }) => standby.region !== region);
+  if (elsewhere)
+    return `${elsewhere.id} has its standby in ${elsewhere.standby.region}, another cell in ${region}: one second Region is built`;
+  if (zones.length < MIN_ZONES)
+    return `${having[0]!.id}: the instances of its standby are in ${zones.length} zones; on AWS at least ${MIN_ZONES}`;
+  const stray = zones.find((zone) => !zone.startsWith(region));
+  if (stray !== undefined) return `zone ${stray} is not of region ${region}`;
+  const apart = having.find(({ standby }) => zonesOf(standby.instances).join() !== zones.join());
+  return apart && `${apart.id}: the instances of its standby are in other zones than those of ${having[0]!.id}`;
 }
 
 /**

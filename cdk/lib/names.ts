@@ -26,8 +26,6 @@ export const LOG_CARRIER_PORT = 2020;
 export const MONITORING = 'monitoring';
 
 export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
-/** Of a cell's second Region. A cell may be called so, too: `onAws` refuses that. */
-export const standbyStack = (cell: string, region: string) => `${cell}-${region}`;
 /** Of a cell's own processes in one Region, by its stack there. */
 export const cellRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-cell`;
 export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
@@ -44,8 +42,8 @@ export const bastionRole = (config: Config) => `${config.deployment.name}-bastio
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
-/** What the control plane becomes to bring versions to a cell: it may change images in the cell's cluster. */
-export const versionsRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-versions`;
+/** What the control plane becomes to bring versions to a cell: it may change images in the cell's cluster of one Region. */
+export const versionsRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-versions`;
 /** The group of Kubernetes that this role is in. */
 export const VERSIONS_GROUP = 'wallet-versions';
 export const roleArn = (account: string, name: string) => `arn:aws:iam::${account}:role/${name}`;
@@ -65,12 +63,12 @@ export const loggedComponents = (component: string) => [
 ];
 export const logGroup = (stack: string, component: string) => `/wallet/${stack}/${component}`;
 
-/** Of a cell, `router` or `control-plane`. */
-export function accountOf({ aws, cells }: AwsConfig, stack: string): string {
-  if (stack === 'router') return aws.router_account;
-  if (stack === 'control-plane') return aws.control_plane_account;
-  const cell = cells.find(({ id }) => id === stack);
-  if (!cell) throw new Error(`cells.toml has no cell ${stack}`);
+/** Of a cell, `router` or `control-plane`: the account is the same in both Regions. */
+export function accountOf({ aws, cells }: AwsConfig, part: string): string {
+  if (part === 'router') return aws.router_account;
+  if (part === 'control-plane') return aws.control_plane_account;
+  const cell = cells.find(({ id }) => id === part);
+  if (!cell) throw new Error(`cells.toml has no cell ${part}`);
   return cell.account;
 }
 

@@ -10,6 +10,7 @@ export const OWN_METRICS = {
   cell: {
     answers: 'cell_requests_total',
     others: [
+      'cell_build_info',
       'cell_transfers_stuck',
       'cell_transfer_in_flight_oldest_seconds',
       'cell_integrity_pass_breaks',

@@ -1,6 +1,6 @@
 /**
- * The pipeline: archive, control plane, then the cells in the waves of cells.toml, then the cells'
- * new version, then the routers, then what is in the cells' second Regions. Each part is its stack,
+ * The pipeline: archive, and what is copied to the second Region, control plane, then the cells in the waves of cells.toml, then the cells'
+ * new version, then the routers, then what is in the second Region. Each part is its stack,
  * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to
  * what it ran before. It must never begin a wave before the one before it has baked.
  *
@@ -23,11 +23,12 @@ import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-
 import type { Construct } from 'constructs';
 import type { Watched } from './alarms.ts';
 import { waves } from './cells-toml.ts';
-import { archive, cell, controlPlane, router, standby } from './deployment.ts';
-import { standbys } from './deployment-config.ts';
+import { archive, cell, controlPlane, copies, router } from './deployment.ts';
 import type { Deployment } from './deployment-config.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './network/zonal-service.ts';
+import { placesOf, second, stackOf } from './places.ts';
+import type { Place } from './places.ts';
 import { ROOT } from './settings.ts';
 
 /**
@@ -43,10 +44,9 @@ const SLACK = Duration.minutes(15);
 const ACTIONS_PER_STAGE_MAX = 50;
 const STAGES_MAX = 50;
 /**
- * A stack is a change set that is made and one that is carried out; a part is that and its
- * manifests; a wave also bakes.
+ * A part is a change set that is made and one that is carried out, and its manifests; a wave also
+ * bakes.
  */
-const STACKS_PER_STAGE = Math.floor(ACTIONS_PER_STAGE_MAX / 2);
 const PARTS_PER_STAGE = Math.floor((ACTIONS_PER_STAGE_MAX - 1) / 3);
 
 const CONTROL_PLANE = 'control-plane';
@@ -57,6 +57,7 @@ interface Part {
   readonly stack: string;
   readonly stage: Stage;
   readonly account: string;
+  readonly region: string;
   readonly watched: Watched;
   readonly targets: CfnOutput[];
 }
@@ -110,11 +111,13 @@ export class PipelineStack extends Stack {
     const manifests = synth.addOutputDirectory('manifests');
     const first = new Stage(this, 'archive-stage', { stageName: 'archive' });
     archive(first, this.props);
+    const other = second(config);
+    if (other) copies(first, this.props, other);
     pipeline.addStage(first);
-    const all = this.parts();
+    const { before, after } = this.parts();
+    const all = [...before, ...after];
     all.forEach((parts, at) => {
-      // Routers come last: once the cells run what they may ask for.
-      if (at === all.length - 1) {
+      if (at === before.length) {
         pipeline.addWave(VERSION_STAGE, { post: [this.deployVersion(role, checkedOut, manifests)] });
       }
       const wave = pipeline.addWave(`Wave-${at + 1}`);
@@ -123,55 +126,51 @@ export class PipelineStack extends Stack {
       }
       wave.addPost(this.bake(parts, role, checkedOut));
     });
-    const seconds = inGroups(standbys(config), STACKS_PER_STAGE);
-    seconds.forEach((group, at) => {
-      const last = new Stage(this, `standbys-stage-${at + 1}`, { stageName: `standbys-${at + 1}` });
-      for (const one of group) standby(last, this.props, one);
-      pipeline.addStage(last);
-    });
     pipeline.buildPipeline();
-    this.deploying = rollBack(pipeline, 2 + all.length + seconds.length);
+    this.deploying = rollBack(pipeline, 2 + all.length);
     this.acknowledge([pipeline, role]);
     this.acknowledgeOtherRegions(pipeline);
   }
 
-  /** The parts that are deployed together, in order. */
-  private parts(): Part[][] {
+  /** The parts that are deployed together, in order: before the cells have their version, and after. */
+  private parts(): { before: Part[][]; after: Part[][] } {
     const { config } = this.props;
-    const { aws } = config;
-    const first = new Stage(this, 'control-plane-stage', { stageName: 'control-plane' });
-    const control = controlPlane(first, this.props);
-    const last = new Stage(this, 'router-stage', { stageName: 'router' });
-    const routers = router(last, this.props);
-    const groups = waves(config).flatMap((ids) => inGroups(ids, PARTS_PER_STAGE));
-    const inWaves = groups.map((ids) =>
-      ids.map((id): Part => {
-        const stage = new Stage(this, `${id}-stage`, { stageName: id });
-        const { account, service, watched } = cell(stage, this.props, id);
-        return { stack: id, stage, account, watched, targets: outputs([service]) };
-      }),
-    );
-    return [
-      [
-        {
-          stack: CONTROL_PLANE,
-          stage: first,
-          account: aws.control_plane_account,
-          watched: control.watched,
-          targets: outputs([control.service]),
-        },
-      ],
-      ...inWaves,
-      [
-        {
-          stack: 'router',
-          stage: last,
-          account: aws.router_account,
-          watched: routers.watched,
-          targets: outputs(routers.services),
-        },
-      ],
-    ];
+    const other = second(config);
+    const control = this.part(CONTROL_PLANE, (scope) => {
+      const made = controlPlane(scope, this.props);
+      return { made, services: [made.service] };
+    });
+    const cells = (ids: string[], place?: Place) =>
+      inGroups(ids, PARTS_PER_STAGE).map((group) =>
+        group.map((id) =>
+          this.part(place ? stackOf(id, place) : id, (scope) => {
+            const made = cell(scope, this.props, id, place);
+            return { made, services: [made.service] };
+          }),
+        ),
+      );
+    const routers = this.part('router', (scope) => {
+      const made = router(scope, this.props);
+      return { made, services: made.services };
+    });
+    const away = config.cells.filter((one) => placesOf(config, one).length > 1).map(({ id }) => id);
+    return {
+      before: [[control], ...waves(config).flatMap((ids) => cells(ids))],
+      // Routers come once the cells run what they may ask for.
+      after: [[routers], ...(other ? cells(away, other) : [])],
+    };
+  }
+
+  private part(
+    stack: string,
+    make: (scope: Stage) => { made: Stack & { readonly watched: Watched }; services: ZonalService[] },
+  ): Part {
+    const stage = new Stage(this, `${stack}-stage`, { stageName: stack });
+    const {
+      made: { account, region, watched },
+      services,
+    } = make(stage);
+    return { stack, stage, account, region, watched, targets: outputs(services) };
   }
 
   private roleArn({ account, stack }: Pick<Part, 'account' | 'stack'>): string {
@@ -192,6 +191,7 @@ export class PipelineStack extends Stack {
       env: {
         CLUSTER: clusterName(this.props.config, part.stack),
         ROLE: this.roleArn(part),
+        AWS_REGION: part.region,
         TARGETS: part.targets.map(outputName).join(' '),
       },
       envFromCfnOutputs: Object.fromEntries(part.targets.map((output) => [outputName(output), output])),
@@ -226,6 +226,8 @@ export class PipelineStack extends Stack {
       env: {
         SETTLE_SECONDS: String(settling),
         BAKE_SECONDS: String(seconds),
+        // Of all of them: a wave is in one Region.
+        AWS_REGION: parts[0]!.region,
         ALARMS: parts.map((part) => `${this.roleArn(part)}=${part.watched.prefix}`).join(' '),
       },
       commands: ['cdk/scripts/bake'],
@@ -239,9 +241,11 @@ export class PipelineStack extends Stack {
     const stacks: [string, string][] = [
       ['control-plane', aws.control_plane_account],
       ['router', aws.router_account],
-      ...cells.map((one): [string, string] => [one.id, one.account]),
+      ...cells.flatMap((one) =>
+        placesOf(config, one).map((place): [string, string] => [stackOf(one.id, place), one.account]),
+      ),
     ];
-    const resources = stacks.map(([stack, account]) => `arn:aws:iam::${account}:role/${deployRole(config, stack)}`);
+    const resources = stacks.map(([stack, account]) => this.roleArn({ stack, account }));
     return new Role(this, 'Step', {
       roleName: pipelineRole(config),
       description: 'Applies manifests and watches alarms, in the account of whichever stack is deployed',

@@ -13,7 +13,8 @@ import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
 import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
-import { PrivateLinks, offer } from './network/private-link.ts';
+import { PrivateLinks, everyCell, offer } from './network/private-link.ts';
+import { home } from './places.ts';
 import { ProcessLogs } from './process-logs.ts';
 import { roleForAnother } from './roles.ts';
 import { Topics } from './topics.ts';
@@ -29,7 +30,9 @@ export class RouterStack extends ZonedStack {
   constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
     const { alerts, config, privateServices } = settings;
     const { aws, cells, deployment } = config;
-    super(scope, id, config, aws.router_account, { ...props, description: `Routers of ${deployment.name}` });
+    const place = home(config);
+    const description = `Routers of ${deployment.name}`;
+    super(scope, id, config, { account: aws.router_account, part: 'router', place }, { ...props, description });
     const network = new Network(this, 'Network', deployment.zones.length, { isPublic: true });
     const cluster = new Cluster(this, 'Cluster', settings, 'router', network);
     cluster.collector('router', network);
@@ -83,8 +86,7 @@ export class RouterStack extends ZonedStack {
     new PrivateLinks(this, 'Reaches', {
       network,
       services: privateServices,
-      byZone: true,
-      wanted: [['control-plane', PORTS.controlPlane], ...cells.map((cell) => [cell.id, PORTS.cell] as const)],
+      wanted: [{ name: 'control-plane', stack: 'control-plane', port: PORTS.controlPlane }, ...everyCell(config)],
     });
     this.evacuator(config, records);
     ownAlarms(alarms);

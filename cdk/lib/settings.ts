@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { read as readCells } from './cells-toml.ts';
 import { onAws } from './deployment-config.ts';
 import type { AwsConfig, Deployment } from './deployment-config.ts';
+import { places, placesOf, stackOf } from './places.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const EXAMPLE = join(ROOT, 'cdk/example');
@@ -85,7 +86,12 @@ function settingsOf(file: string, config: AwsConfig): z.infer<typeof File> {
 }
 
 /** The first rule that is broken, and by what. */
-function broken(file: z.infer<typeof File>, { aws, cells, deployment: { zones } }: AwsConfig): string | undefined {
+function broken(file: z.infer<typeof File>, config: AwsConfig): string | undefined {
+  const {
+    aws,
+    cells,
+    deployment: { zones },
+  } = config;
   const { bastion, operators, pipeline, privateServices, switches, version, versions } = file;
   if (version !== undefined && versions[version] === undefined)
     return `version is ${version}, and versions has no digest of its image`;
@@ -96,7 +102,8 @@ function broken(file: z.infer<typeof File>, { aws, cells, deployment: { zones } 
   const switched = Object.keys(switches);
   if (switched.length > 0 && switched.sort().join() !== [...zones].sort().join())
     return `switches are of ${switched.join(', ')}, the zones ${zones.join(', ')}`;
-  const known = ['router', 'control-plane', ...cells.map(({ id }) => id)];
+  const shared = places(config).flatMap((place) => [stackOf('router', place), stackOf('control-plane', place)]);
+  const known = [...shared, ...cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)))];
   const stray = Object.keys(privateServices).find((name) => !known.includes(name));
   return stray && `privateServices has ${stray}, which is no cell`;
 }

@@ -1,5 +1,5 @@
 /**
- * A stack that knows its zones from cells.toml. `Vpc` would otherwise look them up in the account,
+ * A stack that knows its Region and its zones from cells.toml. `Vpc` would otherwise look them up in the account,
  * which needs credentials and, worse, answers for the account that asks.
  */
 import { Stack } from 'aws-cdk-lib';
@@ -8,18 +8,25 @@ import type { Construct } from 'constructs';
 import { ceilings } from './ceilings.ts';
 import type { AwsConfig } from './deployment-config.ts';
 import { tags } from './names.ts';
+import type { Place } from './places.ts';
 
 export class ZonedStack extends Stack {
   private readonly zones: string[];
 
-  constructor(scope: Construct, id: string, config: AwsConfig, account: string, props: StackProps = {}) {
+  constructor(
+    scope: Construct,
+    id: string,
+    config: AwsConfig,
+    { account, part, place }: { account: string; part: string; place: Place },
+    props: StackProps = {},
+  ) {
     super(scope, id, {
       ...props,
-      env: { account, region: config.deployment.region },
-      tags: tags(config, id),
+      env: { account, region: place.region },
+      tags: tags(config, part),
       terminationProtection: true,
     });
-    this.zones = config.deployment.zones;
+    this.zones = [...place.zones];
     ceilings(this);
   }
 

@@ -114,11 +114,11 @@ describe.each(FIVE)('alerts of %s', (name) => {
   });
 });
 
-it('a second Region, which has no Alertmanager, has a topic for its alarms alone', () => {
+it('a second Region has topics of its own, by the name of its stack', () => {
   const second = synthesized(twoRegionsText).get('wallet-cell-1-eu-central-1')!;
   const names = resources(second, 'AWS::SNS::Topic').map(({ Properties }) => Properties['TopicName']);
-  expect(names).toEqual(['cell-1-eu-central-1-pages']);
-  expect(resources(second, 'AWS::SNS::Subscription')).toHaveLength(1);
+  expect(names).toEqual(['cell-1-eu-central-1-pages', 'cell-1-eu-central-1-tickets']);
+  expect(resources(second, 'AWS::SNS::Subscription')).toHaveLength(2);
 });
 
 it('nothing subscribes before settings.json says what', () => {

@@ -1,10 +1,21 @@
-import { rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import { load } from '../../kubernetes/lib/settings.ts';
+import { written as writtenOf } from '../../kubernetes/lib/stacks.ts';
 import { Sandbox } from './scripts.ts';
 
 /** There is no cluster: `kubectl` notes what it is given, and answers as the test says. */
 describe('scripts/apply', () => {
+  const two = load(fileURLToPath(new URL('../example-two-regions', import.meta.url)));
+  const written = mkdtempSync(join(tmpdir(), 'wallet-manifests-'));
+  for (const [path, text] of writtenOf(two)) {
+    mkdirSync(dirname(join(written, path)), { recursive: true });
+    writeFileSync(join(written, path), text);
+  }
+  afterAll(() => rmSync(written, { recursive: true }));
   const sandbox = new Sandbox();
   afterAll(() => rmSync(sandbox.folder, { recursive: true }));
   const manifests = (stack: string) => fileURLToPath(new URL(`../../kubernetes/example/${stack}`, import.meta.url));
@@ -17,7 +28,7 @@ describe('scripts/apply', () => {
         eks)
             case "$2 $4 $AWS_SESSION_TOKEN" in
                 'update-kubeconfig c token-of-r') [[ "$*" == *"--role-arn r" ]] ;;
-                describe-cluster*) [[ $AWS_SESSION_TOKEN == */$4-deploy && $4 != "$LOST" ]] &&
+                describe-cluster*) echo "$6" >> $kept/regions; [[ $AWS_SESSION_TOKEN == */$4-deploy && $4 != "$LOST" ]] &&
                     printf 'https://%s.eks\\t%s\\n' "$4" "$AUTHORITY" ;;
                 *) exit 9 ;;
             esac ;;
@@ -32,12 +43,13 @@ describe('scripts/apply', () => {
         apply*/manifests) cat "\${!#}"/*.yaml > $kept/applied ;;
         *'get secret'* | *'get configmap'*) exit $MISSING ;;
         *'get job'*) echo "$JOB" ;;
+        *'exec deployment/'*) echo "$WAITS" ;;
         *'get deployments'*) echo deployment.apps/cell-a; echo deployment.apps/cell-b ;;
         *rollout*) exit $ROLLOUT ;;
     esac`,
   );
-  const apply = (stack: string, env: Record<string, string> = {}) => {
-    for (const file of ['applied', 'calls', 'created']) sandbox.keep(file, '');
+  const apply = (stack: string, env: Record<string, string> = {}, folder = manifests(stack)) => {
+    for (const file of ['applied', 'calls', 'created', 'regions']) sandbox.keep(file, '');
     const all = {
       CLUSTER: 'c',
       ROLE: 'r',
@@ -48,9 +60,10 @@ describe('scripts/apply', () => {
       LOST: '',
       THERE: '',
       AUTHORITY: 'QUJD',
+      WAITS: '',
       ...env,
     };
-    const { status, said } = sandbox.run('apply', [manifests(stack)], all);
+    const { status, said } = sandbox.run('apply', [folder], all);
     const [applied, created] = [sandbox.kept('applied'), sandbox.kept('created')];
     return { status, said, applied, created, calls: sandbox.kept('calls').trim().split('\n') };
   };
@@ -130,6 +143,34 @@ describe('scripts/apply', () => {
       expect(applied).toContain(`"server": "https://wallet-${cell}.eks"`);
       expect(applied).toContain(`${cell}.pem: QUJD\n`);
     }
+  });
+
+  it('looks for each cluster in its own Region', () => {
+    const { status } = apply('control-plane', control, join(written, 'control-plane'));
+    expect(status).toBe(0);
+    expect(sandbox.kept('regions').trim().split('\n')).toEqual(['eu-west-1', 'eu-central-1', 'eu-west-1', 'eu-west-1']);
+  });
+
+  it.each([
+    ['wait get the version of settings.json', '{"version":"1","standby":true}', 3],
+    ['serve keep the image that ctl deploy brought', '{"version":"1"}', 0],
+    ['say nothing keep their image', '', 0],
+  ])('processes that %s', (_, WAITS, count) => {
+    for (const stack of ['cell-1', 'cell-1-eu-central-1']) {
+      const { status, calls } = apply(stack, { CellTargets: arn, WAITS }, join(written, stack));
+      expect(status).toBe(0);
+      const set = calls.filter((call) => call.includes('set image'));
+      expect(set).toHaveLength(count);
+      const region = stack === 'cell-1' ? 'eu-west-1' : 'eu-central-1';
+      const image = `200000000000.dkr.ecr.${region}.amazonaws.com/wallet/cell@sha256:0{63}1`;
+      for (const call of set)
+        expect(call).toMatch(new RegExp(`set image deployment/cell-${region}[abc] cell=${image}$`));
+      expect(calls.filter((call) => call.includes(' exec '))).toHaveLength(3);
+    }
+  });
+
+  it('nothing is asked of the processes of a cell in one Region', () => {
+    expect(apply('cell-1', { CellTargets: arn }).calls.join()).not.toContain(' exec ');
   });
 
   it.each([

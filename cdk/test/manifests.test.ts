@@ -1,6 +1,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { containerFindings } from '../../kubernetes/lib/containers.ts';
 import { expectations } from '../../kubernetes/lib/expectations.ts';
@@ -10,15 +11,18 @@ import { binary } from '../../kubernetes/lib/sources.ts';
 import { manifests } from '../../kubernetes/lib/stacks.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 import { parseAllDocuments } from '../lib/yaml.ts';
-import { exampleText, resources, synthesized } from './synthesized.ts';
+import { exampleText, resources, synthesized, twoRegionsText } from './synthesized.ts';
 
 const settings = load(EXAMPLE);
 const expected = expectations(settings.config);
+const two = load(fileURLToPath(new URL('../example-two-regions', import.meta.url)));
+const expectedOfTwo = expectations(two.config);
+const SECOND = 'cell-1-eu-central-1';
 type Parsed = any;
 
 /** A copy of a stack's manifests, and a way to find one of them. */
-function copy(stack: string): { all: Parsed[]; get: (kind: string, name: string) => Parsed } {
-  const all: Parsed[] = structuredClone([...manifests(settings).get(stack)!.values()].flat());
+function copy(stack: string, of = settings): { all: Parsed[]; get: (kind: string, name: string) => Parsed } {
+  const all: Parsed[] = structuredClone([...manifests(of).get(stack)!.values()].flat());
   const get = (kind: string, name: string) => {
     const found = all.find((one) => one.kind === kind && one.metadata.name === name);
     if (!found) throw new Error(`no ${kind} ${name}`);
@@ -38,6 +42,71 @@ it.each([...expected.keys()])('%s is as it must be', (stack) => {
 
 it('there are manifests for every stack, and for nothing else', () => {
   expect([...manifests(settings).keys()].sort()).toEqual([...expected.keys()].sort());
+});
+
+describe('of a cell in two Regions', () => {
+  it.each([...expectedOfTwo.keys()])('%s is as it must be', (stack) => {
+    expect(findings(copy(stack, two).all, expectedOfTwo.get(stack)!)).toEqual([]);
+  });
+
+  it.each([
+    ['waits for what it is at home', 'cell-1', (args: string[]) => args.push('--standby'), 'waits at home'],
+    [
+      'serves before it is asked to',
+      SECOND,
+      (args: string[]) => args.splice(args.indexOf('--standby'), 1),
+      'serves without being asked to',
+    ],
+    [
+      'works in the other Region',
+      SECOND,
+      (args: string[]) => (args[args.indexOf('--region=eu-central-1')] = '--region=eu-west-1'),
+      'works in eu-west-1, and runs in eu-central-1',
+    ],
+  ])('one that %s is found', (_, stack, mistake, words) => {
+    const all = copy(stack, two);
+    mistake(pod(all.all.find((one) => one.kind === 'Deployment' && one.spec.replicas === 1)).containers[0].args);
+    expect(findings(all.all, expectedOfTwo.get(stack)!).join('\n')).toContain(words);
+  });
+
+  it('one that is not ready while it waits is found, as is an image of the other Region', () => {
+    const all = copy(SECOND, two);
+    const deployment = all.get('Deployment', 'cell-eu-central-1a');
+    pod(deployment).containers[0].readinessProbe.exec.command.push('https://cell.wallet.internal:8091/readyz');
+    pod(all.get('Deployment', 'collector')).containers[0].image = settings.images.collector;
+    const found = findings(all.all, expectedOfTwo.get(SECOND)!);
+    expect(found).toEqual([
+      expect.stringContaining('readinessProbe asks https://cell.wallet.internal:8091/readyz'),
+      expect.stringContaining('is not of the registry in eu-central-1'),
+    ]);
+  });
+
+  it('the control plane brings it a version in the Region of its zones, from the registry there', () => {
+    const { data, binaryData } = copy('control-plane', two).get('ConfigMap', 'clusters');
+    const { standbys } = JSON.parse(data['clusters.json']);
+    expect(standbys).toEqual({
+      'cell-1': {
+        zones: ['eu-central-1a', 'eu-central-1b', 'eu-central-1c'],
+        images: { '1.0.0': expect.stringContaining('.dkr.ecr.eu-central-1.amazonaws.com/wallet/cell@sha256:') },
+        cluster: {
+          server: '${wallet-cell-1-eu-central-1.endpoint}',
+          certificateAuthority: '/etc/wallet/clusters/cell-1-eu-central-1.pem',
+          namespace: 'wallet',
+          credentials: {
+            eks: {
+              name: 'wallet-cell-1-eu-central-1',
+              region: 'eu-central-1',
+              role: 'arn:aws:iam::300000000001:role/wallet-cell-1-eu-central-1-versions',
+            },
+          },
+        },
+      },
+    });
+    expect(binaryData['cell-1-eu-central-1.pem']).toBe('${wallet-cell-1-eu-central-1.authority}');
+    // The registry, and so the placement, has it at the addresses that cells.toml lists.
+    const { instances } = two.config.cells[0]!.standby!;
+    for (const { address, zone } of instances) expect(address).toBe(`${zone}.${SECOND}.wallet.internal:8091`);
+  });
 });
 
 describe('what is wrong is found', () => {
@@ -518,14 +587,18 @@ it.each([
   expect(containerFindings(text, ignored, ['cell', 'wallet'])).toEqual([expect.stringContaining('wallet is left out')]);
 });
 
-describe('what the two halves agree on', () => {
-  const stacks = synthesized(exampleText);
+describe.each([
+  ['in one Region', exampleText, settings],
+  ['in two', twoRegionsText, two],
+])('what the two halves agree on %s', (_, cellsText, settings) => {
+  const stacks = synthesized(cellsText);
+  const expected = expectations(settings.config);
 
   it('the clusters are of the version that the manifests are validated against', () => {
     const script = readFileSync(new URL('../../scripts/check-kubernetes', import.meta.url), 'utf8');
     const version = /^kubernetes=(.*)$/m.exec(script)?.[1];
-    // Nothing runs where the archive is.
-    for (const [name, stack] of [...stacks].filter(([name]) => name !== 'wallet-archive')) {
+    // Nothing runs where the archive is, and where images are copied to.
+    for (const [name, stack] of [...stacks].filter(([name]) => !/wallet-(archive|copies)/.test(name))) {
       const clusters = resources(stack, 'AWS::EKS::Cluster').map(({ Properties }) => Properties['Version']);
       expect(clusters, name).toEqual([version]);
     }
@@ -548,7 +621,9 @@ describe('what the two halves agree on', () => {
     const named = (files: Parsed[]) =>
       files.flatMap((one) => [...(one as string).matchAll(/alert: (\w+)/g)].map(([, name]) => name!));
     const given = readFileSync(new URL('../../ops/prometheus/alerts.yml', import.meta.url), 'utf8');
-    const raised = [...expected.keys()].map((stack) => copy(stack).get('ConfigMap', 'monitoring').data['alerts.yml']);
+    const raised = [...expected.keys()].map(
+      (stack) => copy(stack, settings).get('ConfigMap', 'monitoring').data['alerts.yml'],
+    );
     expect(named([given]).filter((name) => !named(raised).includes(name))).toEqual([
       'TargetVanished',
       'PlacementBehind',
@@ -558,7 +633,7 @@ describe('what the two halves agree on', () => {
   });
 
   it('a process outlives the delay with which every target group lets go of it', () => {
-    const stops = pod(cell(copy('cell-1').get)).containers[0].lifecycle.preStop.sleep.seconds;
+    const stops = pod(cell(copy('cell-1', settings).get)).containers[0].lifecycle.preStop.sleep.seconds;
     for (const stack of expected.keys()) {
       for (const { Properties } of resources(
         stacks.get(`wallet-${stack}`)!,
@@ -576,7 +651,7 @@ describe('what the two halves agree on', () => {
       const associated = resources(stacks.get(`wallet-${stack}`)!, 'AWS::EKS::PodIdentityAssociation').map(
         ({ Properties }) => Properties,
       );
-      const accounts = copy(stack)
+      const accounts = copy(stack, settings)
         .all.filter((one) => one.kind === 'ServiceAccount')
         .map((one) => one.metadata);
       for (const { Namespace, ServiceAccount } of associated) {
@@ -591,16 +666,17 @@ describe('what the two halves agree on', () => {
   it('the collector takes spans where the processes send them, and exports them to X-Ray', () => {
     for (const stack of expected.keys()) {
       const { receivers, exporters, service } = parseAllDocuments(
-        copy(stack).get('ConfigMap', 'collector').data['config.yaml'],
+        copy(stack, settings).get('ConfigMap', 'collector').data['config.yaml'],
       )[0]!.toJS();
-      const args = copy(stack).all.flatMap((one) => one.spec?.template?.spec?.containers?.[0]?.args ?? []);
+      const args = copy(stack, settings).all.flatMap((one) => one.spec?.template?.spec?.containers?.[0]?.args ?? []);
       expect(receivers.otlp.protocols.http.endpoint).toBe('0.0.0.0:4318');
       expect(args.filter((arg) => arg === '--otlp-endpoint=http://collector:4318')).toHaveLength(3);
       expect(args.filter((arg) => arg === `--trace-ratio=${settings.traceRatio}`)).toHaveLength(3);
-      expect(exporters.awsxray).toEqual({ region: 'eu-west-1' });
+      const { region } = expected.get(stack)!;
+      expect(exporters.awsxray).toEqual({ region });
       expect(service.pipelines.traces.exporters).toEqual(['awsxray']);
       const { Properties } = resources(stacks.get(`wallet-${stack}`)!, 'AWS::EC2::VPCEndpoint').find(
-        (one) => one.Properties['ServiceName'] === 'com.amazonaws.eu-west-1.xray',
+        (one) => one.Properties['ServiceName'] === `com.amazonaws.${region}.xray`,
       )!;
       expect(Properties['PolicyDocument'].Statement).toEqual([
         {
@@ -618,7 +694,7 @@ describe('what the two halves agree on', () => {
 
   it('the collector carries exactly the metrics that alarms are about', () => {
     for (const stack of expected.keys()) {
-      const map = copy(stack).get('ConfigMap', 'collector').data['config.yaml'] as string;
+      const map = copy(stack, settings).get('ConfigMap', 'collector').data['config.yaml'] as string;
       const carried = [...map.matchAll(/\^(\w+)\$/g)].map(([, name]) => name!).sort();
       const alarmed = resources(stacks.get(`wallet-${stack}`)!, 'AWS::CloudWatch::Alarm')
         .filter(({ Properties }) => Properties['Namespace'] === 'Wallet')

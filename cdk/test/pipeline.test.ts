@@ -93,11 +93,51 @@ describe('the pipeline', () => {
     expect(of).toMatch(/SETTLE_SECONDS[^}]*420/);
   });
 
-  it('makes the second Regions of cells at the end', () => {
+  it('makes the second Region at the end, with manifests and a bake, as at home', () => {
     const two = pipeline(twoRegionsText);
-    expect(two.deploying.at(-1)).toContain('standbys');
-    const last = (two.properties['Stages'] as MadeStage[]).at(-1)!;
+    const made = two.properties['Stages'] as MadeStage[];
+    const last = made.at(-1)!;
     expect([last.Name, last.OnFailure]).toEqual([two.deploying.at(-1), { Result: 'ROLLBACK' }]);
+    expect(last.Actions.map(({ Name }) => Name)).toEqual([
+      expect.stringMatching(/wallet-cell-1-eu-central-1\.Prepare$/),
+      expect.stringMatching(/wallet-cell-1-eu-central-1\.Deploy$/),
+      expect.stringContaining('Apply-cell-1-eu-central-1'),
+      'Bake-cell-1-eu-central-1',
+    ]);
+    const variables = (of: RegExp) => {
+      const builds = Object.values(two.template.findResources('AWS::CodeBuild::Project'));
+      const found = builds.filter(({ Properties }) => of.test(JSON.stringify(Properties)));
+      return found.map(({ Properties }) =>
+        Object.fromEntries(
+          (Properties.Environment.EnvironmentVariables as { Name: string; Value: string }[]).map((one) => [
+            one.Name,
+            one.Value,
+          ]),
+        ),
+      );
+    };
+    expect(variables(/cdk\/scripts\/apply manifests\/cell-1-eu-central-1/)).toEqual([
+      expect.objectContaining({
+        AWS_REGION: 'eu-central-1',
+        CLUSTER: 'wallet-cell-1-eu-central-1',
+        ROLE: 'arn:aws:iam::300000000001:role/wallet-cell-1-eu-central-1-deploy',
+      }),
+    ]);
+    expect(variables(/wallet-cell-1-eu-central-1-deploy=cell-1-eu-central-1-/)).toEqual([
+      expect.objectContaining({ AWS_REGION: 'eu-central-1', BAKE_SECONDS: '900' }),
+    ]);
+    const [role] = Object.values(two.template.findResources('AWS::IAM::Role')).filter(
+      ({ Properties }) => Properties.RoleName === 'wallet-pipeline-step',
+    );
+    expect(JSON.stringify(role)).toContain('role/wallet-cell-1-eu-central-1-deploy');
+  });
+
+  it('makes what is copied to the second Region before what copies it', () => {
+    const made = pipeline(twoRegionsText).properties['Stages'] as MadeStage[];
+    const at = (what: string) =>
+      made.findIndex(({ Name, Actions }) => `${Name} ${JSON.stringify(Actions)}`.includes(`wallet-${what}`));
+    expect(at('copies-eu-central-1')).toBeGreaterThan(0);
+    expect(at('copies-eu-central-1')).toBeLessThan(at('control-plane'));
   });
 
   it('refuses a bake that CodeBuild would cut off', () => {

@@ -6,12 +6,94 @@ import type { Statement, Synthesized } from './synthesized.ts';
 const stacks = synthesized(exampleText);
 
 describe('a cell with a standby', () => {
-  const both = synthesized(twoRegionsText);
+  const routers = {
+    router: 'com.amazonaws.vpce.eu-west-1.vpce-svc-1',
+    'router-eu-central-1': 'com.amazonaws.vpce.eu-central-1.vpce-svc-2',
+  };
+  const both = synthesized(twoRegionsText, { privateServices: routers });
   const [home, second] = [both.get('wallet-cell-1')!, both.get('wallet-cell-1-eu-central-1')!];
 
-  it('is exactly one more stack, in the account of the cell and its second Region', () => {
-    expect([...both.keys()].filter((name) => !stacks.has(name))).toEqual(['wallet-cell-1-eu-central-1']);
+  it('is exactly one more stack, in the account of the cell and its second Region, beside what is copied there', () => {
+    expect([...both.keys()].filter((name) => !stacks.has(name))).toEqual([
+      'wallet-copies-eu-central-1',
+      'wallet-cell-1-eu-central-1',
+    ]);
     expect([second.account, second.region]).toEqual([home.account, 'eu-central-1']);
+    expect(second.tags).toEqual(home.tags);
+  });
+
+  it('has all there that it has at home, but its budget, which is of the account', () => {
+    const kinds = (of: Synthesized) => {
+      const all = Object.values(of.template.toJSON()['Resources'] as Record<string, { Type: string }>);
+      return all.map(({ Type }) => Type).sort();
+    };
+    const more = ['AWS::Budgets::Budget', 'AWS::IAM::Policy', 'AWS::IAM::Role'];
+    // The control plane has one role for the tables of both Regions: there it is made, here added to.
+    expect(kinds(second).filter((kind) => !more.includes(kind))).toEqual(
+      kinds(home).filter((kind) => !more.includes(kind)),
+    );
+    expect(resources(second, 'AWS::Budgets::Budget')).toEqual([]);
+    const [cluster] = resources(second, 'AWS::EKS::Cluster').map(({ Properties }) => Properties);
+    expect(cluster!['Name']).toBe('wallet-cell-1-eu-central-1');
+  });
+
+  it('is in the zones of its instances', () => {
+    const zones = resources(second, 'AWS::EC2::Subnet').map(({ Properties }) => Properties['AvailabilityZone']);
+    expect(zones).toEqual(['eu-central-1a', 'eu-central-1b', 'eu-central-1c']);
+  });
+
+  it('can be reached from the other Region, and reaches the routers of its own', () => {
+    const offers = (of: Synthesized) =>
+      resources(of, 'AWS::EC2::VPCEndpointService').map(({ Properties }) => Properties['SupportedRegions']);
+    expect([offers(home), offers(second)]).toEqual([[['eu-central-1']], [['eu-west-1']]]);
+    expect(offers(stacks.get('wallet-cell-1')!)).toEqual([undefined]);
+    const reached = (name: string) =>
+      resources(both.get(name)!, 'AWS::EC2::VPCEndpoint')
+        .map(({ Properties }) => Properties['ServiceName'])
+        .filter((service) => JSON.stringify(service).includes('vpce-svc'));
+    expect(reached('wallet-cell-1')).toEqual(['com.amazonaws.vpce.eu-west-1.vpce-svc-1']);
+    expect(reached('wallet-cell-1-eu-central-1')).toEqual(['com.amazonaws.vpce.eu-central-1.vpce-svc-2']);
+  });
+
+  it('passes a bake while it waits, and not if nothing is known of its processes', () => {
+    const unknown = (of: Synthesized) =>
+      resources(of, 'AWS::CloudWatch::Alarm')
+        .filter(({ Properties }) => Properties['TreatMissingData'] === 'missing')
+        .map(({ Properties }) => Properties['MetricName']);
+    expect([unknown(home), unknown(second)]).toEqual([['cell_build_info'], ['cell_build_info']]);
+  });
+
+  it.each(['wallet-router', 'wallet-control-plane'])('%s reaches its processes across Regions', (name) => {
+    const known = synthesized(twoRegionsText, {
+      privateServices: { 'cell-1-eu-central-1': 'com.amazonaws.vpce.eu-central-1.vpce-svc-5' },
+    }).get(name)!;
+    const [endpoint, ...more] = resources(known, 'AWS::EC2::VPCEndpoint')
+      .map(({ Properties }) => Properties)
+      .filter(({ ServiceName }) => JSON.stringify(ServiceName).includes('vpce-svc'));
+    expect(more).toEqual([]);
+    expect(endpoint!['ServiceRegion']).toBe('eu-central-1');
+    const records = resources(known, 'AWS::Route53::RecordSet').map(({ Properties }) => Properties);
+    const named = records.filter(({ Name }) => String(Name).includes('cell-1-eu-central-1'));
+    expect(named.map(({ Name }) => Name)).toEqual([
+      'cell-1-eu-central-1.wallet.internal.',
+      ...['a', 'b', 'c'].map((zone) => `eu-central-1${zone}.cell-1-eu-central-1.wallet.internal.`),
+    ]);
+    // From another Region no zone has a name of its own.
+    expect(new Set(named.map(({ ResourceRecords }) => JSON.stringify(ResourceRecords))).size).toBe(1);
+  });
+
+  it('has the images in its own Region, where the other accounts may pull them', () => {
+    const [control, copies] = [both.get('wallet-control-plane')!, both.get('wallet-copies-eu-central-1')!];
+    expect([copies.account, copies.region]).toEqual([control.account, 'eu-central-1']);
+    expect(resources(copies, 'AWS::ECR::Repository')).toEqual(resources(control, 'AWS::ECR::Repository'));
+    const [copied] = resources(control, 'AWS::ECR::ReplicationConfiguration').map(({ Properties }) => Properties);
+    expect(copied!['ReplicationConfiguration'].Rules).toEqual([
+      {
+        Destinations: [{ Region: 'eu-central-1', RegistryId: control.account }],
+        RepositoryFilters: [{ Filter: 'wallet/', FilterType: 'PREFIX_MATCH' }],
+      },
+    ]);
+    expect(resources(stacks.get('wallet-control-plane')!, 'AWS::ECR::ReplicationConfiguration')).toEqual([]);
   });
 
   it('has the same tables there, as safe', () => {
@@ -37,7 +119,9 @@ describe('a cell with a standby', () => {
   it('lets its own processes and the control plane do there what they do at home', () => {
     const cell = (one: Synthesized, role: RegExp) => byTable(statementsOf(one, role));
     expect(cell(second, /"wallet-cell-1-eu-central-1-cell"/)).toEqual(cell(home, /"wallet-cell-1-cell"/));
-    const [added, ...more] = resources(second, 'AWS::IAM::Policy').map(({ Properties }) => Properties);
+    const [added, ...more] = resources(second, 'AWS::IAM::Policy')
+      .map(({ Properties }) => Properties)
+      .filter(({ PolicyName }) => PolicyName === 'in-eu-central-1');
     expect(more).toEqual([]);
     expect(added!['Roles']).toEqual(['wallet-cell-1-tables']);
     const statements = added!['PolicyDocument'].Statement as Statement[];
@@ -62,6 +146,18 @@ describe('a cell with a standby', () => {
 
   it.each([
     ['cannot be built on AWS yet', /region = "eu-central-1"/, '$&\nreplication = "global-table"'],
+    ['are in 0 zones; on AWS at least 2', /instances = \[\n.*eu-central[^\]]*\]/, ''],
+    ['zone eu-west-1a is not of region eu-central-1', /zone = "eu-central-1a"/, 'zone = "eu-west-1a"'],
+    [
+      'cell-4 has its standby in eu-north-2, another cell in eu-central-1: one second Region is built',
+      /$/,
+      '\n[[cells]]\nid = "cell-4"\naccount = "300000000004"\n[cells.standby]\nregion = "eu-north-2"\n',
+    ],
+    [
+      'cell-4: the instances of its standby are in other zones than those of cell-1',
+      /$/,
+      '\n[[cells]]\nid = "cell-4"\naccount = "300000000004"\n[cells.standby]\nregion = "eu-central-1"\n',
+    ],
     ['a cell cannot be called cell-1-eu-central-1', /id = "cell-2"/, 'id = "cell-1-eu-central-1"'],
     ['more than 64 characters', /id = "cell-1"/, `id = "cell-${'1'.repeat(27)}"`],
     ['the archive is in its own Region', /archive_region = .*/, ''],

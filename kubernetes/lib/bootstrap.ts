@@ -13,7 +13,7 @@ const BOOTSTRAP = 'bootstrap';
 const TRIES = 3;
 const SECONDS_MAX = 480;
 
-export function bootstrap({ config, images, text }: Settings): Manifest[] {
+export function bootstrap({ images, place, text }: Settings): Manifest[] {
   return [
     serviceAccount('control-plane'),
     {
@@ -46,7 +46,7 @@ export function bootstrap({ config, images, text }: Settings): Manifest[] {
                 image: images['control-plane'],
                 args: [
                   `--config=${at('config', 'cells.toml')}`,
-                  `--region=${config.deployment.region}`,
+                  `--region=${place.region}`,
                   '--table-prefix=control-',
                   '--log-format=json',
                   'bootstrap',

@@ -14,11 +14,11 @@ const PAUSE_MS = 2_000;
 export const CANARIES_MOUNT: Mount = { name: SECRET, from: 'secret' };
 
 /** Every control plane has a canary in each cell. */
-export function canaries({ config: { aws, deployment }, privateAuthority }: Settings): string[] {
+export function canaries({ config: { aws }, place, privateAuthority }: Settings): string[] {
   return [
     `--canary-router=https://${aws.domain}:443`,
     `--canary-token=${at(SECRET, 'token')}`,
     ...(privateAuthority ? [`--canary-ca=${at(SECRET, 'ca.crt')}`] : []),
-    `--canary-pause-ms=${PAUSE_MS * deployment.zones.length}`,
+    `--canary-pause-ms=${PAUSE_MS * place.zones.length}`,
   ];
 }

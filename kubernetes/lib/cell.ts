@@ -1,4 +1,4 @@
-/** What runs in a cell's cluster. It names no other cell. */
+/** What runs in a cell's cluster of one Region. It names no other cell. */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, PRIVATE_DOMAIN, archiveUrl } from '../../cdk/lib/names.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
@@ -6,6 +6,7 @@ import type { Cell, Settings } from './settings.ts';
 import { versionsRights } from './versions.ts';
 import {
   MESH,
+  OR_WAITING,
   asKubelet,
   asMonitor,
   at,
@@ -22,9 +23,10 @@ import type { Manifest } from './workload.ts';
 /** Writes a second that one process is sized for: an assumption, far below what one takes on a developer's machine. */
 const OF_ONE = 2_500;
 
-export function cell(settings: Settings, { id, max_tps }: Cell): Manifest[] {
-  const { config, traceRatio } = settings;
-  const { namespace, region, zones } = config.deployment;
+export function cell(settings: Settings, { id, max_tps, standby }: Cell): Manifest[] {
+  const { config, place, traceRatio } = settings;
+  const { namespace } = config.deployment;
+  const { region, zones } = place;
   const { replicas, share } = sized(max_tps, OF_ONE, zones.length, 1);
   const served = { component: 'cell', port: 'mesh', number: PORTS.cell };
   return [
@@ -43,6 +45,8 @@ export function cell(settings: Settings, { id, max_tps }: Cell): Manifest[] {
           `--table-prefix=${id}-`,
           `--max-tps=${share}`,
           '--role=all',
+          // Until the tables say which Region serves, it is this one at home.
+          ...(place.isHome ? [] : ['--standby']),
           `--archive=${archiveUrl(config)}`,
           `--checkpoint-key=${at('checkpoint', 'key.pem')}`,
           '--log-format=json',
@@ -57,7 +61,7 @@ export function cell(settings: Settings, { id, max_tps }: Cell): Manifest[] {
           { name: 'checkpoint', from: 'secret' },
         ],
         live: asKubelet('mesh'),
-        ready: asMonitor('cell.wallet.internal', PORTS.cell),
+        ready: asMonitor('cell.wallet.internal', PORTS.cell, standby && OR_WAITING),
         cpu: '1',
         memory: '1Gi',
         replicas,

@@ -20,11 +20,13 @@ export interface Collected {
   readonly component: Component;
   readonly port: number;
   /** The cell's id, `router` or `control-plane`. */
+  readonly part: string;
+  /** The part in one Region. */
   readonly stack: string;
 }
 
-export function collector({ config, images }: Settings, collected: Collected): Manifest[] {
-  const text = stringify(configuration(config.deployment.region, collected), { lineWidth: 0 });
+export function collector({ images, place }: Settings, collected: Collected): Manifest[] {
+  const text = stringify(configuration(place.region, collected), { lineWidth: 0 });
   const labels = { 'app.kubernetes.io/name': COLLECTOR };
   return [
     serviceAccount(COLLECTOR),

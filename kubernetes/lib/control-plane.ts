@@ -16,8 +16,8 @@ import type { Manifest } from './workload.ts';
 const AUDIT_SECONDS = 60;
 
 export function controlPlane(settings: Settings): Manifest[] {
-  const { config, images, text, tokens, switches, traceRatio } = settings;
-  const { region, zones } = config.deployment;
+  const { config, images, place, text, tokens, switches, traceRatio } = settings;
+  const { region, zones } = place;
   const checks = Object.entries(switches).map(([zone, check]) => `${zone}=${check}`);
   const served = { component: 'control-plane', port: 'api', number: PORTS.controlPlane };
   return [

@@ -2,18 +2,45 @@
 import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { targetsOf } from '../../cdk/lib/names.ts';
+import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
+import type { Place } from '../../cdk/lib/places.ts';
 import type { Expected } from './invariants.ts';
 
 export function expectations(config: AwsConfig): Map<string, Expected> {
-  const { zones } = config.deployment;
-  const all = { zones, archive: archiveRegion(config) };
   const total = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
-  return new Map([
-    ['control-plane', { ...all, component: 'control-plane', peak: 0, outputs: ['ControlPlaneTargets'] }],
-    ['router', { ...all, component: 'router', peak: total, outputs: [...zones.map(targetsOf), 'InternalTargets'] }],
-    ...config.cells.map(({ id, max_tps }): [string, Expected] => [
-      id,
-      { ...all, component: 'cell', peak: max_tps, outputs: ['CellTargets'] },
+  const all = ({ isHome, region, zones }: Place) => ({
+    region,
+    zones,
+    archive: archiveRegion(config),
+    isStandby: !isHome,
+    mayWait: false,
+  });
+  const shared = (place: Place): [string, Expected][] => [
+    [
+      stackOf('control-plane', place),
+      { ...all(place), component: 'control-plane', peak: 0, outputs: ['ControlPlaneTargets'] },
+    ],
+    [
+      stackOf('router', place),
+      { ...all(place), component: 'router', peak: total, outputs: [...place.zones.map(targetsOf), 'InternalTargets'] },
+    ],
+  ];
+  const cells = config.cells.flatMap((cell) =>
+    placesOf(config, cell).map((place): [string, Expected] => [
+      stackOf(cell.id, place),
+      {
+        ...all(place),
+        component: 'cell',
+        peak: cell.max_tps,
+        outputs: ['CellTargets'],
+        mayWait: cell.standby !== undefined,
+      },
     ]),
+  );
+  return new Map([
+    ...places(config)
+      .filter(({ isHome }) => isHome)
+      .flatMap(shared),
+    ...cells,
   ]);
 }

@@ -17,7 +17,13 @@ type Parsed = any;
 export interface Expected {
   /** `cell`, `router` or `control-plane`. */
   readonly component: string;
+  /** In which they run. */
+  readonly region: string;
   readonly zones: readonly string[];
+  /** Whether this is the second Region, in which a cell waits until its tables say that it serves. */
+  readonly isStandby: boolean;
+  /** Whether a process that waits is as it should be: of a cell in two Regions. */
+  readonly mayWait: boolean;
   /** The Region of the archive. */
   readonly archive: string;
   /** Writes a second that all zones but one have to take; 0: none given. */
@@ -50,13 +56,19 @@ export function findings(written: Parsed[], expected: Expected): string[] {
     ...ours.flatMap((one) => [
       ...capacity(one, expected),
       ...ending(one, expected),
-      ...probes(one),
+      ...probes(one, expected),
+      ...standing(one, expected),
       ...starting(one, expected),
       ...archiving(one, expected),
       ...tracing(one, documents),
     ]),
     ...of('Job').flatMap((one) => [...job(one, expected), ...starting(one, expected)]),
-    ...pods.flatMap((one) => [...rights(one), ...ofNode(one), ...mounted(one, of('ConfigMap'))]),
+    ...pods.flatMap((one) => [
+      ...registry(one, expected),
+      ...rights(one),
+      ...ofNode(one),
+      ...mounted(one, of('ConfigMap')),
+    ]),
     ...budgets(of('PodDisruptionBudget'), expected),
     ...policies(of('NetworkPolicy'), pods),
     ...services(of('Service'), [...of('Deployment'), ...of('DaemonSet')], of('NetworkPolicy')),
@@ -180,13 +192,13 @@ function ending(one: Parsed, { component }: Expected): string[] {
   ];
 }
 
-function probes(one: Parsed): string[] {
+function probes(one: Parsed, { mayWait }: Expected): string[] {
   const asked = (probe: Parsed): string => probe?.httpGet?.path ?? probe?.exec?.command?.at(-1) ?? 'nothing';
   return (
     [
       ['startupProbe', '/livez'],
       ['livenessProbe', '/livez'],
-      ['readinessProbe', '/readyz'],
+      ['readinessProbe', mayWait ? '/readyz?or=waiting' : '/readyz'],
     ] as const
   ).flatMap(([probe, path]) => [
     ...when(
@@ -198,6 +210,27 @@ function probes(one: Parsed): string[] {
       `${named(one)}: ${probe} depends on a certificate`,
     ),
   ]);
+}
+
+/** In which Region a process works, and which one it takes for the cell's home until the tables say. */
+function standing(one: Parsed, { component, isStandby, region }: Expected): string[] {
+  const args = container(one).args as string[];
+  const works = flag(one, 'region');
+  return [
+    ...when(works !== undefined && works !== region, `${named(one)}: works in ${works}, and runs in ${region}`),
+    ...when(
+      component === 'cell' && args.includes('--standby') !== isStandby,
+      `${named(one)}: ${isStandby ? 'serves without being asked to' : 'waits at home'}`,
+    ),
+  ];
+}
+
+/** An image of another Region is not there when that is lost. */
+function registry(one: Parsed, { region }: Expected): string[] {
+  const images = (one.spec.template.spec.containers as Parsed[]).map(({ image }) => image as string | undefined);
+  return images
+    .filter((image) => image !== undefined && !image.includes(`.dkr.ecr.${region}.amazonaws.com/`))
+    .map((image) => `${named(one)}: ${image} is not of the registry in ${region}`);
 }
 
 /** Not read by the sources of a process: by its own arguments, and by the client of S3. */

@@ -28,9 +28,9 @@ const DATA = '/var/lib/wallet';
 const WAITING_MAX = '256M';
 const TRIES = 20;
 
-export function logs({ config, images }: Settings, { component, stack }: Collected): Manifest[] {
+export function logs({ images, place }: Settings, { component, stack }: Collected): Manifest[] {
   const labels = { 'app.kubernetes.io/name': LOG_CARRIER };
-  const text = stringify(configuration(config.deployment.region, stack, loggedComponents(component)), { lineWidth: 0 });
+  const text = stringify(configuration(place.region, stack, loggedComponents(component)), { lineWidth: 0 });
   const all: Manifest[] = [
     serviceAccount(LOG_CARRIER),
     {

@@ -4,7 +4,6 @@
  * either may be lost; what they have measured goes with them. It must never be asked before a request is answered.
  */
 import { readFileSync } from 'node:fs';
-import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
 import {
   KUBERNETES_NAMESPACE,
   LOGS_NAMESPACE,
@@ -31,7 +30,8 @@ interface Rule {
   readonly [key: string]: unknown;
 }
 
-export function monitoring({ config, images }: Settings, collected: Collected): Manifest[] {
+export function monitoring(settings: Settings, collected: Collected): Manifest[] {
+  const { images } = settings;
   const labels = { 'app.kubernetes.io/name': MONITORING };
   const peers = `${MONITORING}.${KUBERNETES_NAMESPACE}.svc.cluster.local:${PORTS.gossip}`;
   return [
@@ -45,7 +45,7 @@ export function monitoring({ config, images }: Settings, collected: Collected): 
         'recording.yml': text(rules('recording.yml', collected.component)),
         'alerts.yml': text(rules('alerts.yml', collected.component)),
         'logs.yml': text(LOG_RULES),
-        'alertmanager.yml': text(alertmanager(config, collected.stack)),
+        'alertmanager.yml': text(alertmanager(settings, collected)),
       },
     },
     {
@@ -155,7 +155,7 @@ function container(
 }
 
 /** The job of ops/prometheus for these processes, which are found by DNS: no right to ask the cluster is needed. */
-function prometheus({ component, port, stack }: Collected): Manifest {
+function prometheus({ component, part, port, stack }: Collected): Manifest {
   const given = parsed('prometheus.yml') as { global: Manifest; rule_files: string[]; scrape_configs: Manifest[] };
   const { file_sd_configs: _, ...job } = given.scrape_configs.find((one) => one['job_name'] === component)!;
   return {
@@ -173,7 +173,7 @@ function prometheus({ component, port, stack }: Collected): Manifest {
         },
         dns_sd_configs: [{ names: [`everyone.${KUBERNETES_NAMESPACE}.svc.cluster.local`], type: 'A', port }],
         // Whether a process answers has to be known by cell also while it says nothing.
-        ...(component === 'cell' && { relabel_configs: [{ target_label: 'cell', replacement: stack }] }),
+        ...(component === 'cell' && { relabel_configs: [{ target_label: 'cell', replacement: part }] }),
       },
       {
         job_name: LOG_CARRIER,
@@ -236,8 +236,7 @@ export function about(expression: string): Set<string> {
 }
 
 /** To the topics of the stack (cdk/lib/topics.ts), as the pod's own role. */
-function alertmanager(config: AwsConfig, stack: string): Manifest {
-  const { region } = config.deployment;
+function alertmanager({ config, place: { region } }: Settings, { part, stack }: Collected): Manifest {
   return {
     route: {
       receiver: 'ticket',
@@ -249,7 +248,7 @@ function alertmanager(config: AwsConfig, stack: string): Manifest {
       name,
       sns_configs: [
         {
-          topic_arn: `arn:aws:sns:${region}:${accountOf(config, stack)}:${topicName(stack, name)}`,
+          topic_arn: `arn:aws:sns:${region}:${accountOf(config, part)}:${topicName(stack, name)}`,
           sigv4: { region },
           // SNS refuses a message with a subject of more than 100 characters; the usual one has every label.
           subject: `{{ .Status }}: {{ .GroupLabels.alertname }} in ${stack}`,

@@ -22,8 +22,8 @@ const OF_ONE = 20_000;
 const THREADS = 2;
 const DATA = '/var/lib/wallet';
 
-export function router({ config, images, tokens, traceRatio }: Settings): Manifest[] {
-  const { namespace, zones } = config.deployment;
+export function router({ config, images, place: { zones }, tokens, traceRatio }: Settings): Manifest[] {
+  const { namespace } = config.deployment;
   const peak = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
   const { replicas, share } = sized(peak, OF_ONE, zones.length, 2);
   const inside = { component: 'router', port: 'internal', number: PORTS.internal };

@@ -1,10 +1,16 @@
-/** What manifests are made of: a deployment's folder in which images and the issuer of tokens are known. */
+/**
+ * What manifests are made of: a deployment's folder in which images and the issuer of tokens are
+ * known, and the Region in which they are to run.
+ */
 import type { CellConfig } from '../../cdk/lib/cells-toml.ts';
 import type { Deployment, Image } from '../../cdk/lib/deployment-config.ts';
+import { home } from '../../cdk/lib/places.ts';
+import type { Place } from '../../cdk/lib/places.ts';
 import { deployment } from '../../cdk/lib/settings.ts';
 
-/** By the names that the cluster pulls them by. */
 export interface Settings extends Deployment {
+  readonly place: Place;
+  /** By the names that a cluster pulls them by: each Region has its own registry. */
   readonly images: Readonly<Record<Image, string>>;
   readonly version: string;
   /** The cells' image, by version. */
@@ -14,20 +20,32 @@ export interface Settings extends Deployment {
 
 export type Cell = CellConfig;
 
+/** At home. */
 export function load(folder: string): Settings {
   const given = deployment(folder);
   const { config, images, tokens, version, versions } = given;
   if (!images || !tokens || version === undefined)
     throw new Error(`${given.folder}/settings.json: manifests need images, tokens and version`);
-  const registry = `${config.aws.control_plane_account}.dkr.ecr.${config.deployment.region}.amazonaws.com`;
+  const place = home(config);
+  const registry = `${config.aws.control_plane_account}.dkr.ecr.${place.region}.amazonaws.com`;
   const named = (image: string, digest: string) => `${registry}/${config.deployment.name}/${image}@${digest}`;
   const all = Object.entries(images).map(([image, digest]) => [image, named(image, digest)]);
   const ofCells = Object.entries(versions).map(([version, digest]) => [version, named('cell', digest)]);
   return {
     ...given,
+    place,
     images: Object.fromEntries(all) as Settings['images'],
     tokens,
     version,
     versions: Object.fromEntries(ofCells) as Settings['versions'],
   };
+}
+
+/** The same in another Region, with the registry there. */
+export function inPlace<S extends Settings>(settings: S, place: Place): S {
+  const registry = (region: string) => `.dkr.ecr.${region}.amazonaws.com/`;
+  const [from, to] = [registry(settings.place.region), registry(place.region)];
+  const moved = (all: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(all).map(([name, image]) => [name, image.replace(from, to)]));
+  return { ...settings, place, images: moved(settings.images), versions: moved(settings.versions) };
 }

@@ -1,5 +1,6 @@
 /** Which manifests belong into which stack's cluster. */
 import { KUBERNETES_NAMESPACE, LOGS_NAMESPACE, PORTS, clusterName, deployRole, roleArn } from '../../cdk/lib/names.ts';
+import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
 import { bootstrap } from './bootstrap.ts';
 import { cell } from './cell.ts';
@@ -10,7 +11,8 @@ import { logs } from './logs.ts';
 import { monitoring } from './monitoring.ts';
 import { denyAll } from './policies.ts';
 import { router } from './router.ts';
-import type { Settings } from './settings.ts';
+import { inPlace } from './settings.ts';
+import type { Cell, Settings } from './settings.ts';
 import { clusters, deployJob, firstImages } from './versions.ts';
 import type { Manifest } from './workload.ts';
 
@@ -18,53 +20,89 @@ import type { Manifest } from './workload.ts';
 export type Manifests = Map<string, Map<string, Manifest[]>>;
 
 export function manifests(settings: Settings): Manifests {
-  const stack = (
-    file: string,
-    own: Manifest[],
-    collected: Collected,
-    more: [string, Manifest[]][] = [],
-  ): [string, Map<string, Manifest[]>] => {
-    const are = (kind: string) => own.filter((one) => one['kind'] === kind);
-    return [
-      collected.stack,
-      new Map([
-        ['0-namespace.yaml', ground()],
-        // Both before any process: a pod gets the gate of a target group only if it is bound when the pod is made.
-        ['1-services.yaml', are('Service')],
-        ['bindings.yaml', are('TargetGroupBinding')],
-        [file, own.filter((one) => !['Service', 'TargetGroupBinding'].includes(String(one['kind'])))],
-        ['collector.yaml', collector(settings, collected)],
-        ['logs.yaml', logs(settings, collected)],
-        ['monitoring.yaml', monitoring(settings, collected)],
-        ...more,
-      ]),
-    ];
-  };
-  const first = [...firstImages(settings)].map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
-  return new Map([
-    stack(
+  return new Map(
+    places(settings.config).flatMap((place) => {
+      const there = inPlace(settings, place);
+      const cells = settings.config.cells.filter(({ standby }) => place.isHome || standby !== undefined);
+      return [...(place.isHome ? shared(there) : []), ...cells.map((one) => ofCell(there, one))];
+    }),
+  );
+}
+
+type OfStack = [stack: string, files: Map<string, Manifest[]>];
+
+/** What is not of a cell. */
+function shared(settings: Settings): OfStack[] {
+  const { place } = settings;
+  return [
+    ofStack(
+      settings,
       'control-plane.yaml',
       controlPlane(settings),
-      { component: 'control-plane', port: PORTS.controlPlane, stack: 'control-plane' },
+      {
+        component: 'control-plane',
+        port: PORTS.controlPlane,
+        part: 'control-plane',
+        stack: stackOf('control-plane', place),
+      },
       [
         ['1-bootstrap.yaml', bootstrap(settings)],
         ['1-clusters.yaml', [clusters(settings)]],
         ['deploy/deploy.yaml', deployJob(settings)],
       ],
     ),
-    stack('router.yaml', router(settings), { component: 'router', port: PORTS.admin, stack: 'router' }),
-    ...settings.config.cells.map((one) =>
-      stack('cell.yaml', cell(settings, one), { component: 'cell', port: PORTS.cell, stack: one.id }, first),
-    ),
-  ]);
+    ofStack(settings, 'router.yaml', router(settings), {
+      component: 'router',
+      port: PORTS.admin,
+      part: 'router',
+      stack: stackOf('router', place),
+    }),
+  ];
+}
+
+function ofCell(settings: Settings, one: Cell): OfStack {
+  const first = [...firstImages(settings)].map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
+  const collected = {
+    component: 'cell',
+    port: PORTS.cell,
+    part: one.id,
+    stack: stackOf(one.id, settings.place),
+  } as const;
+  return ofStack(settings, 'cell.yaml', cell(settings, one), collected, first);
+}
+
+function ofStack(
+  settings: Settings,
+  file: string,
+  own: Manifest[],
+  collected: Collected,
+  more: [string, Manifest[]][] = [],
+): OfStack {
+  const are = (kind: string) => own.filter((one) => one['kind'] === kind);
+  return [
+    collected.stack,
+    new Map([
+      ['0-namespace.yaml', ground()],
+      // Both before any process: a pod gets the gate of a target group only if it is bound when the pod is made.
+      ['1-services.yaml', are('Service')],
+      ['bindings.yaml', are('TargetGroupBinding')],
+      [file, own.filter((one) => !['Service', 'TargetGroupBinding'].includes(String(one['kind'])))],
+      ['collector.yaml', collector(settings, collected)],
+      ['logs.yaml', logs(settings, collected)],
+      ['monitoring.yaml', monitoring(settings, collected)],
+      ...more,
+    ]),
+  ];
 }
 
 /** Names what has to be there before, a line each; cdk/scripts/apply looks. */
 const NEEDS = 'needs';
-/** The clusters that cdk/scripts/apply has to look up, each with the role that may. */
+/** The clusters that cdk/scripts/apply has to look up, each with the role that may, and its Region. */
 const CLUSTERS = 'clusters';
+/** Of a cell in two Regions: its processes may wait, and cdk/scripts/apply keeps those at the version of settings.json. */
+const MAY_WAIT = 'may-wait';
 /** Files beside the manifests. */
-export const BESIDE: readonly string[] = [NEEDS, CLUSTERS];
+export const BESIDE: readonly string[] = [NEEDS, CLUSTERS, MAY_WAIT];
 
 /** What pods cannot start without and the manifests do not make. */
 function needs(documents: Manifest[]): string {
@@ -102,8 +140,12 @@ export function written(settings: Settings): Map<string, string> {
     }
     files.set(`${stack}/${NEEDS}`, needs([...ofStack.values()].flat()));
   }
-  const ofCells = config.cells.map(
-    ({ id, account }) => `${clusterName(config, id)} ${roleArn(account, deployRole(config, id))}\n`,
+  const ofCells = config.cells.flatMap((one) =>
+    placesOf(config, one).map((place) => {
+      const stack = stackOf(one.id, place);
+      if (one.standby) files.set(`${stack}/${MAY_WAIT}`, one.id + '\n');
+      return `${clusterName(config, stack)} ${roleArn(one.account, deployRole(config, stack))} ${place.region}\n`;
+    }),
   );
   files.set(`control-plane/${CLUSTERS}`, ofCells.join(''));
   return files;

@@ -12,7 +12,10 @@ import {
   roleArn,
   versionsRole,
 } from '../../cdk/lib/names.ts';
+import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
+import type { Place } from '../../cdk/lib/places.ts';
 import { allow } from './policies.ts';
+import { inPlace } from './settings.ts';
 import type { Cell, Settings } from './settings.ts';
 import { at, metadata, podSecurity, restricted, selected } from './workload.ts';
 import type { Manifest } from './workload.ts';
@@ -31,9 +34,9 @@ const TRIES = 3;
  * those that are not there. Everything else is applied over them and leaves the image alone, so that what `ctl deploy`
  * brings stays, also when both happen at once.
  */
-export function firstImages({ config, version, versions }: Settings): Map<string, Manifest> {
+export function firstImages({ place, version, versions }: Settings): Map<string, Manifest> {
   return new Map(
-    config.deployment.zones.map((zone) => {
+    place.zones.map((zone) => {
       const { name, selector } = selected('cell', zone);
       const spec = {
         replicas: 0,
@@ -49,8 +52,8 @@ export function firstImages({ config, version, versions }: Settings): Map<string
 }
 
 /** In a cell's cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. */
-export function versionsRights({ config }: Settings): Manifest[] {
-  const resourceNames = config.deployment.zones.map((zone) => selected('cell', zone).name);
+export function versionsRights({ place }: Settings): Manifest[] {
+  const resourceNames = place.zones.map((zone) => selected('cell', zone).name);
   const group = 'rbac.authorization.k8s.io';
   return [
     {
@@ -73,28 +76,40 @@ export function versionsRights({ config }: Settings): Manifest[] {
  * What `--deploy-kubernetes` names. Where a cluster is, `cdk/scripts/apply` fills in: it is known once the stack is
  * there. Pods see a change within two minutes; the pipeline asks for a version after the bakes of all cells.
  */
-export function clusters({ config, versions }: Settings): Manifest {
-  const one = ({ id, account }: Cell) => ({
-    server: `\${${clusterName(config, id)}.endpoint}`,
-    certificateAuthority: at(CLUSTERS, `${id}.pem`),
-    namespace: KUBERNETES_NAMESPACE,
-    credentials: {
-      eks: {
-        name: clusterName(config, id),
-        region: config.deployment.region,
-        role: roleArn(account!, versionsRole(config, id)),
+export function clusters(settings: Settings): Manifest {
+  const { config } = settings;
+  const one = ({ id, account }: Cell, place: Place) => {
+    const name = clusterName(config, stackOf(id, place));
+    return {
+      server: `\${${name}.endpoint}`,
+      certificateAuthority: at(CLUSTERS, `${stackOf(id, place)}.pem`),
+      namespace: KUBERNETES_NAMESPACE,
+      credentials: {
+        eks: { name, region: place.region, role: roleArn(account!, versionsRole(config, stackOf(id, place))) },
       },
-    },
-  });
-  const all = Object.fromEntries(config.cells.map((cell) => [cell.id, one(cell)]));
+    };
+  };
+  const [home, other] = places(config);
+  const away = config.cells.filter((cell) => cell.standby !== undefined);
+  const standbys = other && {
+    standbys: Object.fromEntries(
+      away.map((cell) => [
+        cell.id,
+        { zones: other.zones, images: inPlace(settings, other).versions, cluster: one(cell, other) },
+      ]),
+    ),
+  };
+  const all = Object.fromEntries(config.cells.map((cell) => [cell.id, one(cell, home!)]));
+  const stacks = config.cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)));
+  const file = { images: inPlace(settings, home!).versions, clusters: all, ...standbys };
   return {
     apiVersion: 'v1',
     kind: 'ConfigMap',
     metadata: metadata(CLUSTERS, 'control-plane'),
-    data: { 'clusters.json': JSON.stringify({ images: versions, clusters: all }, undefined, 2) },
+    data: { 'clusters.json': JSON.stringify(file, undefined, 2) },
     // EKS says it in base64, as this field wants it.
     binaryData: Object.fromEntries(
-      config.cells.map(({ id }) => [`${id}.pem`, `\${${clusterName(config, id)}.authority}`]),
+      stacks.map((stack) => [`${stack}.pem`, `\${${clusterName(config, stack)}.authority}`]),
     ),
   };
 }

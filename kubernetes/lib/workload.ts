@@ -61,10 +61,16 @@ export const asKubelet =
   (path: string): Manifest => ({ httpGet: { path, port, scheme: 'HTTPS' } });
 
 /**
+ * Of a cell in two Regions, the processes of one wait: these are as they should be, and behind their load balancer when
+ * their Region is to serve (cell/src/http/standby.rs).
+ */
+export const OR_WAITING = '?or=waiting';
+
+/**
  * Asked from inside the pod: the port wants a certificate, and kubelet has none. The monitor's may look at health only.
  */
 export const asMonitor =
-  (role: string, port: number) =>
+  (role: string, port: number, query = '') =>
   (path: string): Manifest => ({
     exec: {
       command: [
@@ -86,7 +92,7 @@ export const asMonitor =
         at('monitor', 'tls.key'),
         '--resolve',
         `${role}:${port}:127.0.0.1`,
-        `https://${role}:${port}${path}`,
+        `https://${role}:${port}${path}${query}`,
       ],
     },
   });

@@ -1,0 +1,25 @@
+/**
+ * What has to be in the second Region before anything is built there, or copied there from home:
+ * the repositories of the images. It must never need anything of another stack.
+ */
+import { Stack } from 'aws-cdk-lib';
+import type { StackProps } from 'aws-cdk-lib';
+import type { Construct } from 'constructs';
+import type { Settings } from './deployment-config.ts';
+import { repositories } from './images.ts';
+import { tags } from './names.ts';
+import { stackOf } from './places.ts';
+import type { Place } from './places.ts';
+
+export class CopiesStack extends Stack {
+  constructor(scope: Construct, { config }: Settings, place: Place, props: StackProps) {
+    super(scope, stackOf('copies', place), {
+      ...props,
+      description: `What ${config.deployment.name} copies to its second Region`,
+      env: { account: config.aws.control_plane_account, region: place.region },
+      tags: tags(config, 'control-plane'),
+      terminationProtection: true,
+    });
+    repositories(this, config);
+  }
+}
