@@ -1,4 +1,4 @@
-//! Cells with a second Region: its tables follow the cell's archive ([`mirror`]), the cell can be taken there
+//! Cells with a second Region ([`standby`]): its tables follow the cell's archive ([`mirror`]), the cell can be taken there
 //! ([`failover`]), and what the former Region has beside that is compared ([`reconcile`]).
 //!
 //! It must never let two Regions serve one cell while both can be reached. Where one cannot be reached, its processes go on
@@ -7,6 +7,7 @@
 pub mod failover;
 pub mod mirror;
 pub mod reconcile;
+pub mod standby;
 
 use std::future::Future;
 use std::time::Duration;

@@ -8,8 +8,8 @@ use control_api::capacity::SetCapacity;
 use control_api::{Client, Difference};
 use http::Method;
 use local_fleet::socket::{self, Started};
-use topology::InstanceId;
 use topology::placement::InstanceEntry;
+use topology::{CellId, InstanceId};
 
 use crate::api::because;
 use crate::flags::operations::{Change, Waiting};
@@ -23,6 +23,12 @@ pub async fn set(common: &Common, api: &Client, wanted: SetCell) -> Result<()> {
     let path = ["v1", "cells", id.as_str(), "capacity"];
     let cell: control_api::CellView = api.send(Method::PUT, &path, Some(&body)).await?;
     show(common, &cell, tables::declared)
+}
+
+pub async fn standby(common: &Common, api: &Client, id: &CellId) -> Result<()> {
+    let path = ["v1", "cells", id.as_str(), "standby"];
+    let cell: control_api::CellView = api.send(Method::PUT, &path, Some(&because(common))).await?;
+    show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
 }
 
 pub async fn drift(common: &Common, api: &Client) -> Result<()> {

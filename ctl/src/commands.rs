@@ -45,6 +45,7 @@ pub async fn run(flags: Flags) -> Result<()> {
             show(common, &cell, |cell| tables::cells(std::slice::from_ref(cell)))
         }
         Noun::Cell(Cell::Set(wanted)) => cells::set(common, &api, wanted).await,
+        Noun::Cell(Cell::Standby { id }) => cells::standby(common, &api, &id).await,
         Noun::Cell(Cell::Drift) => cells::drift(common, &api).await,
         Noun::Cell(Cell::Drain { id }) => operations::set_cell(common, &api, &id, "drain").await,
         Noun::Cell(Cell::Undrain { id }) => operations::set_cell(common, &api, &id, "undrain").await,

@@ -245,6 +245,11 @@ pub enum Cell {
     /// Change what a cell declares: its share of buckets, and what it takes. Nothing moves before `ctl rebalance`; its
     /// processes take their limit from cells.toml when they start.
     Set(SetCell),
+    /// Give a registered cell the second Region that the control plane's cells.toml names for it, or take it away if the
+    /// file names none; needs a --reason.
+    Standby {
+        id: CellId,
+    },
     /// What cells.toml and the registry say differently; exit code 3 if there is anything.
     Drift,
     /// Take no new customers; those that are there stay.

@@ -140,6 +140,7 @@ fn who_may_do_what_at_the_control_plane() {
         ("POST", "/v1/cells", false, false, false),
         ("PUT", "/v1/cells/{id}/addresses", false, false, false),
         ("PUT", "/v1/cells/{id}/capacity", false, false, false),
+        ("PUT", "/v1/cells/{id}/standby", false, false, false),
         ("GET", "/v1/drift", false, true, true),
         ("POST", "/v1/cells/{id}/drain", false, false, false),
         ("POST", "/v1/cells/{id}/remove", false, false, false),

@@ -41,7 +41,7 @@ pub async fn add(fleet: &Fleet, wanted: &AddCell) -> Result<CellView> {
 }
 
 /// Against all cells that are there; a removed one's things may be used again.
-async fn check_names(fleet: &Fleet, placement: &Placement, spec: &CellSpec) -> Result<()> {
+pub async fn check_names(fleet: &Fleet, placement: &Placement, spec: &CellSpec) -> Result<()> {
     let mut records = fleet.registry.all().await?;
     let is_there = |id: &CellId| placement.cell_named(id).is_some_and(|cell| cell.state != CellState::Removed);
     records.retain(|id, _| id != &spec.id && is_there(id));

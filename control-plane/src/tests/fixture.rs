@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_api::{Because, Bootstrap, CellSpec, CellTables};
+use control_api::{Because, Bootstrap, CellSpec, CellTables, Standby};
 use local_dynamodb::engine::Engine;
 use local_dynamodb::http::{Server, app};
 use topology::placement::InstanceEntry;
@@ -131,6 +131,12 @@ impl Fixture {
         let mut config = format!("[deployment]\nname='t'\nnamespace='{NAMESPACE}'\nregion='us-east-1'\n");
         for cell in &self.cells {
             config.push_str(&format!("[[cells]]\nid='{}'\n", cell.id));
+            if let Some(Standby { dynamodb: CellTables { endpoint, region, .. }, instances, .. }) = &cell.standby {
+                let (here, there) = (&cell.instances[0].address, &instances[0].address);
+                let endpoint = endpoint.as_deref().expect("given");
+                let standby = format!("{{region='{region}',endpoint='{endpoint}',instances=['{there}']}}");
+                config.push_str(&format!("instances=['{here}']\nstandby={standby}\n"));
+            }
         }
         let settings = Settings {
             connection: at(&self.database),

@@ -26,6 +26,7 @@ use crate::lifecycle::registration::set_addresses;
 use crate::regions::failover::failover;
 use crate::regions::mirror;
 use crate::regions::reconcile::reconcile;
+use crate::regions::standby;
 use crate::restore;
 
 const THERE: &str = "eu-central-1";
@@ -215,4 +216,49 @@ async fn no_cell_leaves_behind_what_it_moved_and_did_not_archive() {
     assert_eq!(refilled(&plane).await.expect("refilled").missing, vec![]);
     finish(&plane).await;
     assert_eq!(blocks(&plane, 1, wallet).await, moved, "it says where it went");
+}
+
+#[tokio::test]
+async fn a_registered_cell_gets_the_second_region_of_the_file_and_loses_it_again() {
+    let folder = Folder::new("standby");
+    let (mut fixture, _) = with_standby(&folder).await;
+    let (cell, because) = (cell_id(1), because());
+    let with = fixture.plane().await;
+    let registered = async || with.control.fleet.registry.get(&cell).await.expect("answers").expect("registered").spec;
+    let asks = async |plane: &Plane| {
+        code(standby::as_configured(&plane.control.fleet, &plane.control.refills, &cell, &because).await)
+    };
+    let configured = fixture.cells[0].standby.take().expect("given");
+    let without = fixture.plane().await;
+    assert_eq!(asks(&without).await, "done");
+    assert_eq!(registered().await.standby, None);
+    assert_eq!(asks(&with).await, "done");
+    assert_eq!(registered().await.standby.as_ref(), Some(&configured));
+    let version = with.control.fleet.placements.refresh().await.expect("answers").expect("there").placement.version();
+    assert_eq!(asks(&with).await, "done", "it may be repeated");
+    let history = with.control.fleet.placements.history(2).await.expect("answers");
+    assert_eq!(history[0].change.version, version, "nothing was changed again");
+    let reasons: Vec<_> = history.iter().map(|row| row.change.reason.as_str()).collect();
+    let gets = format!("cell-1 standby none to {THERE}: to see");
+    assert_eq!(reasons, [gets.as_str(), &format!("cell-1 standby {THERE} to none: to see")]);
+    // Its tables follow the archive from now on.
+    let (fleet, refills) = (with.control.fleet.clone(), with.control.refills.clone());
+    let following = tokio::spawn(async move { mirror::keep_following(&fleet, &refills).await });
+    let began = Instant::now();
+    while home(&with, &configured.dynamodb).await.is_none() {
+        assert!(began.elapsed() < SOON, "nothing follows");
+        sleep(Duration::from_millis(50)).await;
+    }
+    following.abort();
+
+    // Once a failover has ended the log, only it can go on.
+    archive(&folder.archive(), &[blocks(&with, 1, opened(&with, 0..0x100).await.1).await]).await;
+    let newest = folder.archive().newest(0).await.expect("answers");
+    folder
+        .archive()
+        .fence(newest.as_ref(), 1, newest.as_ref().expect("there").at, String::new())
+        .await
+        .expect("written");
+    assert_eq!(asks(&without).await, "unsound_change");
+    assert_eq!(registered().await.standby, Some(configured));
 }
