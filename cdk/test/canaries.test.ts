@@ -56,7 +56,7 @@ describe('canaries', () => {
 
   it('raise alerts in the cluster that asks', () => {
     const text = written(settings).get('control-plane/monitoring.yaml')!;
-    expect(text.match(/alert: Canary\w+/g)).toEqual(['alert: CanaryFails', 'alert: CanaryRefused']);
+    expect(text.match(/alert: Canary\w+/g)).toEqual(['alert: CanaryFails', 'alert: CanaryRefused', 'alert: CanarySilent']);
   });
 });
 

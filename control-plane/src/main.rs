@@ -150,8 +150,9 @@ struct CanaryFlags {
     /// PEM file of the authorities to believe when the router is https
     #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_CA")]
     canary_ca: Option<PathBuf>,
-    /// Milliseconds between two journeys of a canary, of six requests each
-    #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_PAUSE_MS", default_value_t = 2_000)]
+    /// Milliseconds between two journeys of a canary, of six requests each: 10 to 60000
+    #[arg(long, global = true, env = "CONTROL_PLANE_CANARY_PAUSE_MS", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(canaries::PAUSE_MS))]
     canary_pause_ms: u64,
 }
 
@@ -161,7 +162,7 @@ impl CanaryFlags {
             router: self.canary_router.as_ref()?.trim_end_matches('/').to_owned(),
             token: self.canary_token.clone(),
             authority: self.canary_ca.clone(),
-            pause: Duration::from_millis(self.canary_pause_ms.max(10)),
+            pause: Duration::from_millis(self.canary_pause_ms),
         })
     }
 }

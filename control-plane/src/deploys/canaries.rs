@@ -8,6 +8,7 @@
 mod journey;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ use uuid::Uuid;
 use crate::cells::fleet::Fleet;
 use journey::{Canary, Journey, Outcome};
 
+/// Milliseconds that may lie between two journeys. The alert `CanarySilent` expects requests within five minutes.
+pub const PAUSE_MS: RangeInclusive<u64> = 10..=60_000;
 /// Names tried until one is found whose bucket the cell owns. Where a cell owns one bucket in a thousand, nearly all of
 /// them are needed once in a million years.
 const NAMES_MAX: u32 = 20_000;
@@ -84,7 +87,7 @@ fn nothing() -> Counts {
 /// The journeys of all cells' canaries, for ever, if they are asked for.
 pub async fn keep_asking(fleet: &Fleet, canaries: &Canaries) {
     let Some(settings) = &canaries.settings else { return std::future::pending().await };
-    let mut known: HashMap<CellId, Canary> = HashMap::new();
+    let mut known = BTreeMap::new();
     let mut http: Option<(Option<String>, Http)> = None;
     loop {
         let began = Instant::now();
@@ -92,10 +95,11 @@ pub async fn keep_asking(fleet: &Fleet, canaries: &Canaries) {
             tokio::time::sleep(NO_PLACEMENT_PAUSE).await;
             continue;
         };
+        known = current(fleet.namespace, &now.placement, known);
         match with_token(settings, http.take()) {
-            Ok(current) => {
-                round(fleet.namespace, canaries, settings, &current.1, &now.placement, &mut known).await;
-                http = Some(current);
+            Ok(client) => {
+                round(canaries, settings, &client.1, &mut known).await;
+                http = Some(client);
             }
             Err(error) => tracing::warn!(error, "the canaries cannot ask"),
         }
@@ -103,36 +107,37 @@ pub async fn keep_asking(fleet: &Fleet, canaries: &Canaries) {
     }
 }
 
-/// One journey of each canary, all at once. One that hangs holds up the others, but no longer than its step's patience.
-async fn round(
-    namespace: Uuid,
-    canaries: &Canaries,
-    settings: &Settings,
-    http: &Http,
-    placement: &Placement,
-    known: &mut HashMap<CellId, Canary>,
-) {
-    let cells: Vec<&CellEntry> = placement.cells().iter().filter(|cell| cell.state != CellState::Removed).collect();
-    let mut travelling: Vec<(CellId, Canary)> = vec![];
-    for cell in cells {
-        let kept = known.remove(&cell.id).filter(|canary| placement.cell_of(canary.wallet) == cell.index);
-        let canary = kept.or_else(|| choose(namespace, placement, cell));
-        travelling.extend(canary.map(|canary| (cell.id.clone(), canary)));
+/// The canary of each cell that owns a bucket: the one before, unless its bucket has moved. Also says which cells these
+/// are, before anything is asked: an alert compares it with what is asked, so that silence is noticed.
+fn current(namespace: Uuid, placement: &Placement, mut before: BTreeMap<CellId, Canary>) -> BTreeMap<CellId, Canary> {
+    let expected = |cell: &CellId| metrics::gauge!("control_plane_canary_expected", "cell" => cell.to_string());
+    let mut now = BTreeMap::new();
+    for cell in placement.cells().iter().filter(|cell| cell.state != CellState::Removed) {
+        let kept = before.get(&cell.id).filter(|canary| placement.cell_of(canary.wallet) == cell.index).cloned();
+        if let Some(canary) = kept.or_else(|| choose(namespace, placement, cell)) {
+            before.remove(&cell.id);
+            expected(&cell.id).set(1.0);
+            now.insert(cell.id.clone(), canary);
+        }
     }
-    let wallets: Vec<(WalletId, bool)> =
-        travelling.iter().map(|(_, canary)| (canary.wallet, canary.has_wallet)).collect();
-    let journeys = travelling.into_iter().enumerate().map(|(place, (cell, mut canary))| {
+    before.keys().for_each(|cell| expected(cell).set(0.0));
+    now
+}
+
+/// One journey of each canary, all at once. One that hangs holds up the others, but no longer than its step's patience.
+async fn round(canaries: &Canaries, settings: &Settings, http: &Http, known: &mut BTreeMap<CellId, Canary>) {
+    let wallets: Vec<(WalletId, bool)> = known.values().map(|canary| (canary.wallet, canary.has_wallet)).collect();
+    let journeys = known.iter_mut().enumerate().map(|(place, (cell, canary))| {
         // The next cell's, if it has a wallet by now.
         let (next, is_there) = wallets[(place + 1) % wallets.len()];
         let payee = (is_there && next != canary.wallet).then_some(next);
         async move {
             let journey = Journey { http, router: &settings.router, payee };
-            let count = |step, outcome, took| canaries.count(&cell, step, outcome, took);
-            journey.go(&mut canary, &count).await;
-            (cell, canary)
+            let count = |step, outcome, took| canaries.count(cell, step, outcome, took);
+            journey.go(canary, &count).await;
         }
     });
-    known.extend(futures_util::future::join_all(journeys).await);
+    futures_util::future::join_all(journeys).await;
 }
 
 /// A canary that lives in the cell because its bucket does: always the same one, until the bucket
@@ -206,23 +211,34 @@ mod tests {
         assert_eq!(figures.whole().requests, 0, "where it was answered it was counted already");
     }
 
-    #[test]
-    fn a_canary_lives_in_the_cell_that_it_watches() {
-        let half = u16::try_from(BUCKETS / 2).expect("small");
+    /// Of three cells: the first `owned` buckets are of cell 1, the others of cell 2.
+    fn placement(owned: u16) -> Placement {
         let run = |first, last, cell| BucketRun { first, last, cell: CellIndex(cell) };
         let update = PlacementUpdate {
             version: 1,
             base: None,
             intended: false,
-            cells: vec![cell(1), cell(2)],
-            buckets: vec![run(0, half - 1, 1), run(half, u16::MAX, 2)],
+            cells: vec![cell(1), cell(2), cell(3)],
+            buckets: vec![run(0, owned - 1, 1), run(owned, u16::MAX, 2)],
             pins: vec![],
             avoided: vec![],
         };
-        let placement = Placement::from_full(&update).expect("sound");
-        for index in [1, 2] {
-            let canary = choose(Uuid::nil(), &placement, &cell(index)).expect("every cell has buckets");
-            assert_eq!(placement.cell_of(canary.wallet), CellIndex(index));
+        Placement::from_full(&update).expect("sound")
+    }
+
+    #[test]
+    fn a_canary_lives_in_the_cell_that_it_watches() {
+        let half = placement(u16::try_from(BUCKETS / 2).expect("small"));
+        let mut first = current(Uuid::nil(), &half, BTreeMap::new());
+        let cells: Vec<&str> = first.keys().map(CellId::as_str).collect();
+        assert_eq!(cells, ["cell-1", "cell-2"], "cell 3 owns no bucket");
+        for (canary, index) in first.values_mut().zip([1, 2]) {
+            assert_eq!(half.cell_of(canary.wallet), CellIndex(index));
+            canary.has_wallet = true;
         }
+        assert_eq!(current(Uuid::nil(), &half, first.clone()), first, "the same ones, with their wallets");
+        let moved = current(Uuid::nil(), &placement(1), first.clone());
+        assert_eq!(moved[&cell(2).id], first[&cell(2).id], "its bucket did not move");
+        assert!(moved.get(&cell(1).id).is_none_or(|canary| canary.wallet != first[&cell(1).id].wallet));
     }
 }
