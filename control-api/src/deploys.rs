@@ -209,6 +209,10 @@ pub struct Verdict {
     /// Requests of the wave that are needed to tell, and that there are.
     pub needs: u64,
     pub has: u64,
+    /// Only if no number of requests of the wave is enough, since there is too little to compare with: so many of the wave,
+    /// and of the old version, would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_of_each: Option<u64>,
     /// The new version.
     pub wave: Tally,
     /// The old version, elsewhere, at the same time.
@@ -220,6 +224,21 @@ pub struct Verdict {
     pub findings: Vec<String>,
     /// How often the figures were looked at.
     pub looks: u32,
+}
+
+impl Verdict {
+    /// How many requests are needed, in words.
+    pub fn wanting(&self) -> String {
+        let Self { needs, has, others, before, .. } = self;
+        match self.needs_of_each {
+            None => format!("needs {needs}, has {has}"),
+            Some(each) => format!(
+                "has {has}, and {} of other cells and {} from before to compare with, which is too little: needs {each} \
+                 of each",
+                others.requests, before.requests
+            ),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

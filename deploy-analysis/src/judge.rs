@@ -1,13 +1,14 @@
 //! What a wave's figures say of its version, against the same cells before and the other cells meanwhile. Pure; docs/adr/0017
 //! says why it is done so.
 //!
-//! It must never call a version sound for want of requests: it says how many it needs.
+//! It must never call a version sound for want of requests, of the version or of what it is compared with: it says how many
+//! it needs.
 
 use control_api::{DeployLimits, Says, Verdict};
 use topology::slo::Slo;
 
 use super::figures::{Counts, Figures};
-use super::statistics::{Errors, NEEDED_MAX, more_errors, requests_needed, slower};
+use super::statistics::{Errors, NEEDED_MAX, errors_met, least_requests, more_errors, slower};
 
 /// A version that is no worse is taken back by chance in one wave of so many, at most: 1 in 100.
 const ALPHA: f64 = 0.01;
@@ -59,24 +60,65 @@ pub fn judge(seen: Seen<'_>, limits: &DeployLimits, looks: u32) -> Verdict {
     if findings.is_empty() {
         findings.extend(errors(ALL, &wholes.1, [&wholes.2, &wholes.3], limits));
     }
-    let (needs, has) = (needed(&wholes.2, &wholes.3, limits), wholes.1.requests);
+    let controls = [wholes.2.errors(), wholes.3.errors()];
+    let (needed, has) = (needed(controls, limits), wholes.1.requests);
+    let needs = needed.unwrap_or(NEEDED_MAX);
+    let needs_of_each = if needed.is_none() { needed_of_each(controls, limits) } else { None };
     let says = match () {
         () if !findings.is_empty() => Says::Worse,
         () if has < needs => Says::TooFew,
         () => Says::Sound,
     };
     let (wave, others, before) = (wave.tally(), others.tally(), before.tally());
-    Verdict { says, needs, has, wave, others, before, findings, looks }
+    Verdict { says, needs, has, needs_of_each, wave, others, before, findings, looks }
 }
 
-/// By the rate of errors that is usual. With one request and one failure more than there were, it is never quite none.
-fn needed(others: &Counts, before: &Counts, limits: &DeployLimits) -> u64 {
-    let (errors, requests) = (others.errors + before.errors, others.requests + before.requests);
-    let usual = (errors + 1) as f64 / (requests + 1) as f64;
-    match usual < 1.0 {
-        true => requests_needed(usual, limits.rise_percent / 100.0, alpha(), POWER),
-        false => NEEDED_MAX,
+/// So many requests of the wave are enough: against these controls, as they are, a version that fails as much more often as
+/// the limits say has, with probability [`POWER`], so many errors that the test of [`errors`] calls it worse. More errors
+/// never save a version, so one test of the least of these numbers says it of all. `None`: the controls are too small.
+fn needed(controls: [Errors; 2], limits: &DeployLimits) -> Option<u64> {
+    let worse = worse_rate(controls, limits)?;
+    least_requests(|requests| {
+        let wave = Errors { errors: errors_met(requests, worse, POWER), requests };
+        fails_more(wave, controls, limits)
+    })
+}
+
+/// So many requests of the wave are enough, against one control of as many with the usual rate.
+fn needed_of_each(controls: [Errors; 2], limits: &DeployLimits) -> Option<u64> {
+    let (usual, worse) = (usual_rate(controls), worse_rate(controls, limits)?);
+    least_requests(|requests| {
+        let control = Errors { errors: (usual * requests as f64).round() as u64, requests };
+        let wave = Errors { errors: errors_met(requests, worse, POWER), requests };
+        fails_more(wave, [control, Errors { errors: 0, requests: 0 }], limits)
+    })
+}
+
+/// At which requests failed without the version: of both controls together, unless they differ. Then of the one that fails
+/// more often, since the version has to be worse than both.
+fn usual_rate(controls: [Errors; 2]) -> f64 {
+    let [low, high] = if controls[0].rate() > controls[1].rate() { [controls[1], controls[0]] } else { controls };
+    let both = Errors { errors: low.errors + high.errors, requests: low.requests + high.requests };
+    match more_errors(high, low) < AGREES {
+        true => high.rate(),
+        false => both.rate(),
     }
+}
+
+/// At which a version has to be noticed; `None` if that is more than all requests.
+fn worse_rate(controls: [Errors; 2], limits: &DeployLimits) -> Option<f64> {
+    Some(usual_rate(controls) + limits.rise_percent / 100.0).filter(|worse| *worse < 1.0)
+}
+
+/// Whether the wave fails more often than its controls, beyond doubt.
+fn fails_more(wave: Errors, controls: [Errors; 2], limits: &DeployLimits) -> bool {
+    let least = limits.rise_percent / 100.0 * RISE_PART;
+    beyond_doubt(controls.map(|control| {
+        (control.requests > 0).then(|| match wave.rate() - control.rate() >= least {
+            true => more_errors(wave, control),
+            false => 1.0,
+        })
+    }))
 }
 
 fn compared(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Vec<String> {
@@ -89,21 +131,14 @@ fn compared(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployL
 }
 
 fn errors(what: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimits) -> Option<String> {
-    let rate = |counts: &Counts| counts.errors as f64 / counts.requests as f64;
-    let least = limits.rise_percent / 100.0 * RISE_PART;
-    let tests = controls.map(|control| {
-        (control.requests > 0).then(|| match rate(wave) - rate(control) >= least {
-            true => more_errors(wave.errors(), control.errors()),
-            false => 1.0,
-        })
-    });
-    beyond_doubt(tests).then(|| {
-        let percent = |counts: &Counts| {
-            if counts.requests == 0 { "no requests".to_owned() } else { format!("{:.2} %", rate(counts) * 100.0) }
+    let (tried, controls) = (wave.errors(), controls.map(Counts::errors));
+    fails_more(tried, controls, limits).then(|| {
+        let percent = |counts: Errors| {
+            if counts.requests == 0 { "no requests".to_owned() } else { format!("{:.2} %", counts.rate() * 100.0) }
         };
         let [others, before] = controls.map(percent);
-        let (errors, requests) = (wave.errors, wave.requests);
-        format!("{what}: {errors} of {requests} failed ({}); other cells {others}, before {before}", percent(wave))
+        let Errors { errors, requests } = tried;
+        format!("{what}: {errors} of {requests} failed ({}); other cells {others}, before {before}", percent(tried))
     })
 }
 

@@ -29,6 +29,13 @@ pub struct Errors {
     pub requests: u64,
 }
 
+impl Errors {
+    /// 0 of none.
+    pub fn rate(self) -> f64 {
+        self.errors as f64 / self.requests.max(1) as f64
+    }
+}
+
 /// Fisher's exact test, one-sided: how likely so many of all errors would have met `tried`, or more, if both sides were
 /// alike. 1 where there is nothing to compare.
 pub fn more_errors(tried: Errors, control: Errors) -> f64 {
@@ -49,55 +56,42 @@ pub fn more_errors(tried: Errors, control: Errors) -> f64 {
     sum.min(1.0)
 }
 
-/// How likely `n` requests that fail with probability `p` have at least `k` errors.
-fn at_least(n: u64, p: f64, k: u64) -> f64 {
-    if k == 0 {
-        return 1.0;
+/// The largest number of errors that `n` requests, failing with probability `p` each, reach with probability `power`. `p` is
+/// below 1.
+pub fn errors_met(n: u64, p: f64, power: f64) -> u64 {
+    let mean = n as f64 * p;
+    // What lies further below has no weight.
+    let first = (mean - 10.0 * (mean * (1.0 - p)).sqrt()).max(0.0) as u64;
+    let at_first = match first {
+        0 => n as f64 * (1.0 - p).ln(),
+        k => ln_choose(n, k) + k as f64 * p.ln() + (n - k) as f64 * (1.0 - p).ln(),
+    };
+    let (mut errors, mut exactly) = (first, at_first.exp());
+    let mut fewer = 0.0;
+    while errors < n && fewer + exactly <= 1.0 - power {
+        fewer += exactly;
+        exactly *= (n - errors) as f64 / (errors + 1) as f64 * (p / (1.0 - p));
+        errors += 1;
     }
-    let (log_p, log_q) = (p.ln(), (1.0 - p).ln());
-    let mut sum = 0.0;
-    for i in k..=n {
-        let term = (ln_choose(n, i) + i as f64 * log_p + (n - i) as f64 * log_q).exp();
-        sum += term;
-        if term < NEGLIGIBLE && i as f64 > n as f64 * p {
-            break;
-        }
-    }
-    sum.min(1.0)
+    errors
 }
 
-/// The least number of errors among `n` requests that would be called worse than `rate`.
-fn critical(n: u64, rate: f64, alpha: f64) -> u64 {
-    let (mut low, mut high) = (0, n);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if at_least(n, rate, middle) <= alpha { high = middle } else { low = middle + 1 }
-    }
-    low
-}
-
-/// How many requests are needed so that a rise of the error rate from `rate` by `rise` is noticed with probability `power`,
-/// where a version that is no worse is called worse with probability `alpha`.
-pub fn requests_needed(rate: f64, rise: f64, alpha: f64, power: f64) -> u64 {
-    let worse = rate + rise;
-    if worse >= 1.0 {
-        return NEEDED_MAX;
-    }
-    let tells = |n: u64| at_least(n, worse, critical(n, rate, alpha)) >= power;
+/// The least number of requests that `tells`, within a step of 1 in 64: errors are whole, and make steps of it. What is
+/// found tells. `None`: no number does.
+pub fn least_requests(tells: impl Fn(u64) -> bool) -> Option<u64> {
     let mut high = 8;
     while !tells(high) {
-        high *= 2;
         if high >= NEEDED_MAX {
-            return NEEDED_MAX;
+            return None;
         }
+        high = (high * 2).min(NEEDED_MAX);
     }
     let mut low = high / 2;
-    // Whole errors make steps of it: what is found is enough, within a step of the least.
     while high - low > (high / 64).max(1) {
         let middle = low + (high - low) / 2;
         if tells(middle) { high = middle } else { low = middle }
     }
-    high
+    Some(high)
 }
 
 /// The rank-sum test of Mann and Whitney, one-sided, with the correction for ties, on counts by ascending classes: how likely

@@ -15,7 +15,7 @@ const LIMITS: [&str; 10] = [
     "--wait-seconds",
     "60",
     "--rise-percent",
-    "20",
+    "40",
     "--slower-by-ms",
     "5000",
 ];

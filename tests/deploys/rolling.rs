@@ -11,7 +11,7 @@ async fn a_rolling_deploy_under_load_loses_no_request() {
         load.mark("deploy");
         let limits = [
             "--baseline-seconds",
-            "2",
+            "5",
             "--bake-seconds",
             "3",
             "--wait-seconds",

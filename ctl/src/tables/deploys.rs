@@ -74,7 +74,7 @@ pub fn progress(view: &DeployView) -> String {
     if let Some(verdict) = &wave.verdict
         && matches!(view.state, DeployState::Baking | DeployState::Undecided)
     {
-        text.push_str(&format!("  {}: {} of {} requests", verdict.says.as_str(), verdict.has, verdict.needs));
+        text.push_str(&format!("  {}: {}", verdict.says.as_str(), verdict.wanting()));
     }
     if let Some(why) = &view.why {
         text.push_str(&format!("  ! {why}"));
@@ -153,7 +153,7 @@ fn wave_row((wave, number): (&WaveView, u32)) -> Vec<String> {
         clock(wave.ended_at.as_ref()),
         of(verdict.map(|verdict| verdict.says.as_str().to_owned())),
         of(verdict.map(|verdict| verdict.has.to_string())),
-        of(verdict.map(|verdict| verdict.needs.to_string())),
+        of(verdict.filter(|verdict| verdict.needs_of_each.is_none()).map(|verdict| verdict.needs.to_string())),
         of(verdict.map(|verdict| verdict.looks.to_string())),
     ]
 }

@@ -61,20 +61,20 @@ fn a_version_is_judged_by_what_it_is_compared_with() {
 fn a_version_that_is_late_more_often_than_it_may_is_worse() {
     const DEPOSIT: &str = "/api/v1/wallets/{id}/deposit";
     let figures = |route: &str, late: u64| {
-        let classes = BTreeMap::from([(100_000, 2_000 - late), (250_000, late)]);
-        let seconds = (2_000 - late) as f64 * 0.08 + late as f64 * 0.12;
-        Figures(BTreeMap::from([(route.to_owned(), Counts { requests: 2_000, errors: 0, classes, seconds })]))
+        let classes = BTreeMap::from([(100_000, 4_000 - late), (250_000, late)]);
+        let seconds = (4_000 - late) as f64 * 0.08 + late as f64 * 0.12;
+        Figures(BTreeMap::from([(route.to_owned(), Counts { requests: 4_000, errors: 0, classes, seconds })]))
     };
     for (what, route, late, others, before, says) in [
-        ("5 % are late", DEPOSIT, 100, 2, 2, Says::Worse),
-        ("as many as elsewhere", DEPOSIT, 100, 100, 2, Says::Sound),
-        ("no more than may be", DEPOSIT, 20, 0, 0, Says::Sound),
-        ("there is no objective", "/unheard-of", 100, 2, 2, Says::Sound),
+        ("5 % are late", DEPOSIT, 200, 4, 4, Says::Worse),
+        ("as many as elsewhere", DEPOSIT, 200, 200, 4, Says::Sound),
+        ("no more than may be", DEPOSIT, 40, 0, 0, Says::Sound),
+        ("there is no objective", "/unheard-of", 200, 4, 4, Says::Sound),
     ] {
         let verdict = verdict(&figures(route, late), &figures(route, others), &figures(route, before));
         assert_eq!(verdict.says, says, "{what}: {verdict:?}");
     }
-    let found = verdict(&figures(DEPOSIT, 100), &figures(DEPOSIT, 2), &figures(DEPOSIT, 2)).findings;
+    let found = verdict(&figures(DEPOSIT, 200), &figures(DEPOSIT, 4), &figures(DEPOSIT, 4)).findings;
     let golden = "/api/v1/wallets/{id}/deposit: 5.00 % took longer than 100 ms; other cells 0.10 %, before 0.10 %";
     assert_eq!(found, [golden]);
 }
@@ -93,6 +93,63 @@ fn clear_evidence_needs_few_requests() {
     assert_eq!(verdict(&all_fail, &alike(200), &alike(100)).says, Says::Worse);
     let few = verdict(&alike(100), &alike(4_000), &alike(1_000));
     assert!(few.has == 500 && few.needs > few.has && few.needs < 4_000, "{few:?}");
+}
+
+/// Against controls of so many requests, as they are drawn, what is needed is enough, and half of it is not.
+#[test]
+fn what_is_needed_notices_a_rise_as_often_as_it_says() {
+    let mut dice = fastrand::Rng::with_seed(17);
+    let mut drawn = |requests: u64, rate: f64| Errors {
+        errors: (0..requests).filter(|_| dice.f64() < rate).count() as u64,
+        requests,
+    };
+    let rounds = 300;
+    for (usual, rise_percent, others, before) in
+        [(0.0, 1.0, 0, 3_000), (0.001, 1.0, 8_000, 0), (0.001, 1.0, 4_000, 2_000), (0.02, 2.0, 9_000, 3_000)]
+    {
+        let limits = DeployLimits { rise_percent, ..limits() };
+        let (mut noticed, mut by_half) = (0, 0);
+        for _ in 0..rounds {
+            let controls = [drawn(others, usual), drawn(before, usual)];
+            let needed = needed(controls, &limits).expect("the controls are large enough");
+            let worse = usual + rise_percent / 100.0;
+            noticed += u32::from(fails_more(drawn(needed, worse), controls, &limits));
+            by_half += u32::from(fails_more(drawn(needed / 2, worse), controls, &limits));
+        }
+        // By one control's rate, which is not quite the usual one.
+        let what = format!("{usual} + {rise_percent} %, {others} and {before}: {noticed}, by half {by_half}");
+        assert!(noticed >= rounds * 85 / 100 && by_half < rounds * 8 / 10, "{what}");
+    }
+}
+
+/// A run of scripts/check-cluster: a version that fails every twentieth withdrawal, after a baseline of 8 s.
+#[test]
+fn a_version_does_not_pass_a_control_that_could_not_show_it() {
+    let limits = DeployLimits { rise_percent: 2.0, ..limits() };
+    let whole = |requests, errors| figures(counts(requests, errors, 0), Counts::default());
+    let none = Figures::default();
+    let of = |wave: (u64, u64), before: u64, limits: &DeployLimits| {
+        judge(Seen { wave: &whole(wave.0, wave.1), others: &none, before: &whole(before, 0) }, limits, 1)
+    };
+    let short = of((2_591, 56), 757, &limits);
+    assert!(short.says == Says::TooFew && short.needs > 100_000, "{short:?}");
+    let shorter = of((2_591, 56), 700, &limits);
+    assert_eq!((shorter.says, shorter.needs, shorter.needs_of_each), (Says::TooFew, NEEDED_MAX, Some(1_408)));
+    let golden = "has 2591, and 0 of other cells and 700 from before to compare with, which is too little: \
+                  needs 1408 of each";
+    assert_eq!(shorter.wanting(), golden);
+    assert_eq!(of((2_591, 56), 3_000, &limits).says, Says::Worse, "after 30 s");
+    let sound = of((2_591, 0), 3_000, &limits);
+    assert!(sound.says == Says::Sound && sound.needs < 1_000, "{sound:?}");
+}
+
+/// The second control must not speak against it either, which a very small one always does.
+#[test]
+fn a_small_second_control_is_waited_for() {
+    let small = verdict(&alike(2_000), &alike(8_000), &alike(30));
+    assert!(small.says == Says::TooFew && small.needs_of_each.is_some(), "{small:?}");
+    let enough = verdict(&alike(2_000), &alike(8_000), &alike(200));
+    assert!(enough.says == Says::Sound && enough.needs_of_each.is_none(), "{enough:?}");
 }
 
 /// What is the same but for chance, looked at again and again while requests come.

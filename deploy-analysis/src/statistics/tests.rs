@@ -22,23 +22,29 @@ fn figures_of_textbooks_come_out() {
         let found = more_errors(tried, control);
         assert!(near(found, expected), "{tried:?} {control:?}: {found} {expected}");
     }
-    assert!(near(at_least(10, 0.5, 8), 56.0 / 1024.0));
-    assert!(near(at_least(1_000, 0.001, 1), 1.0 - 0.999_f64.powi(1_000)));
     assert!(near(upper_tail(1.959_964), 0.025) && near(upper_tail(0.0), 0.5) && near(upper_tail(-1.959_964), 0.975));
     assert!(near(upper_tail(5.0), 2.866_516e-7));
 }
 
+/// 8 or more of 10 fair tosses: 56 in 1,024; 7 or more: 176. One error among 1,000 of 1 in 1,000: 0.632.
 #[test]
-fn what_is_needed_is_enough_and_half_of_it_is_not() {
-    for (rate, rise, alpha) in [(0.0005, 0.01, 1e-6), (0.01, 0.01, 1e-6), (0.0005, 0.001, 1e-4), (0.2, 0.05, 1e-6)] {
-        let needed = requests_needed(rate, rise, alpha, 0.9);
-        let power = |n: u64| at_least(n, rate + rise, critical(n, rate, alpha));
-        assert!(power(needed) >= 0.9, "{rate} {rise}: {needed}");
-        assert!(power(needed / 2) < 0.9, "{rate} {rise}: {needed}");
+fn errors_that_are_met_are_the_binomials_quantile() {
+    assert_eq!(errors_met(10, 0.5, 56.0 / 1_024.0 - 1e-9), 8);
+    assert_eq!(errors_met(10, 0.5, 56.0 / 1_024.0 + 1e-9), 7);
+    assert_eq!((errors_met(1_000, 0.001, 0.632), errors_met(1_000, 0.001, 0.633)), (1, 0));
+    assert_eq!((errors_met(5, 0.0, 0.9), errors_met(0, 0.3, 0.9), errors_met(1, 0.95, 0.9)), (0, 0, 1));
+    let (n, p) = (10_000_000_u64, 0.01);
+    let normal = n as f64 * p - 1.281_552 * (n as f64 * p * (1.0 - p)).sqrt();
+    assert!((errors_met(n, p, 0.9) as f64 - normal).abs() < 2.0, "by the normal approximation, which is good there");
+}
+
+#[test]
+fn the_least_number_is_found_within_a_step() {
+    for least in [1, 8, 9, 100, 12_345, NEEDED_MAX] {
+        let found = least_requests(|n| n >= least).expect("there is one");
+        assert!(found >= least && found <= (least + least / 32 + 1).max(8), "{least}: {found}");
     }
-    let harder = requests_needed(0.001, 0.001, 1e-6, 0.9);
-    assert!(harder > requests_needed(0.001, 0.01, 1e-6, 0.9), "a smaller rise takes more");
-    assert_eq!(requests_needed(0.5, 0.5, 1e-6, 0.9), NEEDED_MAX, "nothing is known of the control");
+    assert_eq!(least_requests(|_| false), None);
 }
 
 #[test]

@@ -93,10 +93,11 @@ impl Worker {
                 self.happen(deploy, event, None).await
             }
             Says::TooFew if waited_out => {
-                let why = format!(
-                    "too few requests to judge by: needs {}, has {}; promote, roll back, or resume to wait on",
-                    verdict.needs, verdict.has
-                );
+                let next = match verdict.needs_of_each {
+                    None => "promote, roll back, or resume to wait on",
+                    Some(_) => "promote, or roll back and start again with a longer --baseline-seconds",
+                };
+                let why = format!("too few requests to judge by: {}; {next}", verdict.wanting());
                 self.happen(deploy, Event::Doubt, Some(why)).await
             }
             Says::Sound | Says::TooFew => {

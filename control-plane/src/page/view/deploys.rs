@@ -100,7 +100,11 @@ fn figures(number: u64, verdict: &Verdict) -> Markup {
         Says::Worse => Mood::Bad,
     };
     html! {
-        p { (badge(mood, verdict.says.as_str())) " " (count(verdict.has)) " requests of " (count(verdict.needs)) " that are needed" }
+        p {
+            (badge(mood, verdict.says.as_str())) " "
+            @if verdict.needs_of_each.is_some() { (verdict.wanting()) }
+            @else { (count(verdict.has)) " requests of " (count(verdict.needs)) " that are needed" }
+        }
         table {
             caption.sr { "Figures of wave " (number) }
             thead { tr { th scope="col" { "Version" } th scope="col" { "Requests" } th scope="col" { "Errors" } th scope="col" { "Mean" } } }
