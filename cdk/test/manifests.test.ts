@@ -302,6 +302,28 @@ describe('what is wrong is found', () => {
       'rights are given to Group system:authenticated',
     ],
     [
+      'a patch that cannot be judged is let through',
+      ({ get }) => {
+        get('ValidatingAdmissionPolicy', 'only-the-image').spec.failurePolicy = 'Ignore';
+      },
+      'may change more of a cell than its image',
+    ],
+    [
+      'what a patch may change is only warned of',
+      ({ get }) => {
+        get('ValidatingAdmissionPolicyBinding', 'only-the-image').spec.validationActions = ['Warn'];
+      },
+      'may change more of a cell than its image',
+    ],
+    [
+      'the policy is for another group than the rights',
+      ({ get }) => {
+        const [condition] = get('ValidatingAdmissionPolicy', 'only-the-image').spec.matchConditions;
+        condition.expression = condition.expression.replace('wallet-versions', 'others');
+      },
+      'may change more of a cell than its image',
+    ],
+    [
       'root',
       ({ get }) => {
         pod(cell(get)).securityContext.runAsUser = 0;

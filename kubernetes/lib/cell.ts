@@ -1,6 +1,7 @@
 /** What runs in a cell's cluster of one Region. It names no other cell. */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, PRIVATE_DOMAIN, archiveUrl } from '../../cdk/lib/names.ts';
+import { onlyTheImage } from './only-the-image.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Cell, Settings } from './settings.ts';
 import { versionsRights } from './versions.ts';
@@ -68,6 +69,7 @@ export function cell(settings: Settings, { id, max_tps, standby }: Cell): Manife
       },
       zones,
     ),
+    ...onlyTheImage(),
     ...versionsRights(settings),
     service('cell', served),
     binding('cell', served, 'CellTargets'),

@@ -51,6 +51,7 @@ export function findings(written: Parsed[], expected: Expected): string[] {
   return [
     ...firstImages(written, firsts, expected),
     ...versionsRights(documents, ours, expected),
+    ...onlyTheImage(documents, expected),
     ...zones(ours, expected),
     ...gates(documents, ours),
     ...ours.flatMap((one) => [
@@ -130,6 +131,27 @@ function versionsRights(documents: Parsed[], ours: Parsed[], { component }: Expe
       `rights are given to ${subjects.join()}`,
     ),
   ];
+}
+
+/** That right is for the image: the API server refuses a patch by that group that it cannot judge, or that changes more. */
+function onlyTheImage(documents: Parsed[], { component }: Expected): string[] {
+  if (component !== 'cell') return [];
+  const of = (kind: string): Parsed[] => documents.filter((one) => one.kind === kind);
+  const role = documents.findIndex((one) => one.kind === 'RoleBinding');
+  const isHeld = of('ValidatingAdmissionPolicy').some(
+    ({ metadata, spec }) =>
+      spec.failurePolicy === 'Fail' &&
+      spec.matchConditions.length === 1 &&
+      spec.matchConditions[0].expression.endsWith(`'${VERSIONS_GROUP}' in request.userInfo.groups`) &&
+      of('ValidatingAdmissionPolicyBinding').some(
+        (one) =>
+          one.spec.policyName === metadata.name &&
+          JSON.stringify(one.spec.validationActions) === '["Deny"]' &&
+          one.spec.matchResources === undefined &&
+          documents.indexOf(one) < role,
+      ),
+  );
+  return when(!isHeld, `${VERSIONS_GROUP} may change more of a cell than its image`);
 }
 
 const named = (one: Parsed) => `${one.kind} ${one.metadata?.name}`;

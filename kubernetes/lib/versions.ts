@@ -51,7 +51,10 @@ export function firstImages({ place, version, versions }: Settings): Map<string,
   );
 }
 
-/** In a cell's cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. */
+/**
+ * In a cell's cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. What a patch
+ * may change: only-the-image.ts.
+ */
 export function versionsRights({ place }: Settings): Manifest[] {
   const resourceNames = place.zones.map((zone) => selected('cell', zone).name);
   const group = 'rbac.authorization.k8s.io';

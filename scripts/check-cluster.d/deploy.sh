@@ -56,6 +56,34 @@ JSON
     done
 }
 
+# What the control plane's group may patch: the image, and nothing else. Each of these is one patch; nothing is changed.
+only_the_image() {
+    local name refused=0 what said
+    name=deployment/$(wallet get deployments --selector app.kubernetes.io/name=cell --output 'jsonpath={.items[0].metadata.name}')
+    patched() { wallet --token "$versions_token" patch "$name" --dry-run=server --patch "$1" 2>&1; }
+    said=$(patched "{\"metadata\":{\"annotations\":{\"wallet/order\":\"1\"}},\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"cell\",\"image\":\"cell@sha256:$(printf '5%.0s' {1..64})\"}]}}}}") ||
+        fail "the image may not be changed: $said"
+    for what in \
+        '{"metadata":{"labels":{"zone":"other"}}}' \
+        '{"metadata":{"annotations":{"other":"1"}}}' \
+        '{"metadata":{"finalizers":["other/one"]}}' \
+        '{"spec":{"replicas":0}}' \
+        '{"spec":{"paused":true}}' \
+        '{"spec":{"template":{"metadata":{"annotations":{"other":"1"}}}}}' \
+        '{"spec":{"template":{"spec":{"serviceAccountName":"other"}}}}' \
+        '{"spec":{"template":{"spec":{"volumes":[{"name":"other","emptyDir":{}}]}}}}' \
+        '{"spec":{"template":{"spec":{"containers":[{"name":"cell","env":[{"name":"OTHER","value":"1"}]}]}}}}' \
+        '{"spec":{"template":{"spec":{"containers":[{"name":"cell","args":["other"]}]}}}}' \
+        '{"spec":{"template":{"spec":{"containers":[{"name":"other","image":"other"}]}}}}'; do
+        ! said=$(patched "$what") || fail "$name takes $what from the control plane"
+        [[ $said == *'wallet-versions may change the image of cell and wallet/order: it must not change '* ]] ||
+            fail "$what is refused for another reason: $said"
+        refused=$((refused + 1))
+    done
+    wallet patch "$name" --dry-run=server --patch '{"spec":{"paused":true}}' > /dev/null || fail "others may not change $name"
+    echo "  the control plane may change the image; $refused other patches of it are refused"
+}
+
 # VERSION CODE: from its start to its end.
 deploy() {
     local code=0 began=$SECONDS
