@@ -3,14 +3,14 @@
  */
 import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
-import { operatorsRole } from './names.ts';
+import { cellRole, deployRole, operatorsRole, tablesRole, versionsRole } from './names.ts';
 import type { Urgency } from './names.ts';
 import { placesOf, second, stackOf, zonesOf } from './places.ts';
 import type { Place } from './places.ts';
 
 const MIN_ZONES = 2;
 const LONGEST_ROLE = 64;
-/** The longest name made of it and a cell's id is that of a role, of 64 characters. */
+/** Part of the names of roles, beside a cell's id. */
 const NAME = /^[a-z][a-z0-9-]{0,23}$/;
 /** Stacks of these names are there already. */
 const RESERVED = ['archive', 'control-plane', 'copies', 'router', 'pipeline'];
@@ -39,7 +39,7 @@ export function onAws(config: Config): AwsConfig {
   const split = config.cells.find(({ instances }) => instances.some(({ role }) => role !== 'all'));
   if (split)
     throw new Error(`${split.id}: roles cannot be split on AWS yet: kubernetes/README.md says what it would take`);
-  const what = brokenStandbys(config as AwsConfig);
+  const what = brokenStandbys(config as AwsConfig) ?? longRole(config as AwsConfig);
   if (what !== undefined) throw new Error(what);
   return config as AwsConfig;
 }
@@ -57,8 +57,17 @@ function brokenStandbys(config: AwsConfig): string | undefined {
   const stacks = config.cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)));
   const shared = RESERVED.map((part) => stackOf(part, other));
   const taken = stacks.find((stack, at) => stacks.indexOf(stack) < at || shared.includes(stack));
-  if (taken !== undefined) return `a cell cannot be called ${taken}: a stack is`;
-  const long = stacks.map((stack) => operatorsRole(config, stack)).find((role) => role.length > LONGEST_ROLE);
+  return taken && `a cell cannot be called ${taken}: a stack is`;
+}
+
+/** The CDK refuses such a name too, and does not say which. */
+function longRole(config: AwsConfig): string | undefined {
+  const stacks = config.cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)));
+  const roles = [
+    ...stacks.flatMap((stack) => [cellRole, deployRole, operatorsRole, versionsRole].map((role) => role(config, stack))),
+    ...config.cells.map(({ id }) => tablesRole(config, id)),
+  ];
+  const long = roles.find((role) => role.length > LONGEST_ROLE);
   return long && `a role would be called ${long}, with more than ${LONGEST_ROLE} characters: shorten the cell's id`;
 }
 

@@ -427,6 +427,16 @@ describe('what settings.json says', () => {
   it('a deployment that is too large is refused in words', () => {
     expect(() => synthesized(manyCells(70))).toThrow(/the policy of a bucket is \d+, and AWS takes 20480/);
   });
+
+  it('a role with too long a name is refused in words, and the longest name is not', () => {
+    const named = (length: number) =>
+      manyCells(1)
+        .replace('name = "wallet"', `name = "${'w'.repeat(24)}"`)
+        .replaceAll('"cell-1"', `"${'c'.repeat(length)}"`);
+    const refused = /a role would be called w{24}-c{30}-operators, with more than 64 characters: shorten the cell's id/;
+    expect(() => synthesized(named(30))).toThrow(refused);
+    expect(() => synthesized(named(29))).not.toThrow();
+  });
 });
 
 function sources(folder: URL): string {
