@@ -8,7 +8,7 @@ import { expectations } from '../../kubernetes/lib/expectations.ts';
 import { findings } from '../../kubernetes/lib/invariants.ts';
 import { load } from '../../kubernetes/lib/settings.ts';
 import { binary } from '../../kubernetes/lib/sources.ts';
-import { manifests } from '../../kubernetes/lib/stacks.ts';
+import { manifests, written as writtenOf } from '../../kubernetes/lib/stacks.ts';
 import { EXAMPLE } from '../lib/settings.ts';
 import { parseAllDocuments } from '../lib/yaml.ts';
 import { exampleText, resources, synthesized, twoRegionsText } from './synthesized.ts';
@@ -126,6 +126,13 @@ describe('what is wrong is found', () => {
         cell(get).spec.replicas = 2;
       },
       'different numbers',
+    ],
+    [
+      'each zone has more than one process of a cell',
+      ({ all }) => {
+        for (const one of all) if (one.kind === 'Deployment' && one.spec.replicas === 1) one.spec.replicas = 2;
+      },
+      'several processes of a cell have one address',
     ],
     [
       'too few are left without a zone',
@@ -731,3 +738,23 @@ function set(deployment: Parsed, start: string, value: string): void {
   const args: string[] = pod(deployment).containers[0].args;
   args[args.findIndex((arg) => arg.startsWith(start))] = start + value;
 }
+
+it('a cell grows by the cores of its one process in each zone, up to what a node has', () => {
+  const cellOf = (max_tps: number) => {
+    const { config } = settings;
+    const cells = config.cells.map((one) => ({ ...one, max_tps }));
+    return writtenOf({ ...settings, config: { ...config, cells } }).get('cell-1/cell.yaml')!;
+  };
+  for (const [max_tps, cpu, share] of [
+    [0, '1', 0],
+    [5_000, '1', 2_500],
+    [10_000, '2', 5_000],
+    [80_000, '16', 40_000],
+  ] as const) {
+    const text = cellOf(max_tps);
+    expect(text.match(/cpu: "(\d+)"/)![1], `${max_tps}`).toBe(cpu);
+    expect(text).toContain(`--max-tps=${share}`);
+    expect(text.match(/replicas: 1$/gm)).toHaveLength(3);
+  }
+  expect(() => cellOf(80_001)).toThrow('cell-1: with max_tps = 80001, its process in a zone takes 17 cores, of at most 16');
+});

@@ -16,19 +16,20 @@ import {
   inZones,
   service,
   serviceAccount,
-  sized,
   traced,
 } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
-/** Writes a second that one process is sized for: an assumption, far below what one takes on a developer's machine. */
-const OF_ONE = 2_500;
+/** Writes a second that one core is sized for: an assumption, half of what it takes on a developer's machine. */
+const OF_ONE_CORE = 2_500;
+/** What a node of its own has. More than two cores are not measured. */
+const CORES_MAX = 16;
 
 export function cell(settings: Settings, { id, max_tps, standby }: Cell): Manifest[] {
   const { config, place, traceRatio } = settings;
   const { namespace } = config.deployment;
   const { region, zones } = place;
-  const { replicas, share } = sized(max_tps, OF_ONE, zones.length, 1);
+  const { cores, share } = alone(id, max_tps, zones.length);
   const served = { component: 'cell', port: 'mesh', number: PORTS.cell };
   return [
     serviceAccount('cell'),
@@ -63,9 +64,9 @@ export function cell(settings: Settings, { id, max_tps, standby }: Cell): Manife
         ],
         live: asKubelet('mesh'),
         ready: asMonitor('cell.wallet.internal', PORTS.cell, standby && OR_WAITING),
-        cpu: '1',
+        cpu: String(cores),
         memory: '1Gi',
-        replicas,
+        replicas: 1,
       },
       zones,
     ),
@@ -84,4 +85,18 @@ export function cell(settings: Settings, { id, max_tps, standby }: Cell): Manife
       to: [TO_COLLECTOR, { to: 'network', port: PORTS.internal }, { to: 'anywhere', port: 443 }],
     }),
   ];
+}
+
+/**
+ * A zone has one process, so that its address in the registry is that of a process: it is asked, counted and fenced by
+ * itself. The size of a zone is its cores, so that all zones but one carry the peak.
+ */
+function alone(id: string, peak: number, zones: number): { cores: number; share: number } {
+  const share = Math.ceil(peak / (zones - 1));
+  const cores = Math.max(1, Math.ceil(share / OF_ONE_CORE));
+  if (cores > CORES_MAX)
+    throw new Error(
+      `${id}: with max_tps = ${peak}, its process in a zone takes ${cores} cores, of at most ${CORES_MAX}: add a cell`,
+    );
+  return { cores, share };
 }

@@ -170,6 +170,10 @@ function zones(ours: Parsed[], expected: Expected): string[] {
       `deployments stand in zones ${found}, not ${expected.zones}`,
     ),
     ...when(counts.size !== 1, `zones have different numbers of processes: ${[...counts]}`),
+    ...when(
+      expected.component === 'cell' && Math.max(...counts) > 1,
+      `several processes of a cell have one address: which of them answers is not known`,
+    ),
   ];
 }
 
