@@ -56,7 +56,11 @@ describe('canaries', () => {
 
   it('raise alerts in the cluster that asks', () => {
     const text = written(settings).get('control-plane/monitoring.yaml')!;
-    expect(text.match(/alert: Canary\w+/g)).toEqual(['alert: CanaryFails', 'alert: CanaryRefused', 'alert: CanarySilent']);
+    expect(text.match(/alert: Canary\w+/g)).toEqual([
+      'alert: CanaryFails',
+      'alert: CanaryRefused',
+      'alert: CanarySilent',
+    ]);
   });
 });
 
