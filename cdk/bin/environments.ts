@@ -15,6 +15,7 @@ const all = [
   [aws.control_plane_account, region],
   ...elsewhere.map((one) => [aws.control_plane_account, one]),
   [aws.router_account, region],
+  ...(other === undefined ? [] : [[aws.router_account, other]]),
   [aws.archive_account, archiveRegion(config)],
   ...cells.map(({ account }) => [account, region]),
   ...cells.flatMap(({ account, standby }) => (standby ? [[account, standby.region]] : [])),

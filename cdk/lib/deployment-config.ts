@@ -104,6 +104,8 @@ export type Alerts = Readonly<Record<Urgency, Subscriber>>;
 export interface Settings {
   readonly config: AwsConfig;
   readonly privateServices: PrivateServices;
+  /** The hosted zone of `aws.domain`, once the routers' stack at home has made it: the second Region adds to it. */
+  readonly hostedZone?: string | undefined;
   /** Without it, nothing subscribes. */
   readonly alerts?: Alerts | undefined;
   /**

@@ -27,8 +27,11 @@ export const controlPlane = (scope: Construct, settings: Settings) =>
     stackName: `${settings.config.deployment.name}-control-plane`,
   });
 
-export const router = (scope: Construct, settings: Settings) =>
-  new RouterStack(scope, 'router', settings, { stackName: `${settings.config.deployment.name}-router` });
+/** In the second Region, it adds to a role that the routers' stack at home makes. */
+export const router = (scope: Construct, settings: Settings, place: Place = home(settings.config)) =>
+  new RouterStack(scope, settings, place, {
+    stackName: `${settings.config.deployment.name}-${stackOf('router', place)}`,
+  });
 
 /** In its second Region, it adds to a role that its stack at home makes. */
 export const cell = (scope: Construct, settings: Settings, id: string, place: Place = home(settings.config)) =>
@@ -39,7 +42,8 @@ export function all(scope: Construct, settings: Settings): void {
   const control = controlPlane(scope, settings);
   const other = second(settings.config);
   if (other) control.addStackDependency(copies(scope, settings, other));
-  router(scope, settings);
+  const routers = router(scope, settings);
+  if (other) router(scope, settings, other).addStackDependency(routers);
   for (const entry of settings.config.cells) {
     const [first, second] = placesOf(settings.config, entry).map((place) => cell(scope, settings, entry.id, place));
     second?.addStackDependency(first!);

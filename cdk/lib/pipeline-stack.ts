@@ -27,7 +27,7 @@ import { archive, cell, controlPlane, copies, router } from './deployment.ts';
 import type { Deployment } from './deployment-config.ts';
 import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './network/zonal-service.ts';
-import { placesOf, second, stackOf } from './places.ts';
+import { home, places, placesOf, second, stackOf } from './places.ts';
 import type { Place } from './places.ts';
 import { ROOT } from './settings.ts';
 
@@ -149,15 +149,16 @@ export class PipelineStack extends Stack {
           }),
         ),
       );
-    const routers = this.part('router', (scope) => {
-      const made = router(scope, this.props);
-      return { made, services: made.services };
-    });
+    const routers = (place: Place) =>
+      this.part(stackOf('router', place), (scope) => {
+        const made = router(scope, this.props, place);
+        return { made, services: made.services };
+      });
     const away = config.cells.filter((one) => placesOf(config, one).length > 1).map(({ id }) => id);
     return {
       before: [[control], ...waves(config).flatMap((ids) => cells(ids))],
       // Routers come once the cells run what they may ask for.
-      after: [[routers], ...(other ? cells(away, other) : [])],
+      after: [[routers(home(config))], ...(other ? [...cells(away, other), [routers(other)]] : [])],
     };
   }
 
@@ -240,7 +241,7 @@ export class PipelineStack extends Stack {
     const { aws, cells } = config;
     const stacks: [string, string][] = [
       ['control-plane', aws.control_plane_account],
-      ['router', aws.router_account],
+      ...places(config).map((place): [string, string] => [stackOf('router', place), aws.router_account]),
       ...cells.flatMap((one) =>
         placesOf(config, one).map((place): [string, string] => [stackOf(one.id, place), one.account]),
       ),

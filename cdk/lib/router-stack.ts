@@ -1,11 +1,12 @@
 /**
- * Routers in every zone, each zone with an address of its own behind one name, and a door inside
- * for the cells.
+ * Routers in every zone of a Region, each zone with an address of its own behind one name, and a
+ * door inside for the cells of that Region.
  */
-import { Fn, Validations } from 'aws-cdk-lib';
+import { CfnOutput, Validations } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
 import { Peer, Port, SubnetType } from 'aws-cdk-lib/aws-ec2';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import { PublicHostedZone } from 'aws-cdk-lib/aws-route53';
 import type { Construct } from 'constructs';
 import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
@@ -14,9 +15,10 @@ import type { AwsConfig, Settings } from './deployment-config.ts';
 import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, everyCell, offer } from './network/private-link.ts';
-import { home } from './places.ts';
+import { stackOf } from './places.ts';
+import type { Place } from './places.ts';
 import { ProcessLogs } from './process-logs.ts';
-import { roleForAnother } from './roles.ts';
+import { alsoForRole, roleForAnother } from './roles.ts';
 import { Topics } from './topics.ts';
 import { ZonalService } from './network/zonal-service.ts';
 import { ZonedStack } from './zoned-stack.ts';
@@ -27,20 +29,45 @@ export class RouterStack extends ZonedStack {
   readonly services: ZonalService[] = [];
   readonly watched: Watched;
 
-  constructor(scope: Construct, id: string, settings: Settings, props: StackProps) {
+  constructor(scope: Construct, settings: Settings, place: Place, props: StackProps) {
     const { alerts, config, privateServices } = settings;
-    const { aws, cells, deployment } = config;
-    const place = home(config);
-    const description = `Routers of ${deployment.name}`;
-    super(scope, id, config, { account: aws.router_account, part: 'router', place }, { ...props, description });
-    const network = new Network(this, 'Network', deployment.zones.length, { isPublic: true });
-    const cluster = new Cluster(this, 'Cluster', settings, 'router', network);
-    cluster.collector('router', network);
-    new ProcessLogs(this, 'Logs', 'router', 'router', cluster);
-    const topics = new Topics(this, 'Topics', 'router', alerts);
+    const { aws, deployment } = config;
+    const stack = stackOf('router', place);
+    const description = place.isHome ? `Routers of ${deployment.name}` : `Routers of ${deployment.name}, second Region`;
+    super(scope, stack, config, { account: aws.router_account, part: 'router', place }, { ...props, description });
+    const network = new Network(this, 'Network', place.zones.length, { isPublic: true });
+    const cluster = new Cluster(this, 'Cluster', settings, stack, network);
+    cluster.collector(stack, network);
+    new ProcessLogs(this, 'Logs', stack, 'router', cluster);
+    const topics = new Topics(this, 'Topics', stack, alerts);
     topics.publishedFrom(network, cluster);
-    const alarms = new Alarms(this, 'Alarms', 'router', topics);
+    const alarms = new Alarms(this, 'Alarms', stack, topics);
 
+    this.outside(settings, place, network, cluster, alarms);
+    const inside = new ZonalService(this, 'Internal', {
+      network,
+      cluster,
+      listen: PORTS.internal,
+      target: PORTS.internal,
+      output: 'InternalTargets',
+    });
+    inside.watch(alarms, 'internal');
+    this.services.push(inside);
+    const accounts = config.cells.filter(({ standby }) => place.isHome || standby).map(({ account }) => account);
+    offer(this, inside, accounts);
+    new PrivateLinks(this, 'Reaches', {
+      network,
+      services: privateServices,
+      wanted: [{ name: 'control-plane', stack: 'control-plane', port: PORTS.controlPlane }, ...everyCell(config)],
+    });
+    ownAlarms(alarms);
+    this.watched = alarms.unwell();
+  }
+
+  /** A load balancer for clients in each zone, and the name under which they find it. */
+  private outside(settings: Settings, place: Place, network: Network, cluster: Cluster, alarms: Alarms): void {
+    const { config, hostedZone } = settings;
+    const { domain } = config.aws;
     // The load balancers keep the clients' addresses, so it is these that reach the pods.
     cluster.securityGroup.connections.allowFrom(
       Peer.anyIpv4(),
@@ -51,62 +78,55 @@ export class RouterStack extends ZonedStack {
       id: 'AwsSolutions-EC23',
       reason: 'Clients keep their addresses on the way to the public port, for the audit of what they do.',
     });
-    const records = new ZoneRecords(this, 'Name', aws.domain);
-    const outside = network.vpc.selectSubnets({ subnetType: SubnetType.PUBLIC }).subnets;
-    deployment.zones.forEach((place, at) => {
-      const subnet = outside[at];
-      if (subnet?.availabilityZone !== place) throw new Error(`no public subnet in ${place}`);
-      const service = new ZonalService(this, `Public-${place}`, {
+    const zone = place.isHome ? this.hostedZone(domain) : undefined;
+    const records = new ZoneRecords(this, 'Name', {
+      domain,
+      hostedZoneId: zone?.hostedZoneId ?? hostedZone,
+      weight: place.isHome ? 'home' : 'second',
+    });
+    const subnets = network.vpc.selectSubnets({ subnetType: SubnetType.PUBLIC }).subnets;
+    place.zones.forEach((name, at) => {
+      const subnet = subnets[at];
+      if (subnet?.availabilityZone !== name) throw new Error(`no public subnet in ${name}`);
+      const service = new ZonalService(this, `Public-${name}`, {
         network,
         cluster,
         listen: 443,
         target: PORTS.public,
         subnets: [subnet],
         isPublic: true,
-        output: targetsOf(place),
+        output: targetsOf(name),
       });
-      records.add(place, service);
-      service.watch(alarms, `public-${place}`);
+      records.add(name, service);
+      service.watch(alarms, `public-${name}`);
       this.services.push(service);
     });
-    const inside = new ZonalService(this, 'Internal', {
-      network,
-      cluster,
-      listen: PORTS.internal,
-      target: PORTS.internal,
-      output: 'InternalTargets',
-    });
-    inside.watch(alarms, 'internal');
-    this.services.push(inside);
-    offer(
-      this,
-      inside,
-      cells.map((cell) => cell.account),
-    );
-    new PrivateLinks(this, 'Reaches', {
-      network,
-      services: privateServices,
-      wanted: [{ name: 'control-plane', stack: 'control-plane', port: PORTS.controlPlane }, ...everyCell(config)],
-    });
-    this.evacuator(config, records);
-    ownAlarms(alarms);
-    this.watched = alarms.unwell();
+    if (zone) this.evacuator(config, zone, records);
+    // The control plane has one role to leave zones, wherever they are.
+    else alsoForRole(this, 'Zones', zonesRole(config), [flipping(records)]);
+  }
+
+  /** It outlives the Region, as all of Route 53 does. */
+  private hostedZone(domain: string): PublicHostedZone {
+    const zone = new PublicHostedZone(this, 'Zone', { zoneName: domain });
+    new CfnOutput(this, 'HostedZone', {
+      value: zone.hostedZoneId,
+      description: 'For hostedZone in settings.json',
+    }).overrideLogicalId('HostedZone');
+    return zone;
   }
 
   /**
    * What the control plane may do to leave a zone: flip its switches, and set the weights of this
    * one name.
    */
-  private evacuator(config: AwsConfig, { zone, switches }: ZoneRecords): void {
+  private evacuator(config: AwsConfig, zone: PublicHostedZone, records: ZoneRecords): void {
     roleForAnother(this, 'Zones', {
       roleName: zonesRole(config),
       account: config.aws.control_plane_account,
       trusted: controlPlaneRole(config),
       statements: [
-        new PolicyStatement({
-          actions: ['route53:GetHealthCheck', 'route53:UpdateHealthCheck'],
-          resources: switches.map((one) => Fn.join('', ['arn:aws:route53:::healthcheck/', one.attrHealthCheckId])),
-        }),
+        flipping(records),
         new PolicyStatement({ actions: ['route53:ListResourceRecordSets'], resources: [zone.hostedZoneArn] }),
         new PolicyStatement({
           actions: ['route53:ChangeResourceRecordSets'],
@@ -123,6 +143,9 @@ export class RouterStack extends ZonedStack {
     });
   }
 }
+
+const flipping = ({ switchArns }: ZoneRecords) =>
+  new PolicyStatement({ actions: ['route53:GetHealthCheck', 'route53:UpdateHealthCheck'], resources: switchArns });
 
 function ownAlarms(alarms: Alarms): void {
   const of = { component: 'router' };

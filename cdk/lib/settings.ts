@@ -62,6 +62,10 @@ const File = z.strictObject({
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
   privateAuthority: z.boolean().default(false),
   switches: z.record(z.string(), z.string()).default({}),
+  hostedZone: z
+    .string()
+    .regex(/^Z[A-Z0-9]{1,31}$/, 'not the id of a hosted zone')
+    .optional(),
   privateServices: z.record(z.string(), z.string().startsWith('com.amazonaws.vpce.')).default({}),
 });
 
@@ -99,9 +103,10 @@ function broken(file: z.infer<typeof File>, config: AwsConfig): string | undefin
   const account = pipeline && CONNECTION.exec(pipeline.connection)![1]!;
   if (account !== undefined && account !== aws.control_plane_account)
     return `pipeline.connection is of account ${account}, the pipeline of ${aws.control_plane_account}`;
-  const switched = Object.keys(switches);
-  if (switched.length > 0 && switched.sort().join() !== [...zones].sort().join())
-    return `switches are of ${switched.join(', ')}, the zones ${zones.join(', ')}`;
+  const switched = Object.keys(switches).sort().join(', ');
+  const sets = [zones, places(config).flatMap((place) => place.zones)].map((set) => [...set].sort().join(', '));
+  // Of home, or of both Regions: the second one's are known later.
+  if (switched !== '' && !sets.includes(switched)) return `switches are of ${switched}, the zones ${sets.at(-1)}`;
   const shared = places(config).flatMap((place) => [stackOf('router', place), stackOf('control-plane', place)]);
   const known = [...shared, ...cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)))];
   const stray = Object.keys(privateServices).find((name) => !known.includes(name));

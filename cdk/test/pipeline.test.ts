@@ -96,14 +96,21 @@ describe('the pipeline', () => {
   it('makes the second Region at the end, with manifests and a bake, as at home', () => {
     const two = pipeline(twoRegionsText);
     const made = two.properties['Stages'] as MadeStage[];
-    const last = made.at(-1)!;
-    expect([last.Name, last.OnFailure]).toEqual([two.deploying.at(-1), { Result: 'ROLLBACK' }]);
-    expect(last.Actions.map(({ Name }) => Name)).toEqual([
-      expect.stringMatching(/wallet-cell-1-eu-central-1\.Prepare$/),
-      expect.stringMatching(/wallet-cell-1-eu-central-1\.Deploy$/),
-      expect.stringContaining('Apply-cell-1-eu-central-1'),
-      'Bake-cell-1-eu-central-1',
-    ]);
+    const [cells, routers] = made.slice(-2);
+    expect(made.slice(-2).map(({ Name, OnFailure }) => [Name, OnFailure])).toEqual(
+      two.deploying.slice(-2).map((name) => [name, { Result: 'ROLLBACK' }]),
+    );
+    for (const [stage, stack] of [
+      [cells!, 'cell-1-eu-central-1'],
+      [routers!, 'router-eu-central-1'],
+    ] as const) {
+      expect(stage.Actions.map(({ Name }) => Name)).toEqual([
+        expect.stringMatching(new RegExp(`wallet-${stack}\\.Prepare$`)),
+        expect.stringMatching(new RegExp(`wallet-${stack}\\.Deploy$`)),
+        expect.stringContaining(`Apply-${stack}`),
+        `Bake-${stack}`,
+      ]);
+    }
     const variables = (of: RegExp) => {
       const builds = Object.values(two.template.findResources('AWS::CodeBuild::Project'));
       const found = builds.filter(({ Properties }) => of.test(JSON.stringify(Properties)));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { agree, byTable } from './rights.ts';
-import { exampleText, resources, statementsOf, synthesized, twoRegionsText } from './synthesized.ts';
+import { exampleText, resources, services, statementsOf, synthesized, twoRegionsText } from './synthesized.ts';
 import type { Statement, Synthesized } from './synthesized.ts';
 
 const stacks = synthesized(exampleText);
@@ -13,9 +13,10 @@ describe('a cell with a standby', () => {
   const both = synthesized(twoRegionsText, { privateServices: routers });
   const [home, second] = [both.get('wallet-cell-1')!, both.get('wallet-cell-1-eu-central-1')!];
 
-  it('is exactly one more stack, in the account of the cell and its second Region, beside what is copied there', () => {
+  it('is one more stack of the cell, in its account, and one of all that cells share there', () => {
     expect([...both.keys()].filter((name) => !stacks.has(name))).toEqual([
       'wallet-copies-eu-central-1',
+      'wallet-router-eu-central-1',
       'wallet-cell-1-eu-central-1',
     ]);
     expect([second.account, second.region]).toEqual([home.account, 'eu-central-1']);
@@ -63,7 +64,7 @@ describe('a cell with a standby', () => {
     expect([unknown(home), unknown(second)]).toEqual([['cell_build_info'], ['cell_build_info']]);
   });
 
-  it.each(['wallet-router', 'wallet-control-plane'])('%s reaches its processes across Regions', (name) => {
+  it.each(['wallet-router', 'wallet-control-plane'])('%s reaches them across Regions', (name) => {
     const known = synthesized(twoRegionsText, {
       privateServices: { 'cell-1-eu-central-1': 'com.amazonaws.vpce.eu-central-1.vpce-svc-5' },
     }).get(name)!;
@@ -166,5 +167,88 @@ describe('a cell with a standby', () => {
       .replace(/canary = .*/, '')
       .replace('name = "wallet"', 'name = "a-long-name-of-a-wallet"');
     expect(() => synthesized(text.replace(is, becomes))).toThrow(words);
+  });
+});
+
+describe('the routers of a second Region', () => {
+  const privateServices = {
+    ...services,
+    'control-plane': 'com.amazonaws.vpce.eu-west-1.vpce-svc-2',
+    'cell-1-eu-central-1': 'com.amazonaws.vpce.eu-central-1.vpce-svc-5',
+  };
+  const both = synthesized(twoRegionsText, { hostedZone: 'Z1', privateServices });
+  const [home, second] = [both.get('wallet-router')!, both.get('wallet-router-eu-central-1')!];
+  const records = (of: Synthesized) =>
+    resources(of, 'AWS::Route53::RecordSet')
+      .map(({ Properties }) => Properties)
+      .filter(({ Weight }) => Weight !== undefined);
+
+  it('are in its zones, and what clients reach there is as at home', () => {
+    expect([second.account, second.region]).toEqual([home.account, 'eu-central-1']);
+    const schemes = (of: Synthesized) =>
+      resources(of, 'AWS::ElasticLoadBalancingV2::LoadBalancer').map(({ Properties }) => Properties['Scheme']);
+    expect(schemes(second)).toEqual(schemes(home));
+    expect(Object.keys(second.template.findOutputs('*')).filter((name) => name.startsWith('PublicTargets'))).toEqual(
+      ['a', 'b', 'c'].map((zone) => `PublicTargetsEuCentral1${zone}`),
+    );
+  });
+
+  it('get clients only while no zone at home is healthy', () => {
+    expect(records(home).map(({ SetIdentifier, Weight }) => [SetIdentifier, Weight])).toEqual(
+      ['a', 'b', 'c'].map((zone) => [`eu-west-1${zone}`, 100]),
+    );
+    expect(records(second).map(({ SetIdentifier, Weight }) => [SetIdentifier, Weight])).toEqual(
+      ['a', 'b', 'c'].map((zone) => [`eu-central-1${zone}`, 0]),
+    );
+    const named = [...records(home), ...records(second)];
+    expect(new Set(named.map(({ Name, Type }) => `${Name} ${Type}`))).toEqual(new Set(['wallet.example.com A']));
+    expect(named.every(({ HealthCheckId, AliasTarget }) => HealthCheckId && AliasTarget.EvaluateTargetHealth)).toBe(
+      true,
+    );
+    expect(new Set(records(second).map(({ HostedZoneId }) => HostedZoneId))).toEqual(new Set(['Z1']));
+    expect(resources(second, 'AWS::Route53::HealthCheck')).toHaveLength(9);
+  });
+
+  it('have no record before the hosted zone is known, and it is an output of home', () => {
+    expect(Object.keys(home.template.findOutputs('HostedZone'))).toEqual(['HostedZone']);
+    const unknown = synthesized(twoRegionsText).get('wallet-router-eu-central-1')!;
+    expect(records(unknown)).toEqual([]);
+    expect(Object.keys(unknown.template.findOutputs('*')).filter((name) => name.includes('Switch'))).toHaveLength(3);
+  });
+
+  it('can be left by the role that leaves zones at home, by their switches alone', () => {
+    const added = resources(second, 'AWS::IAM::Policy')
+      .map(({ Properties }) => Properties)
+      .filter(({ PolicyName }) => PolicyName === 'in-eu-central-1');
+    expect(added.map(({ Roles }) => Roles)).toEqual([['wallet-zones']]);
+    const [statement, ...more] = added[0]!['PolicyDocument'].Statement;
+    expect(more).toEqual([]);
+    expect(statement.Action).toEqual(['route53:GetHealthCheck', 'route53:UpdateHealthCheck']);
+    expect(statement.Resource).toHaveLength(3);
+    expect(JSON.stringify(statement.Resource).match(/Wanted/g)).toHaveLength(3);
+  });
+
+  it('reach the cells and the control plane, wherever these are', () => {
+    const reached = Object.fromEntries(
+      resources(second, 'AWS::EC2::VPCEndpoint')
+        .map(({ Properties }) => Properties)
+        .filter(({ ServiceName }) => JSON.stringify(ServiceName).includes('vpce-svc'))
+        .map(({ ServiceName, ServiceRegion }) => [ServiceName, ServiceRegion]),
+    );
+    expect(reached).toEqual({
+      'com.amazonaws.vpce.eu-west-1.vpce-svc-2': 'eu-west-1',
+      'com.amazonaws.vpce.eu-west-1.vpce-svc-3': 'eu-west-1',
+      'com.amazonaws.vpce.eu-central-1.vpce-svc-5': undefined,
+    });
+    const offers = (name: string) =>
+      resources(both.get(name)!, 'AWS::EC2::VPCEndpointService').map(
+        ({ Properties }) => Properties['SupportedRegions'],
+      );
+    // Also of cells without a standby.
+    for (const name of ['wallet-cell-2', 'wallet-control-plane']) expect(offers(name)).toEqual([['eu-central-1']]);
+    // Cells reach the routers of their own Region.
+    expect([offers('wallet-router'), offers('wallet-router-eu-central-1')]).toEqual([[undefined], [undefined]]);
+    const admitted = JSON.stringify(resources(second, 'AWS::EC2::VPCEndpointServicePermissions'));
+    expect([...admitted.matchAll(/3000000000\d\d/g)].map(String)).toEqual(['300000000001']);
   });
 });

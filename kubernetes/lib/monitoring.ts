@@ -25,13 +25,16 @@ const OPS = new URL('../../ops/prometheus/', import.meta.url);
 const DATA = '/var/lib/wallet';
 const PORTS = { prometheus: 9090, alertmanager: 9093, gossip: 9094 } as const;
 
+/** Raised where no customer comes; none comes to a second Region before it is needed. */
+const OF_CUSTOMERS = ['RequestsUnknown'];
+
 interface Rule {
   readonly expr: string;
   readonly [key: string]: unknown;
 }
 
 export function monitoring(settings: Settings, collected: Collected): Manifest[] {
-  const { images } = settings;
+  const { images, place } = settings;
   const labels = { 'app.kubernetes.io/name': MONITORING };
   const peers = `${MONITORING}.${KUBERNETES_NAMESPACE}.svc.cluster.local:${PORTS.gossip}`;
   return [
@@ -43,7 +46,7 @@ export function monitoring(settings: Settings, collected: Collected): Manifest[]
       data: {
         'prometheus.yml': text(prometheus(collected)),
         'recording.yml': text(rules('recording.yml', collected.component)),
-        'alerts.yml': text(rules('alerts.yml', collected.component)),
+        'alerts.yml': text(rules('alerts.yml', collected.component, place.isHome ? [] : OF_CUSTOMERS)),
         'logs.yml': text(LOG_RULES),
         'alertmanager.yml': text(alertmanager(settings, collected)),
       },
@@ -217,11 +220,13 @@ const LOG_RULES = {
 };
 
 /** The rules that are about no other component: those of two are for the two of them together, which no cluster has. */
-export function rules(file: string, component: string): Manifest {
+export function rules(file: string, component: string, without: readonly string[] = []): Manifest {
   const { groups } = parsed(file) as { groups: { name: string; rules: Rule[] }[] };
   const kept = groups.map((group) => ({
     ...group,
-    rules: group.rules.filter(({ expr }) => [...about(expr)].every((one) => one === component)),
+    rules: group.rules.filter(
+      ({ alert, expr }) => !without.includes(String(alert)) && [...about(expr)].every((one) => one === component),
+    ),
   }));
   return { groups: kept.filter((group) => group.rules.length > 0) };
 }

@@ -24,40 +24,35 @@ export function manifests(settings: Settings): Manifests {
     places(settings.config).flatMap((place) => {
       const there = inPlace(settings, place);
       const cells = settings.config.cells.filter(({ standby }) => place.isHome || standby !== undefined);
-      return [...(place.isHome ? shared(there) : []), ...cells.map((one) => ofCell(there, one))];
+      return [
+        ...(place.isHome ? [ofControlPlane(there)] : []),
+        ofRouter(there),
+        ...cells.map((one) => ofCell(there, one)),
+      ];
     }),
   );
 }
 
 type OfStack = [stack: string, files: Map<string, Manifest[]>];
 
-/** What is not of a cell. */
-function shared(settings: Settings): OfStack[] {
-  const { place } = settings;
-  return [
-    ofStack(
-      settings,
-      'control-plane.yaml',
-      controlPlane(settings),
-      {
-        component: 'control-plane',
-        port: PORTS.controlPlane,
-        part: 'control-plane',
-        stack: stackOf('control-plane', place),
-      },
-      [
-        ['1-bootstrap.yaml', bootstrap(settings)],
-        ['1-clusters.yaml', [clusters(settings)]],
-        ['deploy/deploy.yaml', deployJob(settings)],
-      ],
-    ),
-    ofStack(settings, 'router.yaml', router(settings), {
-      component: 'router',
-      port: PORTS.admin,
-      part: 'router',
-      stack: stackOf('router', place),
-    }),
-  ];
+function ofControlPlane(settings: Settings): OfStack {
+  const collected = {
+    component: 'control-plane',
+    port: PORTS.controlPlane,
+    part: 'control-plane',
+    stack: stackOf('control-plane', settings.place),
+  } as const;
+  return ofStack(settings, 'control-plane.yaml', controlPlane(settings), collected, [
+    ['1-bootstrap.yaml', bootstrap(settings)],
+    ['1-clusters.yaml', [clusters(settings)]],
+    ['deploy/deploy.yaml', deployJob(settings)],
+  ]);
+}
+
+function ofRouter(settings: Settings): OfStack {
+  const stack = stackOf('router', settings.place);
+  const collected = { component: 'router', port: PORTS.admin, part: 'router', stack } as const;
+  return ofStack(settings, 'router.yaml', router(settings), collected);
 }
 
 function ofCell(settings: Settings, one: Cell): OfStack {

@@ -1,27 +1,40 @@
 /**
- * The name that clients use, once for each zone, with equal weights. A zone is in the answer while two health checks
- * say so: one that Route 53 makes itself, and a switch, healthy until it is inverted:
+ * The name that clients use, once for each zone, with equal weights at home. Those of a second Region have weight 0: Route 53
+ * answers with them only while no zone at home is healthy. A zone is in the answer while two health checks say so: one that Route 53 makes itself, and a switch, healthy until it is inverted:
  *
  *   aws route53 update-health-check --health-check-id ID --inverted
  *
- * To leave a zone, no record has to be edited. With every zone unhealthy Route 53 answers with all of them.
+ * To leave a zone, no record has to be edited. With every zone of both Regions unhealthy Route 53 answers as if
+ * none were.
  */
-import { CfnOutput } from 'aws-cdk-lib';
-import { CfnHealthCheck, CfnRecordSet, PublicHostedZone } from 'aws-cdk-lib/aws-route53';
+import { CfnOutput, Fn } from 'aws-cdk-lib';
+import { CfnHealthCheck, CfnRecordSet } from 'aws-cdk-lib/aws-route53';
 import { Construct } from 'constructs';
 import type { ZonalService } from './zonal-service.ts';
 
-const WEIGHT = 100;
+const WEIGHT = { home: 100, second: 0 };
 /** Without authentication, small, and answered by the router itself. */
 const PROBED_PATH = '/openapi.yaml';
 
 export class ZoneRecords extends Construct {
-  readonly zone: PublicHostedZone;
   readonly switches: CfnHealthCheck[] = [];
 
-  constructor(scope: Construct, id: string, domain: string) {
+  constructor(
+    scope: Construct,
+    id: string,
+    private readonly props: {
+      readonly domain: string;
+      /** Absent until it is known: there are checks then, and no record. */
+      readonly hostedZoneId: string | undefined;
+      readonly weight: keyof typeof WEIGHT;
+    },
+  ) {
     super(scope, id);
-    this.zone = new PublicHostedZone(this, 'Zone', { zoneName: domain });
+  }
+
+  /** By which each zone can be left. */
+  get switchArns(): string[] {
+    return this.switches.map((one) => Fn.join('', ['arn:aws:route53:::healthcheck/', one.attrHealthCheckId]));
   }
 
   add(place: string, { balancer }: ZonalService): void {
@@ -54,19 +67,22 @@ export class ZoneRecords extends Construct {
       },
       healthCheckTags: named(place),
     });
-    new CfnRecordSet(this, `Record-${place}`, {
-      hostedZoneId: this.zone.hostedZoneId,
-      name: this.zone.zoneName,
-      type: 'A',
-      setIdentifier: place,
-      weight: WEIGHT,
-      healthCheckId: both.attrHealthCheckId,
-      aliasTarget: {
-        dnsName: balancer.loadBalancerDnsName,
-        hostedZoneId: balancer.loadBalancerCanonicalHostedZoneId,
-        evaluateTargetHealth: true,
-      },
-    });
+    const { domain, hostedZoneId, weight } = this.props;
+    if (hostedZoneId !== undefined) {
+      new CfnRecordSet(this, `Record-${place}`, {
+        hostedZoneId,
+        name: domain,
+        type: 'A',
+        setIdentifier: place,
+        weight: WEIGHT[weight],
+        healthCheckId: both.attrHealthCheckId,
+        aliasTarget: {
+          dnsName: balancer.loadBalancerDnsName,
+          hostedZoneId: balancer.loadBalancerCanonicalHostedZoneId,
+          evaluateTargetHealth: true,
+        },
+      });
+    }
     this.switches.push(wanted);
     new CfnOutput(this, `Switch-${place}`, {
       value: wanted.attrHealthCheckId,
