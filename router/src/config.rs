@@ -30,9 +30,10 @@ pub struct Args {
     /// Operators' address: `/livez`, `/readyz`, `/metrics`, `/v1/placement`, `/v1/log`.
     #[arg(long, env = "ROUTER_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
     pub admin_listen: SocketAddr,
-    /// Where placements come from, `http://host:port`, or `https://host:port` with the --mesh flags.
-    #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8083")]
-    pub control_plane: Uri,
+    /// Where placements come from, `http://host:port`, or `https://host:port` with the --mesh flags; of two Regions, separated
+    /// by a comma. The next one is asked when one does not answer: at most one of them works at a time.
+    #[arg(long, env = "ROUTER_CONTROL_PLANE", default_value = "http://127.0.0.1:8083", value_delimiter = ',')]
+    pub control_plane: Vec<Uri>,
     /// Admin address of the other routers, `http://host:port` or `https://host:port`: a name that may lead to many. They are
     /// asked for their placement while this router has none, so that it starts without a control plane.
     #[arg(long, env = "ROUTER_PEERS")]
@@ -87,7 +88,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub internal_listen: SocketAddr,
     pub admin_listen: SocketAddr,
-    pub control_plane: Place,
+    /// At least one.
+    pub control_planes: Vec<Place>,
     pub peers: Option<Place>,
     pub data_dir: PathBuf,
     pub namespace: Uuid,
@@ -164,7 +166,9 @@ impl Args {
         };
         let mesh = self.mesh.files_of(access::Role::Router, None)?;
         let place = |flag, uri| Place::parse(flag, uri, mesh.is_some());
-        let control_plane = place("--control-plane", &self.control_plane)?;
+        let control_planes = self.control_plane.iter().map(|uri| place("--control-plane", uri));
+        let control_planes = control_planes.collect::<anyhow::Result<Vec<_>>>()?;
+        ensure!(!control_planes.is_empty(), "--control-plane names no control plane");
         let peers = self.peers.as_ref().map(|uri| place("--peers", uri)).transpose()?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
@@ -173,7 +177,7 @@ impl Args {
             listen: self.listen,
             internal_listen: self.internal_listen,
             admin_listen: self.admin_listen,
-            control_plane,
+            control_planes,
             peers,
             data_dir: self.data_dir.clone(),
             namespace,

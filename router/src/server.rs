@@ -89,7 +89,10 @@ pub async fn start(settings: &Settings, metrics: MetricsPage, spans: Option<Expo
     let keeper = Keeper::new(
         store,
         stored,
-        Origins { control_plane: origin(&settings.control_plane), peers: settings.peers.as_ref().map(origin) },
+        Origins {
+            control_planes: settings.control_planes.iter().map(origin).collect(),
+            peers: settings.peers.as_ref().map(origin),
+        },
         Arc::clone(&routes),
         settings.zone.clone(),
         Arc::clone(&poll_now),

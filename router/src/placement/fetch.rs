@@ -42,7 +42,8 @@ pub struct Origin {
 
 /// All that may be asked.
 pub struct Origins {
-    pub control_plane: Origin,
+    /// At least one, of which at most one works at a time: that of another Region when the first is lost.
+    pub control_planes: Vec<Origin>,
     /// The other routers, asked while there is no placement.
     pub peers: Option<Origin>,
 }

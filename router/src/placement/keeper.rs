@@ -111,6 +111,7 @@ impl Keeper {
     pub async fn run(mut self) {
         let mut backoff = limits::POLL_BACKOFF_MIN;
         let mut whole = false;
+        let mut asking = 0;
         let mut peers = JoinSet::new();
         if let Some(routers) = self.origins.peers.take() {
             peers.spawn(first_known(routers, Arc::clone(&self.routes)));
@@ -120,7 +121,7 @@ impl Keeper {
             let asked = Instant::now();
             let since = if whole { 0 } else { self.version() };
             let outcome = tokio::select! {
-                outcome = update_since(&self.origins.control_plane, since, limits::POLL_WAIT_S) => outcome,
+                outcome = update_since(&self.origins.control_planes[asking], since, limits::POLL_WAIT_S) => outcome,
                 Some(Ok(Some(update))) = peers.join_next() => {
                     self.take_from_peer(&update);
                     continue;
@@ -148,6 +149,7 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.count(&error, backoff);
+                    asking = (asking + 1) % self.origins.control_planes.len();
                     let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
                     backoff = (backoff * 2).min(limits::POLL_BACKOFF_MAX);
                     pause

@@ -276,7 +276,7 @@ fn settings(control_plane: SocketAddr, data_dir: PathBuf) -> Settings {
         listen: any,
         internal_listen: any,
         admin_listen: any,
-        control_plane: Place { address: control_plane.to_string(), is_tls: false },
+        control_planes: vec![Place { address: control_plane.to_string(), is_tls: false }],
         peers: None,
         data_dir,
         namespace: NAMESPACE,
@@ -310,6 +310,13 @@ impl Rig {
     pub async fn beside(control_plane: SocketAddr, other: SocketAddr) -> Self {
         let peers = Some(Place { address: other.to_string(), is_tls: false });
         Self::start_as(Settings { peers, ..settings(control_plane, fresh_dir()) }).await
+    }
+
+    /// A router of two Regions, which may ask the control plane of either.
+    pub async fn between(control_planes: [SocketAddr; 2]) -> Self {
+        let place = |address: SocketAddr| Place { address: address.to_string(), is_tls: false };
+        let settings = settings(control_planes[0], fresh_dir());
+        Self::start_as(Settings { control_planes: control_planes.map(place).into(), ..settings }).await
     }
 
     async fn start_as(settings: Settings) -> Self {

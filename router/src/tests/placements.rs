@@ -115,6 +115,24 @@ async fn a_new_router_takes_the_placement_of_another_while_no_control_plane_answ
 }
 
 #[tokio::test]
+async fn a_router_asks_the_control_plane_that_answers() {
+    let (low, high) = (Cell::start("low").await, Cell::start("high").await);
+    let cells: [&[std::net::SocketAddr]; 2] = [&[low.address], &[high.address]];
+    let home = ControlPlane::start(Some(halves(1, cells))).await;
+    let second = ControlPlane::start(Some(halves(2, cells))).await;
+    let rig = Rig::between([home.address, second.address]).await;
+    rig.until_version(1).await;
+    // The first one is asked for as long as it answers.
+    home.publish.send_replace(Some(moves_low(2, Some(1), cells)));
+    rig.until_version(2).await;
+    assert_eq!(ask(rig.running.public, "GET", &wallet(), &[], "").await.body, "high");
+    home.stop();
+    second.publish.send_replace(Some(PlacementUpdate { intended: true, ..halves(3, cells) }));
+    rig.until_version(3).await;
+    assert_eq!(ask(rig.running.public, "GET", &wallet(), &[], "").await.body, "low");
+}
+
+#[tokio::test]
 async fn routers_without_a_placement_wait_for_the_control_plane() {
     let plane = ControlPlane::start(None).await;
     let first = Rig::start(plane.address, fresh_dir()).await;
