@@ -15,10 +15,9 @@ import {
 import type { IMetric } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { Operation } from 'aws-cdk-lib/aws-dynamodb';
-import type { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { Construct } from 'constructs';
 import { NAMESPACE } from './own-metrics.ts';
-import type { DurableTables } from './durable-tables.ts';
 import type { Topics } from './topics.ts';
 
 const MINUTE = Duration.minutes(1);
@@ -29,6 +28,8 @@ const LATE_MINUTES = 2;
  * attempt.
  */
 const SLOW_MS = 500;
+/** DynamoDB usually copies an item within a second or two. */
+const COPIED_LATE_MS = 30_000;
 const USED = [
   Operation.GET_ITEM,
   Operation.QUERY,
@@ -102,11 +103,11 @@ export class Alarms extends Construct {
     this.add(name, new Metric({ namespace: NAMESPACE, metricName, dimensionsMap, statistic, period: MINUTE }), limit);
   }
 
-  tables({ tables }: DurableTables): void {
+  tables({ tables }: { readonly tables: ReadonlyMap<string, ITable> }): void {
     for (const [name, table] of tables) this.table(name, table);
   }
 
-  private table(name: string, table: TableV2): void {
+  private table(name: string, table: ITable): void {
     const dimensionsMap = { TableName: table.tableName };
     for (const [kind, metricName] of [
       ['reads', 'ReadThrottleEvents'],
@@ -141,6 +142,24 @@ export class Alarms extends Construct {
         above: SLOW_MS,
         minutes: 5,
         why: `${operation} of ${name}: p99 above ${SLOW_MS} ms for five minutes`,
+      });
+    }
+  }
+
+  /** How far the copies in another Region are behind. Where nothing is written, nothing is behind. */
+  copies({ tables }: { readonly tables: ReadonlyMap<string, ITable> }, region: string): void {
+    for (const [name, { tableName }] of tables) {
+      const metric = new Metric({
+        namespace: 'AWS/DynamoDB',
+        metricName: 'ReplicationLatency',
+        dimensionsMap: { TableName: tableName, ReceivingRegion: region },
+        statistic: 'Average',
+        period: MINUTE,
+      });
+      this.add(`${name}-copied-late`, metric, {
+        above: COPIED_LATE_MS,
+        minutes: 5,
+        why: `${region} gets what is written to ${name} more than ${COPIED_LATE_MS / 1_000} s later`,
       });
     }
   }

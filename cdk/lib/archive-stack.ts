@@ -18,8 +18,8 @@ import type { ArchiveUse } from './archive-uses.ts';
 import { ceilings } from './ceilings.ts';
 import { archiveRegion } from './cells-toml.ts';
 import type { Settings } from './deployment-config.ts';
-import { archiveBucket, cellRole, controlPlaneRole, ownersBucket, roleArn, tags } from './names.ts';
-import { placesOf, stackOf } from './places.ts';
+import { archiveBucket, cellRole, ownersBucket, roleArn, tags } from './names.ts';
+import { controlPlaneRoles, placesOf, stackOf } from './places.ts';
 
 /** What is older is read when a cell is restored, or by an auditor. */
 const COLD_AFTER = Duration.days(90);
@@ -71,7 +71,7 @@ export class ArchiveStack extends Stack {
       const roles = `arn:aws:iam::*:role/${cellRole(config, '*')}`;
       letsAllCells(buckets[kind], accounts, roles, 's3:ListBucket', buckets[kind].bucketArn);
       if (kind === 'segments') letsAllCells(segments, accounts, roles, READ, segments.arnForObjects(PACKS));
-      admits(buckets[kind], aws.control_plane_account, [controlPlaneRole(config)], byControlPlane(config)[kind]);
+      admits(buckets[kind], aws.control_plane_account, controlPlaneRoles(config), byControlPlane(config)[kind]);
     }
     ceilings(this);
     for (const bucket of [segments, owners]) {

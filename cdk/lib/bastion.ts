@@ -33,6 +33,8 @@ import type { AwsConfig } from './deployment-config.ts';
 import { PORTS, bastionRole } from './names.ts';
 import { BASTION_CIDR } from './network/addresses.ts';
 import type { ZonalService } from './network/zonal-service.ts';
+import { stackOf } from './places.ts';
+import type { Place } from './places.ts';
 import { parsedRole, roleForAnother } from './roles.ts';
 
 /** The only kind of session that operators may start: no shell. */
@@ -54,6 +56,7 @@ const RETENTION = RetentionDays.THREE_MONTHS;
 
 export interface BastionProps {
   readonly config: AwsConfig;
+  readonly place: Place;
   readonly vpc: IVpc;
   /** The only service that it leads to. */
   readonly service: ZonalService;
@@ -64,12 +67,12 @@ export interface BastionProps {
 export class Bastion extends Construct {
   private readonly vpc: IVpc;
 
-  constructor(scope: Construct, id: string, { config, vpc, service, operators }: BastionProps) {
+  constructor(scope: Construct, id: string, { config, place, vpc, service, operators }: BastionProps) {
     super(scope, id);
     this.vpc = vpc;
     const subnet = new PrivateSubnet(this, 'Subnet', {
       vpcId: vpc.vpcId,
-      availabilityZone: config.deployment.zones[0]!,
+      availabilityZone: place.zones[0]!,
       cidrBlock: BASTION_CIDR,
       mapPublicIpOnLaunch: false,
     });
@@ -79,7 +82,7 @@ export class Bastion extends Construct {
     const role = this.agent(subnet, group);
     const instance = this.instance(subnet, group, role);
     this.logged(subnet);
-    this.forOperators(config, operators, instance);
+    this.forOperators(bastionRole(config, stackOf('bastion', place)), operators, instance);
     new CfnOutput(this, 'Id', { value: instance.instanceId }).overrideLogicalId('Bastion');
     new CfnOutput(this, 'To', { value: service.balancer.loadBalancerDnsName }).overrideLogicalId('BastionTo');
   }
@@ -167,12 +170,12 @@ export class Bastion extends Construct {
   }
 
   /** They find the instance, forward a port through it, and end only sessions of their own. */
-  private forOperators(config: AwsConfig, operators: string, { instanceId }: Instance): void {
+  private forOperators(roleName: string, operators: string, { instanceId }: Instance): void {
     const { account, region, stackName } = Stack.of(this);
     const stack = `arn:aws:cloudformation:${region}:${account}:stack/${stackName}/*`;
     const own = `arn:aws:ssm:${region}:${account}:session/\${aws:userid}-*`;
     const role = roleForAnother(this, 'Operators', {
-      roleName: bastionRole(config),
+      roleName,
       ...parsedRole(operators),
       statements: [
         new PolicyStatement({ actions: ['cloudformation:DescribeStacks'], resources: [stack] }),

@@ -12,11 +12,11 @@ import { archiveRegion } from './cells-toml.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
 import { DurableTables } from './durable-tables.ts';
-import { PORTS, VERSIONS_GROUP, cellRole, clusterName, controlPlaneRole, tablesRole, versionsRole } from './names.ts';
+import { PORTS, VERSIONS_GROUP, cellRole, clusterName, tablesRole, versionsRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, offer } from './network/private-link.ts';
 import { ProcessLogs } from './process-logs.ts';
-import { others, stackOf } from './places.ts';
+import { controlPlaneRoles, others, stackOf } from './places.ts';
 import type { Place } from './places.ts';
 import { alsoForRole, roleForAnother } from './roles.ts';
 import { CELL_TABLES } from './table-shapes.ts';
@@ -85,7 +85,7 @@ export class CellStack extends ZonedStack {
     tables: DurableTables,
     cluster: Cluster,
   ): void {
-    const byControlPlane = { account: config.aws.control_plane_account, trusted: controlPlaneRole(config) };
+    const byControlPlane = { account: config.aws.control_plane_account, trusted: controlPlaneRoles(config) };
     const uses = tables.statements(BY_CONTROL_PLANE);
     const roleName = tablesRole(config, cell);
     if (place.isHome) roleForAnother(this, 'ControlPlane', { ...byControlPlane, roleName, statements: uses });

@@ -1,13 +1,15 @@
 /**
  * What has to be in the second Region before anything is built there, or copied there from home:
- * the repositories of the images. It must never need anything of another stack.
+ * the repositories of the images, and the key of the control plane's tables. It must never need
+ * anything of another stack.
  */
-import { Stack } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack } from 'aws-cdk-lib';
 import type { StackProps } from 'aws-cdk-lib';
+import { Key } from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
 import type { Settings } from './deployment-config.ts';
 import { repositories } from './images.ts';
-import { tags } from './names.ts';
+import { COPIES_KEY, tags } from './names.ts';
 import { stackOf } from './places.ts';
 import type { Place } from './places.ts';
 
@@ -21,5 +23,11 @@ export class CopiesStack extends Stack {
       terminationProtection: true,
     });
     repositories(this, config);
+    new Key(this, 'Key', {
+      alias: COPIES_KEY,
+      description: "Encrypts the copies of the control plane's tables",
+      enableKeyRotation: true,
+      removalPolicy: RemovalPolicy.RETAIN,
+    });
   }
 }

@@ -5,7 +5,7 @@ import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
 import { cellRole, deployRole, operatorsRole, tablesRole, versionsRole } from './names.ts';
 import type { Urgency } from './names.ts';
-import { placesOf, second, stackOf, zonesOf } from './places.ts';
+import { places, placesOf, second, stackOf, zonesOf } from './places.ts';
 import type { Place } from './places.ts';
 
 const MIN_ZONES = 2;
@@ -64,11 +64,17 @@ function brokenStandbys(config: AwsConfig): string | undefined {
 function longRole(config: AwsConfig): string | undefined {
   const stacks = config.cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)));
   const roles = [
-    ...stacks.flatMap((stack) => [cellRole, deployRole, operatorsRole, versionsRole].map((role) => role(config, stack))),
+    ...stacks.flatMap((stack) =>
+      [cellRole, deployRole, operatorsRole, versionsRole].map((role) => role(config, stack)),
+    ),
     ...config.cells.map(({ id }) => tablesRole(config, id)),
+    ...places(config).map((place) => operatorsRole(config, stackOf('control-plane', place))),
   ];
   const long = roles.find((role) => role.length > LONGEST_ROLE);
-  return long && `a role would be called ${long}, with more than ${LONGEST_ROLE} characters: shorten the cell's id`;
+  return (
+    long &&
+    `a role would be called ${long}, with more than ${LONGEST_ROLE} characters: shorten the cell's id, or deployment.name`
+  );
 }
 
 /** One second Region is built, with a network in each of its zones. */

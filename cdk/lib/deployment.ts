@@ -22,9 +22,9 @@ export const copies = (scope: Construct, settings: Settings, place: Place) =>
     stackName: `${settings.config.deployment.name}-${stackOf('copies', place)}`,
   });
 
-export const controlPlane = (scope: Construct, settings: Settings) =>
-  new ControlPlaneStack(scope, 'control-plane', settings, {
-    stackName: `${settings.config.deployment.name}-control-plane`,
+export const controlPlane = (scope: Construct, settings: Settings, place: Place = home(settings.config)) =>
+  new ControlPlaneStack(scope, settings, place, {
+    stackName: `${settings.config.deployment.name}-${stackOf('control-plane', place)}`,
   });
 
 /** In the second Region, it adds to a role that the routers' stack at home makes. */
@@ -41,7 +41,10 @@ export function all(scope: Construct, settings: Settings): void {
   archive(scope, settings);
   const control = controlPlane(scope, settings);
   const other = second(settings.config);
-  if (other) control.addStackDependency(copies(scope, settings, other));
+  if (other) {
+    control.addStackDependency(copies(scope, settings, other));
+    controlPlane(scope, settings, other).addStackDependency(control);
+  }
   const routers = router(scope, settings);
   if (other) router(scope, settings, other).addStackDependency(routers);
   for (const entry of settings.config.cells) {

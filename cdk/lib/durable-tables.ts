@@ -20,6 +20,16 @@ import type { Index, Key as KeyAttribute, TableShape } from './table-shapes.ts';
 
 const RECOVERY_DAYS = 35;
 
+/** What DynamoDB does with a key, in the name of its caller. */
+export const KEY_USES = [
+  'kms:Decrypt',
+  'kms:DescribeKey',
+  'kms:Encrypt',
+  'kms:GenerateDataKey',
+  'kms:ReEncryptFrom',
+  'kms:ReEncryptTo',
+] as const;
+
 const attribute = ([name, kind]: KeyAttribute) => ({
   name,
   type: kind === 'S' ? AttributeType.STRING : AttributeType.NUMBER,
@@ -49,8 +59,12 @@ export class DurableTables extends Construct {
     id: string,
     private readonly shapes: readonly TableShape[],
     private readonly prefix: string,
+    /** Another Region, to which each item is copied some time later; its key has this alias there. */
+    copies?: { readonly region: string; readonly alias: string },
   ) {
     super(scope, id);
+    const { account } = Stack.of(this);
+    const keys = copies && { [copies.region]: `arn:aws:kms:${copies.region}:${account}:${copies.alias}` };
     this.key = new Key(this, 'Key', {
       alias: `alias/${prefix}tables`,
       description: `Encrypts the tables ${prefix}*`,
@@ -67,10 +81,11 @@ export class DurableTables extends Construct {
           globalSecondaryIndexes: shape.index && [index(shape.index)],
           ...(shape.isFollowed && { dynamoStream: StreamViewType.NEW_IMAGE }),
           billing: Billing.onDemand(),
-          encryption: TableEncryptionV2.customerManagedKey(this.key),
+          encryption: TableEncryptionV2.customerManagedKey(this.key, keys),
           pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true, recoveryPeriodInDays: RECOVERY_DAYS },
           deletionProtection: true,
           removalPolicy: RemovalPolicy.RETAIN,
+          ...(copies && { replicas: [{ region: copies.region }] }),
         }),
       );
     }
@@ -91,14 +106,7 @@ export class DurableTables extends Construct {
     const { region } = Stack.of(this);
     made.push(
       new PolicyStatement({
-        actions: [
-          'kms:Decrypt',
-          'kms:DescribeKey',
-          'kms:Encrypt',
-          'kms:GenerateDataKey',
-          'kms:ReEncryptFrom',
-          'kms:ReEncryptTo',
-        ],
+        actions: [...KEY_USES],
         resources: [this.key.keyArn],
         conditions: { StringEquals: { 'kms:ViaService': `dynamodb.${region}.amazonaws.com` } },
       }),

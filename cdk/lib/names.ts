@@ -25,7 +25,12 @@ export const LOG_CARRIER_PORT = 2020;
 /** Prometheus and Alertmanager beside our processes. */
 export const MONITORING = 'monitoring';
 
-export const controlPlaneRole = (config: Config) => `${config.deployment.name}-control-plane`;
+/** In one Region, by its stack there. */
+export const controlPlaneRole = (config: Config, stack = 'control-plane') => `${config.deployment.name}-${stack}`;
+/** What operators become to take all rights from the control plane of one Region, or to give them back. */
+export const fenceRole = (config: Config) => `${config.deployment.name}-fence`;
+/** By which the copies of the control plane's tables are encrypted: their stack makes it before there are tables. */
+export const COPIES_KEY = 'alias/control-tables';
 /** Of a cell's own processes in one Region, by its stack there. */
 export const cellRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-cell`;
 export const pipelineRole = (config: Config) => `${config.deployment.name}-pipeline-step`;
@@ -37,7 +42,7 @@ export const deployRole = (config: Config, stack: string) => `${config.deploymen
 /** What operators become to work in its cluster. */
 export const operatorsRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-operators`;
 /** What operators become to reach the control plane through its bastion. */
-export const bastionRole = (config: Config) => `${config.deployment.name}-bastion`;
+export const bastionRole = (config: Config, stack = 'bastion') => `${config.deployment.name}-${stack}`;
 /** What the control plane becomes to work on a cell's tables, in both of its Regions. */
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */

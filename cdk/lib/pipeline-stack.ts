@@ -136,10 +136,11 @@ export class PipelineStack extends Stack {
   private parts(): { before: Part[][]; after: Part[][] } {
     const { config } = this.props;
     const other = second(config);
-    const control = this.part(CONTROL_PLANE, (scope) => {
-      const made = controlPlane(scope, this.props);
-      return { made, services: [made.service] };
-    });
+    const control = (place: Place) =>
+      this.part(stackOf(CONTROL_PLANE, place), (scope) => {
+        const made = controlPlane(scope, this.props, place);
+        return { made, services: [made.service] };
+      });
     const cells = (ids: string[], place?: Place) =>
       inGroups(ids, PARTS_PER_STAGE).map((group) =>
         group.map((id) =>
@@ -156,9 +157,9 @@ export class PipelineStack extends Stack {
       });
     const away = config.cells.filter((one) => placesOf(config, one).length > 1).map(({ id }) => id);
     return {
-      before: [[control], ...waves(config).flatMap((ids) => cells(ids))],
+      before: [[control(home(config))], ...waves(config).flatMap((ids) => cells(ids))],
       // Routers come once the cells run what they may ask for.
-      after: [[routers(home(config))], ...(other ? [...cells(away, other), [routers(other)]] : [])],
+      after: [[routers(home(config))], ...(other ? [...cells(away, other), [routers(other)], [control(other)]] : [])],
     };
   }
 
@@ -240,8 +241,10 @@ export class PipelineStack extends Stack {
     const { config } = this.props;
     const { aws, cells } = config;
     const stacks: [string, string][] = [
-      ['control-plane', aws.control_plane_account],
-      ...places(config).map((place): [string, string] => [stackOf('router', place), aws.router_account]),
+      ...places(config).flatMap((place): [string, string][] => [
+        [stackOf(CONTROL_PLANE, place), aws.control_plane_account],
+        [stackOf('router', place), aws.router_account],
+      ]),
       ...cells.flatMap((one) =>
         placesOf(config, one).map((place): [string, string] => [stackOf(one.id, place), one.account]),
       ),

@@ -3,6 +3,7 @@
  * has a standby, with the zones of its instances. It must never know what is built in either.
  */
 import type { AwsConfig } from './deployment-config.ts';
+import { controlPlaneRole } from './names.ts';
 
 export interface Place {
   readonly region: string;
@@ -35,6 +36,10 @@ export const others = (config: AwsConfig, { region }: Place) =>
 
 /** A stack is called as the part that it is: a cell, `router` or `control-plane`; in the second Region, by that too. */
 export const stackOf = (part: string, { isHome, region }: Place) => (isHome ? part : `${part}-${region}`);
+
+/** The role of the control plane in each Region. One of them works at a time. */
+export const controlPlaneRoles = (config: AwsConfig) =>
+  places(config).map((place) => controlPlaneRole(config, stackOf('control-plane', place)));
 
 /** In which places a cell has tables and processes. */
 export const placesOf = (config: AwsConfig, cell: AwsConfig['cells'][number]): Place[] =>

@@ -13,9 +13,9 @@ import type { Construct } from 'constructs';
 
 export interface RoleForAnother {
   readonly roleName: string;
-  /** The role that may become this one. */
+  /** The role that may become this one, or the roles. */
   readonly account: string;
-  readonly trusted: string;
+  readonly trusted: string | readonly string[];
   /** None: it is known by its name alone, as by a cluster. */
   readonly statements: PolicyStatement[];
 }
@@ -31,10 +31,12 @@ export function roleForAnother(
   id: string,
   { roleName, account, trusted, statements }: RoleForAnother,
 ): Role {
-  const who = { ArnEquals: { 'aws:PrincipalArn': `arn:aws:iam::${account}:role/${trusted}` } };
+  const names = typeof trusted === 'string' ? [trusted] : trusted;
+  const arns = names.map((name) => `arn:aws:iam::${account}:role/${name}`);
+  const who = { ArnEquals: { 'aws:PrincipalArn': arns.length === 1 ? arns[0] : arns } };
   return new Role(scope, id, {
     roleName,
-    description: `For ${trusted} of account ${account} alone`,
+    description: `For ${names.join(' and ')} of account ${account} alone`,
     assumedBy: new PrincipalWithConditions(new AccountPrincipal(account), who),
     ...(statements.length > 0 && { inlinePolicies: { use: new PolicyDocument({ statements }) } }),
   });

@@ -12,10 +12,10 @@ import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
-import { PORTS, controlPlaneRole, targetsOf, zonesRole } from './names.ts';
+import { PORTS, targetsOf, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, everyCell, offer } from './network/private-link.ts';
-import { stackOf } from './places.ts';
+import { controlPlaneRoles, places, stackOf } from './places.ts';
 import type { Place } from './places.ts';
 import { ProcessLogs } from './process-logs.ts';
 import { alsoForRole, roleForAnother } from './roles.ts';
@@ -58,7 +58,13 @@ export class RouterStack extends ZonedStack {
     new PrivateLinks(this, 'Reaches', {
       network,
       services: privateServices,
-      wanted: [{ name: 'control-plane', stack: 'control-plane', port: PORTS.controlPlane }, ...everyCell(config)],
+      wanted: [
+        ...places(config).map((one) => {
+          const stack = stackOf('control-plane', one);
+          return { name: stack, stack, port: PORTS.controlPlane };
+        }),
+        ...everyCell(config),
+      ],
     });
     ownAlarms(alarms);
     this.watched = alarms.unwell();
@@ -124,7 +130,7 @@ export class RouterStack extends ZonedStack {
     roleForAnother(this, 'Zones', {
       roleName: zonesRole(config),
       account: config.aws.control_plane_account,
-      trusted: controlPlaneRole(config),
+      trusted: controlPlaneRoles(config),
       statements: [
         flipping(records),
         new PolicyStatement({ actions: ['route53:ListResourceRecordSets'], resources: [zone.hostedZoneArn] }),

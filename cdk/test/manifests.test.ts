@@ -94,10 +94,47 @@ describe('of a cell in two Regions', () => {
     ]);
   });
 
-  it('no router is missed for want of customers, which come to the second Region only when it is needed', () => {
+  const WAITING = 'control-plane-eu-central-1';
+
+  it.each([
+    [
+      'says how many processes run',
+      (all: Parsed[], name: string) => {
+        const applied = all.find((one) => one.metadata.name === name && one.spec.replicas === undefined);
+        applied.spec.replicas = 1;
+      },
+      'is started or stopped by being applied',
+    ],
+    [
+      'is not created without a process before',
+      (all: Parsed[], name: string) =>
+        all.splice(
+          all.findIndex((one) => one.metadata.name === name && one.spec.replicas === 0),
+          1,
+        ),
+      'runs before it is started',
+    ],
+  ])('a control plane that waits and %s is found', (_, mistake, words) => {
+    const all = copy(WAITING, two).all;
+    mistake(all, 'control-plane-eu-central-1a');
+    expect(findings(all, expectedOfTwo.get(WAITING)!).join('\n')).toContain(
+      `Deployment control-plane-eu-central-1a: ${words}`,
+    );
+  });
+
+  it('a control plane that waits makes no placement, and knows the clusters that the one at home knows', () => {
+    expect(copy(WAITING, two).all.filter(({ kind }) => kind === 'Job')).toEqual([]);
+    const known = (stack: string) => copy(stack, two).get('ConfigMap', 'clusters').data;
+    expect(known(WAITING)).toEqual(known('control-plane'));
+    const { args } = pod(copy(WAITING, two).get('Deployment', 'control-plane-eu-central-1a')).containers[0];
+    expect(args).toContain('--region=eu-central-1');
+  });
+
+  it('nothing is missed that comes to the second Region only when it is needed', () => {
     const alerts = (stack: string) => copy(stack, two).get('ConfigMap', 'monitoring').data['alerts.yml'] as string;
     const named = (stack: string) => [...alerts(stack).matchAll(/alert: (\w+)/g)].map(([, name]) => name!);
     expect(named('router').filter((name) => !named('router-eu-central-1').includes(name))).toEqual(['RequestsUnknown']);
+    expect(named('control-plane').filter((name) => !named(WAITING).includes(name))).toEqual(['ControlPlaneDown']);
     expect(named('router-eu-central-1')).toContain('RoutersDown');
   });
 
@@ -777,5 +814,7 @@ it('a cell grows by the cores of its one process in each zone, up to what a node
     expect(text).toContain(`--max-tps=${share}`);
     expect(text.match(/replicas: 1$/gm)).toHaveLength(3);
   }
-  expect(() => cellOf(80_001)).toThrow('cell-1: with max_tps = 80001, its process in a zone takes 17 cores, of at most 16');
+  expect(() => cellOf(80_001)).toThrow(
+    'cell-1: with max_tps = 80001, its process in a zone takes 17 cores, of at most 16',
+  );
 });

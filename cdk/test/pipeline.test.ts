@@ -96,13 +96,14 @@ describe('the pipeline', () => {
   it('makes the second Region at the end, with manifests and a bake, as at home', () => {
     const two = pipeline(twoRegionsText);
     const made = two.properties['Stages'] as MadeStage[];
-    const [cells, routers] = made.slice(-2);
-    expect(made.slice(-2).map(({ Name, OnFailure }) => [Name, OnFailure])).toEqual(
-      two.deploying.slice(-2).map((name) => [name, { Result: 'ROLLBACK' }]),
+    const [cells, routers, control] = made.slice(-3);
+    expect(made.slice(-3).map(({ Name, OnFailure }) => [Name, OnFailure])).toEqual(
+      two.deploying.slice(-3).map((name) => [name, { Result: 'ROLLBACK' }]),
     );
     for (const [stage, stack] of [
       [cells!, 'cell-1-eu-central-1'],
       [routers!, 'router-eu-central-1'],
+      [control!, 'control-plane-eu-central-1'],
     ] as const) {
       expect(stage.Actions.map(({ Name }) => Name)).toEqual([
         expect.stringMatching(new RegExp(`wallet-${stack}\\.Prepare$`)),

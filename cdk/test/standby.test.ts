@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { agree, byTable } from './rights.ts';
-import { exampleText, resources, services, statementsOf, synthesized, twoRegionsText } from './synthesized.ts';
+import { example, exampleText, resources, services, statementsOf, synthesized, twoRegionsText } from './synthesized.ts';
 import type { Statement, Synthesized } from './synthesized.ts';
 
 const stacks = synthesized(exampleText);
@@ -16,6 +16,7 @@ describe('a cell with a standby', () => {
   it('is one more stack of the cell, in its account, and one of all that cells share there', () => {
     expect([...both.keys()].filter((name) => !stacks.has(name))).toEqual([
       'wallet-copies-eu-central-1',
+      'wallet-control-plane-eu-central-1',
       'wallet-router-eu-central-1',
       'wallet-cell-1-eu-central-1',
     ]);
@@ -175,6 +176,7 @@ describe('the routers of a second Region', () => {
     ...services,
     'control-plane': 'com.amazonaws.vpce.eu-west-1.vpce-svc-2',
     'cell-1-eu-central-1': 'com.amazonaws.vpce.eu-central-1.vpce-svc-5',
+    'control-plane-eu-central-1': 'com.amazonaws.vpce.eu-central-1.vpce-svc-6',
   };
   const both = synthesized(twoRegionsText, { hostedZone: 'Z1', privateServices });
   const [home, second] = [both.get('wallet-router')!, both.get('wallet-router-eu-central-1')!];
@@ -237,6 +239,7 @@ describe('the routers of a second Region', () => {
     );
     expect(reached).toEqual({
       'com.amazonaws.vpce.eu-west-1.vpce-svc-2': 'eu-west-1',
+      'com.amazonaws.vpce.eu-central-1.vpce-svc-6': undefined,
       'com.amazonaws.vpce.eu-west-1.vpce-svc-3': 'eu-west-1',
       'com.amazonaws.vpce.eu-central-1.vpce-svc-5': undefined,
     });
@@ -250,5 +253,120 @@ describe('the routers of a second Region', () => {
     expect([offers('wallet-router'), offers('wallet-router-eu-central-1')]).toEqual([[undefined], [undefined]]);
     const admitted = JSON.stringify(resources(second, 'AWS::EC2::VPCEndpointServicePermissions'));
     expect([...admitted.matchAll(/3000000000\d\d/g)].map(String)).toEqual(['300000000001']);
+  });
+});
+
+describe('a control plane that waits in the second Region', () => {
+  const both = synthesized(twoRegionsText, { bastion: true });
+  const [home, second] = [both.get('wallet-control-plane')!, both.get('wallet-control-plane-eu-central-1')!];
+  const HOME = 'arn:aws:iam::200000000000:role/wallet-control-plane';
+  const SECOND = `${HOME}-eu-central-1`;
+  const roleNamed = (of: Synthesized, name: string) =>
+    resources(of, 'AWS::IAM::Role')
+      .map(({ Properties }) => Properties)
+      .filter(({ RoleName }) => RoleName === name);
+
+  it('has copies of the tables, as safe as they are, under a key that is there before', () => {
+    const tables = resources(home, 'AWS::DynamoDB::GlobalTable').map(({ Properties }) => Properties);
+    expect(tables).toHaveLength(5);
+    for (const { Replicas } of tables) {
+      const copy = Replicas.find(({ Region }: { Region: string }) => Region === 'eu-central-1');
+      expect(copy).toMatchObject({
+        DeletionProtectionEnabled: true,
+        PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true, RecoveryPeriodInDays: 35 },
+        SSESpecification: { KMSMasterKeyId: 'arn:aws:kms:eu-central-1:200000000000:alias/control-tables' },
+      });
+    }
+    expect(resources(second, 'AWS::DynamoDB::GlobalTable')).toEqual([]);
+    const copies = both.get('wallet-copies-eu-central-1')!;
+    const [alias] = resources(copies, 'AWS::KMS::Alias').map(({ Properties }) => Properties);
+    expect(alias!['AliasName']).toBe('alias/control-tables');
+    const alone = resources(stacks.get('wallet-control-plane')!, 'AWS::DynamoDB::GlobalTable');
+    expect(alone.map(({ Properties }) => Properties['Replicas'].length)).toEqual([1, 1, 1, 1, 1]);
+  });
+
+  it('may do what it may at home, with the copies, and nothing before an operator lets it', () => {
+    const rights = (of: Synthesized, role: RegExp) =>
+      statementsOf(of, role).filter(({ Action }) => !JSON.stringify(Action).includes('kms:'));
+    const without = (statements: Statement[]) =>
+      statements.filter(({ Action }) => !/dynamodb/.test(JSON.stringify(Action)));
+    const [there, here] = [
+      rights(second, /"wallet-control-plane-eu-central-1"/),
+      rights(home, /"wallet-control-plane"/),
+    ];
+    expect(byTable(there)).toEqual(byTable(here));
+    expect(without(there)).toEqual(without(here));
+    const [role] = roleNamed(second, 'wallet-control-plane-eu-central-1');
+    expect(role!['ManagedPolicyArns']).toEqual(['arn:aws:iam::aws:policy/AWSDenyAll']);
+    expect(roleNamed(home, 'wallet-control-plane')[0]!['ManagedPolicyArns']).toBeUndefined();
+    const [key] = statementsOf(second, /"wallet-control-plane-eu-central-1"/).filter(({ Action }) =>
+      JSON.stringify(Action).includes('kms:'),
+    );
+    expect(key!.Condition).toEqual({
+      StringEquals: { 'kms:ViaService': 'dynamodb.eu-central-1.amazonaws.com' },
+      'ForAnyValue:StringEquals': { 'kms:ResourceAliases': 'alias/control-tables' },
+    });
+  });
+
+  it.each(['wallet-cell-1-tables', 'wallet-cell-1-versions', 'wallet-cell-1-eu-central-1-versions', 'wallet-zones'])(
+    'may become %s, as the one at home',
+    (name) => {
+      const [role] = [...both.values()].flatMap((of) => roleNamed(of, name));
+      expect(role!['AssumeRolePolicyDocument'].Statement[0].Condition).toEqual({
+        ArnEquals: { 'aws:PrincipalArn': [HOME, SECOND] },
+      });
+    },
+  );
+
+  it('is let into the archive as the one at home', () => {
+    const named = JSON.stringify(resources(both.get('wallet-archive')!, 'AWS::S3::BucketPolicy'));
+    expect(named.split(`"${HOME}"`).length).toBe(named.split(`"${SECOND}"`).length);
+    expect(named).toContain(`"${SECOND}"`);
+  });
+
+  it('is known to be behind, where it is', () => {
+    const late = (of: Synthesized) =>
+      resources(of, 'AWS::CloudWatch::Alarm')
+        .map(({ Properties }) => Properties)
+        .filter(({ MetricName }) => MetricName === 'ReplicationLatency');
+    expect(late(home)).toHaveLength(5);
+    for (const { Dimensions, Threshold } of late(home)) {
+      expect(Dimensions).toContainEqual({ Name: 'ReceivingRegion', Value: 'eu-central-1' });
+      expect(Threshold).toBe(30_000);
+    }
+    expect([late(second), late(stacks.get('wallet-control-plane')!)]).toEqual([[], []]);
+  });
+
+  it('does not page because it does not run', () => {
+    const named = resources(second, 'AWS::CloudWatch::Alarm').map(
+      ({ Properties }) => Properties['AlarmName'] as string,
+    );
+    expect(named.filter((name) => /nobody|unhealthy/.test(name))).toEqual([]);
+    expect(named).toContain('control-plane-eu-central-1-placement-system-errors');
+    expect(named).toContain('control-plane-eu-central-1-server-errors');
+  });
+
+  it('can be left without any right by operators, and by one policy alone', () => {
+    const statements = statementsOf(home, /"wallet-fence"/);
+    expect(statements).toEqual([
+      {
+        Effect: 'Allow',
+        Action: ['iam:AttachRolePolicy', 'iam:DetachRolePolicy'],
+        Resource: [HOME, SECOND],
+        Condition: { ArnEquals: { 'iam:PolicyARN': 'arn:aws:iam::aws:policy/AWSDenyAll' } },
+      },
+    ]);
+    const [role] = roleNamed(home, 'wallet-fence');
+    expect(role!['AssumeRolePolicyDocument'].Statement[0].Condition).toEqual({
+      ArnEquals: { 'aws:PrincipalArn': example.operators },
+    });
+    expect(roleNamed(stacks.get('wallet-control-plane')!, 'wallet-fence')).toEqual([]);
+  });
+
+  it('is reached by routers of both Regions, and by operators through a bastion of its own', () => {
+    const [offered] = resources(second, 'AWS::EC2::VPCEndpointService').map(({ Properties }) => Properties);
+    expect(offered!['SupportedRegions']).toEqual(['eu-west-1']);
+    expect(roleNamed(second, 'wallet-bastion-eu-central-1')).toHaveLength(1);
+    expect(roleNamed(home, 'wallet-bastion')).toHaveLength(1);
   });
 });

@@ -13,15 +13,16 @@ const BOOTSTRAP = 'bootstrap';
 const TRIES = 3;
 const SECONDS_MAX = 480;
 
-export function bootstrap({ images, place, text }: Settings): Manifest[] {
+/** What the job needs, and the control plane after it. */
+export const configuration = ({ text }: Settings): Manifest[] => [
+  serviceAccount('control-plane'),
+  { apiVersion: 'v1', kind: 'ConfigMap', metadata: metadata('config', 'control-plane'), data: { 'cells.toml': text } },
+];
+
+export function bootstrap(settings: Settings): Manifest[] {
+  const { images, place } = settings;
   return [
-    serviceAccount('control-plane'),
-    {
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: metadata('config', 'control-plane'),
-      data: { 'cells.toml': text },
-    },
+    ...configuration(settings),
     // Not by the name of the control plane's pods: neither their service nor their disruption
     // budget may count it.
     allow(BOOTSTRAP, { usesAws: true, from: [], to: [{ to: 'anywhere', port: 443 }] }),

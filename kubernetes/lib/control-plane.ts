@@ -1,6 +1,7 @@
 /**
  * What runs in the control plane's cluster: a process in each zone; which of them does a step is
- * decided in its tables. Its configuration and its account are made before, for bootstrap.ts.
+ * decided in its tables. Its configuration and its account are made before, for bootstrap.ts. In the
+ * second Region it is created with no process, and applying it again starts and stops none.
  */
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
@@ -58,7 +59,8 @@ export function controlPlane(settings: Settings): Manifest[] {
         ready: asKubelet('api'),
         cpu: '500m',
         memory: '512Mi',
-        replicas: 1,
+        // In the second Region, an operator starts it (cdk/scripts/take-over).
+        ...(place.isHome && { replicas: 1 }),
         restartOn: text,
       },
       zones,

@@ -35,6 +35,5 @@ export function expectations(config: AwsConfig): Map<string, Expected> {
       },
     ]),
   );
-  const [home] = places(config);
-  return new Map([controlPlane(home!), ...places(config).map(router), ...cells]);
+  return new Map([...places(config).flatMap((place) => [controlPlane(place), router(place)]), ...cells]);
 }

@@ -53,6 +53,7 @@ export function findings(written: Parsed[], expected: Expected): string[] {
     ...versionsRights(documents, ours, expected),
     ...onlyTheImage(documents, expected),
     ...zones(ours, expected),
+    ...waiting(ours, firsts, expected),
     ...gates(documents, ours),
     ...ours.flatMap((one) => [
       ...capacity(one, expected),
@@ -249,6 +250,19 @@ function standing(one: Parsed, { component, isStandby, region }: Expected): stri
       `${named(one)}: ${isStandby ? 'serves without being asked to' : 'waits at home'}`,
     ),
   ];
+}
+
+/** A control plane that waits is started by an operator: applying it again neither starts nor stops it. */
+function waiting(ours: Parsed[], firsts: Parsed[], { component, isStandby }: Expected): string[] {
+  const is = component === 'control-plane' && isStandby;
+  const created = (one: Parsed) => firsts.some(({ metadata }) => metadata.name === one.metadata.name);
+  return ours.flatMap((one) => [
+    ...when(is && !created(one), `${named(one)}: runs before it is started`),
+    ...when(
+      (one.spec.replicas === undefined) !== is,
+      `${named(one)}: ${is ? 'is started or stopped by being applied' : 'does not say how many processes it has'}`,
+    ),
+  ]);
 }
 
 /** An image of another Region is not there when that is lost. */

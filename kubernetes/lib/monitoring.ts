@@ -25,8 +25,11 @@ const OPS = new URL('../../ops/prometheus/', import.meta.url);
 const DATA = '/var/lib/wallet';
 const PORTS = { prometheus: 9090, alertmanager: 9093, gossip: 9094 } as const;
 
-/** Raised where no customer comes; none comes to a second Region before it is needed. */
-const OF_CUSTOMERS = ['RequestsUnknown'];
+/**
+ * Raised where no customer comes, or no control plane runs; neither is in a second Region before it is needed. Routers go on
+ * saying that they hear of no control plane.
+ */
+const WHEN_NEEDED = ['RequestsUnknown', 'ControlPlaneDown'];
 
 interface Rule {
   readonly expr: string;
@@ -46,7 +49,7 @@ export function monitoring(settings: Settings, collected: Collected): Manifest[]
       data: {
         'prometheus.yml': text(prometheus(collected)),
         'recording.yml': text(rules('recording.yml', collected.component)),
-        'alerts.yml': text(rules('alerts.yml', collected.component, place.isHome ? [] : OF_CUSTOMERS)),
+        'alerts.yml': text(rules('alerts.yml', collected.component, place.isHome ? [] : WHEN_NEEDED)),
         'logs.yml': text(LOG_RULES),
         'alertmanager.yml': text(alertmanager(settings, collected)),
       },

@@ -1,5 +1,6 @@
 /** What runs in the routers' cluster. */
 import { PORTS, PRIVATE_DOMAIN, targetsOf } from '../../cdk/lib/names.ts';
+import { places, stackOf } from '../../cdk/lib/places.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Settings } from './settings.ts';
 import {
@@ -24,6 +25,10 @@ const DATA = '/var/lib/wallet';
 
 export function router({ config, images, place: { zones }, tokens, traceRatio }: Settings): Manifest[] {
   const { namespace } = config.deployment;
+  // The one of home first: the other is there when that is lost.
+  const controlPlanes = places(config).map(
+    (place) => `https://${stackOf('control-plane', place)}.${PRIVATE_DOMAIN}:${PORTS.controlPlane}`,
+  );
   const peak = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
   const { replicas, share } = sized(peak, OF_ONE, zones.length, 2);
   const inside = { component: 'router', port: 'internal', number: PORTS.internal };
@@ -34,7 +39,7 @@ export function router({ config, images, place: { zones }, tokens, traceRatio }:
       `--listen=0.0.0.0:${PORTS.public}`,
       `--internal-listen=0.0.0.0:${PORTS.internal}`,
       `--admin-listen=0.0.0.0:${PORTS.admin}`,
-      `--control-plane=https://control-plane.${PRIVATE_DOMAIN}:${PORTS.controlPlane}`,
+      `--control-plane=${controlPlanes.join(',')}`,
       `--peers=https://everyone:${PORTS.admin}`,
       `--data-dir=${DATA}/router`,
       `--namespace=${namespace}`,

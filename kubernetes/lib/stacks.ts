@@ -2,7 +2,7 @@
 import { KUBERNETES_NAMESPACE, LOGS_NAMESPACE, PORTS, clusterName, deployRole, roleArn } from '../../cdk/lib/names.ts';
 import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
-import { bootstrap } from './bootstrap.ts';
+import { bootstrap, configuration } from './bootstrap.ts';
 import { cell } from './cell.ts';
 import { collector } from './collector.ts';
 import type { Collected } from './collector.ts';
@@ -13,7 +13,7 @@ import { denyAll } from './policies.ts';
 import { router } from './router.ts';
 import { inPlace } from './settings.ts';
 import type { Cell, Settings } from './settings.ts';
-import { clusters, deployJob, firstImages } from './versions.ts';
+import { clusters, deployJob, firstImages, notStarted } from './versions.ts';
 import type { Manifest } from './workload.ts';
 
 /** By stack, by file. What is in a folder of its own is not applied with the rest: `first` before it, `deploy` after. */
@@ -24,11 +24,7 @@ export function manifests(settings: Settings): Manifests {
     places(settings.config).flatMap((place) => {
       const there = inPlace(settings, place);
       const cells = settings.config.cells.filter(({ standby }) => place.isHome || standby !== undefined);
-      return [
-        ...(place.isHome ? [ofControlPlane(there)] : []),
-        ofRouter(there),
-        ...cells.map((one) => ofCell(there, one)),
-      ];
+      return [ofControlPlane(there), ofRouter(there), ...cells.map((one) => ofCell(there, one))];
     }),
   );
 }
@@ -42,10 +38,15 @@ function ofControlPlane(settings: Settings): OfStack {
     part: 'control-plane',
     stack: stackOf('control-plane', settings.place),
   } as const;
-  return ofStack(settings, 'control-plane.yaml', controlPlane(settings), collected, [
+  // The first placement is made at home, and a version is brought from there.
+  const ofHome: [string, Manifest[]][] = [
     ['1-bootstrap.yaml', bootstrap(settings)],
-    ['1-clusters.yaml', [clusters(settings)]],
     ['deploy/deploy.yaml', deployJob(settings)],
+  ];
+  const ofSecond: [string, Manifest[]][] = [['1-config.yaml', configuration(settings)], ...first(notStarted(settings))];
+  return ofStack(settings, 'control-plane.yaml', controlPlane(settings), collected, [
+    ['1-clusters.yaml', [clusters(settings)]],
+    ...(settings.place.isHome ? ofHome : ofSecond),
   ]);
 }
 
@@ -56,15 +57,17 @@ function ofRouter(settings: Settings): OfStack {
 }
 
 function ofCell(settings: Settings, one: Cell): OfStack {
-  const first = [...firstImages(settings)].map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
   const collected = {
     component: 'cell',
     port: PORTS.cell,
     part: one.id,
     stack: stackOf(one.id, settings.place),
   } as const;
-  return ofStack(settings, 'cell.yaml', cell(settings, one), collected, first);
+  return ofStack(settings, 'cell.yaml', cell(settings, one), collected, first(firstImages(settings)));
 }
+
+const first = (all: Map<string, Manifest>) =>
+  [...all].map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
 
 function ofStack(
   settings: Settings,
@@ -142,7 +145,7 @@ export function written(settings: Settings): Map<string, string> {
       return `${clusterName(config, stack)} ${roleArn(one.account, deployRole(config, stack))} ${place.region}\n`;
     }),
   );
-  files.set(`control-plane/${CLUSTERS}`, ofCells.join(''));
+  for (const place of places(config)) files.set(`${stackOf('control-plane', place)}/${CLUSTERS}`, ofCells.join(''));
   return files;
 }
 

@@ -34,19 +34,21 @@ const TRIES = 3;
  * those that are not there. Everything else is applied over them and leaves the image alone, so that what `ctl deploy`
  * brings stays, also when both happen at once.
  */
-export function firstImages({ place, version, versions }: Settings): Map<string, Manifest> {
+export const firstImages = ({ place, version, versions }: Settings) => created('cell', versions[version], place);
+
+/** The same of a control plane in the second Region: that it runs nothing is not applied over what has been started. */
+export const notStarted = ({ images, place }: Settings) => created('control-plane', images['control-plane'], place);
+
+function created(component: string, image: string | undefined, { zones }: Place): Map<string, Manifest> {
   return new Map(
-    place.zones.map((zone) => {
-      const { name, selector } = selected('cell', zone);
+    zones.map((zone) => {
+      const { name, selector } = selected(component, zone);
       const spec = {
         replicas: 0,
         selector: { matchLabels: selector },
-        template: {
-          metadata: { labels: selector },
-          spec: { containers: [{ name: 'cell', image: versions[version] }] },
-        },
+        template: { metadata: { labels: selector }, spec: { containers: [{ name: component, image }] } },
       };
-      return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, 'cell', { zone }), spec }];
+      return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, component, { zone }), spec }];
     }),
   );
 }

@@ -38,7 +38,8 @@ export interface Workload {
   readonly ready: (path: '/readyz') => Manifest;
   readonly cpu: string;
   readonly memory: string;
-  readonly replicas: number;
+  /** None: what has started it says how many (versions.ts). */
+  readonly replicas?: number;
   /** What else of the deployment's content has to restart it. */
   readonly restartOn?: string;
 }
@@ -133,7 +134,7 @@ function deployment(work: Workload, zone: string): Manifest {
     kind: 'Deployment',
     metadata: metadata(name, work.component, { zone }),
     spec: {
-      replicas: work.replicas,
+      ...(work.replicas !== undefined && { replicas: work.replicas }),
       revisionHistoryLimit: 3,
       progressDeadlineSeconds: 600,
       selector: { matchLabels: selector },
