@@ -63,6 +63,23 @@ keeps_its_images() {
     echo "  applied again with other arguments: its pods are new, and their image is the one that ctl deploy brought"
 }
 
+# STACK: a control plane in the second Region runs nothing, also where it is applied again; once an operator has started it,
+# as cdk/scripts/take-over does, being applied again does not stop it.
+waits() {
+    local processes=(--selector app.kubernetes.io/name=control-plane) step wanted is
+    for step in created again started applied; do
+        case $step in
+            created) put_stack "$1" && wanted='0 0 0' ;;
+            started) wallet scale deployment "${processes[@]}" --replicas 1 > /dev/null && wanted='1 1 1' ;;
+            *) pipeline apply "$1" apply.log || { cat "$work/apply.log" >&2; fail "$1 was not applied"; } ;;
+        esac
+        all_available
+        is=$(wallet get deployments "${processes[@]}" --output 'jsonpath={.items[*].spec.replicas}')
+        [ "$is" = "$wanted" ] || fail "$(basename "$1"), $step: its zones have $is processes, not $wanted"
+    done
+    echo "$(basename "$1"): applied twice, it runs nothing; started and applied again, it runs in each zone"
+}
+
 # STACK: the job that asks for a version ends as `ctl` does in its pod, which is played: by its version.
 asks_for_a_version() {
     local stack=$work/asks/control-plane code version
