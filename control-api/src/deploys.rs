@@ -6,11 +6,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use topology::{CellId, InstanceId, Version};
+use topology::{InstanceId, Version};
 
 use crate::Because;
 
-/// For so long a wave's cells are watched before anything is done to them.
+/// For so long a wave is watched before anything is done to it.
 pub const DEFAULT_BASELINE_SECONDS: u64 = 60;
 /// A version is not let through that may fail so much more of all requests, in percentage points.
 pub const DEFAULT_RISE_PERCENT: f64 = 1.0;
@@ -54,11 +54,58 @@ impl From<DeployId> for String {
     }
 }
 
+/// The program that a deploy brings a version of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// Deploys from before there was a choice are of cells.
+    #[default]
+    Cells,
+    Routers,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a deploy is of cells or of routers, not of {0:?}")]
+pub struct BadProgram(String);
+
+impl Program {
+    pub const ALL: [Self; 2] = [Self::Cells, Self::Routers];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cells => "cells",
+            Self::Routers => "routers",
+        }
+    }
+
+    /// The program's file.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Cells => "cell",
+            Self::Routers => "router",
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Program {
+    type Err = BadProgram;
+    fn from_str(text: &str) -> Result<Self, BadProgram> {
+        let known = Self::ALL.into_iter().find(|program| program.as_str() == text);
+        known.ok_or_else(|| BadProgram(text.chars().take(32).collect()))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeployState {
     Planned,
-    /// The next wave's cells are watched as they are.
+    /// The next wave is watched as it is.
     Observing,
     /// The wave's instances are replaced, one after the other.
     Rolling,
@@ -123,7 +170,7 @@ impl DeployState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployLimits {
-    /// Seconds for which a wave's cells are watched before, for comparison.
+    /// Seconds for which a wave is watched before, for comparison.
     pub baseline_seconds: u64,
     /// Seconds for which each wave is watched at least.
     pub bake_seconds: u64,
@@ -139,6 +186,8 @@ pub struct DeployLimits {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartDeploy {
+    #[serde(default)]
+    pub of: Program,
     pub version: Version,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_seconds: Option<u64>,
@@ -167,21 +216,37 @@ pub struct PromoteDeploy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployPlan {
+    #[serde(default)]
+    pub of: Program,
     pub version: Version,
     pub limits: DeployLimits,
     pub waves: Vec<WavePlan>,
 }
 
-/// Cells that get the version together, before it is watched.
+/// Parts that get the version together, before it is watched. On the wire they are called after the first kind that there
+/// was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WavePlan {
-    pub cells: Vec<CellPlan>,
+    #[serde(rename = "cells")]
+    pub parts: Vec<PartPlan>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CellPlan {
-    pub cell: CellId,
+pub struct PartPlan {
+    #[serde(rename = "cell")]
+    pub part: PartId,
     pub instances: Vec<InstancePlan>,
+}
+
+/// What gets a version as a whole: a cell, or a router. On Kubernetes a router is all of a zone, behind one address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartId(pub String);
+
+impl fmt::Display for PartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,7 +282,7 @@ pub struct Verdict {
     pub wave: Tally,
     /// The old version, elsewhere, at the same time.
     pub others: Tally,
-    /// The old version, in the same cells, before.
+    /// The old version, in the same place, before.
     pub before: Tally,
     /// What is worse, in words with figures.
     #[serde(default)]
@@ -233,7 +298,7 @@ impl Verdict {
         match self.needs_of_each {
             None => format!("needs {needs}, has {has}"),
             Some(each) => format!(
-                "has {has}, and {} of other cells and {} from before to compare with, which is too little: needs {each} \
+                "has {has}, and {} of others and {} from before to compare with, which is too little: needs {each} \
                  of each",
                 others.requests, before.requests
             ),
@@ -264,7 +329,8 @@ impl Says {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaveView {
-    pub cells: Vec<CellId>,
+    #[serde(rename = "cells")]
+    pub parts: Vec<PartId>,
     pub instances: u64,
     /// Of these, those that run the version, or ran it.
     pub replaced: u64,
@@ -283,7 +349,7 @@ pub struct WaveView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Touched {
-    /// Of the cells in which an instance ran the version. `None`: they were not counted.
+    /// Of the cells in which an instance ran the version, or of all where a router did. `None`: they were not counted.
     pub customers: Option<u64>,
     /// Of all cells.
     pub of_customers: Option<u64>,
@@ -296,6 +362,8 @@ pub struct Touched {
 #[serde(rename_all = "camelCase")]
 pub struct DeployView {
     pub id: DeployId,
+    #[serde(default)]
+    pub of: Program,
     pub version: Version,
     pub state: DeployState,
     /// Why it is paused, failed or taken back.

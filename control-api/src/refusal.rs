@@ -71,6 +71,7 @@ refusals! {
     NoReplacer, 422, "no_replacer", "Nothing replaces instances here";
     NoRestore, 409, "no_restore", "The cell is not being restored";
     NoRoom, 503, "no_room", "No cell takes new customers";
+    NoRouters, 422, "no_routers", "This control plane knows no routers";
     NoSuchInstance, 404, "no_such_instance", "There is no such instance";
     NoWeight, 422, "no_weight", "No cell has a weight";
     NoStandby, 409, "no_standby", "The cell has no standby in that Region";

@@ -1,10 +1,11 @@
-//! Deploys: a new version of the cells' program, cell by cell and instance by instance, watched after each wave, and taken
+//! Deploys: a new version of cells or of routers, part by part and instance by instance, watched after each wave, and taken
 //! back where it is worse. Stored in the control plane's own tables and written down.
 //!
 //! What is in memory here never matters: a process may be killed at any write and another one carries on, or two at once.
 
 pub mod canaries;
 pub mod limits;
+pub mod parts;
 pub mod record;
 pub mod replacer;
 pub mod service;
@@ -53,9 +54,12 @@ pub async fn promote(deploys: &Deploys, id: DeployId, wanted: &PromoteDeploy) ->
     .await
 }
 
-/// Puts back what ran before. One that is over is taken back only while no newer one has changed anything.
+/// Puts back what ran before. One that is over is taken back only while no newer one of the same program has changed
+/// anything.
 pub async fn rollback(deploys: &Deploys, id: DeployId, because: &Because) -> Result<DeployView> {
-    let newest = deploys.table.newest(1).await?.first().map_or(id, Deploy::id);
+    let of = get(deploys, id).await?.of;
+    let all = deploys.table.newest(LIST_MAX).await?;
+    let newest = all.iter().find(|deploy| deploy.of == of).map_or(id, Deploy::id);
     if newest != id {
         let detail = format!("{newest} came after {id}: roll that one back, or deploy the version that you want");
         return Err(refused(Refusal::NotTheNewest, detail));

@@ -19,6 +19,7 @@ use control_plane::Connection;
 use control_plane::audit::{conservation, witness};
 use control_plane::cells::instances::Instances;
 use control_plane::cells::{configured, counting, measuring};
+use control_plane::deploys::parts::{NamedRouter, Routers};
 use control_plane::deploys::replacer::Replacer;
 use control_plane::deploys::replacer::command::Configured;
 use control_plane::deploys::replacer::kubernetes::Kubernetes;
@@ -118,13 +119,17 @@ struct DeployFlags {
     #[arg(long, global = true, env = "CONTROL_PLANE_LOCAL_FLEET")]
     local_fleet: Option<PathBuf>,
     /// JSON file that names the command which has an instance run a version: {"argv": […], "timeoutSeconds": 600}. It is
-    /// run with DEPLOY, CELL, ZONE, INSTANCE, VERSION and ORDER in its environment, and again after a crash
+    /// run with DEPLOY, OF, CELL, ZONE, INSTANCE, VERSION and ORDER in its environment, and again after a crash
     #[arg(long, global = true, env = "CONTROL_PLANE_DEPLOY_COMMAND")]
     deploy_command: Option<PathBuf>,
-    /// JSON file that names the Kubernetes cluster of each cell, and the image of each version. An instance is a zone of
-    /// its cell there, and its Deployment is given the image
+    /// JSON file that names the Kubernetes cluster of each cell and that of the routers, and the image of each version. An
+    /// instance is a zone of its cell there, or of the routers, and its Deployment is given the image
     #[arg(long, global = true, env = "CONTROL_PLANE_DEPLOY_KUBERNETES", conflicts_with = "deploy_command")]
     deploy_kubernetes: Option<PathBuf>,
+    /// The routers that `ctl deploy --of routers` brings versions to, the canary first: ID=URL or ID@ZONE=URL, separated by
+    /// commas. The URL is that of the admin pages, http://HOST:PORT or, with the --mesh flags, https://HOST:PORT
+    #[arg(long, global = true, env = "CONTROL_PLANE_ROUTERS", value_delimiter = ',')]
+    routers: Vec<NamedRouter>,
 }
 
 impl DeployFlags {
@@ -224,6 +229,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         witness_every: Duration::from_secs(common.witness_seconds.max(1)),
         dns: Dns::of(&common.dns, zones_role).await?,
         replacer: common.deploys.replacer(),
+        routers: Routers::default(),
         canaries: common.canaries.settings(),
         packs: packs(common.archive.as_deref(), &config)?,
         archive: common.archive.clone(),
@@ -249,11 +255,12 @@ fn packs(archive: Option<&str>, config: &Config) -> anyhow::Result<Option<Archiv
     Ok(Some(Archive::open(url, cell.id.clone()).context("--archive")?))
 }
 
-/// The API's authentication, and how this process calls the cells.
+/// The API's authentication, and how this process calls the cells and the routers.
 struct Doors {
     gate: Option<Gate>,
     tls: Option<Server>,
     instances: Instances,
+    routers: Routers,
 }
 
 /// Reads keys and certificates, and refuses to be open to other machines.
@@ -267,9 +274,13 @@ async fn doors(common: &Common, settings: &Settings) -> anyhow::Result<Doors> {
     if let (Some(router), Some(_)) = (&common.canaries.canary_router, &common.canaries.canary_token) {
         check_plain("--canary-router", router)?;
     }
-    let Some(files) = &mesh else { return Ok(Doors { gate, tls: None, instances: Instances::new() }) };
+    let client = mesh.as_ref().map(Client::mesh).transpose()?;
+    let over = |role| client.clone().map(|client| Instances::over(client, role));
+    let routers = Routers::new(common.deploys.routers.clone(), over(Role::Router)).map_err(anyhow::Error::msg);
+    let routers = routers.context("--routers")?;
+    let Some(files) = &mesh else { return Ok(Doors { gate, tls: None, instances: Instances::new(), routers }) };
     let tls = Server::mesh_and_others("control-plane", files, &[Role::Router, Role::Monitor])?;
-    Ok(Doors { gate, tls: Some(tls), instances: Instances::over(Client::mesh(files)?) })
+    Ok(Doors { gate, tls: Some(tls), instances: over(Role::Cell).unwrap_or_default(), routers })
 }
 
 async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
@@ -282,7 +293,7 @@ async fn serve(common: &Common, settings: Settings) -> anyhow::Result<()> {
     let listener =
         tokio::net::TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--listen)"))?;
     let bounds = packing::bounds(&settings.config, common.history_seconds.map(Duration::from_secs));
-    let control = ControlPlane::new(settings, doors.instances).await;
+    let control = ControlPlane::new(Settings { routers: doors.routers, ..settings }, doors.instances).await;
     let mut background = JoinSet::new();
     start_background(&mut background, &control, common, bounds);
     background.spawn(metrics.clone().keep_up());

@@ -12,6 +12,7 @@ use crate::cells::fleet::Fleet;
 use crate::cells::instances::Instances;
 use crate::cells::registry;
 use crate::deploys::canaries::{self, Canaries};
+use crate::deploys::parts::Routers;
 use crate::deploys::record::Deploy;
 use crate::deploys::replacer::Replacer;
 use crate::deploys::service::Deploys;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub dns: Option<Dns>,
     /// How instances come to run another version; without it, deploys are only planned here.
     pub replacer: Option<Arc<dyn Replacer>>,
+    /// Those that deploys can bring versions to.
+    pub routers: Routers,
     pub canaries: Option<canaries::Settings>,
     /// The URL below which the cells' archives are; without it, cells are restored from files only.
     pub archive: Option<String>,
@@ -72,6 +75,7 @@ impl ControlPlane {
             table: Table::new(client.clone(), prefix),
             config: settings.config.deploys.clone(),
             replacer: settings.replacer,
+            routers: settings.routers,
             canaries: Arc::new(Canaries::new(settings.canaries)),
         };
         let witness = Witness::new(client, prefix, settings.checkpoint_keys, settings.witness_every);

@@ -12,7 +12,6 @@ use http::Method;
 use local_fleet::builds;
 use serde::Serialize;
 use tokio::time::Instant;
-use topology::Version;
 
 use crate::api::because;
 use crate::flags::deploys::{Deploy, Start, Wanted};
@@ -63,6 +62,7 @@ pub async fn run(common: &Common, api: &Client, verb: Deploy) -> Result<()> {
 
 fn body(common: &Common, wanted: &Wanted, dry_run: bool) -> StartDeploy {
     StartDeploy {
+        of: wanted.of,
         version: wanted.version.clone(),
         baseline_seconds: wanted.baseline_seconds,
         bake_seconds: wanted.bake_seconds,
@@ -86,7 +86,7 @@ async fn plan(common: &Common, api: &Client, wanted: &Wanted) -> Result<()> {
 
 async fn start(common: &Common, api: &Client, wanted: &Start) -> Result<()> {
     if wanted.once
-        && let Some(earlier) = earlier(api, &wanted.wanted.version).await?
+        && let Some(earlier) = earlier(api, &wanted.wanted).await?
     {
         if earlier.state == DeployState::RolledBack {
             return Err(rolled_back_before(&earlier));
@@ -105,24 +105,24 @@ async fn start(common: &Common, api: &Client, wanted: &Start) -> Result<()> {
         confirm()?;
     }
     if let Some(binary) = &wanted.binary {
-        builds::keep(&common.data, &wanted.wanted.version, binary)?;
+        builds::keep(&common.data, &wanted.wanted.version, wanted.wanted.of, binary)?;
     }
     let body = body(common, &wanted.wanted, false);
     let started: DeployView = api.send(Method::POST, &["v1", "deploys"], Some(&body)).await?;
     follow(common, api, started, &wanted.wait).await
 }
 
-/// The newest deploy of a version.
-async fn earlier(api: &Client, version: &Version) -> Result<Option<DeployView>> {
+/// The newest deploy of a version of this program.
+async fn earlier(api: &Client, Wanted { of, version, .. }: &Wanted) -> Result<Option<DeployView>> {
     let list: Vec<DeployView> = api.get_with(&["v1", "deploys"], &[("limit", EARLIER_MAX.to_string())]).await?;
-    Ok(list.into_iter().find(|view| view.version == *version))
+    Ok(list.into_iter().find(|view| view.of == *of && view.version == *version))
 }
 
 fn rolled_back_before(earlier: &DeployView) -> anyhow::Error {
-    let DeployView { id, version, .. } = earlier;
+    let DeployView { id, of, version, .. } = earlier;
     let why = earlier.why.as_deref().unwrap_or("it does not say why");
     let todo = "deploy another version, or this one again without --once";
-    failure(FAILED, format!("{version} was rolled back by {id}: {why}\n{todo}"))
+    failure(FAILED, format!("{version} of {of} was rolled back by {id}: {why}\n{todo}"))
 }
 
 fn confirm() -> Result<()> {

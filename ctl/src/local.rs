@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use command_line::{PRECONDITION, columns, failure};
+use control_api::Program;
 use local_fleet::builds;
 use local_fleet::fleet::{Fleet, FleetCell};
+use local_fleet::layout::ROUTERS;
 use local_fleet::relay::Line;
 use local_fleet::secrets::{self, Secrets};
 use local_fleet::socket::{self, NewCell, Request};
@@ -33,7 +35,8 @@ pub async fn run(common: &Common, verb: &Local) -> Result<()> {
 /// By hand, and past any deploy.
 async fn replace(common: &Common, name: &str, version: &Version, binary: Option<&Path>) -> Result<()> {
     if let Some(binary) = binary {
-        builds::keep(&common.data, version, binary)?;
+        let of = if ROUTERS.contains(&name) { Program::Routers } else { Program::Cells };
+        builds::keep(&common.data, version, of, binary)?;
     }
     let request = Request::Replace { name: name.to_owned(), version: version.clone(), order: None };
     let views: Vec<View> = socket::ask(&common.data, &request).await?;

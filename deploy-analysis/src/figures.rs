@@ -1,5 +1,5 @@
-//! What instances have counted, by route: requests, those that failed, and how long they took. Read out of a page of
-//! metrics; added up and subtracted. Pure.
+//! What cells and routers have counted, by route: requests, those that failed, and how long they took. Read out of a page
+//! of metrics; added up and subtracted. Pure.
 //!
 //! It must never count a refusal as a failure: too small a balance is an answer, whatever version gives it.
 
@@ -7,17 +7,47 @@ use std::collections::BTreeMap;
 
 use control_api::Tally;
 use serde::{Deserialize, Serialize};
+use topology::Version;
 
 use super::statistics::Errors;
 
-const REQUESTS: &str = "cell_requests_total";
-const SECONDS: &str = "cell_request_seconds";
+/// Requests by route, and their times: of a cell and of a router.
+const COUNTED: [(&str, &str); 2] =
+    [("cell_requests_total", "cell_request_seconds"), ("router_route_requests_total", "router_route_request_seconds")];
+/// The version is a label of this.
+const BUILD: &str = "_build_info";
+const STARTED: &str = "process_start_time_seconds";
+/// How a router calls what a cell tells by its status.
+const FAILED: &str = "failed";
 /// More routes than any version has: what comes beyond is not read.
 const ROUTES_MAX: usize = 100;
 /// Prefix of what replaces a route in counts by canaries, at the other end.
 pub const CANARY: &str = "canary ";
 /// Of the last class of a histogram.
 const WITHOUT_END: u64 = u64::MAX;
+
+/// A page of metrics in Prometheus' text form. All of it is of one process, also where several share an address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    pub version: Version,
+    /// In milliseconds since 1970: another number is another process.
+    pub started_ms: u64,
+    pub figures: Figures,
+}
+
+impl Page {
+    /// `None`: it does not say what it runs, or when that was started.
+    pub fn read(page: &str) -> Option<Self> {
+        let value = |line: &str| line.rsplit_once(' ')?.1.parse::<f64>().ok();
+        let started = page.lines().find(|line| line.starts_with(STARTED)).and_then(value)?;
+        let build = page.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+            let (name, labels) = line.split_once('{')?;
+            name.ends_with(BUILD).then(|| label(labels, "version"))?
+        });
+        let version = Version::parse(build?).ok()?;
+        Some(Self { version, started_ms: (started * 1e3).round() as u64, figures: Figures::read(page) })
+    }
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures(pub BTreeMap<String, Counts>);
@@ -81,29 +111,30 @@ impl Counts {
 }
 
 impl Figures {
-    /// Of a page of metrics in Prometheus' text form. Lines that are not understood are passed over.
-    pub fn read(page: &str) -> Self {
+    /// Lines that are not understood are passed over.
+    fn read(page: &str) -> Self {
         let mut figures = Self::default();
         for line in page.lines() {
-            let Some((name, labels, value)) = parts(line) else { continue };
+            let Some((sample, labels, value)) = parts(line) else { continue };
             let Some(route) = label(labels, "route") else { continue };
             if !figures.0.contains_key(route) && figures.0.len() >= ROUTES_MAX {
                 continue;
             }
             let counts = figures.0.entry(route.to_owned()).or_default();
-            match name.strip_prefix(SECONDS) {
-                _ if name == REQUESTS => {
+            match sample {
+                Sample::Requests => {
                     counts.requests += value as u64;
-                    if label(labels, "status").is_some_and(|status| status.starts_with('5')) {
+                    if label(labels, "status").is_some_and(|status| status.starts_with('5'))
+                        || label(labels, "outcome") == Some(FAILED)
+                    {
                         counts.errors += value as u64;
                     }
                 }
-                Some("_sum") => counts.seconds += value,
-                Some("_bucket") => {
+                Sample::Seconds => counts.seconds += value,
+                Sample::Class => {
                     let Some(class) = label(labels, "le").and_then(class) else { continue };
                     *counts.classes.entry(class).or_default() += value as u64;
                 }
-                _ => {}
             }
         }
         for counts in figures.0.values_mut() {
@@ -151,15 +182,30 @@ impl Figures {
     }
 }
 
-/// Name, labels and value of a line.
-fn parts(line: &str) -> Option<(&str, &str, f64)> {
+/// What a line counts.
+enum Sample {
+    Requests,
+    Seconds,
+    /// Of the histogram of times.
+    Class,
+}
+
+fn sample(name: &str) -> Option<Sample> {
+    COUNTED.iter().find_map(|(requests, seconds)| match name.strip_prefix(seconds) {
+        _ if name == *requests => Some(Sample::Requests),
+        Some("_sum") => Some(Sample::Seconds),
+        Some("_bucket") => Some(Sample::Class),
+        _ => None,
+    })
+}
+
+/// A sample that counts for us, its labels and its value.
+fn parts(line: &str) -> Option<(Sample, &str, f64)> {
     let (name, rest) = line.split_once('{')?;
-    if name != REQUESTS && !name.starts_with(SECONDS) {
-        return None;
-    }
+    let sample = sample(name)?;
     let (labels, value) = rest.rsplit_once('}')?;
     // An exemplar may follow the value.
-    Some((name, labels, value.split_whitespace().next()?.parse().ok()?))
+    Some((sample, labels, value.split_whitespace().next()?.parse().ok()?))
 }
 
 /// A label's value as it is written: no route, status or bound holds a quote. `{}` in it are a route's.
@@ -223,6 +269,35 @@ nonsense
         assert_eq!(figures.0["/api/v1/wallets"].requests, 7);
         let tally = figures.tally();
         assert_eq!((tally.requests, tally.errors, figures.0.len()), (107, 5, 2));
+    }
+
+    #[test]
+    fn a_routers_page_is_read_like_a_cells() {
+        let page = r#"router_route_requests_total{route="/api/v1/wallets/{id}/withdraw",outcome="ok"} 90
+router_route_requests_total{route="/api/v1/wallets/{id}/withdraw",outcome="refused"} 5
+router_route_requests_total{route="/api/v1/wallets/{id}/withdraw",outcome="failed"} 5
+router_requests_total{listener="public",status="5xx"} 5
+router_route_request_seconds_bucket{route="/api/v1/wallets/{id}/withdraw",le="0.005"} 20
+router_route_request_seconds_bucket{route="/api/v1/wallets/{id}/withdraw",le="+Inf"} 100
+router_route_request_seconds_sum{route="/api/v1/wallets/{id}/withdraw"} 0.8
+router_request_seconds_sum 7
+# TYPE router_build_info gauge
+router_build_info{version="2.0.0"} 1
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds 1796040732.125
+"#;
+        let page = Page::read(page).expect("a page");
+        assert_eq!((page.version.as_str(), page.started_ms), ("2.0.0", 1_796_040_732_125));
+        let withdraw = &page.figures.0["/api/v1/wallets/{id}/withdraw"];
+        assert_eq!((withdraw.requests, withdraw.errors, page.figures.0.len()), (100, 5, 1));
+        assert_eq!(withdraw.classes, BTreeMap::from([(5_000, 20), (WITHOUT_END, 80)]));
+        assert!((withdraw.mean_ms() - 8.0).abs() < 1e-9);
+        let of_cell = r#"cell_build_info{cell="cell-1",instance="cell-1-a",version="next"} 1
+process_start_time_seconds{cell="cell-1",instance="cell-1-a"} 12.5
+"#;
+        let page = Page::read(of_cell).expect("a page");
+        assert_eq!((page.version.as_str(), page.started_ms), ("next", 12_500));
+        assert_eq!(Page::read("upstream connect error"), None, "no page of ours");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a wave's figures say of its version, against the same cells before and the other cells meanwhile. Pure; docs/adr/0017
-//! says why it is done so.
+//! What a wave's figures say of its version, against the same cells or routers before and the others meanwhile. Pure;
+//! docs/adr/0017 says why it is done so.
 //!
 //! It must never call a version sound for want of requests, of the version or of what it is compared with: it says how many
 //! it needs.
@@ -35,9 +35,9 @@ const ALL: &str = "all requests";
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     pub wave: &'a Figures,
-    /// Cells that run the old version, meanwhile.
+    /// What runs the old version, meanwhile.
     pub others: &'a Figures,
-    /// The wave's cells, before.
+    /// What is in the wave, before.
     pub before: &'a Figures,
 }
 
@@ -138,7 +138,7 @@ fn errors(what: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimi
         };
         let [others, before] = controls.map(percent);
         let Errors { errors, requests } = tried;
-        format!("{what}: {errors} of {requests} failed ({}); other cells {others}, before {before}", percent(tried))
+        format!("{what}: {errors} of {requests} failed ({}); others {others}, before {before}", percent(tried))
     })
 }
 
@@ -161,7 +161,7 @@ fn times(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimi
             if counts.timed() == 0 { "no requests".to_owned() } else { format!("{:.1} ms", counts.mean_ms()) }
         };
         let [others, before] = controls.map(mean);
-        format!("{route}: {} in the mean of {}; other cells {others}, before {before}", mean(wave), wave.timed())
+        format!("{route}: {} in the mean of {}; others {others}, before {before}", mean(wave), wave.timed())
     })
 }
 
@@ -186,7 +186,7 @@ fn late(route: &str, wave: &Counts, controls: [&Counts; 2], limits: &DeployLimit
     beyond_doubt(tests).then(|| {
         let [others, before] = controls.map(percent);
         let found = percent(wave);
-        format!("{route}: {found:.2} % took longer than {after_ms} ms; other cells {others:.2} %, before {before:.2} %")
+        format!("{route}: {found:.2} % took longer than {after_ms} ms; others {others:.2} %, before {before:.2} %")
     })
 }
 

@@ -26,6 +26,12 @@ pub struct Fleet {
     /// Processes per cell, for cells still to come.
     pub instances: u16,
     pub region: String,
+    /// Without Regions; at most as many as have names.
+    #[serde(default = "one")]
+    pub routers: u16,
+    /// Of routers, by name, that run another build than the one beside `ctl`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub router_versions: BTreeMap<String, Chosen>,
     /// Absent: everything is in one Region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<Regions>,
@@ -85,6 +91,10 @@ pub struct Chosen {
     pub order: u64,
 }
 
+fn one() -> u16 {
+    1
+}
+
 fn file(data: &Path) -> PathBuf {
     data.join("fleet.json")
 }
@@ -120,6 +130,8 @@ impl Fleet {
             port: FIRST_PORT,
             instances: INSTANCES,
             region: config.deployment.region.clone(),
+            routers: one(),
+            router_versions: BTreeMap::new(),
             regions: None,
             relays: false,
             split_roles: false,

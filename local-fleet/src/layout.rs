@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use control_api::Program;
 use topology::Version;
 use url::Url;
 
-use crate::fleet::{Fleet, FleetCell, Member};
+use crate::fleet::{Chosen, Fleet, FleetCell, Member};
 use crate::observe;
 use crate::ports::Ports;
-use crate::regions::{REGIONS, Side, archive_in};
+use crate::regions::{Side, archive_in};
 use crate::secrets::{self, Secrets};
 
 /// Processes stop in this order, so that nothing is taken from under what still serves.
@@ -59,11 +60,11 @@ pub const LIVE: &str = "/livez";
 pub const KEYS: &str = "keys";
 /// Folder of the archive of all cells.
 pub const ARCHIVE: &str = "archive";
-/// Folder of builds: `<version>/cell`.
+/// Folder of builds: `<version>/cell` and `<version>/router`.
 pub const VERSIONS: &str = "versions";
 pub const CONTROL_PLANE_DB: &str = "control-plane-db";
 pub const CONTROL_PLANE: &str = "control-plane";
-/// The router of each Region; without Regions there is only the first.
+/// The router of each Region, or those of the only one.
 pub const ROUTERS: [&str; 2] = ["router", "router-2"];
 /// Between two audits of an observed fleet: it is small.
 const CONSERVATION_SECONDS: &str = "10";
@@ -95,17 +96,17 @@ impl Layout {
     }
 
     /// Where the builds of other versions are kept; never changed once they are there.
-    pub fn build(&self, version: &Version) -> PathBuf {
-        self.data.join(VERSIONS).join(version.as_str()).join("cell")
+    pub fn build(&self, version: &Version, of: Program) -> PathBuf {
+        self.data.join(VERSIONS).join(version.as_str()).join(of.binary())
     }
 
     /// As a process of this version; the name of the build travels in the environment, which builds that know nothing of
     /// it ignore.
-    fn built_as(&self, spec: Spec, version: Option<&Version>) -> Spec {
-        let Some(version) = version else { return spec };
-        let build = ("CELL_BUILD_VERSION".to_owned(), version.to_string());
-        let environment = [spec.environment, vec![build]].concat();
-        Spec { program: self.build(version), environment, version: Some(version.clone()), ..spec }
+    fn built_as(&self, spec: Spec, of: Program, chosen: Option<&Chosen>) -> Spec {
+        let Some(version) = chosen.and_then(|chosen| chosen.version.as_ref()) else { return spec };
+        let name = format!("{}_BUILD_VERSION", of.binary().to_uppercase());
+        let environment = [spec.environment, vec![(name, version.to_string())]].concat();
+        Spec { program: self.build(version, of), environment, version: Some(version.clone()), ..spec }
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
@@ -132,9 +133,20 @@ impl Layout {
             None => vec![],
         };
         let args = [args, audits, self.mesh(fleet, secrets::CONTROL_PLANE), self.auth(fleet)].concat();
-        let args = [args, words(["--local-fleet", &Self::text(&self.data)]), self.canaries(fleet)].concat();
+        let replaced = words(["--local-fleet", &Self::text(&self.data), "--routers", &Self::named_routers(fleet)]);
+        let args = [args, replaced, self.canaries(fleet)].concat();
         let spec = self.spec(CONTROL_PLANE, Kind::ControlPlane, "control-plane", args, &[&listen]);
         Spec { tls: fleet.secure, ..spec }
+    }
+
+    /// As the control plane asks for them. On loopback, their admin pages are open. For orders to others than this fleet,
+    /// each has a zone, as instances of cells do.
+    fn named_routers(fleet: &Fleet) -> String {
+        let named = |(number, (name, ports, _)): (usize, (&str, Ports, &str))| {
+            let zone = fleet.zones.get(number % fleet.zones.len().max(1)).map(|zone| format!("@{zone}"));
+            format!("{name}{}=http://{}", zone.unwrap_or_default(), ports.router_admin())
+        };
+        fleet.routers().into_iter().enumerate().map(named).collect::<Vec<_>>().join(",")
     }
 
     /// Canaries ask as customers do, from outside.
@@ -184,17 +196,15 @@ impl Layout {
         [self.control_plane_storage(fleet), words(["tables", "create"])].concat()
     }
 
-    /// One of each Region.
     pub fn routers(&self, fleet: &Fleet) -> Vec<Spec> {
-        if fleet.regions.is_none() {
-            return vec![self.router(fleet, ROUTERS[0], fleet.ports(), &fleet.control_plane())];
-        }
-        let router = |(name, region)| {
-            let ports = fleet.router_ports(region);
-            let control_plane = format!("{}://{}", fleet.scheme(), ports.control_plane_relay());
+        let router = |(name, ports, _): (&str, Ports, &str)| {
+            let control_plane = match fleet.regions {
+                Some(_) => format!("{}://{}", fleet.scheme(), ports.control_plane_relay()),
+                None => fleet.control_plane(),
+            };
             self.router(fleet, name, ports, &control_plane)
         };
-        ROUTERS.into_iter().zip(REGIONS).map(router).collect()
+        fleet.routers().into_iter().map(router).collect()
     }
 
     fn router(&self, fleet: &Fleet, name: &str, ports: Ports, control_plane: &str) -> Spec {
@@ -211,7 +221,8 @@ impl Layout {
             let (certificate, key) = (secrets.certificate(secrets::PUBLIC), secrets.key(secrets::PUBLIC));
             args.extend(words(["--tls-cert", &Self::text(&certificate), "--tls-key", &Self::text(&key)]));
         }
-        self.spec(name, Kind::Router, "router", args, &[&public, &internal, &admin])
+        let spec = self.spec(name, Kind::Router, "router", args, &[&public, &internal, &admin]);
+        self.built_as(spec, Program::Routers, fleet.router_versions.get(name))
     }
 
     pub fn cell_database(&self, fleet: &Fleet, cell: &FleetCell, side: Side) -> Spec {
@@ -245,7 +256,7 @@ impl Layout {
             // What waits is not ready before its Region is the home.
             let ready_path = if side == Side::Standby { LIVE } else { READY };
             let spec = Spec { tls: fleet.secure, environment, ready_path, ..spec };
-            self.built_as(spec, cell.versions.get(&name).and_then(|chosen| chosen.version.as_ref()))
+            self.built_as(spec, Program::Cells, cell.versions.get(&name))
         });
         instances.collect()
     }

@@ -13,8 +13,7 @@ use command_line::{PRECONDITION, failure};
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
-use crate::layout::{CONTROL_PLANE, Kind, Layout, ROUTERS, Spec};
-use crate::regions::REGIONS;
+use crate::layout::{CONTROL_PLANE, Kind, Layout, Spec};
 use crate::secrets::{MONITOR, Secrets};
 
 const CONFIGURATION: &str = include_str!("../../ops/prometheus/prometheus.yml");
@@ -103,9 +102,8 @@ pub fn targets(data: &Path, fleet: &Fleet) -> Result<()> {
         fleet.processes_of(cell).map(move |one| target(&one.address, fleet.scheme(), labels(one.name)))
     });
     // On loopback the router's admin pages are open.
-    let router =
-        |(name, region)| target(&fleet.router_ports(region).router_admin(), "http", json!({ "instance": name }));
-    let routers = ROUTERS.into_iter().zip(REGIONS).take(fleet.sides().len()).map(router);
+    let routers = fleet.routers().into_iter();
+    let routers = routers.map(|(name, ports, _)| target(&ports.router_admin(), "http", json!({ "instance": name })));
     let control_plane = target(&ports.control_plane(), fleet.scheme(), json!({ "instance": CONTROL_PLANE }));
     for (job, of_job) in
         [("router", routers.collect()), ("cell", cells.collect()), (CONTROL_PLANE, vec![control_plane])]

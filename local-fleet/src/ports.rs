@@ -9,6 +9,8 @@ use crate::connections;
 
 /// Ports of one cell: its database and at most eight instances.
 const CELL_STRIDE: u32 = 10;
+/// The public port of a second router of the same Region; its other ports follow as the first one's do.
+const SECOND_ROUTER: u16 = 6;
 /// Relays stand this far above the instances they carry to, so that a small fleet keeps to one hundred ports.
 const RELAY_OFFSET: u32 = 50;
 /// What a second Region adds stands this far above the first one.
@@ -72,7 +74,12 @@ impl Ports {
         self.at(RELAY_OFFSET + u32::from(cell) * CELL_STRIDE + 1 + u32::from(instance))
     }
 
-    /// Ports of the second router, and of the standby of each cell.
+    /// Of its ports for the router: those of a second one of the same Region.
+    pub fn second_router(self) -> Self {
+        Self(self.0 + SECOND_ROUTER)
+    }
+
+    /// Ports of the second Region's router, and of the standby of each cell.
     pub fn second(self) -> Self {
         Self(self.0 + REGION_OFFSET)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use topology::CellId;
 
 use crate::fleet::{Fleet, FleetCell};
-use crate::layout::ARCHIVE;
+use crate::layout::{ARCHIVE, ROUTERS};
 use crate::ports::Ports;
 
 /// Cells with odd numbers have their home in the first one, the others in the second one.
@@ -51,6 +51,18 @@ impl Fleet {
     pub fn region_of(&self, cell: &FleetCell, side: Side) -> &str {
         let is_first = (cell.number % 2 == 1) == (side == Side::Home);
         if self.regions.is_some() { REGIONS[usize::from(!is_first)] } else { &self.region }
+    }
+
+    /// Names, ports and Regions of all routers: of each Region one, or as many as were asked for where there is only one.
+    pub fn routers(&self) -> Vec<(&'static str, Ports, &str)> {
+        let of_regions =
+            ROUTERS.into_iter().zip(REGIONS).map(|(name, region)| (name, self.router_ports(region), region));
+        let ports = [self.ports(), self.ports().second_router()];
+        let here = ROUTERS.into_iter().zip(ports).map(|(name, ports)| (name, ports, self.region.as_str()));
+        match self.regions {
+            Some(_) => of_regions.collect(),
+            None => here.take(self.routers.into()).collect(),
+        }
     }
 
     /// Ports of the router of a Region.

@@ -260,7 +260,7 @@ impl Running {
             builds::choose(&mut fleet, &self.layout, name, version, order)?;
             fleet.save(&self.layout.data)?;
             let specs = fleet.cells.iter().flat_map(|cell| self.layout.cell_instances(&fleet, cell));
-            specs.into_iter().find(|spec| spec.name == name).context("it was just found")?
+            specs.chain(self.layout.routers(&fleet)).find(|spec| spec.name == name).context("it was just found")?
         };
         let view = self.supervisor.watch(name).with_context(|| format!("{name} was never started"))?.borrow().clone();
         if view.version != spec.version || view.state != State::Running {

@@ -16,9 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use topology::{CellId, Config, ZoneId};
 
 use crate::fleet::{FIRST_PORT, Fleet, INSTANCES, Observed};
-use crate::layout::{KEYS, Layout, ROUTERS};
+use crate::layout::{KEYS, Layout};
 use crate::ports::{SPLIT_INSTANCES_MAX, check_free};
-use crate::regions::{REGIONS, Regions, Side};
+use crate::regions::{Regions, Side};
 use crate::relay::places::places;
 use crate::running::Running;
 use crate::secrets::{ISSUER, Secrets};
@@ -46,6 +46,9 @@ pub struct Up {
     /// Separate processes of each cell for wallets and for money, as many of each as --instances says (at most 4).
     #[arg(long, env = "CTL_SPLIT_ROLES")]
     pub split_roles: bool,
+    /// Routers, each at an address of its own; with --regions 2, each Region has one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2))]
+    pub routers: u16,
     /// Writes a second that each cell takes, instead of max_tps of cells.toml; 0: no limit.
     #[arg(long, env = "CTL_MAX_TPS")]
     pub max_tps: Option<u32>,
@@ -101,6 +104,7 @@ pub async fn run(data: &Path, because: Because, wanted: &Up) -> Result<()> {
     fleet.adjust(wanted.port, wanted.instances);
     fleet.limit(wanted.max_tps);
     fleet.regions = (wanted.regions > 1).then_some(Regions { latency_ms: wanted.region_latency_ms });
+    fleet.routers = wanted.routers;
     fleet.relays = wanted.relays || fleet.regions.is_some();
     fleet.split_roles = wanted.split_roles;
     let crowded = fleet.cells.iter().find(|cell| fleet.split_roles && cell.instances > SPLIT_INSTANCES_MAX);
@@ -127,7 +131,7 @@ pub async fn run(data: &Path, because: Because, wanted: &Up) -> Result<()> {
     });
     let relays = places(&fleet)?.into_iter().map(|place| (format!("relay of {}", place.name), place.listen));
     check_free(&listens.chain(relays).collect::<Vec<_>>())?;
-    for folder in ["db", "logs", KEYS].into_iter().chain(ROUTERS.into_iter().take(fleet.sides().len())) {
+    for folder in ["db", "logs", KEYS].into_iter().chain(fleet.routers().into_iter().map(|(name, ..)| name)) {
         std::fs::create_dir_all(data.join(folder))?;
     }
     if fleet.secure {
@@ -198,9 +202,8 @@ fn greet<'a>(fleet: &Fleet, data: &Path, actor: &str, unknown: impl Iterator<Ite
         eprintln!("{id} is in cells.toml but not registered; it owns nothing until `ctl cell add {id}`");
     }
     let ports = fleet.ports();
-    println!("router         {scheme}://{}", ports.router());
-    if fleet.regions.is_some() {
-        println!("{:13}  {scheme}://{}", ROUTERS[1], fleet.router_ports(REGIONS[1]).router());
+    for (name, ports, _) in fleet.routers() {
+        println!("{name:13}  {scheme}://{}", ports.router());
     }
     println!("router admin   http://{}", ports.router_admin());
     println!("control plane  {scheme}://{}", ports.control_plane());

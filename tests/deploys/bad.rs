@@ -34,7 +34,7 @@ async fn a_version_that_is_slow_is_taken_back() {
 
 /// The build with this fault.
 async fn taken_back(fault: &str) -> Option<Value> {
-    let Some(binary) = other_build("bad-versions") else {
+    let Some(binary) = other_build("bad-versions", "cell") else {
         eprintln!("SKIPPED: there is no version that is bad on purpose: scripts/builds/bad-version makes it");
         return None;
     };

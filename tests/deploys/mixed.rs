@@ -19,7 +19,7 @@ const BUILD: &str = "previous-release";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_release_and_this_one_understand_each_other() {
-    let Some(binary) = other_build(BUILD) else {
+    let Some(binary) = other_build(BUILD, "cell") else {
         eprintln!("SKIPPED: there is no build of the last release: scripts/builds/previous-release makes it");
         return;
     };

@@ -24,22 +24,31 @@ pub async fn fleet(cells: u16, instances: u16, further: &[(&str, &str)]) -> Flee
 
 /// The program under test, under the name of whatever version.
 pub fn same_build() -> String {
-    programs::program("cell").display().to_string()
+    program("cell")
 }
 
-/// A build that scripts/test or a script of its own has left in `target/<name>`; `None`: it was not built.
-pub fn other_build(name: &str) -> Option<PathBuf> {
-    let usual = programs::program("cell");
+pub fn program(name: &str) -> String {
+    programs::program(name).display().to_string()
+}
+
+/// A build of a program that scripts/test or a script of its own has left in `target/<name>`; `None`: it was not built.
+pub fn other_build(name: &str, program: &str) -> Option<PathBuf> {
+    let usual = programs::program(program);
     let profile = usual.parent()?.file_name()?;
-    let path = usual.parent()?.parent()?.join(name).join(profile).join("cell");
+    let path = usual.parent()?.parent()?.join(name).join(profile).join(program);
     path.is_file().then_some(path)
 }
 
 /// Customers of all cells, at so many requests a second.
 pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
+    customers_at(fleet, fleet.ports.router(), rate, mix, false).await
+}
+
+/// The same, at one of several routers; `retry`: they repeat what failed, under the same key.
+pub async fn customers_at(fleet: &Fleet, router: String, rate: u32, mix: &str, retry: bool) -> Running {
     let api = Client::new(&fleet.ports.control_plane(), &Credentials::default()).expect("an address");
     let settings = Settings {
-        router: fleet.ports.router(),
+        router,
         credentials: Credentials::default(),
         rate,
         duration: Duration::from_secs(600),
@@ -50,7 +59,7 @@ pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
         mix: mix.parse().expect("a mix"),
         cross_percent: None,
         seed: 1,
-        retry: false,
+        retry,
         patience: Duration::from_secs(10),
         placement: Some(placement(&api).await.expect("published")),
         namespace: None,
@@ -60,7 +69,12 @@ pub async fn customers(fleet: &Fleet, rate: u32, mix: &str) -> Running {
 
 /// `ctl deploy start`, followed to its end, whatever that is; the deploy as it is then.
 pub async fn deploy(fleet: &Fleet, version: &str, binary: &str, limits: &[&str]) -> Value {
-    let words = ["deploy", "start", "--version", version, "--binary", binary, "--yes", "--reason", "a new version"];
+    deploy_of("cells", fleet, version, binary, limits).await
+}
+
+/// The same, of cells or of routers.
+pub async fn deploy_of(of: &str, fleet: &Fleet, version: &str, binary: &str, limits: &[&str]) -> Value {
+    let words = ["deploy", "start", "--of", of, "--version", version, "--binary", binary, "--yes", "--reason", "new"];
     let said = fleet.ctl_within(DEPLOY_MAX_S, &[&words[..], limits].concat()).await;
     let status = fleet.ctl(&["deploy", "status"]).await;
     assert_eq!(status["version"], version, "{said:?}");

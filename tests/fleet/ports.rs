@@ -35,6 +35,15 @@ impl Ports {
         url(self.0 + 2)
     }
 
+    /// The public address of a second router of the same Region.
+    pub fn second_router(self) -> String {
+        url(self.0 + 6)
+    }
+
+    pub fn second_router_admin(self) -> String {
+        url(self.0 + 8)
+    }
+
     pub fn control_plane(self) -> String {
         url(self.0 + 3)
     }

@@ -55,9 +55,9 @@ impl Instances {
         Self { http: Http::plain() }
     }
 
-    /// Over TLS, with this control plane's certificate; the server has to be a cell.
-    pub fn over(tls: tls::Client) -> Self {
-        Self { http: Http::new(Connector::new(Some(tls), Some(Role::Cell.server_name()))) }
+    /// Over TLS, with this control plane's certificate; the server has to be in this role.
+    pub fn over(tls: tls::Client, role: Role) -> Self {
+        Self { http: Http::new(Connector::new(Some(tls), Some(role.server_name()))) }
     }
 
     /// Whether the cells authenticate this process by a certificate, and can believe what it says

@@ -49,7 +49,8 @@ pub struct Settings {
 /// What the canaries of this process have met.
 pub struct Canaries {
     settings: Option<Settings>,
-    met: Mutex<HashMap<CellId, Figures>>,
+    /// By the cell's name.
+    met: Mutex<HashMap<String, Figures>>,
 }
 
 impl Canaries {
@@ -58,8 +59,14 @@ impl Canaries {
     }
 
     /// Of one cell's canary, since this process began; each step under a name that no route has.
-    pub fn figures(&self, cell: &CellId) -> Figures {
+    pub fn figures(&self, cell: &str) -> Figures {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).get(cell).cloned().unwrap_or_default()
+    }
+
+    /// The same of each cell's.
+    pub fn all(&self) -> Vec<(String, Figures)> {
+        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.iter().map(|(cell, figures)| (cell.clone(), figures.clone())).collect()
     }
 
     fn count(&self, cell: &CellId, step: &'static str, outcome: Outcome, took: Duration) {
@@ -68,7 +75,8 @@ impl Canaries {
         let labels = [("cell", cell.to_string()), ("step", step.to_owned())];
         metrics::histogram!("control_plane_canary_seconds", &labels).record(took.as_secs_f64());
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = met.entry(cell.clone()).or_default().0.entry(format!("{CANARY}{step}")).or_insert_with(nothing);
+        let counts =
+            met.entry(cell.to_string()).or_default().0.entry(format!("{CANARY}{step}")).or_insert_with(nothing);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let class = CLASSES.into_iter().find(|class| micros <= *class).unwrap_or(u64::MAX);
         counts.requests += 1;
@@ -204,7 +212,7 @@ mod tests {
         let cell = cell(1).id;
         canaries.count(&cell, "deposit", Outcome::Done, Duration::from_millis(3));
         canaries.count(&cell, "deposit", Outcome::Failed, Duration::from_secs(60));
-        let figures = canaries.figures(&cell);
+        let figures = canaries.figures(cell.as_str());
         let counts = &figures.0["canary deposit"];
         assert_eq!((counts.requests, counts.errors, counts.timed()), (2, 1, 2));
         assert_eq!((counts.classes[&5_000], counts.classes[&u64::MAX], counts.classes.len()), (1, 1, 14));

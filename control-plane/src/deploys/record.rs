@@ -1,7 +1,8 @@
 //! A deploy as it is stored: everything that is needed to carry on with it after a crash.
 
 use control_api::{
-    Because, CellPlan, DeployId, DeployLimits, DeployState, DeployView, InstancePlan, Touched, Verdict, WaveView,
+    Because, DeployId, DeployLimits, DeployState, DeployView, InstancePlan, PartId, PartPlan, Program, Touched,
+    Verdict, WaveView,
 };
 use deploy_analysis::figures::Figures;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct Deploy {
     /// Rises with each change of the row.
     #[serde(skip)]
     pub row: u64,
+    /// Rows from before there was a choice say nothing.
+    #[serde(default)]
+    pub of: Program,
     pub version: Version,
     pub limits: DeployLimits,
     pub because: Because,
@@ -32,7 +36,7 @@ pub struct Deploy {
     pub restored: usize,
     /// When the state was entered, in milliseconds since 1970.
     pub since_ms: i64,
-    /// What was counted of the wave's cells before, and of the others meanwhile.
+    /// What was counted of the wave's parts before, and of the others meanwhile.
     pub before: Figures,
     pub others: Figures,
     /// What was counted of the version in this wave.
@@ -43,7 +47,9 @@ pub struct Deploy {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Wave {
-    pub cells: Vec<CellPlan>,
+    /// Called after the first kind of parts that there was.
+    #[serde(rename = "cells")]
+    pub parts: Vec<PartPlan>,
     /// Instances replaced, in their order.
     pub replaced: usize,
     pub began_at: Option<String>,
@@ -52,25 +58,25 @@ pub struct Wave {
     pub verdict: Option<Verdict>,
 }
 
-/// An instance with its cell.
+/// An instance with its part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Member<'a> {
-    pub cell: &'a CellId,
+    pub part: &'a PartId,
     pub instance: &'a InstancePlan,
 }
 
 impl Wave {
     pub fn members(&self) -> impl DoubleEndedIterator<Item = Member<'_>> {
-        self.cells.iter().flat_map(|cell| cell.instances.iter().map(|instance| Member { cell: &cell.cell, instance }))
+        self.parts.iter().flat_map(|part| part.instances.iter().map(|instance| Member { part: &part.part, instance }))
     }
 
-    pub fn cell_ids(&self) -> impl Iterator<Item = &CellId> {
-        self.cells.iter().map(|cell| &cell.cell)
+    pub fn part_ids(&self) -> impl Iterator<Item = &PartId> {
+        self.parts.iter().map(|part| &part.part)
     }
 
     fn view(&self) -> WaveView {
         WaveView {
-            cells: self.cell_ids().cloned().collect(),
+            parts: self.part_ids().cloned().collect(),
             instances: self.members().count() as u64,
             replaced: self.replaced as u64,
             began_at: self.began_at.clone(),
@@ -104,26 +110,26 @@ impl Deploy {
     }
 
     /// Instances that run the version, or may: the one after those that were replaced may have been begun. Last first.
-    pub fn to_put_back(&self) -> Vec<(CellId, InstanceId, Version)> {
+    pub fn to_put_back(&self) -> Vec<(PartId, InstanceId, Version)> {
         let begun = self.waves[..=self.wave].iter().filter(|wave| wave.began_at.is_some());
         let begun = begun.flat_map(|wave| wave.members().take(wave.replaced + 1));
         let mut all: Vec<_> = begun
-            .map(|Member { cell, instance }| (cell.clone(), instance.id.clone(), instance.before.clone()))
+            .map(|Member { part, instance }| (part.clone(), instance.id.clone(), instance.before.clone()))
             .collect();
         all.reverse();
         all
     }
 
-    /// Cells in which an instance ran the version, or may have.
-    pub fn cells_met(&self) -> Vec<CellId> {
-        let mut cells: Vec<CellId> = self.to_put_back().into_iter().map(|(cell, ..)| cell).collect();
-        cells.dedup();
-        cells
+    /// Whether customers of this cell could have met the version, or may have. A router is met by all.
+    pub fn has_met(&self, cell: &CellId) -> bool {
+        let of_cell = |part: &PartId| self.of == Program::Routers || part.0 == cell.as_str();
+        self.to_put_back().iter().any(|(part, ..)| of_cell(part))
     }
 
     pub fn view(&self) -> DeployView {
         DeployView {
             id: self.id(),
+            of: self.of,
             version: self.version.clone(),
             state: self.state,
             why: self.why.clone(),

@@ -10,13 +10,15 @@ pub mod local;
 use std::future::Future;
 use std::pin::Pin;
 
-use topology::{CellId, InstanceId, Version, ZoneId};
+use control_api::{PartId, Program};
+use topology::{InstanceId, Version, ZoneId};
 
 /// One instance, and what it is to run from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub deploy: String,
-    pub cell: CellId,
+    pub of: Program,
+    pub part: PartId,
     pub instance: InstanceId,
     pub zone: Option<ZoneId>,
     pub version: Version,

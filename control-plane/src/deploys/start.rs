@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use control_api::{
-    CellPlan, DeployId, DeployPlan, DeployState, InstancePlan, Refusal, StartDeploy, WavePlan, now_rfc3339,
+    DeployId, DeployPlan, DeployState, InstancePlan, PartPlan, Program, Refusal, StartDeploy, WavePlan, now_rfc3339,
 };
 use futures_util::future::join_all;
-use topology::{CellEntry, CellId, CellState};
 
 use super::limits;
+use super::parts::Part;
 use super::record::{Deploy, Wave};
 use crate::because::check_because;
 use crate::clock::now_ms;
 use crate::deploys::service::Deploys;
-use crate::error::{Result, no_placement, refused};
+use crate::error::{Result, refused};
 
 pub enum Started {
     /// Of a dry run.
@@ -30,11 +30,12 @@ pub async fn start(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<Start
         return Ok(Started::Planned(plan));
     }
     if deploys.replacer.is_none() {
-        let todo = "this control plane cannot replace instances: start it with --local-fleet or --deploy-command";
+        let todo = "this control plane cannot replace instances: start it with --local-fleet, --deploy-command or \
+                    --deploy-kubernetes";
         return Err(refused(Refusal::NoReplacer, todo));
     }
     if plan.waves.is_empty() {
-        let detail = format!("every instance runs {} already", wanted.version);
+        let detail = format!("all {} run {} already", wanted.of, wanted.version);
         return Err(refused(Refusal::NothingToDeploy, detail));
     }
     match deploys.table.create(created(plan, wanted)).await? {
@@ -51,7 +52,7 @@ pub async fn start(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<Start
 fn created(plan: DeployPlan, wanted: &StartDeploy) -> Deploy {
     let at = now_rfc3339();
     let wave = |wave: WavePlan| Wave {
-        cells: wave.cells,
+        parts: wave.parts,
         replaced: 0,
         began_at: None,
         replaced_at: None,
@@ -61,6 +62,7 @@ fn created(plan: DeployPlan, wanted: &StartDeploy) -> Deploy {
     Deploy {
         number: 0,
         row: 0,
+        of: plan.of,
         version: plan.version,
         limits: plan.limits,
         because: wanted.because.clone(),
@@ -81,38 +83,39 @@ fn created(plan: DeployPlan, wanted: &StartDeploy) -> Deploy {
     }
 }
 
-/// The waves of all cells that have instances of another version.
+/// The waves of all parts that have instances of another version.
 async fn plan(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<DeployPlan> {
     let limits = limits::of(wanted, &deploys.config)?;
-    let now = deploys.fleet.placements.refresh().await?.ok_or_else(no_placement)?;
-    let cells = now.placement.cells().iter();
-    let cells: Vec<&CellEntry> =
-        cells.filter(|cell| cell.state != CellState::Removed && !cell.instances.is_empty()).collect();
-    let ids: Vec<CellId> = cells.iter().map(|cell| cell.id.clone()).collect();
+    let mut parts = deploys.parts(wanted.of).await?;
+    // A cell that was removed has none.
+    parts.retain(|part| !part.instances.is_empty());
+    if parts.is_empty() && wanted.of == Program::Routers {
+        let todo = "start it with --routers, which names them with the addresses of their admin pages";
+        return Err(refused(Refusal::NoRouters, todo));
+    }
     let mut waves = vec![];
-    for wave in deploys.config.waves(&ids) {
+    for wave in deploys.config.waves(parts, |part| &part.id.0) {
         let mut planned = vec![];
-        for id in wave.cells {
-            let entry = cells.iter().find(|cell| cell.id == id).expect("waves are of these cells");
-            let mut instances = of_cell(deploys, entry).await?;
+        for part in wave {
+            let mut instances = of_part(deploys, wanted.of, &part).await?;
             instances.retain(|instance| instance.before != wanted.version);
             if !instances.is_empty() {
-                planned.push(CellPlan { cell: id, instances });
+                planned.push(PartPlan { part: part.id, instances });
             }
         }
         if !planned.is_empty() {
-            waves.push(WavePlan { cells: planned });
+            waves.push(WavePlan { parts: planned });
         }
     }
-    Ok(DeployPlan { version: wanted.version.clone(), limits, waves })
+    Ok(DeployPlan { of: wanted.of, version: wanted.version.clone(), limits, waves })
 }
 
-/// What a cell's instances run. All of them have to say so: what does not answer now could not be put back either.
-async fn of_cell(deploys: &Arc<Deploys>, cell: &CellEntry) -> Result<Vec<InstancePlan>> {
-    let asked = cell.instances.iter().map(|instance| deploys.fleet.instances.running(instance));
-    let told = cell.instances.iter().zip(join_all(asked).await);
-    let told = told.map(|(instance, running)| match running {
-        Ok(running) => Ok(InstancePlan { id: instance.id.clone(), before: running.version }),
+/// What a part's instances run. All of them have to say so: what does not answer now could not be put back either.
+async fn of_part(deploys: &Arc<Deploys>, of: Program, part: &Part) -> Result<Vec<InstancePlan>> {
+    let asked = part.instances.iter().map(|instance| deploys.page(of, instance));
+    let told = part.instances.iter().zip(join_all(asked).await);
+    let told = told.map(|(instance, page)| match page {
+        Ok(page) => Ok(InstancePlan { id: instance.id.clone(), before: page.version }),
         Err(why) => {
             let detail = format!("{} does not say what it runs: {why}", instance.id);
             Err(refused(Refusal::InstanceSilent, detail))

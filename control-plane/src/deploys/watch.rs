@@ -7,38 +7,48 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use deploy_analysis::figures::Figures;
+use control_api::{PartId, Program};
+use deploy_analysis::figures::{Figures, Page};
 use futures_util::future::join_all;
-use topology::version::Running;
-use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
+use topology::{InstanceEntry, InstanceId, Version};
 
-use super::record::Deploy;
+use super::parts::Part;
+use super::record::{Deploy, Wave};
 use crate::deploys::service::Deploys;
 
-/// Cells of the old version that a wave is compared with, at most.
-const OTHER_CELLS_MAX: usize = 20;
+/// Parts with the old version that a wave is compared with, at most.
+const OTHERS_MAX: usize = 20;
 /// An instance that says nothing for so long is not well.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Once may be chance; an instance that restarts so often is not well.
-const DEATHS_MAX: u32 = 2;
+const DEATHS_MAX: usize = 2;
+/// A process that began so long after all were replaced was started again. Clocks differ by less.
+const STARTED_AGAIN_MS: u64 = 5_000;
+/// The time before a wave is read in so many parts, none of them shorter than a second.
+const BASELINE_READS: u32 = 20;
+const READ_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// One deploy's wave, as far as it was read.
 pub struct Watch {
     of: (u64, usize),
+    /// What began later was started again.
+    replaced_ms: u64,
     wave: HashMap<InstanceId, Known>,
-    /// Counted by processes of the wave that are no more.
-    lost: Figures,
-    others: HashMap<InstanceId, Figures>,
-    canaries: HashMap<CellId, Figures>,
+    others: Since,
+    canaries: Since,
     canaries_of_wave: Figures,
 }
 
+/// What was heard at an instance's address. On Kubernetes several processes may share it, and any of them answers.
 struct Known {
-    figures: Figures,
-    started_ms: u64,
-    deaths: u32,
+    /// By the time of its start, the figures of each process that ever answered.
+    processes: HashMap<u64, Figures>,
     heard: Instant,
 }
+
+/// What is counted from the moment at which each process was first heard.
+#[derive(Default)]
+struct Since(HashMap<String, Figures>);
 
 /// What one look has found.
 pub struct Look {
@@ -54,10 +64,10 @@ impl Watch {
     pub fn new(deploy: &Deploy) -> Self {
         Self {
             of: (deploy.number, deploy.wave),
+            replaced_ms: u64::try_from(deploy.since_ms).unwrap_or(0),
             wave: HashMap::new(),
-            lost: Figures::default(),
-            others: HashMap::new(),
-            canaries: HashMap::new(),
+            others: Since::default(),
+            canaries: Since::default(),
             canaries_of_wave: Figures::default(),
         }
     }
@@ -66,103 +76,170 @@ impl Watch {
         self.of == (deploy.number, deploy.wave)
     }
 
-    pub async fn look(&mut self, deploys: &Deploys, placement: &Placement, deploy: &Deploy) -> Look {
-        let wave: Vec<CellId> = deploy.now().cell_ids().cloned().collect();
+    pub async fn look(&mut self, deploys: &Deploys, parts: &[Part], deploy: &Deploy) -> Look {
+        let wave: Vec<&PartId> = deploy.now().part_ids().collect();
         let mut sick = vec![];
-        let asked = instances(placement, &wave).map(|instance| told(deploys, instance));
-        for (instance, answer) in join_all(asked).await {
+        for (instance, answer) in pages(deploys, deploy.of, parts, &wave).await {
             sick.extend(self.heard(&instance, answer, &deploy.version));
         }
-        let compared: Vec<CellId> = old_cells(deploy);
-        let asked = instances(placement, &compared).map(|instance| told(deploys, instance));
-        let mut others = Figures::default();
-        for (instance, answer) in join_all(asked).await {
-            let Ok((_, figures)) = answer else { continue };
-            if let Some(before) = self.others.insert(instance.id, figures.clone()) {
-                others.add(&figures.since(&before));
-            }
+        let compared: Vec<&PartId> = old_parts(deploy);
+        let mut others = self.others.of(named(pages(deploys, deploy.of, parts, &compared).await));
+        self.canaries_of_wave.add(&self.canaries.of(canaries(deploys, deploy.of, &wave)));
+        if deploy.of == Program::Cells {
+            others.add(&self.canaries.of(canaries(deploys, deploy.of, &compared)));
         }
-        for (cells, into) in [(&wave, &mut self.canaries_of_wave), (&compared, &mut others)] {
-            for cell in cells {
-                let figures = deploys.canaries.figures(cell);
-                if let Some(before) = self.canaries.insert(cell.clone(), figures.clone()) {
-                    into.add(&figures.since(&before));
-                }
-            }
-        }
-        let mut seen = self.lost.clone();
-        seen.add(&self.canaries_of_wave);
-        self.wave.values().for_each(|known| seen.add(&known.figures));
+        let mut seen = self.canaries_of_wave.clone();
+        self.wave.values().flat_map(|known| known.processes.values()).for_each(|figures| seen.add(figures));
         Look { seen, others, sick }
     }
 
     /// Takes in what an instance of the wave reports; returns what is wrong with it.
     fn heard(&mut self, instance: &InstanceEntry, answer: Told, version: &Version) -> Option<String> {
         let id = &instance.id;
-        let (running, figures) = match answer {
-            Ok((running, figures)) => (running, figures),
+        let nothing = || Known { processes: HashMap::new(), heard: Instant::now() };
+        let page = match answer {
+            Ok(page) => page,
             Err(why) => {
-                let known = self.wave.entry(id.clone()).or_insert_with(Known::nothing);
-                let silent = known.heard.elapsed();
+                let silent = self.wave.entry(id.clone()).or_insert_with(nothing).heard.elapsed();
                 return (silent > SILENCE_MAX).then(|| format!("{id} is silent for {} s: {why}", silent.as_secs()));
             }
         };
         // Put back already, or not yet replaced.
-        if &running.version != version {
+        if &page.version != version {
             return None;
         }
-        let known = self.wave.entry(id.clone()).or_insert_with(Known::nothing);
-        if known.started_ms != 0 && known.started_ms != running.started_ms {
-            known.deaths += 1;
-            self.lost.add(&known.figures);
+        let known = self.wave.entry(id.clone()).or_insert_with(nothing);
+        known.processes.insert(page.started_ms, page.figures);
+        known.heard = Instant::now();
+        let again = known.processes.keys().filter(|&&started| started > self.replaced_ms + STARTED_AGAIN_MS).count();
+        (again >= DEATHS_MAX).then(|| format!("{id} died {again} times while it was watched"))
+    }
+}
+
+impl Since {
+    fn of(&mut self, read: impl IntoIterator<Item = (String, Figures)>) -> Figures {
+        let mut since = Figures::default();
+        for (name, figures) in read {
+            if let Some(before) = self.0.insert(name, figures.clone()) {
+                since.add(&figures.since(&before));
+            }
         }
-        (known.figures, known.started_ms, known.heard) = (figures, running.started_ms, Instant::now());
-        (known.deaths >= DEATHS_MAX).then(|| format!("{id} died {} times while it was watched", known.deaths))
+        since
     }
 }
 
-impl Known {
-    fn nothing() -> Self {
-        Self { figures: Figures::default(), started_ms: 0, deaths: 0, heard: Instant::now() }
+type Told = Result<Page, String>;
+
+/// What all instances of these parts say.
+async fn pages(deploys: &Deploys, of: Program, parts: &[Part], wanted: &[&PartId]) -> Vec<(InstanceEntry, Told)> {
+    let instances = parts.iter().filter(|part| wanted.contains(&&part.id)).flat_map(|part| &part.instances);
+    let asked = instances.map(async |instance| (instance.clone(), deploys.page(of, instance).await));
+    join_all(asked).await
+}
+
+/// The figures of each process, under a name of its own.
+fn named(told: Vec<(InstanceEntry, Told)>) -> impl Iterator<Item = (String, Figures)> {
+    told.into_iter().filter_map(|(instance, answer)| {
+        let page = answer.ok()?;
+        Some((format!("{} of {}", instance.id, page.started_ms), page.figures))
+    })
+}
+
+/// What canaries have met that counts for these parts. They ask at the public address, which leads to all routers.
+fn canaries(deploys: &Deploys, of: Program, parts: &[&PartId]) -> Vec<(String, Figures)> {
+    match of {
+        Program::Cells => parts.iter().map(|part| (part.to_string(), deploys.canaries.figures(&part.0))).collect(),
+        Program::Routers => deploys.canaries.all(),
     }
 }
 
-type Told = Result<(Running, Figures), String>;
-
-async fn told(deploys: &Deploys, instance: InstanceEntry) -> (InstanceEntry, Told) {
-    let (running, page) =
-        tokio::join!(deploys.fleet.instances.running(&instance), deploys.fleet.instances.metrics(&instance));
-    let answer = running.and_then(|running| Ok((running, Figures::read(&page?))));
-    (instance, answer)
+/// Those that a later wave is to bring the version to.
+fn old_parts(deploy: &Deploy) -> Vec<&PartId> {
+    deploy.waves[deploy.wave + 1..].iter().flat_map(Wave::part_ids).take(OTHERS_MAX).collect()
 }
 
-fn instances<'a>(placement: &'a Placement, cells: &'a [CellId]) -> impl Iterator<Item = InstanceEntry> + 'a {
-    let entries = cells.iter().filter_map(|cell| placement.cell_named(cell));
-    entries.flat_map(|entry| entry.instances.iter().cloned())
-}
-
-/// Cells that a later wave is to bring the version to.
-fn old_cells(deploy: &Deploy) -> Vec<CellId> {
-    let later = deploy.waves[deploy.wave + 1..].iter().flat_map(super::record::Wave::cell_ids);
-    later.take(OTHER_CELLS_MAX).cloned().collect()
-}
-
-/// What the wave's cells count in so much time, and their canaries.
-pub async fn baseline(deploys: &Deploys, placement: &Placement, deploy: &Deploy, time: Duration) -> Figures {
-    let cells: Vec<CellId> = deploy.now().cell_ids().cloned().collect();
-    let read = async || {
-        let pages = join_all(instances(placement, &cells).map(|instance| told(deploys, instance))).await;
-        let of = pages.into_iter().filter_map(|(instance, answer)| Some((instance.id.to_string(), answer.ok()?.1)));
-        let canaries = cells.iter().map(|cell| (format!("canary of {cell}"), deploys.canaries.figures(cell)));
-        of.chain(canaries).collect::<HashMap<_, _>>()
-    };
-    let first = read().await;
-    tokio::time::sleep(time).await;
+/// What the wave's parts count in so much time, and canaries in them.
+pub async fn baseline(deploys: &Deploys, parts: &[Part], deploy: &Deploy, time: Duration) -> Figures {
+    let wave: Vec<&PartId> = deploy.now().part_ids().collect();
+    let (mut processes, mut asking) = (Since::default(), Since::default());
     let mut counted = Figures::default();
-    for (name, figures) in read().await {
-        if let Some(before) = first.get(&name) {
-            counted.add(&figures.since(before));
+    let began = Instant::now();
+    loop {
+        let left = time.saturating_sub(began.elapsed());
+        counted.add(&processes.of(named(pages(deploys, deploy.of, parts, &wave).await)));
+        counted.add(&asking.of(canaries(deploys, deploy.of, &wave)));
+        if left.is_zero() {
+            return counted;
+        }
+        tokio::time::sleep(left.min((time / BASELINE_READS).max(READ_EVERY_MIN))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use deploy_analysis::figures::Counts;
+
+    use super::*;
+    use crate::tests::deploys::rolling;
+
+    const REPLACED_MS: i64 = 1_800_000_000_000;
+
+    fn page(version: &str, started_ms: u64, requests: u64) -> Told {
+        let counts = Counts { requests, ..Counts::default() };
+        let figures = Figures(BTreeMap::from([("/withdraw".to_owned(), counts)]));
+        Ok(Page { version: Version::parse(version).expect("sound"), started_ms, figures })
+    }
+
+    fn watch() -> Watch {
+        Watch::new(&Deploy { since_ms: REPLACED_MS, ..rolling() })
+    }
+
+    fn instance() -> InstanceEntry {
+        InstanceEntry {
+            id: InstanceId("router-z1".into()),
+            address: "h:1".into(),
+            role: topology::Role::All,
+            zone: None,
         }
     }
-    counted
+
+    fn requests(watch: &Watch) -> u64 {
+        let all = watch.wave.values().flat_map(|known| known.processes.values());
+        all.map(|figures| figures.whole().requests).sum()
+    }
+
+    #[test]
+    fn two_processes_behind_one_address_are_no_deaths() {
+        let (mut watch, version) = (watch(), Version::parse("2.0.0").expect("sound"));
+        let began = u64::try_from(REPLACED_MS).expect("positive") - 20_000;
+        for (started, count) in [(began, 10), (began + 9_000, 5), (began, 12), (began + 9_000, 8)] {
+            assert_eq!(watch.heard(&instance(), page("2.0.0", started, count), &version), None);
+        }
+        assert_eq!(requests(&watch), 20, "the last of each");
+        assert_eq!(watch.heard(&instance(), page("1.0.0", began, 99), &version), None);
+        assert_eq!(requests(&watch), 20, "not the old version's");
+    }
+
+    #[test]
+    fn a_process_that_starts_again_and_again_is_not_well() {
+        let (mut watch, version) = (watch(), Version::parse("2.0.0").expect("sound"));
+        let replaced = u64::try_from(REPLACED_MS).expect("positive");
+        for (started, is_well) in [(replaced - 300, true), (replaced + 8_000, true), (replaced + 11_000, false)] {
+            let said = watch.heard(&instance(), page("2.0.0", started, 1), &version);
+            assert_eq!(said.is_none(), is_well, "{said:?}");
+        }
+        assert_eq!(requests(&watch), 3, "what those that died had counted counts");
+    }
+
+    #[test]
+    fn what_others_count_is_told_apart_by_process() {
+        let mut since = Since::default();
+        let mut read = |started, requests| {
+            let told = vec![(instance(), page("1.0.0", started, requests))];
+            since.of(named(told)).whole().requests
+        };
+        assert_eq!([read(1, 100), read(2, 10), read(1, 130), read(2, 15)], [0, 0, 30, 5]);
+    }
 }

@@ -9,19 +9,19 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::DeployState;
-use topology::{CellId, InstanceEntry, InstanceId, Placement, Version};
+use control_api::{DeployState, PartId, Program};
+use topology::{InstanceEntry, InstanceId, Version};
 
+use super::parts::{Part, alike};
 use super::record::Deploy;
 use super::replacer::{Order, Replacer, Trouble};
 use super::state::Event;
 use super::watch::Watch;
 use crate::deploys::service::Deploys;
-use crate::error::{Error, Result, no_placement};
+use crate::error::{Error, Result};
 use crate::jobs::lease::Holder;
 use crate::jobs::transition;
 use crate::jobs::worker::{Advanced, Watched, by_itself, caught};
-use crate::placement::placements::Published;
 
 /// How late a deploy of another control plane, or one whose worker died, is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -117,10 +117,6 @@ impl Worker {
         }
     }
 
-    async fn placement(&self) -> Result<Arc<Published>> {
-        self.deploys.fleet.placements.refresh().await?.ok_or_else(no_placement)
-    }
-
     /// Writes down what happened, and why.
     async fn happen(&self, deploy: Deploy, event: Event, why: Option<String>) -> Result<Advanced> {
         let because = by_itself(why.unwrap_or_else(|| deploy.because.reason.clone()));
@@ -181,18 +177,20 @@ impl Worker {
     async fn run(
         &self,
         deploy: &Deploy,
-        cell: &CellId,
+        part: &PartId,
         instance: &InstanceId,
         version: &Version,
     ) -> std::result::Result<(), Trouble> {
         let later = |error: Error| Trouble::Later(error.to_string());
-        let known = self.placement().await.map_err(later)?;
-        let entry = entry(&known.placement, cell, instance);
+        let parts = self.deploys.parts(deploy.of).await.map_err(later)?;
+        let own = parts.iter().find(|one| &one.id == part).into_iter().flat_map(|one| &one.instances);
+        let entry = own.into_iter().find(|entry| &entry.id == instance);
         let entry = entry.ok_or_else(|| Trouble::Fatal(format!("{instance} is not registered any more")))?;
-        self.others_are_ready(&known.placement, cell, entry).await?;
+        self.others_are_ready(deploy.of, &parts, part, entry).await?;
         let order = Order {
             deploy: deploy.id().to_string(),
-            cell: cell.clone(),
+            of: deploy.of,
+            part: part.clone(),
             instance: instance.clone(),
             zone: entry.zone.clone(),
             version: version.clone(),
@@ -202,12 +200,12 @@ impl Worker {
         self.replacer.replace(&order).await?;
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
-            let why = match self.deploys.fleet.instances.running(entry).await {
-                Ok(running) if &running.version == version => match self.deploys.fleet.instances.probe(entry).await {
+            let why = match self.deploys.page(deploy.of, entry).await {
+                Ok(page) if &page.version == version => match self.deploys.health(deploy.of, entry).await {
                     health if health.ready => return Ok(()),
                     health => health.why.unwrap_or_else(|| "not ready".to_owned()),
                 },
-                Ok(running) => format!("it says that it runs {}", running.version),
+                Ok(page) => format!("it says that it runs {}", page.version),
                 Err(why) => why,
             };
             if Instant::now() > deadline {
@@ -218,28 +216,22 @@ impl Worker {
         }
     }
 
-    /// Before an instance is drained, another one that does the same has to be ready; a cell with
-    /// only one instance has no other.
+    /// Before an instance is drained, another one that does the same has to be ready; where there is
+    /// only one, it has no other.
     async fn others_are_ready(
         &self,
-        placement: &Placement,
-        cell: &CellId,
+        of: Program,
+        parts: &[Part],
+        part: &PartId,
         entry: &InstanceEntry,
     ) -> std::result::Result<(), Trouble> {
-        let of_cell = placement.cell_named(cell).map_or(&[][..], |cell| &cell.instances);
-        let alike: Vec<_> = of_cell.iter().filter(|other| other.id != entry.id && other.role == entry.role).collect();
-        for other in &alike {
-            if self.deploys.fleet.instances.probe(other).await.ready {
+        let others: Vec<_> = alike(of, parts, part, entry).collect();
+        for other in &others {
+            if self.deploys.health(of, other).await.ready {
                 return Ok(());
             }
         }
-        match alike.is_empty() {
-            true => Ok(()),
-            false => Err(Trouble::Later(format!("no other instance of {cell} is ready: {} stays", entry.id))),
-        }
+        let Some(first) = others.first() else { return Ok(()) };
+        Err(Trouble::Later(format!("no other instance is ready, {} for one: {} stays", first.id, entry.id)))
     }
-}
-
-fn entry<'p>(placement: &'p Placement, cell: &CellId, instance: &InstanceId) -> Option<&'p InstanceEntry> {
-    placement.cell_named(cell)?.instances.iter().find(|entry| &entry.id == instance)
 }

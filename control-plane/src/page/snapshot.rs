@@ -185,6 +185,6 @@ fn waves(control: &ControlPlane, status: Option<&Status>) -> HashMap<CellId, usi
     let cells = status.into_iter().flat_map(|status| &status.cells).map(|one| &one.cell);
     let taking = cells.filter(|cell| cell.state != CellState::Removed && !cell.instances.is_empty());
     let ids: Vec<CellId> = taking.map(|cell| cell.id.clone()).collect();
-    let waves = control.deploys.config.waves(&ids);
-    waves.into_iter().zip(1..).flat_map(|(wave, number)| wave.cells.into_iter().map(move |id| (id, number))).collect()
+    let waves = control.deploys.config.waves(ids, CellId::as_str);
+    waves.into_iter().zip(1..).flat_map(|(wave, number)| wave.into_iter().map(move |id| (id, number))).collect()
 }

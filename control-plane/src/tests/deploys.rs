@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control_api::{CellPlan, DeployLimits, DeployState, InstancePlan, now_rfc3339};
+use control_api::{DeployLimits, DeployState, InstancePlan, PartId, PartPlan, Program, now_rfc3339};
 use topology::{InstanceId, Version};
 
 use super::fixture::{Fixture, because, cell_id};
@@ -28,7 +28,7 @@ fn version(name: &str) -> Version {
 pub fn rolling() -> Deploy {
     let instance = InstancePlan { id: InstanceId("cell-1-a".into()), before: version("1.0.0") };
     let wave = Wave {
-        cells: vec![CellPlan { cell: cell_id(1), instances: vec![instance] }],
+        parts: vec![PartPlan { part: PartId("cell-1".into()), instances: vec![instance] }],
         replaced: 0,
         began_at: None,
         replaced_at: None,
@@ -40,6 +40,7 @@ pub fn rolling() -> Deploy {
     Deploy {
         number: 0,
         row: 0,
+        of: Program::Cells,
         version: version("2.0.0"),
         limits,
         because: because(),
@@ -58,6 +59,30 @@ pub fn rolling() -> Deploy {
         touched: None,
         lease: None,
     }
+}
+
+#[test]
+fn a_deploy_that_was_stored_before_there_were_routers_is_of_cells() {
+    let deploy = rolling();
+    let mut stored = serde_json::to_value(&deploy).expect("plain data");
+    let row = stored.as_object_mut().expect("an object");
+    assert_eq!(row.remove("of"), Some("cells".into()));
+    assert_eq!(stored["waves"][0]["cells"][0]["cell"], "cell-1", "as it has always been stored");
+    let read: Deploy = serde_json::from_value(stored).expect("an earlier row");
+    assert_eq!(read, deploy);
+}
+
+#[test]
+fn customers_of_all_cells_could_have_met_a_router() {
+    let begun = |mut deploy: Deploy| {
+        deploy.waves[0].began_at = Some(now_rfc3339());
+        deploy
+    };
+    let of_routers = Deploy { of: Program::Routers, ..rolling() };
+    let met = |deploy: &Deploy| [1, 2].map(|cell| deploy.has_met(&cell_id(cell)));
+    assert_eq!(met(&begun(rolling())), [true, false]);
+    assert_eq!(met(&begun(of_routers.clone())), [true, true]);
+    assert_eq!(met(&of_routers), [false, false], "nothing was replaced yet");
 }
 
 #[tokio::test]

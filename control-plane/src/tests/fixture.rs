@@ -13,6 +13,7 @@ use topology::{CellId, Config, InstanceId, UserId, WalletId};
 use super::cell::{Cell, NAMESPACE};
 use crate::cells::counting;
 use crate::cells::instances::Instances;
+use crate::deploys::parts::Routers;
 use crate::deploys::worker;
 use crate::dynamo::{Connection, connect};
 use crate::error::Error;
@@ -146,6 +147,7 @@ impl Fixture {
             witness_every: Duration::from_secs(60),
             dns: None,
             replacer: None,
+            routers: Routers::default(),
             canaries: None,
             packs: None,
             archive: self.archive.clone(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use control_api::{DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployId};
+use control_api::{DEFAULT_BASELINE_SECONDS, DEFAULT_RISE_PERCENT, DEFAULT_SLOWER_BY_MS, DeployId, Program};
 use topology::Version;
 
 use super::operations::Waiting;
@@ -53,10 +53,13 @@ pub enum Deploy {
 
 #[derive(Args, Clone)]
 pub struct Wanted {
+    /// What gets the version: cells, or routers, of which the first is the canary.
+    #[arg(long, default_value_t = Program::Cells)]
+    pub of: Program,
     /// What the build is called.
     #[arg(long)]
     pub version: Version,
-    #[arg(long, help = format!("Seconds for which a wave's cells are watched before, for comparison \
+    #[arg(long, help = format!("Seconds for which a wave is watched before, for comparison \
         [default: {DEFAULT_BASELINE_SECONDS}, or the bake if that is shorter]"))]
     pub baseline_seconds: Option<u64>,
     /// Seconds for which each wave is watched at least [default: bake_seconds of cells.toml]
@@ -76,7 +79,7 @@ pub struct Wanted {
 pub struct Start {
     #[command(flatten)]
     pub wanted: Wanted,
-    /// Local fleet: the build of this version, if the fleet has none yet.
+    /// Local fleet: the program's build of this version, if the fleet has none yet.
     #[arg(long)]
     pub binary: Option<PathBuf>,
     /// The same as `ctl deploy plan`.

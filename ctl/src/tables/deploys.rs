@@ -1,31 +1,31 @@
 //! How deploys look to people.
 
 use command_line::columns;
-use control_api::{DeployPlan, DeployState, DeployView, Tally, WaveView};
+use control_api::{DeployPlan, DeployState, DeployView, Program, Tally, WaveView};
 use serde_json::json;
 
-/// Cells named of one wave; of more, their number.
-const CELLS_SHOWN: usize = 4;
+/// Parts named of one wave; of more, their number.
+const PARTS_SHOWN: usize = 4;
 
 pub fn plan(plan: &DeployPlan) -> String {
     if plan.waves.is_empty() {
-        return format!("every instance runs {} already\n", plan.version);
+        return format!("all {} run {} already\n", plan.of, plan.version);
     }
     let rows = plan.waves.iter().zip(1..).map(|(wave, number): (_, u32)| {
-        let cells: Vec<String> = wave.cells.iter().map(|cell| cell.cell.to_string()).collect();
-        let instances = wave.cells.iter().flat_map(|cell| &cell.instances);
+        let parts: Vec<String> = wave.parts.iter().map(|part| part.part.to_string()).collect();
+        let instances = wave.parts.iter().flat_map(|part| &part.instances);
         let mut before: Vec<String> = instances.clone().map(|instance| instance.before.to_string()).collect();
         before.sort();
         before.dedup();
         vec![
             number.to_string(),
-            named(&cells),
+            named(&parts),
             instances.count().to_string(),
             before.join(","),
             plan.version.to_string(),
         ]
     });
-    let mut text = columns(&["WAVE", "CELLS", "INSTANCES", "FROM", "TO"], &rows.collect::<Vec<_>>());
+    let mut text = columns(&["WAVE", &heading(plan.of), "INSTANCES", "FROM", "TO"], &rows.collect::<Vec<_>>());
     let limits = &plan.limits;
     text.push_str(&format!(
         "each wave: watched {} s before, then at least {} s and at most {} s; taken back if {} % more of all requests fail, or \
@@ -39,10 +39,14 @@ pub fn plan(plan: &DeployPlan) -> String {
     text
 }
 
-fn named(cells: &[String]) -> String {
-    match cells.len() {
-        0..=CELLS_SHOWN => cells.join(","),
-        more => format!("{} and {} more", cells[..CELLS_SHOWN].join(","), more - CELLS_SHOWN),
+fn heading(of: Program) -> String {
+    of.as_str().to_uppercase()
+}
+
+fn named(parts: &[String]) -> String {
+    match parts.len() {
+        0..=PARTS_SHOWN => parts.join(","),
+        more => format!("{} and {} more", parts[..PARTS_SHOWN].join(","), more - PARTS_SHOWN),
     }
 }
 
@@ -54,6 +58,7 @@ pub fn list(list: &[DeployView]) -> String {
     let row = |view: &DeployView| {
         vec![
             view.id.to_string(),
+            view.of.to_string(),
             state(view.state),
             view.version.to_string(),
             format!("{}/{}", view.wave + 1, view.waves.len()),
@@ -62,7 +67,7 @@ pub fn list(list: &[DeployView]) -> String {
             view.why.clone().unwrap_or_default(),
         ]
     };
-    let header = ["DEPLOY", "STATE", "VERSION", "WAVE", "CREATED", "ACTOR", "WHY"];
+    let header = ["DEPLOY", "OF", "STATE", "VERSION", "WAVE", "CREATED", "ACTOR", "WHY"];
     columns(&header, &list.iter().map(row).collect::<Vec<_>>())
 }
 
@@ -107,7 +112,8 @@ pub fn one(view: &DeployView) -> String {
         line("finished", at);
     }
     text.push('\n');
-    let header = ["WAVE", "CELLS", "REPLACED", "BEGAN", "BAKING", "ENDED", "SAYS", "REQUESTS", "NEEDS", "LOOKS"];
+    let parts = heading(view.of);
+    let header = ["WAVE", parts.as_str(), "REPLACED", "BEGAN", "BAKING", "ENDED", "SAYS", "REQUESTS", "NEEDS", "LOOKS"];
     text.push_str(&columns(&header, &view.waves.iter().zip(1..).map(wave_row).collect::<Vec<_>>()));
     let figures = view.waves.iter().zip(1..).flat_map(|(wave, number)| figure_rows(wave, number));
     let figures: Vec<Vec<String>> = figures.collect();
@@ -141,12 +147,12 @@ fn clock(at: Option<&String>) -> String {
 }
 
 fn wave_row((wave, number): (&WaveView, u32)) -> Vec<String> {
-    let cells: Vec<String> = wave.cells.iter().map(ToString::to_string).collect();
+    let parts: Vec<String> = wave.parts.iter().map(ToString::to_string).collect();
     let verdict = wave.verdict.as_ref();
     let of = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![
         number.to_string(),
-        named(&cells),
+        named(&parts),
         format!("{}/{}", wave.replaced, wave.instances),
         clock(wave.began_at.as_ref()),
         clock(wave.replaced_at.as_ref()),
@@ -171,7 +177,7 @@ fn figure_rows(wave: &WaveView, number: u32) -> Vec<Vec<String>> {
             format!("{:.1} ms", tally.mean_ms),
         ]
     };
-    vec![row("this wave", verdict.wave), row("other cells", verdict.others), row("before", verdict.before)]
+    vec![row("this wave", verdict.wave), row("others", verdict.others), row("before", verdict.before)]
 }
 
 #[cfg(test)]
@@ -182,7 +188,7 @@ mod tests {
     fn a_deploy_that_was_rolled_back_says_why_and_whom_it_touched() {
         let view: DeployView = serde_json::from_value(json!({
             "id": "deploy-2", "version": "v2", "state": "rolled_back",
-            "why": "/withdraw: 30 of 600 failed (5.00 %); other cells 0.00 %, before 0.00 %",
+            "why": "/withdraw: 30 of 600 failed (5.00 %); others 0.00 %, before 0.00 %",
             "actor": "", "because": { "actor": "joe", "reason": "release" },
             "limits": { "baselineSeconds": 5, "bakeSeconds": 30, "waitSeconds": 60, "risePercent": 1.0, "slowerByMs": 10 },
             "createdAt": "2026-03-01T10:00:00Z", "updatedAt": "2026-03-01T10:01:00Z",
@@ -193,13 +199,13 @@ mod tests {
                     "wave": { "requests": 900, "errors": 30, "meanMs": 4.25 },
                     "others": { "requests": 1_800, "errors": 0, "meanMs": 4.0 },
                     "before": { "requests": 400, "errors": 0, "meanMs": 4.1 },
-                    "findings": ["/withdraw: 30 of 600 failed (5.00 %); other cells 0.00 %, before 0.00 %"] } }],
+                    "findings": ["/withdraw: 30 of 600 failed (5.00 %); others 0.00 %, before 0.00 %"] } }],
             "touched": { "customers": 40, "ofCustomers": 120, "requests": 950, "errors": 31 },
         }))
         .expect("a view");
         let golden = "\
 deploy-2 of v2: rolled back
-why       /withdraw: 30 of 600 failed (5.00 %); other cells 0.00 %, before 0.00 %
+why       /withdraw: 30 of 600 failed (5.00 %); others 0.00 %, before 0.00 %
 by        joe, release
 created   2026-03-01T10:00:00Z
 finished  2026-03-01T10:01:00Z
@@ -207,11 +213,11 @@ finished  2026-03-01T10:01:00Z
 WAVE  CELLS   REPLACED  BEGAN     BAKING    ENDED     SAYS   REQUESTS  NEEDS  LOOKS
 1     cell-1  2/2       10:00:05  10:00:09  10:01:00  worse  900       1400   7
 
-WAVE  OF           REQUESTS  FAILED  RATE    MEAN
-1     this wave    900       30      3.33 %  4.2 ms
-1     other cells  1800      0       0.00 %  4.0 ms
-1     before       400       0       0.00 %  4.1 ms
-worse: /withdraw: 30 of 600 failed (5.00 %); other cells 0.00 %, before 0.00 %
+WAVE  OF         REQUESTS  FAILED  RATE    MEAN
+1     this wave  900       30      3.33 %  4.2 ms
+1     others     1800      0       0.00 %  4.0 ms
+1     before     400       0       0.00 %  4.1 ms
+worse: /withdraw: 30 of 600 failed (5.00 %); others 0.00 %, before 0.00 %
 
 40 of 120 customers could have met v2: it answered 950 requests and failed 31
 ";

@@ -39,7 +39,7 @@ fn a_version_is_judged_by_what_it_is_compared_with() {
     for (what, wave, others, before, says) in [
         ("the same", alike(1_000), alike(2_000), alike(500), Says::Sound),
         ("5 % of withdrawals fail", bad.clone(), alike(2_000), alike(500), Says::Worse),
-        ("they do so without other cells to compare with", bad.clone(), none.clone(), alike(1_000), Says::Worse),
+        ("they do so without others to compare with", bad.clone(), none.clone(), alike(1_000), Says::Worse),
         ("they do so without a time before", bad.clone(), alike(2_000), none.clone(), Says::Worse),
         ("they fail everywhere", bad.clone(), everywhere.clone(), alike(500), Says::Sound),
         ("they always failed here", bad.clone(), alike(2_000), everywhere.clone(), Says::Sound),
@@ -52,7 +52,7 @@ fn a_version_is_judged_by_what_it_is_compared_with() {
         assert_eq!(verdict.says, says, "{what}: {verdict:?}");
     }
     let verdict = verdict(&bad, &alike(2_000), &alike(500));
-    let golden = "/withdraw: 50 of 1000 failed (5.00 %); other cells 0.10 %, before 0.00 %";
+    let golden = "/withdraw: 50 of 1000 failed (5.00 %); others 0.10 %, before 0.00 %";
     assert_eq!(verdict.findings, [golden]);
 }
 
@@ -75,7 +75,7 @@ fn a_version_that_is_late_more_often_than_it_may_is_worse() {
         assert_eq!(verdict.says, says, "{what}: {verdict:?}");
     }
     let found = verdict(&figures(DEPOSIT, 200), &figures(DEPOSIT, 4), &figures(DEPOSIT, 4)).findings;
-    let golden = "/api/v1/wallets/{id}/deposit: 5.00 % took longer than 100 ms; other cells 0.10 %, before 0.10 %";
+    let golden = "/api/v1/wallets/{id}/deposit: 5.00 % took longer than 100 ms; others 0.10 %, before 0.10 %";
     assert_eq!(found, [golden]);
 }
 
@@ -135,7 +135,7 @@ fn a_version_does_not_pass_a_control_that_could_not_show_it() {
     assert!(short.says == Says::TooFew && short.needs > 100_000, "{short:?}");
     let shorter = of((2_591, 56), 700, &limits);
     assert_eq!((shorter.says, shorter.needs, shorter.needs_of_each), (Says::TooFew, NEEDED_MAX, Some(1_408)));
-    let golden = "has 2591, and 0 of other cells and 700 from before to compare with, which is too little: \
+    let golden = "has 2591, and 0 of others and 700 from before to compare with, which is too little: \
                   needs 1408 of each";
     assert_eq!(shorter.wanting(), golden);
     assert_eq!(of((2_591, 56), 3_000, &limits).says, Says::Worse, "after 30 s");

@@ -1,6 +1,6 @@
 //! The processes of small fleets: with one Region as they have always been, and with two.
 
-use topology::Config;
+use topology::{Config, ZoneId};
 
 use super::*;
 use crate::regions::Regions;
@@ -63,6 +63,19 @@ fn a_fleet_with_one_region_is_as_it_was() {
     assert_eq!((spec.standby, spec.dynamodb.region.as_str()), (None, "r"));
     assert_eq!(spec.dynamodb.endpoint.as_deref(), Some("http://127.0.0.1:8090"));
     assert!(!serde_json::to_string(&fleet).expect("plain data").contains("regions"));
+}
+
+#[test]
+fn a_second_router_has_an_address_of_its_own() {
+    let mut fleet = fleet(false);
+    (fleet.routers, fleet.zones) = (2, vec![ZoneId::parse("z1").expect("sound"), ZoneId::parse("z2").expect("sound")]);
+    assert_eq!(processes(&fleet)[..2], ["router 8082/readyz", "router-2 8088/readyz"]);
+    let second = command_line(&fleet, "router-2");
+    assert!(second.starts_with("--listen 127.0.0.1:8086 --internal-listen 127.0.0.1:8087"), "{second}");
+    assert!(second.contains("--control-plane http://127.0.0.1:8083 --data-dir /fleet/router-2"), "{second}");
+    let control_plane = command_line(&fleet, CONTROL_PLANE);
+    let named = "--routers router@z1=http://127.0.0.1:8082,router-2@z2=http://127.0.0.1:8088";
+    assert!(control_plane.contains(named), "{control_plane}");
 }
 
 #[test]

@@ -127,6 +127,8 @@ async fn answer(
     if head.method == Method::CONNECT {
         return Err(Failure::UpgradeRefused);
     }
+    #[cfg(feature = "bad-requests")]
+    crate::proxy::bad::fail(route)?;
     let deadline = started + facts.deadline();
     let target = match target(route, &head.method, head.uri.path(), head.uri.query())? {
         Target::Docs(None) => return Ok(documents::to_directory().map(AnswerBody::full)),

@@ -1,4 +1,4 @@
-//! In which order cells get a new version: the canary cell alone, then growing shares of the others.
+//! In which order cells, or routers, get a new version: the canary alone, then growing shares of the others.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub const MAX_BAKE_SECONDS: u64 = 86_400;
 pub struct Deploys {
     /// The cell that gets every version first. Default: the first one listed.
     pub canary: Option<CellId>,
-    /// How many percent of all cells, rounded up, run the new version by the end of each wave after the canary's. Rising,
+    /// How many percent of all cells, or of all routers, rounded up, run the new version by the end of each wave after the canary's. Rising,
     /// and 100 at last.
     pub shares: Vec<u8>,
     /// Seconds for which each wave is watched before the next one begins.
@@ -27,25 +27,23 @@ impl Default for Deploys {
     }
 }
 
-/// Cells that get a new version together, one after the other; the next wave waits until this one has baked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wave {
-    pub cells: Vec<CellId>,
-}
-
 impl Deploys {
-    /// The waves for `cells`, in this order but for the canary, which comes first. Shares that would add no cell make no
-    /// wave, so each wave has at least one.
-    pub fn waves(&self, cells: &[CellId]) -> Vec<Wave> {
-        let canary = self.canary.as_ref().filter(|canary| cells.contains(canary)).or(cells.first());
-        let others: Vec<&CellId> = cells.iter().filter(|cell| Some(*cell) != canary).collect();
-        let mut waves: Vec<Wave> = canary.into_iter().map(|canary| Wave { cells: vec![canary.clone()] }).collect();
-        let mut done = 0;
+    /// The waves for `parts`, in this order but for the one of the canary's name, or else the first, which comes first.
+    /// What is in a wave gets a new version one after the other; the next wave waits until this one has baked. Shares that
+    /// would add nothing make no wave, so each wave has at least one part.
+    pub fn waves<P>(&self, mut parts: Vec<P>, name: impl Fn(&P) -> &str) -> Vec<Vec<P>> {
+        let count = parts.len();
+        if let Some(at) = parts.iter().position(|part| self.canary.as_ref().is_some_and(|it| it.as_str() == name(part)))
+        {
+            parts[..=at].rotate_right(1);
+        }
+        let mut rest = parts.into_iter();
+        let mut waves: Vec<Vec<P>> = rest.next().map(|canary| vec![canary]).into_iter().collect();
         for share in &self.shares {
-            let by_then = (cells.len() * usize::from(*share)).div_ceil(100).saturating_sub(1).min(others.len());
+            let by_then = (count * usize::from(*share)).div_ceil(100);
+            let done = count - rest.len();
             if by_then > done {
-                waves.push(Wave { cells: others[done..by_then].iter().map(|cell| (*cell).clone()).collect() });
-                done = by_then;
+                waves.push(rest.by_ref().take(by_then - done).collect());
             }
         }
         waves

@@ -1,5 +1,4 @@
 use super::*;
-use crate::config::deploys::Wave;
 
 const DEPLOYMENT: &str =
     "[deployment]\nname='t'\nnamespace='6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10'\nregion='us-east-1'\n";
@@ -56,7 +55,7 @@ fn sound_files_are_taken_and_make_the_waves_that_they_say() {
     for (path, text) in all {
         let config = Config::parse(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let cells: Vec<CellId> = config.cells.iter().map(|cell| cell.id.clone()).collect();
-        let waves: Vec<String> = config.deploys.waves(&cells).iter().map(shown).collect();
+        let waves: Vec<String> = config.deploys.waves(cells, CellId::as_str).iter().map(|wave| shown(wave)).collect();
         assert_eq!(waves.join(" | "), said(&text, "waves").expect("each says its waves"), "{path}");
     }
 }
@@ -72,8 +71,8 @@ fn roles_on_aws_have_the_names_that_cdk_gives_them() {
     assert_eq!(tables.as_deref(), said(&text, "role of the tables of cell-2"));
 }
 
-fn shown(wave: &Wave) -> String {
-    wave.cells.iter().map(CellId::as_str).collect::<Vec<_>>().join(" ")
+fn shown(wave: &[CellId]) -> String {
+    wave.iter().map(CellId::as_str).collect::<Vec<_>>().join(" ")
 }
 
 #[test]

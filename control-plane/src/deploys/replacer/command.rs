@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use control_api::Program;
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -55,7 +56,8 @@ impl Replacer for Configured {
             let settings = self.settings().map_err(Trouble::Later)?;
             let mut command = Command::new(&settings.argv[0]);
             command.args(&settings.argv[1..]).stdin(Stdio::null()).kill_on_drop(true);
-            command.env("DEPLOY", &order.deploy).env("CELL", order.cell.as_str());
+            let cell = if order.of == Program::Cells { &order.part.0 } else { "" };
+            command.env("DEPLOY", &order.deploy).env("OF", order.of.as_str()).env("CELL", cell);
             command.env("ZONE", order.zone.as_ref().map_or("", |zone| zone.as_str()));
             command.env("INSTANCE", order.instance.to_string()).env("VERSION", order.version.as_str());
             command.env("ORDER", order.number.to_string());
@@ -80,7 +82,8 @@ impl Replacer for Configured {
 
 #[cfg(test)]
 mod tests {
-    use topology::{CellId, InstanceId, Version, ZoneId};
+    use control_api::PartId;
+    use topology::{InstanceId, Version, ZoneId};
 
     use super::*;
 
@@ -91,7 +94,8 @@ mod tests {
         let (file, log) = (folder.join("command.json"), folder.join("log"));
         let order = Order {
             deploy: "deploy-3".into(),
-            cell: CellId::parse("cell-1").expect("sound"),
+            of: Program::Cells,
+            part: PartId("cell-1".into()),
             instance: InstanceId("cell-1-a".into()),
             zone: Some(ZoneId::parse("z1").expect("sound")),
             version: Version::parse("v2").expect("sound"),
@@ -102,9 +106,9 @@ mod tests {
             std::fs::write(&file, settings.to_string()).expect("written");
             Configured(file.clone()).replace(&order).await
         };
-        let echo = format!("echo $DEPLOY $CELL $ZONE $INSTANCE $VERSION $ORDER > {}", log.display());
+        let echo = format!("echo $DEPLOY $OF $CELL $ZONE $INSTANCE $VERSION $ORDER > {}", log.display());
         assert_eq!(run(echo, 5).await, Ok(()));
-        assert_eq!(std::fs::read_to_string(&log).expect("written"), "deploy-3 cell-1 z1 cell-1-a v2 7\n");
+        assert_eq!(std::fs::read_to_string(&log).expect("written"), "deploy-3 cells cell-1 z1 cell-1-a v2 7\n");
         let failed = run("echo no such image >&2; exit 1".into(), 5).await;
         assert!(matches!(&failed, Err(Trouble::Fatal(why)) if why.ends_with("no such image")), "{failed:?}");
         assert!(matches!(run("exit 75".into(), 5).await, Err(Trouble::Later(_))));

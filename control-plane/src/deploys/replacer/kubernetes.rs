@@ -1,7 +1,7 @@
 //! Instances on Kubernetes: an instance is a zone of its cell, which has one Deployment, `cell-<zone>`, in the cell's own
-//! cluster; a cell with a second Region has one cluster in each, and the zone says in which. The Deployment is given the
-//! version's image, and Kubernetes replaces its pods: a new one is ready, and its load balancer knows it, before an old one
-//! leaves.
+//! cluster, or a zone of the routers, `router-<zone>` in theirs; a cell with a second Region has one cluster in each, and
+//! the zone says in which. The Deployment is given the version's image, and Kubernetes replaces its pods: a new one is ready,
+//! and its load balancer knows it, before an old one leaves.
 //!
 //! The API server decides between two control planes: a Deployment is changed only as it was read, and says which order it
 //! has carried out last, so that one that was suspended undoes nothing.
@@ -30,16 +30,16 @@ impl Replacer for Kubernetes {
     fn replace<'a>(&'a self, order: &'a Order) -> Replaced<'a> {
         Box::pin(async move {
             let settings = Settings::read(&self.0).map_err(Trouble::Later)?;
+            let lacks = |what: String| Trouble::Fatal(format!("{} has no {what}", self.0.display()));
             let zone = order.zone.as_ref().ok_or_else(|| Trouble::Fatal(format!("{} has no zone", order.instance)))?;
-            let (images, cluster) = settings
-                .at(&order.cell, zone)
-                .ok_or_else(|| Trouble::Fatal(format!("{} has no cluster of cell {}", self.0.display(), order.cell)))?;
-            let image = images.get(&order.version).ok_or_else(|| {
-                Trouble::Fatal(format!("{} has no image of version {}", self.0.display(), order.version))
-            })?;
+            let place = settings.at(order.of, &order.part, zone);
+            let (images, cluster) = place.ok_or_else(|| lacks(format!("cluster of {}", order.part)))?;
+            let image = images.get(&order.version);
+            let image = image.ok_or_else(|| lacks(format!("image of version {} of {}", order.version, order.of)))?;
             let mut api = Api::of(cluster).await.map_err(later)?;
-            let wanted = Rollout { image, order: order.number };
-            roll_out(&mut api, &format!("cell-{zone}"), &wanted).await
+            let container = order.of.binary();
+            let wanted = Rollout { container, image, order: order.number };
+            roll_out(&mut api, &format!("{container}-{zone}"), &wanted).await
         })
     }
 }

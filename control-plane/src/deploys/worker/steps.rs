@@ -14,6 +14,7 @@ use crate::deploys::watch::{Watch, baseline};
 use crate::error::Result;
 use crate::jobs::worker::Advanced;
 use deploy_analysis::judge::{LOOKS_MAX, Seen, judge};
+use topology::CellId;
 
 /// Between two looks at a wave's figures, at least.
 const LOOK_EVERY_MIN: Duration = Duration::from_secs(1);
@@ -27,11 +28,11 @@ const BACK_ATTEMPTS_MAX: u32 = 3;
 const ATTEMPTS_MAX: u32 = 16;
 
 impl Worker {
-    /// What the wave's cells do as they are. Interrupted, it is done again.
+    /// What the wave's parts do as they are. Interrupted, it is done again.
     pub(super) async fn observe(&self, deploy: Deploy) -> Result<Advanced> {
-        let known = self.placement().await?;
+        let parts = self.deploys.parts(deploy.of).await?;
         let time = Duration::from_secs(deploy.limits.baseline_seconds);
-        let watched = baseline(&self.deploys, &known.placement, &deploy, time);
+        let watched = baseline(&self.deploys, &parts, &deploy, time);
         let before = self.keeping(deploy.number, watched).await;
         let Some(newest) = self.still(&deploy).await? else { return Ok(Advanced::Again) };
         let next = Deploy { before, others: Default::default(), seen: Default::default(), ..newest };
@@ -40,10 +41,10 @@ impl Worker {
 
     /// One instance more runs the version.
     pub(super) async fn roll(&self, deploy: Deploy, memory: &mut Memory) -> Result<Advanced> {
-        let Some(Member { cell, instance }) = deploy.now().members().nth(deploy.now().replaced) else {
+        let Some(Member { part, instance }) = deploy.now().members().nth(deploy.now().replaced) else {
             return self.happen(deploy, Event::Replaced, None).await;
         };
-        let done = self.keeping(deploy.number, self.run(&deploy, cell, &instance.id, &deploy.version)).await;
+        let done = self.keeping(deploy.number, self.run(&deploy, part, &instance.id, &deploy.version)).await;
         match done {
             Ok(()) => {
                 memory.trouble = None;
@@ -68,10 +69,10 @@ impl Worker {
 
     /// Looks at the wave, and decides if that can be decided.
     pub(super) async fn bake(&self, deploy: Deploy, memory: &mut Memory) -> Result<Advanced> {
-        let known = self.placement().await?;
+        let parts = self.deploys.parts(deploy.of).await?;
         let watch = memory.watch.take().filter(|watch| watch.is_of(&deploy));
         let watch = memory.watch.insert(watch.unwrap_or_else(|| Watch::new(&deploy)));
-        let looked = self.keeping(deploy.number, watch.look(&self.deploys, &known.placement, &deploy)).await;
+        let looked = self.keeping(deploy.number, watch.look(&self.deploys, &parts, &deploy)).await;
         let Some(mut deploy) = self.still(&deploy).await? else { return Ok(Advanced::Again) };
         deploy.seen = looked.seen;
         deploy.others.add(&looked.others);
@@ -113,19 +114,19 @@ impl Worker {
     /// One instance more runs what it ran before.
     pub(super) async fn put_back(&self, deploy: Deploy, memory: &mut Memory) -> Result<Advanced> {
         let all = deploy.to_put_back();
-        let Some((cell, instance, version)) = all.get(deploy.restored) else {
+        let Some((part, instance, version)) = all.get(deploy.restored) else {
             let touched = self.touched(&deploy).await;
             return self.happen(Deploy { touched: Some(touched), ..deploy }, Event::Restored, None).await;
         };
         let work = async {
             // What it has done until its end is to be reported.
-            let seen = match (&mut memory.watch, self.placement().await) {
-                (Some(watch), Ok(known)) if watch.is_of(&deploy) => {
-                    Some(watch.look(&self.deploys, &known.placement, &deploy).await.seen)
+            let seen = match (&mut memory.watch, self.deploys.parts(deploy.of).await) {
+                (Some(watch), Ok(parts)) if watch.is_of(&deploy) => {
+                    Some(watch.look(&self.deploys, &parts, &deploy).await.seen)
                 }
                 _ => None,
             };
-            (seen, self.run(&deploy, cell, instance, version).await)
+            (seen, self.run(&deploy, part, instance, version).await)
         };
         let (seen, done) = self.keeping(deploy.number, work).await;
         match done {
@@ -205,14 +206,14 @@ impl Worker {
         if let Err(error) = counting::count_all(&self.deploys.fleet).await {
             tracing::warn!(%error, "customers not counted");
         }
-        let met = deploy.cells_met();
         let all = self.deploys.fleet.placements.known();
-        let all = all.iter().flat_map(|known| known.placement.cells()).map(|cell| &cell.id);
-        let count = |cell| self.deploys.fleet.counts.of(cell);
+        let all: Vec<&CellId> = all.iter().flat_map(|known| known.placement.cells()).map(|cell| &cell.id).collect();
+        let count = |cell: &&CellId| self.deploys.fleet.counts.of(cell);
+        let met = all.iter().filter(|cell| deploy.has_met(cell));
         let earlier = deploy.waves[..deploy.wave].iter().filter_map(|wave| Some(wave.verdict.as_ref()?.wave));
         let (mut requests, mut errors) = earlier.fold((0, 0), |sum, wave| (sum.0 + wave.requests, sum.1 + wave.errors));
         let now = deploy.seen.tally();
         (requests, errors) = (requests + now.requests, errors + now.errors);
-        Touched { customers: met.iter().map(count).sum(), of_customers: all.map(count).sum(), requests, errors }
+        Touched { customers: met.map(count).sum(), of_customers: all.iter().map(count).sum(), requests, errors }
     }
 }

@@ -14,7 +14,7 @@ pub fn deploys(snapshot: &Snapshot, visitor: &Visitor) -> Markup {
             h2 #deploys-title { "Deploys" }
             (known(&snapshot.deploys, |all| html! {
                 @if all.iter().all(|one| one.state.is_over()) { p.quiet { "No version is being deployed." } }
-                ul.rows { @for (at, one) in all.iter().enumerate() { (item(one, at == 0, visitor)) } }
+                ul.rows { @for (at, one) in all.iter().enumerate() { (item(one, is_newest(one, &all[..at]), visitor)) } }
             }))
         }
     }
@@ -29,6 +29,11 @@ fn mood(state: DeployState) -> Mood {
         DeployState::Done => Mood::Good,
         DeployState::RolledBack => Mood::Over,
     }
+}
+
+/// Of its program, `newer` being all that came after it.
+fn is_newest(one: &DeployView, newer: &[DeployView]) -> bool {
+    newer.iter().all(|other| other.of != one.of)
 }
 
 /// What can be asked of it now, as the deploys' own table has it. Only the newest is taken back.
@@ -49,7 +54,7 @@ fn item(one: &DeployView, is_newest: bool, visitor: &Visitor) -> Markup {
     html! {
         li.row id=(one.id) {
             div.head {
-                h3 { (one.id) span.what { " version " (one.version) } }
+                h3 { (one.id) span.what { " version " (one.version) " of " (one.of) } }
                 span data-said={ (one.id) " is " (state) } { (badge(mood(one.state), &state)) }
             }
             @if let Some(why) = &one.why { p { "Why: " (why) } }
@@ -60,7 +65,7 @@ fn item(one: &DeployView, is_newest: bool, visitor: &Visitor) -> Markup {
                 p.facts {
                     "It answered " (count(touched.requests)) " requests and failed " (count(touched.errors))
                     @if let (Some(some), Some(all)) = (touched.customers, touched.of_customers) {
-                        "; " (count(some)) " of " (count(all)) " customers were in its cells"
+                        "; " (count(some)) " of " (count(all)) " customers could have met it"
                     }
                 }
             }
@@ -74,12 +79,12 @@ fn item(one: &DeployView, is_newest: bool, visitor: &Visitor) -> Markup {
 }
 
 fn wave_item(one: &DeployView, number: u64, wave: &WaveView) -> Markup {
-    let cells: Vec<&str> = wave.cells.iter().map(|cell| cell.as_str()).collect();
+    let parts: Vec<&str> = wave.parts.iter().map(|part| part.0.as_str()).collect();
     let is_now = one.wave + 1 == number && !one.state.is_over();
     html! {
         li aria-current=[is_now.then_some("step")] {
             p.head {
-                span { "Wave " (number) ": " (cells.join(", ")) }
+                span { "Wave " (number) ": " (parts.join(", ")) }
                 @if is_now { " " strong { "now" } }
             }
             (progress(&format!("wave {number}: {} of {} instances", wave.replaced, wave.instances), wave.replaced, wave.instances))

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 /// Of a Deployment: the last order that was carried out on it.
 pub const ORDER: &str = "wallet/order";
-/// The container of our process.
-pub const CONTAINER: &str = "cell";
 
 pub struct Rollout<'a> {
+    /// Of our process.
+    pub container: &'a str,
     pub image: &'a str,
     pub order: u64,
 }
@@ -95,15 +95,15 @@ impl Rollout<'_> {
         if carried_out > self.order {
             return Ok(Step::Outdated(carried_out));
         }
-        let container = spec.template.spec.containers.iter().find(|one| one.name == CONTAINER);
-        let container = container.ok_or_else(|| format!("it has no container {CONTAINER}"))?;
+        let container = spec.template.spec.containers.iter().find(|one| one.name == self.container);
+        let container = container.ok_or_else(|| format!("it has no container {}", self.container))?;
         if container.image != self.image || carried_out < self.order {
             return Ok(Step::Change(json!({
                 "metadata": {
                     "resourceVersion": metadata.resource_version,
                     "annotations": { ORDER: self.order.to_string() },
                 },
-                "spec": { "template": { "spec": { "containers": [{ "name": CONTAINER, "image": self.image }] } } },
+                "spec": { "template": { "spec": { "containers": [{ "name": self.container, "image": self.image }] } } },
             })));
         }
         // What is said of an earlier generation is about the image before.

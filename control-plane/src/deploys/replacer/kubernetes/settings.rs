@@ -3,21 +3,28 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use control_api::{PartId, Program};
 use serde::Deserialize;
-use topology::{CellId, Version, ZoneId};
+use topology::{Version, ZoneId};
 
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-/// `{"images": {"v2": "registry/cell@sha256:…"}, "clusters": {"cell-1": {…}}}`
+/// `{"images": {"v2": "registry/cell@sha256:…"}, "clusters": {"cell-1": {…}}}`, and with routers
+/// `"routers": {"images": {"v2": "registry/router@sha256:…"}, "cluster": {…}}`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    pub images: BTreeMap<Version, String>,
-    pub clusters: BTreeMap<CellId, Cluster>,
+    pub images: Images,
+    pub clusters: BTreeMap<PartId, Cluster>,
     /// Of cells with a second Region: their cluster there.
     #[serde(default)]
-    pub standbys: BTreeMap<CellId, Standby>,
+    pub standbys: BTreeMap<PartId, Standby>,
+    /// Absent: they are not deployed from here.
+    #[serde(default)]
+    pub routers: Option<Routers>,
 }
+
+pub type Images = BTreeMap<Version, String>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +32,16 @@ pub struct Standby {
     /// Zones of that Region: an instance in one of them is in this cluster.
     pub zones: Vec<ZoneId>,
     /// As that Region's registry has them.
-    pub images: BTreeMap<Version, String>,
+    pub images: Images,
     pub cluster: Cluster,
+}
+
+/// All routers are in one cluster, zone by zone.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routers {
+    images: Images,
+    cluster: Cluster,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,12 +79,15 @@ fn usual_namespace() -> String {
 }
 
 impl Settings {
-    /// The cluster with the cell's instances of this zone, and the images there: after a failover they are in the other
+    /// Where a program's instances of this zone are, and the images there: after a failover those of a cell are in the other
     /// Region.
-    pub fn at(&self, cell: &CellId, zone: &ZoneId) -> Option<(&BTreeMap<Version, String>, &Cluster)> {
-        let standby = self.standbys.get(cell).filter(|standby| standby.zones.contains(zone));
+    pub fn at(&self, of: Program, part: &PartId, zone: &ZoneId) -> Option<(&Images, &Cluster)> {
+        if of == Program::Routers {
+            return self.routers.as_ref().map(|routers| (&routers.images, &routers.cluster));
+        }
+        let standby = self.standbys.get(part).filter(|standby| standby.zones.contains(zone));
         let standby = standby.map(|standby| (&standby.images, &standby.cluster));
-        standby.or_else(|| Some((&self.images, self.clusters.get(cell)?)))
+        standby.or_else(|| Some((&self.images, self.clusters.get(part)?)))
     }
 
     pub fn read(path: &Path) -> Result<Self, String> {
@@ -80,8 +98,9 @@ impl Settings {
         }
         let text = std::fs::read(path).map_err(|error| named(&error))?;
         let settings: Self = serde_json::from_slice(&text).map_err(|error| named(&error))?;
-        let mut images = settings.images.iter().chain(settings.standbys.values().flat_map(|standby| &standby.images));
-        match images.find(|(_, image)| !image.contains("@sha256:")) {
+        let further = settings.standbys.values().map(|standby| &standby.images);
+        let further = further.chain(settings.routers.iter().map(|routers| &routers.images));
+        match settings.images.iter().chain(further.flatten()).find(|(_, image)| !image.contains("@sha256:")) {
             // A tag may be moved to another build between two zones.
             Some((version, image)) => Err(named(&format!("the image of {version}, {image}, has no digest"))),
             None => Ok(settings),

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use control_api::{PartId, Program};
 use serde_json::{Value, json};
-use topology::{CellId, ZoneId};
+use topology::{Version, ZoneId};
 
 use super::eks::signed;
 use super::rollout::{ORDER, Rollout, Step};
@@ -37,7 +38,7 @@ fn deployment(image: &str, order: Option<u64>, seen: i64, counts: [u32; 4]) -> V
 }
 
 fn next(deployment: Value) -> Step {
-    let wanted = Rollout { image: NEW, order: 9 };
+    let wanted = Rollout { container: "cell", image: NEW, order: 9 };
     wanted.next(&serde_json::from_value(deployment).expect("a Deployment")).expect("it has our container")
 }
 
@@ -95,6 +96,18 @@ fn the_file_says_what_is_wrong_with_it() {
         "credentials": { "eks": { "name": "wallet-cell-1", "region": "eu-west-1" } } });
     let settings = read(eks).expect("sound");
     assert!(matches!(settings.clusters.values().next().expect("one").credentials, settings::Credentials::Eks(_)));
+    let mut routers = sound.clone();
+    routers["routers"] = json!({ "images": { "v3": NEW }, "cluster": cluster });
+    let part = PartId("router-z1".into());
+    let settings = read(routers.clone()).expect("sound");
+    let zone = ZoneId::parse("z1").expect("sound");
+    let (images, _) = settings.at(Program::Routers, &part, &zone).expect("their own cluster");
+    assert_eq!(images.keys().map(Version::as_str).collect::<Vec<_>>(), ["v3"]);
+    assert!(settings.at(Program::Cells, &part, &zone).is_none(), "no cell");
+    let settings = read(sound.clone()).expect("sound");
+    assert!(settings.at(Program::Routers, &part, &zone).is_none(), "a file from before routers were deployed");
+    routers["routers"]["images"]["v3"] = json!("registry/router:latest");
+    assert!(read(routers).expect_err("a tag").contains("has no digest"));
     for (of, what, said) in [
         ("/images/v2", json!("registry/cell:latest"), "has no digest"),
         (
@@ -130,8 +143,8 @@ fn an_instance_is_in_the_cluster_of_its_zone() {
         ("cell-2", "z4", Some(("other", OLD))),
         ("x", "z1", None),
     ] {
-        let (cell, zone) = (CellId::parse(cell).expect("sound"), ZoneId::parse(zone).expect("sound"));
-        let found = settings.at(&cell, &zone);
+        let zone = ZoneId::parse(zone).expect("sound");
+        let found = settings.at(Program::Cells, &PartId(cell.to_owned()), &zone);
         let found =
             found.map(|(images, cluster)| (cluster.server.as_str(), images.values().next().expect("one").as_str()));
         assert_eq!(found, expected, "{cell} {zone}");
