@@ -118,6 +118,8 @@ pub const DELTAS_MAX: u64 = 64;
 
 /// From the first signal to the exit, in flight requests finished or not.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
+/// How often a worker that drains looks whether its last request is over.
+pub const DRAIN_PERIOD: Duration = Duration::from_millis(20);
 /// One warning about failing requests per thread and this long.
 pub const WARN_SPACING: Duration = Duration::from_secs(1);
 pub const LISTEN_BACKLOG: i32 = 1_024;

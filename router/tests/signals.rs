@@ -60,6 +60,7 @@ fn accept_request(listener: &TcpListener) -> TcpStream {
 struct Started {
     router: Router,
     public: SocketAddr,
+    internal: SocketAddr,
     cell: TcpListener,
     /// The control plane's end of a question that stays open.
     _asks: TcpStream,
@@ -73,11 +74,12 @@ fn start(name: &str, limit: &str) -> Started {
     let data_dir = std::env::temp_dir().join(format!("router-{name}-{}", std::process::id()));
     // Left over from a process of the same number, if at all.
     let _ = std::fs::remove_dir_all(&data_dir);
-    let public = free_address();
+    let [public, internal] = [free_address(), free_address()];
     let mut child = Command::new("sh")
         .args(["-c", "ulimit -n $0 && exec \"$@\"", limit, env!("CARGO_BIN_EXE_router")])
         .args(["--threads", "1", "--namespace", "6f1a0c52-9f35-4d0e-8a3d-3c1c6a6b1f10", "--log-format", "text"])
-        .args(["--listen", &public.to_string(), "--internal-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--listen", &public.to_string(), "--internal-listen", &internal.to_string()])
+        .args(["--admin-listen", "127.0.0.1:0"])
         .args(["--control-plane", &format!("http://{}", address(&plane))])
         .arg("--data-dir")
         .arg(&data_dir)
@@ -95,12 +97,12 @@ fn start(name: &str, limit: &str) -> Started {
     write!(told, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{placement}").expect("sent");
     // It asks for the next one once it has taken this one.
     let asks = accept_request(&plane);
-    Started { router, public, cell, _asks: asks }
+    Started { router, public, internal, cell, _asks: asks }
 }
 
 /// A router with one request in flight, to a cell that never answers it; what has to stay open meanwhile.
 fn with_a_request_in_flight(name: &str) -> (Router, Vec<TcpStream>) {
-    let Started { router, public, cell, _asks: asks } = start(name, "1024");
+    let Started { router, public, cell, _asks: asks, .. } = start(name, "1024");
     let mut client = TcpStream::connect(public).expect("the router listens");
     write!(client, "GET {WALLET} HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 30000\r\n\r\n").expect("sent");
     let asked = accept_request(&cell);
@@ -132,6 +134,36 @@ fn one_signal_waits_for_what_is_in_flight() {
     assert_eq!(router.end().0.code(), Some(0));
 }
 
+/// As for a transfer between cells: what the client waits for goes through the router once more.
+#[test]
+fn cells_reach_one_another_until_the_last_client_is_answered() {
+    let Started { mut router, public, internal, cell, _asks } = start("transfer", "1024");
+    let patient = |address| {
+        let client = TcpStream::connect(address).expect("the router listens");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+        client
+    };
+    let mut client = patient(public);
+    write!(client, "GET {WALLET} HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut asked = accept_request(&cell);
+    router.signal("-TERM");
+    router.until_logged("a second signal ends it at once");
+    let mut of_cell = patient(internal);
+    let path = format!("{}/receivable", WALLET.replace("/api", "/internal"));
+    write!(of_cell, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut on_behalf = accept_request(&cell);
+    write!(on_behalf, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nso").expect("it waits");
+    let mut answer = String::new();
+    of_cell.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("so"), "{answer}");
+    write!(asked, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").expect("it still waits");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer, then the end");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+    let (status, took) = router.end();
+    assert!(status.code() == Some(0) && took < Duration::from_secs(5), "{status} after {took:?}");
+}
+
 #[test]
 fn idle_clients_leave_descriptors_for_the_cell() {
     let started = start("descriptors", "200");
@@ -154,7 +186,7 @@ fn idle_clients_leave_descriptors_for_the_cell() {
 
 #[test]
 fn a_stream_of_events_ends_after_the_event_that_has_begun() {
-    let Started { mut router, public, cell, _asks } = start("mid-event", "1024");
+    let Started { mut router, public, cell, _asks, .. } = start("mid-event", "1024");
     let mut client = TcpStream::connect(public).expect("the router listens");
     client.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
     write!(client, "GET /api/v1/events?cell=cell-1&follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");

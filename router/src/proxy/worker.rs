@@ -375,17 +375,29 @@ impl Worker {
         self.shared.counters.in_flight.increment(now.0 as f64 - in_flight as f64);
         self.shared.counters.connections.increment(now.1 as f64 - connections as f64);
     }
+
+    fn clients_of(&self, side: Side) -> usize {
+        self.clients.borrow().values().filter(|client| client.side == side).count()
+    }
+
+    /// Connections end once they have no request under way.
+    fn drain(&self, side: Side) {
+        self.clients.borrow().values().filter(|client| client.side == side).for_each(|client| client.drain());
+    }
 }
 
-/// Runs a worker until it has to drain and its last request is over.
+/// Runs a worker until it has to drain and its last request is over. Of the public first: a cell that answers one of these
+/// may have to reach another cell, through the internal listener.
 pub fn run(shared: Shared, listeners: Vec<(Side, TcpListener)>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {
         let worker = Worker::new(shared);
         let mut accepting = JoinSet::new();
+        let (close, closing) = watch::channel(false);
         for (side, listener) in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            accepting.spawn_local(accept(Rc::clone(&worker), side, listener));
+            let stop = if side == Side::Public { worker.shared.draining.clone() } else { closing.clone() };
+            accepting.spawn_local(accept(Rc::clone(&worker), side, listener, stop));
         }
         let mut draining = worker.shared.draining.clone();
         let mut ticks = tokio::time::interval(limits::SWEEP_PERIOD);
@@ -396,10 +408,15 @@ pub fn run(shared: Shared, listeners: Vec<(Side, TcpListener)>) -> std::io::Resu
                 changed = draining.changed(), if !drained => {
                     drained = changed.is_err() || *draining.borrow();
                     if drained {
-                        worker.clients.borrow().values().for_each(|client| client.drain());
+                        worker.drain(Side::Public);
                     }
                 }
                 Some(_) = accepting.join_next() => {}
+                () = tokio::time::sleep(limits::DRAIN_PERIOD), if drained => {}
+            }
+            if drained && !*close.borrow() && worker.clients_of(Side::Public) == 0 {
+                close.send_replace(true);
+                worker.drain(Side::Internal);
             }
             if drained && accepting.is_empty() && worker.clients.borrow().is_empty() {
                 return Ok(());
@@ -408,8 +425,9 @@ pub fn run(shared: Shared, listeners: Vec<(Side, TcpListener)>) -> std::io::Resu
     })
 }
 
-async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListener) {
-    let mut draining = worker.shared.draining.clone();
+/// `stop` turns true when this side is to drain.
+async fn accept(worker: Rc<Worker>, side: Side, listener: tokio::net::TcpListener, stop: watch::Receiver<bool>) {
+    let mut draining = stop;
     let mut builder = http1::Builder::new();
     // The sweep has the head's timeout; hyper's own would cost two timer operations a request.
     builder
