@@ -71,7 +71,10 @@ export class ControlPlaneStack extends ZonedStack {
       output: 'ControlPlaneTargets',
     });
     offer(this, this.service, [aws.router_account], others(config, place));
-    new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted: everyCell(config) });
+    // Those at home: no version is brought to the routers of a second Region by themselves.
+    const routers = { name: 'router', stack: 'router', port: PORTS.admin, zones: place.zones };
+    const wanted = [...(place.isHome ? [routers] : []), ...everyCell(config)];
+    new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted });
 
     if (bastion && operators !== undefined)
       new Bastion(this, 'Bastion', { config, place, vpc: network.vpc, service: this.service, operators });
@@ -106,7 +109,7 @@ export class ControlPlaneStack extends ZonedStack {
         roleArn(cell.account, tablesRole(config, cell.id)),
         ...placesOf(config, cell).map((one) => roleArn(cell.account, versionsRole(config, stackOf(cell.id, one)))),
       ]),
-      roleArn(aws.router_account, zonesRole(config)),
+      ...[zonesRole(config), versionsRole(config, 'router')].map((name) => roleArn(aws.router_account, name)),
     ];
     const archived = byControlPlane(config);
     const role = cluster.identity(

@@ -134,7 +134,7 @@ export interface Source {
   readonly connection: string;
 }
 
-export type Image = 'router' | 'control-plane' | 'ctl' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit';
+export type Image = 'control-plane' | 'ctl' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit';
 
 /**
  * All of a deployment's folder. What is missing is not known yet, and needed only by what comes
@@ -152,6 +152,9 @@ export interface Deployment extends Settings {
    * to it any more.
    */
   readonly versions: Readonly<Record<string, string>>;
+  /** The same of the routers: where one of the two was rolled back, the other one need not go back. */
+  readonly routerVersion?: string | undefined;
+  readonly routerVersions: Readonly<Record<string, string>>;
   /** Digests of all other images. */
   readonly images?: Readonly<Record<Image, string>> | undefined;
   /** Of the requests that say nothing about it, which part is traced. */

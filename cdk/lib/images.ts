@@ -8,7 +8,7 @@ import { AccountPrincipal, CompositePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import type { AwsConfig, Image } from './deployment-config.ts';
 
-const IMAGES: ('cell' | Image)[] = [
+const IMAGES: ('cell' | 'router' | Image)[] = [
   'cell',
   'router',
   'control-plane',

@@ -47,7 +47,10 @@ export const bastionRole = (config: Config, stack = 'bastion') => `${config.depl
 export const tablesRole = (config: Config, cell: string) => `${config.deployment.name}-${cell}-tables`;
 /** What the control plane becomes to take a zone out of DNS. */
 export const zonesRole = (config: Config) => `${config.deployment.name}-zones`;
-/** What the control plane becomes to bring versions to a cell: it may change images in the cell's cluster of one Region. */
+/**
+ * What the control plane becomes to bring versions to a cell, or to `router`: it may change images in that stack's cluster
+ * of one Region.
+ */
 export const versionsRole = (config: Config, stack: string) => `${config.deployment.name}-${stack}-versions`;
 /** The group of Kubernetes that this role is in. */
 export const VERSIONS_GROUP = 'wallet-versions';

@@ -1,11 +1,12 @@
 /**
- * The pipeline: archive, and what is copied to the second Region, control plane, then the cells in the waves of cells.toml, then the cells'
- * new version, then the routers, then what is in the second Region. Each part is its stack,
+ * The pipeline: archive, and what is copied to the second Region, control plane, then the cells in
+ * the waves of cells.toml, then the routers, then the new versions of both, then what is in the second
+ * Region. Each part is its stack,
  * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to
  * what it ran before. It must never begin a wave before the one before it has baked.
  *
- * It never says which image a cell runs: for that it asks the control plane, which brings a version
- * to one cell after the other, judges it, and takes it back by itself.
+ * It never says which image a cell or a router runs: for that it asks the control plane, which
+ * brings a version to one after the other, judges it, and takes it back by itself.
  *
  * What goes back is a stage of CodePipeline as a whole. So a wave of more cells than a stage has
  * room for is several, each with a bake of its own: a bake apart from what it watches could not
@@ -117,22 +118,21 @@ export class PipelineStack extends Stack {
     const { before, after } = this.parts();
     const all = [...before, ...after];
     all.forEach((parts, at) => {
-      if (at === before.length) {
-        pipeline.addWave(VERSION_STAGE, { post: [this.deployVersion(role, checkedOut, manifests)] });
-      }
+      if (at === before.length) this.versions(pipeline, role, checkedOut, manifests);
       const wave = pipeline.addWave(`Wave-${at + 1}`);
       for (const part of parts) {
         wave.addStage(part.stage, { post: [this.apply(part, role, checkedOut, manifests)] });
       }
       wave.addPost(this.bake(parts, role, checkedOut));
     });
+    if (after.length === 0) this.versions(pipeline, role, checkedOut, manifests);
     pipeline.buildPipeline();
     this.deploying = rollBack(pipeline, 2 + all.length);
     this.acknowledge([pipeline, role]);
     this.acknowledgeOtherRegions(pipeline);
   }
 
-  /** The parts that are deployed together, in order: before the cells have their version, and after. */
+  /** The parts that are deployed together, in order: before cells and routers have their versions, and after. */
   private parts(): { before: Part[][]; after: Part[][] } {
     const { config } = this.props;
     const other = second(config);
@@ -157,9 +157,9 @@ export class PipelineStack extends Stack {
       });
     const away = config.cells.filter((one) => placesOf(config, one).length > 1).map(({ id }) => id);
     return {
-      before: [[control(home(config))], ...waves(config).flatMap((ids) => cells(ids))],
       // Routers come once the cells run what they may ask for.
-      after: [[routers(home(config))], ...(other ? [...cells(away, other), [routers(other)], [control(other)]] : [])],
+      before: [[control(home(config))], ...waves(config).flatMap((ids) => cells(ids)), [routers(home(config))]],
+      after: other ? [...cells(away, other), [routers(other)], [control(other)]] : [],
     };
   }
 
@@ -202,10 +202,23 @@ export class PipelineStack extends Stack {
     });
   }
 
+  private versions(...given: [CodePipeline, Role, CodePipelineSource, ReturnType<ShellStep['addOutputDirectory']>]) {
+    const [pipeline, ...rest] = given;
+    const [ofCells, ofRouters] = [this.deployVersion('cells', ...rest), this.deployVersion('routers', ...rest)];
+    // Once the cells run what routers may ask for.
+    ofRouters.addStepDependency(ofCells);
+    pipeline.addWave(VERSION_STAGE, { post: [ofCells, ofRouters] });
+  }
+
   /** Has the control plane bring the version of settings.json, and waits for its verdict. */
-  private deployVersion(role: Role, input: CodePipelineSource, manifests: ReturnType<ShellStep['addOutputDirectory']>) {
+  private deployVersion(
+    of: 'cells' | 'routers',
+    role: Role,
+    input: CodePipelineSource,
+    manifests: ReturnType<ShellStep['addOutputDirectory']>,
+  ) {
     const { config } = this.props;
-    return new CodeBuildStep('Deploy-version', {
+    return new CodeBuildStep(`Deploy-${of}`, {
       input,
       additionalInputs: { manifests },
       role,
@@ -213,7 +226,7 @@ export class PipelineStack extends Stack {
         CLUSTER: clusterName(config, CONTROL_PLANE),
         ROLE: this.roleArn({ account: config.aws.control_plane_account, stack: CONTROL_PLANE }),
       },
-      commands: [`cdk/scripts/deploy manifests/${CONTROL_PLANE}`],
+      commands: [`cdk/scripts/deploy manifests/${CONTROL_PLANE} ${of}`],
       timeout: DEPLOY_MAX,
     });
   }
@@ -338,7 +351,7 @@ export class PipelineStack extends Stack {
   }
 }
 
-const outputs = (services: ZonalService[]) => services.map((service) => service.targetGroupArn);
+const outputs = (services: ZonalService[]) => services.flatMap((service) => service.targetGroupArns);
 const outputName = (output: CfnOutput) => Stack.of(output).resolve(output.logicalId) as string;
 
 function inGroups<T>(all: readonly T[], most: number): T[][] {

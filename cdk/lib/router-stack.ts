@@ -12,7 +12,7 @@ import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
-import { PORTS, targetsOf, zonesRole } from './names.ts';
+import { PORTS, VERSIONS_GROUP, targetsOf, versionsRole, zonesRole } from './names.ts';
 import { Network } from './network/network.ts';
 import { PrivateLinks, everyCell, offer } from './network/private-link.ts';
 import { controlPlaneRoles, places, stackOf } from './places.ts';
@@ -50,11 +50,13 @@ export class RouterStack extends ZonedStack {
       listen: PORTS.internal,
       target: PORTS.internal,
       output: 'InternalTargets',
+      // What the control plane compares versions by. The processes let no cell in there.
+      ...(place.isHome && { also: { listen: PORTS.admin, target: PORTS.admin, output: 'AdminTargets' } }),
     });
     inside.watch(alarms, 'internal');
     this.services.push(inside);
     const accounts = config.cells.filter(({ standby }) => place.isHome || standby).map(({ account }) => account);
-    offer(this, inside, accounts);
+    offer(this, inside, place.isHome ? [...accounts, aws.control_plane_account] : accounts);
     new PrivateLinks(this, 'Reaches', {
       network,
       services: privateServices,
@@ -66,6 +68,15 @@ export class RouterStack extends ZonedStack {
         ...everyCell(config),
       ],
     });
+    if (place.isHome) {
+      const versions = {
+        roleName: versionsRole(config, stack),
+        account: aws.control_plane_account,
+        trusted: controlPlaneRoles(config),
+        statements: [],
+      };
+      cluster.admit('VersionsAccess', roleForAnother(this, 'Versions', versions), VERSIONS_GROUP);
+    }
     ownAlarms(alarms);
     this.watched = alarms.unwell();
   }

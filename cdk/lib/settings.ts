@@ -46,7 +46,6 @@ const File = z.strictObject({
   cellBudgetUsd: z.number().positive().optional(),
   images: z
     .strictObject({
-      router: digest,
       'control-plane': digest,
       ctl: digest,
       collector: digest,
@@ -57,6 +56,8 @@ const File = z.strictObject({
     .optional(),
   version: version.optional(),
   versions: z.record(version, digest).default({}),
+  routerVersion: version.optional(),
+  routerVersions: z.record(version, digest).default({}),
   alerts: z.strictObject({ page: subscriber, ticket: subscriber }).optional(),
   traceRatio: z.number().min(0).max(1).default(TRACE_RATIO),
   tokens: z.strictObject({ issuer: z.string().min(1), audience: z.string().min(1) }).optional(),
@@ -96,9 +97,15 @@ function broken(file: z.infer<typeof File>, config: AwsConfig): string | undefin
     cells,
     deployment: { zones },
   } = config;
-  const { bastion, operators, pipeline, privateServices, switches, version, versions } = file;
-  if (version !== undefined && versions[version] === undefined)
-    return `version is ${version}, and versions has no digest of its image`;
+  const { bastion, operators, pipeline, privateServices, switches } = file;
+  for (const [one, all] of [
+    ['version', 'versions'],
+    ['routerVersion', 'routerVersions'],
+  ] as const) {
+    const wanted = file[one];
+    if (wanted !== undefined && file[all][wanted] === undefined)
+      return `${one} is ${wanted}, and ${all} has no digest of its image`;
+  }
   if (bastion && operators === undefined) return 'bastion is true, and operators names no role that may use it';
   const account = pipeline && CONNECTION.exec(pipeline.connection)![1]!;
   if (account !== undefined && account !== aws.control_plane_account)

@@ -87,6 +87,17 @@ describe('scripts/apply', () => {
     expect(calls.slice(0, all).filter((call) => call.startsWith('create'))).toHaveLength(3);
   });
 
+  it('does the same with routers, which have several target groups', () => {
+    const targets = ['PublicTargetsEuWest1a', 'PublicTargetsEuWest1b', 'PublicTargetsEuWest1c'];
+    const all = [...targets, 'InternalTargets', 'AdminTargets'];
+    const env = { TARGETS: all.join(' '), ...Object.fromEntries(all.map((name) => [name, arn])) };
+    const { status, created, applied } = apply('router', env);
+    expect(status).toBe(0);
+    expect(created.match(/image: .*\/router@sha256:/g)).toHaveLength(3);
+    expect(applied).toContain('name: router-eu-west-1a');
+    expect(applied).not.toContain('/router@sha256:');
+  });
+
   it('leaves the image alone that a deployment runs', () => {
     const { status, created, calls } = apply('cell-1', { CellTargets: arn, THERE: 'deployment.apps/cell-eu-west-1b' });
     expect(status).toBe(0);
@@ -135,20 +146,27 @@ describe('scripts/apply', () => {
     ]);
   });
 
-  it("gives the control plane the address of each cell's cluster, as EKS says it", () => {
+  it("gives the control plane the address of each stack's cluster, as EKS says it", () => {
     const { status, applied } = apply('control-plane', control);
     expect(status).toBe(0);
     expect(applied).not.toContain('${');
-    for (const cell of ['cell-1', 'cell-2', 'cell-3']) {
-      expect(applied).toContain(`"server": "https://wallet-${cell}.eks"`);
-      expect(applied).toContain(`${cell}.pem: QUJD\n`);
+    for (const stack of ['cell-1', 'cell-2', 'cell-3', 'router']) {
+      expect(applied).toContain(`"server": "https://wallet-${stack}.eks"`);
+      expect(applied).toContain(`${stack}.pem: QUJD\n`);
     }
   });
 
   it('looks for each cluster in its own Region', () => {
     const { status } = apply('control-plane', control, join(written, 'control-plane'));
     expect(status).toBe(0);
-    expect(sandbox.kept('regions').trim().split('\n')).toEqual(['eu-west-1', 'eu-central-1', 'eu-west-1', 'eu-west-1']);
+    expect(sandbox.kept('regions').trim().split('\n')).toEqual([
+      'eu-west-1',
+      'eu-central-1',
+      'eu-west-1',
+      'eu-west-1',
+      // The routers.
+      'eu-west-1',
+    ]);
   });
 
   it.each([

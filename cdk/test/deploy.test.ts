@@ -28,7 +28,7 @@ describe('scripts/deploy', () => {
     sandbox.keep('states', states);
     sandbox.keep('logs', logs);
     const env = { CLUSTER: 'c', ROLE: 'r', JOB_PERIOD: '0.05', CODES: codes };
-    const { status, said } = sandbox.run('deploy', [folder], env);
+    const { status, said } = sandbox.run('deploy', [folder, 'routers'], env);
     return { status, said, applied: sandbox.kept('applied'), calls: sandbox.kept('calls').trim().split('\n') };
   };
 
@@ -36,11 +36,12 @@ describe('scripts/deploy', () => {
     const { status, said, applied, calls } = deploy('none none Complete');
     expect(status).toBe(0);
     expect(calls.slice(0, 4)).toEqual([
-      '--namespace wallet delete job deploy --ignore-not-found',
-      'apply --server-side --force-conflicts -f deploy.yaml',
-      expect.stringContaining('get job deploy'),
-      '--namespace wallet logs job/deploy --follow --tail -1',
+      '--namespace wallet delete job deploy-routers --ignore-not-found',
+      'apply --server-side --force-conflicts -f routers.yaml',
+      expect.stringContaining('get job deploy-routers'),
+      '--namespace wallet logs job/deploy-routers --follow --tail -1',
     ]);
+    expect(applied).toContain('--of=routers');
     expect(applied).toContain('--version=1.0.0');
     expect(said).toContain('WAVE 1 of cell-1');
   });
@@ -57,7 +58,7 @@ describe('scripts/deploy', () => {
     ['waits for an operator', '5\\n', 5, 'the deploy is not over'],
     ['is refused', '4\\n', 4, 'the version is not deployed'],
     ['is the last of several pods', '137\\n5\\n', 5, 'the deploy is not over'],
-    ['was never said', '\\n', 1, 'the job deploy has failed, and has said nothing'],
+    ['was never said', '\\n', 1, 'the job deploy-routers has failed, and has said nothing'],
   ])('fails as ctl does where its verdict %s', (_, codes, status, words) => {
     const ended = deploy('none FailureTarget Failed', codes);
     expect([ended.status, ended.said]).toEqual([status, expect.stringContaining(words)]);

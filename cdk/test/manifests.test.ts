@@ -310,7 +310,7 @@ describe('what is wrong is found', () => {
     [
       'another image',
       ({ get }) => {
-        pod(cell(get)).containers[0].image = settings.images.router;
+        pod(cell(get)).containers[0].image = settings.routerVersions['1.0.0'];
       },
       'is not cell by digest',
     ],
@@ -573,24 +573,30 @@ it.each([
   expect(findings(all.all, expected.get('control-plane')!).join('\n')).toContain(words);
 });
 
-describe('the job that asks for a version', () => {
+describe.each(['cells', 'routers'])('the job that asks for a version of %s', (of) => {
   const { get } = copy('control-plane');
-  const job = get('Job', 'deploy');
+  const job = get('Job', `deploy-${of}`);
 
   it.each([
-    ['is of another program', (made: Parsed) => (pod(made).containers[0].image = settings.images.router), 'is not ctl'],
+    [
+      'is of another program',
+      (made: Parsed) => (pod(made).containers[0].image = settings.images['control-plane']),
+      'is not ctl',
+    ],
     ['says what ctl does not know', (made: Parsed) => pod(made).containers[0].args.push('--twice'), 'takes no --twice'],
     ['says nothing of a flag', (made: Parsed) => pod(made).containers[0].args.push('--wait'), 'takes no --wait'],
     ['is let out by no policy', (made: Parsed) => (made.metadata.namespace = 'other'), 'has not one policy'],
   ])('is found where it %s', (_, mistake, words) => {
     const all = copy('control-plane');
-    mistake(all.get('Job', 'deploy'));
+    mistake(all.get('Job', `deploy-${of}`));
     expect(findings(all.all, expected.get('control-plane')!).join('\n')).toContain(words);
   });
 
   it('asks for the version of settings.json, once, and its verdict is its last word', () => {
     const { args, image } = pod(job).containers[0];
-    expect(args).toEqual(expect.arrayContaining(['deploy', 'start', '--version=1.0.0', '--once', '--yes']));
+    expect(args).toEqual(
+      expect.arrayContaining(['deploy', 'start', `--of=${of}`, '--version=1.0.0', '--once', '--yes']),
+    );
     expect(image).toBe(settings.images.ctl);
     const [{ action, onExitCodes }] = job.spec.podFailurePolicy.rules;
     expect([action, onExitCodes]).toEqual([
@@ -614,9 +620,9 @@ describe('the job that asks for a version', () => {
   });
 });
 
-it('the control plane knows an image for each version, and the cluster of each cell', () => {
+it('the control plane knows an image for each version, and the cluster of each cell and of the routers', () => {
   const { data, binaryData } = copy('control-plane').get('ConfigMap', 'clusters');
-  const { images, clusters } = JSON.parse(data['clusters.json']);
+  const { images, clusters, routers } = JSON.parse(data['clusters.json']);
   expect(images).toEqual({ '1.0.0': settings.versions['1.0.0'] });
   expect(Object.keys(clusters)).toEqual(['cell-1', 'cell-2', 'cell-3']);
   expect(clusters['cell-2']).toEqual({
@@ -632,11 +638,48 @@ it('the control plane knows an image for each version, and the cluster of each c
     },
   });
   expect(binaryData['cell-2.pem']).toBe('${wallet-cell-2.authority}');
+  expect(routers.images).toEqual({ '1.0.0': settings.routerVersions['1.0.0'] });
+  expect(routers.cluster.server).toBe('${wallet-router.endpoint}');
+  expect(routers.cluster.credentials.eks.role).toBe('arn:aws:iam::100000000000:role/wallet-router-versions');
+  expect(binaryData['router.pem']).toBe('${wallet-router.authority}');
+});
+
+it('the control plane knows the routers of each zone by the name of their deployment, and may reach them', () => {
+  const { all, get } = copy('control-plane');
+  const args = all.flatMap((one) => one.spec?.template?.spec?.containers?.[0]?.args ?? []);
+  const named = args.filter((arg) => arg.startsWith('--routers=')).map((arg) => arg.slice(10).split(','));
+  const { all: ofRouters, get: getRouters } = copy('router');
+  const made = ofRouters.filter((one) => one.kind === 'Deployment' && one.metadata.name.startsWith('router-'));
+  const expectedOf = [...new Set(made.map((one) => [one.metadata.name, one.metadata.labels.zone] as const))];
+  const wanted = [...new Map(expectedOf)].map(
+    ([name, zone]) => `${name}@${zone}=https://${zone}.router.wallet.internal:8082`,
+  );
+  expect(wanted).toHaveLength(3);
+  expect(named).toEqual([wanted, wanted, wanted]);
+  const network = { ipBlock: { cidr: '10.0.0.0/16' } };
+  const ports = [{ port: 8082, protocol: 'TCP' }];
+  expect(get('NetworkPolicy', 'allow-control-plane').spec.egress).toContainEqual({ to: [network], ports });
+  expect(getRouters('NetworkPolicy', 'allow-router').spec.ingress).toContainEqual({ from: [network], ports });
+});
+
+it.each(['cell-1', 'router'])('nothing that is applied names the image that %s runs', (stack) => {
+  const component = stack === 'router' ? 'router' : 'cell';
+  const ours = copy(stack).all.filter(
+    (one) => one.kind === 'Deployment' && one.metadata.name.startsWith(`${component}-`),
+  );
+  const first = ours.filter((one) => one.spec.replicas === 0);
+  expect([first.length, ours.length]).toEqual([3, 6]);
+  for (const one of ours) {
+    const { image } = pod(one).containers[0];
+    if (first.includes(one)) expect(image).toContain(`/${component}@sha256:`);
+    else expect(image).toBeUndefined();
+  }
 });
 
 it.each([
   ['no image', { version: '2.0.0' }, 'version is 2.0.0, and versions has no digest of its image'],
   ['no name', { versions: { '.': 'sha256:' } }, 'versions["."]'],
+  ['routers without an image', { routerVersion: '2.0.0' }, 'routerVersion is 2.0.0, and routerVersions has no digest'],
 ])('a version of %s is refused', (_, changed, words) => {
   expect(() => loadedWith(changed)).toThrow(words);
 });

@@ -26,7 +26,7 @@ describe('the pipeline', () => {
   const { deploying, properties, template } = pipeline(five);
   const stages = properties['Stages'] as MadeStage[];
 
-  it('goes in waves: archive, control plane, canary, growing shares, the version, routers', () => {
+  it('goes in waves: archive, control plane, canary, growing shares, routers, the versions', () => {
     expect(properties['PipelineType']).toBe('V2');
     const deployed = stages.map(({ Name: stage, Actions }) =>
       // The one action of a stage without a step after it bears no name of its own.
@@ -38,8 +38,8 @@ describe('the pipeline', () => {
       [expect.stringContaining('cell-1')],
       [expect.stringContaining('cell-2'), expect.stringContaining('cell-3')],
       [expect.stringContaining('cell-4'), expect.stringContaining('cell-5')],
-      [],
       [expect.stringContaining('router')],
+      [],
     ]);
   });
 
@@ -53,19 +53,26 @@ describe('the pipeline', () => {
     expect(back).toEqual(deploying);
   });
 
-  it('has the control plane bring the version once, after all cells, and does not go back after it', () => {
-    const { Name, Actions, OnFailure } = stages.at(-2)!;
-    expect([Name, Actions.map((action) => action.Name), OnFailure]).toEqual(['Version', ['Deploy-version'], undefined]);
+  it('has the control plane bring each version once, the cells before the routers, and does not go back', () => {
+    const { Name, Actions, OnFailure } = stages.at(-1)!;
+    expect([Name, OnFailure]).toEqual(['Version', undefined]);
+    const inOrder = [...Actions].sort((one, other) => one.RunOrder - other.RunOrder);
+    expect(inOrder.map((action) => [action.Name, action.RunOrder])).toEqual([
+      ['Deploy-cells', 1],
+      ['Deploy-routers', 2],
+    ]);
     const builds = Object.values(template.findResources('AWS::CodeBuild::Project')).map(({ Properties }) => Properties);
-    const [build, ...more] = builds.filter(({ Source }) => JSON.stringify(Source).includes('cdk/scripts/deploy'));
-    expect(more).toEqual([]);
-    expect(JSON.stringify(build!['Source'])).toContain('cdk/scripts/deploy manifests/control-plane');
-    expect(build!['TimeoutInMinutes']).toBe(480);
-    const variables = build!['Environment'].EnvironmentVariables as { Name: string; Value: string }[];
-    expect(Object.fromEntries(variables.map((one) => [one.Name, one.Value]))).toMatchObject({
-      CLUSTER: 'wallet-control-plane',
-      ROLE: 'arn:aws:iam::200000000000:role/wallet-control-plane-deploy',
-    });
+    const made = builds.filter(({ Source }) => JSON.stringify(Source).includes('cdk/scripts/deploy'));
+    const ran = made.map(({ Source }) => /deploy manifests\/control-plane (\w+)/.exec(JSON.stringify(Source))?.[1]);
+    expect(ran.sort()).toEqual(['cells', 'routers']);
+    for (const build of made) {
+      expect(build['TimeoutInMinutes']).toBe(480);
+      const variables = build['Environment'].EnvironmentVariables as { Name: string; Value: string }[];
+      expect(Object.fromEntries(variables.map((one) => [one.Name, one.Value]))).toMatchObject({
+        CLUSTER: 'wallet-control-plane',
+        ROLE: 'arn:aws:iam::200000000000:role/wallet-control-plane-deploy',
+      });
+    }
   });
 
   it('bakes at the end of each wave, once all of it runs', () => {

@@ -70,16 +70,17 @@ describe('who may do what', () => {
       'arn:aws:iam::300000000003:role/wallet-cell-3-tables',
       'arn:aws:iam::300000000003:role/wallet-cell-3-versions',
       'arn:aws:iam::100000000000:role/wallet-zones',
+      'arn:aws:iam::100000000000:role/wallet-router-versions',
     ]);
   });
 
-  it.each(FIVE)('the control plane may enter the cluster of %s only to bring versions to a cell', (name) => {
+  it.each(FIVE)('the control plane may enter the cluster of %s only to bring versions', (name) => {
     const entries = resources(stack(name), 'AWS::EKS::AccessEntry').map(({ Properties }) => Properties);
     const grouped = entries.filter((one) => one['KubernetesGroups'] !== undefined);
     const made = Object.entries(stack(name).template.findResources('AWS::IAM::Role')).filter(
       ([, { Properties }]) => Properties.RoleName === `wallet-${name}-versions`,
     );
-    if (!name.startsWith('cell-')) return expect([grouped, made]).toEqual([[], []]);
+    if (name === 'control-plane') return expect([grouped, made]).toEqual([[], []]);
     const [[id, { Properties: role }], ...more] = made as [[string, any]];
     expect(more).toEqual([]);
     expect(grouped).toEqual([
@@ -251,6 +252,20 @@ describe('zones', () => {
       'eu-west-1c.cell-1.wallet.internal.',
     ]);
     expect(names.some((name) => name.includes('cell-2'))).toBe(false);
+  });
+
+  it('the control plane reaches the admin port of the routers of each zone', () => {
+    const names = resources(stack('control-plane'), 'AWS::Route53::RecordSet').map(
+      ({ Properties }) => Properties['Name'],
+    );
+    for (const zone of ['eu-west-1a', 'eu-west-1b', 'eu-west-1c'])
+      expect(names).toContain(`${zone}.router.wallet.internal.`);
+    const internal = resources(stack('router'), 'AWS::ElasticLoadBalancingV2::Listener')
+      .map(({ Properties }) => Properties['Port'])
+      .filter((port) => port !== 443);
+    expect(internal).toEqual([8081, 8082]);
+    const [offered] = resources(stack('router'), 'AWS::EC2::VPCEndpointServicePermissions');
+    expect(JSON.stringify(offered!.Properties['AllowedPrincipals'])).toContain('200000000000');
   });
 });
 

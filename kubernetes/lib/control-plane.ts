@@ -9,7 +9,7 @@ import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
 import { CANARIES_MOUNT, canaries } from './canaries.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
 import type { Settings } from './settings.ts';
-import { CLUSTERS_FILE, DEPLOY } from './versions.ts';
+import { CLUSTERS_FILE, DEPLOY, namedRouters } from './versions.ts';
 import { MESH, asKubelet, at, binding, everyone, inZones, service, traced } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
@@ -35,6 +35,7 @@ export function controlPlane(settings: Settings): Manifest[] {
           `--checkpoint-keys=/etc/wallet/checkpoint-keys`,
           `--conservation-seconds=${AUDIT_SECONDS}`,
           `--deploy-kubernetes=${CLUSTERS_FILE}`,
+          ...(place.isHome ? [`--routers=${namedRouters(settings)}`] : []),
           ...canaries(settings),
           ...(checks.length > 0 ? [`--route53-health-checks=${checks.join(',')}`] : []),
           '--log-format=json',
@@ -68,6 +69,16 @@ export function controlPlane(settings: Settings): Manifest[] {
     service('control-plane', { ...served, address: CONTROL_PLANE_ADDRESS }),
     binding('control-plane', served, 'ControlPlaneTargets'),
     everyone('control-plane', 'api', PORTS.controlPlane),
+    // The jobs that ask for versions.
+    ...(place.isHome
+      ? [
+          allow(DEPLOY, {
+            usesAws: false,
+            from: [],
+            to: [{ to: { component: 'control-plane' }, port: PORTS.controlPlane }],
+          }),
+        ]
+      : []),
     allow('control-plane', {
       usesAws: true,
       from: [
@@ -76,7 +87,12 @@ export function controlPlane(settings: Settings): Manifest[] {
         { to: { component: DEPLOY }, port: PORTS.controlPlane },
       ],
       // AWS, and the public address for canaries.
-      to: [TO_COLLECTOR, { to: 'network', port: PORTS.cell }, { to: 'anywhere', port: 443 }],
+      to: [
+        TO_COLLECTOR,
+        { to: 'network', port: PORTS.cell },
+        { to: 'network', port: PORTS.admin },
+        { to: 'anywhere', port: 443 },
+      ],
     }),
   ];
 }

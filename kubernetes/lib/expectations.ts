@@ -21,7 +21,12 @@ export function expectations(config: AwsConfig): Map<string, Expected> {
   ];
   const router = (place: Place): [string, Expected] => [
     stackOf('router', place),
-    { ...all(place), component: 'router', peak: total, outputs: [...place.zones.map(targetsOf), 'InternalTargets'] },
+    {
+      ...all(place),
+      component: 'router',
+      peak: total,
+      outputs: [...place.zones.map(targetsOf), 'InternalTargets', ...(place.isHome ? ['AdminTargets'] : [])],
+    },
   ];
   const cells = config.cells.flatMap((cell) =>
     placesOf(config, cell).map((place): [string, Expected] => [

@@ -88,11 +88,16 @@ function whole(one: Parsed, firsts: Parsed[]): Parsed {
   return copy;
 }
 
+/** What `ctl deploy` brings versions to. Routers of the second Region have no customers to judge one by. */
+const isDeployed = ({ component, isStandby }: Expected) =>
+  component === 'cell' || (component === 'router' && !isStandby);
+
 /**
- * What is applied again and again must not say which image a cell runs: it would take `ctl deploy`'s back. What is
+ * What is applied again and again must not say which image a cell or a router runs: it would take `ctl deploy`'s back. What is
  * created first must not own anything else that may change: it would stay for ever.
  */
-function firstImages(written: Parsed[], firsts: Parsed[], { component }: Expected): string[] {
+function firstImages(written: Parsed[], firsts: Parsed[], expected: Expected): string[] {
+  const { component } = expected;
   const all = written.filter((one) => one.kind === 'Deployment' && !firsts.includes(one));
   const stray = firsts.filter(({ metadata, spec }) => {
     const one = all.find((each) => each.metadata.name === metadata.name);
@@ -105,38 +110,38 @@ function firstImages(written: Parsed[], firsts: Parsed[], { component }: Expecte
       JSON.stringify(spec.template) !== JSON.stringify({ metadata: { labels: spec.selector.matchLabels }, spec: only })
     );
   });
-  const cells = all.filter((one) => component === 'cell' && podLabels(one)['app.kubernetes.io/name'] === component);
+  const ours = all.filter((one) => isDeployed(expected) && podLabels(one)['app.kubernetes.io/name'] === component);
   return [
     ...stray.map((one) => `${named(one)}: is created as something else than it becomes`),
-    ...cells
+    ...ours
       .filter((one) => container(one).image !== undefined)
       .map((one) => `${named(one)}: says which image it runs, as ctl deploy alone may`),
   ];
 }
 
-/** The control plane may read and patch the deployments of a cell, and nothing else in any cluster. */
-function versionsRights(documents: Parsed[], ours: Parsed[], { component }: Expected): string[] {
+/** The control plane may read and patch the deployments of a cell and of the routers, and nothing else in any cluster. */
+function versionsRights(documents: Parsed[], ours: Parsed[], expected: Expected): string[] {
   const rights = documents.filter((one) => /^(Cluster)?Role$/.test(one.kind));
   const bound = documents.filter((one) => /^(Cluster)?RoleBinding$/.test(one.kind));
   const subjects = bound.flatMap((one) => one.subjects as Parsed[]).map(({ kind, name }) => `${kind} ${name}`);
   const resourceNames = ours.map((one) => one.metadata.name as string);
   const rule = { apiGroups: ['apps'], resources: ['deployments'], resourceNames, verbs: ['get', 'patch'] };
-  const wanted = component === 'cell' ? [['Role', [rule]]] : [];
+  const wanted = isDeployed(expected) ? [['Role', [rule]]] : [];
   return [
     ...when(
       JSON.stringify(rights.map(({ kind, rules }) => [kind, rules])) !== JSON.stringify(wanted),
       `rights are ${JSON.stringify(rights.map(({ rules }) => rules))}`,
     ),
     ...when(
-      subjects.join() !== (component === 'cell' ? `Group ${VERSIONS_GROUP}` : ''),
+      subjects.join() !== (isDeployed(expected) ? `Group ${VERSIONS_GROUP}` : ''),
       `rights are given to ${subjects.join()}`,
     ),
   ];
 }
 
 /** That right is for the image: the API server refuses a patch by that group that it cannot judge, or that changes more. */
-function onlyTheImage(documents: Parsed[], { component }: Expected): string[] {
-  if (component !== 'cell') return [];
+function onlyTheImage(documents: Parsed[], expected: Expected): string[] {
+  if (!isDeployed(expected)) return [];
   const of = (kind: string): Parsed[] => documents.filter((one) => one.kind === kind);
   const role = documents.findIndex((one) => one.kind === 'RoleBinding');
   const isHeld = of('ValidatingAdmissionPolicy').some(
@@ -152,7 +157,7 @@ function onlyTheImage(documents: Parsed[], { component }: Expected): string[] {
           documents.indexOf(one) < role,
       ),
   );
-  return when(!isHeld, `${VERSIONS_GROUP} may change more of a cell than its image`);
+  return when(!isHeld, `${VERSIONS_GROUP} may change more of a ${expected.component} than its image`);
 }
 
 const named = (one: Parsed) => `${one.kind} ${one.metadata?.name}`;
@@ -307,7 +312,7 @@ function tracing(one: Parsed, documents: Parsed[]): string[] {
 }
 
 /** Jobs that start another program than the stack's own. */
-const PROGRAMS: Record<string, string> = { deploy: 'ctl' };
+const PROGRAMS: Record<string, string> = { 'deploy-cells': 'ctl', 'deploy-routers': 'ctl' };
 
 /** What the process is started with: an image by digest, and only what its source takes. */
 function starting(one: Parsed, expected: Expected): string[] {

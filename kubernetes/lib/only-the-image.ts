@@ -1,13 +1,12 @@
 /**
- * What a patch by the control plane may change of a cell's deployments. Roles of Kubernetes know no fields, so a policy of
+ * What a patch by the control plane may change of the deployments of a cell and of the routers. Roles of Kubernetes know no fields, so a policy of
  * the API server holds each patch by this group against what was there. It is in the API server: no webhook has to answer.
  */
 import { KUBERNETES_NAMESPACE, VERSIONS_GROUP } from '../../cdk/lib/names.ts';
 import { metadata } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
-/** As `control-plane/src/deploys/replacer/kubernetes/rollout.rs` names them. */
-const CONTAINER = 'cell';
+/** As `control-plane/src/deploys/replacer/kubernetes/rollout.rs` names it. */
 const ORDER = 'wallet/order';
 
 const NAME = 'only-the-image';
@@ -31,23 +30,23 @@ const same = (path: string, but: readonly string[]) => alike(`${WAS}.${path}`, `
 const orNone = (object: string) => `(has(${object}.${ANNOTATIONS}) ? ${object}.${ANNOTATIONS} : dyn({}))`;
 
 /** All of a deployment, from the outside in: what one leaves out, a later one looks at. */
-const UNCHANGED: readonly [string, string][] = [
+const unchanged = (container: string): [string, string][] => [
   ['metadata', same('metadata', ['annotations', ...BOOKKEEPING])],
   [`annotations but ${ORDER}`, alike(orNone(WAS), orNone(IS), [ORDER])],
   ['spec', same('spec', ['template'])],
   ['spec.template', same('spec.template', ['spec'])],
   [POD, same(POD, ['containers'])],
   [
-    `containers but the image of ${CONTAINER}`,
+    `containers but the image of ${container}`,
     `size(${IS}.${POD}.containers) == size(${WAS}.${POD}.containers) && ${IS}.${POD}.containers.all(is, ` +
-      `${WAS}.${POD}.containers.exists(was, was.name == is.name && (is.name == '${CONTAINER}' || was.image == is.image) && ` +
+      `${WAS}.${POD}.containers.exists(was, was.name == is.name && (is.name == '${container}' || was.image == is.image) && ` +
       `${alike('was', 'is', ['image'])}))`,
   ],
 ];
 
 /** Both before the rights, so that none is ever given without them. They are of the whole cluster. */
-export function onlyTheImage(): Manifest[] {
-  const { name, labels } = metadata(NAME, 'cell');
+export function onlyTheImage(component: 'cell' | 'router'): Manifest[] {
+  const { name, labels } = metadata(NAME, component);
   const group = 'admissionregistration.k8s.io';
   return [
     {
@@ -68,9 +67,9 @@ export function onlyTheImage(): Manifest[] {
             expression: `has(request.userInfo.groups) && '${VERSIONS_GROUP}' in request.userInfo.groups`,
           },
         ],
-        validations: UNCHANGED.map(([what, expression]) => ({
+        validations: unchanged(component).map(([what, expression]) => ({
           expression,
-          message: `${VERSIONS_GROUP} may change the image of ${CONTAINER} and ${ORDER}: it must not change ${what}`,
+          message: `${VERSIONS_GROUP} may change the image of ${component} and ${ORDER}: it must not change ${what}`,
         })),
       },
     },

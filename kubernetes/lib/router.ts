@@ -2,7 +2,9 @@
 import { PORTS, PRIVATE_DOMAIN, targetsOf } from '../../cdk/lib/names.ts';
 import { places, stackOf } from '../../cdk/lib/places.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
+import { onlyTheImage } from './only-the-image.ts';
 import type { Settings } from './settings.ts';
+import { versionsRights } from './versions.ts';
 import {
   MESH,
   asKubelet,
@@ -23,7 +25,9 @@ const OF_ONE = 20_000;
 const THREADS = 2;
 const DATA = '/var/lib/wallet';
 
-export function router({ config, images, place: { zones }, tokens, traceRatio }: Settings): Manifest[] {
+export function router(settings: Settings): Manifest[] {
+  const { config, place, routerVersion, routerVersions, tokens, traceRatio } = settings;
+  const { isHome, zones } = place;
   const { namespace } = config.deployment;
   // The one of home first: the other is there when that is lost.
   const controlPlanes = places(config).map(
@@ -32,9 +36,11 @@ export function router({ config, images, place: { zones }, tokens, traceRatio }:
   const peak = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
   const { replicas, share } = sized(peak, OF_ONE, zones.length, 2);
   const inside = { component: 'router', port: 'internal', number: PORTS.internal };
+  const looked = { component: 'router', port: 'admin', number: PORTS.admin };
   const work = {
     component: 'router',
-    image: images.router,
+    // No customer asks in the second Region, by whose answers a version could be judged: it comes with the manifests.
+    ...(!isHome && { image: routerVersions[routerVersion]! }),
     args: [
       `--listen=0.0.0.0:${PORTS.public}`,
       `--internal-listen=0.0.0.0:${PORTS.internal}`,
@@ -78,12 +84,22 @@ export function router({ config, images, place: { zones }, tokens, traceRatio }:
     }),
     service('internal', inside),
     binding('internal', inside, 'InternalTargets'),
+    ...(isHome
+      ? [
+          service('admin', looked),
+          binding('admin', looked, 'AdminTargets'),
+          ...onlyTheImage('router'),
+          ...versionsRights(settings, 'router'),
+        ]
+      : []),
     everyone('router', 'admin', PORTS.admin),
     allow('router', {
       usesAws: false,
       from: [
         { to: 'anywhere', port: PORTS.public },
         { to: 'network', port: PORTS.internal },
+        // The control plane, which judges versions.
+        ...(isHome ? [{ to: 'network', port: PORTS.admin } as const] : []),
         { to: 'monitors', port: PORTS.admin },
         { to: { component: 'router' }, port: PORTS.admin },
       ],

@@ -15,6 +15,8 @@ export interface Settings extends Deployment {
   readonly version: string;
   /** The cells' image, by version. */
   readonly versions: Readonly<Record<string, string>>;
+  readonly routerVersion: string;
+  readonly routerVersions: Readonly<Record<string, string>>;
   readonly tokens: NonNullable<Deployment['tokens']>;
 }
 
@@ -23,21 +25,24 @@ export type Cell = CellConfig;
 /** At home. */
 export function load(folder: string): Settings {
   const given = deployment(folder);
-  const { config, images, tokens, version, versions } = given;
-  if (!images || !tokens || version === undefined)
-    throw new Error(`${given.folder}/settings.json: manifests need images, tokens and version`);
+  const { config, images, tokens, version, versions, routerVersion, routerVersions } = given;
+  if (!images || !tokens || version === undefined || routerVersion === undefined)
+    throw new Error(`${given.folder}/settings.json: manifests need images, tokens, version and routerVersion`);
   const place = home(config);
   const registry = `${config.aws.control_plane_account}.dkr.ecr.${place.region}.amazonaws.com`;
   const named = (image: string, digest: string) => `${registry}/${config.deployment.name}/${image}@${digest}`;
   const all = Object.entries(images).map(([image, digest]) => [image, named(image, digest)]);
-  const ofCells = Object.entries(versions).map(([version, digest]) => [version, named('cell', digest)]);
+  const byVersion = (image: string, digests: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+    Object.fromEntries(Object.entries(digests).map(([one, digest]) => [one, named(image, digest)]));
   return {
     ...given,
     place,
     images: Object.fromEntries(all) as Settings['images'],
     tokens,
     version,
-    versions: Object.fromEntries(ofCells) as Settings['versions'],
+    versions: byVersion('cell', versions),
+    routerVersion,
+    routerVersions: byVersion('router', routerVersions),
   };
 }
 
@@ -47,5 +52,12 @@ export function inPlace<S extends Settings>(settings: S, place: Place): S {
   const [from, to] = [registry(settings.place.region), registry(place.region)];
   const moved = (all: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(all).map(([name, image]) => [name, image.replace(from, to)]));
-  return { ...settings, place, images: moved(settings.images), versions: moved(settings.versions) };
+  const { images, versions, routerVersions } = settings;
+  return {
+    ...settings,
+    place,
+    images: moved(images),
+    versions: moved(versions),
+    routerVersions: moved(routerVersions),
+  };
 }

@@ -13,7 +13,7 @@ import { denyAll } from './policies.ts';
 import { router } from './router.ts';
 import { inPlace } from './settings.ts';
 import type { Cell, Settings } from './settings.ts';
-import { clusters, deployJob, firstImages, notStarted } from './versions.ts';
+import { PROGRAMS, clusters, deployJob, firstImages, notStarted } from './versions.ts';
 import type { Manifest } from './workload.ts';
 
 /** By stack, by file. What is in a folder of its own is not applied with the rest: `first` before it, `deploy` after. */
@@ -41,7 +41,7 @@ function ofControlPlane(settings: Settings): OfStack {
   // The first placement is made at home, and a version is brought from there.
   const ofHome: [string, Manifest[]][] = [
     ['1-bootstrap.yaml', bootstrap(settings)],
-    ['deploy/deploy.yaml', deployJob(settings)],
+    ...PROGRAMS.map((of): [string, Manifest[]] => [`deploy/${of}.yaml`, deployJob(settings, of)]),
   ];
   const ofSecond: [string, Manifest[]][] = [['1-config.yaml', configuration(settings)], ...first(notStarted(settings))];
   return ofStack(settings, 'control-plane.yaml', controlPlane(settings), collected, [
@@ -53,7 +53,8 @@ function ofControlPlane(settings: Settings): OfStack {
 function ofRouter(settings: Settings): OfStack {
   const stack = stackOf('router', settings.place);
   const collected = { component: 'router', port: PORTS.admin, part: 'router', stack } as const;
-  return ofStack(settings, 'router.yaml', router(settings), collected);
+  const more = settings.place.isHome ? first(firstImages(settings, 'router')) : [];
+  return ofStack(settings, 'router.yaml', router(settings), collected, more);
 }
 
 function ofCell(settings: Settings, one: Cell): OfStack {
@@ -63,11 +64,11 @@ function ofCell(settings: Settings, one: Cell): OfStack {
     part: one.id,
     stack: stackOf(one.id, settings.place),
   } as const;
-  return ofStack(settings, 'cell.yaml', cell(settings, one), collected, first(firstImages(settings)));
+  return ofStack(settings, 'cell.yaml', cell(settings, one), collected, first(firstImages(settings, 'cell')));
 }
 
-const first = (all: Map<string, Manifest>) =>
-  [...all].map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
+const first = (all: [string, Manifest][]) =>
+  all.map(([name, made]): [string, Manifest[]] => [`first/${name}.yaml`, [made]]);
 
 function ofStack(
   settings: Settings,
@@ -145,7 +146,10 @@ export function written(settings: Settings): Map<string, string> {
       return `${clusterName(config, stack)} ${roleArn(one.account, deployRole(config, stack))} ${place.region}\n`;
     }),
   );
-  for (const place of places(config)) files.set(`${stackOf('control-plane', place)}/${CLUSTERS}`, ofCells.join(''));
+  const role = roleArn(config.aws.router_account, deployRole(config, 'router'));
+  const ofRouters = `${clusterName(config, 'router')} ${role} ${config.deployment.region}\n`;
+  for (const place of places(config))
+    files.set(`${stackOf('control-plane', place)}/${CLUSTERS}`, [...ofCells, ofRouters].join(''));
   return files;
 }
 

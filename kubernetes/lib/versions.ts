@@ -1,6 +1,6 @@
 /**
- * How a version of the cells' program reaches them. The control plane brings it (`ctl deploy`): it may change the
- * deployments of a cell, and knows where each cluster is. No other manifest ever says which image a cell runs.
+ * How a version reaches cells and routers. The control plane brings it (`ctl deploy`): it may change their deployments,
+ * and knows where each cluster is. No other manifest ever says which image they run.
  */
 import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
 import {
@@ -14,63 +14,70 @@ import {
 } from '../../cdk/lib/names.ts';
 import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
 import type { Place } from '../../cdk/lib/places.ts';
-import { allow } from './policies.ts';
 import { inPlace } from './settings.ts';
 import type { Cell, Settings } from './settings.ts';
 import { at, metadata, podSecurity, restricted, selected } from './workload.ts';
 import type { Manifest } from './workload.ts';
 
 const CLUSTERS = 'clusters';
+/** Their stack, and what runs there. */
+const ROUTER = 'router';
 export const CLUSTERS_FILE = at(CLUSTERS, 'clusters.json');
 export const DEPLOY = 'deploy';
+/** What versions are of, as `ctl deploy start --of` calls it. */
+export const PROGRAMS = ['cells', 'routers'] as const;
 /** CodeBuild ends what takes eight hours. */
 const FOLLOWED_SECONDS = 7 * 3_600;
 const SECONDS_MAX = FOLLOWED_SECONDS + 600;
 /** A pod that is lost with its node is made again, and follows the same deploy. */
 const TRIES = 3;
 
+/** `cell` or `router`: what `ctl deploy` brings versions to. */
+type Component = 'cell' | 'router';
+
 /**
- * What a cell's deployments are before they run anything: the image of a cell that is new. `cdk/scripts/apply` creates
- * those that are not there. Everything else is applied over them and leaves the image alone, so that what `ctl deploy`
- * brings stays, also when both happen at once.
+ * What the deployments of a cell or of the routers are before they run anything: the image of what is new.
+ * `cdk/scripts/apply` creates those that are not there. Everything else is applied over them and leaves the image alone,
+ * so that what `ctl deploy` brings stays, also when both happen at once.
  */
-export const firstImages = ({ place, version, versions }: Settings) => created('cell', versions[version], place);
+export function firstImages(settings: Settings, component: Component): [string, Manifest][] {
+  const { place, version, versions, routerVersion, routerVersions } = settings;
+  return created(component, component === 'cell' ? versions[version] : routerVersions[routerVersion], place);
+}
 
 /** The same of a control plane in the second Region: that it runs nothing is not applied over what has been started. */
 export const notStarted = ({ images, place }: Settings) => created('control-plane', images['control-plane'], place);
 
-function created(component: string, image: string | undefined, { zones }: Place): Map<string, Manifest> {
-  return new Map(
-    zones.map((zone) => {
-      const { name, selector } = selected(component, zone);
-      const spec = {
-        replicas: 0,
-        selector: { matchLabels: selector },
-        template: { metadata: { labels: selector }, spec: { containers: [{ name: component, image }] } },
-      };
-      return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, component, { zone }), spec }];
-    }),
-  );
+function created(component: string, image: string | undefined, { zones }: Place): [string, Manifest][] {
+  return zones.map((zone) => {
+    const { name, selector } = selected(component, zone);
+    const spec = {
+      replicas: 0,
+      selector: { matchLabels: selector },
+      template: { metadata: { labels: selector }, spec: { containers: [{ name: component, image }] } },
+    };
+    return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, component, { zone }), spec }];
+  });
 }
 
 /**
- * In a cell's cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. What a patch
+ * In their cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. What a patch
  * may change: only-the-image.ts.
  */
-export function versionsRights({ place }: Settings): Manifest[] {
-  const resourceNames = place.zones.map((zone) => selected('cell', zone).name);
+export function versionsRights({ place }: Settings, component: Component): Manifest[] {
+  const resourceNames = place.zones.map((zone) => selected(component, zone).name);
   const group = 'rbac.authorization.k8s.io';
   return [
     {
       apiVersion: `${group}/v1`,
       kind: 'Role',
-      metadata: metadata('versions', 'cell'),
+      metadata: metadata('versions', component),
       rules: [{ apiGroups: ['apps'], resources: ['deployments'], resourceNames, verbs: ['get', 'patch'] }],
     },
     {
       apiVersion: `${group}/v1`,
       kind: 'RoleBinding',
-      metadata: metadata('versions', 'cell'),
+      metadata: metadata('versions', component),
       roleRef: { apiGroup: group, kind: 'Role', name: 'versions' },
       subjects: [{ apiGroup: group, kind: 'Group', name: VERSIONS_GROUP }],
     },
@@ -83,7 +90,7 @@ export function versionsRights({ place }: Settings): Manifest[] {
  */
 export function clusters(settings: Settings): Manifest {
   const { config } = settings;
-  const one = ({ id, account }: Cell, place: Place) => {
+  const one = ({ id, account }: Pick<Cell, 'id' | 'account'>, place: Place) => {
     const name = clusterName(config, stackOf(id, place));
     return {
       server: `\${${name}.endpoint}`,
@@ -106,7 +113,9 @@ export function clusters(settings: Settings): Manifest {
   };
   const all = Object.fromEntries(config.cells.map((cell) => [cell.id, one(cell, home!)]));
   const stacks = config.cells.flatMap((cell) => placesOf(config, cell).map((place) => stackOf(cell.id, place)));
-  const file = { images: inPlace(settings, home!).versions, clusters: all, ...standbys };
+  const { versions: images, routerVersions } = inPlace(settings, home!);
+  const routers = { images: routerVersions, cluster: one({ id: ROUTER, account: config.aws.router_account }, home!) };
+  const file = { images, clusters: all, ...standbys, routers };
   return {
     apiVersion: 'v1',
     kind: 'ConfigMap',
@@ -114,23 +123,32 @@ export function clusters(settings: Settings): Manifest {
     data: { 'clusters.json': JSON.stringify(file, undefined, 2) },
     // EKS says it in base64, as this field wants it.
     binaryData: Object.fromEntries(
-      stacks.map((stack) => [`${stack}.pem`, `\${${clusterName(config, stack)}.authority}`]),
+      [...stacks, ROUTER].map((stack) => [`${stack}.pem`, `\${${clusterName(config, stack)}.authority}`]),
     ),
   };
 }
+
+/** The routers that the control plane knows: those of a zone have one address, as a cell's do. */
+export const namedRouters = ({ place: { zones } }: Settings): string =>
+  zones
+    .map((zone) => {
+      const address = `https://${zone}.${ROUTER}.${PRIVATE_DOMAIN}:${PORTS.admin}`;
+      return `${selected(ROUTER, zone).name}@${zone}=${address}`;
+    })
+    .join(',');
 
 /**
  * The job by which the pipeline has a version brought, and its verdict. It may run again at any time: it follows a
  * deploy that is under way, and begins none for a version that was taken back. cdk/scripts/deploy makes it again each time.
  */
-export function deployJob({ images, version }: Settings): Manifest[] {
+export function deployJob(settings: Settings, of: (typeof PROGRAMS)[number]): Manifest[] {
+  const { images, version, routerVersion } = settings;
   const server = `control-plane.${PRIVATE_DOMAIN}`;
   return [
-    allow(DEPLOY, { usesAws: false, from: [], to: [{ to: { component: 'control-plane' }, port: PORTS.controlPlane }] }),
     {
       apiVersion: 'batch/v1',
       kind: 'Job',
-      metadata: metadata(DEPLOY, DEPLOY),
+      metadata: metadata(`${DEPLOY}-${of}`, DEPLOY),
       spec: {
         backoffLimit: TRIES,
         activeDeadlineSeconds: SECONDS_MAX,
@@ -160,7 +178,8 @@ export function deployJob({ images, version }: Settings): Manifest[] {
                   '--reason=the version of settings.json',
                   'deploy',
                   'start',
-                  `--version=${version}`,
+                  `--of=${of}`,
+                  `--version=${of === 'cells' ? version : routerVersion}`,
                   '--once',
                   '--yes',
                   `--wait=${FOLLOWED_SECONDS}`,

@@ -13,14 +13,14 @@ esac
 AWS
 chmod +x "$work/pipeline/aws"
 
-# SCRIPT FOLDER LOG
+# SCRIPT FOLDER LOG ARGUMENT…
 pipeline() {
     local targets target
     targets=$(sed -n 's/.*targetGroupARN: ${\(.*\)}/\1/p' "$2/bindings.yaml" | sort -u | tr '\n' ' ')
     for target in $targets; do
         export "$target=arn:aws:elasticloadbalancing:eu-west-1:300000000001:targetgroup/$target/0"
     done
-    HERE=$KUBECONFIG PATH=$work/pipeline:$PATH CLUSTER=here ROLE=role TARGETS=$targets JOB_PERIOD=1 "cdk/scripts/$1" "$2" > "$work/$3" 2>&1
+    HERE=$KUBECONFIG PATH=$work/pipeline:$PATH CLUSTER=here ROLE=role TARGETS=$targets JOB_PERIOD=1 "cdk/scripts/$1" "$2" "${@:4}" > "$work/$3" 2>&1
 }
 
 # STACK: what operators put there, then all of it.
@@ -46,20 +46,21 @@ strictly() {
     done
 }
 
-# STACK: applied once more, with another argument for its processes: they are replaced, and run the image that they ran.
+# STACK COMPONENT: applied once more, with another argument for its processes: they are replaced, and run the image that
+# they ran.
 keeps_its_images() {
-    local before after changed=$work/changed/cell-1
-    before=$(images cell | sort -u)
+    local before after component=$2 pods changed=$work/changed/$2
+    before=$(images "$component")
     rm -rf "$work/changed" && mkdir "$work/changed" && cp -r "$1" "$changed"
-    grep -q -- '--log-format=json' "$changed/cell.yaml" || fail "no argument to change"
-    sed -i 's/--log-format=json/--log-format=text/' "$changed/cell.yaml"
+    grep -q -- '--log-format=json' "$changed/$component.yaml" || fail "no argument to change"
+    sed -i 's/--log-format=json/--log-format=text/' "$changed/$component.yaml"
     pipeline apply "$changed" apply.log || { cat "$work/apply.log" >&2; fail "$changed was not applied"; }
-    after=$(images cell | sort -u)
-    [ "$before" = "$after" ] || fail "applied again, cells run $after, not $before"
-    [ "$(wallet get pods --selector app.kubernetes.io/name=cell --output yaml | grep -c -- '- --log-format=text')" = "${#zones[@]}" ] ||
+    after=$(images "$component")
+    [ "$before" = "$after" ] || fail "applied again, ${component}s run $after, not $before"
+    pods=$(wallet get pods --selector "app.kubernetes.io/name=$component" --output yaml)
+    [ "$(grep -c -- '- --log-format=text' <<< "$pods")" = "$(grep -c '^  kind: Pod$' <<< "$pods")" ] ||
         fail "what was changed in the manifests is not in the pods"
-    [ "$(grep -c "cell@sha256:$(printf '0%.0s' {1..63})1" "$1"/first/*.yaml | wc -l)" = "${#zones[@]}" ] && [[ $after != *0001 ]] ||
-        fail "the image was to be another than the first"
+    ! grep -qF "$(head -n 1 <<< "$after")" "$1"/first/*.yaml || fail "the image was to be another than the first"
     echo "  applied again with other arguments: its pods are new, and their image is the one that ctl deploy brought"
 }
 
@@ -80,16 +81,18 @@ waits() {
     echo "$(basename "$1"): applied twice, it runs nothing; started and applied again, it runs in each zone"
 }
 
-# STACK: the job that asks for a version ends as `ctl` does in its pod, which is played: by its version.
+# STACK: the jobs that ask for a version end as `ctl` does in their pods, which are played: by the version.
 asks_for_a_version() {
-    local stack=$work/asks/control-plane code version
-    for version in 1.0.0=0 rolled-back=1 undecided=5; do
-        rm -rf "$work/asks" && mkdir "$work/asks" && cp -r "$1" "$stack"
-        sed -i "s/--version=1.0.0/--version=${version%=*}/" "$stack/deploy/deploy.yaml"
-        code=0
-        pipeline deploy "$stack" deploy.log || code=$?
-        [ "$code" = "${version#*=}" ] || { cat "$work/deploy.log" >&2; fail "the deploy of ${version%=*} ended with $code"; }
+    local stack=$work/asks/control-plane code version of
+    for of in cells routers; do
+        for version in 1.0.0=0 rolled-back=1 undecided=5; do
+            rm -rf "$work/asks" && mkdir "$work/asks" && cp -r "$1" "$stack"
+            sed -i "s/--version=1.0.0/--version=${version%=*}/" "$stack/deploy/$of.yaml"
+            code=0
+            pipeline deploy "$stack" deploy.log "$of" || code=$?
+            [ "$code" = "${version#*=}" ] || { cat "$work/deploy.log" >&2; fail "the deploy of ${version%=*} of $of ended with $code"; }
+        done
+        [ "$(wallet get pods --selector "batch.kubernetes.io/job-name=deploy-$of" --no-headers | wc -l)" = 1 ] || fail "what ctl said was not its last word"
     done
-    [ "$(wallet get pods --selector batch.kubernetes.io/job-name=deploy --no-headers | wc -l)" = 1 ] || fail "what ctl said was not its last word"
-    echo "  the job that asks for a version ends as ctl does in its pod, with 0, 1 and 5"
+    echo "  the jobs that ask for a version end as ctl does in their pods, with 0, 1 and 5"
 }

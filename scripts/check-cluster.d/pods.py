@@ -2,8 +2,9 @@
 
     pods.py count COMPONENT     a line for each change: how many pods of each zone are ready and stay
     pods.py balance             plays the load balancers: opens the gates of a pod two seconds after its process is up
-    pods.py processes BUILDS CTL…   has the process of a local fleet that plays a zone of cell-1 run what the zone's newest
-                                pod runs; the file BUILDS says for each image its version and program
+    pods.py processes COMPONENT BUILDS CTL…   has the process of a local fleet that plays a zone of cell-1, or of the routers,
+                                run what the zone's newest pod runs; the file BUILDS says for each image its version and
+                                program. There is a router for each of the first two zones only
 
 The server is given by SERVER, CA (a file) and TOKEN.
 """
@@ -85,23 +86,26 @@ def balance():
             threading.Timer(TARGET_HEALTHY_SECONDS, open_gates, (pod["metadata"], closed)).start()
 
 
-def processes(builds, ctl):
+PLAYERS = {"cell": ["cell-1-a", "cell-1-b", "cell-1-c"], "router": ["router", "router-2"]}
+
+
+def processes(component, builds, ctl):
     with open(builds) as file:
         builds = json.load(file)
-    seen, letters = set(), {}
+    seen, players = set(), None
     for kind, pod in follow():
         if kind == "LISTED":
-            letters = {zone: "abc"[number] for number, zone in enumerate(sorted(zone for _, zone in seen))}
-        if pod is None or pod["metadata"]["labels"].get("app.kubernetes.io/name") != "cell":
+            players = dict(zip(sorted({zone for _, zone in seen}), PLAYERS[component]))
+        if pod is None or pod["metadata"]["labels"].get("app.kubernetes.io/name") != component:
             continue
         meta, image = pod["metadata"], pod["spec"]["containers"][0]["image"]
         one = meta["uid"], meta["labels"]["zone"]
         if one in seen or "ContainersReady" not in true_conditions(pod) or "deletionTimestamp" in meta:
             continue
         seen.add(one)
-        if letters:
+        if players and one[1] in players:
             version, program = builds[image]
-            instance = f"cell-1-{letters[one[1]]}"
+            instance = players[one[1]]
             print(f"{instance} runs {version}", flush=True)
             subprocess.run([*ctl, "local", "replace", instance, "--version", version, "--binary", program], check=True)
 
@@ -113,4 +117,4 @@ if __name__ == "__main__":
         case "balance":
             balance()
         case "processes":
-            processes(sys.argv[2], sys.argv[3:])
+            processes(sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -19,24 +19,30 @@ import type { Network } from './network.ts';
  */
 const DEREGISTRATION = Duration.seconds(30);
 
-export interface ZonalServiceProps {
+export interface Door {
+  readonly listen: number;
+  readonly target: number;
+  /** Under which name the target group's ARN is among the stack's outputs. */
+  readonly output: string;
+}
+
+export interface ZonalServiceProps extends Door {
   readonly network: Network;
   /** The cluster with the pods that it serves. */
   readonly cluster: Cluster;
-  readonly listen: number;
-  readonly target: number;
+  /** A second port of the same processes. */
+  readonly also?: Door;
   /** Default: all zones of the network, inside. */
   readonly subnets?: ISubnet[];
   /** Reached from the internet; then the processes see the clients' own addresses. */
   readonly isPublic?: boolean;
-  /** Under which name the target group's ARN is among the stack's outputs. */
-  readonly output: string;
 }
 
 export class ZonalService extends Construct {
   readonly balancer: NetworkLoadBalancer;
   readonly targets: NetworkTargetGroup;
-  readonly targetGroupArn: CfnOutput;
+  /** Of each door. */
+  readonly targetGroupArns: CfnOutput[];
 
   constructor(scope: Construct, id: string, props: ZonalServiceProps) {
     super(scope, id);
@@ -51,9 +57,12 @@ export class ZonalService extends Construct {
       allowAllOutbound: false,
       description: `To port ${props.listen}`,
     });
-    group.addIngressRule(from, Port.tcp(props.listen), 'who may ask');
-    group.addEgressRule(Peer.ipv4(VPC_CIDR), Port.tcp(props.target), 'the processes');
-    cluster.securityGroup.connections.allowFrom(group, Port.tcp(props.target), 'the load balancer');
+    const doors: Door[] = [props, ...(props.also ? [props.also] : [])];
+    for (const { listen, target } of doors) {
+      group.addIngressRule(from, Port.tcp(listen), 'who may ask');
+      group.addEgressRule(Peer.ipv4(VPC_CIDR), Port.tcp(target), 'the processes');
+      cluster.securityGroup.connections.allowFrom(group, Port.tcp(target), 'the load balancer');
+    }
     this.balancer = new NetworkLoadBalancer(this, 'Balancer', {
       vpc,
       vpcSubnets: props.subnets ? { subnets: props.subnets } : { subnetType: inside },
@@ -66,10 +75,34 @@ export class ZonalService extends Construct {
       // The endpoint service has already admitted what comes through PrivateLink.
       enforceSecurityGroupInboundRulesOnPrivateLinkTraffic: false,
     });
-    this.targets = new NetworkTargetGroup(this, 'Targets', {
-      vpc,
+    const [first, ...more] = doors.map((door, at) => this.targetsOf(door, at === 0 ? '' : String(at + 1), props));
+    this.targets = first!;
+    this.targetGroupArns = [first!, ...more].map(({ targetGroupArn }, at) => {
+      const output = new CfnOutput(this, at === 0 ? 'TargetGroupArn' : `TargetGroupArn${at + 1}`, {
+        value: targetGroupArn,
+      });
+      output.overrideLogicalId(doors[at]!.output);
+      return output;
+    });
+    Validations.of(this.balancer).acknowledge({
+      id: 'AwsSolutions-ELB2',
+      reason: 'A TCP listener logs no accesses; routers and cells count and log their own.',
+    });
+    if (isPublic) {
+      Validations.of(group).acknowledge({
+        id: 'AwsSolutions-EC23',
+        reason: 'The address that customers have; the router asks for tokens and limits rates.',
+      });
+    }
+  }
+
+  /** The target group of a door, behind a listener of its own. */
+  private targetsOf({ listen, target }: Door, suffix: string, props: ZonalServiceProps): NetworkTargetGroup {
+    const { network, cluster, isPublic = false } = props;
+    const targets = new NetworkTargetGroup(this, `Targets${suffix}`, {
+      vpc: network.vpc,
       targetType: TargetType.IP,
-      port: props.target,
+      port: target,
       protocol: Protocol.TCP,
       crossZoneEnabled: false,
       preserveClientIp: isPublic,
@@ -85,24 +118,13 @@ export class ZonalService extends Construct {
       },
     });
     // EKS Auto Mode registers pods only with target groups of its own cluster.
-    Tags.of(this.targets).add('eks:eks-cluster-name', cluster.clusterName);
-    this.balancer.addListener('Listener', {
-      port: props.listen,
+    Tags.of(targets).add('eks:eks-cluster-name', cluster.clusterName);
+    this.balancer.addListener(`Listener${suffix}`, {
+      port: listen,
       protocol: Protocol.TCP,
-      defaultTargetGroups: [this.targets],
+      defaultTargetGroups: [targets],
     });
-    this.targetGroupArn = new CfnOutput(this, 'TargetGroupArn', { value: this.targets.targetGroupArn });
-    this.targetGroupArn.overrideLogicalId(props.output);
-    Validations.of(this.balancer).acknowledge({
-      id: 'AwsSolutions-ELB2',
-      reason: 'A TCP listener logs no accesses; routers and cells count and log their own.',
-    });
-    if (isPublic) {
-      Validations.of(group).acknowledge({
-        id: 'AwsSolutions-EC23',
-        reason: 'The address that customers have; the router asks for tokens and limits rates.',
-      });
-    }
+    return targets;
   }
 
   /** Fewer than one process in service anywhere is unwell; so is one that stays out of it. */
