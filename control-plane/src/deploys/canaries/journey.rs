@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use access::http::{Http, Reply};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use topology::{Endpoint, UserId, WalletId, wire};
@@ -18,6 +18,8 @@ const MOVED: &str = "1.00";
 const GIVEN: &str = "0.01";
 /// Below this, the float is paid in again: gone round to a cell that does not answer.
 const LEAST: f64 = 10.0;
+/// Above this, as much is taken out: of journeys that ended between paying in and taking out.
+const MOST: f64 = 300.0;
 
 /// A synthetic customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,12 @@ struct Shown<'a> {
     balance: &'a RawValue,
 }
 
+/// What a successful answer says of it.
+fn balance(reply: &Reply) -> Option<f64> {
+    let shown: Shown<'_> = reply.status.is_success().then(|| serde_json::from_slice(&reply.body).ok())??;
+    shown.balance.get().parse().ok()
+}
+
 impl Journey<'_> {
     pub async fn go(&self, canary: &mut Canary, count: Count<'_>) {
         if !canary.has_wallet {
@@ -75,28 +83,33 @@ impl Journey<'_> {
         let find = format!("{}?userId={}", Endpoint::Find.path(&[]), canary.user);
         match self.step("find", Method::GET, &find, String::new(), canary.wallet, count).await {
             Some(reply) if reply.status.is_success() => true,
-            Some(reply) if reply.status.as_u16() == 404 => {
+            Some(reply) if reply.status == StatusCode::NOT_FOUND => {
                 let body = serde_json::json!({ "userId": canary.user.as_str() }).to_string();
                 let made =
                     self.step("create", Method::POST, &Endpoint::Create.path(&[]), body, canary.wallet, count).await;
-                made.is_some_and(|reply| reply.status.is_success() || reply.status.as_u16() == 409)
+                made.is_some_and(|reply| reply.status.is_success() || reply.status == StatusCode::CONFLICT)
             }
             _ => false,
         }
     }
 
-    async fn travel(&self, canary: &Canary, count: Count<'_>) -> Option<()> {
+    async fn travel(&self, canary: &mut Canary, count: Count<'_>) -> Option<()> {
         let wallet = canary.wallet;
         let own = |endpoint: Endpoint| endpoint.of_wallet(wallet);
-        let shown = self.done("balance", Method::GET, &own(Endpoint::Show), String::new(), wallet, count).await?;
-        let balance: f64 = serde_json::from_slice::<Shown<'_>>(&shown.body).ok()?.balance.get().parse().ok()?;
+        let shown = self.step("balance", Method::GET, &own(Endpoint::Show), String::new(), wallet, count).await?;
+        // Lost with its cell: the next journey makes another one.
+        canary.has_wallet = shown.status != StatusCode::NOT_FOUND;
+        let balance = balance(&shown)?;
         let amount = |amount: &str| format!(r#"{{"amount":{amount}}}"#);
         let (deposit, withdraw) = (own(Endpoint::Deposit), own(Endpoint::Withdraw));
         if balance < LEAST {
             self.done("deposit", Method::POST, &deposit, amount(FLOAT), wallet, count).await?;
         }
+        if balance > MOST {
+            self.done("withdraw", Method::POST, &withdraw, amount(FLOAT), wallet, count).await?;
+        }
         self.done("deposit", Method::POST, &deposit, amount(MOVED), wallet, count).await?;
-        // What is not taken out now is there the next time; a balance only tells when to pay in.
+        // What is not taken out now is there the next time.
         self.done("withdraw", Method::POST, &withdraw, amount(MOVED), wallet, count).await?;
         if let Some(payee) = self.payee {
             let body = format!(r#"{{"fromWalletId":"{wallet}","toWalletId":"{payee}","amount":{GIVEN}}}"#);
@@ -137,9 +150,11 @@ impl Journey<'_> {
         let began = Instant::now();
         let reply = self.http.ask(method, &url, &headers, body.into_bytes(), STEP_PATIENCE).await;
         let outcome = match &reply {
+            // Without an answer in it, a customer cannot go on.
+            Ok(reply) if step == "balance" && reply.status.is_success() && balance(reply).is_none() => Outcome::Failed,
             Ok(reply) if reply.status.is_success() => Outcome::Done,
             // The question was whether it has a wallet.
-            Ok(reply) if step == "find" && reply.status.as_u16() == 404 => Outcome::Done,
+            Ok(reply) if step == "find" && reply.status == StatusCode::NOT_FOUND => Outcome::Done,
             Ok(reply) if !reply.status.is_server_error() => Outcome::Refused,
             _ => Outcome::Failed,
         };
@@ -147,3 +162,6 @@ impl Journey<'_> {
         reply.ok()
     }
 }
+
+#[cfg(test)]
+mod tests;
