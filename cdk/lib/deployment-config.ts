@@ -134,7 +134,7 @@ export interface Source {
   readonly connection: string;
 }
 
-export type Image = 'control-plane' | 'ctl' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit';
+export type Image = 'control-plane' | 'ctl' | 'collector' | 'prometheus' | 'alertmanager' | 'fluent-bit' | 'grafana';
 
 /**
  * All of a deployment's folder. What is missing is not known yet, and needed only by what comes

@@ -17,6 +17,7 @@ const IMAGES: ('cell' | 'router' | Image)[] = [
   'prometheus',
   'alertmanager',
   'fluent-bit',
+  'grafana',
 ];
 
 /** In the Region of the stack. */

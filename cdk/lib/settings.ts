@@ -52,6 +52,7 @@ const File = z.strictObject({
       prometheus: digest,
       alertmanager: digest,
       'fluent-bit': digest,
+      grafana: digest,
     })
     .optional(),
   version: version.optional(),

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -860,4 +860,26 @@ it('a cell grows by the cores of its one process in each zone, up to what a node
   expect(() => cellOf(80_001)).toThrow(
     'cell-1: with max_tps = 80001, its process in a zone takes 17 cores, of at most 16',
   );
+});
+
+it('Grafana shows every dashboard of ops/grafana, from the Prometheus of its own pod', () => {
+  for (const stack of ['cell-1', 'router', 'control-plane']) {
+    const all = parseAllDocuments(writtenOf(settings).get(`${stack}/monitoring.yaml`)!).map((one) => one.toJS());
+    const data = (name: string) =>
+      all.find((one) => one.kind === 'ConfigMap' && one.metadata.name === name).data as Record<string, string>;
+    const ops = new URL('../../ops/grafana/dashboards/', import.meta.url);
+    expect(Object.keys(data('dashboards'))).toEqual(readdirSync(ops).sort());
+    const [source] = parseAllDocuments(data('grafana')['datasources.yml']!)[0]!.toJS().datasources;
+    for (const [name, text] of Object.entries(data('dashboards'))) {
+      const uids = [...text.matchAll(/"datasource":\s*{[^}]*"uid":\s*"([^"]+)"/g)].map(([, uid]) => uid);
+      expect(new Set(uids), name).toEqual(new Set([source.uid]));
+    }
+    const { containers } = all.find((one) => one.kind === 'Deployment' && one.metadata.name === 'monitoring').spec
+      .template.spec;
+    const env = Object.fromEntries(
+      containers.find((one: Parsed) => one.name === 'grafana').env.map((one: Parsed) => [one.name, one.value]),
+    );
+    expect(source.url).toBe('$WALLET_PROMETHEUS_URL');
+    expect(env.WALLET_PROMETHEUS_URL).toBe('http://127.0.0.1:9090');
+  }
 });

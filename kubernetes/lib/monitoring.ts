@@ -1,5 +1,5 @@
 /**
- * Prometheus and Alertmanager beside the processes of one cluster, with those of ops/prometheus' rules that this cluster's
+ * Prometheus, Alertmanager and Grafana beside the processes of one cluster, with those of ops/prometheus' rules that this cluster's
  * metrics alone can answer: no network leads from one account's cluster into another's. Two of them, in two zones, of which
  * either may be lost; what they have measured goes with them. It must never be asked before a request is answered.
  */
@@ -16,6 +16,7 @@ import {
 } from '../../cdk/lib/names.ts';
 import { parseAllDocuments, stringify } from '../../cdk/lib/yaml.ts';
 import type { Collected } from './collector.ts';
+import * as dashboards from './dashboards.ts';
 import { allow } from './policies.ts';
 import type { Settings } from './settings.ts';
 import { at, metadata, podSecurity, restricted, serviceAccount } from './workload.ts';
@@ -54,6 +55,7 @@ export function monitoring(settings: Settings, collected: Collected): Manifest[]
         'alertmanager.yml': text(alertmanager(settings, collected)),
       },
     },
+    ...dashboards.configuration(),
     {
       apiVersion: 'apps/v1',
       kind: 'Deployment',
@@ -90,10 +92,12 @@ export function monitoring(settings: Settings, collected: Collected): Manifest[]
                 '--storage.tsdb.retention.time=4d',
                 '--storage.tsdb.retention.size=8GB',
               ]),
+              dashboards.container(images.grafana, { data: DATA, prometheus: `http://127.0.0.1:${PORTS.prometheus}` }),
             ],
             volumes: [
               { name: 'monitor', secret: { secretName: 'monitor', defaultMode: 0o440 } },
               { name: MONITORING, configMap: { name: MONITORING } },
+              ...dashboards.volumes(),
               { name: 'data', emptyDir: { sizeLimit: '10Gi' } },
             ],
           },
