@@ -45,9 +45,9 @@ JSON
     for _ in {1..300}; do grep -q 'try, in another terminal' "$work/fleet.log" && break; sleep 0.2; done
     start processes python3 "$source/pods.py" processes "$component" "$work/builds.json" "${ctl[@]}"
     mine+=("${pids[-1]}")
-    # At both routers. A local fleet has nothing before them, so a client repeats what meets a restart.
+    # At both routers. Nothing is before them in a local fleet; what meets a restart was not connected, and counts nowhere.
     for router in "$port" "$((port + 6))"; do
-        start "load-$router" timeout 1000 "${ctl[@]}" load --router "http://127.0.0.1:$router" --retry --rate 60 --duration 900s \
+        start "load-$router" timeout 1000 "${ctl[@]}" load --router "http://127.0.0.1:$router" --rate 60 --duration 900s \
             --mix deposits:50,withdrawals:50
         mine+=("${pids[-1]}")
     done
