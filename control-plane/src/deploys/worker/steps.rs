@@ -24,8 +24,15 @@ const ROLL_PATIENCE: Duration = Duration::from_secs(90);
 /// What is to be put back is tried longer, and more than once.
 const BACK_PATIENCE: Duration = Duration::from_secs(300);
 const BACK_ATTEMPTS_MAX: u32 = 3;
+/// So many looks bring no verdict against a version while nothing was counted of the others: they may serve nothing.
+const LOOKS_WITHOUT_OTHERS: u32 = 3;
 /// A change of the row that meets others is tried so often.
 const ATTEMPTS_MAX: u32 = 16;
+
+/// What the others meet is counted from the first look on. Until then, what all of them meet looks like a fault of the version.
+fn others_are_unknown(deploy: &Deploy, looks: u32) -> bool {
+    !deploy.is_last_wave() && deploy.others.whole().requests == 0 && looks < LOOKS_WITHOUT_OTHERS
+}
 
 impl Worker {
     /// What the wave's parts do as they are. Interrupted, it is done again.
@@ -79,6 +86,9 @@ impl Worker {
         let looks = deploy.now().verdict.as_ref().map_or(0, |verdict| verdict.looks) + 1;
         let seen = Seen { wave: &deploy.seen, others: &deploy.others, before: &deploy.before };
         let mut verdict = judge(seen, &deploy.limits, looks);
+        if verdict.says == Says::Worse && others_are_unknown(&deploy, looks) {
+            verdict.says = Says::TooFew;
+        }
         if !looked.sick.is_empty() {
             verdict.says = Says::Worse;
             verdict.findings.extend(looked.sick);
@@ -215,5 +225,27 @@ impl Worker {
         let now = deploy.seen.tally();
         (requests, errors) = (requests + now.requests, errors + now.errors);
         Touched { customers: met.map(count).sum(), of_customers: all.iter().map(count).sum(), requests, errors }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use deploy_analysis::figures::{Counts, Figures};
+
+    use super::*;
+    use crate::tests::deploys::rolling;
+
+    #[test]
+    fn a_version_is_not_judged_before_anything_is_known_of_the_others() {
+        let last = rolling();
+        let first = Deploy { waves: [last.waves.clone(), last.waves.clone()].concat(), ..rolling() };
+        let counts = Counts { requests: 1, ..Counts::default() };
+        let known = Deploy { others: Figures(BTreeMap::from([("/withdraw".to_owned(), counts)])), ..first.clone() };
+        assert!(others_are_unknown(&first, 1) && others_are_unknown(&first, 2));
+        assert!(!others_are_unknown(&first, 3), "they serve nothing");
+        assert!(!others_are_unknown(&known, 1));
+        assert!(!others_are_unknown(&last, 1), "there are none");
     }
 }
