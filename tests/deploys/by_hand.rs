@@ -67,7 +67,7 @@ async fn nobody_comes_so_an_operator_decides() {
         assert_eq!(versions(&fleet).await, own);
         let refused = fleet.try_ctl(&once).await.expect_err("exit code 1");
         assert!(
-            refused.starts_with("exit status: 1") && refused.contains("v2 was rolled back by deploy-1"),
+            refused.starts_with("exit status: 1") && refused.contains("v2 of cells was rolled back by deploy-1"),
             "{refused}"
         );
         let deploys = fleet.ctl(&["deploy", "list"]).await;
