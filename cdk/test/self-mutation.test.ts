@@ -15,7 +15,7 @@ const OURS = {
 describe('the pipeline', () => {
   const checkout = mkdtempSync(join(tmpdir(), 'wallet-checkout-'));
   afterAll(() => rmSync(checkout, { recursive: true }));
-  for (const part of ['cdk/bin', 'cdk/lib', 'cdk/cdk.json', 'cdk/package.json', 'kubernetes', 'ops/prometheus'])
+  for (const part of ['cdk/bin', 'cdk/lib', 'cdk/cdk.json', 'cdk/package.json', 'kubernetes', 'ops'])
     cpSync(join(ROOT, part), join(checkout, part), { recursive: true });
   symlinkSync(join(ROOT, 'cdk/node_modules'), join(checkout, 'cdk/node_modules'));
   const settings = JSON.parse(readFileSync(join(ROOT, 'cdk/example/settings.json'), 'utf8')) as object;
