@@ -31,7 +31,7 @@ function copy(stack: string, of = settings): { all: Parsed[]; get: (kind: string
   return { all, get };
 }
 
-/** A deployment whose settings.json says something else. */
+/** A deployment with something else in its settings.json. */
 function loadedWith(changed: object, of = '../example'): void {
   const folder = mkdtempSync(join(tmpdir(), 'wallet-settings-'));
   cpSync(fileURLToPath(new URL(of, import.meta.url)), folder, { recursive: true });

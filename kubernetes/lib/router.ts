@@ -39,7 +39,7 @@ export function router(settings: Settings): Manifest[] {
   const looked = { component: 'router', port: 'admin', number: PORTS.admin };
   const work = {
     component: 'router',
-    // No customer asks in the second Region, by whose answers a version could be judged: it comes with the manifests.
+    // In the second Region no customer asks, so nothing could judge a version: it comes with the manifests.
     ...(!isHome && { image: routerVersions[routerVersion]! }),
     args: [
       `--listen=0.0.0.0:${PORTS.public}`,

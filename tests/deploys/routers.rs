@@ -28,7 +28,7 @@ async fn versions(fleet: &Fleet) -> [String; 2] {
     [of(fleet.ports.router_admin()).await, of(fleet.ports.second_router_admin()).await]
 }
 
-/// Customers of each router, whose requests are repeated when it restarts.
+/// Customers of each router; their requests are repeated when it restarts.
 async fn customers_of_both(fleet: &Fleet) -> [Running; 2] {
     let first = customers_at(fleet, fleet.ports.router(), RATE, MIX, true).await;
     [first, customers_at(fleet, fleet.ports.second_router(), RATE, MIX, true).await]

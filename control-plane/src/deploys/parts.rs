@@ -52,7 +52,7 @@ impl FromStr for NamedRouter {
 }
 
 impl Routers {
-    /// `plain` and `over_tls`: the ways to routers whose URLs begin so. The second is absent where this process has no
+    /// `plain` and `over_tls`: the ways to routers with such URLs. The second is absent where this process has no
     /// certificate. All routers of a deployment are asked in the same way.
     pub fn new(named: Vec<NamedRouter>, over_tls: Option<Instances>) -> std::result::Result<Self, String> {
         let is_tls = named.first().is_some_and(|one| one.is_tls);

@@ -113,13 +113,13 @@ async fn plan(deploys: &Arc<Deploys>, wanted: &StartDeploy) -> Result<DeployPlan
 /// What a part's instances run. All of them have to say so: what does not answer now could not be put back either.
 async fn of_part(deploys: &Arc<Deploys>, of: Program, part: &Part) -> Result<Vec<InstancePlan>> {
     let asked = part.instances.iter().map(|instance| deploys.page(of, instance));
-    let told = part.instances.iter().zip(join_all(asked).await);
-    let told = told.map(|(instance, page)| match page {
+    let said = part.instances.iter().zip(join_all(asked).await);
+    let said = said.map(|(instance, page)| match page {
         Ok(page) => Ok(InstancePlan { id: instance.id.clone(), before: page.version }),
         Err(why) => {
             let detail = format!("{} does not say what it runs: {why}", instance.id);
             Err(refused(Refusal::InstanceSilent, detail))
         }
     });
-    told.collect()
+    said.collect()
 }

@@ -94,7 +94,7 @@ impl Watch {
     }
 
     /// Takes in what an instance of the wave reports; returns what is wrong with it.
-    fn heard(&mut self, instance: &InstanceEntry, answer: Told, version: &Version) -> Option<String> {
+    fn heard(&mut self, instance: &InstanceEntry, answer: Answer, version: &Version) -> Option<String> {
         let id = &instance.id;
         let nothing = || Known { processes: HashMap::new(), heard: Instant::now() };
         let page = match answer {
@@ -128,18 +128,18 @@ impl Since {
     }
 }
 
-type Told = Result<Page, String>;
+type Answer = Result<Page, String>;
 
 /// What all instances of these parts say.
-async fn pages(deploys: &Deploys, of: Program, parts: &[Part], wanted: &[&PartId]) -> Vec<(InstanceEntry, Told)> {
+async fn pages(deploys: &Deploys, of: Program, parts: &[Part], wanted: &[&PartId]) -> Vec<(InstanceEntry, Answer)> {
     let instances = parts.iter().filter(|part| wanted.contains(&&part.id)).flat_map(|part| &part.instances);
     let asked = instances.map(async |instance| (instance.clone(), deploys.page(of, instance).await));
     join_all(asked).await
 }
 
 /// The figures of each process, under a name of its own.
-fn named(told: Vec<(InstanceEntry, Told)>) -> impl Iterator<Item = (String, Figures)> {
-    told.into_iter().filter_map(|(instance, answer)| {
+fn named(answers: Vec<(InstanceEntry, Answer)>) -> impl Iterator<Item = (String, Figures)> {
+    answers.into_iter().filter_map(|(instance, answer)| {
         let page = answer.ok()?;
         Some((format!("{} of {}", instance.id, page.started_ms), page.figures))
     })
@@ -186,7 +186,7 @@ mod tests {
 
     const REPLACED_MS: i64 = 1_800_000_000_000;
 
-    fn page(version: &str, started_ms: u64, requests: u64) -> Told {
+    fn page(version: &str, started_ms: u64, requests: u64) -> Answer {
         let counts = Counts { requests, ..Counts::default() };
         let figures = Figures(BTreeMap::from([("/withdraw".to_owned(), counts)]));
         Ok(Page { version: Version::parse(version).expect("sound"), started_ms, figures })
@@ -237,8 +237,8 @@ mod tests {
     fn what_others_count_is_told_apart_by_process() {
         let mut since = Since::default();
         let mut read = |started, requests| {
-            let told = vec![(instance(), page("1.0.0", started, requests))];
-            since.of(named(told)).whole().requests
+            let answers = vec![(instance(), page("1.0.0", started, requests))];
+            since.of(named(answers)).whole().requests
         };
         assert_eq!([read(1, 100), read(2, 10), read(1, 130), read(2, 15)], [0, 0, 30, 5]);
     }
