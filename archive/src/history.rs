@@ -49,7 +49,8 @@ impl Archive {
         Ok(History { blocks, findings })
     }
 
-    /// What the log lacks of a chain and packs have: a wallet that moves leaves them out of the log of its new cell.
+    /// What the log lacks of a chain and packs have: a wallet that moves leaves them out of the log of its new cell. Of a
+    /// wallet that has left, packs have later blocks too, which are no part of this log.
     async fn add_packed(
         &self,
         wallet: WalletId,
@@ -57,10 +58,15 @@ impl Archive {
         blocks: &mut BTreeMap<u64, Block>,
     ) -> Result<(), ArchiveError> {
         let Some(beginning) = blocks.first_key_value().map(|(first, _)| *first) else { return Ok(()) };
+        // Whatever it left out came before that time.
+        let is_cut = blocks.len() == 1 && beginning == 0;
         let mut due = beginning;
         loop {
             while blocks.contains_key(&due) {
                 due = due.saturating_add(1);
+            }
+            if !is_cut && blocks.last_key_value().is_none_or(|(last, _)| *last < due) {
+                return Ok(());
             }
             let Some(pack) = self.pack(wallet, self.pack_of(due)).await? else { return Ok(()) };
             for block in pack.into_iter().filter(|block| block.at <= until) {

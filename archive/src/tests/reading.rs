@@ -124,6 +124,25 @@ proptest! {
         }
     }
 
+    /// Packs are of all cells: what a wallet did after it had left is not this cell's history.
+    #[test]
+    fn the_history_of_a_cell_ends_where_its_log_does(seed: u64) {
+        let mut rng = Rng::with_seed(seed);
+        let world = World::new(&mut rng, 4, 60);
+        let archive = archive().with_packs_of(PACK_BLOCKS);
+        for (wallet, chain) in world.chains.iter().filter(|(_, chain)| chain.len() > 2) {
+            let whole = chain.len() / PACK_BLOCKS as usize * PACK_BLOCKS as usize;
+            for pack in chain[..whole].chunks(PACK_BLOCKS as usize) {
+                block_on(archive.put_pack(pack)).expect("it answers");
+            }
+            let known = rng.usize(2..=chain.len());
+            let last = block_on(archive.newest(0)).expect("it answers");
+            block_on(append(&mut rng, &archive, last, chain[..known].to_vec()));
+            let history = block_on(archive.history(*wallet, Timestamp::MAX)).expect("it answers");
+            prop_assert_eq!(&history.blocks, &chain[..known]);
+        }
+    }
+
     #[test]
     fn a_fork_or_a_hole_is_named_wherever_it_is(seed: u64, is_hole: bool) {
         let mut rng = Rng::with_seed(seed);

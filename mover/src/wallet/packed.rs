@@ -46,12 +46,15 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
             return self.look(wallet, None).await;
         };
         let fetched = stream::iter(0..packs.pack_of(unpacked));
-        let fetch =
-            |pack| async move { Ok(packs.pack(wallet, pack).await.map_err(StoreError::from)?.unwrap_or_default()) };
+        let fetch = |pack| async move { Ok::<_, StoreError>(packs.pack(wallet, pack).await?.unwrap_or_default()) };
         let mut fetched = fetched.map(fetch).buffered(FETCHED_AT_ONCE);
         let (mut last, mut before) = (prefix, None::<Block>);
-        while let Some(mut blocks) = fetched.try_next().await.map_err(|error: StoreError| error)? {
-            self.check_stop()?;
+        // Once the wallet has left the source, what is missing is never left for later.
+        let may_stop = seen.source.as_ref().is_some_and(|head| head.home == self.route.from.cell);
+        while let Some(mut blocks) = fetched.try_next().await? {
+            if may_stop {
+                self.check_stop()?;
+            }
             if before.is_none() {
                 before = blocks.first().filter(|block| block.hash == last.hash).cloned();
             }
