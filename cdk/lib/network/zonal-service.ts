@@ -130,7 +130,7 @@ export class ZonalService extends Construct {
   /** Fewer than one process in service anywhere is unwell; so is one that stays out of it. */
   watch(alarms: Alarms, name: string): void {
     alarms.add(
-      `${name}-nobody`,
+      `${name}-none-in-service`,
       this.targets.metrics.healthyHostCount({ statistic: 'Minimum', period: Duration.minutes(1) }),
       { below: 1, minutes: 2, silence: 'unwell', why: `No process behind the load balancer of ${name}` },
     );
