@@ -40,7 +40,7 @@ pub async fn connect(connection: &Connection) -> Client {
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX).with_initial_backoff(BACKOFF_FIRST);
-    let config = client_config(connection).await.retry_config(retries).timeout_config(timeouts);
+    let config = Box::pin(client_config(connection)).await.retry_config(retries).timeout_config(timeouts);
     Client::from_conf(config.build())
 }
 

@@ -52,7 +52,7 @@ impl<S: Store, H: Holds> Mover<'_, S, H> {
     pub async fn move_wallet(&self, wallet: WalletId) -> Result<Moved, MoveError> {
         let _place = self.pace.place().await;
         let mut chase = Chase::default();
-        let moved = self.steps(wallet, &mut chase).await;
+        let moved = Box::pin(self.steps(wallet, &mut chase)).await;
         if chase.is_slow() {
             self.holds.release(wallet).await;
         }

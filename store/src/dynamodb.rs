@@ -3,6 +3,8 @@
 //!
 //! The SDK's own retries are off: a retry that hides a lost answer would turn our own write into a "conflict". What
 //! is retried, and when a write must be read back, is decided in [`super::commit`].
+//!
+//! A call of the SDK is a future of many kilobytes. It is boxed where it is made, so that no caller carries it on its stack.
 
 mod cell_rows;
 mod changes;
@@ -30,6 +32,7 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::builders::ConditionCheckBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, Select, TransactWriteItem};
+use futures_util::FutureExt;
 use ledger::block::Block;
 use ledger::marks::MarkRun;
 use ledger::snapshots::Snapshot;
@@ -55,7 +58,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client with this store's timeouts and no retries of its own; its calls are watched.
 pub async fn connect(connection: &Connection) -> Client {
-    let config = client_config(connection)
+    let config = Box::pin(client_config(connection))
         .await
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts())
@@ -164,6 +167,7 @@ impl DynamoStore {
             .customize()
             .interceptor(signed)
             .send()
+            .boxed()
             .await
             .map(drop)
             .map_err(|error| errors::put_failed(&error))
@@ -180,7 +184,7 @@ impl DynamoStore {
         }
         let (items, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let call = self.client.transact_write_items().set_transact_items(Some(items));
-        let sent = call.customize().interceptor(signed).send().await;
+        let sent = call.customize().interceptor(signed).send().boxed().await;
         sent.map(drop).map_err(|error| errors::transaction_failed(&sources, &error))
     }
 
@@ -196,11 +200,11 @@ impl DynamoStore {
     /// Writes a row of `snapshots` that follows from blocks: every writer writes the same.
     async fn put_derived(&self, item: items::Item) -> Result<(), StoreError> {
         let put = self.client.put_item().table_name(&self.snapshots).set_item(Some(item));
-        put.send().await.map(drop).map_err(|error| errors::write_failed(&error))
+        put.send().boxed().await.map(drop).map_err(|error| errors::write_failed(&error))
     }
 
     async fn get(&self, table: &str, key: items::Item) -> Result<Option<items::Item>, StoreError> {
-        let answer = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().await;
+        let answer = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().boxed().await;
         answer.map(|output| output.item).map_err(|error| errors::read_failed(&error))
     }
 }
@@ -228,6 +232,7 @@ impl Chains for DynamoStore {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .consistent_read(true)
             .send()
+            .boxed()
             .await
             .map_err(|error| errors::read_failed(&error))?;
         let blocks = answer.items().iter().map(|item| items::to_block(wallet, item)).collect::<Result<_, _>>()?;
@@ -269,6 +274,7 @@ impl Chains for DynamoStore {
             .scan_index_forward(false)
             .consistent_read(true)
             .send()
+            .boxed()
             .await
             .map_err(|error| errors::read_failed(&error))?;
         let runs = answer.items().iter().map(items::to_mark_run).collect::<Result<_, _>>()?;
@@ -289,6 +295,7 @@ impl Chains for DynamoStore {
             .select(Select::AllAttributes)
             .consistent_read(true)
             .send()
+            .boxed()
             .await
             .map_err(|error| errors::read_failed(&error))?;
         answer.items().first().map(items::to_snapshot).transpose()

@@ -83,7 +83,7 @@ impl Worker {
 
     /// Does the one thing that comes next. After a panic the deploy waits for an operator; a rollback has failed.
     pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        match caught(self.advance_once(number, memory)).await {
+        match caught(Box::pin(self.advance_once(number, memory))).await {
             Ok(advanced) => advanced,
             Err(why) => match self.mine(number).await? {
                 Some(deploy) => {
@@ -112,7 +112,7 @@ impl Worker {
             DeployState::Observing => self.observe(deploy).await,
             DeployState::Rolling => self.roll(deploy, memory).await,
             DeployState::Baking => self.bake(deploy, memory).await,
-            DeployState::RollingBack => self.put_back(deploy, memory).await,
+            DeployState::RollingBack => Box::pin(self.put_back(deploy, memory)).await,
             _ => Ok(Advanced::Rest),
         }
     }

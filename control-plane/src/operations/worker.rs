@@ -72,7 +72,7 @@ impl Worker {
 
     /// Does the one thing that comes next. A panic fails the operation, which can then be resumed or aborted.
     pub async fn advance(&self, number: u64, memory: &mut Memory) -> Result<Advanced> {
-        match caught(self.advance_once(number, memory)).await {
+        match caught(Box::pin(self.advance_once(number, memory))).await {
             Ok(advanced) => advanced,
             Err(why) => match self.mine(number).await? {
                 Some(operation) => self.happen(operation, Event::Fail, Some(why)).await,

@@ -90,7 +90,7 @@ impl Snapshots {
         {
             return Arc::clone(last);
         }
-        let snapshot = Arc::new(gather(control, &mut kept).await);
+        let snapshot = Arc::new(Box::pin(gather(control, &mut kept)).await);
         kept.last = Some((Instant::now(), Arc::clone(&snapshot)));
         snapshot
     }

@@ -2,6 +2,7 @@
 //! item, attribute by attribute: so nothing beside the canonical bytes can differ unseen either.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::FutureExt;
 use ledger::block::Block;
 use topology::WalletId;
 
@@ -24,7 +25,7 @@ impl DynamoStore {
             .expression_attribute_values(":first", AttributeValue::N(first.to_string()))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .consistent_read(true);
-        let answer = query.send().await.map_err(|error| errors::read_failed(&error))?;
+        let answer = query.send().boxed().await.map_err(|error| errors::read_failed(&error))?;
         let stored = |item: &items::Item| {
             let value = items::to_block(wallet, item).map_err(|error| error.to_string());
             let value = value.and_then(|block| same(item, &items::block(&block)).map(|()| block));
@@ -50,7 +51,7 @@ impl DynamoStore {
             .expression_attribute_values(":after", AttributeValue::S(after.unwrap_or(" ").to_owned()))
             .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .consistent_read(true);
-        let answer = query.send().await.map_err(|error| errors::read_failed(&error))?;
+        let answer = query.send().boxed().await.map_err(|error| errors::read_failed(&error))?;
         let stored = |item: &items::Item| {
             let key = items::field_text(item, "s")?.to_owned();
             let value = derived(wallet, &key, item).map_err(|error| error.to_string());

@@ -36,7 +36,7 @@ const UNKNOWN: &str = "ValidationException";
 
 /// A client for the streams of the same tables.
 pub async fn connect_streams(connection: &Connection) -> Client {
-    let config = aws_sdk_dynamodbstreams::config::Builder::from(&shared_config(connection).await);
+    let config = aws_sdk_dynamodbstreams::config::Builder::from(&Box::pin(shared_config(connection)).await);
     let config = config
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts())
