@@ -2,7 +2,7 @@
 //! docs/adr/0017 says why it is done so.
 //!
 //! It must never call a version sound for want of requests, of the version or of what it is compared with: it says how many
-//! it needs.
+//! it needs. Where the controls cannot show a rise, few or failing, the version's own errors have to rule it out.
 
 use control_api::{DeployLimits, Says, Verdict};
 use topology::slo::Slo;
@@ -14,6 +14,9 @@ use super::statistics::{Errors, NEEDED_MAX, errors_met, least_requests, more_err
 const ALPHA: f64 = 0.01;
 /// A rise as large as the limits say is noticed with this probability.
 const POWER: f64 = 0.9;
+/// Where only its own errors say it, a version that fails as often as the rise alone passes a look by chance: 1 in 1,000.
+/// Looks follow one another, so this is far below what [`POWER`] leaves.
+const SURE: f64 = 0.999;
 /// The figures of one wave are looked at so often, at most.
 pub const LOOKS_MAX: u32 = 200;
 /// Routes, each compared in three ways with two controls: each look is so many tests at most.
@@ -61,7 +64,8 @@ pub fn judge(seen: Seen<'_>, limits: &DeployLimits, looks: u32) -> Verdict {
         findings.extend(errors(ALL, &wholes.1, [&wholes.2, &wholes.3], limits));
     }
     let controls = [wholes.2.errors(), wholes.3.errors()];
-    let (needed, has) = (needed(controls, limits), wholes.1.requests);
+    let (tried, has) = (wholes.1.errors(), wholes.1.requests);
+    let needed = needed(controls, limits).or_else(|| needed_alone(tried, controls, limits));
     let needs = needed.unwrap_or(NEEDED_MAX);
     let needs_of_each = if needed.is_none() { needed_of_each(controls, limits) } else { None };
     let says = match () {
@@ -82,6 +86,17 @@ fn needed(controls: [Errors; 2], limits: &DeployLimits) -> Option<u64> {
         let wave = Errors { errors: errors_met(requests, worse, POWER), requests };
         fails_more(wave, controls, limits)
     })
+}
+
+/// So many requests of the wave are enough whatever the controls met, if it goes on failing as seldom as until now: a version
+/// that fails as often as the rise alone would have met more errors. What is usual only adds to that.
+fn needed_alone(wave: Errors, controls: [Errors; 2], limits: &DeployLimits) -> Option<u64> {
+    let rise = limits.rise_percent / 100.0;
+    let is_compared = controls.iter().any(|control| control.requests > 0);
+    if !is_compared || wave.requests == 0 || wave.rate() >= rise || rise >= 1.0 {
+        return None;
+    }
+    least_requests(|requests| errors_met(requests, rise, SURE) > (wave.rate() * requests as f64).round() as u64)
 }
 
 /// So many requests of the wave are enough, against one control of as many with the usual rate.

@@ -204,7 +204,8 @@ impl DynamoStore {
     }
 
     async fn get(&self, table: &str, key: items::Item) -> Result<Option<items::Item>, StoreError> {
-        let answer = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().boxed().await;
+        let answer =
+            self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true).send().boxed().await;
         answer.map(|output| output.item).map_err(|error| errors::read_failed(&error))
     }
 }
