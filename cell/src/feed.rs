@@ -11,6 +11,7 @@ pub(crate) mod tests;
 
 use std::time::Duration;
 
+use ledger::Timestamp;
 use metrics::gauge;
 use serde::{Deserialize, Serialize};
 use store::{Position, Store, StoreError};
@@ -92,7 +93,7 @@ fn held(held: bool) -> Result<(), Stopped> {
 
 impl<S: Store> Feed<S> {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        publish_lag(Duration::ZERO);
+        publish_not_following();
         let mut watch = Watch::with_lease(LEASE);
         while jobs::pause(POLL, &mut stop).await {
             match self.turn(&mut watch, &mut stop).await {
@@ -107,14 +108,20 @@ impl<S: Store> Feed<S> {
         let seen = jobs::look::<S, Progress>(&self.store, &self.clock, JOB, watch).await?;
         let Some(lease) = seen.take(&self.owner).await? else { return Ok(()) };
         let ended = Following::new(self, lease).run(stop).await;
-        publish_lag(Duration::ZERO);
+        publish_not_following();
         ended
     }
 }
 
-/// How far the feed is behind.
-fn publish_lag(lag: Duration) {
+/// How far the feed is behind, and up to which time it has read.
+fn publish_read(until: Timestamp, lag: Duration) {
     gauge!("cell_feed_lag_seconds").set(lag.as_secs_f64());
+    gauge!("cell_feed_read_until_timestamp_seconds").set(until.micros() as f64 / 1_000_000.0);
+}
+
+fn publish_not_following() {
+    gauge!("cell_feed_lag_seconds").set(0.0);
+    gauge!("cell_feed_read_until_timestamp_seconds").set(0.0);
 }
 
 impl Figures {

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use ledger::Timestamp;
+use ledger::{Block, Timestamp};
+use metrics::counter;
 use store::{Position, Store, StoreError, retry};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use topology::WalletId;
+use topology::{CellId, WalletId};
 use tracing::{error, info, warn};
 
-use super::{Feed, Open, OpenWallets, Progress, Stopped, Walk, held, publish_lag};
+use super::{Feed, Open, OpenWallets, Progress, Stopped, Walk, held, publish_read};
 use crate::jobs::{self, Lease};
 use crate::walk::{self, Heads, PAGE_EVERY};
 
@@ -119,16 +120,21 @@ impl<'a, S: Store> Following<'a, S> {
             error!(record, what, "a record of the change stream is no sound block");
         }
         batch.blocks.iter().for_each(|block| self.open.take(block));
-        self.feed.hot.count(&batch.blocks, self.feed.clock.now());
+        self.count(&batch.blocks);
         self.is_changed |= self.position != batch.position;
         self.position = batch.position;
         let newest = batch.blocks.iter().map(|block| block.at).max();
         match newest {
-            Some(newest) if batch.is_behind => publish_lag(self.since(newest)),
+            Some(newest) if batch.is_behind => publish_read(newest, self.since(newest)),
             None if batch.is_behind => {}
-            _ => publish_lag(Duration::ZERO),
+            _ => publish_read(self.feed.clock.now(), Duration::ZERO),
         }
         Ok(batch.is_behind)
+    }
+
+    fn count(&self, blocks: &[Block]) {
+        self.feed.hot.count(blocks, self.feed.clock.now());
+        counter!("cell_feed_entries_total").increment(own_entries(&self.feed.cell, blocks));
     }
 
     fn since(&self, time: Timestamp) -> Duration {
@@ -203,4 +209,9 @@ impl<'a, S: Store> Following<'a, S> {
         let found = found.take_while(|found| self.feed.found.try_send(*found).is_ok());
         self.handed = found.last().map(|(wallet, _)| wallet).or(self.handed);
     }
+}
+
+/// Entries that the cell wrote. A wallet that moves in brings blocks that another cell wrote.
+pub(super) fn own_entries(cell: &CellId, blocks: &[Block]) -> u64 {
+    blocks.iter().filter(|block| block.home == *cell).map(|block| block.entries.len() as u64).sum()
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ledger::{Append, Block, Hash, Timestamp, WalletState};
+use ledger::{Append, Block, Entry, EntryKind, Hash, Money, Timestamp, WalletState};
 use store::memory::{Fate, FaultPlan, MAX_LOG_BLOCKS, MemoryStore};
 use store::{CellRows, Chains, Genesis, MAX_CELL_ROW_BYTES, MAX_POSITION_SHARDS};
 use tokio::task::JoinHandle;
@@ -233,6 +233,16 @@ async fn a_wallet_is_read_again_where_the_stream_has_left_a_block_out() {
     sleep(Duration::from_secs(120)).await;
     assert_eq!(instance.finds().await, []);
     instance.end().await;
+}
+
+#[test]
+fn what_a_wallet_that_moves_in_brings_is_no_write_of_the_cell() {
+    let opened = |home: &str| {
+        let entry = Entry::new(Uuid::from_u128(7), EntryKind::Opened, Money::ZERO, Money::ZERO);
+        Block { entries: vec![entry.clone(), entry], ..block(wallet(1), 1, 0, home) }
+    };
+    let read = [opened("cell-2"), opened(HERE), block(wallet(2), 1, 0, HERE), opened(HERE)];
+    assert_eq!(following::own_entries(&cell(HERE), &read), 4);
 }
 
 #[test]
