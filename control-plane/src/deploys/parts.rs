@@ -171,4 +171,24 @@ mod tests {
         assert_eq!(of(Program::Cells), ["b"]);
         assert_eq!(of(Program::Routers), ["b", "c"]);
     }
+
+    #[test]
+    fn of_a_split_cell_another_process_of_the_role_has_to_be_ready() {
+        let entry = |id: &str, role| InstanceEntry {
+            id: InstanceId(id.to_owned()),
+            address: "h:1".to_owned(),
+            role,
+            zone: None,
+        };
+        let (money, wallets) = (Role::Transactions, Role::Accounts);
+        let instances = vec![entry("a", money), entry("b", wallets), entry("c", money), entry("d", wallets)];
+        let part = Part { id: PartId("one".to_owned()), instances };
+        let parts = [part.clone()];
+        let of = |at: usize| {
+            let found = alike(Program::Cells, &parts, &part.id, &part.instances[at]);
+            found.map(|entry| entry.id.0.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(0), ["c"]);
+        assert_eq!(of(1), ["d"]);
+    }
 }

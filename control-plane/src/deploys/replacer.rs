@@ -11,7 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use control_api::{PartId, Program};
-use topology::{InstanceId, Version, ZoneId};
+use topology::{InstanceId, Role, Version, ZoneId};
 
 /// One instance, and what it is to run from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Order {
     pub part: PartId,
     pub instance: InstanceId,
     pub zone: Option<ZoneId>,
+    /// What the instance does in its cell: a zone may have one for each role. Of a router: everything.
+    pub role: Role,
     pub version: Version,
     /// Rises from one order to the next: a receiver of an older one after a newer one need not
     /// obey.

@@ -187,15 +187,7 @@ impl Worker {
         let entry = own.into_iter().find(|entry| &entry.id == instance);
         let entry = entry.ok_or_else(|| Trouble::Fatal(format!("{instance} is not registered any more")))?;
         self.others_are_ready(deploy.of, &parts, part, entry).await?;
-        let order = Order {
-            deploy: deploy.id().to_string(),
-            of: deploy.of,
-            part: part.clone(),
-            instance: instance.clone(),
-            zone: entry.zone.clone(),
-            version: version.clone(),
-            number: deploy.order(),
-        };
+        let order = ordered(deploy, part, entry, version);
         tracing::info!(deploy = %deploy.id(), %instance, %version, "replacing");
         self.replacer.replace(&order).await?;
         let deadline = Instant::now() + READY_PATIENCE;
@@ -233,5 +225,19 @@ impl Worker {
         }
         let Some(first) = others.first() else { return Ok(()) };
         Err(Trouble::Later(format!("no other instance is ready, {} for one: {} stays", first.id, entry.id)))
+    }
+}
+
+/// What is asked of the replacer for this instance, as the placement has it now.
+pub fn ordered(deploy: &Deploy, part: &PartId, entry: &InstanceEntry, version: &Version) -> Order {
+    Order {
+        deploy: deploy.id().to_string(),
+        of: deploy.of,
+        part: part.clone(),
+        instance: entry.id.clone(),
+        zone: entry.zone.clone(),
+        role: entry.role,
+        version: version.clone(),
+        number: deploy.order(),
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use control_api::{DeployLimits, DeployState, InstancePlan, PartId, PartPlan, Program, now_rfc3339};
-use topology::{InstanceId, Version};
+use topology::{InstanceEntry, InstanceId, Role, Version, ZoneId};
 
 use super::fixture::{Fixture, because, cell_id};
 use crate::clock::now_ms;
 use crate::deploys::record::{Deploy, Wave};
 use crate::deploys::replacer::{Order, Replaced, Replacer};
-use crate::deploys::worker::{Memory, Worker};
+use crate::deploys::worker::{Memory, Worker, ordered};
 use crate::jobs::worker::Advanced;
 
 struct Breaks;
@@ -70,6 +70,17 @@ fn a_deploy_that_was_stored_before_there_were_routers_is_of_cells() {
     assert_eq!(stored["waves"][0]["cells"][0]["cell"], "cell-1", "as it has always been stored");
     let read: Deploy = serde_json::from_value(stored).expect("an earlier row");
     assert_eq!(read, deploy);
+}
+
+#[test]
+fn an_order_names_the_zone_and_the_role_of_its_instance() {
+    let zone = ZoneId::parse("z1").ok();
+    for role in Role::EACH {
+        let id = InstanceId("cell-1-a".into());
+        let entry = InstanceEntry { id: id.clone(), address: "h:1".into(), role, zone: zone.clone() };
+        let order = ordered(&rolling(), &PartId("cell-1".into()), &entry, &version("2.0.0"));
+        assert_eq!((order.role, order.zone, order.instance), (role, zone.clone(), id));
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Replacer for Configured {
             let cell = if order.of == Program::Cells { &order.part.0 } else { "" };
             command.env("DEPLOY", &order.deploy).env("OF", order.of.as_str()).env("CELL", cell);
             command.env("ZONE", order.zone.as_ref().map_or("", |zone| zone.as_str()));
+            command.env("ROLE", order.role.name());
             command.env("INSTANCE", order.instance.to_string()).env("VERSION", order.version.as_str());
             command.env("ORDER", order.number.to_string());
             let bound = Duration::from_secs(settings.timeout_seconds);
@@ -83,7 +84,7 @@ impl Replacer for Configured {
 #[cfg(test)]
 mod tests {
     use control_api::PartId;
-    use topology::{InstanceId, Version, ZoneId};
+    use topology::{InstanceId, Role, Version, ZoneId};
 
     use super::*;
 
@@ -98,6 +99,7 @@ mod tests {
             part: PartId("cell-1".into()),
             instance: InstanceId("cell-1-a".into()),
             zone: Some(ZoneId::parse("z1").expect("sound")),
+            role: Role::Accounts,
             version: Version::parse("v2").expect("sound"),
             number: 7,
         };
@@ -106,9 +108,12 @@ mod tests {
             std::fs::write(&file, settings.to_string()).expect("written");
             Configured(file.clone()).replace(&order).await
         };
-        let echo = format!("echo $DEPLOY $OF $CELL $ZONE $INSTANCE $VERSION $ORDER > {}", log.display());
+        let echo = format!("echo $DEPLOY $OF $CELL $ZONE $ROLE $INSTANCE $VERSION $ORDER > {}", log.display());
         assert_eq!(run(echo, 5).await, Ok(()));
-        assert_eq!(std::fs::read_to_string(&log).expect("written"), "deploy-3 cells cell-1 z1 cell-1-a v2 7\n");
+        assert_eq!(
+            std::fs::read_to_string(&log).expect("written"),
+            "deploy-3 cells cell-1 z1 accounts cell-1-a v2 7\n"
+        );
         let failed = run("echo no such image >&2; exit 1".into(), 5).await;
         assert!(matches!(&failed, Err(Trouble::Fatal(why)) if why.ends_with("no such image")), "{failed:?}");
         assert!(matches!(run("exit 75".into(), 5).await, Err(Trouble::Later(_))));

@@ -1,6 +1,7 @@
 //! Instances on Kubernetes: an instance is a zone of its cell, which has one Deployment, `cell-<zone>`, in the cell's own
 //! cluster, or a zone of the routers, `router-<zone>` in theirs; a cell with a second Region has one cluster in each, and
-//! the zone says in which. The Deployment is given the version's image, and Kubernetes replaces its pods: a new one is ready,
+//! the zone says in which. A cell with split roles has two instances in each zone, and a Deployment for each:
+//! `cell-<zone>-accounts` and `cell-<zone>-transactions`. The Deployment is given the version's image, and Kubernetes replaces its pods: a new one is ready,
 //! and its load balancer knows it, before an old one leaves.
 //!
 //! The API server decides between two control planes: a Deployment is changed only as it was read, and says which order it
@@ -13,6 +14,8 @@ mod settings;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use topology::{Role, ZoneId};
 
 use self::api::{Api, ApiError};
 use self::rollout::{Rollout, Step};
@@ -39,8 +42,16 @@ impl Replacer for Kubernetes {
             let mut api = Api::of(cluster).await.map_err(later)?;
             let container = order.of.binary();
             let wanted = Rollout { container, image, order: order.number };
-            roll_out(&mut api, &format!("{container}-{zone}"), &wanted).await
+            roll_out(&mut api, &named(container, zone, order.role), &wanted).await
         })
+    }
+}
+
+/// The Deployment of an instance, as the manifests name it (`kubernetes/lib/workload.ts`).
+fn named(container: &str, zone: &ZoneId, role: Role) -> String {
+    match role {
+        Role::All => format!("{container}-{zone}"),
+        Role::Accounts | Role::Transactions => format!("{container}-{zone}-{role}"),
     }
 }
 

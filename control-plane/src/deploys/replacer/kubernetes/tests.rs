@@ -7,9 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use control_api::{PartId, Program};
 use serde_json::{Value, json};
-use topology::{Version, ZoneId};
+use topology::{Role, Version, ZoneId};
 
 use super::eks::signed;
+use super::named;
 use super::rollout::{ORDER, Rollout, Step};
 use super::settings::{self, Eks, Settings};
 
@@ -124,6 +125,13 @@ fn the_file_says_what_is_wrong_with_it() {
         assert!(error.contains(said), "{of}: {error}");
     }
     let _ = std::fs::remove_file(path);
+}
+
+#[test]
+fn each_role_of_a_zone_has_a_deployment_of_its_own() {
+    let zone = ZoneId::parse("eu-west-1a").expect("sound");
+    let names = Role::EACH.map(|role| named("cell", &zone, role));
+    assert_eq!(names, ["cell-eu-west-1a", "cell-eu-west-1a-accounts", "cell-eu-west-1a-transactions"]);
 }
 
 #[test]
