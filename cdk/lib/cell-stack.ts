@@ -8,6 +8,7 @@ import { Alarms } from './alarms.ts';
 import type { Watched } from './alarms.ts';
 import { byCell, ownPartOnly, statements } from './archive-uses.ts';
 import { budget } from './budget.ts';
+import { cellTargets, ofRole, portOf, rolesOf } from './cell-roles.ts';
 import { archiveRegion } from './cells-toml.ts';
 import { Cluster } from './cluster.ts';
 import type { AwsConfig, Settings } from './deployment-config.ts';
@@ -55,22 +56,18 @@ export class CellStack extends ZonedStack {
     new ProcessLogs(this, 'Logs', stack, 'cell', cluster);
     this.letsControlPlane(config, cell, place, tables, cluster);
 
-    this.service = new ZonalService(this, 'Service', {
-      network,
-      cluster,
-      listen: PORTS.cell,
-      target: PORTS.cell,
-      output: 'CellTargets',
-    });
+    const roles = rolesOf(entry);
+    const [first, also] = roles.map((one) => ({ listen: portOf(one), target: PORTS.cell, output: cellTargets(one) }));
+    this.service = new ZonalService(this, 'Service', { network, cluster, ...first!, ...(also && { also }) });
     offer(this, this.service, [aws.router_account, aws.control_plane_account], others(config, place));
-    const router = { name: 'router', stack: stackOf('router', place), port: PORTS.internal };
+    const router = { name: 'router', stack: stackOf('router', place), ports: [PORTS.internal] };
     new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted: [router] });
 
     const topics = new Topics(this, 'Topics', stack, alerts);
     topics.publishedFrom(network, cluster);
     const alarms = new Alarms(this, 'Alarms', stack, topics);
     alarms.tables(tables);
-    this.service.watch(alarms, 'cell');
+    roles.forEach((one, door) => this.service.watch(alarms, ofRole('cell', one), door));
     ownAlarms(alarms, cell, entry.standby !== undefined);
     // Of the account, which has nothing but the cell in both of its Regions.
     if (cellBudgetUsd !== undefined && place.isHome) budget(this, clusterName(config, cell), cellBudgetUsd, topics);

@@ -72,7 +72,7 @@ export class ControlPlaneStack extends ZonedStack {
     });
     offer(this, this.service, [aws.router_account], others(config, place));
     // Those at home: no version is brought to the routers of a second Region by themselves.
-    const routers = { name: 'router', stack: 'router', port: PORTS.admin, zones: place.zones };
+    const routers = { name: 'router', stack: 'router', ports: [PORTS.admin], zones: place.zones };
     const wanted = [...(place.isHome ? [routers] : []), ...everyCell(config)];
     new PrivateLinks(this, 'Reaches', { network, services: privateServices, wanted });
 

@@ -1,6 +1,7 @@
 /**
  * A cells.toml that describes a deployment on AWS: what AWS asks for beyond what the processes do.
  */
+import { brokenRoles } from './cell-roles.ts';
 import { regionOf } from './cells-toml.ts';
 import type { CellConfig, Config } from './cells-toml.ts';
 import { cellRole, deployRole, operatorsRole, tablesRole, versionsRole } from './names.ts';
@@ -35,13 +36,10 @@ export function onAws(config: Config): AwsConfig {
   if (taken) throw new Error(`a cell cannot be called ${taken.id}: a stack is`);
   const elsewhere = config.cells.find((cell) => regionOf(config, cell) !== region);
   if (elsewhere) throw new Error(`${elsewhere.id} is in ${elsewhere.region}: clusters are built in ${region} alone`);
-  // One address of a zone leads to one deployment, which `ctl deploy` finds by the zone alone.
-  const split = config.cells.find(({ instances }) => instances.some(({ role }) => role !== 'all'));
-  if (split)
-    throw new Error(`${split.id}: roles cannot be split on AWS yet: kubernetes/README.md says what it would take`);
-  const what = brokenStandbys(config as AwsConfig) ?? longRole(config as AwsConfig);
+  const aws = config as AwsConfig;
+  const what = brokenStandbys(aws) ?? brokenRoles(aws) ?? longRole(aws);
   if (what !== undefined) throw new Error(what);
-  return config as AwsConfig;
+  return aws;
 }
 
 function brokenStandbys(config: AwsConfig): string | undefined {

@@ -7,7 +7,15 @@ import type { AwsConfig } from './deployment-config.ts';
 
 type Config = Pick<Whole, 'deployment'>;
 
-export const PORTS = { public: 8080, internal: 8081, admin: 8082, controlPlane: 8083, cell: 8091 } as const;
+/** `accounts` is a cell's too: where its load balancer has another role than at `cell` (cell-roles.ts). */
+export const PORTS = {
+  public: 8080,
+  internal: 8081,
+  admin: 8082,
+  controlPlane: 8083,
+  cell: 8091,
+  accounts: 8092,
+} as const;
 
 /** Private addresses end in this; certificates carry roles, not addresses. */
 export const PRIVATE_DOMAIN = 'wallet.internal';

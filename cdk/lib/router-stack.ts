@@ -63,7 +63,7 @@ export class RouterStack extends ZonedStack {
       wanted: [
         ...places(config).map((one) => {
           const stack = stackOf('control-plane', one);
-          return { name: stack, stack, port: PORTS.controlPlane };
+          return { name: stack, stack, ports: [PORTS.controlPlane] };
         }),
         ...everyCell(config),
       ],

@@ -10,12 +10,16 @@ import { Sandbox } from './scripts.ts';
 /** There is no cluster: `kubectl` notes what it is given, and answers as the test says. */
 describe('scripts/apply', () => {
   const two = load(fileURLToPath(new URL('../example-two-regions', import.meta.url)));
-  const written = mkdtempSync(join(tmpdir(), 'wallet-manifests-'));
-  for (const [path, text] of writtenOf(two)) {
-    mkdirSync(dirname(join(written, path)), { recursive: true });
-    writeFileSync(join(written, path), text);
-  }
-  afterAll(() => rmSync(written, { recursive: true }));
+  const split = load(fileURLToPath(new URL('../example-split-roles', import.meta.url)));
+  const [written, ofSplit] = [two, split].map((settings) => {
+    const folder = mkdtempSync(join(tmpdir(), 'wallet-manifests-'));
+    for (const [path, text] of writtenOf(settings)) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), text);
+    }
+    afterAll(() => rmSync(folder, { recursive: true }));
+    return folder;
+  }) as [string, string];
   const sandbox = new Sandbox();
   afterAll(() => rmSync(sandbox.folder, { recursive: true }));
   const manifests = (stack: string) => fileURLToPath(new URL(`../../kubernetes/example/${stack}`, import.meta.url));
@@ -38,6 +42,7 @@ describe('scripts/apply', () => {
     'kubectl',
     `echo "$*" | sed 's| /[^ ]*/| |' >> $kept/calls
     case "$*" in
+        *'get deployment cell-eu-west-1a-accounts cell-'* | *'get deployment cell-eu-west-1a cell-'*) echo "$OTHERS" ;;
         *'get deployment cell-eu-west-1b '*) echo "$THERE" ;;
         create*) cat "\${!#}" >> $kept/created ;;
         apply*/manifests) cat "\${!#}"/*.yaml > $kept/applied ;;
@@ -59,6 +64,7 @@ describe('scripts/apply', () => {
       JOB: 'Complete',
       LOST: '',
       THERE: '',
+      OTHERS: '',
       AUTHORITY: 'QUJD',
       WAITS: '',
       ...env,
@@ -96,6 +102,29 @@ describe('scripts/apply', () => {
     expect(created.match(/image: .*\/router@sha256:/g)).toHaveLength(3);
     expect(applied).toContain('name: router-eu-west-1a');
     expect(applied).not.toContain('/router@sha256:');
+  });
+
+  const both = { TARGETS: 'TransactionsTargets AccountsTargets', TransactionsTargets: arn, AccountsTargets: arn };
+
+  it('does the same with a cell of split roles, which has a deployment of each in each zone', () => {
+    const { status, created, applied } = apply('cell-1', both, join(ofSplit, 'cell-1'));
+    expect(status).toBe(0);
+    const names = ['a', 'b', 'c'].flatMap((at) =>
+      ['accounts', 'transactions'].map((role) => `cell-eu-west-1${at}-${role}`),
+    );
+    expect([...created.matchAll(/^ {2}name: (.*)$/gm)].map(([, name]) => name)).toEqual(names);
+    for (const name of names) expect(applied).toContain(`  name: ${name}\n`);
+    expect(applied).not.toContain('/cell@sha256:');
+  });
+
+  it.each([
+    ['splits the roles', 'deployment.apps/cell-eu-west-1a', both, () => join(ofSplit, 'cell-1')],
+    ['puts the roles together', 'deployment.apps/cell-eu-west-1a-accounts', { CellTargets: arn }, undefined],
+  ])('changes nothing where it %s of a cell that serves', (_, OTHERS, targets, folder) => {
+    const { status, said, created, applied } = apply('cell-1', { ...targets, OTHERS }, folder?.());
+    expect(status).not.toBe(0);
+    expect(said).toContain(`${OTHERS} with other roles: the roles of a cell that serves cannot be changed`);
+    expect([created, applied]).toEqual(['', '']);
   });
 
   it('leaves the image alone that a deployment runs', () => {

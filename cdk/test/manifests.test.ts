@@ -16,6 +16,7 @@ import { exampleText, resources, synthesized, twoRegionsText } from './synthesiz
 const settings = load(EXAMPLE);
 const expected = expectations(settings.config);
 const two = load(fileURLToPath(new URL('../example-two-regions', import.meta.url)));
+const split = load(fileURLToPath(new URL('../example-split-roles', import.meta.url)));
 const expectedOfTwo = expectations(two.config);
 const SECOND = 'cell-1-eu-central-1';
 type Parsed = any;
@@ -721,6 +722,7 @@ it.each([
 describe.each([
   ['in one Region', exampleText, settings],
   ['in two', twoRegionsText, two],
+  ['in two, with split roles', split.text, split],
 ])('what the two halves agree on %s', (_, cellsText, settings) => {
   const stacks = synthesized(cellsText);
   const expected = expectations(settings.config);
@@ -763,7 +765,8 @@ describe.each([
   });
 
   it('a process outlives the delay with which every target group lets go of it', () => {
-    const stops = pod(cell(copy('cell-1', settings).get)).containers[0].lifecycle.preStop.sleep.seconds;
+    const { get } = copy('cell-2', settings);
+    const stops = pod(cell(get)).containers[0].lifecycle.preStop.sleep.seconds;
     for (const stack of expected.keys()) {
       for (const { Properties } of resources(
         stacks.get(`wallet-${stack}`)!,
@@ -799,9 +802,10 @@ describe.each([
         copy(stack, settings).get('ConfigMap', 'collector').data['config.yaml'],
       )[0]!.toJS();
       const args = copy(stack, settings).all.flatMap((one) => one.spec?.template?.spec?.containers?.[0]?.args ?? []);
+      const processes = 3 * expected.get(stack)!.roles.length;
       expect(receivers.otlp.protocols.http.endpoint).toBe('0.0.0.0:4318');
-      expect(args.filter((arg) => arg === '--otlp-endpoint=http://collector:4318')).toHaveLength(3);
-      expect(args.filter((arg) => arg === `--trace-ratio=${settings.traceRatio}`)).toHaveLength(3);
+      expect(args.filter((arg) => arg === '--otlp-endpoint=http://collector:4318')).toHaveLength(processes);
+      expect(args.filter((arg) => arg === `--trace-ratio=${settings.traceRatio}`)).toHaveLength(processes);
       const { region } = expected.get(stack)!;
       expect(exporters.awsxray).toEqual({ region });
       expect(service.pipelines.traces.exporters).toEqual(['awsxray']);

@@ -385,11 +385,11 @@ describe('accounts', () => {
   });
 });
 
-it('a cell with processes for one role alone is refused, since the manifests have none', () => {
+it('a cell with processes for one role alone is refused: the rest of it would be done nowhere', () => {
   const address = '{ address = "eu-west-1a.cell-2.wallet.internal:8091",';
   const text = exampleText.replace(address, `${address} role = "accounts",`);
   expect(text).not.toBe(exampleText);
-  expect(() => synthesized(text)).toThrow('cell-2: roles cannot be split on AWS yet');
+  expect(() => synthesized(text)).toThrow('cell-2: roles are split, so there has to be an instance');
 });
 
 describe('what settings.json says', () => {

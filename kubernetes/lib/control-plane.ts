@@ -3,6 +3,7 @@
  * decided in its tables. Its configuration and its account are made before, for bootstrap.ts. In the
  * second Region it is created with no process, and applying it again starts and stops none.
  */
+import { cellPorts } from '../../cdk/lib/cell-roles.ts';
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { PORTS, archiveUrl } from '../../cdk/lib/names.ts';
 import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
@@ -89,7 +90,7 @@ export function controlPlane(settings: Settings): Manifest[] {
       // AWS, and the public address for canaries.
       to: [
         TO_COLLECTOR,
-        { to: 'network', port: PORTS.cell },
+        ...cellPorts(config).map((port) => ({ to: 'network', port }) as const),
         { to: 'network', port: PORTS.admin },
         { to: 'anywhere', port: 443 },
       ],

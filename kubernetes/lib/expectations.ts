@@ -1,5 +1,6 @@
 /** What cells.toml asks of each stack's manifests. */
 import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
+import { cellTargets, rolesOf } from '../../cdk/lib/cell-roles.ts';
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { targetsOf } from '../../cdk/lib/names.ts';
 import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
@@ -14,6 +15,7 @@ export function expectations(config: AwsConfig): Map<string, Expected> {
     archive: archiveRegion(config),
     isStandby: !isHome,
     mayWait: false,
+    roles: ['all' as const],
   });
   const controlPlane = (place: Place): [string, Expected] => [
     stackOf('control-plane', place),
@@ -35,7 +37,8 @@ export function expectations(config: AwsConfig): Map<string, Expected> {
         ...all(place),
         component: 'cell',
         peak: cell.max_tps,
-        outputs: ['CellTargets'],
+        roles: rolesOf(cell),
+        outputs: rolesOf(cell).map(cellTargets),
         mayWait: cell.standby !== undefined,
       },
     ]),

@@ -2,6 +2,8 @@
  * What must hold of the manifests of one stack, beyond what the schema of Kubernetes says. Judges what was written, not
  * what writes it; each finding says what is wrong with which object.
  */
+import { cellTargets } from '../../cdk/lib/cell-roles.ts';
+import type { Role } from '../../cdk/lib/cell-roles.ts';
 import { VERSIONS_GROUP } from '../../cdk/lib/names.ts';
 import { binary } from './sources.ts';
 
@@ -26,7 +28,9 @@ export interface Expected {
   readonly mayWait: boolean;
   /** The Region of the archive. */
   readonly archive: string;
-  /** Writes a second that all zones but one have to take; 0: none given. */
+  /** What its processes do, each role in each zone. */
+  readonly roles: readonly Role[];
+  /** Writes a second that all zones but one have to take, for each role; 0: none given. */
   readonly peak: number;
   /** Named outputs of the stack, which bindings may refer to. */
   readonly outputs: readonly string[];
@@ -52,7 +56,7 @@ export function findings(written: Parsed[], expected: Expected): string[] {
     ...firstImages(written, firsts, expected),
     ...versionsRights(documents, ours, expected),
     ...onlyTheImage(documents, expected),
-    ...zones(ours, expected),
+    ...roles(ours, expected),
     ...waiting(ours, firsts, expected),
     ...gates(documents, ours),
     ...ours.flatMap((one) => [
@@ -62,6 +66,7 @@ export function findings(written: Parsed[], expected: Expected): string[] {
       ...standing(one, expected),
       ...starting(one, expected),
       ...archiving(one, expected),
+      ...doing(one, expected),
       ...tracing(one, documents),
     ]),
     ...of('Job').flatMap((one) => [...job(one, expected), ...starting(one, expected)]),
@@ -71,10 +76,11 @@ export function findings(written: Parsed[], expected: Expected): string[] {
       ...ofNode(one),
       ...mounted(one, of('ConfigMap')),
     ]),
-    ...budgets(of('PodDisruptionBudget'), expected),
+    ...budgets(of('PodDisruptionBudget'), ours, expected),
     ...policies(of('NetworkPolicy'), pods),
     ...services(of('Service'), [...of('Deployment'), ...of('DaemonSet')], of('NetworkPolicy')),
     ...bindings(of('TargetGroupBinding'), of('Service'), expected),
+    ...leading(of('TargetGroupBinding'), of('Service'), ours, expected),
     ...documents.flatMap((one) => enums(one, named(one))),
   ];
 }
@@ -167,6 +173,45 @@ const podLabels = (one: Parsed) => one.spec.template.metadata.labels as Record<s
 const container = (one: Parsed) => one.spec.template.spec.containers[0];
 const when = (isWrong: boolean, what: string) => (isWrong ? [what] : []);
 
+/** By its label, which services and budgets select it by. */
+const roleOf = (one: Parsed): string => podLabels(one)['role'] ?? 'all';
+
+/** Each role has its processes in each zone, and there is no other. */
+function roles(ours: Parsed[], expected: Expected): string[] {
+  const strays = ours.filter((one) => !expected.roles.some((role) => role === roleOf(one)));
+  return [
+    ...strays.map((one) => `${named(one)}: has role ${roleOf(one)}, and roles are ${expected.roles.join(' and ')}`),
+    ...expected.roles.flatMap((role) => {
+      const found = zones(
+        ours.filter((one) => roleOf(one) === role),
+        expected,
+      );
+      return role === 'all' ? found : found.map((what) => `${role}: ${what}`);
+    }),
+  ];
+}
+
+/** What a process does is what its address is for. */
+function doing(one: Parsed, { component }: Expected): string[] {
+  const does = flag(one, 'role');
+  return when(
+    component === 'cell' && does !== roleOf(one),
+    `${named(one)}: does ${does}, and is reached for ${roleOf(one)}`,
+  );
+}
+
+/** A target group of a cell's role leads to processes that have it: routers choose by the address. */
+function leading(all: Parsed[], there: Parsed[], ours: Parsed[], { component, roles }: Expected): string[] {
+  if (component !== 'cell') return [];
+  return roles.flatMap((role) => {
+    const bound = all.filter((one) => one.spec.targetGroupARN === `\${${cellTargets(role)}}`);
+    const served = there.filter((one) => bound.some(({ spec }) => spec.serviceRef.name === one.metadata.name));
+    return served
+      .filter((one) => ours.some((each) => matches(one.spec.selector, podLabels(each)) && roleOf(each) !== role))
+      .map((one) => `${named(one)}: leads to others than ${role}`);
+  });
+}
+
 function zones(ours: Parsed[], expected: Expected): string[] {
   const found = ours.map((one) => one.spec.template.spec.nodeSelector?.['topology.kubernetes.io/zone']).sort();
   const counts = new Set(ours.map((one) => one.spec.replicas));
@@ -200,7 +245,7 @@ function gates(documents: Parsed[], ours: Parsed[]): string[] {
   ];
 }
 
-/** What all zones but one take, by the flags of their processes. */
+/** What all zones but one take of each role, by the flags of their processes: each has to take its part of that. */
 function capacity(one: Parsed, { zones: { length }, peak }: Expected): string[] {
   if (peak === 0) return [];
   const share = Number(flag(one, 'max-tps'));
@@ -424,10 +469,19 @@ function mountedIn(one: Parsed, each: Parsed, volumes: Parsed[], maps: Parsed[])
   ];
 }
 
-function budgets(all: Parsed[], { component }: Expected): string[] {
-  const own = all.filter((one) => matches(one.spec.selector.matchLabels, { 'app.kubernetes.io/name': component }));
+/** One for each role: Kubernetes evicts no pod that two of them select. */
+function budgets(all: Parsed[], ours: Parsed[], { component, roles }: Expected): string[] {
+  const of = (labels: Record<string, string>) => all.filter((one) => matches(one.spec.selector.matchLabels, labels));
+  const own = [...new Set(ours.flatMap((one) => of(podLabels(one))))];
   return [
-    ...when(own.length !== 1, `${own.length} disruption budgets for ${component}`),
+    ...roles.flatMap((role) => {
+      const each = ours.filter((one) => roleOf(one) === role).map((one) => of(podLabels(one)));
+      const count = new Set(each.flat()).size;
+      return when(
+        count !== 1 || each.some(({ length }) => length !== 1),
+        `${count} disruption budgets for ${component}${role === 'all' ? '' : `, ${role}`}`,
+      );
+    }),
     ...own.flatMap((one) =>
       when(
         one.spec.maxUnavailable !== 1 || one.spec.unhealthyPodEvictionPolicy !== 'AlwaysAllow',

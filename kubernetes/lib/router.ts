@@ -1,4 +1,5 @@
 /** What runs in the routers' cluster. */
+import { cellPorts } from '../../cdk/lib/cell-roles.ts';
 import { PORTS, PRIVATE_DOMAIN, targetsOf } from '../../cdk/lib/names.ts';
 import { places, stackOf } from '../../cdk/lib/places.ts';
 import { TO_COLLECTOR, allow } from './policies.ts';
@@ -105,7 +106,7 @@ export function router(settings: Settings): Manifest[] {
       ],
       to: [
         TO_COLLECTOR,
-        { to: 'network', port: PORTS.cell },
+        ...cellPorts(config).map((port) => ({ to: 'network', port }) as const),
         { to: 'network', port: PORTS.controlPlane },
         { to: { component: 'router' }, port: PORTS.admin },
       ],

@@ -1,4 +1,5 @@
 /** Which manifests belong into which stack's cluster. */
+import { rolesOf } from '../../cdk/lib/cell-roles.ts';
 import { KUBERNETES_NAMESPACE, LOGS_NAMESPACE, PORTS, clusterName, deployRole, roleArn } from '../../cdk/lib/names.ts';
 import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
 import { stringify } from '../../cdk/lib/yaml.ts';
@@ -64,7 +65,13 @@ function ofCell(settings: Settings, one: Cell): OfStack {
     part: one.id,
     stack: stackOf(one.id, settings.place),
   } as const;
-  return ofStack(settings, 'cell.yaml', cell(settings, one), collected, first(firstImages(settings, 'cell')));
+  return ofStack(
+    settings,
+    'cell.yaml',
+    cell(settings, one),
+    collected,
+    first(firstImages(settings, 'cell', rolesOf(one))),
+  );
 }
 
 const first = (all: [string, Manifest][]) =>

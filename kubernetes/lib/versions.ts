@@ -2,6 +2,7 @@
  * How a version reaches cells and routers. The control plane brings it (`ctl deploy`): it may change their deployments,
  * and knows where each cluster is. No other manifest ever says which image they run.
  */
+import type { Role } from '../../cdk/lib/cell-roles.ts';
 import { CONTROL_PLANE_ADDRESS } from '../../cdk/lib/network/addresses.ts';
 import {
   KUBERNETES_NAMESPACE,
@@ -40,32 +41,42 @@ type Component = 'cell' | 'router';
  * `cdk/scripts/apply` creates those that are not there. Everything else is applied over them and leaves the image alone,
  * so that what `ctl deploy` brings stays, also when both happen at once.
  */
-export function firstImages(settings: Settings, component: Component): [string, Manifest][] {
+export function firstImages(settings: Settings, component: Component, roles?: readonly Role[]): [string, Manifest][] {
   const { place, version, versions, routerVersion, routerVersions } = settings;
-  return created(component, component === 'cell' ? versions[version] : routerVersions[routerVersion], place);
+  const image = component === 'cell' ? versions[version] : routerVersions[routerVersion];
+  return created(component, image, place, roles);
 }
 
 /** The same of a control plane in the second Region: that it runs nothing is not applied over what has been started. */
 export const notStarted = ({ images, place }: Settings) => created('control-plane', images['control-plane'], place);
 
-function created(component: string, image: string | undefined, { zones }: Place): [string, Manifest][] {
-  return zones.map((zone) => {
-    const { name, selector } = selected(component, zone);
+function created(
+  component: string,
+  image: string | undefined,
+  { zones }: Place,
+  roles?: readonly Role[],
+): [string, Manifest][] {
+  return inEach(zones, roles).map(([zone, role]) => {
+    const { name, labels, selector } = selected(component, zone, role);
     const spec = {
       replicas: 0,
       selector: { matchLabels: selector },
       template: { metadata: { labels: selector }, spec: { containers: [{ name: component, image }] } },
     };
-    return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, component, { zone }), spec }];
+    return [name, { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata(name, component, labels), spec }];
   });
 }
+
+/** Whatever there is once for each role in each zone. */
+const inEach = (zones: readonly string[], roles: readonly Role[] = ['all']) =>
+  roles.flatMap((role) => zones.map((zone) => [zone, role] as const));
 
 /**
  * In their cluster: exactly what `control-plane/src/deploys/replacer/kubernetes/` asks of its API server. What a patch
  * may change: only-the-image.ts.
  */
-export function versionsRights({ place }: Settings, component: Component): Manifest[] {
-  const resourceNames = place.zones.map((zone) => selected(component, zone).name);
+export function versionsRights({ place }: Settings, component: Component, roles?: readonly Role[]): Manifest[] {
+  const resourceNames = inEach(place.zones, roles).map(([zone, role]) => selected(component, zone, role).name);
   const group = 'rbac.authorization.k8s.io';
   return [
     {

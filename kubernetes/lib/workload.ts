@@ -3,6 +3,8 @@
  * processes, so that nothing has to be started when a zone is lost; no rights; probes; a calm end.
  */
 import { createHash } from 'node:crypto';
+import { ofRole } from '../../cdk/lib/cell-roles.ts';
+import type { Role } from '../../cdk/lib/cell-roles.ts';
 import { COLLECTOR, KUBERNETES_NAMESPACE as NAMESPACE, OTLP_PORT } from '../../cdk/lib/names.ts';
 
 export type Manifest = Record<string, unknown>;
@@ -26,6 +28,8 @@ export interface Mount {
 
 export interface Workload {
   readonly component: string;
+  /** None: everything. */
+  readonly role?: Role;
   /** None: `ctl deploy` alone says which (versions.ts). */
   readonly image?: string;
   readonly args: readonly string[];
@@ -106,7 +110,7 @@ export const metadata = (name: string, component: string, labels: Record<string,
 
 /** The deployments of all zones, and the one budget for disruptions over them. */
 export function inZones(work: Workload, zones: readonly string[]): Manifest[] {
-  return [...zones.map((zone) => deployment(work, zone)), budget(work.component)];
+  return [...zones.map((zone) => deployment(work, zone)), budget(work)];
 }
 
 export function restricted(): Manifest {
@@ -122,17 +126,21 @@ export const podSecurity = () => ({
 });
 
 /** The name of a zone's deployment, and by what it knows its pods. */
-export const selected = (component: string, zone: string) => ({
-  name: `${component}-${zone}`,
-  selector: { 'app.kubernetes.io/name': component, zone },
-});
+export function selected(component: string, zone: string, role?: Role) {
+  const labels = { zone, ...labelled(role) };
+  const name = ofRole(`${component}-${zone}`, role ?? 'all');
+  return { name, labels, selector: { 'app.kubernetes.io/name': component, ...labels } };
+}
+
+/** Tells pods of one zone apart, where there are several roles. */
+const labelled = (role: Role = 'all'): Record<string, string> => (role === 'all' ? {} : { role });
 
 function deployment(work: Workload, zone: string): Manifest {
-  const { name, selector } = selected(work.component, zone);
+  const { name, labels, selector } = selected(work.component, zone, work.role);
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: metadata(name, work.component, { zone }),
+    metadata: metadata(name, work.component, labels),
     spec: {
       ...(work.replicas !== undefined && { replicas: work.replicas }),
       revisionHistoryLimit: 3,
@@ -200,16 +208,16 @@ function container(work: Workload): Manifest {
   };
 }
 
-/** One process at a time leaves of its own accord, wherever it is; one that is not well may always leave. */
-function budget(component: string): Manifest {
+/** One process of a role at a time leaves of its own accord, wherever it is; one that is not well may always leave. */
+function budget({ component, role = 'all' }: Workload): Manifest {
   return {
     apiVersion: 'policy/v1',
     kind: 'PodDisruptionBudget',
-    metadata: metadata(component, component),
+    metadata: metadata(ofRole(component, role), component, labelled(role)),
     spec: {
       maxUnavailable: 1,
       unhealthyPodEvictionPolicy: 'AlwaysAllow',
-      selector: { matchLabels: { 'app.kubernetes.io/name': component } },
+      selector: { matchLabels: { 'app.kubernetes.io/name': component, ...labelled(role) } },
     },
   };
 }
@@ -228,32 +236,36 @@ export interface ServiceProps {
   readonly port: string;
   readonly number: number;
   readonly zone?: string;
+  /** None: whatever the processes do. */
+  readonly role?: Role;
   /** Where callers inside the cluster know it by its address. */
   readonly address?: string;
 }
 
 /** What a target group is bound to; callers inside the cluster are answered nearby. */
-export function service(name: string, { component, port, number, zone, address }: ServiceProps): Manifest {
+export function service(name: string, { component, port, number, zone, role, address }: ServiceProps): Manifest {
+  const labels = { ...(zone !== undefined && { zone }), ...labelled(role) };
   return {
     apiVersion: 'v1',
     kind: 'Service',
-    metadata: metadata(name, component, zone === undefined ? {} : { zone }),
+    metadata: metadata(name, component, labels),
     spec: {
       type: 'ClusterIP',
       ...(address !== undefined && { clusterIP: address }),
       trafficDistribution: 'PreferClose',
-      selector: { 'app.kubernetes.io/name': component, ...(zone !== undefined && { zone }) },
+      selector: { 'app.kubernetes.io/name': component, ...labels },
       ports: [{ name: port, port: number, targetPort: port, protocol: 'TCP' }],
     },
   };
 }
 
 /** Keeps the pods behind a service in a target group that the stack made; its ARN is put in when it is applied. */
-export function binding(name: string, { component, number, zone }: ServiceProps, output: string): Manifest {
+export function binding(name: string, { component, number, zone, role }: ServiceProps, output: string): Manifest {
+  const labels = { ...(zone !== undefined && { zone }), ...labelled(role) };
   return {
     apiVersion: 'eks.amazonaws.com/v1',
     kind: 'TargetGroupBinding',
-    metadata: metadata(name, component, zone === undefined ? {} : { zone }),
+    metadata: metadata(name, component, labels),
     spec: { serviceRef: { name, port: number }, targetGroupARN: `\${${output}}`, targetType: 'ip' },
   };
 }

@@ -10,8 +10,9 @@ import type { CfnVPCEndpointService, SecurityGroup } from 'aws-cdk-lib/aws-ec2';
 import { ArnPrincipal } from 'aws-cdk-lib/aws-iam';
 import { CnameRecord, PrivateHostedZone } from 'aws-cdk-lib/aws-route53';
 import { Construct } from 'constructs';
+import { portOf, rolesOf } from '../cell-roles.ts';
 import type { AwsConfig, PrivateServices } from '../deployment-config.ts';
-import { PORTS, PRIVATE_DOMAIN } from '../names.ts';
+import { PRIVATE_DOMAIN } from '../names.ts';
 import { placesOf, stackOf } from '../places.ts';
 import { reachable } from './network.ts';
 import type { Network } from './network.ts';
@@ -26,7 +27,8 @@ export interface Peer {
   readonly name: string;
   /** The stack, by which `privateServices` has its service. */
   readonly stack: string;
-  readonly port: number;
+  /** Of its load balancer. */
+  readonly ports: readonly number[];
   /** Zones in which it is asked for by itself. */
   readonly zones?: readonly string[];
 }
@@ -36,7 +38,7 @@ export const everyCell = (config: AwsConfig): Peer[] =>
   config.cells.flatMap((cell) =>
     placesOf(config, cell).map((place) => {
       const stack = stackOf(cell.id, place);
-      return { name: stack, stack, port: PORTS.cell, zones: place.zones };
+      return { name: stack, stack, ports: rolesOf(cell).map(portOf), zones: place.zones };
     }),
   );
 
@@ -70,20 +72,23 @@ export class PrivateLinks extends Construct {
     // One for each port, not one for each peer: a stack has at most 500 resources, and there may be
     // many cells.
     const groups = new Map<number, SecurityGroup>();
-    for (const { name, stack, port, zones = [] } of wanted) {
+    for (const { name, stack, ports, zones = [] } of wanted) {
       const service = services[stack];
       if (service === undefined) continue;
       const region = regionOf(service);
       const isElsewhere = region !== Stack.of(this).region;
-      const group = groups.get(port) ?? reachable(this, `To-${port}`, network.vpc, port);
-      groups.set(port, group);
+      const securityGroups = ports.map((port) => {
+        const group = groups.get(port) ?? reachable(this, `To-${port}`, network.vpc, port);
+        groups.set(port, group);
+        return group;
+      });
       const endpoint = new InterfaceVpcEndpoint(this, name, {
         vpc: network.vpc,
-        service: new InterfaceVpcEndpointService(service, port),
+        service: new InterfaceVpcEndpointService(service, ports[0]),
         ...(isElsewhere && { serviceRegion: region }),
         subnets: { subnetType: network.inside },
         privateDnsEnabled: false,
-        securityGroups: [group],
+        securityGroups,
         open: false,
       });
       // The first entry is `<hosted zone>:<name>`, the name being the one for all zones.

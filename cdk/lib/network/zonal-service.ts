@@ -30,7 +30,7 @@ export interface ZonalServiceProps extends Door {
   readonly network: Network;
   /** The cluster with the pods that it serves. */
   readonly cluster: Cluster;
-  /** A second port of the same processes. */
+  /** A second port: of the same processes, or of others with the same callers. */
   readonly also?: Door;
   /** Default: all zones of the network, inside. */
   readonly subnets?: ISubnet[];
@@ -40,7 +40,8 @@ export interface ZonalServiceProps extends Door {
 
 export class ZonalService extends Construct {
   readonly balancer: NetworkLoadBalancer;
-  readonly targets: NetworkTargetGroup;
+  /** Of each door. */
+  private readonly targets: NetworkTargetGroup[];
   /** Of each door. */
   readonly targetGroupArns: CfnOutput[];
 
@@ -75,9 +76,8 @@ export class ZonalService extends Construct {
       // The endpoint service has already admitted what comes through PrivateLink.
       enforceSecurityGroupInboundRulesOnPrivateLinkTraffic: false,
     });
-    const [first, ...more] = doors.map((door, at) => this.targetsOf(door, at === 0 ? '' : String(at + 1), props));
-    this.targets = first!;
-    this.targetGroupArns = [first!, ...more].map(({ targetGroupArn }, at) => {
+    this.targets = doors.map((door, at) => this.targetsOf(door, at === 0 ? '' : String(at + 1), props));
+    this.targetGroupArns = this.targets.map(({ targetGroupArn }, at) => {
       const output = new CfnOutput(this, at === 0 ? 'TargetGroupArn' : `TargetGroupArn${at + 1}`, {
         value: targetGroupArn,
       });
@@ -128,16 +128,17 @@ export class ZonalService extends Construct {
   }
 
   /** Fewer than one process in service anywhere is unwell; so is one that stays out of it. */
-  watch(alarms: Alarms, name: string): void {
+  watch(alarms: Alarms, name: string, door = 0): void {
+    const { metrics } = this.targets[door]!;
     alarms.add(
       `${name}-none-in-service`,
-      this.targets.metrics.healthyHostCount({ statistic: 'Minimum', period: Duration.minutes(1) }),
+      metrics.healthyHostCount({ statistic: 'Minimum', period: Duration.minutes(1) }),
       { below: 1, minutes: 2, silence: 'unwell', why: `No process behind the load balancer of ${name}` },
     );
-    alarms.add(
-      `${name}-unhealthy`,
-      this.targets.metrics.unHealthyHostCount({ statistic: 'Maximum', period: Duration.minutes(1) }),
-      { above: 0, minutes: 5, why: `A process of ${name} has not answered for five minutes` },
-    );
+    alarms.add(`${name}-unhealthy`, metrics.unHealthyHostCount({ statistic: 'Maximum', period: Duration.minutes(1) }), {
+      above: 0,
+      minutes: 5,
+      why: `A process of ${name} has not answered for five minutes`,
+    });
   }
 }
