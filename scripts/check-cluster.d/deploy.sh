@@ -2,12 +2,13 @@
 # of this API server. kwok plays the pods, so a process of a local fleet runs what the pods of its zone would run. Sourced by
 # scripts/check-cluster.
 
-# COMPONENT, cell or router: a version that is sound; an image that never starts; and, if scripts/builds/bad-version has
-# made one, a version that fails customers.
+# COMPONENT FLAG…: of a cell, or of the routers, beside a fleet with these flags: a version that is sound; an image that never
+# starts; and, if scripts/builds/bad-version has made one, a version that fails customers.
 deploys() {
     local component=$1 registry old ctl mine=() brought=("${zones[@]}") each=1
     # A local fleet has two routers at most.
     [ "$component" = cell ] || brought=("${zones[@]:0:2}") each=2
+    [ "${2-}" != --split-roles ] || each=2
     old=$(images "$component" | sort -u)
     registry=${old%@*}
     sound=$registry@sha256:$(printf '6%.0s' {1..64})
@@ -40,7 +41,7 @@ JSON
     port=$(free_block)
     : > "$work/fleet.log"
     CELL_BAD=withdrawals CONTROL_PLANE_DEPLOY_KUBERNETES=$work/clusters.json CONTROL_PLANE_CANARY_PAUSE_MS=100 \
-        start fleet "${ctl[@]}" up --config "$work/cells.toml" --instances 3 --routers 2 --port "$port" --max-tps 0 --canaries --fresh
+        start fleet "${ctl[@]}" up --config "$work/cells.toml" --instances 3 --routers 2 --port "$port" --max-tps 0 --canaries --fresh "${@:2}"
     mine+=("${pids[-1]}")
     for _ in {1..300}; do grep -q 'try, in another terminal' "$work/fleet.log" && break; sleep 0.2; done
     start processes python3 "$source/pods.py" processes "$component" "$work/builds.json" "${ctl[@]}"

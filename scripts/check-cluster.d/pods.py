@@ -2,9 +2,10 @@
 
     pods.py count COMPONENT     a line for each change: how many pods of each zone are ready and stay
     pods.py balance             plays the load balancers: opens the gates of a pod two seconds after its process is up
-    pods.py processes COMPONENT BUILDS CTL…   has the process of a local fleet that plays a zone of cell-1, or of the routers,
-                                run what the zone's newest pod runs; the file BUILDS says for each image its version and
-                                program. There is a router for each of the first two zones only
+    pods.py processes COMPONENT BUILDS CTL…   has the process of a local fleet that plays a zone of cell-1, a role in a zone
+                                where roles are split, or a zone of the routers, run what the newest pod there runs; the
+                                file BUILDS says for each image its version and program. There is a router for each of the
+                                first two zones only
 
 The server is given by SERVER, CA (a file) and TOKEN.
 """
@@ -100,12 +101,15 @@ def processes(component, builds, ctl):
             continue
         meta, image = pod["metadata"], pod["spec"]["containers"][0]["image"]
         one = meta["uid"], meta["labels"]["zone"]
+        role = meta["labels"].get("role")
         if one in seen or "ContainersReady" not in true_conditions(pod) or "deletionTimestamp" in meta:
             continue
         seen.add(one)
         if players and one[1] in players:
             version, program = builds[image]
             instance = players[one[1]]
+            if role:
+                instance = instance.replace("cell-1-", f"cell-1-{role}-")
             print(f"{instance} runs {version}", flush=True)
             subprocess.run([*ctl, "local", "replace", instance, "--version", version, "--binary", program], check=True)
 
