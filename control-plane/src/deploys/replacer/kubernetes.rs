@@ -1,8 +1,8 @@
 //! Instances on Kubernetes: an instance is a zone of its cell, which has one Deployment, `cell-<zone>`, in the cell's own
 //! cluster, or a zone of the routers, `router-<zone>` in theirs; a cell with a second Region has one cluster in each, and
 //! the zone says in which. A cell with split roles has two instances in each zone, and a Deployment for each:
-//! `cell-<zone>-accounts` and `cell-<zone>-transactions`. The Deployment is given the version's image, and Kubernetes replaces its pods: a new one is ready,
-//! and its load balancer knows it, before an old one leaves.
+//! `cell-<zone>-accounts` and `cell-<zone>-transactions`. The Deployment is given the version's image, and Kubernetes
+//! replaces its pods: a new one is ready, and its load balancer knows it, before an old one leaves.
 //!
 //! The API server decides between two control planes: a Deployment is changed only as it was read, and says which order it
 //! has carried out last, so that one that was suspended undoes nothing.
