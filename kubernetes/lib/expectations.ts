@@ -1,11 +1,31 @@
 /** What cells.toml asks of each stack's manifests. */
 import type { AwsConfig } from '../../cdk/lib/deployment-config.ts';
 import { cellTargets, rolesOf } from '../../cdk/lib/cell-roles.ts';
+import type { Role } from '../../cdk/lib/cell-roles.ts';
 import { archiveRegion } from '../../cdk/lib/cells-toml.ts';
 import { targetsOf } from '../../cdk/lib/names.ts';
 import { places, placesOf, stackOf } from '../../cdk/lib/places.ts';
 import type { Place } from '../../cdk/lib/places.ts';
-import type { Expected } from './invariants.ts';
+
+export interface Expected {
+  /** `cell`, `router` or `control-plane`. */
+  readonly component: string;
+  /** In which they run. */
+  readonly region: string;
+  readonly zones: readonly string[];
+  /** Whether this is the second Region, in which a cell waits until its tables say that it serves. */
+  readonly isStandby: boolean;
+  /** Whether a process that waits is as it should be: of a cell in two Regions. */
+  readonly mayWait: boolean;
+  /** The Region of the archive. */
+  readonly archive: string;
+  /** What its processes do, each role in each zone. */
+  readonly roles: readonly Role[];
+  /** Writes a second that all zones but one have to take, for each role; 0: none given. */
+  readonly peak: number;
+  /** Named outputs of the stack, which bindings may refer to. */
+  readonly outputs: readonly string[];
+}
 
 export function expectations(config: AwsConfig): Map<string, Expected> {
   const total = config.cells.reduce((sum, { max_tps }) => sum + max_tps, 0);
