@@ -37,6 +37,9 @@ export const settingsOf = (text: string): Settings => ({
   cellBudgetUsd: example.cellBudgetUsd,
 });
 
+/** What follows `wallet-` in the names of the example's stacks that have a cluster. */
+export const FIVE = ['control-plane', 'router', 'cell-1', 'cell-2', 'cell-3'];
+
 export interface Synthesized {
   readonly template: Template;
   readonly account: string;
