@@ -1,8 +1,7 @@
 /**
  * The pipeline: archive, and what is copied to the second Region, control plane, then the cells in
  * the waves of cells.toml, then the routers, then the new versions of both, then what is in the second
- * Region. Each part is its stack,
- * then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to
+ * Region. Each part is its stack, then its manifests; each wave ends with a bake, and a wave that fails in anything goes back to
  * what it ran before. It must never begin a wave before the one before it has baked.
  *
  * It never says which image a cell or a router runs: for that it asks the control plane, which
@@ -13,22 +12,20 @@
  * take it back.
  */
 import { relative } from 'node:path';
-import { Duration, Stack, Stage, Validations } from 'aws-cdk-lib';
-import type { CfnOutput } from 'aws-cdk-lib';
-import { CfnProject } from 'aws-cdk-lib/aws-codebuild';
+import { Stack, Stage } from 'aws-cdk-lib';
 import { ActionCategory, PipelineType } from 'aws-cdk-lib/aws-codepipeline';
 import type { CfnPipeline, IStage } from 'aws-cdk-lib/aws-codepipeline';
-import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { CfnBucket } from 'aws-cdk-lib/aws-s3';
-import { CodeBuildStep, CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
+import { CodePipeline, CodePipelineSource, ShellStep } from 'aws-cdk-lib/pipelines';
 import type { Construct } from 'constructs';
 import type { Watched } from './alarms.ts';
 import { waves } from './cells-toml.ts';
 import { archive, cell, controlPlane, copies, router } from './deployment.ts';
 import type { Deployment } from './deployment-config.ts';
-import { clusterName, deployRole, pipelineRole } from './names.ts';
 import type { ZonalService } from './network/zonal-service.ts';
-import { home, places, placesOf, second, stackOf } from './places.ts';
+import { acknowledgeOtherRegions, acknowledgeWritten } from './pipeline-findings.ts';
+import { CONTROL_PLANE, Steps, stepRole } from './pipeline-steps.ts';
+import type { Deployed } from './pipeline-steps.ts';
+import { home, placesOf, second, stackOf } from './places.ts';
 import type { Place } from './places.ts';
 import { ROOT } from './settings.ts';
 
@@ -37,10 +34,6 @@ import { ROOT } from './settings.ts';
  * else.
  */
 const LONGEST_BAKE_SECONDS = 7 * 3_600;
-/** The longest that CodeBuild lets a build take. The job that it waits for ends before. */
-const DEPLOY_MAX = Duration.hours(8);
-/** What a build may take beyond what it waits for. */
-const SLACK = Duration.minutes(15);
 /** Of CodePipeline. */
 const ACTIONS_PER_STAGE_MAX = 50;
 const STAGES_MAX = 50;
@@ -50,17 +43,11 @@ const STAGES_MAX = 50;
  */
 const PARTS_PER_STAGE = Math.floor((ACTIONS_PER_STAGE_MAX - 1) / 3);
 
-const CONTROL_PLANE = 'control-plane';
 const VERSION_STAGE = 'Version';
 
 /** What a wave deploys. */
-interface Part {
-  readonly stack: string;
+interface Part extends Deployed {
   readonly stage: Stage;
-  readonly account: string;
-  readonly region: string;
-  readonly watched: Watched;
-  readonly targets: CfnOutput[];
 }
 
 export class PipelineStack extends Stack {
@@ -108,8 +95,9 @@ export class PipelineStack extends Stack {
       enableKeyRotation: true,
       synth,
     });
-    const role = this.stepRole();
+    const role = stepRole(this, config);
     const manifests = synth.addOutputDirectory('manifests');
+    const steps = new Steps({ config, role, checkout: checkedOut, manifests });
     const first = new Stage(this, 'archive-stage', { stageName: 'archive' });
     archive(first, this.props);
     const other = second(config);
@@ -118,18 +106,18 @@ export class PipelineStack extends Stack {
     const { before, after } = this.parts();
     const all = [...before, ...after];
     all.forEach((parts, at) => {
-      if (at === before.length) this.versions(pipeline, role, checkedOut, manifests);
+      if (at === before.length) versions(pipeline, steps);
       const wave = pipeline.addWave(`Wave-${at + 1}`);
       for (const part of parts) {
-        wave.addStage(part.stage, { post: [this.apply(part, role, checkedOut, manifests)] });
+        wave.addStage(part.stage, { post: [steps.apply(part)] });
       }
-      wave.addPost(this.bake(parts, role, checkedOut));
+      wave.addPost(steps.bake(parts));
     });
-    if (after.length === 0) this.versions(pipeline, role, checkedOut, manifests);
+    if (after.length === 0) versions(pipeline, steps);
     pipeline.buildPipeline();
     this.deploying = rollBack(pipeline, 2 + all.length);
-    this.acknowledge([pipeline, role]);
-    this.acknowledgeOtherRegions(pipeline);
+    acknowledgeWritten(this, [pipeline, role]);
+    acknowledgeOtherRegions(this, pipeline);
   }
 
   /** The parts that are deployed together, in order: before cells and routers have their versions, and after. */
@@ -172,187 +160,16 @@ export class PipelineStack extends Stack {
       made: { account, region, watched },
       services,
     } = make(stage);
-    return { stack, stage, account, region, watched, targets: outputs(services) };
-  }
-
-  private roleArn({ account, stack }: Pick<Part, 'account' | 'stack'>): string {
-    return `arn:aws:iam::${account}:role/${deployRole(this.props.config, stack)}`;
-  }
-
-  /** Puts the part's manifests into its cluster and waits until they run. */
-  private apply(
-    part: Part,
-    role: Role,
-    input: CodePipelineSource,
-    manifests: ReturnType<ShellStep['addOutputDirectory']>,
-  ) {
-    return new CodeBuildStep(`Apply-${part.stack}`, {
-      input,
-      additionalInputs: { manifests },
-      role,
-      env: {
-        CLUSTER: clusterName(this.props.config, part.stack),
-        ROLE: this.roleArn(part),
-        AWS_REGION: part.region,
-        TARGETS: part.targets.map(outputName).join(' '),
-      },
-      envFromCfnOutputs: Object.fromEntries(part.targets.map((output) => [outputName(output), output])),
-      commands: [`cdk/scripts/apply manifests/${part.stack}`],
-      timeout: Duration.minutes(60),
-    });
-  }
-
-  private versions(...given: [CodePipeline, Role, CodePipelineSource, ReturnType<ShellStep['addOutputDirectory']>]) {
-    const [pipeline, ...rest] = given;
-    const [ofCells, ofRouters] = [this.deployVersion('cells', ...rest), this.deployVersion('routers', ...rest)];
-    // Once the cells run what routers may ask for.
-    ofRouters.addStepDependency(ofCells);
-    pipeline.addWave(VERSION_STAGE, { post: [ofCells, ofRouters] });
-  }
-
-  /** Has the control plane bring the version of settings.json, and waits for its verdict. */
-  private deployVersion(
-    of: 'cells' | 'routers',
-    role: Role,
-    input: CodePipelineSource,
-    manifests: ReturnType<ShellStep['addOutputDirectory']>,
-  ) {
-    const { config } = this.props;
-    return new CodeBuildStep(`Deploy-${of}`, {
-      input,
-      additionalInputs: { manifests },
-      role,
-      env: {
-        CLUSTER: clusterName(config, CONTROL_PLANE),
-        ROLE: this.roleArn({ account: config.aws.control_plane_account, stack: CONTROL_PLANE }),
-      },
-      commands: [`cdk/scripts/deploy manifests/${CONTROL_PLANE} ${of}`],
-      timeout: DEPLOY_MAX,
-    });
-  }
-
-  /** Lets the alarms of all parts settle, and watches them for as long as cells.toml says. */
-  private bake(parts: Part[], role: Role, input: CodePipelineSource) {
-    const seconds = this.props.config.deploys.bake_seconds;
-    const settling = Math.max(...parts.map(({ watched }) => watched.settleSeconds));
-    return new CodeBuildStep(`Bake-${parts.map((part) => part.stack).join('-')}`.slice(0, 90), {
-      input,
-      role,
-      env: {
-        SETTLE_SECONDS: String(settling),
-        BAKE_SECONDS: String(seconds),
-        // Of all of them: a wave is in one Region.
-        AWS_REGION: parts[0]!.region,
-        ALARMS: parts.map((part) => `${this.roleArn(part)}=${part.watched.prefix}`).join(' '),
-      },
-      commands: ['cdk/scripts/bake'],
-      timeout: Duration.seconds(settling + seconds).plus(SLACK),
-    });
-  }
-
-  private stepRole(): Role {
-    const { config } = this.props;
-    const { aws, cells } = config;
-    const stacks: [string, string][] = [
-      ...places(config).flatMap((place): [string, string][] => [
-        [stackOf(CONTROL_PLANE, place), aws.control_plane_account],
-        [stackOf('router', place), aws.router_account],
-      ]),
-      ...cells.flatMap((one) =>
-        placesOf(config, one).map((place): [string, string] => [stackOf(one.id, place), one.account]),
-      ),
-    ];
-    const resources = stacks.map(([stack, account]) => this.roleArn({ stack, account }));
-    return new Role(this, 'Step', {
-      roleName: pipelineRole(config),
-      description: 'Applies manifests and watches alarms, in the account of whichever stack is deployed',
-      assumedBy: new ServicePrincipal('codebuild.amazonaws.com'),
-      inlinePolicies: {
-        deploy: new PolicyDocument({ statements: [new PolicyStatement({ actions: ['sts:AssumeRole'], resources })] }),
-      },
-    });
-  }
-
-  /**
-   * What CDK Pipelines writes by itself; not of the stages below, which are judged as the cells'
-   * own app.
-   */
-  private acknowledge(scopes: Construct[]): void {
-    const projects = this.node
-      .findAll()
-      .filter((one) => one instanceof CfnProject)
-      .map((one) => this.getLogicalId(one));
-    const { account, region } = this;
-    const findings = [
-      ...[
-        's3:Abort*',
-        's3:DeleteObject*',
-        's3:GetBucket*',
-        's3:GetObject*',
-        's3:List*',
-        'kms:GenerateDataKey*',
-        'kms:ReEncrypt*',
-      ].map((action) => `Action::${action}`),
-      `Resource::<${this.getLogicalId(this.node.findAll().find((one) => one instanceof CfnBucket) as CfnBucket)}.Arn>/*`,
-      ...projects.map((id) => `Resource::arn:aws:logs:${region}:${account}:log-group:/aws/codebuild/<${id}>:*`),
-      ...projects.map((id) => `Resource::arn:aws:codebuild:${region}:${account}:report-group/<${id}>-*`),
-    ];
-    for (const scope of scopes) {
-      Validations.of(scope).acknowledge(
-        {
-          id: 'AwsSolutions-S1',
-          reason: 'The bucket holds artifacts of the pipeline, which itself records who started what.',
-        },
-        {
-          id: 'AwsSolutions-CB4',
-          reason: "Artifacts are encrypted under the pipeline's own key; the projects keep nothing else.",
-        },
-        ...findings.map((finding) => ({
-          id: `AwsSolutions-IAM5[${finding}]`,
-          reason: "CDK Pipelines writes it: a project's own log and the artifacts of this pipeline.",
-        })),
-      );
-    }
-    Validations.of(this.node.findChild('Pipeline').node.findChild('UpdatePipeline')).acknowledge(
-      {
-        id: `AwsSolutions-IAM5[Resource::arn:*:iam::${account}:role/*]`,
-        reason: "Restricted by a condition to the roles of the CDK's bootstrap.",
-      },
-      {
-        id: 'AwsSolutions-IAM5[Resource::*]',
-        reason: 'DescribeStacks and ListBuckets, by which the pipeline updates itself.',
-      },
-    );
-  }
-
-  /**
-   * Artifacts are copied to each Region in which a stack is deployed; the CDK makes a bucket and a
-   * key there.
-   */
-  private acknowledgeOtherRegions({ pipeline }: CodePipeline): void {
-    const elsewhere = Object.entries(pipeline.crossRegionSupport).filter(([region]) => region !== this.region);
-    for (const [region, { stack, replicationBucket }] of elsewhere) {
-      Validations.of(stack).acknowledge({
-        id: 'AwsSolutions-S1',
-        reason: `The bucket holds copies of artifacts for ${region}; the pipeline itself records each start and its caller.`,
-      });
-      Validations.of(pipeline).acknowledge(
-        {
-          id: `AwsSolutions-IAM5[Resource::arn:aws:s3:::${String(this.resolve(replicationBucket.bucketName))}/*]`,
-          reason: `Copies of the artifacts of this pipeline for ${region}.`,
-        },
-        {
-          id: 'AwsSolutions-IAM5[Resource::*]',
-          reason:
-            'The CDK writes it: the key of another Region has no name here. Policies of keys say which may be used.',
-        },
-      );
-    }
+    return { stack, stage, account, region, watched, targets: services.flatMap((service) => service.targetGroupArns) };
   }
 }
 
-const outputs = (services: ZonalService[]) => services.flatMap((service) => service.targetGroupArns);
-const outputName = (output: CfnOutput) => Stack.of(output).resolve(output.logicalId) as string;
+function versions(pipeline: CodePipeline, steps: Steps): void {
+  const [ofCells, ofRouters] = [steps.deployVersion('cells'), steps.deployVersion('routers')];
+  // Once the cells run what routers may ask for.
+  ofRouters.addStepDependency(ofCells);
+  pipeline.addWave(VERSION_STAGE, { post: [ofCells, ofRouters] });
+}
 
 function inGroups<T>(all: readonly T[], most: number): T[][] {
   return Array.from({ length: Math.ceil(all.length / most) }, (_, at) => all.slice(at * most, (at + 1) * most));
