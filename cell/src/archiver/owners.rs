@@ -30,20 +30,33 @@ fn concerns(block: &Block) -> bool {
 
 /// As the chain's newest block says: what comes after these blocks comes to the archive after them. An owner that is
 /// missing in the tables is not erased in the archive, since tables can be lost.
+///
+/// A process that lost the job, and does not know yet, may do this by an older block, and later than the one that archives:
+/// so each of them looks again when it is done.
 async fn settle_one<S: Store>(store: &S, archive: &Archive, wallet: WalletId) -> Result<(), Failed> {
+    let Some(mut is_here) = lives_here(store, archive, wallet).await? else { return Ok(()) };
+    loop {
+        if !is_here {
+            patiently(archive.erase_owner(wallet)).await?;
+        } else if let Some(owner) = store.owner(wallet).await? {
+            patiently(archive.put_owner(wallet, &owner)).await?;
+        }
+        let was_here = is_here;
+        is_here = lives_here(store, archive, wallet).await?.unwrap_or(was_here);
+        if is_here == was_here {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether the wallet lives in the cell and its owner was not erased; `None`: the tables have nothing of it.
+async fn lives_here<S: Store>(store: &S, archive: &Archive, wallet: WalletId) -> Result<Option<bool>, StoreError> {
     let is_here = match store.head(wallet).await {
         Ok(Some(head)) => head.home == *archive.cell() && head.state.status != Status::Erased,
-        Ok(None) => return Ok(()),
+        Ok(None) => return Ok(None),
         // Its owner is needed once it is restored.
         Err(StoreError::Corrupt(_)) => true,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
-    if is_here && let Some(owner) = store.owner(wallet).await? {
-        patiently(archive.put_owner(wallet, &owner)).await?;
-    }
-    // After that: it may have been erased meanwhile, and the block that says so archived by another process.
-    if !is_here || store.is_erased(wallet).await? {
-        patiently(archive.erase_owner(wallet)).await?;
-    }
-    Ok(())
+    Ok(Some(is_here && !store.is_erased(wallet).await?))
 }
