@@ -43,7 +43,10 @@ impl Owners {
     pub fn end(self, chains: &Chains, findings: &mut Findings) -> u64 {
         let head = |wallet: &WalletId| chains.rows.get(wallet).and_then(|row| row.head.as_ref());
         let is_erased = |wallet: &&WalletId| head(wallet).is_some_and(|head| head.state.status == Status::Erased);
-        let is_here = |wallet: &&WalletId| head(wallet).is_some_and(|head| head.home == *chains.cell());
+        // Above a hole may be the block by which it left.
+        let is_whole = |wallet: &WalletId| chains.rows.get(wallet).is_some_and(|row| !row.is_partial_copy());
+        let is_here =
+            |wallet: &&WalletId| is_whole(wallet) && head(wallet).is_some_and(|head| head.home == *chains.cell());
         for wallet in self.there.iter().filter(is_erased) {
             findings.add(Finding::of_wallet(*wallet, None, "its owner is there, but was erased"));
         }
