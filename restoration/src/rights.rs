@@ -87,9 +87,13 @@ pub async fn rebuild<S: Store>(
         let known = elsewhere.get(bucket).map_or(0, |row| row.epoch.saturating_add(EPOCHS_ABOVE));
         served(*bucket, if is_above { known.max(lost.epoch) } else { known })
     });
-    // By the placement, creations come here, and have to be sent on.
-    let sent_on = |bucket: &Bucket| !owned.contains(bucket) && placement.owner_of(*bucket) == cell.index;
-    let moved = elsewhere.iter().filter(|(bucket, _)| sent_on(bucket)).map(|(bucket, row)| moved(*bucket, row));
+    // By the placement, creations come here, and have to be sent on. Of others, it may have been this cell that said where
+    // they went: if the cell that has them is lost one day, no other row says so.
+    let sent_on = |bucket: &Bucket, row: &Elsewhere| {
+        let is_of_other = row.epoch > 0 && *row.owner() != cell.id;
+        !owned.contains(bucket) && (is_of_other || placement.owner_of(*bucket) == cell.index)
+    };
+    let moved = elsewhere.iter().filter(|(bucket, row)| sent_on(bucket, row)).map(|(bucket, row)| moved(*bucket, row));
     let changes: Vec<HomeChange> = served.chain(moved).collect();
     let written: Vec<_> = changes.chunks(MAX_HOME_CHANGES).map(|some| write(store, some)).collect();
     stream::iter(written).buffer_unordered(WRITES_AT_ONCE).try_collect::<()>().await?;
@@ -263,6 +267,8 @@ mod tests {
             (0xa000, moved(1), None),
             (0xa001, None, None),
             (0x5000, None, None),
+            // If the second one is lost later, this row alone says that the bucket is there.
+            (0x5001, serving(4), moved(2)),
         ];
         let placement = placed_in_thirds();
         let (first, second) = (MemoryStore::default(), MemoryStore::default());
