@@ -173,7 +173,8 @@ impl Refill {
         if self.again.is_none() {
             self.saved.has_read(batch.last, batch.newest_at, batch.damaged);
         }
-        let mut of_wallets: HashMap<WalletId, Vec<Block>> = HashMap::new();
+        // In an order that is the same each time.
+        let mut of_wallets: BTreeMap<WalletId, Vec<Block>> = BTreeMap::new();
         for block in batch.blocks {
             if self.again.as_ref().is_none_or(|again| again.contains(&block.wallet)) {
                 of_wallets.entry(block.wallet).or_default().push(block);

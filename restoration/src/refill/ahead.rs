@@ -1,6 +1,6 @@
 //! Blocks of wallets that came before the ones below them: held until these come, or until it is known that they do not.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use ledger::{Block, canonical};
 use topology::WalletId;
@@ -11,7 +11,7 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Default)]
 pub(super) struct Ahead {
-    wallets: HashMap<WalletId, Held>,
+    wallets: BTreeMap<WalletId, Held>,
     bytes: usize,
     /// The first entry with a block that is not held any more.
     dropped_from: Option<u64>,
