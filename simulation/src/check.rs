@@ -1,5 +1,6 @@
 //! What must hold: at any moment, and at the end.
 
+pub mod archives;
 mod copies;
 mod homes;
 mod operations;
@@ -248,6 +249,7 @@ pub async fn at_the_end(world: &World, log: &Log) -> Result<Report, Violation> {
         packed: world.cells[0].store.dropped(),
         restores: lost.restores,
         lost: lost.count(),
+        archived: 0,
     })
 }
 

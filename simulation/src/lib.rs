@@ -2,10 +2,14 @@
 //! with two instances each, and of the movers that carry wallets between them, on the in-memory store, with time that
 //! only moves when all tasks wait.
 //!
+//! In some seeds the cells have archives: the real archivers write them, and a cell that lost its tables is refilled from
+//! its own.
+//!
 //! The seed decides everything: the order of all steps, which calls fail, which answers are lost,
 //! which write lands after its sender is dead, which instance is killed. The same seed gives the
 //! same run.
 
+mod archiving;
 mod check;
 mod client;
 mod faults;
@@ -26,6 +30,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use archiving::Archives;
 use client::{Client, Log};
 pub use mistake::Mistake;
 pub use report::{Report, Violation};
@@ -81,9 +86,10 @@ pub fn run(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation>
 
 async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Violation> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let packs = packing::packs(seed);
+    let archives = Archives::of(seed);
+    let packs = packing::packs(seed, archives.as_ref());
     let size = if packs.is_some() { size.with_long_chains() } else { size };
-    let world = World::new(&mut random, mistake, packs);
+    let world = World::new(&mut random, mistake, packs, archives);
     let log = Arc::new(Log::default());
     let (first, second) = match Disaster::of(seed) {
         Some(disaster) if disaster.part == 0 => (Some(disaster), None),
@@ -100,7 +106,12 @@ async fn simulate(seed: u64, size: Size, mistake: Mistake) -> Result<Report, Vio
     // A mover that slept until now may have closed buckets of a plan that was taken back.
     sleep(faults::LONGEST_STALL).await;
     world.finish_plans().await?;
-    check::at_the_end(&world, &log).await
+    world.let_archive().await;
+    check::archives::check(&world).await?;
+    world.lose_what_is_archived(&log).await?;
+    world.let_archive().await;
+    let archived = check::archives::check(&world).await?;
+    Ok(Report { archived, ..check::at_the_end(&world, &log).await? })
 }
 
 /// All clients at once, with faults and kills; then everything heals and comes to its end.

@@ -30,6 +30,12 @@ pub enum Mistake {
     PackLost,
     /// The newest blocks are packed as well.
     NewestPacked,
+    /// Archivers read the change stream so.
+    Archivers(Mutation),
+    /// An entry of an archive's log takes the place of one that is there.
+    EntryReplaced,
+    /// The owners of wallets that have left stay in the archive.
+    OwnersKept,
 }
 
 impl Mistake {
@@ -44,6 +50,13 @@ impl Mistake {
         match self {
             Mistake::Sequencers(mutation) => mutation,
             _ => sequencer::Mutation::None,
+        }
+    }
+
+    pub fn in_archivers(self) -> Mutation {
+        match self {
+            Mistake::Archivers(mutation) => mutation,
+            other => other.in_stores(),
         }
     }
 

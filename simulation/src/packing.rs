@@ -11,12 +11,13 @@ use store::{BlockRange, Chains};
 use tokio::time::{sleep, timeout};
 use topology::WalletId;
 
+use super::archiving::Archives;
 use super::faults::{HEAD_LIFETIME, LONGEST_DELAY};
 use super::mistake::Mistake;
 use super::report::{Violation, violated};
 use super::world::{CELLS, LARGEST_SKEW, World, cell_id};
 
-const PACK_BLOCKS: u64 = 4;
+pub const PACK_BLOCKS: u64 = 4;
 /// As many as are read to see how a chain ends: by an instance that loads a wallet, and by a mover.
 const KEPT_BLOCKS: u64 = 34;
 /// How old a block is that may go: no write that was decided before it was there can still land.
@@ -25,9 +26,11 @@ const LONGEST_LIFE: Duration = Duration::from_secs(4);
 const PAGE: usize = 16;
 
 /// The packs of all cells of a run; `None`: nothing is taken out in this one.
-pub fn packs(seed: u64) -> Option<Archive> {
-    let packs = Archive::open("memory:///", cell_id(0)).expect("nothing is needed for it");
-    (seed % 4 == 1).then(|| packs.with_packs_of(PACK_BLOCKS))
+pub fn packs(seed: u64, archives: Option<&Archives>) -> Option<Archive> {
+    let apart =
+        || Archive::open("memory:///", cell_id(0)).expect("nothing is needed for it").with_packs_of(PACK_BLOCKS);
+    // Beside the logs, which lack what movers find in packs.
+    (seed % 4 == 1).then(|| archives.map_or_else(apart, |archives| archives.archive(0)))
 }
 
 impl World {

@@ -33,6 +33,8 @@ pub struct Report {
     /// Cells that were restored, and entries that this lost.
     pub restores: usize,
     pub lost: usize,
+    /// Entries of all archives, in the seeds that have any.
+    pub archived: usize,
 }
 
 impl fmt::Display for Report {
@@ -62,7 +64,11 @@ impl fmt::Display for Report {
             self.packed,
             self.restores,
             self.lost
-        )
+        )?;
+        match self.archived {
+            0 => Ok(()),
+            entries => write!(f, ", {entries} entries archived"),
+        }
     }
 }
 

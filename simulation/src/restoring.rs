@@ -4,12 +4,15 @@
 //!
 //! It must account for all that is lost: a checker that excused more would find nothing.
 
+mod archived;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::ArchiveError;
 use cell::failure::Failure;
 use cell::wallets::Context;
 use control_api::Refusal;
@@ -83,6 +86,8 @@ enum Kept {
     Snapshot(Tables),
     /// Each chain that was served in the cell, whole up to where it was read, and its owner.
     Export(BTreeMap<WalletId, (Option<Owner>, Vec<Block>)>),
+    /// What the cell's archivers had written when its tables were lost.
+    Archive,
 }
 
 impl World {
@@ -91,6 +96,8 @@ impl World {
         let Disaster { cell, lost, mut random, .. } = disaster;
         sleep(LONGEST_WAIT.mul_f64(random.f64())).await;
         let kept = match lost {
+            // Of a log that goes on from tables of an earlier time, chains would be forked.
+            _ if self.archives.is_some() => Kept::Archive,
             true => Kept::Export(self.export(cell, &mut random).await),
             false => Kept::Snapshot(self.cells[cell].store.tables()),
         };
@@ -132,11 +139,14 @@ impl World {
         self.complete_moves().await?;
         check::at_any_time(self)?;
         let before = check::longest(self)?;
-        let floors = self.floors(cell, kept, &before);
+        let mut floors = self.floors(cell, kept, &before);
+        if matches!(kept, Kept::Archive) {
+            self.raise_to_archived(cell, &before, &mut floors).await?;
+        }
         self.losses.begin();
         match kept {
             Kept::Snapshot(tables) => self.cells[cell].store.rewind(tables.clone()),
-            Kept::Export(_) => self.cells[cell].store.rewind(Tables::default()),
+            Kept::Export(_) | Kept::Archive => self.cells[cell].store.rewind(Tables::default()),
         }
         self.reconcile(cell, kept, &before, random).await?;
         let gone = self.account(&before, &floors, log)?;
@@ -194,6 +204,7 @@ impl World {
                 }
             }
             Kept::Export(chains) => chains.iter().for_each(|(wallet, (_, blocks))| raise(*wallet, blocks)),
+            Kept::Archive => {}
         }
         floors
     }
@@ -218,11 +229,16 @@ impl World {
         insist(random, Duration::from_secs(60), || async {
             match kept {
                 Kept::Snapshot(_) => rights::reconcile(&placement, &entry, &store, &quiet).await,
-                Kept::Export(_) => rights::rebuild(&placement, &entry, &store, &quiet, Lost::NONE).await,
+                Kept::Export(_) | Kept::Archive => {
+                    rights::rebuild(&placement, &entry, &store, &quiet, Lost::NONE).await
+                }
             }
         })
         .await?;
         let store = self.side(cell).store;
+        if matches!(kept, Kept::Archive) {
+            self.refill_from_archive(cell, (&placement, &entry), &store, random).await?;
+        }
         if let Kept::Export(export) = kept {
             for (wallet, (owner, blocks)) in export {
                 if let Some(owner) = owner {
@@ -367,6 +383,7 @@ where
         match timeout(longest.mul_f64(random.f64()), part()).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(Error::Store(StoreError::Unavailable(message) | StoreError::Rejected(message)))) => last = message,
+            Ok(Err(Error::Archive(ArchiveError::Unavailable(message)))) => last = message,
             Ok(Err(Error::Refused(refused))) if refused.refusal == Refusal::TryAgain => last = refused.detail,
             Ok(Err(error)) => return Err(Violation(format!("a restore failed: {error}"))),
             Err(_) => {}

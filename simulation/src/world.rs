@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use topology::{Bucket, CellId, WalletId};
 use uuid::Uuid;
 
+use super::archiving::Archives;
 use super::faults::{Faults, HEAD_LIFETIME};
 use super::losses::Losses;
 use super::mistake::Mistake;
@@ -31,7 +32,7 @@ use super::placement::{Placements, first_owner};
 use super::report::Violation;
 
 pub const CELLS: usize = 3;
-const INSTANCES: usize = 2;
+pub const INSTANCES: usize = 2;
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x51);
 /// Simulated noon, so that timestamps look like timestamps.
 const START_MICROS: i64 = 1_800_000_000_000_000;
@@ -64,11 +65,13 @@ pub struct World {
     pub placements: Placements,
     pub moves: Moves,
     seeds: Mutex<fastrand::Rng>,
-    healed: Arc<AtomicBool>,
+    pub healed: Arc<AtomicBool>,
     network: OnceLock<Network>,
     started: Instant,
     broken: Mutex<Option<Violation>>,
     pub losses: Losses,
+    /// In some seeds.
+    pub archives: Option<Archives>,
 }
 
 /// A request to an instance that is dead, or died before it answered.
@@ -116,7 +119,12 @@ impl Cell {
 }
 
 impl World {
-    pub fn new(random: &mut fastrand::Rng, mistake: Mistake, packs: Option<Archive>) -> Arc<World> {
+    pub fn new(
+        random: &mut fastrand::Rng,
+        mistake: Mistake,
+        packs: Option<Archive>,
+        archives: Option<Archives>,
+    ) -> Arc<World> {
         let healed = Arc::new(AtomicBool::new(false));
         let all = MemoryStore::default();
         let cells = (0..CELLS)
@@ -138,6 +146,7 @@ impl World {
             started: Instant::now(),
             broken: Mutex::new(None),
             losses: Losses::default(),
+            archives,
         });
         let network = Network::new(&world, Arc::new(Faults::new(random.fork(), healed)));
         world.network.set(network).unwrap_or_else(|_| unreachable!("set once"));
@@ -145,6 +154,7 @@ impl World {
             for instance in 0..INSTANCES {
                 world.start(cell, instance);
             }
+            world.start_archiving(cell);
         }
         world
     }
@@ -261,14 +271,18 @@ impl World {
         for process in &self.cells[cell].processes {
             drop(guard(process).take());
         }
+        if let Some(archives) = &self.archives {
+            archives.stop(cell);
+        }
     }
 
     /// The cell serves again.
-    pub fn restart(&self, cell: usize) {
+    pub fn restart(self: &Arc<Self>, cell: usize) {
         self.cells[cell].is_stopped.store(false, Ordering::Relaxed);
         for instance in 0..INSTANCES {
             self.start_if_down(cell, instance);
         }
+        self.start_archiving(cell);
     }
 
     /// Whether some cell is stopped while it is restored.

@@ -83,6 +83,8 @@ pub enum Mutation {
     NoSignBy,
     /// Recorded runs are read as if no block of theirs bore a mark.
     EmptyRuns,
+    /// What is read of the change stream comes with the position of its end: as if all of it had been read.
+    PositionAhead,
     /// A full run is read as recorded before its row is written: as if no block of it bore a mark.
     EarlyRuns,
 }

@@ -21,7 +21,10 @@ fn no_seed_breaks_an_invariant() {
 #[test]
 fn a_seed_replays() {
     let size = Size::default();
-    assert_eq!(run(7, size, Mistake::None), run(7, size, Mistake::None));
+    // One without archives; with them, one with packs, and one in which a cell is refilled from its archive.
+    for seed in [7, 5, 12] {
+        assert_eq!(run(seed, size, Mistake::None), run(seed, size, Mistake::None));
+    }
 }
 
 fn finds(mistake: Mistake) {
@@ -111,6 +114,21 @@ fn a_pack_that_is_lost_is_found() {
 #[test]
 fn a_newest_block_that_is_packed_is_found() {
     finds_in(LONG, Mistake::NewestPacked);
+}
+
+#[test]
+fn an_archiver_that_is_behind_its_position_is_found() {
+    finds(Mistake::Archivers(Mutation::PositionAhead));
+}
+
+#[test]
+fn an_entry_of_a_log_that_is_replaced_is_found() {
+    finds(Mistake::EntryReplaced);
+}
+
+#[test]
+fn an_owner_that_stays_in_an_archive_is_found() {
+    finds(Mistake::OwnersKept);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use ledger::{Append, Block};
 
-use super::{MemoryStore, PAGE_BLOCKS};
+use super::{MemoryStore, Mutation, PAGE_BLOCKS};
 use crate::changes::{Batch, Changes, Position, Taken};
 use crate::{AppendError, StoreError};
 
@@ -91,6 +91,12 @@ impl Changes for MemoryStore {
     }
 
     async fn changes(&self, after: &Position) -> Result<Batch, StoreError> {
-        self.read(|_| self.log().after(after)).await
+        let is_ahead = self.mutation == Mutation::PositionAhead;
+        self.read(|_| {
+            let log = self.log();
+            let batch = log.after(after);
+            if is_ahead { Batch { position: log.newest(), is_behind: false, ..batch } } else { batch }
+        })
+        .await
     }
 }

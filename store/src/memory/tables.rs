@@ -111,7 +111,11 @@ impl Tables {
                     found.entry(run).or_insert_with(|| empty(run, last_at));
                 }
             }
-            Mutation::None | Mutation::NoCondition | Mutation::AnswerFirst | Mutation::NoSignBy => {}
+            Mutation::None
+            | Mutation::NoCondition
+            | Mutation::AnswerFirst
+            | Mutation::NoSignBy
+            | Mutation::PositionAhead => {}
         }
         found.into_values().rev().collect()
     }
