@@ -7,11 +7,13 @@ mod world;
 
 use std::sync::Arc;
 
+use fastrand::Rng;
 use ledger::{Block, Entry as LedgerEntry, EntryKind, Money, Timestamp, chain};
 use object_store::memory::InMemory;
 use topology::{CellId, UserId, WalletId};
 use uuid::Uuid;
 
+use self::world::{World, append};
 use super::*;
 use crate::log::{Draft, Entry};
 
@@ -156,4 +158,27 @@ async fn one_wrong_name_does_not_make_a_verification_endless() {
     let report = archive.verify(Verify::default()).await.expect("it answers");
     let entries: Vec<_> = report.findings.listed.iter().map(|found| found.entry).collect();
     assert_eq!((report.entries, entries), (1, vec![Some(u64::MAX), Some(2)]));
+}
+
+/// As a wallet that left and came by again: the block by which it left is not in this log.
+#[tokio::test]
+async fn no_owner_is_missed_where_the_wallet_may_have_left_above_a_hole() {
+    let leaves = |chain: &[Block]| leaves_at(chain).filter(|at| *at > 1);
+    let mut chains = (0..).flat_map(|seed| World::new(&mut Rng::with_seed(seed), 3, 8).chains.into_values());
+    let chain = chains.find(|chain| leaves(chain).is_some()).expect("one of them");
+    let left = leaves(&chain).expect("it does");
+    let (archive, mut dice) = (archive(), Rng::with_seed(8));
+    let known: Vec<Block> = chain.iter().filter(|block| block.number != left - 1).cloned().collect();
+    let last = append(&mut dice, &archive, None, known).await;
+    let findings = async || archive.verify(Verify { receipt: None, owners: true }).await.expect("it answers").findings;
+    assert_eq!(findings().await, Findings::default());
+    // What was in the hole is there: it did leave.
+    append(&mut dice, &archive, last, vec![chain[usize::try_from(left - 1).expect("small")].clone()]).await;
+    assert_eq!(findings().await, Findings::default());
+}
+
+/// The block by which a wallet leaves this cell for good.
+fn leaves_at(chain: &[Block]) -> Option<u64> {
+    let stayed = chain.iter().rposition(|block| block.home == cell())?;
+    chain.get(stayed + 1).filter(|_| chain[0].home == cell()).map(|block| block.number)
 }
