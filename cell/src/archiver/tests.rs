@@ -330,26 +330,51 @@ async fn with_the_archive_away_little_waits_and_all_is_caught_up() {
     assert_eq!(cell.audit().await, 0);
 }
 
+impl Cell {
+    /// A wallet with an owner of this name.
+    async fn opens(&self, number: u128, name: &str) -> Block {
+        let entry = Entry::new(Uuid::from_u128(7), EntryKind::Opened, Money::ZERO, Money::ZERO);
+        let block = chain::open(wallet(number), cell(HERE), self.now(), entry, None);
+        let user = UserId::parse(name).expect("sound");
+        let owner = Owner { user, key: WalletKey::from_bytes([1; WalletKey::BYTES]) };
+        let create = Append::create(block.clone(), Guard::Bucket { genesis: true }, owner);
+        self.store.append(&create).await.expect("free");
+        block
+    }
+
+    async fn leaves(&self, block: &Block) {
+        let to = CellId::parse("cell-2").expect("sound");
+        let moved = moving::moved_block(&block.head(), &to, 2, Uuid::from_u128(8), Default::default(), self.now());
+        self.store.append(&Append::onto(vec![moved])).await.expect("free");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_put_late_is_erased_again() {
+    let cell = Cell::new();
+    let (archive, opened) = (cell.archive(), cell.opens(1, "ada").await);
+    let call = Duration::from_secs(2);
+    cell.objects.config_mut(|config| config.wait_put_per_call = call);
+    let (store, late, blocks) = (cell.store.clone(), cell.archive(), [opened.clone()]);
+    let putting = tokio::spawn(async move { owners::settle(&store, &late, &blocks).await });
+    sleep(call / 2).await;
+    // The process that has the job is ahead.
+    cell.leaves(&opened).await;
+    archive.erase_owner(opened.wallet).await.expect("it answers");
+    putting.await.expect("it ends").expect("it answers");
+    assert!(cell.began.elapsed() >= call, "it was put after that");
+    assert_eq!(archive.owner(opened.wallet).await, Ok(None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_owner_is_archived_while_the_wallet_lives_here() {
     let cell = Cell::new();
     let instance = cell.start("a");
-    let owner = |name: &str| Owner {
-        user: UserId::parse(name).expect("sound"),
-        key: WalletKey::from_bytes([1; WalletKey::BYTES]),
-    };
-    let opened = async |number: u128, name: &str| {
-        let entry = Entry::new(Uuid::from_u128(7), EntryKind::Opened, Money::ZERO, Money::ZERO);
-        let block = chain::open(wallet(number), self::cell(HERE), cell.now(), entry, None);
-        let create = Append::create(block.clone(), Guard::Bucket { genesis: true }, owner(name));
-        cell.store.append(&create).await.expect("free");
-        block
-    };
-    let stays = opened(1, "ada").await;
-    let leaves = opened(2, "bob").await;
-    let erased = opened(3, "cyd").await;
+    let stays = cell.opens(1, "ada").await;
+    let leaves = cell.opens(2, "bob").await;
+    let erased = cell.opens(3, "cyd").await;
     cell.store.erase_owner(wallet(3)).await.expect("it answers");
-    let closed = opened(4, "dan").await;
+    let closed = cell.opens(4, "dan").await;
     sleep(SOON).await;
     let archive = cell.archive();
     let there = async |block: &Block| archive.owner(block.wallet).await.expect("it answers").map(|owner| owner.user);
@@ -359,15 +384,7 @@ async fn an_owner_is_archived_while_the_wallet_lives_here() {
     assert_eq!(there(&erased).await, None, "its owner was erased before it was archived");
     assert_eq!(there(&closed).await, named("dan"));
 
-    let moved = moving::moved_block(
-        &leaves.head(),
-        &CellId::parse("cell-2").expect("sound"),
-        2,
-        Uuid::from_u128(8),
-        Default::default(),
-        cell.now(),
-    );
-    cell.store.append(&Append::onto(vec![moved])).await.expect("free");
+    cell.leaves(&leaves).await;
     let entry = Entry::new(Uuid::from_u128(9), EntryKind::Erased, Money::ZERO, Money::ZERO);
     let mut state = closed.state.clone();
     state.status = ledger::Status::Erased;
