@@ -68,7 +68,7 @@ impl World {
         Ok(())
     }
 
-    /// Refills the tables by processes that are killed, and whose calls fail.
+    /// Refills the tables by processes that are killed, and have calls that fail.
     pub(super) async fn refill_from_archive(
         &self,
         cell: usize,
