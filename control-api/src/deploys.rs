@@ -274,8 +274,8 @@ pub struct Verdict {
     /// Requests of the wave that are needed to tell, and that there are.
     pub needs: u64,
     pub has: u64,
-    /// Only if no number of requests of the wave is enough, since there is too little to compare with: so many of the wave,
-    /// and of the old version, would be.
+    /// Only if no number of requests of the wave is enough, since there is too little to compare with, and its own errors do
+    /// not tell: so many of the wave, and of the old version, would be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs_of_each: Option<u64>,
     /// The new version.

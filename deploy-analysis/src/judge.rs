@@ -65,7 +65,8 @@ pub fn judge(seen: Seen<'_>, limits: &DeployLimits, looks: u32) -> Verdict {
     }
     let controls = [wholes.2.errors(), wholes.3.errors()];
     let (tried, has) = (wholes.1.errors(), wholes.1.requests);
-    let needed = needed(controls, limits).or_else(|| needed_alone(tried, controls, limits));
+    let alone = || if fails_some_route(wave, limits) { None } else { needed_alone(tried, controls, limits) };
+    let needed = needed(controls, limits).or_else(alone);
     let needs = needed.unwrap_or(NEEDED_MAX);
     let needs_of_each = if needed.is_none() { needed_of_each(controls, limits) } else { None };
     let says = match () {
@@ -97,6 +98,12 @@ fn needed_alone(wave: Errors, controls: [Errors; 2], limits: &DeployLimits) -> O
         return None;
     }
     least_requests(|requests| errors_met(requests, rise, SURE) > (wave.rate() * requests as f64).round() as u64)
+}
+
+/// Whether a route fails as often as the rise: among all requests a rare one does not show, and controls that are too small
+/// for all requests are too small for it.
+fn fails_some_route(wave: &Figures, limits: &DeployLimits) -> bool {
+    wave.0.values().any(|counts| counts.errors().rate() >= limits.rise_percent / 100.0)
 }
 
 /// So many requests of the wave are enough, against one control of as many with the usual rate.

@@ -167,6 +167,9 @@ fn a_version_that_fails_nothing_passes_after_a_minute_in_which_much_failed() {
     let failing = of((21_172, 260), (1_951, 580));
     assert!(failing.says == Says::TooFew && failing.needs == NEEDED_MAX, "{failing:?}");
     assert_eq!(of((21_172, 0), (0, 0)).says, Says::TooFew, "its times are compared with nothing");
+    let wave = figures(counts(100, 100, 0), counts(21_072, 0, 0));
+    let before = figures(counts(1, 0, 0), counts(1_950, 580, 0));
+    assert_eq!(verdict(&wave, &none, &before).says, Says::TooFew, "all withdrawals fail, which are few");
 }
 
 /// Looked at 200 times, as a wave is at most.
